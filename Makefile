@@ -1,0 +1,46 @@
+# Every target sets up what it needs from nothing; a second call finds it done and is quick.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-all check bench format lock clean
+
+demo: $(READY)
+	$(BIN)/vetrina --shop-dir demo-shop demo
+
+test: $(READY)
+	$(BIN)/pytest -n 2 -m "not heavy"
+
+test-all: $(READY)
+	$(BIN)/pytest -m "heavy or not heavy"
+
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/basedpyright --level error
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# On Linux give pip an index that holds the CPU build of torch; PyPI's own brings gigabytes of CUDA (see README).
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]" --group dev
+	touch $@
+
+# Writes the versions of a tested environment; run it after a deliberate upgrade.
+lock: $(READY)
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/' > constraints.txt
+
+clean:
+	rm -rf $(VENV) build dist site
