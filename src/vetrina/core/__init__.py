@@ -1,0 +1,1 @@
+"""What every part shares: words, types, errors, settings, time."""

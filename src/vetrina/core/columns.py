@@ -1,0 +1,58 @@
+"""The names of the columns, said once.
+
+Types are spelled as words so that this file needs no data library: ``str``, ``float``, ``int``, ``time``.
+"""
+
+PRODUCTS = {
+    "product_id": "str",
+    "title": "str",
+    "description": "str",
+    "category": "str",
+    "brand": "str",
+    "price": "float",
+    "currency": "str",
+    "cost": "float",
+    "stock": "float",
+    "image": "str",
+    "available_at": "time",
+    "attributes": "str",
+}
+EVENTS = {
+    "timestamp": "time",
+    "user_id": "str",
+    "type": "str",
+    "product_id": "str",
+    "session_id": "str",
+    "query": "str",
+    "position": "int",
+    "quantity": "float",
+    "price": "float",
+    "value": "float",
+    "request_id": "str",
+    "event_id": "str",
+}
+USERS = {"user_id": "str", "email": "str", "consent": "str", "segments": "str", "attributes": "str"}
+JUDGMENTS = {"query": "str", "product_id": "str", "grade": "float"}
+
+TABLES = {"products": PRODUCTS, "events": EVENTS, "users": USERS, "judgments": JUDGMENTS}
+REQUIRED = {
+    "products": ("product_id", "title"),
+    "events": ("timestamp", "user_id", "type"),
+    "users": ("user_id",),
+    "judgments": ("query", "product_id", "grade"),
+}
+KEY = {"products": ("product_id",), "users": ("user_id",), "judgments": ("query", "product_id")}
+
+# How much an event says about taste. Settings may add or change weights; an unknown type weighs nothing.
+EVENT_WEIGHTS = {
+    "purchase": 1.0,
+    "cart": 0.5,
+    "wishlist": 0.5,
+    "click": 0.2,
+    "view": 0.1,
+    "rating": 0.3,
+    "share": 0.3,
+    "ad_click": 0.2,
+}
+LABEL = "label"
+EVENT_TYPES = frozenset(EVENT_WEIGHTS) | {"remove", "return", "impression", "search", "ad_impression"}

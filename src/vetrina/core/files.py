@@ -1,0 +1,85 @@
+"""Write beside, then rename: a reader never sees half a file, whatever happens to the writer."""
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from vetrina.core.errors import BadInput
+
+
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; rename it onto ``path`` on success, remove it otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _sync(temporary)
+        temporary.replace(path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_beside(path: Path) -> Iterator[Path]:
+    """The same for a folder. A ``path`` that exists already (equal content, by its name) is kept."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary.chmod(0o755)
+    try:
+        yield temporary
+        if not path.exists():
+            for file in temporary.rglob("*"):
+                _sync(file)
+            temporary.rename(path)
+            _sync(path.parent)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Replace ``path`` by ``data`` in one step."""
+    with beside(path) as temporary:
+        temporary.write_bytes(data)
+        temporary.chmod(mode)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, or of the sorted (name, digest) lines of a folder."""
+    if path.is_dir():
+        lines = [f"{f.relative_to(path)} {digest_of(f)}\n" for f in sorted(path.rglob("*")) if f.is_file()]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return path.stat().st_size
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _disk_error(path: Path, error: OSError) -> BadInput:
+    return BadInput(
+        str(path), f"cannot be written ({error.strerror or error})", "free space or rights there, then repeat"
+    )

@@ -1,0 +1,17 @@
+"""One way to open an ONNX file: one thread, no spinning, the processor at hand."""
+
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+
+
+def session(path: Path, threads: int = 1) -> Any:
+    """An ONNX Runtime session on the CPU."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False  # the arena keeps the largest batch ever seen
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

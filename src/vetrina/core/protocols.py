@@ -1,0 +1,138 @@
+"""The small interfaces that models, scenarios and features keep, and what serving injects."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.progress import Progress
+from vetrina.core.types import Evidence, Floats, Ints, Past, Plan, Recipe, Scores
+
+State = TypeVar("State")
+
+
+class Model(Protocol):
+    """``models/<name>/train.py``: learns, and writes its float form into a folder."""
+
+    def fit(self, past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+        """Learn from ``past``, write parts into ``into``, return notes for the report."""
+        ...
+
+
+class Compressor(Protocol):
+    """``models/<name>/compress.py``, optional: writes a smaller form that the same ``online.py`` opens."""
+
+    def compress(self, source: Path, into: Path) -> str:
+        """Returns the name of the step, such as ``int8``."""
+        ...
+
+
+class History:
+    """What is known of one user at one moment, newest last.
+
+    ``items`` (n,) and ``times`` (n,) are the last events; ``counts_items`` (m,) and ``counts`` (m,) are the
+    decayed counts of everything, see ``features.decayed_counts``; they are worth ``counts`` at ``now``.
+    """
+
+    __slots__ = ("counts", "counts_items", "items", "now", "times")
+
+    def __init__(
+        self,
+        items: Ints,
+        times: NDArray[np.float64],
+        counts_items: Ints,
+        counts: NDArray[np.float64],
+        now: float,
+    ) -> None:
+        self.items, self.times, self.now = items, times, now
+        self.counts_items, self.counts = counts_items, counts
+
+
+class Scorer(Protocol):
+    """``models/<name>/online.py``: ``open(folder)`` gives one; numpy and ONNX Runtime only."""
+
+    def score(self, history: History) -> Floats:
+        """One score per catalogue item, shape (items,); 0 where the model has nothing to say."""
+        ...
+
+
+class Scenario(Protocol):
+    """``scenarios/<name>``: a recipe, an answer and an evaluation."""
+
+    recipe: Recipe
+
+    def evaluate(self, folder: Path, evidence: Evidence) -> Scores:
+        """One score per user, query or row of ``evidence``."""
+        ...
+
+
+class Feature(Protocol[State]):
+    """State folded over events. Batch is the same fold, vectorised."""
+
+    def update(self, state: State, item: int, time: float, weight: float) -> State:
+        """The state after one more event."""
+        ...
+
+    def value(self, state: State, now: float) -> Any:
+        """What models see at ``now``."""
+        ...
+
+
+class RecentEvents(Protocol):
+    """Injected by serve: what happened since the bundle was built."""
+
+    def of(self, user: str | None, session: str | None) -> Iterable[tuple[str, float, float]]:
+        """(product_id, time, weight), oldest first."""
+        ...
+
+
+class CatalogueDelta(Protocol):
+    """Injected by serve: products that came, changed or went since the bundle was built."""
+
+    def deleted(self) -> frozenset[str]:
+        """Ids that must not be shown."""
+        ...
+
+    def changed(self) -> Mapping[str, Mapping[str, Any]]:
+        """New or changed products by id."""
+        ...
+
+    def search(self, query: str, limit: int) -> list[tuple[str, str, float]]:
+        """(product_id, title, share of the query's words found) of new or changed products, best first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What serving injects into an answer."""
+
+    events: RecentEvents
+    products: CatalogueDelta
+    now: float
+
+
+class NoEvents:
+    """RecentEvents where nothing happened since."""
+
+    def of(self, user: str | None, session: str | None) -> Iterable[tuple[str, float, float]]:
+        """Nothing."""
+        return ()
+
+
+class NoChanges:
+    """CatalogueDelta where nothing changed since."""
+
+    def deleted(self) -> frozenset[str]:
+        """Nothing."""
+        return frozenset()
+
+    def changed(self) -> Mapping[str, Mapping[str, Any]]:
+        """Nothing."""
+        return {}
+
+    def search(self, query: str, limit: int) -> list[tuple[str, str, float]]:
+        """Nothing."""
+        return []

@@ -1,0 +1,372 @@
+"""The frozen values that stages hand to each other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files a person named, by table; ``label`` names the answer column of ``table``."""
+
+    products: tuple[Path, ...] = ()
+    events: tuple[Path, ...] = ()
+    users: tuple[Path, ...] = ()
+    judgments: tuple[Path, ...] = ()
+    table: tuple[Path, ...] = ()
+    label: str = "label"
+
+    def files(self) -> dict[str, tuple[Path, ...]]:
+        """The named files by table, tables without files left out."""
+        tables = ("products", "events", "users", "judgments", "table")
+        return {name: getattr(self, name) for name in tables if getattr(self, name)}
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """Seconds since 1970: fit < validation <= validation period < holdout <= holdout period <= end."""
+
+    validation: float
+    holdout: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An immutable data set. ``digest`` depends on content alone; ``folder`` holds one Parquet file a table."""
+
+    digest: str
+    folder: Path
+    rows: Mapping[str, int]
+    cuts: Cuts | None
+    quarantined: int = 0
+    added: int = 0
+
+
+Status = Literal["PASS", "WARN", "FAIL"]
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check saw: how many rows offend, the first of them, what it means, what was done."""
+
+    name: str
+    status: Status
+    count: int
+    first: str
+    meaning: str
+    done: str
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether this data supports a scenario, why, and what is served meanwhile."""
+
+    scenario: str
+    ready: bool
+    why: str
+    meanwhile: str
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """All checks of one snapshot for one scenario."""
+
+    scenario: str
+    snapshot: str
+    checks: tuple[CheckResult, ...]
+    readiness: Readiness
+
+    @property
+    def ok(self) -> bool:
+        """No check failed and the scenario has what it needs."""
+        return self.readiness.ready and all(c.status != "FAIL" for c in self.checks)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products in the order of their index. Missing text is empty, missing numbers are NaN."""
+
+    product_ids: NDArray[np.str_]
+    titles: tuple[str, ...]
+    texts: tuple[str, ...]
+    categories: tuple[str, ...]
+    brands: tuple[str, ...]
+    attributes: tuple[str, ...]
+    prices: NDArray[np.float64]
+    stock: NDArray[np.float64]
+    available_at: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.product_ids)
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events that say something about taste, oldest first.
+
+    ``user`` (n,) indexes ``users`` (pseudonyms, sorted); ``item`` (n,) indexes the catalogue; ``time`` (n,) in
+    seconds; ``weight`` (n,) by event type. ``until`` is the moment at which the past ends.
+    """
+
+    users: NDArray[np.str_]
+    user: Ints
+    item: Ints
+    time: NDArray[np.float64]
+    weight: Floats
+    until: float
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
+class Judgments:
+    """Graded query-product pairs; ``item`` indexes the catalogue, pairs of one query stand together."""
+
+    query: tuple[str, ...]
+    item: Ints
+    grade: Floats
+
+    def by_query(self) -> dict[str, tuple[Ints, Floats]]:
+        """Items and grades of each query."""
+        found: dict[str, list[int]] = {}
+        for row, query in enumerate(self.query):
+            found.setdefault(query, []).append(row)
+        return {q: (self.item[rows], self.grade[rows]) for q, rows in found.items()}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A labelled table. ``columns`` maps a name to raw values (float64 with NaN, or object strings with None)."""
+
+    columns: Mapping[str, NDArray[Any]]
+    label: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: NDArray[np.intp]) -> "Table":
+        """The named rows, in that order."""
+        return Table({k: v[rows] for k, v in self.columns.items()}, self.label[rows])
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a set of users really did next: for each user index the distinct items, -1 for one outside the catalogue."""
+
+    user: tuple[str, ...]
+    items: tuple[Ints, ...]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Held-out data of one scenario; only the fields that the scenario uses are set."""
+
+    targets: Targets | None = None
+    judgments: Judgments | None = None
+    table: Table | None = None
+    now: float = 0.0
+
+
+@dataclass(frozen=True)
+class Past:
+    """What a model may see: the catalogue, the behaviour before ``interactions.until``, and labelled extras."""
+
+    catalogue: Catalogue | None = None
+    interactions: Interactions | None = None
+    judgments: Judgments | None = None
+    table: Table | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything decided before training starts; replaying it reproduces the result."""
+
+    seed: int = 42
+    budget_seconds: float = 600.0
+    max_epochs: int = 12
+    threads: int = 2
+    epochs: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The models a scenario combines, and the dull ones it must not lose to."""
+
+    scenario: str
+    models: tuple[str, ...]
+    baselines: tuple[str, ...]
+    metric: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Float models in ``folder``, one sub-folder a model, beside ``scenario.json``."""
+
+    scenario: str
+    folder: Path
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CompressionStep:
+    """One step tried on one model, and whether it was kept."""
+
+    model: str
+    step: str
+    kept: bool
+    bytes_before: int
+    bytes_after: int
+    quality_before: float
+    quality_after: float
+    loss_upper: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A signed manifest of content-addressed parts with everything a scenario needs to serve."""
+
+    digest: str
+    scenario: str
+    parts: Mapping[str, str]
+    notes: Mapping[str, Any]
+
+    @property
+    def version(self) -> str:
+        """What people call it."""
+        return f"{self.scenario}-{self.digest[:12]}"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One quality value per user, query or row, and the slices that hold each unit."""
+
+    metric: str
+    units: tuple[str, ...]
+    values: NDArray[np.float64]
+    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A point with its 95 % bootstrap interval."""
+
+    point: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One finding of the gate, for a merchandiser (``text``) and for a machine (the rest)."""
+
+    code: str
+    passed: bool
+    text: str
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+Outcome = Literal["pass", "fail", "baseline"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's recorded decision."""
+
+    id: str
+    candidate: str
+    champion: str | None
+    outcome: Outcome
+    reasons: tuple[Reason, ...]
+    smallest_visible_loss: float | None
+
+    @property
+    def may_release(self) -> bool:
+        """Passed, or the dull baseline where nothing could be judged."""
+        return self.outcome != "fail"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What became of a candidate."""
+
+    version: str
+    scenario: str
+    mode: Literal["first", "offline"]
+    outcome: Literal["promoted", "returned"]
+    verdict: str
+    note: str
+
+
+@dataclass(frozen=True)
+class HealthReport:
+    """What the logs of a window say about a served scenario."""
+
+    scenario: str
+    version: str | None
+    since: float
+    until: float
+    events: int
+    exposures: int
+    clicks: int
+    users: int
+    new_products: int
+    drift: Mapping[str, float]
+    version_age_days: float
+    estimated_loss: float | None
+
+
+@dataclass(frozen=True)
+class RetrainDecision:
+    """Whether to train again, and why."""
+
+    scenario: str
+    retrain: bool
+    why: str
+
+
+@dataclass(frozen=True)
+class Item:
+    """One place of a ranked answer."""
+
+    product_id: str
+    title: str
+    score: float
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A ranked answer; ``total`` counts all that matched."""
+
+    items: tuple[Item, ...]
+    total: int
+    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a shopper asks; ``user`` is a pseudonym. ``exclude_seen`` None leaves it to the recipe."""
+
+    user: str | None = None
+    session: str | None = None
+    query: str = ""
+    product_ids: tuple[str, ...] = ()
+    placement: str = "home"
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    facets: tuple[str, ...] = ()
+    sort: str = ""
+    offset: int = 0
+    limit: int = 10
+    personalise: bool = True
+    exclude_seen: bool | None = None
+    explain: bool = False
