@@ -1,0 +1,1 @@
+"""Keys, pseudonyms, signatures and tokens."""

@@ -1,0 +1,84 @@
+"""The shop's secrets, made once and readable by their owner only."""
+
+import hmac
+import secrets
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from vetrina.core.errors import BadInput, VetrinaError
+from vetrina.core.files import write_bytes
+
+PSEUDONYM_LENGTH = 24
+
+
+class BadSignature(VetrinaError):
+    """Content is not what the shop signed; never serve it."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """``pseudonym`` keys the HMAC of user ids, ``sealing`` the AES-GCM table of ids, ``signing`` bundles and promotions."""
+
+    pseudonym: bytes
+    sealing: bytes
+    signing: bytes
+    token: str
+
+    def name_of(self, user_id: str) -> str:
+        """The user's pseudonym: 24 hex digits of HMAC-SHA256, so 96 bits."""
+        return hmac.digest(self.pseudonym, user_id.encode(), sha256).hex()[:PSEUDONYM_LENGTH]
+
+    def seal(self, user_id: str) -> bytes:
+        """Encrypt an id: 12 bytes nonce, then AES-256-GCM."""
+        nonce = secrets.token_bytes(12)
+        return nonce + AESGCM(self.sealing).encrypt(nonce, user_id.encode(), None)
+
+    def unseal(self, sealed: bytes) -> str:
+        """The id back. Raises BadSignature if the bytes were changed."""
+        try:
+            return AESGCM(self.sealing).decrypt(sealed[:12], sealed[12:], None).decode()
+        except InvalidTag:
+            raise BadSignature("a sealed user id was changed after it was written") from None
+
+    def sign(self, content: bytes) -> str:
+        """Ed25519 signature, hex."""
+        return Ed25519PrivateKey.from_private_bytes(self.signing).sign(content).hex()
+
+    def verify(self, content: bytes, signature: str) -> None:
+        """Raises BadSignature unless this shop signed ``content``."""
+        public = Ed25519PrivateKey.from_private_bytes(self.signing).public_key()
+        try:
+            public.verify(bytes.fromhex(signature), content)
+        except (InvalidSignature, ValueError):
+            raise BadSignature("the signature does not fit the content") from None
+
+
+def load_or_create(folder: Path) -> Keys:
+    """Read the keys of a shop, or make them (mode 0600, folder 0700)."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    new_signing = Ed25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    return Keys(
+        pseudonym=_secret(folder / "pseudonym.key", secrets.token_bytes(32), 32),
+        sealing=_secret(folder / "sealing.key", secrets.token_bytes(32), 32),
+        signing=_secret(folder / "signing.key", new_signing, 32),
+        token=_secret(folder / "token", secrets.token_urlsafe(32).encode(), None).decode().strip(),
+    )
+
+
+def _secret(path: Path, fresh: bytes, length: int | None) -> bytes:
+    if not path.exists():
+        write_bytes(path, fresh, mode=0o600)
+    found = path.read_bytes()
+    if not found or (length is not None and len(found) != length):
+        raise BadInput(
+            str(path),
+            f"holds {len(found)} bytes, not a key",
+            "restore it from your backup of the shop folder",
+        )
+    return found

@@ -1,0 +1,1 @@
+"""What must survive: tables, bundles, the folder of a shop."""

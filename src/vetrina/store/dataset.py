@@ -1,0 +1,189 @@
+"""Reads a snapshot into the arrays that models learn from and gates judge with. Training side only."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from vetrina.core.columns import EVENT_WEIGHTS
+from vetrina.core.types import Catalogue, Interactions, Judgments, Snapshot, Table, Targets
+
+_ENGAGED = ("click", "cart", "purchase")
+
+
+def catalogue(snapshot: Snapshot) -> Catalogue | None:
+    """All products, and products known from events alone, sorted by id."""
+    products = _read(snapshot, "products")
+    events = _read(snapshot, "events")
+    if products is None and (events is None or "product_id" not in events.columns):
+        return None
+    frame = products if products is not None else pl.DataFrame({"product_id": []}, schema={"product_id": pl.String})
+    if events is not None and "product_id" in events.columns:
+        seen = events.select(pl.col("product_id").cast(pl.String)).drop_nulls().unique()
+        frame = pl.concat([frame, seen.join(frame, on="product_id", how="anti")], how="diagonal_relaxed")
+    frame = frame.sort("product_id")
+    others = [c for c in frame.columns if c not in _USED and frame.schema[c] == pl.String]
+    return Catalogue(
+        product_ids=np.array(frame["product_id"].to_list(), dtype=np.str_),
+        titles=_text(frame, "title"),
+        texts=_text(frame, "description"),
+        categories=_text(frame, "category"),
+        brands=_text(frame, "brand"),
+        attributes=tuple(_joined(frame, others)),
+        prices=_number(frame, "price"),
+        stock=_number(frame, "stock"),
+        available_at=_times(frame, "available_at"),
+    )
+
+
+_USED = ("product_id", "title", "description", "category", "brand", "currency", "image")
+
+
+def interactions(
+    snapshot: Snapshot, catalogue: Catalogue, until: float, weights: dict[str, float] | None = None
+) -> Interactions | None:
+    """Weighted events before ``until``, oldest first. None when the snapshot has no such events."""
+    frame = _taste(snapshot, weights)
+    if frame is None:
+        return None
+    frame = frame.filter(pl.col("timestamp") < _moment(until))
+    users = frame["user_id"].unique().sort()
+    return Interactions(
+        users=np.array(users.to_list(), dtype=np.str_),
+        user=_codes(frame["user_id"], users),
+        item=_codes(frame["product_id"], pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)),
+        time=frame["timestamp"].cast(pl.Int64).to_numpy() / 1e6,
+        weight=frame["weight"].cast(pl.Float32).to_numpy(),
+        until=until,
+    )
+
+
+def targets(
+    snapshot: Snapshot,
+    catalogue: Catalogue,
+    since: float,
+    until: float,
+    weights: dict[str, float] | None = None,
+) -> Targets | None:
+    """What each user took between two moments: purchases if the log has any, else every weighted event."""
+    frame = _taste(snapshot, weights)
+    if frame is None:
+        return None
+    frame = frame.filter((pl.col("timestamp") >= _moment(since)) & (pl.col("timestamp") < _moment(until)))
+    if (frame["type"].cast(pl.String) == "purchase").any():
+        frame = frame.filter(pl.col("type").cast(pl.String) == "purchase")
+    ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
+    frame = frame.with_columns(pl.Series("item", _codes(frame["product_id"], ids)))
+    grouped = frame.group_by("user_id").agg(pl.col("item").unique().sort()).sort(pl.col("user_id").cast(pl.String))
+    return Targets(
+        tuple(grouped["user_id"].cast(pl.String).to_list()),
+        tuple(np.asarray(items, dtype=np.int32) for items in grouped["item"].to_list()),
+    )
+
+
+def judgments(snapshot: Snapshot, catalogue: Catalogue) -> Judgments | None:
+    """Graded pairs, and pairs of a query with what people took after it (grade 1), by query."""
+    found = [f for f in (_read(snapshot, "judgments"), _from_events(snapshot)) if f is not None and len(f)]
+    if not found:
+        return None
+    frame = pl.concat([f.select("query", "product_id", pl.col("grade").cast(pl.Float64)) for f in found])
+    frame = frame.group_by("query", "product_id").agg(pl.col("grade").max()).sort("query", "product_id")
+    ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
+    item = _codes(frame["product_id"], ids)
+    known = item >= 0
+    queries = np.array(frame["query"].to_list(), dtype=object)[known]
+    return Judgments(tuple(queries.tolist()), item[known], frame["grade"].to_numpy()[known].astype(np.float32))
+
+
+def table(snapshot: Snapshot) -> Table | None:
+    """The labelled table; a column is numeric if every value that is there is a number."""
+    frame = _read(snapshot, "table")
+    if frame is None:
+        return None
+    label = (snapshot.folder / "label").read_text()
+    columns = {name: _raw_column(frame[name]) for name in frame.columns if name != label}
+    return Table(columns, _raw_column(frame[label]))
+
+
+def has(snapshot: Snapshot, name: str) -> bool:
+    """Whether the snapshot holds that table."""
+    return (snapshot.folder / f"{name}.parquet").exists()
+
+
+def _raw_column(series: pl.Series) -> np.ndarray:
+    if series.dtype.is_numeric() or series.dtype == pl.Boolean:
+        return series.cast(pl.Float64).to_numpy()
+    text = series.cast(pl.String)
+    number = text.cast(pl.Float64, strict=False)
+    if number.null_count() == text.null_count():
+        return number.to_numpy()
+    return np.array(text.to_list(), dtype=object)
+
+
+def _taste(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame | None:
+    events = _read(snapshot, "events")
+    if events is None or "product_id" not in events.columns:
+        return None
+    merged = EVENT_WEIGHTS | (weights or {})
+    kinds = pl.DataFrame({"type": list(merged), "weight": [float(w) for w in merged.values()]})
+    frame = events.select(
+        "timestamp",
+        pl.col("user_id").cast(pl.String),
+        pl.col("type").cast(pl.String),
+        pl.col("product_id").cast(pl.String),
+    )
+    frame = frame.join(kinds, on="type", how="inner", maintain_order="left")
+    frame = frame.filter(pl.col("product_id").is_not_null() & (pl.col("weight") > 0))
+    return frame if len(frame) else None
+
+
+def _from_events(snapshot: Snapshot) -> pl.DataFrame | None:
+    events = _read(snapshot, "events")
+    if events is None or "query" not in events.columns or "product_id" not in events.columns:
+        return None
+    taken = events.filter(
+        pl.col("query").is_not_null()
+        & pl.col("product_id").is_not_null()
+        & pl.col("type").cast(pl.String).is_in(list(_ENGAGED))
+    )
+    query = pl.col("query").str.to_lowercase().str.strip_chars()
+    return taken.select(query, pl.col("product_id").cast(pl.String), pl.lit(1.0).alias("grade")).unique()
+
+
+def _read(snapshot: Snapshot, name: str) -> pl.DataFrame | None:
+    path: Path = snapshot.folder / f"{name}.parquet"
+    return pl.read_parquet(path) if path.exists() else None
+
+
+def _codes(values: pl.Series, ids: pl.Series) -> np.ndarray:
+    keys = pl.DataFrame({"k": ids, "code": np.arange(len(ids), dtype=np.int32)})
+    joined = pl.DataFrame({"k": values.cast(pl.String)}).join(keys, on="k", how="left", maintain_order="left")
+    return joined["code"].fill_null(-1).to_numpy().astype(np.int32)
+
+
+def _moment(seconds: float) -> pl.Expr:
+    return pl.lit(round(seconds * 1e6)).cast(pl.Datetime("us"))
+
+
+def _text(frame: pl.DataFrame, name: str) -> tuple[str, ...]:
+    if name not in frame.columns:
+        return ("",) * len(frame)
+    return tuple(frame[name].cast(pl.String).fill_null("").to_list())
+
+
+def _joined(frame: pl.DataFrame, names: list[str]) -> list[str]:
+    if not names:
+        return [""] * len(frame)
+    return frame.select(pl.concat_str(names, separator=" ", ignore_nulls=True).fill_null("").alias("t"))["t"].to_list()
+
+
+def _number(frame: pl.DataFrame, name: str) -> np.ndarray:
+    if name not in frame.columns:
+        return np.full(len(frame), np.nan)
+    return frame[name].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
+
+
+def _times(frame: pl.DataFrame, name: str) -> np.ndarray:
+    if name not in frame.columns:
+        return np.full(len(frame), np.nan)
+    return frame[name].cast(pl.Int64).cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6
