@@ -1,0 +1,140 @@
+"""Reads one file of a shop into typed columns under the design's names; sets aside rows that break a rule."""
+
+from pathlib import Path
+
+import polars as pl
+
+from vetrina.core import clock
+from vetrina.core.columns import REQUIRED, TABLES
+from vetrina.core.errors import BadInput
+
+_TYPES = {"str": pl.String, "float": pl.Float64, "int": pl.Int64, "time": pl.Datetime("us")}
+_MISSING = ("", "NA", "N/A", "null", "NULL", "None", "nan", "NaN")
+_FUTURE_DAYS = 2
+_LONGEST_TEXT = 2_000
+REASON, ROW = "_reason", "_row"
+
+
+def read_table(path: Path, table: str, mapping: dict[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The good rows, typed, and the bad rows as text with their row number and reason.
+
+    ``mapping`` gives the file's name of a column. Raises BadInput for a file that cannot be this table at all.
+    """
+    raw = _named(read_raw(path), mapping, path, table)
+    typed = raw.with_columns(_typed(raw, name, kind) for name, kind in TABLES[table].items() if name in raw.columns)
+    reason = _reason(typed, raw, table)
+    judged = typed.with_columns(reason.alias(REASON))
+    if judged[REASON].null_count() == len(judged):
+        return typed, raw.clear()
+    bad = raw.with_row_index(ROW).with_columns(judged[REASON]).filter(pl.col(REASON).is_not_null())
+    return judged.filter(pl.col(REASON).is_null()).drop(REASON), bad
+
+
+def read_raw(path: Path) -> pl.DataFrame:
+    """Any of the three formats, columns as they are; CSV cells stay text. Raises BadInput."""
+    if not path.exists():
+        raise BadInput(str(path), "does not exist", "check the name")
+    if path.stat().st_size == 0:
+        raise BadInput(str(path), "is empty", "export it again with a header line and rows")
+    try:
+        frame = _READERS[path.suffix.lower()](path)
+    except KeyError:
+        raise BadInput(str(path), "is not .csv, .parquet, .jsonl or .ndjson", "convert or rename it") from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        detail = str(error).splitlines()[0]
+        raise BadInput(
+            str(path), f"cannot be read as {path.suffix[1:]} ({detail})", "check how it was exported"
+        ) from None
+    if frame.is_empty():
+        raise BadInput(str(path), "has a header but no rows", "export it again")
+    return frame
+
+
+def _csv(path: Path) -> pl.DataFrame:
+    return pl.read_csv(
+        path,
+        infer_schema=False,
+        null_values=list(_MISSING),
+        truncate_ragged_lines=True,
+        encoding="utf8-lossy",
+    )
+
+
+_READERS = {".csv": _csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
+
+
+def _named(raw: pl.DataFrame, mapping: dict[str, str], path: Path, table: str) -> pl.DataFrame:
+    known = TABLES[table]
+    for ours, theirs in mapping.items():
+        if theirs not in raw.columns:
+            found = ", ".join(raw.columns[:12])
+            raise BadInput(f"{path}: column {theirs!r}", "is mapped but not in the file", f"the file has: {found}")
+        if ours not in known:
+            raise BadInput(f"[columns.{table}] {ours}", "is no column of this table", f"known: {', '.join(known)}")
+    raw = raw.rename({theirs: ours for ours, theirs in mapping.items() if theirs != ours})
+    missing = [c for c in REQUIRED[table] if c not in raw.columns]
+    if missing:
+        found = ", ".join(raw.columns[:12])
+        way_out = f"the file has: {found}; map names under [columns.{table}] in vetrina.toml"
+        raise BadInput(f"{path}: column {missing[0]!r}", f"is required for {table} and missing", way_out)
+    return raw.select(sorted(raw.columns))
+
+
+def _typed(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
+    column, dtype = pl.col(name), raw.schema[name]
+    if kind == "time":
+        return _time(column, dtype).alias(name)
+    if kind == "str" and isinstance(dtype, pl.Struct | pl.List):
+        struct = column if isinstance(dtype, pl.Struct) else pl.struct(column.alias("values"))
+        return struct.struct.json_encode().alias(name)
+    if kind == "str":
+        text = column.cast(pl.String)
+        return text.str.slice(0, _LONGEST_TEXT).alias(name) if table_text(name) else text.alias(name)
+    number = column.cast(pl.Float64, strict=False)
+    finite = pl.when(number.is_finite()).then(number)
+    return (finite.cast(pl.Int64, strict=False) if kind == "int" else finite).alias(name)
+
+
+def table_text(name: str) -> bool:
+    """Columns of prose and names, cut to a length that no honest value reaches; ids are never cut."""
+    return name in ("title", "description", "category", "brand", "query", "attributes")
+
+
+def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    target = pl.Datetime("us")
+    if isinstance(dtype, pl.Datetime):
+        zoned = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+        return zoned.cast(target)
+    if dtype == pl.Date:
+        return column.cast(target)
+    if dtype.is_numeric():
+        return _epoch(column.cast(pl.Float64))
+    # "Z" and offsets are taken to UTC, a naive time is UTC already.
+    zoned = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False, exact=True, format="%+")
+    iso = column.str.replace("T", " ", literal=True).str.to_datetime(
+        "%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False
+    )
+    day = column.str.to_date("%Y-%m-%d", strict=False).cast(target)
+    return pl.coalesce(iso, zoned.dt.replace_time_zone(None), day, _epoch(column.cast(pl.Float64, strict=False)))
+
+
+def _epoch(number: pl.Expr) -> pl.Expr:
+    # Seconds until the year 5138; larger numbers are milliseconds.
+    seconds = pl.when(number.abs() < 1e11).then(number).otherwise(number / 1_000)
+    return pl.when(seconds.is_finite()).then(seconds * 1e6).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+
+
+def _reason(typed: pl.DataFrame, raw: pl.DataFrame, table: str) -> pl.Series:
+    rules: list[tuple[pl.Expr, str]] = []
+    for name in REQUIRED[table]:
+        kind = TABLES[table][name]
+        rules.append((pl.col(name).is_null(), f"{name} is missing or no {kind}"))
+        if kind == "str" and raw.schema[name] == pl.String:
+            rules.append((pl.col(name).str.strip_chars() == "", f"{name} is blank"))
+    if table == "events":
+        latest = pl.lit(int((clock.now() + _FUTURE_DAYS * clock.DAY) * 1e6)).cast(pl.Datetime("us"))
+        rules.append((pl.col("timestamp") > latest, f"timestamp lies more than {_FUTURE_DAYS} days ahead"))
+    expression = pl.lit(None, pl.String)
+    for broken, text in reversed(rules):
+        expression = pl.when(broken).then(pl.lit(text)).otherwise(expression)
+    return typed.select(expression.alias(REASON))[REASON]

@@ -1,0 +1,5 @@
+"""Looks at a snapshot before anything learns from it."""
+
+from vetrina.validate.validate import validate
+
+__all__ = ["validate"]

@@ -1,0 +1,20 @@
+"""Products that search cannot find."""
+
+import polars as pl
+
+from vetrina.core.types import CheckResult
+from vetrina.validate.checks import Shop, result
+
+TABLE = "products"
+
+
+def run(shop: Shop) -> CheckResult:
+    """Titles shorter than two characters."""
+    offenders = shop.tables["products"].filter(pl.col("title").str.strip_chars().str.len_chars() < 2)
+    return result(
+        "missing_titles",
+        offenders,
+        "product_id",
+        "a title this short finds nothing",
+        "found by category and brand only",
+    )

@@ -1,0 +1,21 @@
+"""Event types that carry no meaning yet."""
+
+import polars as pl
+
+from vetrina.core.columns import EVENT_TYPES
+from vetrina.core.types import CheckResult
+from vetrina.validate.checks import Shop, result
+
+TABLE = "events"
+
+
+def run(shop: Shop) -> CheckResult:
+    """Types outside the design's list."""
+    offenders = shop.tables["events"].filter(~pl.col("type").is_in(sorted(EVENT_TYPES)))
+    return result(
+        "unknown_event_types",
+        offenders,
+        "type",
+        "models do not learn from these events",
+        "kept with weight 0; give a weight under [weights] in vetrina.toml",
+    )

@@ -1,0 +1,43 @@
+"""The stage: run every check that fits the data, then say which scenario it supports."""
+
+import pkgutil
+from importlib import import_module
+
+import polars as pl
+
+from vetrina.core.types import CheckResult, DataReport, Readiness, Snapshot
+from vetrina.validate import checks
+
+_NEEDS = {
+    "recommend": ({"events", "products"}, "products in their catalogue order once there are products"),
+    "search": ({"products"}, "nothing until a catalogue with titles is ingested"),
+    "predict": ({"table"}, "nothing until a table with a label is ingested"),
+}
+
+
+def validate(snapshot: Snapshot, scenario: str) -> DataReport:
+    """All checks that this scenario's tables call for, in the order of their names."""
+    tables = {name: pl.read_parquet(snapshot.folder / f"{name}.parquet") for name in snapshot.rows}
+    label = snapshot.folder / "label"
+    shop = checks.Shop(tables, label.read_text() if label.exists() else "", snapshot.quarantined)
+    relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users"}
+    results: list[CheckResult] = []
+    for info in pkgutil.iter_modules(checks.__path__):
+        check = import_module(f"{checks.__name__}.{info.name}")
+        if check.TABLE in relevant and (check.TABLE in tables):
+            results.append(check.run(shop))
+    return DataReport(scenario, snapshot.digest, tuple(results), readiness(snapshot, scenario))
+
+
+def readiness(snapshot: Snapshot, scenario: str) -> Readiness:
+    """Whether the tables are there, and what is served otherwise."""
+    needs, meanwhile = _NEEDS[scenario]
+    there = set(snapshot.rows)
+    if scenario == "recommend" and there & needs:
+        full = "events" in there
+        why = "events are there" if full else "no events yet: products are shown by stock and date"
+        return Readiness(scenario, True, why, "" if full else meanwhile)
+    missing = sorted(needs - there)
+    if missing:
+        return Readiness(scenario, False, f"no {' and no '.join(missing)} yet", meanwhile)
+    return Readiness(scenario, True, f"{', '.join(sorted(needs))} there", "")
