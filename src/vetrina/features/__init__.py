@@ -1,0 +1,1 @@
+"""Features: one fold for serving, the same fold vectorised for training."""

@@ -1,0 +1,47 @@
+"""The last products of a user, oldest first."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.types import Interactions
+
+
+@dataclass(frozen=True)
+class State:
+    """``items`` (n,) int32 and ``times`` (n,) float64 seconds, n at most ``length``."""
+
+    items: NDArray[np.int32]
+    times: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RecentItems:
+    """Keeps ``length`` events."""
+
+    length: int = 200
+
+    def empty(self) -> State:
+        """A user nobody has seen."""
+        return State(np.empty(0, np.int32), np.empty(0))
+
+    def update(self, state: State, item: int, time: float, weight: float) -> State:
+        """One more event; a late one takes its place in time, after those of the same moment."""
+        at = int(np.searchsorted(state.times, time, side="right"))
+        items = np.insert(state.items, at, np.int32(item))[-self.length :]
+        return State(items, np.insert(state.times, at, time)[-self.length :])
+
+    def value(self, state: State, now: float) -> NDArray[np.int32]:
+        """The items; they do not change with time."""
+        return state.items
+
+    def batch(self, past: Interactions) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+        """All users in CSR form: starts (users + 1,), items, times."""
+        order = np.lexsort((np.arange(len(past)), past.time, past.user))
+        user = past.user[order]
+        starts = np.searchsorted(user, np.arange(len(past.users) + 1))
+        rank_from_end = starts[user + 1] - np.arange(len(user))
+        kept = rank_from_end <= self.length
+        new_starts = np.searchsorted(user[kept], np.arange(len(past.users) + 1))
+        return new_starts, past.item[order][kept], past.time[order][kept]

@@ -1,0 +1,84 @@
+"""Figures for a yes-or-no answer with a probability."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Counts at one threshold."""
+
+    true_positive: int
+    false_positive: int
+    true_negative: int
+    false_negative: int
+
+    @property
+    def accuracy(self) -> float:
+        """(TP + TN) / all."""
+        total = self.true_positive + self.false_positive + self.true_negative + self.false_negative
+        return (self.true_positive + self.true_negative) / total
+
+    @property
+    def precision(self) -> float:
+        """TP / (TP + FP); 0 if nothing was called positive."""
+        return _ratio(self.true_positive, self.true_positive + self.false_positive)
+
+    @property
+    def recall(self) -> float:
+        """TP / (TP + FN); 0 if nothing is positive."""
+        return _ratio(self.true_positive, self.true_positive + self.false_negative)
+
+    @property
+    def f1(self) -> float:
+        """Harmonic mean of precision and recall."""
+        return _ratio(2 * self.true_positive, 2 * self.true_positive + self.false_positive + self.false_negative)
+
+
+def confusion(label: Floats, probability: Floats, threshold: float = 0.5) -> Confusion:
+    """Counts with ``probability >= threshold`` called positive."""
+    said, true = probability >= threshold, label > 0.5
+    counts = ((said & true), (said & ~true), (~said & ~true), (~said & true))
+    return Confusion(*(int(c.sum()) for c in counts))
+
+
+def roc_curve(label: Floats, probability: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rate at every distinct threshold, from (0, 0) to (1, 1)."""
+    true_positive, false_positive = _cumulative(label, probability)
+    return false_positive / max(false_positive[-1], 1), true_positive / max(true_positive[-1], 1)
+
+
+def precision_recall_curve(label: Floats, probability: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Recall and precision at every distinct threshold, strictest first."""
+    true_positive, false_positive = _cumulative(label, probability)
+    called = true_positive + false_positive
+    return true_positive[1:] / max(true_positive[-1], 1), true_positive[1:] / called[1:]
+
+
+def roc_auc(label: Floats, probability: Floats) -> float:
+    """Area under the ROC curve: the chance that a positive scores above a negative, ties half."""
+    x, y = roc_curve(label, probability)
+    return float(np.trapezoid(y, x))
+
+
+def log_loss(label: Floats, probability: Floats) -> NDArray[np.float64]:
+    """Cross-entropy of each row, -(y ln p + (1 - y) ln(1 - p)), p kept 1e-7 away from 0 and 1."""
+    p = np.clip(probability.astype(np.float64), 1e-7, 1 - 1e-7)
+    return -(label * np.log(p) + (1 - label) * np.log1p(-p))
+
+
+def _cumulative(label: Floats, probability: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    order = np.argsort(-probability, kind="stable")
+    score, true = probability[order], label[order] > 0.5
+    last_of_tie = np.append(score[1:] != score[:-1], True)
+    positive = np.cumsum(true)[last_of_tie].astype(np.float64)
+    negative = np.cumsum(~true)[last_of_tie].astype(np.float64)
+    return np.insert(positive, 0, 0.0), np.insert(negative, 0, 0.0)
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else 0.0

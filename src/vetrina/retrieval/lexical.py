@@ -1,0 +1,64 @@
+"""BM25 over product fields with tantivy; knows nothing of ranking beyond words.
+
+One field holds all text of a product, a second its title again at half weight. On Chorus electronics' validation
+queries this beat a field for each column (NDCG@10 .743 against .693): a word is rare or common in the catalogue, not in
+a column.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import tantivy
+
+from vetrina.core.types import Floats, Ints
+
+BOOSTS = {"everything": 1.0, "title": 0.5}
+_TOKENIZER = "en_stem"
+
+
+def schema() -> tantivy.Schema:
+    """Text fields under BOOSTS' names; ``item`` is the catalogue index, ``key`` the product id."""
+    builder = tantivy.SchemaBuilder()
+    for name in BOOSTS:
+        builder.add_text_field(name, stored=False, tokenizer_name=_TOKENIZER)
+    builder.add_text_field("key", stored=True, tokenizer_name="raw")
+    builder.add_unsigned_field("item", stored=False, fast=True)
+    return builder.build()
+
+
+def build(folder: Path, documents: Iterable[Mapping[str, str | int]]) -> None:
+    """Write an index of ``documents`` in one segment order, so that equal input gives equal ranks."""
+    shape = schema()
+    index = tantivy.Index(shape, path=str(folder))
+    writer = index.writer(heap_size=64_000_000, num_threads=1)
+    for document in documents:
+        writer.add_document(tantivy.Document.from_dict(dict(document), shape))
+    writer.commit()
+    writer.wait_merging_threads()
+
+
+class LexicalIndex:
+    """Opens what ``build`` wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self._index = tantivy.Index.open(str(folder))
+        self._index.reload()
+        self._searcher = self._index.searcher()
+
+    def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
+        """Catalogue indices and BM25 scores, best first; any of the words may match."""
+        return _hits(self._searcher, parse(self._index, query), limit)
+
+
+def parse(index: tantivy.Index, query: str) -> tantivy.Query:
+    """What a shopper typed; operators and broken quotes are words like any other."""
+    words = "".join(c if c.isalnum() else " " for c in query.lower())
+    parsed, _errors = index.parse_query_lenient(words, list(BOOSTS), field_boosts=BOOSTS)
+    return parsed
+
+
+def _hits(searcher: tantivy.Searcher, query: tantivy.Query, limit: int) -> tuple[Ints, Floats]:
+    hits = searcher.search(query, limit, count=False).hits
+    items = searcher.fast_field_values("item", [address for _, address in hits]) if hits else []
+    return np.array(items, np.int32), np.array([score for score, _ in hits], np.float32)
