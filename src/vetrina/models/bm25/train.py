@@ -1,0 +1,27 @@
+"""Builds the word index of a catalogue."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from vetrina.core.progress import Progress
+from vetrina.core.types import Past, Plan
+from vetrina.retrieval.lexical import build
+
+
+def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes ``index/``."""
+    catalogue = past.catalogue
+    if catalogue is None:
+        raise ValueError("bm25 needs a catalogue")
+    (into / "index").mkdir()
+    columns = (catalogue.titles, catalogue.categories, catalogue.brands, catalogue.texts, catalogue.attributes)
+    everything = map(" ".join, zip(*columns, strict=True))
+    rows = zip(catalogue.product_ids.tolist(), catalogue.titles, everything, strict=True)
+    with progress.step("bm25: index", 1) as step:
+        documents = (
+            {"item": i, "key": key, "title": title, "everything": text} for i, (key, title, text) in enumerate(rows)
+        )
+        build(into / "index", documents)
+        step.advance()
+    return {"documents": len(catalogue)}

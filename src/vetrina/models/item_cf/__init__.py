@@ -1,0 +1,1 @@
+"""What people with this taste take: item-based collaborative filtering over whole histories."""

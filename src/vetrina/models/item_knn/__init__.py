@@ -1,0 +1,1 @@
+"""What follows what: directed co-occurrence that fades with distance."""

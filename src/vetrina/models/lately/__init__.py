@@ -1,0 +1,1 @@
+"""What this user took in the last weeks."""

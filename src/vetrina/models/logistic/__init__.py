@@ -1,0 +1,1 @@
+"""Logistic regression: the baseline of every table."""

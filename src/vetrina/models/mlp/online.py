@@ -1,0 +1,24 @@
+"""Encoded rows in, probabilities out."""
+
+from pathlib import Path
+
+from vetrina.core.onnx_session import session
+from vetrina.core.types import Floats
+
+SIZES = (64, 32)
+
+
+class Classifier:
+    """One ONNX file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._session = session(folder / "network.onnx")
+
+    def probability(self, x: Floats) -> Floats:
+        """(rows,) for encoded ``x`` (rows, columns)."""
+        return self._session.run(None, {"x": x})[0].reshape(-1)
+
+
+def open(folder: Path) -> Classifier:
+    """Read what ``train`` wrote."""
+    return Classifier(folder)

@@ -1,0 +1,47 @@
+"""One way from a torch module to an ONNX file. Training side only."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def export(
+    module: Any,
+    example: tuple[Any, ...],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+    free: Mapping[int, Mapping[int, str]],
+    path: Path,
+) -> None:
+    """Write ``module`` as ONNX. ``free`` names the dimensions that may vary: {input index: {dimension: name}}."""
+    import torch
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    shapes = tuple({d: torch.export.Dim.DYNAMIC for d in free.get(i, {})} for i in range(len(example)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns about its own internals
+        program = torch.onnx.export(
+            module,
+            example,
+            dynamo=True,
+            dynamic_shapes=shapes,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    program.save(str(path), external_data=False)
+
+
+def quantize_dynamic(source: Path, into: Path) -> None:
+    """Weights to QInt8, one scale a column; activations are quantised while running."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    logging.disable(logging.WARNING)
+    try:
+        quantize_dynamic(source, into, weight_type=QuantType.QInt8, per_channel=True)
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,1 @@
+"""What sells now: the dull baseline."""

@@ -1,0 +1,36 @@
+"""Decayed counts of the whole shop; without events the newest product that is in stock comes first."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vetrina.core.clock import DAY
+from vetrina.core.progress import Progress
+from vetrina.core.types import Catalogue, Past, Plan
+
+HALF_LIFE = 21 * DAY
+
+
+def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes ``scores.npy`` (items,) float32 in 0..1."""
+    catalogue = past.catalogue
+    if catalogue is None:
+        raise ValueError("popular needs a catalogue")
+    scores = _order_on_the_shelf(catalogue) * 1e-3
+    events = past.interactions
+    if events is not None and len(events):
+        decayed = events.weight * 2.0 ** (-(events.until - events.time) / HALF_LIFE)
+        counts = np.bincount(events.item, decayed, minlength=len(catalogue))
+        scores += counts / counts.max()
+    np.save(into / "scores.npy", (scores / scores.max()).astype(np.float32))
+    return {"half_life_days": HALF_LIFE / DAY}
+
+
+def _order_on_the_shelf(catalogue: Catalogue) -> np.ndarray:
+    new = np.nan_to_num(catalogue.available_at, nan=0.0)
+    in_stock = np.nan_to_num(catalogue.stock, nan=1.0) > 0
+    rank = np.empty(len(catalogue))
+    rank[np.lexsort((np.arange(len(catalogue))[::-1], new, in_stock))] = np.arange(1, len(catalogue) + 1)
+    return rank / len(catalogue)

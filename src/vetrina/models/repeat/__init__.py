@@ -1,0 +1,1 @@
+"""What this user takes again and again."""

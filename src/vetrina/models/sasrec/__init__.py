@@ -1,0 +1,1 @@
+"""A small transformer over the last products of a user."""

@@ -1,0 +1,1 @@
+"""A pretrained sentence encoder, frozen, and one vector for every distinct product text."""

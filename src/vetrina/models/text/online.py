@@ -1,0 +1,66 @@
+"""Encodes a query and finds the products whose text means the like."""
+
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from vetrina.core.onnx_session import session
+from vetrina.core.types import Floats, Ints
+from vetrina.retrieval.dense import DenseIndex
+
+REASON = "means what you asked for"
+LONGEST, WIDTH = 64, 384
+
+
+class Encoder:
+    """Text to unit vectors (n, WIDTH)."""
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(LONGEST)
+        self._tokenizer.enable_padding()
+        self._session = session(folder / "encoder.onnx", threads)
+
+    def tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and mask, int64 (n, length)."""
+        coded = self._tokenizer.encode_batch(texts)
+        return np.array([c.ids for c in coded], np.int64), np.array([c.attention_mask for c in coded], np.int64)
+
+    def encode(self, texts: list[str]) -> Floats:
+        """Unit vectors (n, WIDTH) float32."""
+        tokens, mask = self.tokens(texts)
+        return self._session.run(None, {"tokens": tokens, "mask": mask})[0]
+
+
+class Text:
+    """Vectors of distinct texts; ``text_of`` (items,) says which text a product has."""
+
+    def __init__(self, folder: Path) -> None:
+        self.encoder = Encoder(folder)
+        self._text_of = np.load(folder / "text_of.npy", mmap_mode="r")
+        order = np.argsort(self._text_of, kind="stable").astype(np.int32)
+        self._by_text = order
+        self._starts = np.searchsorted(self._text_of[order], np.arange(int(self._text_of.max(initial=-1)) + 2))
+        self._index = DenseIndex(folder / "vectors.npy")
+
+    def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
+        """Products (n,) and cosines (n,), best first; products of one text stand together."""
+        return self.nearest(self.encoder.encode([query])[0], limit)
+
+    def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
+        """The same for a vector."""
+        texts, cosine = self._index.nearest(vector, limit)
+        lengths = self._starts[texts + 1] - self._starts[texts]
+        before = np.cumsum(lengths) - lengths
+        at = np.repeat(self._starts[texts] - before, lengths) + np.arange(int(lengths.sum()))
+        return self._by_text[at], np.repeat(cosine, lengths).astype(np.float32)
+
+    def vector_of(self, item: int) -> Floats:
+        """The stored vector of a product."""
+        return self._index.vector(int(self._text_of[item]))
+
+
+def open(folder: Path) -> Text:
+    """Read what ``train`` wrote."""
+    return Text(folder)
