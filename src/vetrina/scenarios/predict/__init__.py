@@ -1,0 +1,1 @@
+"""A probability for a row of a table."""

@@ -1,0 +1,118 @@
+"""Impute, scale, encode: learnt from training rows, kept in the bundle, the same code for serving."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.errors import BadInput
+from vetrina.core.types import Floats, Table
+
+_MOST_CATEGORIES = 32
+_POSITIVE_WORDS = ("1", "1.0", "true", "True", "TRUE", "yes", "Yes", "y", "Y", "positive")
+_LARGEST = 8.0
+
+
+class Number(msgspec.Struct, frozen=True, tag="number"):
+    """Missing values become the median; then (x - mean) / sd."""
+
+    name: str
+    median: float
+    mean: float
+    sd: float
+
+
+class Words(msgspec.Struct, frozen=True, tag="words"):
+    """One column for each frequent value; other and missing values are all zeros."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+class Encoding(msgspec.Struct, frozen=True):
+    """Columns in the order of the table; ``positive`` is the label value that means yes."""
+
+    columns: tuple[Number | Words, ...]
+    positive: str
+    negative: str
+
+    @classmethod
+    def learn(cls, table: Table) -> "Encoding":
+        """From training rows alone."""
+        values = sorted({str(v) for v in table.label.tolist()})
+        if len(values) != 2:
+            shown = ", ".join(values[:5])
+            raise BadInput(f"label values {shown}", f"are {len(values)}, not two", "predict answers yes or no")
+        positive = next((v for v in values if v in _POSITIVE_WORDS), values[-1])
+        columns = tuple(_learn(name, raw) for name, raw in table.columns.items())
+        return cls(columns, positive, next(v for v in values if v != positive))
+
+    def encode(self, columns: Mapping[str, NDArray[Any]]) -> Floats:
+        """(rows, encoded columns) float32, every value finite."""
+        return np.column_stack([block for c in self.columns for block in _encode(c, columns[c.name])]).astype(
+            np.float32
+        )
+
+    def rows(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
+        """Rows of a request as columns: lists in column order, or objects by name. Raises BadInput."""
+        return {
+            c.name: _column(c, [_cell(c, at, row, len(self.columns)) for row in rows])
+            for at, c in enumerate(self.columns)
+        }
+
+
+def _learn(name: str, raw: NDArray[Any]) -> Number | Words:
+    if raw.dtype == object:
+        names, counts = np.unique([v for v in raw if v is not None], return_counts=True)
+        frequent = names[np.argsort(-counts, kind="stable")][:_MOST_CATEGORIES]
+        return Words(name, tuple(str(v) for v in frequent))
+    there = raw[np.isfinite(raw)]
+    if not len(there):
+        return Number(name, 0.0, 0.0, 1.0)
+    median = float(np.median(there))
+    filled = np.where(np.isfinite(raw), raw, median)
+    return Number(name, median, float(filled.mean()), float(filled.std()) or 1.0)
+
+
+def _encode(column: Number | Words, raw: NDArray[Any]) -> list[NDArray[Any]]:
+    if isinstance(column, Words):
+        return [raw == value for value in column.values] or [np.zeros(len(raw))]
+    filled = np.where(np.isfinite(raw), raw, column.median)
+    # A value far outside what was seen says "very large", no more: it must not drive the network.
+    return [np.clip((filled - column.mean) / column.sd, -_LARGEST, _LARGEST)]
+
+
+def _cell(column: Number | Words, at: int, row: Any, width: int) -> Any:
+    if isinstance(row, Mapping):
+        return row.get(column.name)
+    if len(row) != width:
+        raise BadInput(
+            f"features with {len(row)} values",
+            f"must have {width}",
+            "give every column in the table's order, null for unknown",
+        )
+    return row[at]
+
+
+def _column(column: Number | Words, cells: list[Any]) -> NDArray[Any]:
+    if isinstance(column, Words):
+        return np.array([None if c is None else _word(c) for c in cells] + [None], dtype=object)[:-1]
+    try:
+        return np.array([np.nan if c is None or c == "" else float(c) for c in cells])
+    except (TypeError, ValueError):
+        wrong = next(c for c in cells if not _numeric(c))
+        raise BadInput(f"{column.name} = {wrong!r}", "is no number", "give a number, or null for unknown") from None
+
+
+def _word(cell: Any) -> str:
+    return str(cell)
+
+
+def _numeric(cell: Any) -> bool:
+    try:
+        float(cell if cell not in (None, "") else 0)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,33 @@
+"""What predict is made of: how raw columns become numbers, and the classifiers."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from vetrina.core.types import Past, Recipe, Table
+from vetrina.scenarios.predict.encoding import Encoding
+
+RECIPE = Recipe(scenario="predict", models=("mlp", "logistic"), baselines=("logistic",), metric="negative log loss")
+OPTIONAL = True  # a bundle may lack models that weigh nothing
+
+
+def models_for(past: Past) -> tuple[str, ...]:
+    """Always both."""
+    return RECIPE.models
+
+
+def prepare(past: Past, into: Path) -> Past:
+    """Learn the encoding from these rows alone, keep it, and hand the encoded table to the models."""
+    if past.table is None:
+        raise ValueError("predict needs a table")
+    encoding = Encoding.learn(past.table)
+    (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
+    encoded = encoding.encode(past.table.columns)
+    columns = {str(i): encoded[:, i] for i in range(encoded.shape[1])}
+    return Past(table=Table(columns, positive(past.table, encoding.positive)))
+
+
+def positive(table: Table, name: str) -> np.ndarray:
+    """Labels as 0 and 1."""
+    return np.array([str(v) == name for v in table.label.tolist()], np.float32)

@@ -1,0 +1,1 @@
+"""Products for a shopper, a session or a product page."""

@@ -1,0 +1,66 @@
+"""Judges search on graded pairs: full retrieval, NDCG@10 with gain 2**grade - 1, unjudged products gain nothing."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vetrina.core.progress import Progress, Silent, each
+from vetrina.core.types import Evidence, Floats, Scores
+from vetrina.metrics import blend
+from vetrina.metrics.ranking import graded_ndcg
+from vetrina.scenarios.search.online import SIGNALS, Search
+
+# Words decide; what sells orders products that share their text; meaning fills in where words find nothing.
+DEFAULT = {"bm25": 1.0, "text": 0.001, "popular": 0.05, "personal": 0.1}
+_K = 10
+
+
+def tune(
+    folder: Path, evidence: Evidence, progress: Progress | None = None
+) -> tuple[dict[str, dict[str, float]], dict]:
+    """Weights of the four signals; without judged queries the default."""
+    queries = evidence.judgments.by_query() if evidence.judgments else {}
+    if not queries:
+        return {"search": dict(DEFAULT)}, {}
+    opened = Search(folder)
+    nobody = opened.histories.of(None, (), evidence.now)
+    features: list[Floats] = []
+    gains: list[Floats] = []
+    ideal: list[float] = []
+    for query, (judged, grades) in each(progress or Silent(), "search: blend", list(queries.items())):
+        items, signals = opened.signals(query, nobody)
+        gain = dict(zip(judged.tolist(), (np.exp2(grades) - 1).tolist(), strict=True))
+        best = np.sort(np.exp2(grades) - 1)[::-1][:_K]
+        features.append(signals)
+        gains.append(np.array([gain.get(int(i), 0.0) for i in items], np.float32))
+        ideal.append(float((best / np.log2(2.0 + np.arange(len(best)))).sum()))
+    units = blend.stack(features, gains, ideal)
+    chosen, value = blend.choose(units, [DEFAULT[s] for s in SIGNALS])
+    alone = {
+        s: float(blend.ndcg_of(units, row).mean()) for s, row in zip(SIGNALS, np.eye(4, dtype=np.float32), strict=True)
+    }
+    weights = dict(zip(SIGNALS, chosen, strict=True)) | {"personal": DEFAULT["personal"]}
+    return {"search": weights}, {"validation_ndcg": value, "alone": alone, "queries": len(queries)}
+
+
+def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """What is used where nothing can be measured."""
+    return {"search": dict(DEFAULT)}
+
+
+def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:
+    """NDCG@10 of each judged query with a relevant product, for a shopper nobody knows."""
+    opened = Search(folder)
+    weights = opened.weights if only is None else np.array([s == only for s in SIGNALS], np.float32)
+    nobody = opened.histories.of(None, (), evidence.now)
+    names, values, lengths = [], [], []
+    for query, (judged, grades) in (evidence.judgments.by_query() if evidence.judgments else {}).items():
+        if not (grades > 0).any():
+            continue
+        items, signals = opened.signals(query, nobody)
+        ranked = items[np.lexsort((items, -(signals @ weights)))]
+        names.append(query)
+        lengths.append(len(query.split()))
+        values.append(graded_ndcg(ranked, judged, grades, _K))
+    single = np.array(lengths) == 1
+    return Scores("NDCG@10", tuple(names), np.array(values), {"one-word queries": single, "longer queries": ~single})

@@ -1,0 +1,24 @@
+"""What search is made of."""
+
+from pathlib import Path
+
+from vetrina.core.types import Past, Recipe
+from vetrina.features import histories
+from vetrina.retrieval import shelf
+
+RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular"), baselines=("bm25",), metric="NDCG@10")
+OPTIONAL = False  # every signal is computed from all of them
+
+
+def models_for(past: Past) -> tuple[str, ...]:
+    """Always all: without events popularity is the order of the shelf."""
+    return RECIPE.models
+
+
+def prepare(past: Past, into: Path) -> Past:
+    """Write what serving needs beside the models."""
+    if past.catalogue is None:
+        raise ValueError("search needs a catalogue")
+    shelf.write(past.catalogue, into / "shelf")
+    histories.write(past.interactions, into / "histories")
+    return past
