@@ -1,0 +1,107 @@
+"""The stage: try each model's compression, judge it on validation in the serving runtime, keep or undo it."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from vetrina.core import plugins
+from vetrina.core.files import size_of
+from vetrina.core.progress import Progress
+from vetrina.core.types import Checkpoint, CompressionStep, Evidence, Scores
+from vetrina.metrics.bootstrap import paired
+
+_POINT_LOSS, _RESOLUTION_CAP = 0.005, 0.03
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """The folder to pack and what was tried."""
+
+    folder: Path
+    steps: tuple[CompressionStep, ...]
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Models whose small form is in the folder."""
+        return tuple(s.model for s in self.steps if s.kept)
+
+
+def compress(
+    checkpoint: Checkpoint,
+    into: Path,
+    progress: Progress,
+    *,
+    validation: Evidence | None = None,
+    repeat: tuple[str, ...] | None = None,
+) -> Compressed:
+    """Shrink a checkpoint into ``into``.
+
+    With ``validation`` each step is judged on it; with ``repeat`` the named models' steps are taken again. Without
+    either there is nothing to judge by, and the float forms stay.
+    """
+    shutil.rmtree(into, ignore_errors=True)
+    shutil.copytree(checkpoint.folder, into, copy_function=_link)
+    names = [m for m in sorted(checkpoint.notes) if plugins.has_part("models", m, "compress")]
+    if repeat is not None:
+        for name in (n for n in names if n in repeat):
+            _shrink(name, checkpoint.folder, into)
+        return Compressed(into, ())
+    if validation is None:
+        return Compressed(into, ())
+    evaluate = plugins.part("scenarios", checkpoint.scenario, "evaluate").evaluate
+    steps: list[CompressionStep] = []
+    with progress.step("compress: judge each step", len(names) + 1) as step:
+        before: Scores = evaluate(into, validation)
+        step.advance()
+        for name in names:
+            before_bytes = size_of(into / name)
+            what = _shrink(name, checkpoint.folder, into)
+            after: Scores = evaluate(into, validation)
+            judged = judge(name, what, before, after, before_bytes, size_of(into / name))
+            steps.append(judged)
+            if judged.kept:
+                before = after
+            else:
+                shutil.rmtree(into / name)
+                shutil.copytree(checkpoint.folder / name, into / name, copy_function=_link)
+            step.advance()
+    return Compressed(into, tuple(steps))
+
+
+def judge(model: str, step: str, before: Scores, after: Scores, bytes_before: int, bytes_after: int) -> CompressionStep:
+    """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %.
+
+    Losses are relative to the mean before; the resolution is half the width of the interval of that mean, relative
+    to it, at most 3 %.
+    """
+    mean = abs(float(before.values.mean())) or 1.0
+    lost = paired(before.values, after.values)
+    noise = 1.96 * float(before.values.std()) / np.sqrt(len(before.values)) / mean
+    limit = max(_POINT_LOSS, min(_RESOLUTION_CAP, float(noise)))
+    point, upper = lost.point / mean, lost.high / mean
+    smaller = bytes_after < bytes_before
+    kept = bool(upper <= limit and point <= _POINT_LOSS and smaller)
+    why = f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {bytes_before / max(1, bytes_after):.1f} times smaller"
+    return CompressionStep(
+        model,
+        step,
+        kept,
+        bytes_before,
+        bytes_after,
+        float(before.values.mean()),
+        float(after.values.mean()),
+        upper,
+        why,
+    )
+
+
+def _shrink(name: str, source: Path, into: Path) -> str:
+    shutil.rmtree(into / name)
+    (into / name).mkdir()
+    return plugins.part("models", name, "compress").compress(source / name, into / name)
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)

@@ -1,0 +1,118 @@
+"""The stage: paired bootstrap on the holdout against champion and baselines, and checks of the packaged file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from vetrina.core import plugins
+from vetrina.core.types import Evidence, Outcome, Reason, Scores, Verdict
+from vetrina.gate import probe
+from vetrina.metrics.bootstrap import paired, resampled_means
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A judged file: its version and the folder that opens it."""
+
+    version: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Policy:
+    """``margin`` relative, ``slice_units`` the least a slice needs to count, ``latency_ms`` for the 99th percentile."""
+
+    margin: float = 0.02
+    slice_units: int = 200
+    latency_ms: float = 100.0
+
+
+def gate(
+    scenario: str,
+    candidate: Candidate,
+    champion: Candidate | None,
+    baselines: Sequence[str],
+    evidence: Evidence,
+    policy: Policy,
+    snapshot: str,
+) -> Verdict:
+    """The verdict with every reason. The same candidate, champion and snapshot give the same id."""
+    evaluation = plugins.part("scenarios", scenario, "evaluate")
+    reasons = [_served_alone(scenario, candidate, policy)]
+    scores: Scores = evaluation.evaluate(candidate.folder, evidence)
+    visible = None
+    if len(scores.values):
+        visible = smallest_visible(scores)
+        if champion is not None:
+            against = evaluation.evaluate(champion.folder, evidence)
+            reasons.append(not_worse("champion", champion.version, scores, against, policy.margin))
+            reasons += slices(scores, against, policy.slice_units)
+        for name in baselines:
+            only = evaluation.evaluate(candidate.folder, evidence, only=name)
+            reasons.append(not_worse("floor", name, scores, only, policy.margin))
+    else:
+        text = "there are no labels to judge by: the dull baseline ships, quality not evaluable"
+        reasons.append(Reason("not-evaluable", True, text))
+    passed = all(r.passed for r in reasons)
+    outcome: Outcome = "fail" if not passed else "pass" if len(scores.values) else "baseline"
+    version = champion.version if champion else None
+    key = sha256(f"{candidate.version} {version} {snapshot} {policy}".encode()).hexdigest()[:32]
+    return Verdict(key, candidate.version, version, outcome, tuple(reasons), visible)
+
+
+def not_worse(code: str, name: str, candidate: Scores, reference: Scores, margin: float) -> Reason:
+    """Non-inferior: the lower 95 % bound of the relative difference lies above ``-margin``."""
+    scale = abs(float(reference.values.mean())) or 1.0
+    found = paired(candidate.values, reference.values)
+    low, point, high = found.low / scale, found.point / scale, found.high / scale
+    passed = bool(low > -margin)
+    word = "no worse than" if passed else "not shown to be as good as"
+    text = (
+        f"{candidate.metric} {candidate.values.mean():.4f} is {word} {name} {reference.values.mean():.4f} "
+        f"({point:+.1%}, between {low:+.1%} and {high:+.1%}; {-margin:.0%} allowed)"
+    )
+    numbers = {"candidate": float(candidate.values.mean()), "reference": float(reference.values.mean())}
+    return Reason(f"{code}:{name}", passed, text, numbers | {"low": low, "point": point, "high": high})
+
+
+def slices(candidate: Scores, reference: Scores, least: int) -> list[Reason]:
+    """A slice vetoes only if shown worse: the Holm-adjusted bootstrap p of "no worse" is below 0.05."""
+    found: list[tuple[float, str, float]] = []
+    for name, inside in candidate.slices.items():
+        if inside.sum() >= least:
+            difference = candidate.values[inside] - reference.values[inside]
+            p = float((resampled_means(difference) >= 0).mean())
+            found.append((p, name, float(difference.mean())))
+    reasons, still = [], True
+    for rank, (p, name, difference) in enumerate(sorted(found)):
+        still = still and p * (len(found) - rank) < 0.05
+        text = f"{name}: {'shown worse' if still else 'not shown worse'} than the champion ({difference:+.4f}, p = {p:.3f})"
+        reasons.append(Reason(f"slice:{name}", not still, text, {"difference": difference, "p": p}))
+    return reasons
+
+
+def smallest_visible(scores: Scores) -> float:
+    """The relative loss that a two-sided 95 % interval of this many units could just see."""
+    mean = abs(float(scores.values.mean())) or 1.0
+    return float(1.96 * scores.values.std() / np.sqrt(len(scores.values)) / mean)
+
+
+def _served_alone(scenario: str, candidate: Candidate, policy: Policy) -> Reason:
+    seen = probe.in_fresh_process(scenario, candidate.folder)
+    if isinstance(seen, str):
+        return Reason("loads-and-answers", False, f"the file does not answer in a fresh process: {seen}")
+    fast = seen.p99_ms <= policy.latency_ms
+    text = (
+        f"opens in {seen.open_ms:.0f} ms in a fresh process without training libraries and answers in "
+        f"{seen.p50_ms:.1f} ms (99th percentile {seen.p99_ms:.1f} ms, {policy.latency_ms:.0f} allowed)"
+    )
+    numbers = {
+        "open_ms": seen.open_ms,
+        "p50_ms": seen.p50_ms,
+        "p99_ms": seen.p99_ms,
+        "memory_mb": seen.memory_mb,
+    }
+    return Reason("loads-and-answers", fast, text, numbers)

@@ -1,0 +1,80 @@
+"""Opens a bundle in a process of its own, as a server would, and times its answers."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from vetrina.core import clock, plugins
+from vetrina.core.protocols import Context, NoChanges, NoEvents
+from vetrina.core.types import Request
+
+_REQUESTS, _WARM_UP, _TIMEOUT = 60, 5, 120
+_TRAINING_LIBRARIES = ("torch", "polars", "pyarrow", "pandas", "transformers", "onnx", "ray", "duckdb")
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """Milliseconds and megabytes of one fresh process."""
+
+    open_ms: float
+    p50_ms: float
+    p99_ms: float
+    memory_mb: float
+
+
+def in_fresh_process(scenario: str, folder: Path) -> Seen | str:
+    """What was seen, or what went wrong in one line."""
+    command = [sys.executable, "-m", "vetrina.gate.probe", scenario, str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        return f"no answer within {_TIMEOUT} s"
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else f"exit status {done.returncode}"
+    return msgspec.json.decode(done.stdout, type=Seen)
+
+
+def measure(scenario: str, folder: Path) -> Seen:
+    """Open and answer in this process."""
+    started = time.perf_counter()
+    opened = plugins.part("scenarios", scenario, "online").open(folder)
+    open_ms = 1e3 * (time.perf_counter() - started)
+    ask = _asker(scenario, opened)
+    times = []
+    for number in range(_WARM_UP + _REQUESTS):
+        begun = time.perf_counter()
+        ask(number)
+        times.append(1e3 * (time.perf_counter() - begun))
+    p50, p99 = np.percentile(times[_WARM_UP:], [50, 99])
+    loaded = [m for m in _TRAINING_LIBRARIES if m in sys.modules]
+    if loaded:
+        raise RuntimeError(f"serving loaded {', '.join(loaded)}")
+    return Seen(open_ms, float(p50), float(p99), _memory_mb())
+
+
+def _asker(scenario, opened):
+    context = Context(NoEvents(), NoChanges(), clock.now())
+    if scenario == "predict":
+        row = [None] * len(opened.encoding.columns)
+        return lambda number: opened.answer([row])
+    if scenario == "search":
+        titles = [opened.shelf.title(i) for i in range(min(len(opened.shelf), _REQUESTS))]
+        words = [t.split()[0] if t.split() else "a" for t in titles] or ["a"]
+        return lambda number: opened.answer(Request(query=words[number % len(words)]), context)
+    ids = [str(i) for i in opened.shelf.ids[:_REQUESTS]]
+    return lambda number: opened.answer(Request(product_ids=tuple(ids[number % len(ids) :][:5])), context)
+
+
+def _memory_mb() -> float:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024.0**2 if sys.platform == "darwin" else 1024.0)
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(msgspec.json.encode(measure(sys.argv[1], Path(sys.argv[2]))))

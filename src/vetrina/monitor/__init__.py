@@ -1,0 +1,5 @@
+"""Says from the logs how a served scenario does."""
+
+from vetrina.monitor.monitor import monitor
+
+__all__ = ["monitor"]

@@ -1,0 +1,115 @@
+"""Answers for a whole file at once, with fixed output columns."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from vetrina.core.errors import BadInput
+from vetrina.core.files import beside
+from vetrina.core.progress import Progress, each
+from vetrina.core.types import Answer
+from vetrina.ingest.read import read_raw
+from vetrina.pipeline.shop import Shop
+
+_WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
+    ".csv": lambda frame, path: frame.write_csv(path),
+    ".parquet": lambda frame, path: frame.write_parquet(path),
+    ".jsonl": lambda frame, path: frame.write_ndjson(path),
+}
+_PREDICT_BATCH = 1_000
+
+
+def ranked(shop: Shop, kind: str, file: Path, out: Path, progress: Progress, options: dict[str, Any]) -> int:
+    """``kind`` is search, recommend, sessions or similar. Writes key, rank from 1, product_id, score; returns the rows."""
+    key, required = _KEYS[kind]
+    frame = _with(read_raw(file), required, file)
+    _check_out(out)
+    rows: list[tuple[str, int, str, float]] = []
+    for row in each(progress, f"{kind}: {file.name}", frame.to_dicts()):
+        answer = _ask(shop, kind, row, options)
+        rows += [(str(row[key]), rank, i.product_id, i.score) for rank, i in enumerate(answer.items, start=1)]
+    # The product asked about is the key of `similar`, so what is found needs a name of its own there.
+    found = "similar_product_id" if key == "product_id" else "product_id"
+    columns = {key: pl.String, "rank": pl.Int64, found: pl.String, "score": pl.Float64}
+    _write(pl.DataFrame(rows, schema=columns, orient="row"), out)
+    return len(rows)
+
+
+def predicted(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
+    """Writes row from 0, probability, prediction."""
+    frame = read_raw(file)
+    _check_out(out)
+    wanted = [c.name for c in shop.open("predict").encoding.columns]
+    _with(frame, tuple(wanted), file)
+    rows = frame.select(wanted).rows()
+    found = [a for part in each(progress, f"predict: {file.name}", _parts(rows)) for a in shop.predict(part)]
+    table = {
+        "row": list(range(len(found))),
+        "probability": [a["probability"] for a in found],
+        "prediction": [a["prediction"] for a in found],
+    }
+    _write(pl.DataFrame(table), out)
+    return len(found)
+
+
+_KEYS = {
+    "search": ("query", ("query",)),
+    "recommend": ("user_id", ("user_id",)),
+    "sessions": ("session_id", ("session_id", "product_ids")),
+    "similar": ("product_id", ("product_id",)),
+}
+
+
+def _ask(shop: Shop, kind: str, row: dict[str, Any], options: dict[str, Any]) -> Answer:
+    user = str(row["user_id"]) if row.get("user_id") is not None else None
+    if kind == "search":
+        return shop.search(str(row["query"]), user, limit=options["limit"])
+    if kind == "sessions":
+        return shop.recommend(product_ids=_ids(row["product_ids"]), **options)
+    if kind == "similar":
+        return shop.similar(str(row["product_id"]), **options)
+    return shop.recommend(user, **options)
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    """A list, or text such as ``["a", "b"]`` or ``a b``."""
+    if isinstance(value, list | tuple):
+        return tuple(str(v) for v in value)
+    cleaned = "".join(" " if c in "[]\"'," else c for c in str(value))
+    return tuple(cleaned.split())
+
+
+def _with(frame: pl.DataFrame, required: tuple[str, ...], file: Path) -> pl.DataFrame:
+    missing = next((c for c in required if c not in frame.columns), None)
+    if missing:
+        found = ", ".join(frame.columns[:12])
+        raise BadInput(f"{file}: column {missing!r}", "is required and missing", f"the file has: {found}")
+    return frame
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix.lower() not in _WRITERS:
+        raise BadInput(str(out), "is not .csv, .parquet or .jsonl", "name the output so")
+
+
+def _write(frame: pl.DataFrame, out: Path) -> None:
+    with beside(out) as temporary:
+        _WRITERS[out.suffix.lower()](frame, temporary)
+
+
+def _parts(rows: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
+    return [rows[i : i + _PREDICT_BATCH] for i in range(0, len(rows), _PREDICT_BATCH)]
+
+
+def listed(answer: Answer) -> Iterator[dict[str, Any]]:
+    """An answer as records, for printing."""
+    for rank, item in enumerate(answer.items, start=1):
+        yield {
+            "rank": rank,
+            "product_id": item.product_id,
+            "title": item.title,
+            "score": round(item.score, 4),
+            "why": item.reasons[0] if item.reasons else "",
+        }

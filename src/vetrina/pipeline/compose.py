@@ -1,0 +1,374 @@
+"""Wires stages to one shop: reads snapshots, packs bundles, writes verdicts and the pointer."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from hashlib import blake2b, sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+import numpy as np
+from sqlalchemy import Engine, func, insert, select
+
+from vetrina.compress import Compressed, compress
+from vetrina.core import clock, plugins
+from vetrina.core.errors import BadInput
+from vetrina.core.progress import Progress, Silent
+from vetrina.core.types import (
+    Bundle,
+    DataReport,
+    Evidence,
+    Judgments,
+    Past,
+    Plan,
+    Recipe,
+    Release,
+    Snapshot,
+    Source,
+    Table,
+    Verdict,
+)
+from vetrina.core.version import VERSION
+from vetrina.gate import Candidate, Policy, gate
+from vetrina.ingest import ingest
+from vetrina.release import release
+from vetrina.store import bundles, dataset
+from vetrina.store.folder import ShopFolder
+from vetrina.store.registry import Registry
+from vetrina.store.tables import exposures, open_store, users
+from vetrina.train import Settled, train
+from vetrina.validate import validate
+
+_HOLDOUT_SHARE, _SPLIT_SEED, _VALIDATION_SHARE = 0.2, 42, 0.2
+
+
+@dataclass
+class Workshop:
+    """One shop with its store open."""
+
+    shop: ShopFolder
+    progress: Progress = field(default_factory=Silent)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The tables."""
+        self.shop.root.mkdir(parents=True, exist_ok=True)
+        return open_store(self.shop.store_url)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Versions and the pointer."""
+        return Registry(self.engine, self.shop.keys)
+
+    def ingest(self, source: Source) -> Snapshot:
+        """Files to a snapshot; user ids are sealed into the store on the way."""
+        return ingest(source, self.shop.root, self.shop.settings, self.name_users, self.progress)
+
+    def ingest_logged(self, file: Path) -> Snapshot:
+        """Events from the store: their users are pseudonyms already, their columns the design's."""
+        settings = msgspec.structs.replace(self.shop.settings, columns={})
+        return ingest(Source(events=(file,)), self.shop.root, settings, list, self.progress)
+
+    def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
+        """The checks; nothing is written."""
+        return validate(snapshot, scenario)
+
+    def name_users(self, ids: list[str]) -> list[str]:
+        """Pseudonyms of ``ids``; new ones are kept, encrypted, so that an audience can be mailed."""
+        keys = self.shop.keys
+        names = {keys.name_of(i): i for i in ids}
+        with self.engine.begin() as connection:
+            known = set(connection.execute(select(users.c.pseudonym)).scalars())
+            rows = [{"pseudonym": n, "sealed_id": keys.seal(i)} for n, i in names.items() if n not in known]
+            if rows:
+                connection.execute(insert(users), rows)
+        return list(names)
+
+    def open_version(self, version: str) -> Path:
+        """The folder of a version, its signature checked."""
+        return bundles.unpack(version, self.shop.bundles, self.shop.keys)[1]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What validation decided, to be repeated on more data."""
+
+    settled: Settled
+    compressed: Compressed
+
+
+class Run:
+    """One scenario's way from a snapshot to a release. Every stage's time and memory are kept."""
+
+    def __init__(self, workshop: Workshop, snapshot: Snapshot, scenario: str) -> None:
+        self._workshop, self._snapshot, self._scenario = workshop, snapshot, scenario
+        self._shop, self._settings = workshop.shop, workshop.shop.settings
+        self._recipe: Recipe = plugins.part("scenarios", scenario, "recipe").RECIPE
+        self._plan = Plan(seed=self._settings.train.seed, max_epochs=self._settings.train.max_epochs)
+        self._id = uuid4().hex[:12]
+        self._work = self._shop.work / scenario
+
+    @cached_property
+    def recipe_digest(self) -> str:
+        """Changes when the code's version or a setting that shapes the result changes."""
+        text = f"{VERSION} {self._recipe} {self._settings.train} {self._settings.weights}"
+        return sha256(text.encode()).hexdigest()[:24]
+
+    def is_done(self) -> bool:
+        """This very data and recipe were released or returned before."""
+        return self._workshop.registry.built(self._scenario, self._snapshot.digest, self.recipe_digest) is not None
+
+    def train_and_compress_on_fit(self) -> Tuned:
+        """Fit before the validation period; settle weights, epochs and compression on it."""
+        past, validation = self._data.fit()
+        if validation is None:
+            # Nothing to tune on: defaults, and compression as it is where a model has no other form.
+            return Tuned(Settled({}), Compressed(self._work, ()))
+        with self._stage("train"):
+            checkpoint, settled = train(
+                self._recipe,
+                past,
+                f"{self._snapshot.digest} fit",
+                self._plan,
+                self._work / "fit",
+                self._workshop.progress,
+                validation=validation,
+            )
+        with self._stage("compress"):
+            small = compress(checkpoint, self._work / "fit-small", self._workshop.progress, validation=validation)
+        return Tuned(settled, small)
+
+    def repeat_on_fit_and_validation(self, tuned: Tuned) -> Bundle:
+        """The judged file."""
+        with self._stage("train judged"):
+            return self._repeat(tuned, "judged", self._data.judged())
+
+    def gate_on_holdout(self, judged: Bundle) -> Verdict:
+        """Champion's decisions are refitted on the candidate's past, so that both saw the same."""
+        champion = self._champion_twin()
+        with self._stage("gate"):
+            verdict = gate(
+                self._scenario,
+                Candidate(judged.version, self._workshop.open_version(judged.version)),
+                champion,
+                self._recipe.baselines,
+                self._data.holdout(),
+                Policy(
+                    self._settings.gate.margin,
+                    self._settings.gate.slice_units,
+                    self._settings.gate.latency_ms,
+                ),
+                self._snapshot.digest,
+            )
+        return verdict
+
+    def lost_to_a_baseline(self, verdict: Verdict) -> bool:
+        """Nothing serves yet, and all that speaks against the candidate is that a dull model may be as good."""
+        failed = [r.code for r in verdict.reasons if not r.passed]
+        return verdict.champion is None and bool(failed) and all(c.startswith("floor:") for c in failed)
+
+    def baseline_that_won(self, tuned: Tuned, verdict: Verdict) -> Tuned:
+        """The best of the baselines that the candidate was not shown to equal, alone. The lost verdict is kept."""
+        self._workshop.registry.record(verdict)
+        lost_to = max((r for r in verdict.reasons if not r.passed), key=lambda r: r.numbers["reference"])
+        name = lost_to.code.removeprefix("floor:")
+        weights = {blend: {m: float(m == name) for m in w} for blend, w in tuned.settled.weights.items()}
+        notes = {**tuned.settled.notes, "fell_back_to": name, "because": lost_to.text}
+        return replace(tuned, settled=replace(tuned.settled, weights=weights, notes=notes))
+
+    def repeat_on_everything(self, tuned: Tuned, judged: Bundle) -> Bundle:
+        """The served file, unless ``refit = false`` or the scenario keeps its holdout for the report."""
+        if not self._settings.train.refit or self._scenario == "predict":
+            return judged
+        with self._stage("train served"):
+            return self._repeat(tuned, "served", self._data.everything())
+
+    def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Release:
+        """Record version and verdict, then move the pointer if the verdict lets it."""
+        registry = self._workshop.registry
+        seen = registry.champion(self._scenario)
+        decided = release(self._scenario, served.version, seen[0], verdict, self._exposures_last_day())
+        with self._stage("release"):
+            registry.record(replace(verdict, candidate=served.version))
+            if decided.outcome == "promoted":
+                registry.promote(self._scenario, served.version, seen, f"verdict:{verdict.id}", decided.note)
+            notes = {**served.notes, "release": asdict(decided), "baseline": self._data.shares()}
+            registry.add(served, judged, self._snapshot.digest, self.recipe_digest, notes)
+        return decided
+
+    @cached_property
+    def _data(self) -> "Held":
+        return Held(self._snapshot, self._settings.weights, self._scenario)
+
+    def _repeat(self, tuned: Tuned, name: str, past: Past) -> Bundle:
+        settled = tuned.settled if tuned.settled.weights else None
+        plan = replace(self._plan, epochs=tuned.settled.epochs)
+        key = f"{self._snapshot.digest} {name}"
+        checkpoint, used = train(
+            self._recipe, past, key, plan, self._work / name, self._workshop.progress, settled=settled
+        )
+        kept = tuned.compressed.kept
+        small = compress(checkpoint, self._work / f"{name}-small", self._workshop.progress, repeat=kept)
+        notes = {
+            "form": name,
+            "snapshot": self._snapshot.digest,
+            "settled": asdict(used),
+            "compression": [asdict(s) for s in tuned.compressed.steps],
+            "kept": kept,
+            "models": checkpoint.notes,
+            "vetrina": VERSION,
+        }
+        return bundles.pack(small.folder, self._scenario, _plain(notes), self._shop.bundles, self._shop.keys)
+
+    def _champion_twin(self) -> Candidate | None:
+        """The champion's blend and epochs on this run's past. Equal fits are taken from the model cache."""
+        version, _ = self._workshop.registry.champion(self._scenario)
+        if version is None:
+            return None
+        bundle, _ = bundles.unpack(version, self._shop.bundles, self._shop.keys)
+        raw = bundle.notes["settled"]
+        settled = Settled(raw["weights"], raw["epochs"], raw["notes"])
+        with self._stage("train champion"):
+            plan = replace(self._plan, epochs=settled.epochs)
+            checkpoint, _ = train(
+                self._recipe,
+                self._data.judged(),
+                f"{self._snapshot.digest} judged",
+                plan,
+                self._work / "champion",
+                self._workshop.progress,
+                settled=settled,
+            )
+            small = compress(
+                checkpoint,
+                self._work / "champion-small",
+                self._workshop.progress,
+                repeat=tuple(bundle.notes["kept"]),
+            )
+        return Candidate(version, small.folder)
+
+    def _exposures_last_day(self) -> int:
+        query = (
+            select(func.count())
+            .select_from(exposures)
+            .where(exposures.c.scenario == self._scenario, exposures.c.time >= clock.now() - clock.DAY)
+        )
+        with self._workshop.engine.connect() as connection:
+            return connection.execute(query).scalar() or 0
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        started, begun = clock.now(), time.perf_counter()
+        yield
+        seconds = time.perf_counter() - begun
+        self._workshop.registry.log_stage(self._id, self._scenario, name, started, seconds, _peak_mb())
+
+
+class Held:
+    """A snapshot parted into what models may see and what judges them."""
+
+    def __init__(self, snapshot: Snapshot, weights: Mapping[str, float], scenario: str) -> None:
+        self._snapshot, self._weights, self._scenario = snapshot, dict(weights), scenario
+
+    @cached_property
+    def _catalogue(self):
+        return dataset.catalogue(self._snapshot)
+
+    @cached_property
+    def _table(self) -> tuple[Table, Table, Table] | None:
+        table = dataset.table(self._snapshot) if self._scenario == "predict" else None
+        if table is None:
+            return None
+        order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
+        held = round(_HOLDOUT_SHARE * len(table))
+        rest = order[held:]
+        tuned = round(_VALIDATION_SHARE * len(rest))
+        return table.take(rest[tuned:]), table.take(rest[:tuned]), table.take(order[:held])
+
+    @cached_property
+    def _judgments(self) -> tuple[Judgments | None, Judgments | None]:
+        if self._catalogue is None or (found := dataset.judgments(self._snapshot, self._catalogue)) is None:
+            return None, None
+        first = np.array([blake2b(q.encode(), digest_size=1).digest()[0] % 2 == 0 for q in found.query])
+        return _take(found, first), _take(found, ~first)
+
+    def fit(self) -> tuple[Past, Evidence | None]:
+        """Before the validation period, and the validation period; None where there is nothing to tune on."""
+        if self._table:
+            return Past(table=self._table[0]), Evidence(table=self._table[1])
+        cuts = self._snapshot.cuts
+        found = self._evidence(cuts.validation if cuts else 0.0, cuts.holdout if cuts else 0.0, 0)
+        empty = not (found.targets and found.targets.user) and not found.judgments
+        return self._until(cuts.validation if cuts else 0.0), None if empty else found
+
+    def judged(self) -> Past:
+        """Fit and validation."""
+        if self._table:
+            return Past(table=_both(self._table[0], self._table[1]))
+        cuts = self._snapshot.cuts
+        return self._until(cuts.holdout if cuts else 0.0)
+
+    def holdout(self) -> Evidence:
+        """For the gate and the report only."""
+        if self._table:
+            return Evidence(table=self._table[2])
+        cuts = self._snapshot.cuts
+        return self._evidence(cuts.holdout if cuts else 0.0, cuts.end if cuts else 0.0, 1)
+
+    def everything(self) -> Past:
+        """All behaviour."""
+        cuts = self._snapshot.cuts
+        return self._until(cuts.end if cuts else 0.0)
+
+    def shares(self) -> dict[str, dict[str, float]]:
+        """What monitoring compares with: shares of event types and of products."""
+        if self._scenario == "predict" or self._catalogue is None or self._snapshot.cuts is None:
+            return {}
+        past = self.everything().interactions
+        if past is None:
+            return {}
+        counts = np.bincount(past.item, minlength=len(self._catalogue))
+        ids = self._catalogue.product_ids
+        return {"product": {str(ids[i]): int(counts[i]) for i in np.flatnonzero(counts)}}
+
+    def _until(self, moment: float) -> Past:
+        if self._catalogue is None:
+            raise BadInput(self._snapshot.digest[:12], "holds no products", "ingest products or events first")
+        events = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights) if moment else None
+        return Past(self._catalogue, events, self._judgments[0])
+
+    def _evidence(self, since: float, until: float, half: int) -> Evidence:
+        if self._catalogue is None:
+            return Evidence(now=since)
+        if self._scenario == "search":
+            return Evidence(judgments=self._judgments[half], now=since)
+        found = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
+        return Evidence(targets=found, now=since)
+
+
+def _take(found: Judgments, rows: np.ndarray) -> Judgments | None:
+    if not rows.any():
+        return None
+    query = tuple(q for q, chosen in zip(found.query, rows, strict=True) if chosen)
+    return Judgments(query, found.item[rows], found.grade[rows])
+
+
+def _both(a: Table, b: Table) -> Table:
+    columns = {k: np.concatenate([v, b.columns[k]]) for k, v in a.columns.items()}
+    return Table(columns, np.concatenate([a.label, b.label]))
+
+
+def _plain(notes: dict[str, Any]) -> dict[str, Any]:
+    return msgspec.json.decode(msgspec.json.encode(notes))
+
+
+def _peak_mb() -> float:
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024.0**2 if sys.platform == "darwin" else 1024.0)

@@ -1,0 +1,104 @@
+"""The Python API: one object for one shop.
+
+shop = Shop("my-shop")
+shop.ingest(products=["products.csv"], events=["events.csv"])
+shop.fit()
+shop.recommend("user-1"), shop.search("red shoes"), shop.evaluate("recommend")
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vetrina.core import clock, plugins
+from vetrina.core.errors import NotReady
+from vetrina.core.progress import Progress, Silent
+from vetrina.core.protocols import Context, NoChanges, NoEvents
+from vetrina.core.types import Answer, DataReport, Interval, Release, Request, Snapshot, Source
+from vetrina.metrics.bootstrap import interval
+from vetrina.pipeline.compose import Held, Workshop
+from vetrina.pipeline.path import path
+from vetrina.store.folder import ShopFolder
+
+
+class Shop:
+    """A shop is a folder; everything that is learnt and released lies in it."""
+
+    def __init__(self, folder: str | Path = ".", progress: Progress | None = None) -> None:
+        self.folder = ShopFolder(Path(folder).resolve())
+        self.workshop = Workshop(self.folder, progress or Silent())
+        self._opened: dict[str, Any] = {}
+
+    def ingest(
+        self,
+        *,
+        products: Iterable[str | Path] = (),
+        events: Iterable[str | Path] = (),
+        users: Iterable[str | Path] = (),
+        judgments: Iterable[str | Path] = (),
+        table: str | Path | None = None,
+        label: str = "label",
+    ) -> Snapshot:
+        """Add files; later ones add to or replace earlier ones. Without files, the snapshot of what is there."""
+        tables = (tuple(Path(f) for f in files) for files in (products, events, users, judgments))
+        return self.workshop.ingest(Source(*tables, table=(Path(table),) if table else (), label=label))
+
+    def validate(self, scenario: str) -> DataReport:
+        """What the checks say about the data for a scenario."""
+        return self.workshop.validate(self.ingest(), scenario)
+
+    def fit(self, *scenarios: str) -> dict[str, Release | None]:
+        """Train, compress, judge and release; every scenario that the data supports if none is named."""
+        for name in scenarios:
+            plugins.part("scenarios", name, "recipe")
+        snapshot = self.ingest()
+        wanted = scenarios or [s for s in plugins.names("scenarios") if self._ready(snapshot, s)]
+        return {s: path(self.workshop, Source(), s) for s in wanted}
+
+    def recommend(self, user: str | None = None, **request: Any) -> Answer:
+        """Products for a user; ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP."""
+        return self._answer("recommend", Request(user=self._name(user), **request))
+
+    def similar(self, product: str, **request: Any) -> Answer:
+        """Products that go with a product."""
+        return self.recommend(product_ids=(product,), placement="product", **request)
+
+    def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
+        """Products for a query."""
+        return self._answer("search", Request(user=self._name(user), query=query, **request))
+
+    def predict(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """A yes or no with its probability for each row."""
+        return self.open("predict").answer(rows)
+
+    def evaluate(self, scenario: str) -> Interval:
+        """The champion's judged file on the holdout of its own snapshot, with a 95 % interval."""
+        version = self._champion(scenario)
+        judged = self.workshop.registry.show(version)["judged"]
+        held = Held(self.ingest(), self.folder.settings.weights, scenario)
+        evaluation = plugins.part("scenarios", scenario, "evaluate")
+        return interval(evaluation.evaluate(self.workshop.open_version(judged), held.holdout()).values)
+
+    def open(self, scenario: str, version: str | None = None) -> Any:
+        """The opened champion, or any other version."""
+        chosen = version or self._champion(scenario)
+        if chosen not in self._opened:
+            folder = self.workshop.open_version(chosen)
+            self._opened[chosen] = plugins.part("scenarios", scenario, "online").open(folder)
+        return self._opened[chosen]
+
+    def _answer(self, scenario: str, request: Request) -> Answer:
+        return self.open(scenario).answer(request, Context(NoEvents(), NoChanges(), clock.now()))
+
+    def _name(self, user: str | None) -> str | None:
+        return None if user is None else self.folder.keys.name_of(user)
+
+    def _champion(self, scenario: str) -> str:
+        plugins.part("scenarios", scenario, "recipe")
+        version, _ = self.workshop.registry.champion(scenario)
+        if version is None:
+            raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
+        return version
+
+    def _ready(self, snapshot: Snapshot, scenario: str) -> bool:
+        return self.workshop.validate(snapshot, scenario).readiness.ready
