@@ -1,0 +1,58 @@
+"""The routes that answer shoppers and programs."""
+
+from typing import Any
+
+from litestar import post
+from litestar.datastructures import State
+
+from vetrina.core.errors import BadInput
+from vetrina.core.types import Request
+from vetrina.serve.wire import PredictBody, RankedOut, RecommendBody, SearchBody
+
+
+@post("/v1/search", status_code=200, sync_to_thread=False)
+def search(data: SearchBody, state: State) -> RankedOut:
+    """Products for a query, best first."""
+    asked = Request(
+        user=state.service.name_of(data.user_id),
+        session=data.session_id,
+        query=data.query,
+        filters=data.filters,
+        facets=tuple(data.facets),
+        sort=data.sort,
+        offset=data.offset,
+        limit=data.limit,
+        personalise=data.personalise,
+        explain=data.explain,
+    )
+    return state.service.ranked("search", asked)
+
+
+@post("/v1/recommend", status_code=200, sync_to_thread=False)
+def recommend(data: RecommendBody, state: State) -> RankedOut:
+    """Products for a shopper, a session or a product page."""
+    asked = Request(
+        user=state.service.name_of(data.user_id),
+        session=data.session_id,
+        product_ids=tuple(data.product_ids),
+        placement=data.placement,
+        filters=data.filters,
+        limit=data.limit,
+        exclude_seen=data.exclude_seen,
+        explain=data.explain,
+    )
+    return state.service.ranked("recommend", asked)
+
+
+@post(["/v1/predict", "/predict"], status_code=200, sync_to_thread=False)
+def predict(data: PredictBody, state: State) -> dict[str, Any]:
+    """A yes or no with its probability, for one row or several."""
+    if (data.features is None) == (data.rows is None):
+        raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
+    serving = state.service.champions.get("predict")
+    found = serving.opened.answer([data.features] if data.features is not None else data.rows or [])
+    state.service.answers.labels("predict", serving.version).inc()
+    return found[0] if data.features is not None else {"predictions": found, "version": serving.version}
+
+
+ROUTES = (search, recommend, predict)

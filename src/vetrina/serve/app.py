@@ -1,0 +1,61 @@
+"""Puts the routes together: one service, its life, and what a refusal looks like."""
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from litestar import Litestar, Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException
+from litestar.openapi import OpenAPIConfig
+
+from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady
+from vetrina.core.version import VERSION
+from vetrina.serve import answers, control, intake
+from vetrina.serve.service import Service
+from vetrina.store.folder import ShopFolder
+
+_LOG = logging.getLogger("vetrina.serve")
+_STATUS = {NotFound: 404, Conflict: 409, NotReady: 503}
+
+
+def create_app(folder: Path) -> Litestar:
+    """The ASGI app of one shop."""
+    return Litestar(
+        [*answers.ROUTES, *intake.ROUTES, *control.ROUTES],
+        state=State({"service": Service(ShopFolder(folder))}),
+        lifespan=[_life],
+        openapi_config=OpenAPIConfig(title="Vetrina", version=VERSION, path="/schema"),
+        exception_handlers={BadInput: _bad_input, HTTPException: _refused, Exception: _failed},
+        logging_config=None,
+    )
+
+
+@asynccontextmanager
+async def _life(app: Litestar) -> AsyncIterator[None]:
+    service: Service = app.state.service
+    service.start()
+    yield
+    service.stop()
+
+
+def _bad_input(request: Request[Any, Any, Any], error: BadInput) -> Response[dict[str, str]]:
+    return _say(request, _STATUS.get(type(error), 400), str(error))
+
+
+def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
+    extra = error.extra if isinstance(error.extra, list) else []
+    details = "; ".join(f"{e.get('key', 'body')}: {e['message']}" for e in extra if isinstance(e, dict))
+    return _say(request, error.status_code, details or error.detail)
+
+
+def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _say(request, 500, "the answer failed; the log says why")
+
+
+def _say(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
+    request.app.state.service.errors.labels(str(status)).inc()
+    return Response({"error": text}, status_code=status)

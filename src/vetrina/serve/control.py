@@ -1,0 +1,72 @@
+"""The routes for operators and machines: versions, verdicts, the pointer, health."""
+
+from typing import Any
+from uuid import uuid4
+
+from litestar import MediaType, Request, Response, get, post
+from litestar.datastructures import State
+from prometheus_client import generate_latest
+
+from vetrina.serve.guard import needs_token
+from vetrina.serve.service import Service
+
+
+@get("/v1/versions", sync_to_thread=True)
+def versions(state: State) -> list[dict[str, Any]]:
+    """All versions, newest first."""
+    return state.service.registry.all()
+
+
+@get("/v1/verdicts/{verdict_id:str}", sync_to_thread=True)
+def verdict(verdict_id: str, state: State) -> dict[str, Any]:
+    """A recorded verdict, for rollout controllers."""
+    return state.service.registry.verdict(verdict_id)
+
+
+@post("/v1/versions/{version:str}/promote", status_code=200, guards=[needs_token], sync_to_thread=True)
+def promote(version: str, state: State) -> dict[str, str]:
+    """Let a version serve by hand."""
+    scenario = state.service.registry.show(version)["scenario"]
+    return _move(state.service, scenario, version, "promoted by hand")
+
+
+@post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[needs_token], sync_to_thread=True)
+def rollback(scenario: str, state: State) -> dict[str, str]:
+    """Back to the version that served before."""
+    version = state.service.registry.before_champion(scenario)
+    return _move(state.service, scenario, version, "rolled back by hand")
+
+
+@get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)
+def healthz() -> str:
+    """The process answers."""
+    return "ok"
+
+
+@get("/readyz", sync_to_thread=False)
+def readyz(state: State) -> Response[dict[str, Any]]:
+    """200 once a scenario serves, 503 before."""
+    serving = dict(state.service.champions.all())
+    return Response({"ready": bool(serving), "serving": serving}, status_code=200 if serving else 503)
+
+
+@get("/metrics", media_type=MediaType.TEXT, sync_to_thread=False)
+def metrics(state: State) -> str:
+    """Prometheus text."""
+    return generate_latest(state.service.metrics).decode()
+
+
+@get("/openapi.json", include_in_schema=False, sync_to_thread=False)
+def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+    """This interface, for machines."""
+    return request.app.openapi_schema.to_schema()
+
+
+def _move(service: Service, scenario: str, version: str, why: str) -> dict[str, str]:
+    seen = service.registry.champion(scenario)
+    if seen[0] != version:
+        service.registry.promote(scenario, version, seen, f"hand:{uuid4().hex}", why)
+    return {"scenario": scenario, "version": version}
+
+
+ROUTES = (versions, verdict, promote, rollback, healthz, readyz, metrics, openapi)

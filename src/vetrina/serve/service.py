@@ -1,0 +1,121 @@
+"""What the routes share: the opened versions, the logs, the figures for Prometheus."""
+
+import time
+from datetime import UTC, datetime
+from hashlib import blake2b
+from uuid import uuid4
+
+import msgspec
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from vetrina.core import clock
+from vetrina.core.errors import BadInput
+from vetrina.core.protocols import Context
+from vetrina.core.types import Answer
+from vetrina.core.types import Request as Asked
+from vetrina.serve.live import Champions, Follower, StoredChanges, StoredEvents
+from vetrina.serve.wire import EventBody, ItemOut, RankedOut
+from vetrina.store.eventlog import Event, EventLog
+from vetrina.store.folder import ShopFolder
+from vetrina.store.registry import Registry
+from vetrina.store.tables import open_store
+
+_FUTURE_SECONDS = 2 * clock.DAY
+
+
+class Service:
+    """Everything the routes share."""
+
+    def __init__(self, shop: ShopFolder) -> None:
+        self.shop, self.keys = shop, shop.keys
+        self.engine = open_store(shop.store_url)
+        self.registry = Registry(self.engine, self.keys)
+        self.champions = Champions(self.registry, shop.bundles, self.keys)
+        self.changes = StoredChanges(self.engine)
+        self.events = StoredEvents(self.engine, shop.settings.weights)
+        self.follower = Follower(self.champions, self.changes)
+        self.log = EventLog(self.engine, self.keys)
+        self.metrics = CollectorRegistry()
+        self.answers = Counter("vetrina_answers", "Answers given", ["scenario", "version"], registry=self.metrics)
+        self.errors = Counter("vetrina_errors", "Requests refused or failed", ["status"], registry=self.metrics)
+        self.accepted = Counter("vetrina_events", "New events made durable", registry=self.metrics)
+        buckets = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+        self.seconds = Histogram(
+            "vetrina_answer_seconds", "Time to answer", ["scenario"], registry=self.metrics, buckets=buckets
+        )
+
+    def start(self) -> None:
+        """Open what serves, then follow the store."""
+        self.follower.start()
+
+    def stop(self) -> None:
+        """Write what waits and let go of the store."""
+        self.follower.stop()
+        self.log.close()
+        self.engine.dispose()
+
+    def ranked(self, scenario: str, asked: Asked) -> RankedOut:
+        """Answer, and log what is shown. The policy is deterministic, so every shown item has propensity 1."""
+        started = time.perf_counter()
+        serving = self.champions.get(scenario)
+        context = Context(self.events, self.changes, clock.now())
+        answer: Answer = serving.opened.answer(asked, context)
+        request_id = uuid4().hex
+        shown = [
+            {"product_id": item.product_id, "position": asked.offset + at, "propensity": 1.0}
+            for at, item in enumerate(answer.items, start=1)
+        ]
+        self.log.expose(
+            {
+                "request_id": request_id,
+                "time": context.now,
+                "scenario": scenario,
+                "version": serving.version,
+                "arm": "champion",
+                "user": asked.user,
+                "items": msgspec.json.encode(shown).decode(),
+            }
+        )
+        self.seconds.labels(scenario).observe(time.perf_counter() - started)
+        self.answers.labels(scenario, serving.version).inc()
+        items = [
+            ItemOut(i.product_id, i.title, round(i.score, 6), list(i.reasons) if asked.explain else [])
+            for i in answer.items
+        ]
+        return RankedOut(
+            request_id, serving.version, items, answer.total, {k: dict(v) for k, v in answer.facets.items()}
+        )
+
+    def name_of(self, user_id: str | None) -> str | None:
+        """Pseudonym, or None for nobody."""
+        return None if user_id is None else self.keys.name_of(user_id)
+
+    def event(self, body: EventBody) -> Event:
+        """A checked event, its user pseudonymised. Raises BadInput."""
+        moment = _moment(body.timestamp)
+        user = self.keys.name_of(body.user_id)
+        content = msgspec.to_builtins(body)
+        for name in ("user_id", "timestamp", "event_id"):
+            content.pop(name, None)
+        text = msgspec.json.encode(content, order="sorted").decode()
+        # Without an id, equal content at an equal time is the same event; without a time, each is its own.
+        given = body.event_id or (_digest(f"{user}{moment}{text}") if body.timestamp is not None else uuid4().hex)
+        return Event(given, user, body.session_id, moment, text, self.keys.seal(body.user_id))
+
+
+def _moment(given: float | str | None) -> float:
+    if given is None:
+        return clock.now()
+    try:
+        if isinstance(given, str):
+            parsed = datetime.fromisoformat(given)
+            given = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except ValueError:
+        raise BadInput(f"timestamp {given!r}", "is no time", "give seconds since 1970 or ISO 8601") from None
+    if not 0 <= given <= clock.now() + _FUTURE_SECONDS:
+        raise BadInput(f"timestamp {given}", "lies before 1970 or more than two days ahead", "check the sender's clock")
+    return float(given)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -1,0 +1,93 @@
+"""What goes over the wire, with its limits."""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+Id = Annotated[str, Meta(min_length=1, max_length=256)]
+Limit = Annotated[int, Meta(ge=1, le=200)]
+Offset = Annotated[int, Meta(ge=0, le=10_000)]
+
+
+class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/search."""
+
+    query: Annotated[str, Meta(min_length=1, max_length=512)]
+    user_id: Id | None = None
+    session_id: Id | None = None
+    filters: dict[str, Any] = {}
+    facets: list[str] = []
+    sort: str = ""
+    offset: Offset = 0
+    limit: Limit = 10
+    personalise: bool = True
+    explain: bool = False
+
+
+class RecommendBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/recommend."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    product_ids: Annotated[list[Id], Meta(max_length=200)] = []
+    placement: str = "home"
+    filters: dict[str, Any] = {}
+    limit: Limit = 10
+    exclude_seen: bool | None = None
+    explain: bool = False
+
+
+class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/predict: one row or several, each in column order or by name."""
+
+    features: list[Any] | dict[str, Any] | None = None
+    rows: Annotated[list[list[Any] | dict[str, Any]], Meta(max_length=1_000)] | None = None
+
+
+class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """One event. ``timestamp``: seconds since 1970 or ISO 8601; now if left out."""
+
+    user_id: Id
+    type: Annotated[str, Meta(min_length=1, max_length=64)]
+    product_id: Id | None = None
+    timestamp: float | str | None = None
+    session_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    query: Annotated[str, Meta(max_length=512)] | None = None
+    position: int | None = None
+    quantity: float | None = None
+    price: float | None = None
+    value: float | None = None
+    request_id: Annotated[str, Meta(max_length=64)] | None = None
+    event_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+
+
+class ProductBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """A product as the shop knows it."""
+
+    title: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    product_id: Id | None = None
+    description: str = ""
+    category: Annotated[str, Meta(max_length=2_000)] = ""
+    brand: Annotated[str, Meta(max_length=2_000)] = ""
+    price: float | None = None
+    stock: float | None = None
+
+
+class ItemOut(msgspec.Struct, omit_defaults=True):
+    """One place of an answer."""
+
+    product_id: str
+    title: str
+    score: float
+    reasons: list[str] = []
+
+
+class RankedOut(msgspec.Struct, omit_defaults=True):
+    """A ranked answer; ``request_id`` joins later events to it."""
+
+    request_id: str
+    version: str
+    items: list[ItemOut]
+    total: int
+    facets: dict[str, dict[str, int]] = {}
