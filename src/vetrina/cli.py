@@ -1,0 +1,476 @@
+"""The command line: parse, call, print. No logic."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vetrina.core.errors import BadInput, VetrinaError
+from vetrina.core.version import VERSION
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class State:
+    """The options before the command."""
+
+    def __init__(self, folder: Path, as_json: bool, debug: bool) -> None:
+        self.folder, self.as_json, self.debug = folder, as_json, debug
+
+    def shop(self) -> Any:
+        """The shop, with bars on a terminal."""
+        from vetrina.console.bars import Bars
+        from vetrina.pipeline.shop import Shop
+
+        return Shop(self.folder, Bars())
+
+    def show(self, rows: Any, line: Callable[[Any], str]) -> None:
+        """JSON for machines, a line a row for people."""
+        listed = rows if isinstance(rows, list) else [rows]
+        if self.as_json:
+            click.echo(json.dumps(rows, default=_plain, ensure_ascii=False))
+        else:
+            for row in listed:
+                click.echo(line(row))
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="vetrina")
+@click.option(
+    "--shop-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="VETRINA_SHOP",
+    default=".",
+    help="The shop's folder (default: here, or VETRINA_SHOP).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.pass_context
+def cli(context: click.Context, shop_dir: Path, as_json: bool, debug: bool) -> None:
+    """From a shop's own data to live search and recommendation.
+
+    \b
+    Start with `vetrina demo`, or with your own files:
+      vetrina init my-shop && cd my-shop
+      vetrina ingest --products products.csv --events events.csv
+      vetrina run
+      vetrina serve
+
+    Shell completion: eval "$(_VETRINA_COMPLETE=bash_source vetrina)" (or zsh_source, fish_source).
+    """
+    context.obj = State(shop_dir, as_json, debug)
+
+
+@cli.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def init(folder: Path) -> None:
+    """Make a shop's folder with a commented vetrina.toml."""
+    from vetrina.core.files import write_bytes
+
+    target = folder / "vetrina.toml"
+    if target.exists():
+        raise BadInput(str(target), "exists already", "choose another folder")
+    write_bytes(target, _TEMPLATE.encode())
+    click.echo(f"{target} written. Next: vetrina --shop-dir {folder} ingest --products FILE --events FILE")
+
+
+@cli.command()
+@click.option("--products", type=FILE, multiple=True, help="Products: product_id, title, ...")
+@click.option("--events", type=FILE, multiple=True, help="Events: timestamp, user_id, type, ...")
+@click.option("--users-file", type=FILE, multiple=True, help="Users: user_id, ...")
+@click.option("--judgments", type=FILE, multiple=True, help="Judged pairs: query, product_id, grade.")
+@click.option("--table", type=FILE, help="A table with a label, for predict.")
+@click.option("--label", default="label", show_default=True, help="The label's column in --table.")
+@click.pass_obj
+def ingest(state: State, products: Any, events: Any, users_file: Any, judgments: Any, table: Any, label: str) -> None:
+    """Add files (CSV, Parquet, JSON lines) and make a snapshot of everything."""
+    shop = state.shop()
+    found = shop.ingest(
+        products=products, events=events, users=users_file, judgments=judgments, table=table, label=label
+    )
+    row = {
+        "snapshot": found.digest[:12],
+        "rows": dict(found.rows),
+        "quarantined": found.quarantined,
+        "files_added": found.added,
+    }
+    state.show(
+        row,
+        lambda r: (
+            f"snapshot {r['snapshot']}: {_counts(r['rows'])}; {r['files_added']} new files, {r['quarantined']} rows in quarantine"
+        ),
+    )
+
+
+@cli.command()
+@click.argument("scenarios", nargs=-1)
+@click.pass_obj
+def validate(state: State, scenarios: tuple[str, ...]) -> None:
+    """Check the data and say what it supports."""
+    from vetrina.core import plugins
+
+    shop, failed = state.shop(), False
+    for name in scenarios or plugins.names("scenarios"):
+        plugins.part("scenarios", name, "recipe")
+        report = shop.validate(name)
+        failed |= bool(scenarios) and not report.ok
+        state.show(report, _report_text)
+    if failed:
+        sys.exit(2)
+
+
+@cli.command()
+@click.argument("scenarios", nargs=-1)
+@click.pass_obj
+def run(state: State, scenarios: tuple[str, ...]) -> None:
+    """Train, compress, judge and release what the data supports (or the named scenarios)."""
+    shop = state.shop()
+    for scenario, release in shop.fit(*scenarios).items():
+        state.show({"scenario": scenario, "release": release}, lambda r: _release_text(r, shop))
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on (default: loopback).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8337; 0 takes a free one).")
+@click.pass_obj
+def serve(state: State, host: str | None, port: int | None) -> None:
+    """Answer over HTTP until Ctrl-C."""
+    from vetrina.serve.serve import bind
+    from vetrina.serve.serve import serve as answer
+    from vetrina.store.folder import ShopFolder
+
+    folder = ShopFolder(state.folder.resolve())
+    if not folder.bundles.exists():
+        raise BadInput(str(folder.root), "has nothing released yet", "vetrina ingest, then vetrina run")
+    sock = bind(host or folder.settings.serve.host, folder.settings.serve.port if port is None else port)
+    click.echo(f"listening on http://{sock.getsockname()[0]}:{sock.getsockname()[1]}", err=True)
+    answer(folder.root, sock)
+
+
+@cli.command()
+@click.option("--exit", "leave", is_flag=True, help="Stop once the service has answered.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8337, show_default=True)
+@click.pass_obj
+def demo(state: State, leave: bool, port: int) -> None:
+    """Whole life on a real grocer's year: data in, models judged, service out."""
+    from vetrina.demo.life import live
+
+    started = time.perf_counter()
+    folder = Path("demo-shop") if state.folder == Path(".") else state.folder
+    live(folder.resolve(), port, leave, lambda line: click.echo(line), lambda: time.perf_counter() - started)
+
+
+@cli.command()
+@click.pass_obj
+def status(state: State) -> None:
+    """What serves, how it does, and whether it should be trained again."""
+    from vetrina.core import plugins
+    from vetrina.pipeline import loop
+
+    workshop = state.shop().workshop
+    rows = [
+        {
+            "health": loop.as_record(loop.health(workshop, s)),
+            "retrain": loop.as_record(loop.decide(workshop, s)),
+        }
+        for s in plugins.names("scenarios")
+    ]
+    state.show(rows, _status_text)
+
+
+@cli.command()
+@click.pass_obj
+def versions(state: State) -> None:
+    """All versions, newest first; * serves."""
+    state.show(state.shop().workshop.registry.all(), _version_text)
+
+
+@cli.command()
+@click.argument("version")
+@click.pass_obj
+def show(state: State, version: str) -> None:
+    """A version: its verdict, blend, compression."""
+    found = state.shop().workshop.registry.show(version)
+    found["notes"].pop("baseline", None)
+    state.show(found, lambda r: json.dumps(r, indent=2, default=_plain))
+
+
+@cli.command()
+@click.argument("a")
+@click.argument("b")
+@click.pass_obj
+def compare(state: State, a: str, b: str) -> None:
+    """What the gate saw of two versions."""
+    registry = state.shop().workshop.registry
+    rows = [
+        {
+            "version": v,
+            **{
+                r["code"]: r["numbers"].get("candidate")
+                for r in shown["verdict"]["reasons"]
+                if "candidate" in r["numbers"]
+            },
+        }
+        for v, shown in ((v, registry.show(v)) for v in (a, b))
+    ]
+    state.show(rows, lambda r: "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else str(v) for k, v in r.items()))
+
+
+@cli.command()
+@click.argument("version")
+@click.pass_obj
+def promote(state: State, version: str) -> None:
+    """Let a version serve, by hand."""
+    from vetrina.pipeline.hand import promote as by_hand
+
+    state.show(by_hand(state.shop().workshop, version), lambda r: f"{r['version']} serves {r['scenario']}")
+
+
+@cli.command()
+@click.argument("scenario")
+@click.pass_obj
+def rollback(state: State, scenario: str) -> None:
+    """Back to the version that served before; every server follows within a second."""
+    from vetrina.pipeline.hand import rollback as by_hand
+
+    state.show(by_hand(state.shop().workshop, scenario), lambda r: f"{r['version']} serves {r['scenario']} again")
+
+
+@cli.command()
+@click.argument("version")
+@click.pass_obj
+def report(state: State, version: str) -> None:
+    """Write a page about a version."""
+    from vetrina.console.report import write_report
+
+    state.show({"report": str(write_report(state.shop(), version))}, lambda r: r["report"])
+
+
+def _batch_options(command: Any) -> Any:
+    command = click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")(command)
+    return click.option("--limit", type=click.IntRange(1, 200), default=10, show_default=True)(command)
+
+
+@cli.command()
+@click.argument("query", required=False)
+@click.option("--user", help="Personalise for this user.")
+@click.option("--queries", type=FILE, help="A file with query (and user_id).")
+@_batch_options
+@click.pass_obj
+def search(
+    state: State, query: str | None, user: str | None, queries: Path | None, limit: int, out: Path | None
+) -> None:
+    """Search as a shopper would."""
+    shop = state.shop()
+    if queries:
+        _batch(state, shop, "search", queries, out, {"limit": limit})
+    else:
+        _print(state, shop.search(_given(query, "QUERY or --queries FILE"), user, limit=limit))
+
+
+@cli.command()
+@click.argument("user", required=False)
+@click.option("--users", type=FILE, help="A file with user_id.")
+@click.option("--sessions", type=FILE, help="A file with session_id and product_ids (oldest first).")
+@click.option("--placement", default="home", show_default=True, help="home, product, cart, discover, buy_again.")
+@click.option("--exclude-seen/--include-seen", "exclude_seen", default=None, help="Leave out what the user had.")
+@_batch_options
+@click.pass_obj
+def recommend(
+    state: State,
+    user: str | None,
+    users: Path | None,
+    sessions: Path | None,
+    placement: str,
+    exclude_seen: bool | None,
+    limit: int,
+    out: Path | None,
+) -> None:
+    """Recommend products to a user."""
+    shop = state.shop()
+    options = {"limit": limit, "placement": placement, "exclude_seen": exclude_seen}
+    if users or sessions:
+        _batch(state, shop, "sessions" if sessions else "recommend", sessions or users, out, options)
+    else:
+        _print(state, shop.recommend(_given(user, "USER, --users FILE or --sessions FILE"), **options))
+
+
+@cli.command()
+@click.argument("product", required=False)
+@click.option("--products", type=FILE, help="A file with product_id.")
+@_batch_options
+@click.pass_obj
+def similar(state: State, product: str | None, products: Path | None, limit: int, out: Path | None) -> None:
+    """Products that go with a product."""
+    shop = state.shop()
+    if products:
+        _batch(state, shop, "similar", products, out, {"limit": limit})
+    else:
+        _print(state, shop.similar(_given(product, "PRODUCT or --products FILE"), limit=limit))
+
+
+@cli.command()
+@click.argument("features", required=False)
+@click.option("--table", type=FILE, help="A file with the table's columns.")
+@click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")
+@click.pass_obj
+def predict(state: State, features: str | None, table: Path | None, out: Path | None) -> None:
+    """A yes or no for a row: FEATURES is a JSON list in column order, or an object by name."""
+    from vetrina.pipeline.batch import predicted
+
+    shop = state.shop()
+    if table:
+        rows = predicted(shop, table, _given(out, "--out FILE"), shop.workshop.progress)
+        state.show({"rows": rows, "out": str(out)}, lambda r: f"{r['rows']} rows in {r['out']}")
+        return
+    try:
+        row = json.loads(_given(features, "FEATURES or --table FILE"))
+    except json.JSONDecodeError as error:
+        raise BadInput(str(features), f"is no JSON ({error})", "write '[1, 2, \"red\"]'") from None
+    state.show(shop.predict([row])[0], lambda r: f"{r['prediction']} (probability {r['probability']})")
+
+
+def _batch(state: State, shop: Any, kind: str, file: Path | None, out: Path | None, options: dict[str, Any]) -> None:
+    from vetrina.pipeline.batch import ranked
+
+    rows = ranked(shop, kind, _given(file, "a file"), _given(out, "--out FILE"), shop.workshop.progress, options)
+    state.show({"rows": rows, "out": str(out)}, lambda r: f"{r['rows']} rows in {r['out']}")
+
+
+def _print(state: State, answer: Any) -> None:
+    from vetrina.pipeline.batch import listed
+
+    state.show(
+        list(listed(answer)),
+        lambda r: f"{r['rank']:>3}  {r['product_id']:<12} {r['score']:>8}  {r['title']}  ({r['why']})",
+    )
+
+
+def _given(value: Any, what: str) -> Any:
+    if value is None:
+        raise click.UsageError(f"give {what}")
+    return value
+
+
+def _counts(rows: dict[str, int]) -> str:
+    return ", ".join(f"{n:,} {name}" for name, n in rows.items())
+
+
+def _report_text(report: Any) -> str:
+    lines = [f"{report.scenario}: {'ready' if report.ok else 'not ready'} ({report.readiness.why})"]
+    if report.readiness.meanwhile:
+        lines.append(f"  meanwhile: {report.readiness.meanwhile}")
+    for c in report.checks:
+        rest = f"  {c.count:,} rows, first {c.first!r}: {c.meaning}; {c.done}" if c.count else ""
+        lines.append(f"  {c.status:<4} {c.name}{rest}")
+    return "\n".join(lines)
+
+
+def _release_text(row: dict[str, Any], shop: Any) -> str:
+    release = row["release"]
+    if release is None:
+        version, _ = shop.workshop.registry.champion(row["scenario"])
+        report = shop.validate(row["scenario"])
+        if not report.ok:
+            return _report_text(report)
+        return f"{row['scenario']}: nothing new since {version or 'the last verdict'}"
+    verdict = shop.workshop.registry.verdict(release.verdict)
+    reasons = "\n".join(f"  {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in verdict["reasons"])
+    return f"{release.scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})\n{reasons}"
+
+
+def _version_text(row: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
+    return f"{'*' if row['serving'] else ' '} {row['version']:<28} {row['verdict'] or '':<9} {when}"
+
+
+def _status_text(row: dict[str, Any]) -> str:
+    h, r = row["health"], row["retrain"]
+    return (
+        f"{h['scenario']}: {h['version'] or 'nothing serves'}; last day {h['events']} events, {h['exposures']} answers, "
+        f"{h['clicks']} clicks; retrain: {'yes' if r['retrain'] else 'no'}, {r['why']}"
+    )
+
+
+def _plain(value: Any) -> Any:
+    import dataclasses
+
+    import numpy as np
+
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Iterable):
+        return list(value)
+    return str(value)
+
+
+_TEMPLATE = """\
+# What this shop may set; every line shows its default. docs/reference/settings.md explains each.
+
+# [columns.products]          # the design's name = the name in your file
+# product_id = "sku"
+
+# [weights]                   # how much an event type says about taste
+# view = 0.1
+
+# [split]
+# validation_days = 14.0
+# holdout_days = 14.0
+
+# [gate]
+# margin = 0.02               # how much worse than the champion a candidate may be
+
+# [train]
+# refit = true                # train the served file on everything once the judged one passed
+
+# [serve]
+# host = "127.0.0.1"
+# port = 8337
+"""
+
+
+def main() -> None:
+    """Run, and turn what goes wrong into one line and an exit status."""
+    try:
+        cli.main(standalone_mode=False)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except BaseException as error:  # the outer edge: whatever it is becomes one line
+        if isinstance(error, SystemExit) or "--debug" in sys.argv:
+            raise
+        _leave(*_in_one_line(error))
+
+
+def _in_one_line(error: BaseException) -> tuple[str, int]:
+    """What to say and the exit status."""
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
+        return "stopped; what was finished is kept, the same command goes on from there", 130
+    if isinstance(error, click.ClickException):
+        return f"vetrina: {error.format_message()}; --help shows what is possible", error.exit_code
+    if isinstance(error, VetrinaError):
+        return f"vetrina: {error}", error.exit_status
+    if isinstance(error, OSError):
+        named = error.filename or "disk"
+        return f"vetrina: {named}: {error.strerror or text}; free space or rights there, then repeat", 2
+    if type(error).__name__ == "OperationalError":  # the store's own words, whichever database it is
+        said = text.split(" [SQL")[0]
+        return f"vetrina: store: {said}; free space, or see that it can be reached, then repeat", 2
+    return f"vetrina: a fault in Vetrina ({type(error).__name__}: {text}); repeat with --debug and report it", 1
+
+
+def _leave(line: str, status: int) -> None:
+    click.echo(line, err=True)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Progress on a terminal: a bar and the time left; plain lines where nobody watches."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from vetrina.core.progress import Step
+
+
+class _Bar:
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress, self._task = progress, task
+
+    def advance(self, amount: float = 1.0) -> None:
+        self._progress.advance(self._task, amount)
+
+
+class _Nothing:
+    def advance(self, amount: float = 1.0) -> None:
+        pass
+
+
+class Bars:
+    """Writes to standard error, so that answers can be piped."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+
+    @contextmanager
+    def step(self, title: str, total: float) -> Iterator[Step]:
+        """A bar on a terminal, one line afterwards elsewhere."""
+        if not sys.stderr.isatty():
+            started = time.perf_counter()
+            yield _Nothing()
+            self._console.print(f"{title}  {time.perf_counter() - started:.1f} s", highlight=False)
+            return
+        columns = (
+            TextColumn("{task.description:<32}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            yield _Bar(progress, progress.add_task(title, total=total))

@@ -1,0 +1,131 @@
+"""One page about one version: verdict, compression, data checks, curves. A single HTML file without scripts."""
+
+from html import escape
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from vetrina.core.errors import NotFound
+from vetrina.core.files import write_bytes
+from vetrina.metrics.bootstrap import resampled_means
+from vetrina.metrics.classification import confusion, precision_recall_curve, roc_auc, roc_curve
+from vetrina.pipeline.compose import Held
+from vetrina.pipeline.shop import Shop
+from vetrina.scenarios.predict.recipe import positive
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
+td,th{border-bottom:1px solid #dde;padding:.4rem .6rem;text-align:left;vertical-align:top}
+.pass{color:#0a6b3d}.fail{color:#a31621}.warn{color:#8a5a00}figure{margin:1rem 0}svg{max-width:100%;height:auto}
+"""
+
+
+def write_report(shop: Shop, version: str) -> Path:
+    """Write ``reports/<version>.html`` and return its path. Raises NotFound for an unknown version."""
+    shown = shop.workshop.registry.show(version)
+    parts = [
+        _head(shown),
+        _verdict(shown["verdict"]),
+        _compression(shown["notes"]["compression"]),
+        _blend(shown),
+    ]
+    parts.append(_checks(shop, shown["scenario"]))
+    if shown["scenario"] == "predict":
+        parts.append(_curves(shop, shown))
+    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{version}</title><style>{_STYLE}</style>{''.join(parts)}"
+    target = shop.folder.reports / f"{version}.html"
+    write_bytes(target, page.encode())
+    return target
+
+
+def _head(shown: dict[str, Any]) -> str:
+    release = shown["notes"]["release"]
+    return (
+        f"<h1>{escape(shown['version'])}</h1><p>{escape(shown['scenario'])}, {escape(release['outcome'])} in mode "
+        f"<b>{escape(release['mode'])}</b>: {escape(release['note'])}. Snapshot {shown['snapshot'][:12]}.</p>"
+    )
+
+
+def _verdict(verdict: dict[str, Any] | None) -> str:
+    if verdict is None:
+        return ""
+    rows = "".join(
+        f"<tr><td class='{'pass' if r['passed'] else 'fail'}'>{'pass' if r['passed'] else 'fail'}</td>"
+        f"<td>{escape(r['text'])}</td></tr>"
+        for r in verdict["reasons"]
+    )
+    seen = verdict["smallest_visible_loss"]
+    note = f"<p>The smallest loss that this holdout could have shown: {seen:.1%}.</p>" if seen else ""
+    return f"<h2>Verdict: {escape(verdict['outcome'])}</h2><table>{rows}</table>{note}"
+
+
+def _compression(steps: list[dict[str, Any]]) -> str:
+    if not steps:
+        return "<h2>Compression</h2><p>No step was taken: nothing to judge it by, or no model with a smaller form.</p>"
+    rows = "".join(
+        f"<tr><td>{escape(s['model'])}</td><td>{escape(s['step'])}</td><td>{'kept' if s['kept'] else 'undone'}</td>"
+        f"<td>{s['bytes_before'] / 1e6:.2f} to {s['bytes_after'] / 1e6:.2f} MB</td><td>{escape(s['why'])}</td></tr>"
+        for s in steps
+    )
+    head = "<tr><th>model<th>step<th><th>size<th>why</tr>"
+    return f"<h2>Compression</h2><table>{head}{rows}</table>"
+
+
+def _blend(shown: dict[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(', '.join(f'{m} {w:g}' for m, w in weights.items()))}</td></tr>"
+        for name, weights in shown["notes"]["settled"]["weights"].items()
+    )
+    return f"<h2>Blend, chosen on validation</h2><table>{rows}</table>"
+
+
+def _checks(shop: Shop, scenario: str) -> str:
+    rows = "".join(
+        f"<tr><td class='{c.status.lower()}'>{c.status}</td><td>{escape(c.name)}</td><td>{c.count:,}</td>"
+        f"<td>{escape(c.first)}</td><td>{escape(c.meaning)}</td><td>{escape(c.done)}</td></tr>"
+        for c in shop.validate(scenario).checks
+    )
+    head = "<tr><th><th>check<th>rows<th>first<th>meaning<th>done</tr>"
+    return f"<h2>Data</h2><table>{head}{rows}</table>"
+
+
+def _curves(shop: Shop, shown: dict[str, Any]) -> str:
+    opened = shop.open("predict", shown["version"])
+    table = Held(shop.ingest(), shop.folder.settings.weights, "predict").holdout().table
+    if table is None:
+        raise NotFound(shown["version"], "has lost its table", "ingest the table again")
+    label = positive(table, opened.encoding.positive)
+    probability = opened.probability(table.columns)
+    found = confusion(label, probability, opened.threshold)
+    right = ((probability >= opened.threshold) == (label > 0.5)).astype(float)
+    low, high = np.quantile(resampled_means(right), [0.025, 0.975])
+    rows = {
+        "accuracy": f"{found.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
+        "precision": f"{found.precision:.4f}",
+        "recall": f"{found.recall:.4f}",
+        "F1": f"{found.f1:.4f}",
+        "ROC AUC": f"{roc_auc(label, probability):.4f}",
+    }
+    body = "".join(f"<tr><td>{k}</td><td>{v}</td></tr>" for k, v in rows.items())
+    protocol = f"{len(label)} rows held out (20 %, seed 42), model {opened.chosen}, threshold {opened.threshold:g}"
+    return f"<h2>Quality</h2><p>{protocol}.</p><table>{body}</table><figure>{_figure(label, probability)}</figure>"
+
+
+def _figure(label: np.ndarray, probability: np.ndarray) -> str:
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(*roc_curve(label, probability), color="#2456a6")
+    left.plot([0, 1], [0, 1], color="#99a", linestyle=":")
+    left.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
+    right.plot(*precision_recall_curve(label, probability), color="#2456a6")
+    right.axhline(label.mean(), color="#99a", linestyle=":")
+    right.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
+    text = StringIO()
+    with mpl.rc_context({"svg.hashsalt": "vetrina"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
