@@ -1,0 +1,38 @@
+"""What several tests share: one small shop, trained once."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import shops
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+    """A shop with products, purchases and judged queries, all of it released."""
+    from vetrina import Shop
+
+    folder = tmp_path_factory.mktemp("trained")
+    files = {**shops.checkerboard(folder), "judgments": shops.judged(folder)}
+    shop = Shop(folder / "shop")
+    shop.ingest(products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]])
+    shop.fit("recommend", "search")
+    shop.workshop.engine.dispose()
+    return folder / "shop", files
+
+
+@pytest.fixture(scope="session")
+def predicting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A shop with a table alone, released, and the table's file."""
+    from vetrina import Shop
+
+    folder = tmp_path_factory.mktemp("predicting")
+    table = shops.table(folder)
+    shop = Shop(folder / "shop")
+    shop.ingest(table=table)
+    shop.fit("predict")
+    shop.workshop.engine.dispose()
+    return folder / "shop", table

@@ -1,0 +1,107 @@
+"""What every behaviour model keeps, whoever wrote it; models are found, not listed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vetrina.core import plugins
+from vetrina.core.progress import Silent
+from vetrina.core.protocols import History
+from vetrina.core.types import Catalogue, Interactions, Past, Plan
+
+BEHAVIOUR = [
+    n
+    for n in plugins.names("models")
+    if "def score" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
+]
+ITEMS, USERS = 30, 40
+
+
+def past(items: int = ITEMS) -> Past:
+    """Even users take even items, odd users odd ones; the last three items are never taken."""
+    rng = np.random.default_rng(5)
+    rows = [
+        (u, 2 * int(rng.integers((items - 4) // 2)) + u % 2, 1000.0 * t + u) for u in range(USERS) for t in range(30)
+    ]
+    rows.sort(key=lambda r: r[2])
+    user, item, time = (np.array(c) for c in zip(*rows, strict=True))
+    names = np.array([f"p{i:02d}" for i in range(items)])
+    text = tuple(f"title {i}" for i in range(items))
+    number = np.full(items, np.nan)
+    category = tuple(f"c{i % 2}" for i in range(items))
+    catalogue = Catalogue(names, text, text, category, text, text, number, number, number)
+    events = Interactions(
+        np.array([f"u{u:02d}" for u in range(USERS)]), user.astype(np.int32), item.astype(np.int32), time,
+        np.ones(len(rows), np.float32), 40_000.0,
+    )  # fmt: skip
+    return Past(catalogue, events)
+
+
+def history(*items: int) -> History:
+    """Just these, one after the other."""
+    taken, counts = np.unique(np.array(items, np.int32), return_counts=True)
+    return History(np.array(items, np.int32), np.arange(float(len(items))), taken, counts.astype(float), 40_000.0)
+
+
+@pytest.fixture(scope="module", params=BEHAVIOUR)
+def folder(request, tmp_path_factory) -> tuple[str, Path]:
+    """Each model fitted once."""
+    into = tmp_path_factory.mktemp(request.param) / "work" / "fit" / request.param
+    into.mkdir(parents=True)
+    plugins.part("models", request.param, "train").fit(past(), Plan(max_epochs=3), into, Silent())
+    return request.param, into
+
+
+def opened(folder: tuple[str, Path]):
+    """Its scorer."""
+    return plugins.part("models", folder[0], "online").open(folder[1])
+
+
+def test_scores_the_whole_catalogue_with_finite_numbers(folder):
+    for taken in ((), (0,), (0, 2, 4), tuple(range(20)) * 20):
+        scores = opened(folder).score(history(*taken))
+        assert scores.shape == (ITEMS,)
+        assert scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+        assert (scores >= 0).all()
+
+
+def test_the_same_history_gives_the_same_scores_and_is_left_alone(folder):
+    asked = history(0, 2, 4)
+    before = asked.items.copy(), asked.counts.copy()
+    scorer = opened(folder)
+    first = np.array(scorer.score(asked))
+    np.testing.assert_array_equal(first, scorer.score(asked))
+    np.testing.assert_array_equal(before[0], asked.items)
+    np.testing.assert_array_equal(before[1], asked.counts)
+
+
+def test_says_why_in_words(folder):
+    assert len(plugins.part("models", folder[0], "online").REASON.split()) > 2
+
+
+def test_personal_models_stay_on_the_board_of_their_parity(folder):
+    if folder[0] == "popular":
+        pytest.skip("the same list for everyone")
+    scores = opened(folder).score(history(0, 2, 4, 6, 8))
+    assert scores[::2].sum() > 2 * scores[1::2].sum()
+
+
+def test_fitting_twice_gives_the_same_files(folder, tmp_path):
+    again = tmp_path / "work" / "fit" / "again"
+    again.mkdir(parents=True)
+    plugins.part("models", folder[0], "train").fit(past(), Plan(max_epochs=3), again, Silent())
+    other = plugins.part("models", folder[0], "online").open(again)
+    asked = history(0, 2, 4)
+    np.testing.assert_array_equal(opened(folder).score(asked), other.score(asked))
+
+
+def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):
+    if not plugins.has_part("models", folder[0], "compress"):
+        pytest.skip("offers no smaller form")
+    plugins.part("models", folder[0], "compress").compress(folder[1], tmp_path)
+    small = plugins.part("models", folder[0], "online").open(tmp_path)
+    a, b = opened(folder).score(history(0, 2, 4)), small.score(history(0, 2, 4))
+    assert len(set(np.argsort(-a)[:8]) & set(np.argsort(-b)[:8])) >= 6
+    assert np.abs(a / a.max() - b / b.max()).max() < 0.1

@@ -1,0 +1,63 @@
+"""What README and docs tell people to type works."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "docs/tutorial/first-shop.md",
+    ROOT / "docs/how-to/predict.md",
+    ROOT / "README.md",
+    ROOT / "README.zh-CN.md",
+]
+BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.M | re.S)
+SETS_UP = ("make ", "git ", "pip ", "curl ", "vetrina serve", "cd ")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_blocks_run_in_order(page: Path, tmp_path: Path):
+    ran = 0
+    for kind, text in BLOCK.findall(page.read_text()):
+        if kind == "python":
+            code = [sys.executable, "-W", "error::SyntaxWarning", "-c", text]
+            done = subprocess.run(code, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            ran += 1
+            continue
+        for line in filter(None, (raw.strip() for raw in text.splitlines())):
+            if line.startswith((*SETS_UP, "#")):
+                continue
+            words = shlex.split(line)
+            assert words[0] == "vetrina", line
+            command = [sys.executable, "-m", "vetrina.cli", *words[1:]]
+            done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+            ran += 1
+    assert ran, "a page without a block that runs is listed here by mistake"
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not target.startswith("http"):
+                assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_version_is_said_once():
+    import tomllib
+
+    from vetrina.core.version import VERSION
+
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == VERSION
+
+
+def test_torch_is_the_pinned_one():
+    import torch
+
+    pinned = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    assert torch.__version__.split("+")[0] == pinned.removeprefix("torch==")

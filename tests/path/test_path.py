@@ -1,0 +1,168 @@
+"""The whole path on shops whose answer is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shops
+
+from vetrina import Shop
+from vetrina.core.errors import NotReady
+
+
+def next_of(product: str) -> str:
+    """What follows on the checkerboard: two further, round and round."""
+    return f"p{(int(product[1:]) + 2) % 40:03d}"
+
+
+def test_first_release_is_promoted_with_readable_reasons(trained):
+    shop = Shop(trained[0])
+    versions = shop.workshop.registry.all()
+    assert {v["scenario"] for v in versions} == {"recommend", "search"}
+    assert all(v["serving"] and v["verdict"] == "pass" for v in versions)
+    shown = shop.workshop.registry.show(versions[0]["version"])
+    assert all(r["text"] for r in shown["verdict"]["reasons"])
+    assert shown["judged"] != shown["version"], "judged and served file must not be the same file"
+
+
+def test_recommend_knows_what_comes_next(trained):
+    shop = Shop(trained[0])
+    right = 0
+    for number in range(0, 40, 2):
+        session = tuple(f"p{(number + 2 * k) % 40:03d}" for k in range(4))
+        answer = shop.recommend(product_ids=session, limit=3, placement="cart")
+        right += next_of(session[-1]) in [i.product_id for i in answer.items]
+    assert right >= 18
+
+
+def test_parity_is_never_crossed(trained):
+    shop = Shop(trained[0])
+    for user in ("u000", "u001", "u017"):
+        items = shop.recommend(user, limit=5).items
+        assert {int(i.product_id[1:]) % 2 for i in items} == {int(user[1:]) % 2}
+
+
+def test_unknown_user_gets_the_popular_list_and_anonymous_the_same(trained):
+    shop = Shop(trained[0])
+    nobody = shop.recommend(limit=5)
+    assert len(nobody.items) == 5
+    assert [i.product_id for i in shop.recommend("never seen", limit=5).items] == [i.product_id for i in nobody.items]
+
+
+def test_filters_and_exclusions_hold(trained):
+    shop = Shop(trained[0])
+    answer = shop.recommend("u002", limit=20, filters={"category": "home > shoes"})
+    assert answer.items
+    assert all("shoes" in i.title for i in answer.items)
+    shown = shop.similar("p004", limit=10)
+    assert "p004" not in [i.product_id for i in shown.items]
+
+
+def test_search_finds_the_words_and_the_gate_saw_it(trained):
+    shop = Shop(trained[0])
+    found = shop.search("blue lamp", limit=3)
+    assert all("blue lamp" in i.title for i in found.items[:2])
+    assert shop.evaluate("search").point > 0.95
+    assert shop.search("zzz qqq xxx").items, "words that nobody wrote still get the nearest meaning"
+
+
+def test_evaluation_comes_with_an_interval(trained):
+    found = Shop(trained[0]).evaluate("recommend")
+    assert found.low <= found.point <= found.high
+    assert found.point > 0.5
+
+
+def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path: Path):
+    files = shops.checkerboard(tmp_path)
+    shop = Shop(tmp_path / "shop")
+    shop.ingest(products=[files["products"]], events=[files["events"]])
+    first = shop.fit("recommend")["recommend"]
+    assert first is not None
+    assert first.mode == "first"
+    shop.ingest(events=[files["events"]])
+    assert shop.fit("recommend")["recommend"] is None
+    more = tmp_path / "more.csv"
+    lines = [f"{shops.START + 61 * shops.DAY + u},u{u:03d},purchase,p{u % 40:03d}" for u in range(60)]
+    more.write_text("timestamp,user_id,type,product_id\n" + "\n".join(lines))
+    shop.ingest(events=[more])
+    second = shop.fit("recommend")["recommend"]
+    assert second is not None
+    assert second.mode == "offline"
+    assert second.version != first.version
+    verdict = shop.workshop.registry.verdict(second.verdict)
+    assert any(r["code"] == f"champion:{first.version}" for r in verdict["reasons"])
+    log = shop.workshop.registry.promotions("recommend")
+    assert next(e["to"] for e in log) == first.version
+    if second.outcome == "promoted":
+        from vetrina.pipeline.hand import rollback
+
+        assert rollback(shop.workshop, "recommend")["version"] == first.version
+
+
+def test_the_same_data_and_plan_give_the_same_bundle(tmp_path: Path):
+    files = shops.checkerboard(tmp_path, users=24, items=20, days=40)
+    made = []
+    for name in ("a", "b"):
+        shop = Shop(tmp_path / name)
+        shop.ingest(products=[files["products"]], events=[files["events"]])
+        release = shop.fit("recommend")["recommend"]
+        assert release is not None
+        parts = dict(shop.workshop.registry.show(release.version)["notes"]["models"])
+        made.append((shop.ingest().rows, parts, shop.recommend(limit=5)))
+    assert made[0] == made[1]
+
+
+def test_a_catalogue_alone_searches_and_shows_its_shelf(tmp_path: Path):
+    shop = Shop(tmp_path / "shop")
+    shop.ingest(products=[shops.checkerboard(tmp_path)["products"]])
+    releases = shop.fit()
+    assert set(releases) == {"recommend", "search"}
+    assert releases["search"] is not None
+    assert shop.workshop.registry.verdict(releases["search"].verdict)["outcome"] == "baseline"
+    assert shop.search("red shoes").items[0].title.startswith("red shoes")
+    assert len(shop.recommend().items) == 10
+
+
+def test_purchases_alone_recommend(tmp_path: Path):
+    shop = Shop(tmp_path / "shop")
+    shop.ingest(events=[shops.checkerboard(tmp_path)["events"]])
+    assert set(shop.fit()) == {"recommend"}
+    assert len(shop.recommend("u003").items) == 10
+    with pytest.raises(NotReady):
+        shop.search("shoes")
+
+
+def test_predict_learns_the_rule_and_ships_pruned(predicting):
+    shop = Shop(predicting[0])
+    assert shop.predict([[2.0, -2.0, "blue"]])[0]["prediction"] is True
+    assert shop.predict([{"x": -2.0, "y": 2.0, "colour": "green"}])[0]["prediction"] is False
+    assert shop.predict([[None, 0.0, "red"]])[0]["prediction"] is True
+    assert shop.evaluate("predict").point > -0.4
+    version = shop.workshop.registry.all()[0]["version"]
+    shown = shop.workshop.registry.show(version)
+    assert any(s["model"] == "mlp" and s["bytes_after"] < s["bytes_before"] for s in shown["notes"]["compression"])
+
+
+def test_report_draws_both_curves(predicting):
+    from vetrina.console.report import write_report
+
+    shop = Shop(predicting[0])
+    page = write_report(shop, shop.workshop.registry.all()[0]["version"]).read_text()
+    for word in ("accuracy", "precision", "recall", "F1", "ROC AUC", "<svg", "Verdict"):
+        assert word in page
+
+
+def test_user_ids_are_nowhere_in_lake_snapshots_or_bundles(trained):
+    found = [
+        f for part in ("lake", "snapshots", "bundles") for f in (trained[0] / part).rglob("*") if f.is_file()
+        if b"u017" in f.read_bytes() or "u017".encode("utf-32-le") in f.read_bytes()
+    ]  # fmt: skip
+    assert found == []
+
+
+def test_probabilities_are_finite_for_any_number(predicting):
+    shop = Shop(predicting[0])
+    for x in (1e30, -1e30, None):
+        found = shop.predict([[x, 0.0, "never seen"]])[0]["probability"]
+        assert np.isfinite(found)
+        assert 0.0 <= found <= 1.0

@@ -1,0 +1,176 @@
+"""The command line as a person meets it: real processes, one line, the right exit status."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import pytest
+import shops
+from click.testing import CliRunner
+
+from vetrina.cli import cli
+
+
+def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A fresh process."""
+    command = [sys.executable, "-m", "vetrina.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+
+
+def test_every_command_has_help_that_says_what_it_does():
+    for name, command in cli.commands.items():
+        found = CliRunner().invoke(cli, [name, "--help"])
+        assert found.exit_code == 0, name
+        assert command.help, name
+
+
+def test_every_command_is_documented():
+    text = (Path(__file__).parents[2] / "docs/reference/cli.md").read_text()
+    for name in cli.commands:
+        assert f"vetrina {name}" in text, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ingest"], "holds no data yet"),
+        (["ingest", "--products", "nowhere.csv"], "does not exist"),
+        (["run"], "holds no data yet"),
+        (["run", "astrology"], "predict, recommend, search"),
+        (["show", "nothing"], "is no version"),
+        (["search"], "QUERY"),
+        (["serve"], "nothing released"),
+        (["--shop-dir"], "requires an argument"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, words):
+    found = run(*arguments, cwd=tmp_path)
+    assert found.returncode == 2, found.stderr
+    assert words in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    assert "Traceback" in run("--debug", "ingest", cwd=tmp_path).stderr
+
+
+def test_unknown_scenario_lists_the_known(trained):
+    found = run("--shop-dir", trained[0], "run", "astrology")
+    assert found.returncode == 2
+    assert "predict, recommend, search" in found.stderr
+
+
+def test_a_port_in_use_is_said_plainly(trained):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        found = run("--shop-dir", trained[0], "serve", "--port", str(taken.getsockname()[1]))
+    assert found.returncode == 2
+    assert "is in use" in found.stderr
+
+
+def test_a_table_of_ten_rows_is_refused_with_the_reason(tmp_path):
+    table = shops.table(tmp_path, rows=10)
+    assert run("--shop-dir", tmp_path / "s", "ingest", "--table", table).returncode == 0
+    found = run("--shop-dir", tmp_path / "s", "validate", "predict")
+    assert found.returncode == 2
+    assert "10 rows, fewer than 50" in found.stdout
+
+
+def test_init_writes_settings_that_load(tmp_path):
+    assert run("init", tmp_path / "new").returncode == 0
+    from vetrina.core.settings import Settings, load
+
+    assert load(tmp_path / "new" / "vetrina.toml") == Settings()
+    assert run("init", tmp_path / "new").returncode == 2
+
+
+def test_answers_as_json_and_in_batch(trained, tmp_path):
+    shop, _ = trained
+    found = json.loads(run("--shop-dir", shop, "--json", "search", "red shoes", "--limit", "2").stdout)
+    assert [r["rank"] for r in found] == [1, 2]
+    (tmp_path / "q.csv").write_text("query\nred shoes\nblue lamp\n")
+    (tmp_path / "u.csv").write_text("user_id\nu000\nu001\n")
+    (tmp_path / "s.jsonl").write_text(json.dumps({"session_id": "a", "product_ids": ["p000", "p002"]}))
+    (tmp_path / "p.csv").write_text("product_id\np003\n")
+    batches = {
+        ("search", "--queries", "q.csv"): "query",
+        ("recommend", "--users", "u.csv"): "user_id",
+        ("recommend", "--sessions", "s.jsonl"): "session_id",
+        ("similar", "--products", "p.csv"): "product_id",
+    }
+    for (command, option, name), key in batches.items():
+        out = tmp_path / f"{key}-{command}.csv"
+        done = run("--shop-dir", shop, command, option, tmp_path / name, "--out", out, "--limit", "3")
+        assert done.returncode == 0, done.stderr
+        header = out.read_text().splitlines()[0]
+        assert header.split(",")[:2] == [key, "rank"]
+        assert header.endswith("product_id,score")
+
+
+def test_predict_in_batch(predicting, tmp_path):
+    shop, table = predicting
+    out = tmp_path / "out.parquet"
+    assert run("--shop-dir", shop, "predict", "--table", table, "--out", out).returncode == 0
+    frame = pl.read_parquet(out)
+    assert frame.columns == ["row", "probability", "prediction"]
+    truth = pl.read_csv(table)["label"].cast(bool)
+    assert (frame["prediction"] == truth).mean() > 0.85
+    assert run("--shop-dir", shop, "predict", "[1, 2").returncode == 2
+    assert "no JSON" in run("--shop-dir", shop, "predict", "[1, 2").stderr
+
+
+def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(tmp_path):
+    files = shops.checkerboard(tmp_path, users=200, items=40, days=80)
+    shop = tmp_path / "shop"
+    assert (
+        run("--shop-dir", shop, "ingest", "--products", files["products"], "--events", files["events"]).returncode == 0
+    )
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop), "run", "recommend"]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    time.sleep(4)
+    started.send_signal(signal.SIGINT)
+    _, said = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert "Traceback" not in said
+    assert run("--shop-dir", shop, "run", "recommend").returncode == 0
+    assert "*" in run("--shop-dir", shop, "versions").stdout
+
+
+def test_the_rest_of_the_life(trained):
+    shop = trained[0]
+    versions = json.loads(run("--shop-dir", shop, "--json", "versions").stdout)
+    name = versions[0]["version"]
+    assert json.loads(run("--shop-dir", shop, "--json", "show", name).stdout)["version"] == name
+    assert run("--shop-dir", shop, "compare", name, versions[1]["version"]).returncode == 0
+    assert "retrain: no" in run("--shop-dir", shop, "status").stdout
+    assert run("--shop-dir", shop, "report", name).stdout.strip().endswith(".html")
+    assert run("--shop-dir", shop, "rollback", "search").returncode == 2
+    assert run("--shop-dir", shop, "promote", name).returncode == 0
+
+
+def test_a_disk_that_fills_up_is_one_line_and_leaves_the_shop_as_it_was(tmp_path):
+    files = shops.checkerboard(tmp_path, users=100, items=40, days=60)
+    shop = tmp_path / "shop"
+    assert run("--shop-dir", shop, "ingest", "--products", files["products"]).returncode == 0
+    before = {f.name: f.read_bytes() for f in (shop / "lake").rglob("*") if f.is_file()}
+    # No file may grow past 20 kB: to the program that is a disk with no room left.
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "sys.argv = ['vetrina', *sys.argv[1:]]; from vetrina.cli import main; main()"
+    )
+    command = [sys.executable, "-c", code, "--shop-dir", str(shop), "ingest", "--events", str(files["events"])]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 2, found.stderr
+    assert "Traceback" not in found.stderr
+    assert "free space" in found.stderr
+    after = {f.name: f.read_bytes() for f in (shop / "lake").rglob("*") if f.is_file()}
+    assert before == after
+    assert run("--shop-dir", shop, "ingest", "--events", files["events"]).returncode == 0

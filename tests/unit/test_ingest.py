@@ -1,0 +1,157 @@
+"""Ingest: same input same digest, broken rows aside, one clear line for what cannot be read."""
+
+import json
+import random
+from datetime import datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+import shops
+
+from vetrina import Shop
+from vetrina.core.errors import BadInput
+from vetrina.store.folder import ShopFolder
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """A small checkerboard."""
+    return shops.checkerboard(tmp_path, users=10, items=8, days=12)
+
+
+def same_keys(tmp_path: Path, name: str) -> Shop:
+    """Shops that share keys, so that pseudonyms can be compared."""
+    shop = Shop(tmp_path / name)
+    first = ShopFolder(tmp_path / "keys-of-all").keys
+    shop.folder.__dict__["keys"] = first
+    return shop
+
+
+def test_order_format_and_repetition_change_nothing(tmp_path, files):
+    lines = files["events"].read_text().splitlines()
+    body = lines[1:]
+    random.Random(1).shuffle(body)
+    shuffled = tmp_path / "shuffled.csv"
+    shuffled.write_text("\n".join([lines[0], *body, body[0], body[3]]))
+    records = tmp_path / "events.jsonl"
+    pl.read_csv(files["events"]).write_ndjson(records)
+    parquet = tmp_path / "events.parquet"
+    pl.read_csv(files["events"]).write_parquet(parquet)
+    halves = tmp_path / "first.csv", tmp_path / "second.csv"
+    halves[0].write_text("\n".join([lines[0], *body[: len(body) // 2]]))
+    halves[1].write_text("\n".join([lines[0], *body[len(body) // 3 :]]))
+    given = [[files["events"]], [shuffled], [records], [parquet], [*halves], [halves[1], halves[0]]]
+    found = {same_keys(tmp_path, f"s{i}").ingest(events=g).digest for i, g in enumerate(given)}
+    assert len(found) == 1
+
+
+def test_giving_a_file_twice_adds_nothing(tmp_path, files):
+    shop = Shop(tmp_path / "shop")
+    first = shop.ingest(**{k: [v] for k, v in files.items()})
+    again = shop.ingest(**{k: [v] for k, v in files.items()})
+    assert (first.added, again.added) == (2, 0)
+    assert first.digest == again.digest
+
+
+def test_later_products_replace_earlier_and_event_ids_count_once(tmp_path, files):
+    shop = Shop(tmp_path / "shop")
+    shop.ingest(products=[files["products"]])
+    newer = tmp_path / "newer.csv"
+    newer.write_text("product_id,title\np000,New name\nextra,Added\n")
+    events = tmp_path / "e.jsonl"
+    row = {"timestamp": shops.START, "user_id": "a", "type": "view", "product_id": "p000", "event_id": "1"}
+    events.write_text("\n".join(json.dumps(r) for r in (row, row, {**row, "event_id": "2"})))
+    snapshot = shop.ingest(products=[newer], events=[events])
+    titles = dict(pl.read_parquet(snapshot.folder / "products.parquet").select("product_id", "title").iter_rows())
+    assert titles["p000"] == "New name"
+    assert len(titles) == 9
+    assert snapshot.rows["events"] == 2
+
+
+def test_a_broken_row_is_set_aside_with_its_reason_and_number(tmp_path):
+    events = tmp_path / "events.csv"
+    good = [f"{shops.START + i},u{i % 5},purchase,p{i}" for i in range(50)]
+    bad = ["not a time,u1,purchase,p1", f"{shops.START},,purchase,p1", "99999999999,u1,view,p1"]
+    events.write_text("\n".join(["timestamp,user_id,type,product_id", *good[:20], *bad, *good[20:]]))
+    snapshot = Shop(tmp_path / "shop").ingest(events=[events])
+    assert snapshot.rows["events"] == 50
+    assert snapshot.quarantined == 3
+    aside = pl.read_csv(next((tmp_path / "shop/lake/quarantine").glob("*.csv")))
+    assert aside["_row"].to_list() == [20, 21, 22]
+    assert "timestamp" in aside["_reason"][0]
+    assert "user_id" in aside["_reason"][1]
+    assert "ahead" in aside["_reason"][2]
+
+
+def test_times_are_read_in_every_common_form(tmp_path):
+    events = tmp_path / "events.csv"
+    forms = [
+        "2023-11-14T22:13:20", "2023-11-14 22:13:20", "2023-11-14T22:13:20Z", "2023-11-14T23:13:20+01:00",
+        "1700000000", "1700000000000", "1700000000.0", "2023-11-14 22:13:20.000",
+    ]  # fmt: skip
+    events.write_text("timestamp,user_id,type\n" + "\n".join(f"{f},u{i},view" for i, f in enumerate(forms)))
+    snapshot = Shop(tmp_path / "shop").ingest(events=[events])
+    times = pl.read_parquet(snapshot.folder / "events.parquet")["timestamp"].unique()
+    assert times.to_list() == [datetime(2023, 11, 14, 22, 13, 20)]
+
+
+def test_columns_are_mapped_by_the_settings(tmp_path):
+    shop = Shop(tmp_path / "shop")
+    shop.folder.root.mkdir()
+    (shop.folder.root / "vetrina.toml").write_text('[columns.products]\nproduct_id = "sku"\ntitle = "name"\n')
+    (tmp_path / "p.csv").write_text("sku,name,colour\n1,Lamp,red\n")
+    snapshot = shop.ingest(products=[tmp_path / "p.csv"])
+    assert pl.read_parquet(snapshot.folder / "products.parquet").columns == ["colour", "product_id", "title"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("missing.csv", None, "does not exist"),
+        ("empty.csv", "", "is empty"),
+        ("header.csv", "product_id,title\n", "no rows"),
+        ("wrong.csv", "id,name\n1,Lamp\n", "'product_id'"),
+        ("odd.xlsx", "PK", "is not .csv"),
+        ("broken.parquet", "not parquet", "cannot be read as parquet"),
+        ("blank.csv", "product_id,title\n,\n", "no usable row"),
+    ],
+)
+def test_what_cannot_be_read_gets_one_line_and_leaves_nothing(tmp_path, name, content, words):
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    shop = Shop(tmp_path / "shop")
+    with pytest.raises(BadInput) as refused:
+        shop.ingest(products=[path])
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "shop/lake/parts.json").exists()
+
+
+def test_numbers_that_are_none_and_endless_names(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text(f"product_id,title,price,category\n1,Lamp,inf,a\n2,Chair,NaN,{'x' * 10_000}\n3,Rug,-3,b\n")
+    shop = Shop(tmp_path / "shop")
+    frame = pl.read_parquet(shop.ingest(products=[path]).folder / "products.parquet")
+    assert frame["price"].to_list() == [None, None, -3.0]
+    assert frame["category"].str.len_chars().max() == 2_000
+    found = {c.name: c for c in shop.validate("search").checks}
+    assert found["bad_prices"].status == "WARN"
+    assert found["bad_prices"].first == "3"
+    assert found["long_text"].first == "2"
+
+
+def test_settings_with_a_wrong_entry_name_it(tmp_path):
+    shop = Shop(tmp_path / "shop")
+    shop.folder.root.mkdir()
+    (shop.folder.root / "vetrina.toml").write_text("[gate]\nmargn = 0.1\n")
+    with pytest.raises(BadInput, match="margn"):
+        _ = shop.folder.settings
+
+
+def test_holdout_days_shrink_with_a_short_log(tmp_path, files):
+    cuts = Shop(tmp_path / "shop").ingest(events=[files["events"]]).cuts
+    assert cuts is not None
+    assert cuts.end - cuts.holdout == pytest.approx(0.1 * 11 * shops.DAY, rel=0.01)
+    assert cuts.validation < cuts.holdout < cuts.end

@@ -1,0 +1,115 @@
+"""The pointer: compare-and-swap, decided once, signed."""
+
+import numpy as np
+import pytest
+from sqlalchemy import update
+
+from vetrina.core.errors import BadInput, Conflict
+from vetrina.core.types import Scores, Verdict
+from vetrina.gate.gate import not_worse, slices
+from vetrina.release import release
+from vetrina.security.keys import BadSignature, load_or_create
+from vetrina.store import bundles
+from vetrina.store.registry import Registry
+from vetrina.store.tables import open_store, promotions, schema
+
+
+@pytest.fixture
+def registry(tmp_path):
+    """A registry on a fresh store."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    yield Registry(engine, load_or_create(tmp_path / "keys")), engine
+    engine.dispose()
+
+
+def test_promotion_happens_once_and_only_from_what_was_seen(registry):
+    found, _ = registry
+    assert found.promote("search", "v1", (None, 0), "d1", "first")
+    assert not found.promote("search", "v1", (None, 0), "d1", "first"), "the same decision again does nothing"
+    with pytest.raises(Conflict):
+        found.promote("search", "v2", (None, 0), "d2", "stale")
+    assert found.promote("search", "v2", ("v1", 1), "d2", "better")
+    assert found.champion("search") == ("v2", 2)
+    assert found.before_champion("search") == "v1"
+    assert [e["to"] for e in found.promotions("search")] == ["v1", "v2"]
+
+
+def test_a_changed_log_is_noticed(registry):
+    found, engine = registry
+    found.promote("search", "v1", (None, 0), "d1", "first")
+    with engine.begin() as connection:
+        connection.execute(update(promotions).values(body='{"to":"evil"}'))
+    with pytest.raises(BadSignature):
+        found.promotions("search")
+
+
+def test_a_store_of_a_later_version_is_refused(registry, tmp_path):
+    _, engine = registry
+    with engine.begin() as connection:
+        connection.execute(update(schema).values(version=99))
+    with pytest.raises(BadInput, match="later Vetrina"):
+        open_store(f"sqlite:///{tmp_path / 'store.db'}")
+
+
+def test_bundles_share_parts_and_notice_any_change(tmp_path):
+    keys = load_or_create(tmp_path / "keys")
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "a").write_bytes(b"one")
+    (source / "deep" / "b").write_bytes(b"one")
+    bundle = bundles.pack(source, "search", {"n": 1}, tmp_path / "bundles", keys)
+    assert len(list((tmp_path / "bundles/parts").iterdir())) == 1
+    opened, folder = bundles.unpack(bundle.version, tmp_path / "bundles", keys, check_parts=True)
+    assert opened == bundle
+    assert (folder / "deep" / "b").read_bytes() == b"one"
+    assert bundles.pack(source, "search", {"n": 1}, tmp_path / "bundles", keys) == bundle
+    (folder / "a").write_bytes(b"two")
+    with pytest.raises(BadSignature, match="part a"):
+        bundles.unpack(bundle.version, tmp_path / "bundles", keys, check_parts=True)
+    manifest = folder / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b"search", b"public"))
+    with pytest.raises(BadSignature):
+        bundles.unpack(bundle.version, tmp_path / "bundles", keys)
+
+
+def test_ids_seal_and_pseudonyms_hold_still(tmp_path):
+    keys = load_or_create(tmp_path / "keys")
+    assert keys.unseal(keys.seal("anna@example.org")) == "anna@example.org"
+    assert keys.name_of("anna") == load_or_create(tmp_path / "keys").name_of("anna")
+    assert keys.name_of("anna") != load_or_create(tmp_path / "other").name_of("anna")
+    with pytest.raises(BadSignature):
+        keys.unseal(keys.seal("x")[:-1] + b"0")
+    assert (tmp_path / "keys" / "token").stat().st_mode & 0o077 == 0
+
+
+def scores(values, **inside) -> Scores:
+    """Scores with slices."""
+    return Scores("m", tuple(map(str, range(len(values)))), np.array(values), inside)
+
+
+def test_the_gate_passes_equal_refuses_worse_and_unsure():
+    rng = np.random.default_rng(0)
+    base = rng.random(2_000)
+    assert not_worse("champion", "c", scores(base), scores(base), 0.02).passed
+    assert not not_worse("champion", "c", scores(base * 0.9), scores(base), 0.02).passed
+    few = rng.random(20)
+    assert not not_worse("champion", "c", scores(rng.permutation(few)), scores(few), 0.02).passed
+
+
+def test_a_slice_vetoes_only_when_shown_worse():
+    rng = np.random.default_rng(0)
+    base = rng.random(1_000)
+    part = np.arange(1_000) < 300
+    worse = np.where(part, base - 0.1, base)
+    assert not all(r.passed for r in slices(scores(worse, new=part), scores(base), 200))
+    assert all(r.passed for r in slices(scores(base + rng.normal(0, 0.01, 1_000), new=part), scores(base), 200))
+    assert slices(scores(worse, new=part), scores(base), 500) == [], "too few units have no voice"
+
+
+def test_release_modes():
+    passed = Verdict("v", "j", None, "pass", (), 0.01)
+    assert release("search", "s", None, passed, 0).mode == "first"
+    offline = release("search", "s", "old", passed, 7)
+    assert (offline.mode, offline.outcome) == ("offline", "promoted")
+    assert "not tested live" in offline.note
+    assert "7 answers" in offline.note
