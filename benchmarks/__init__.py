@@ -1,0 +1,1 @@
+"""Measurements with their references in the same run; ``python -m benchmarks [NAME...]``."""

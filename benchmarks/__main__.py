@@ -1,0 +1,24 @@
+"""Runs every measurement, or the named ones, and prints what needs data that is not there."""
+
+import sys
+from importlib import import_module
+
+from benchmarks.data import MissingData
+
+NAMES = ("ingest", "next_purchase", "product_search", "service")
+
+
+def main() -> None:
+    """One after the other; a measurement without its data is skipped and named."""
+    wanted = sys.argv[1:] or NAMES
+    for name in wanted:
+        if name not in NAMES:
+            sys.exit(f"{name}: is no benchmark; known: {', '.join(NAMES)}")
+        print(f"\n== {name}", flush=True)
+        try:
+            import_module(f"benchmarks.{name}").main()
+        except MissingData as missing:
+            print(f"skipped: {missing}")
+
+
+main()

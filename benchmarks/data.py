@@ -1,0 +1,22 @@
+"""Where the real data lies."""
+
+import os
+from pathlib import Path
+
+
+class MissingData(Exception):
+    """The data set is not on this machine."""
+
+
+def folder(name: str) -> Path:
+    """A folder below VETRINA_BENCH_DATA. Raises MissingData."""
+    root = os.environ.get("VETRINA_BENCH_DATA", "")
+    found = Path(root) / name
+    if not root or not found.exists():
+        raise MissingData(f"{name} is not there; set VETRINA_BENCH_DATA to the folder that holds it")
+    return found
+
+
+def row(what: str, figure: str, reference: str = "") -> None:
+    """One line of a table."""
+    print(f"| {what:<44} | {figure:<34} | {reference}", flush=True)

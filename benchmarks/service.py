@@ -1,0 +1,100 @@
+"""The path's wall time and memory by stage, the server's start, memory and CPU a request, on the demo's shop."""
+
+import http.client
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.data import row
+from vetrina import Shop
+from vetrina.core.types import Source
+from vetrina.demo import files
+from vetrina.pipeline.path import path
+
+_REQUESTS = 2_000
+
+
+def main() -> None:
+    """Builds the shop (or takes the one in VETRINA_BENCH_SHOP) and serves it."""
+    given = os.environ.get("VETRINA_BENCH_SHOP")
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(given) if given else Path(scratch)
+        started = time.perf_counter()
+        shop = Shop(root)
+        shop.workshop.ingest(files(root / "source"))
+        for scenario in ("search", "recommend"):
+            path(shop.workshop, Source(), scenario)
+        if not given:
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+            row(
+                "path: files to released versions",
+                f"{time.perf_counter() - started:.0f} s, peak {peak:.0f} MB",
+                "goal 600 s, 6,000 MB",
+            )
+            for stage in shop.workshop.registry.stages():
+                row(
+                    f"  {stage['scenario']}: {stage['stage']}",
+                    f"{stage['seconds']:.1f} s, peak so far {stage['peak_mb']:.0f} MB",
+                )
+        _serve(root)
+
+
+def _serve(root: Path) -> None:
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(root), "serve", "--port", "0"]
+    begun = time.perf_counter()
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    address = server.stderr.readline().strip().removeprefix("listening on http://")
+    try:
+        connection = http.client.HTTPConnection(address, timeout=60)
+        body = {"query": "organic milk", "limit": 10}
+        _ask(connection, "/v1/search", body)
+        row("server start to first answer", f"{time.perf_counter() - begun:.2f} s", "goal 1.5 s")
+        for what, route, sent in (
+            ("empty-model request (/healthz)", "/healthz", None),
+            ("search", "/v1/search", body),
+            ("recommend a known user", "/v1/recommend", {"user_id": "1042"}),
+            ("recommend a session", "/v1/recommend", {"product_ids": ["1082185", "1029743"], "placement": "cart"}),
+        ):
+            row(what, *_cost(connection, server.pid, route, sent))
+        row("memory of the worker", f"{_memory_mb(server.pid):.0f} MB resident", "goal 400 MB")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _cost(
+    connection: http.client.HTTPConnection, pid: int, route: str, body: dict[str, object] | None
+) -> tuple[str, str]:
+    for _ in range(50):
+        _ask(connection, route, body)
+    before, begun = _cpu_seconds(pid), time.perf_counter()
+    for _ in range(_REQUESTS):
+        _ask(connection, route, body)
+    cpu, wall = _cpu_seconds(pid) - before, time.perf_counter() - begun
+    return f"{1e6 * cpu / _REQUESTS:.0f} us CPU, {1e3 * wall / _REQUESTS:.2f} ms", "goal 150 us" if body is None else ""
+
+
+def _ask(connection: http.client.HTTPConnection, route: str, body: dict[str, object] | None) -> None:
+    if body is None:
+        connection.request("GET", route)
+    else:
+        connection.request("POST", route, json.dumps(body), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 200, answer.status
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _memory_mb(pid: int) -> float:
+    line = next(li for li in Path(f"/proc/{pid}/status").read_text().splitlines() if li.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
