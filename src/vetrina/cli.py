@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,13 @@ def init(folder: Path) -> None:
 @click.option("--events", type=FILE, multiple=True, help="Events: timestamp, user_id, type, ...")
 @click.option("--users-file", type=FILE, multiple=True, help="Users: user_id, ...")
 @click.option("--judgments", type=FILE, multiple=True, help="Judged pairs: query, product_id, grade.")
+@click.option("--ads", type=FILE, multiple=True, help="Ads: ad_id, product_id, bid, ...")
 @click.option("--table", type=FILE, help="A table with a label, for predict.")
 @click.option("--label", default="label", show_default=True, help="The label's column in --table.")
 @click.pass_obj
-def ingest(state: State, products: Any, events: Any, users_file: Any, judgments: Any, table: Any, label: str) -> None:
+def ingest(state: State, users_file: Any, **files: Any) -> None:
     """Add files (CSV, Parquet, JSON lines) and make a snapshot of everything."""
-    shop = state.shop()
-    found = shop.ingest(
-        products=products, events=events, users=users_file, judgments=judgments, table=table, label=label
-    )
+    found = state.shop().ingest(users=users_file, **files)
     row = {
         "snapshot": found.digest[:12],
         "rows": dict(found.rows),
@@ -129,9 +128,12 @@ def validate(state: State, scenarios: tuple[str, ...]) -> None:
 @click.pass_obj
 def run(state: State, scenarios: tuple[str, ...]) -> None:
     """Train, compress, judge and release what the data supports (or the named scenarios)."""
-    shop = state.shop()
+    shop, refused = state.shop(), False
     for scenario, release in shop.fit(*scenarios).items():
         state.show({"scenario": scenario, "release": release}, lambda r: _release_text(r, shop))
+        refused |= release is None and not shop.validate(scenario).ok
+    if refused:
+        sys.exit(2)
 
 
 @cli.command()
@@ -173,14 +175,7 @@ def status(state: State) -> None:
     from vetrina.pipeline import loop
 
     workshop = state.shop().workshop
-    rows = [
-        {
-            "health": loop.as_record(loop.health(workshop, s)),
-            "retrain": loop.as_record(loop.decide(workshop, s)),
-        }
-        for s in plugins.names("scenarios")
-    ]
-    state.show(rows, _status_text)
+    state.show([asdict(loop.look(workshop, s)) for s in plugins.names("scenarios")], _status_text)
 
 
 @cli.command()
@@ -398,12 +393,10 @@ def _status_text(row: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    import dataclasses
-
     import numpy as np
 
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Iterable):

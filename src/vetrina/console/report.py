@@ -13,7 +13,6 @@ from vetrina.core.errors import NotFound
 from vetrina.core.files import write_bytes
 from vetrina.metrics.bootstrap import resampled_means
 from vetrina.metrics.classification import confusion, precision_recall_curve, roc_auc, roc_curve
-from vetrina.pipeline.compose import Held
 from vetrina.pipeline.shop import Shop
 from vetrina.scenarios.predict.recipe import positive
 
@@ -96,7 +95,7 @@ def _checks(shop: Shop, scenario: str) -> str:
 
 def _curves(shop: Shop, shown: dict[str, Any]) -> str:
     opened = shop.open("predict", shown["version"])
-    table = Held(shop.ingest(), shop.folder.settings.weights, "predict").holdout().table
+    table = shop.held(shown).holdout().table
     if table is None:
         raise NotFound(shown["version"], "has lost its table", "ingest the table again")
     label = positive(table, opened.encoding.positive)

@@ -14,6 +14,7 @@ PRODUCTS = {
     "cost": "float",
     "stock": "float",
     "image": "str",
+    "media": "str",
     "available_at": "time",
     "attributes": "str",
 }
@@ -31,17 +32,43 @@ EVENTS = {
     "request_id": "str",
     "event_id": "str",
 }
-USERS = {"user_id": "str", "email": "str", "consent": "str", "segments": "str", "attributes": "str"}
+USERS = {
+    "user_id": "str",
+    "email": "str",
+    "consent": "str",
+    "segments": "str",
+    "device": "str",
+    "follows": "str",
+    "friends": "str",
+    "attributes": "str",
+}
 JUDGMENTS = {"query": "str", "product_id": "str", "grade": "float"}
+ADS = {
+    "ad_id": "str",
+    "product_id": "str",
+    "bid": "float",
+    "campaign_id": "str",
+    "daily_budget": "float",
+    "frequency_cap": "float",
+    "starts_at": "time",
+    "ends_at": "time",
+    "audience": "str",
+}
 
-TABLES = {"products": PRODUCTS, "events": EVENTS, "users": USERS, "judgments": JUDGMENTS}
+TABLES = {"products": PRODUCTS, "events": EVENTS, "users": USERS, "judgments": JUDGMENTS, "ads": ADS}
 REQUIRED = {
     "products": ("product_id", "title"),
     "events": ("timestamp", "user_id", "type"),
     "users": ("user_id",),
     "judgments": ("query", "product_id", "grade"),
+    "ads": ("ad_id", "product_id", "bid"),
 }
-KEY = {"products": ("product_id",), "users": ("user_id",), "judgments": ("query", "product_id")}
+KEY = {
+    "products": ("product_id",),
+    "users": ("user_id",),
+    "judgments": ("query", "product_id"),
+    "ads": ("ad_id",),
+}
 
 # How much an event says about taste. Settings may add or change weights; an unknown type weighs nothing.
 EVENT_WEIGHTS = {

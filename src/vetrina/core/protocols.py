@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.delta import Delta
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Floats, Ints, Past, Plan, Recipe, Scores
 
@@ -84,24 +85,18 @@ class Feature(Protocol[State]):
 class RecentEvents(Protocol):
     """Injected by serve: what happened since the bundle was built."""
 
-    def of(self, user: str | None, session: str | None) -> Iterable[tuple[str, float, float]]:
-        """(product_id, time, weight), oldest first."""
+    def of(
+        self, user: str | None, session: str | None, until: float, logged: int
+    ) -> Iterable[tuple[str, float, float]]:
+        """(product_id, time, weight), oldest first, of events at or after ``until`` or beyond number ``logged``."""
         ...
 
 
 class CatalogueDelta(Protocol):
     """Injected by serve: products that came, changed or went since the bundle was built."""
 
-    def deleted(self) -> frozenset[str]:
-        """Ids that must not be shown."""
-        ...
-
-    def changed(self) -> Mapping[str, Mapping[str, Any]]:
-        """New or changed products by id."""
-        ...
-
-    def search(self, query: str, limit: int) -> list[tuple[str, str, float]]:
-        """(product_id, title, share of the query's words found) of new or changed products, best first."""
+    def after(self, logged: int) -> Delta:
+        """What changed beyond number ``logged`` of the log."""
         ...
 
 
@@ -112,27 +107,3 @@ class Context:
     events: RecentEvents
     products: CatalogueDelta
     now: float
-
-
-class NoEvents:
-    """RecentEvents where nothing happened since."""
-
-    def of(self, user: str | None, session: str | None) -> Iterable[tuple[str, float, float]]:
-        """Nothing."""
-        return ()
-
-
-class NoChanges:
-    """CatalogueDelta where nothing changed since."""
-
-    def deleted(self) -> frozenset[str]:
-        """Nothing."""
-        return frozenset()
-
-    def changed(self) -> Mapping[str, Mapping[str, Any]]:
-        """Nothing."""
-        return {}
-
-    def search(self, query: str, limit: int) -> list[tuple[str, str, float]]:
-        """Nothing."""
-        return []

@@ -1,6 +1,6 @@
 """The frozen values that stages hand to each other."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -20,12 +20,13 @@ class Source:
     events: tuple[Path, ...] = ()
     users: tuple[Path, ...] = ()
     judgments: tuple[Path, ...] = ()
+    ads: tuple[Path, ...] = ()
     table: tuple[Path, ...] = ()
     label: str = "label"
 
     def files(self) -> dict[str, tuple[Path, ...]]:
         """The named files by table, tables without files left out."""
-        tables = ("products", "events", "users", "judgments", "table")
+        tables = ("products", "events", "users", "judgments", "ads", "table")
         return {name: getattr(self, name) for name in tables if getattr(self, name)}
 
 
@@ -40,7 +41,10 @@ class Cuts:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable data set. ``digest`` depends on content alone; ``folder`` holds one Parquet file a table."""
+    """An immutable data set. ``digest`` depends on content alone; ``folder`` holds one Parquet file a table.
+
+    ``logged`` maps "events" and "products" to the last number of the service's own logs that is inside.
+    """
 
     digest: str
     folder: Path
@@ -48,6 +52,7 @@ class Snapshot:
     cuts: Cuts | None
     quarantined: int = 0
     added: int = 0
+    logged: Mapping[str, int] = field(default_factory=dict)
 
 
 Status = Literal["PASS", "WARN", "FAIL"]
@@ -92,7 +97,10 @@ class DataReport:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Products in the order of their index. Missing text is empty, missing numbers are NaN."""
+    """Products in the order of their index. Missing text is empty, missing numbers are NaN.
+
+    ``logged`` is the last number of the service's product log that is inside.
+    """
 
     product_ids: NDArray[np.str_]
     titles: tuple[str, ...]
@@ -103,6 +111,7 @@ class Catalogue:
     prices: NDArray[np.float64]
     stock: NDArray[np.float64]
     available_at: NDArray[np.float64]
+    logged: int = 0
 
     def __len__(self) -> int:
         return len(self.product_ids)
@@ -113,7 +122,8 @@ class Interactions:
     """Events that say something about taste, oldest first.
 
     ``user`` (n,) indexes ``users`` (pseudonyms, sorted); ``item`` (n,) indexes the catalogue; ``time`` (n,) in
-    seconds; ``weight`` (n,) by event type. ``until`` is the moment at which the past ends.
+    seconds; ``weight`` (n,) by event type. ``until`` is the moment at which the past ends, ``logged`` the last number
+    of the service's event log that was looked at.
     """
 
     users: NDArray[np.str_]
@@ -122,6 +132,7 @@ class Interactions:
     time: NDArray[np.float64]
     weight: Floats
     until: float
+    logged: int = 0
 
     def __len__(self) -> int:
         return len(self.user)
@@ -308,6 +319,41 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Window:
+    """What the logs hold of one scenario in a span of time (seconds since 1970)."""
+
+    scenario: str
+    since: float
+    until: float
+    events: Sequence[Mapping[str, Any]]
+    exposures: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What a window is compared with.
+
+    Counts of event ``types`` in training, those ``products`` of the window that the version knows, and the answers
+    (``exposures``) and followed answers (``clicks``) of the days before.
+    """
+
+    version: str | None
+    built: float | None
+    types: Mapping[str, float]
+    products: frozenset[str]
+    exposures: int
+    clicks: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """A distance and the most that chance alone would show."""
+
+    value: float
+    threshold: float
+
+
+@dataclass(frozen=True)
 class HealthReport:
     """What the logs of a window say about a served scenario."""
 
@@ -320,9 +366,9 @@ class HealthReport:
     clicks: int
     users: int
     new_products: int
-    drift: Mapping[str, float]
+    drift: Mapping[str, Drift]
     version_age_days: float
-    estimated_loss: float | None
+    estimated_loss: Interval | None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from vetrina.console.bars import Bars
 from vetrina.core.types import Release, Source
 from vetrina.demo.grocer import files, hints
-from vetrina.pipeline import loop
 from vetrina.pipeline.path import path
 from vetrina.pipeline.shop import Shop
 from vetrina.serve.serve import bind
@@ -27,7 +26,6 @@ def live(folder: Path, port: int, leave: bool, say: Callable[[str], None], elaps
     say("A grocer's year: 92,331 products, 2,469 households, 1.47 million purchases (Complete Journey, 84.51).")
     source = files(folder / "source")
     shop.workshop.ingest(source)
-    loop.bring_home(shop.workshop)
     for scenario in _SCENARIOS:
         _tell(say, scenario, path(shop.workshop, Source(), scenario), shop)
     say(f"Ready after {elapsed():.0f} s.")

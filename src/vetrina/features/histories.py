@@ -28,6 +28,7 @@ def write(past: Interactions | None, folder: Path) -> None:
     parts = {
         "users": past.users,
         "until": np.array(past.until),
+        "logged": np.array(past.logged),
         "recent_starts": recent_starts,
         "recent_items": recent_items,
         "recent_times": recent_times,
@@ -40,7 +41,7 @@ def write(past: Interactions | None, folder: Path) -> None:
 
 
 class Histories:
-    """Opens what ``write`` wrote."""
+    """Opens what ``write`` wrote. Inside is what happened before ``until`` among the events up to number ``logged``."""
 
     def __init__(self, folder: Path) -> None:
         names = (
@@ -54,6 +55,7 @@ class Histories:
         )
         self._part = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in names}
         self.until = float(np.load(folder / "until.npy"))
+        self.logged = int(np.load(folder / "logged.npy"))
 
     def __len__(self) -> int:
         return len(self._part["users"])

@@ -3,13 +3,15 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
 from vetrina.core import clock, plugins
-from vetrina.core.protocols import Context, NoChanges, NoEvents
+from vetrina.core.delta import Delta
+from vetrina.core.protocols import Context
 from vetrina.core.types import Request
 
 _REQUESTS, _WARM_UP, _TIMEOUT = 60, 5, 120
@@ -56,8 +58,22 @@ def measure(scenario: str, folder: Path) -> Seen:
     return Seen(open_ms, float(p50), float(p99), _memory_mb())
 
 
+class _Quiet:
+    """Nothing happened since the bundle was built."""
+
+    def of(
+        self, user: str | None, session: str | None, until: float, logged: int
+    ) -> Iterable[tuple[str, float, float]]:
+        """No event."""
+        return ()
+
+    def after(self, logged: int) -> Delta:
+        """No change."""
+        return Delta()
+
+
 def _asker(scenario, opened):
-    context = Context(NoEvents(), NoChanges(), clock.now())
+    context = Context(_Quiet(), _Quiet(), clock.now())
     if scenario == "predict":
         row = [None] * len(opened.encoding.columns)
         return lambda number: opened.answer([row])

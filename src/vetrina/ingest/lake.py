@@ -1,29 +1,33 @@
-"""The lake: one Parquet part for every file ever given, and the order in which they came."""
+"""The lake: one Parquet part for every file ever given or taken from the service's logs, in the order they came."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import polars as pl
 
 from vetrina.core.errors import BadInput
 from vetrina.core.files import beside, digest_of, write_bytes
-from vetrina.ingest.read import read_raw, read_table
+from vetrina.ingest.order import tidy
+from vetrina.ingest.read import read_raw, shape
+from vetrina.store.dataset import DELETED
 
 NameUsers = Callable[[list[str]], list[str]]
 
 
 @dataclass(frozen=True)
 class Part:
-    """One normalised file."""
+    """One normalised file, or a stretch of a log of the service that ends at number ``logged``."""
 
     table: str
     digest: str
     rows: int
     quarantined: int
     label: str = ""
+    logged: int = 0
 
 
 class Lake:
@@ -37,6 +41,10 @@ class Lake:
         """The Parquet file of a part."""
         return self._folder / part.table / f"{part.digest}.parquet"
 
+    def logged(self) -> dict[str, int]:
+        """The last number of each log of the service that a part holds."""
+        return {t: max((p.logged for p in self.parts if p.table == t), default=0) for t in ("events", "products")}
+
     def add(self, table: str, file: Path, label: str = "") -> bool:
         """Read a file into a part. False if the same file was given before."""
         if not file.exists():
@@ -49,31 +57,43 @@ class Lake:
         if table == "table":
             self.parts = [p for p in self.parts if p.table != "table"]  # a new table replaces the old one
         part = Part(table, digest, len(rows), len(bad), label)
-        with beside(self.path(part)) as temporary:
-            rows.write_parquet(temporary, compression="lz4", statistics=False)
         if len(bad):
             with beside(self._folder / "quarantine" / f"{table}-{digest[:12]}.csv") as temporary:
                 bad.select(c for c in bad.columns if not bad.schema[c].is_nested()).write_csv(temporary)
-        self.parts.append(part)
+        self._keep(part, rows)
         return True
+
+    def add_logged(self, table: str, rows: Sequence[Mapping[str, Any]], last: int) -> None:
+        """Take rows of a log, up to its number ``last``. Their columns are the design's, their users pseudonyms."""
+        raw = pl.DataFrame(list(rows), infer_schema_length=None)
+        good, _ = shape(raw, table, {}, f"the log of {table}")
+        digest = sha256(f"{table} {last} ".encode() + msgspec.json.encode(rows)).hexdigest()
+        self._keep(Part(table, digest, len(good), 0, logged=last), tidy(good) if table == "events" else good)
 
     def commit(self) -> None:
         """Make the added parts part of the lake, all or none."""
         content = msgspec.json.format(msgspec.json.encode(self.parts), indent=1)
         write_bytes(self._folder / "parts.json", content)
 
+    def _keep(self, part: Part, rows: pl.DataFrame) -> None:
+        with beside(self.path(part)) as temporary:
+            rows.write_parquet(temporary, compression="lz4", statistics=False)
+        self.parts.append(part)
+
     def _load(self) -> list[Part]:
         index = self._folder / "parts.json"
         return msgspec.json.decode(index.read_bytes(), type=list[Part]) if index.exists() else []
 
     def _read(self, table: str, file: Path, label: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+        raw = read_raw(file)
         if table == "table":
-            raw = read_raw(file)
             if label not in raw.columns:
                 found = ", ".join(raw.columns[:12])
                 raise BadInput(f"{file}: column {label!r}", "is the label and missing", f"--label one of: {found}")
             return raw, raw.clear()
-        good, bad = read_table(file, table, self._mapping.get(table, {}))
+        if DELETED in raw.columns:
+            raise BadInput(f"{file}: column {DELETED!r}", "is a name that Vetrina keeps for itself", "rename it")
+        good, bad = shape(raw, table, self._mapping.get(table, {}), str(file))
         if good.is_empty():
             raise BadInput(str(file), f"has no usable row (row 0: {bad['_reason'][0]})", "correct the export")
         good = good.drop("email", strict=False)  # no model needs it, and the lake holds no plain identity
@@ -85,41 +105,14 @@ class Lake:
     def _pseudonymise(self, frame: pl.DataFrame) -> pl.DataFrame:
         ids = frame["user_id"].unique().sort()
         names = pl.Series("user_id", self._name_users(ids.to_list()), dtype=pl.String)
-        return frame.with_columns(pl.col("user_id").replace_strict(ids, names).cast(pl.Categorical))
+        named = frame.with_columns(pl.col("user_id").replace_strict(ids, names).cast(pl.Categorical))
+        return named.with_columns(self._others(named[c]) for c in ("follows", "friends") if c in named.columns)
 
-
-def tidy(events: pl.DataFrame) -> pl.DataFrame:
-    """Events in one order, each once: by ``event_id`` where there is one, else by all columns."""
-    events = _once_by_id(events)
-    keys = [c for c in ("user_id", "type", "product_id") if c in events.columns]
-    ordered = events.with_columns(_packed(events, keys)).sort("timestamp", _PACKED)
-    tied = (pl.col("timestamp") == pl.col("timestamp").shift()) & (pl.col(_PACKED) == pl.col(_PACKED).shift())
-    tied = tied.fill_null(False)
-    loose = ordered.select((tied | tied.shift(-1, fill_value=False)).alias("loose"))["loose"]
-    if loose.any():
-        # Rows that agree on the keys need a closer look: equal in all columns they are one event, else the rest orders them.
-        rest = [c for c in ordered.columns if c not in ("timestamp", _PACKED)]
-        close = ordered.filter(loose).unique().sort("timestamp", _PACKED, *rest)
-        ordered = pl.concat([ordered.filter(~loose), close]).sort("timestamp", _PACKED, maintain_order=True)
-    return ordered.select("timestamp", *keys, pl.exclude("timestamp", _PACKED, *keys))
-
-
-_PACKED = "_packed"
-
-
-def _packed(events: pl.DataFrame, keys: list[str]) -> pl.Series:
-    """One number a row that sorts like the text of ``keys``: comparing numbers is many times faster than text."""
-    packed = pl.Series(_PACKED, [0], dtype=pl.UInt64).new_from_index(0, len(events))
-    for name in keys:
-        text = events[name].cast(pl.String)
-        values = text.drop_nulls().unique().sort()
-        rank = text.cast(pl.Enum(values)).to_physical().cast(pl.UInt64) + 1
-        packed = packed * (len(values) + 1) + rank.fill_null(0)
-    return packed.alias(_PACKED)
-
-
-def _once_by_id(events: pl.DataFrame) -> pl.DataFrame:
-    if "event_id" not in events.columns or events["event_id"].null_count() == len(events):
-        return events
-    named = events.filter(pl.col("event_id").is_not_null()).sort(events.columns)
-    return pl.concat([events.filter(pl.col("event_id").is_null()), named.unique("event_id", keep="first")])
+    def _others(self, column: pl.Series) -> pl.Series:
+        """Lists of user ids (JSON, or parted by blanks) as pseudonyms parted by blanks."""
+        listed = column.str.replace_all(r"[\[\]\",']", " ").str.extract_all(r"\S+")
+        return pl.Series(
+            column.name,
+            [None if ids is None else " ".join(self._name_users(ids)) for ids in listed.to_list()],
+            dtype=pl.String,
+        )

@@ -15,12 +15,12 @@ _LONGEST_TEXT = 2_000
 REASON, ROW = "_reason", "_row"
 
 
-def read_table(path: Path, table: str, mapping: dict[str, str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The good rows, typed, and the bad rows as text with their row number and reason.
 
-    ``mapping`` gives the file's name of a column. Raises BadInput for a file that cannot be this table at all.
+    ``mapping`` gives the name that ``source`` has for a column. Raises BadInput for what cannot be this table at all.
     """
-    raw = _named(read_raw(path), mapping, path, table)
+    raw = _named(raw, mapping, source, table)
     typed = raw.with_columns(_typed(raw, name, kind) for name, kind in TABLES[table].items() if name in raw.columns)
     reason = _reason(typed, raw, table)
     judged = typed.with_columns(reason.alias(REASON))
@@ -63,12 +63,12 @@ def _csv(path: Path) -> pl.DataFrame:
 _READERS = {".csv": _csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
 
 
-def _named(raw: pl.DataFrame, mapping: dict[str, str], path: Path, table: str) -> pl.DataFrame:
+def _named(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) -> pl.DataFrame:
     known = TABLES[table]
     for ours, theirs in mapping.items():
         if theirs not in raw.columns:
             found = ", ".join(raw.columns[:12])
-            raise BadInput(f"{path}: column {theirs!r}", "is mapped but not in the file", f"the file has: {found}")
+            raise BadInput(f"{source}: column {theirs!r}", "is mapped but not in the file", f"the file has: {found}")
         if ours not in known:
             raise BadInput(f"[columns.{table}] {ours}", "is no column of this table", f"known: {', '.join(known)}")
     raw = raw.rename({theirs: ours for ours, theirs in mapping.items() if theirs != ours})
@@ -76,7 +76,7 @@ def _named(raw: pl.DataFrame, mapping: dict[str, str], path: Path, table: str) -
     if missing:
         found = ", ".join(raw.columns[:12])
         way_out = f"the file has: {found}; map names under [columns.{table}] in vetrina.toml"
-        raise BadInput(f"{path}: column {missing[0]!r}", f"is required for {table} and missing", way_out)
+        raise BadInput(f"{source}: column {missing[0]!r}", f"is required for {table} and missing", way_out)
     return raw.select(sorted(raw.columns))
 
 

@@ -1,5 +1,5 @@
 """Says from the logs how a served scenario does."""
 
-from vetrina.monitor.monitor import monitor
+from vetrina.monitor.monitor import clicked, monitor
 
-__all__ = ["monitor"]
+__all__ = ["clicked", "monitor"]

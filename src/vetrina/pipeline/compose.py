@@ -1,49 +1,43 @@
 """Wires stages to one shop: reads snapshots, packs bundles, writes verdicts and the pointer."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
-import numpy as np
 from sqlalchemy import Engine, func, insert, select
 
 from vetrina.compress import Compressed, compress
 from vetrina.core import clock, plugins
-from vetrina.core.errors import BadInput
 from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import (
     Bundle,
     DataReport,
-    Evidence,
-    Judgments,
     Past,
     Plan,
     Recipe,
     Release,
     Snapshot,
     Source,
-    Table,
     Verdict,
 )
 from vetrina.core.version import VERSION
 from vetrina.gate import Candidate, Policy, gate
 from vetrina.ingest import ingest
+from vetrina.pipeline.held import Held
 from vetrina.release import release
-from vetrina.store import bundles, dataset
+from vetrina.store import bundles, dataset, eventlog, products
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
 from vetrina.store.tables import exposures, open_store, users
 from vetrina.train import Settled, train
 from vetrina.validate import validate
-
-_HOLDOUT_SHARE, _SPLIT_SEED, _VALIDATION_SHARE = 0.2, 42, 0.2
 
 
 @dataclass
@@ -65,13 +59,8 @@ class Workshop:
         return Registry(self.engine, self.shop.keys)
 
     def ingest(self, source: Source) -> Snapshot:
-        """Files to a snapshot; user ids are sealed into the store on the way."""
-        return ingest(source, self.shop.root, self.shop.settings, self.name_users, self.progress)
-
-    def ingest_logged(self, file: Path) -> Snapshot:
-        """Events from the store: their users are pseudonyms already, their columns the design's."""
-        settings = msgspec.structs.replace(self.shop.settings, columns={})
-        return ingest(Source(events=(file,)), self.shop.root, settings, list, self.progress)
+        """Files and what the service logged to a snapshot; user ids are sealed into the store on the way."""
+        return ingest(source, self.shop.root, self.shop.settings, self.name_users, self._log, self.progress)
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
         """The checks; nothing is written."""
@@ -91,6 +80,9 @@ class Workshop:
     def open_version(self, version: str) -> Path:
         """The folder of a version, its signature checked."""
         return bundles.unpack(version, self.shop.bundles, self.shop.keys)[1]
+
+    def _log(self, table: str, seq: int) -> tuple[list[dict[str, Any]], int]:
+        return (eventlog if table == "events" else products).after(self.engine, seq)
 
 
 @dataclass(frozen=True)
@@ -196,12 +188,12 @@ class Run:
             registry.record(replace(verdict, candidate=served.version))
             if decided.outcome == "promoted":
                 registry.promote(self._scenario, served.version, seen, f"verdict:{verdict.id}", decided.note)
-            notes = {**served.notes, "release": asdict(decided), "baseline": self._data.shares()}
+            notes = {**served.notes, "release": asdict(decided), "types": dataset.type_counts(self._snapshot)}
             registry.add(served, judged, self._snapshot.digest, self.recipe_digest, notes)
         return decided
 
     @cached_property
-    def _data(self) -> "Held":
+    def _data(self) -> Held:
         return Held(self._snapshot, self._settings.weights, self._scenario)
 
     def _repeat(self, tuned: Tuned, name: str, past: Past) -> Bundle:
@@ -216,6 +208,7 @@ class Run:
         notes = {
             "form": name,
             "snapshot": self._snapshot.digest,
+            "logged": self._snapshot.logged,
             "settled": asdict(used),
             "compression": [asdict(s) for s in tuned.compressed.steps],
             "kept": kept,
@@ -266,100 +259,6 @@ class Run:
         yield
         seconds = time.perf_counter() - begun
         self._workshop.registry.log_stage(self._id, self._scenario, name, started, seconds, _peak_mb())
-
-
-class Held:
-    """A snapshot parted into what models may see and what judges them."""
-
-    def __init__(self, snapshot: Snapshot, weights: Mapping[str, float], scenario: str) -> None:
-        self._snapshot, self._weights, self._scenario = snapshot, dict(weights), scenario
-
-    @cached_property
-    def _catalogue(self):
-        return dataset.catalogue(self._snapshot)
-
-    @cached_property
-    def _table(self) -> tuple[Table, Table, Table] | None:
-        table = dataset.table(self._snapshot) if self._scenario == "predict" else None
-        if table is None:
-            return None
-        order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
-        held = round(_HOLDOUT_SHARE * len(table))
-        rest = order[held:]
-        tuned = round(_VALIDATION_SHARE * len(rest))
-        return table.take(rest[tuned:]), table.take(rest[:tuned]), table.take(order[:held])
-
-    @cached_property
-    def _judgments(self) -> tuple[Judgments | None, Judgments | None]:
-        if self._catalogue is None or (found := dataset.judgments(self._snapshot, self._catalogue)) is None:
-            return None, None
-        first = np.array([blake2b(q.encode(), digest_size=1).digest()[0] % 2 == 0 for q in found.query])
-        return _take(found, first), _take(found, ~first)
-
-    def fit(self) -> tuple[Past, Evidence | None]:
-        """Before the validation period, and the validation period; None where there is nothing to tune on."""
-        if self._table:
-            return Past(table=self._table[0]), Evidence(table=self._table[1])
-        cuts = self._snapshot.cuts
-        found = self._evidence(cuts.validation if cuts else 0.0, cuts.holdout if cuts else 0.0, 0)
-        empty = not (found.targets and found.targets.user) and not found.judgments
-        return self._until(cuts.validation if cuts else 0.0), None if empty else found
-
-    def judged(self) -> Past:
-        """Fit and validation."""
-        if self._table:
-            return Past(table=_both(self._table[0], self._table[1]))
-        cuts = self._snapshot.cuts
-        return self._until(cuts.holdout if cuts else 0.0)
-
-    def holdout(self) -> Evidence:
-        """For the gate and the report only."""
-        if self._table:
-            return Evidence(table=self._table[2])
-        cuts = self._snapshot.cuts
-        return self._evidence(cuts.holdout if cuts else 0.0, cuts.end if cuts else 0.0, 1)
-
-    def everything(self) -> Past:
-        """All behaviour."""
-        cuts = self._snapshot.cuts
-        return self._until(cuts.end if cuts else 0.0)
-
-    def shares(self) -> dict[str, dict[str, float]]:
-        """What monitoring compares with: shares of event types and of products."""
-        if self._scenario == "predict" or self._catalogue is None or self._snapshot.cuts is None:
-            return {}
-        past = self.everything().interactions
-        if past is None:
-            return {}
-        counts = np.bincount(past.item, minlength=len(self._catalogue))
-        ids = self._catalogue.product_ids
-        return {"product": {str(ids[i]): int(counts[i]) for i in np.flatnonzero(counts)}}
-
-    def _until(self, moment: float) -> Past:
-        if self._catalogue is None:
-            raise BadInput(self._snapshot.digest[:12], "holds no products", "ingest products or events first")
-        events = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights) if moment else None
-        return Past(self._catalogue, events, self._judgments[0])
-
-    def _evidence(self, since: float, until: float, half: int) -> Evidence:
-        if self._catalogue is None:
-            return Evidence(now=since)
-        if self._scenario == "search":
-            return Evidence(judgments=self._judgments[half], now=since)
-        found = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
-        return Evidence(targets=found, now=since)
-
-
-def _take(found: Judgments, rows: np.ndarray) -> Judgments | None:
-    if not rows.any():
-        return None
-    query = tuple(q for q, chosen in zip(found.query, rows, strict=True) if chosen)
-    return Judgments(query, found.item[rows], found.grade[rows])
-
-
-def _both(a: Table, b: Table) -> Table:
-    columns = {k: np.concatenate([v, b.columns[k]]) for k, v in a.columns.items()}
-    return Table(columns, np.concatenate([a.label, b.label]))
 
 
 def _plain(notes: dict[str, Any]) -> dict[str, Any]:

@@ -1,59 +1,64 @@
-"""Closes the circle: logged events back into the lake, health, and the decision to train again."""
+"""Closes the circle: health from the logs of the last days, and the decision to train again."""
 
-import tempfile
-from dataclasses import asdict
-from pathlib import Path
-
-import msgspec
+from dataclasses import dataclass
 
 from vetrina.core import clock
-from vetrina.core.types import HealthReport, RetrainDecision, Snapshot, Source
-from vetrina.monitor import monitor
+from vetrina.core.types import Baseline, HealthReport, RetrainDecision, Window
+from vetrina.monitor import clicked, monitor
 from vetrina.pipeline.compose import Workshop
 from vetrina.retrain import retrain
+from vetrina.retrieval.shelf import Shelf
 from vetrina.store import eventlog
 
-WINDOW_DAYS = 1.0
+_WINDOWS, _DAYS_BEFORE = 3, 7
 
 
-def bring_home(workshop: Workshop) -> Snapshot:
-    """Take the events that the service logged into the lake. Repeating it changes nothing: ids count once."""
-    logged, _ = eventlog.window(workshop.engine, 0.0, clock.now() + 3 * clock.DAY)
-    if not logged:
-        return workshop.ingest(Source())
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / "logged.jsonl"
-        rows = [
-            {
-                "timestamp": e["time"],
-                "user_id": e["user"],
-                **{k: v for k, v in e.items() if k not in ("time", "user")},
-            }
-            for e in logged
-        ]
-        file.write_bytes(b"\n".join(msgspec.json.encode(r) for r in rows))
-        return workshop.ingest_logged(file)
+@dataclass(frozen=True)
+class Look:
+    """How a scenario did in the last day, and whether it should be trained again."""
+
+    health: HealthReport
+    retrain: RetrainDecision
 
 
-def health(workshop: Workshop, scenario: str, days: float = WINDOW_DAYS) -> HealthReport:
-    """How the last days of a scenario look."""
-    until = clock.now()
+def look(workshop: Workshop, scenario: str) -> Look:
+    """From the last three days, each against training and against the week before it."""
+    now = clock.now()
     version, _ = workshop.registry.champion(scenario)
     known = workshop.registry.show(version) if version else None
-    events, shown = eventlog.window(workshop.engine, until - days * clock.DAY, until)
-    baseline = known["notes"].get("baseline", {}) if known else {}
-    built = known["created"] if known else None
-    return monitor(scenario, version, events, shown, baseline, until - days * clock.DAY, until, built)
+    notes = known["notes"] if known else {}
+    shelf = _shelf(workshop, version)
+    reports: list[HealthReport] = []
+    for days_ago in reversed(range(_WINDOWS)):
+        until = now - days_ago * clock.DAY
+        window = _window(workshop, scenario, until - clock.DAY, until)
+        before = _window(workshop, scenario, until - (1 + _DAYS_BEFORE) * clock.DAY, until - clock.DAY)
+        baseline = Baseline(
+            version,
+            known["created"] if known else None,
+            notes.get("types", {}),
+            _known(shelf, window),
+            len(before.exposures),
+            clicked(before),
+        )
+        reports.append(monitor(window, baseline))
+    new = eventlog.last(workshop.engine) - notes.get("logged", {}).get("events", 0)
+    return Look(reports[-1], retrain(reports[-1], reports[:-1], len(shelf) if shelf else 0, new))
 
 
-def decide(workshop: Workshop, scenario: str) -> RetrainDecision:
-    """Whether to train again, from the last three windows."""
-    report = health(workshop, scenario)
-    known = workshop.registry.show(report.version) if report.version else None
-    products = len(known["notes"].get("baseline", {}).get("product", {})) if known else 0
-    return retrain(report, (), products, eventlog.count(workshop.engine))
+def _shelf(workshop: Workshop, version: str | None) -> Shelf | None:
+    folder = workshop.open_version(version) / "shelf" if version else None
+    return Shelf(folder) if folder and folder.exists() else None
 
 
-def as_record(report: HealthReport | RetrainDecision) -> dict[str, object]:
-    """For printing."""
-    return asdict(report)
+def _known(shelf: Shelf | None, window: Window) -> frozenset[str]:
+    """Those products of the window that the version was trained on."""
+    seen = [e["product_id"] for e in window.events if e.get("product_id")]
+    if shelf is None or not seen:
+        return frozenset(seen)
+    return frozenset(p for p, at in zip(seen, shelf.index_of(seen), strict=True) if at >= 0)
+
+
+def _window(workshop: Workshop, scenario: str, since: float, until: float) -> Window:
+    events, shown = eventlog.window(workshop.engine, since, until)
+    return Window(scenario, since, until, events, [e for e in shown if e["scenario"] == scenario])

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core import clock, plugins
-from vetrina.core.errors import NotReady
+from vetrina.core.errors import NotFound, NotReady
 from vetrina.core.progress import Progress, Silent
-from vetrina.core.protocols import Context, NoChanges, NoEvents
+from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, DataReport, Interval, Release, Request, Snapshot, Source
 from vetrina.metrics.bootstrap import interval
-from vetrina.pipeline.compose import Held, Workshop
+from vetrina.pipeline.compose import Workshop
+from vetrina.pipeline.held import Held
 from vetrina.pipeline.path import path
+from vetrina.serve.live import StoredChanges, StoredEvents
+from vetrina.store import dataset
 from vetrina.store.folder import ShopFolder
 
 
@@ -36,11 +39,12 @@ class Shop:
         events: Iterable[str | Path] = (),
         users: Iterable[str | Path] = (),
         judgments: Iterable[str | Path] = (),
+        ads: Iterable[str | Path] = (),
         table: str | Path | None = None,
         label: str = "label",
     ) -> Snapshot:
-        """Add files; later ones add to or replace earlier ones. Without files, the snapshot of what is there."""
-        tables = (tuple(Path(f) for f in files) for files in (products, events, users, judgments))
+        """Add files and what the service logged; later data adds to or replaces earlier. Returns the snapshot of all."""
+        tables = (tuple(Path(f) for f in files) for files in (products, events, users, judgments, ads))
         return self.workshop.ingest(Source(*tables, table=(Path(table),) if table else (), label=label))
 
     def validate(self, scenario: str) -> DataReport:
@@ -73,11 +77,18 @@ class Shop:
 
     def evaluate(self, scenario: str) -> Interval:
         """The champion's judged file on the holdout of its own snapshot, with a 95 % interval."""
-        version = self._champion(scenario)
-        judged = self.workshop.registry.show(version)["judged"]
-        held = Held(self.ingest(), self.folder.settings.weights, scenario)
+        shown = self.workshop.registry.show(self._champion(scenario))
+        holdout = self.held(shown).holdout()
         evaluation = plugins.part("scenarios", scenario, "evaluate")
-        return interval(evaluation.evaluate(self.workshop.open_version(judged), held.holdout()).values)
+        scores = evaluation.evaluate(self.workshop.open_version(shown["judged"]), holdout)
+        if not len(scores.values):
+            raise NotFound(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
+        return interval(scores.values)
+
+    def held(self, shown: Mapping[str, Any]) -> Held:
+        """The data that a version (as ``registry.show`` gives it) was made from."""
+        snapshot = dataset.open_snapshot(self.folder.snapshots, shown["snapshot"])
+        return Held(snapshot, self.folder.settings.weights, shown["scenario"])
 
     def open(self, scenario: str, version: str | None = None) -> Any:
         """The opened champion, or any other version."""
@@ -88,7 +99,10 @@ class Shop:
         return self._opened[chosen]
 
     def _answer(self, scenario: str, request: Request) -> Answer:
-        return self.open(scenario).answer(request, Context(NoEvents(), NoChanges(), clock.now()))
+        changes = StoredChanges(self.workshop.engine)
+        changes.refresh()
+        events = StoredEvents(self.workshop.engine, self.folder.settings.weights)
+        return self.open(scenario).answer(request, Context(events, changes, clock.now()))
 
     def _name(self, user: str | None) -> str | None:
         return None if user is None else self.folder.keys.name_of(user)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.delta import FILTERS
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
 
@@ -29,10 +30,11 @@ def write(catalogue: Catalogue, folder: Path) -> None:
         np.save(folder / f"{name}.npy", codes.astype(np.int32))
     np.save(folder / "price.npy", catalogue.prices)
     np.save(folder / "stock.npy", catalogue.stock)
+    np.save(folder / "logged.npy", np.array(catalogue.logged))
 
 
 class Shelf:
-    """Opens what ``write`` wrote. Items are catalogue indices."""
+    """Opens what ``write`` wrote. Items are catalogue indices; changes up to number ``logged`` of the log are inside."""
 
     def __init__(self, folder: Path) -> None:
         self.ids = np.load(folder / "ids.npy", mmap_mode="r")
@@ -41,6 +43,7 @@ class Shelf:
         self._ends = np.load(folder / "title_ends.npy", mmap_mode="r")
         self._codes = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _CODED}
         self._numbers = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _NUMBERS}
+        self.logged = int(np.load(folder / "logged.npy"))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -80,12 +83,7 @@ class Shelf:
             elif field == "in_stock":
                 mask &= ~(self._numbers["stock"] <= 0) == bool(wanted)
             else:
-                rule = "cannot be filtered so"
-                raise BadInput(
-                    f"filters.{field}",
-                    rule,
-                    'use category, brand, in_stock, or {"price": {"min": 1, "max": 9}}',
-                )
+                raise BadInput(f"filters.{field}", "cannot be filtered so", FILTERS)
         return mask
 
     def facets(self, items: NDArray[np.int32], fields: Sequence[str], most: int = 20) -> dict[str, dict[str, int]]:

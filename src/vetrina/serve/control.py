@@ -1,7 +1,6 @@
 """The routes for operators and machines: versions, verdicts, the pointer, health."""
 
 from typing import Any
-from uuid import uuid4
 
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
@@ -9,6 +8,7 @@ from prometheus_client import generate_latest
 
 from vetrina.serve.guard import needs_token
 from vetrina.serve.service import Service
+from vetrina.store import bundles
 
 
 @get("/v1/versions", sync_to_thread=True)
@@ -26,15 +26,17 @@ def verdict(verdict_id: str, state: State) -> dict[str, Any]:
 @post("/v1/versions/{version:str}/promote", status_code=200, guards=[needs_token], sync_to_thread=True)
 def promote(version: str, state: State) -> dict[str, str]:
     """Let a version serve by hand."""
-    scenario = state.service.registry.show(version)["scenario"]
-    return _move(state.service, scenario, version, "promoted by hand")
+    service: Service = state.service
+    scenario = service.registry.show(version)["scenario"]
+    bundles.unpack(version, service.shop.bundles, service.keys)  # a changed bundle must not get the pointer
+    return service.registry.point_to(scenario, version, "promoted by hand")
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[needs_token], sync_to_thread=True)
 def rollback(scenario: str, state: State) -> dict[str, str]:
     """Back to the version that served before."""
     version = state.service.registry.before_champion(scenario)
-    return _move(state.service, scenario, version, "rolled back by hand")
+    return state.service.registry.point_to(scenario, version, "rolled back by hand")
 
 
 @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)
@@ -60,13 +62,6 @@ def metrics(state: State) -> str:
 def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """This interface, for machines."""
     return request.app.openapi_schema.to_schema()
-
-
-def _move(service: Service, scenario: str, version: str, why: str) -> dict[str, str]:
-    seen = service.registry.champion(scenario)
-    if seen[0] != version:
-        service.registry.promote(scenario, version, seen, f"hand:{uuid4().hex}", why)
-    return {"scenario": scenario, "version": version}
 
 
 ROUTES = (versions, verdict, promote, rollback, healthz, readyz, metrics, openapi)

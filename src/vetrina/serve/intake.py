@@ -30,10 +30,10 @@ async def events(data: EventBody | list[EventBody], state: State) -> dict[str, i
 def get_product(product_id: str, state: State) -> dict[str, Any]:
     """A product put after training, or what the bundles know of it."""
     service = state.service
-    changed = service.changes.changed().get(product_id)
-    if changed is not None:
-        return dict(changed)
-    if product_id not in service.changes.deleted():
+    changes = service.changes.after(0)
+    if product_id in changes.changed:
+        return dict(changes.changed[product_id])
+    if product_id not in changes.deleted:
         for scenario in {"search", "recommend"} & set(service.champions.all()):
             shelf = service.champions.get(scenario).opened.shelf
             at = int(shelf.index_of([product_id])[0])

@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
+from vetrina.core.delta import Delta
 from vetrina.core.errors import NotReady, VetrinaError
 from vetrina.security.keys import Keys
 from vetrina.store import bundles, eventlog, products
@@ -73,10 +74,11 @@ class StoredEvents:
     def __init__(self, engine: Engine, weights: Mapping[str, float]) -> None:
         self._engine, self._weights = engine, {**EVENT_WEIGHTS, **weights}
 
-    def of(self, user: str | None, session: str | None) -> Iterable[tuple[str, float, float]]:
-        """(product_id, time, weight) of weighted events, oldest first."""
-        found = eventlog.recent(self._engine, user, session, 0.0)
-        for event in found:
+    def of(
+        self, user: str | None, session: str | None, until: float, logged: int
+    ) -> Iterable[tuple[str, float, float]]:
+        """(product_id, time, weight) of weighted events that a bundle does not know, oldest first."""
+        for event in eventlog.recent(self._engine, user, session, until, logged):
             weight = self._weights.get(event["type"], 0.0)
             if weight > 0 and event.get("product_id"):
                 yield event["product_id"], event["time"], weight
@@ -87,44 +89,24 @@ class StoredChanges:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._seq = engine, 0
-        self._changed: dict[str, dict[str, Any]] = {}
-        self._words: dict[str, frozenset[str]] = {}
-        self._deleted: frozenset[str] = frozenset()
+        self._latest: dict[str, tuple[int, dict[str, Any] | None]] = {}
+        self._views: dict[int, Delta] = {}
 
     def refresh(self) -> None:
         """Read what came after the last number seen."""
-        found = products.changes(self._engine, self._seq)
-        if not found:
-            return
-        changed, deleted, all_words = dict(self._changed), set(self._deleted), dict(self._words)
-        for seq, product_id, body in found:
-            self._seq = seq
-            if body is None:
-                deleted.add(product_id)
-                changed.pop(product_id, None)
-            else:
-                deleted.discard(product_id)
-                changed[product_id] = body
-                text = " ".join(str(body.get(n) or "") for n in ("title", "category", "brand", "description"))
-                all_words[product_id] = frozenset(_words(text))
-        self._changed, self._deleted, self._words = changed, frozenset(deleted), all_words
+        while found := products.changes(self._engine, self._seq):
+            self._latest = self._latest | {product_id: (seq, body) for seq, product_id, body in found}
+            self._seq = found[-1][0]
+            self._views = {}
 
-    def deleted(self) -> frozenset[str]:
-        """Ids that must not be shown."""
-        return self._deleted
-
-    def changed(self) -> Mapping[str, Mapping[str, Any]]:
-        """New or changed products by id."""
-        return self._changed
-
-    def search(self, query: str, limit: int) -> list[tuple[str, str, float]]:
-        """Products that hold at least half of the query's words."""
-        wanted = frozenset(_words(query))
-        if not wanted or not self._changed:
-            return []
-        share = {p: len(wanted & self._words[p]) / len(wanted) for p in self._changed}
-        best = sorted((p for p, s in share.items() if s >= 0.5), key=lambda p: (-share[p], p))[:limit]
-        return [(p, self._changed[p]["title"], share[p]) for p in best]
+    def after(self, logged: int) -> Delta:
+        """What a bundle that holds the log up to number ``logged`` does not know. Deleted stays deleted for all."""
+        views = self._views
+        if logged not in views:
+            latest = self._latest
+            changed = {p: body for p, (seq, body) in latest.items() if body is not None and seq > logged}
+            views[logged] = Delta(changed, frozenset(p for p, (_, body) in latest.items() if body is None))
+        return views[logged]
 
 
 class Follower:
@@ -156,7 +138,3 @@ class Follower:
                 self.once()
             except Exception:  # noqa: BLE001 - a store that is away for a moment must not end the thread
                 _LOG.exception("the store could not be read; the last state goes on")
-
-
-def _words(text: str) -> list[str]:
-    return "".join(c if c.isalnum() else " " for c in text.lower()).split()

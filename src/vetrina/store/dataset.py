@@ -2,17 +2,35 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import polars as pl
 
 from vetrina.core.columns import EVENT_WEIGHTS
-from vetrina.core.types import Catalogue, Interactions, Judgments, Snapshot, Table, Targets
+from vetrina.core.errors import NotFound
+from vetrina.core.types import Catalogue, Cuts, Interactions, Judgments, Snapshot, Table, Targets
 
 _ENGAGED = ("click", "cart", "purchase")
+DELETED = "_deleted"
+
+
+def open_snapshot(snapshots: Path, digest: str) -> Snapshot:
+    """A snapshot that was composed before. Raises NotFound."""
+    folder = snapshots / digest[:16]
+    if not (folder / "snapshot.json").exists():
+        raise NotFound(digest[:12], "is no snapshot of this shop", "ingest its files again")
+    raw = msgspec.json.decode((folder / "snapshot.json").read_bytes())
+    cuts = Cuts(**raw["cuts"]) if raw["cuts"] else None
+    return Snapshot(raw["digest"], folder, raw["rows"], cuts, raw["quarantined"], logged=raw["logged"])
+
+
+def label(snapshot: Snapshot) -> str:
+    """The name of the table's label column, empty without a table."""
+    return msgspec.json.decode((snapshot.folder / "snapshot.json").read_bytes())["label"]
 
 
 def catalogue(snapshot: Snapshot) -> Catalogue | None:
-    """All products, and products known from events alone, sorted by id."""
+    """All products, and products known from events alone, sorted by id; none that was deleted."""
     products = _read(snapshot, "products")
     events = _read(snapshot, "events")
     if products is None and (events is None or "product_id" not in events.columns):
@@ -21,6 +39,8 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
     if events is not None and "product_id" in events.columns:
         seen = events.select(pl.col("product_id").cast(pl.String)).drop_nulls().unique()
         frame = pl.concat([frame, seen.join(frame, on="product_id", how="anti")], how="diagonal_relaxed")
+    if DELETED in frame.columns:
+        frame = frame.filter(~pl.col(DELETED).fill_null(False)).drop(DELETED)
     frame = frame.sort("product_id")
     others = [c for c in frame.columns if c not in _USED and frame.schema[c] == pl.String]
     return Catalogue(
@@ -33,10 +53,11 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         prices=_number(frame, "price"),
         stock=_number(frame, "stock"),
         available_at=_times(frame, "available_at"),
+        logged=snapshot.logged.get("products", 0),
     )
 
 
-_USED = ("product_id", "title", "description", "category", "brand", "currency", "image")
+_USED = ("product_id", "title", "description", "category", "brand", "currency", "image", "media")
 
 
 def interactions(
@@ -46,15 +67,18 @@ def interactions(
     frame = _taste(snapshot, weights)
     if frame is None:
         return None
+    ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
     frame = frame.filter(pl.col("timestamp") < _moment(until))
+    frame = frame.with_columns(pl.Series("item", _codes(frame["product_id"], ids))).filter(pl.col("item") >= 0)
     users = frame["user_id"].unique().sort()
     return Interactions(
         users=np.array(users.to_list(), dtype=np.str_),
         user=_codes(frame["user_id"], users),
-        item=_codes(frame["product_id"], pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)),
+        item=frame["item"].to_numpy(),
         time=frame["timestamp"].cast(pl.Int64).to_numpy() / 1e6,
         weight=frame["weight"].cast(pl.Float32).to_numpy(),
         until=until,
+        logged=snapshot.logged.get("events", 0),
     )
 
 
@@ -81,6 +105,15 @@ def targets(
     )
 
 
+def type_counts(snapshot: Snapshot) -> dict[str, int]:
+    """How many events there are of each type."""
+    events = _read(snapshot, "events")
+    if events is None:
+        return {}
+    counts = events.group_by(pl.col("type").cast(pl.String)).len().sort("type")
+    return dict(counts.iter_rows())
+
+
 def judgments(snapshot: Snapshot, catalogue: Catalogue) -> Judgments | None:
     """Graded pairs, and pairs of a query with what people took after it (grade 1), by query."""
     found = [f for f in (_read(snapshot, "judgments"), _from_events(snapshot)) if f is not None and len(f)]
@@ -100,14 +133,9 @@ def table(snapshot: Snapshot) -> Table | None:
     frame = _read(snapshot, "table")
     if frame is None:
         return None
-    label = (snapshot.folder / "label").read_text()
-    columns = {name: _raw_column(frame[name]) for name in frame.columns if name != label}
-    return Table(columns, _raw_column(frame[label]))
-
-
-def has(snapshot: Snapshot, name: str) -> bool:
-    """Whether the snapshot holds that table."""
-    return (snapshot.folder / f"{name}.parquet").exists()
+    answer = label(snapshot)
+    columns = {name: _raw_column(frame[name]) for name in frame.columns if name != answer}
+    return Table(columns, _raw_column(frame[answer]))
 
 
 def _raw_column(series: pl.Series) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, or_, select
 
 from vetrina.security.keys import Keys
 from vetrina.store.tables import events, exposures, users
@@ -97,14 +97,35 @@ class EventLog:
         self._known_users.update(new)
 
 
+def after(engine: Engine, seq: int, most: int = 100_000) -> tuple[list[dict[str, Any]], int]:
+    """The next events of the log, under the design's column names, and the number of the last of them."""
+    query = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(most)
+    with engine.connect().execution_options(read_only=True) as connection:
+        rows = connection.execute(query).all()
+    found = [
+        {"timestamp": r.time, "user_id": r.user, "event_id": r.event_id, **msgspec.json.decode(r.body)} for r in rows
+    ]
+    return found, rows[-1].seq if rows else seq
+
+
+def last(engine: Engine) -> int:
+    """The number of the newest event, 0 when there is none."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        return connection.execute(select(func.max(events.c.seq))).scalar() or 0
+
+
 def recent(
-    engine: Engine, user: str | None, session: str | None, after: float, limit: int = 200
+    engine: Engine, user: str | None, session: str | None, until: float, logged: int, limit: int = 200
 ) -> list[dict[str, Any]]:
-    """The last events of a user (or of a session without user), oldest first."""
+    """The last events of a user (or of a session without user) that a bundle does not know, oldest first.
+
+    A bundle knows what happened before ``until`` among the events up to number ``logged``.
+    """
     if user is None and session is None:
         return []
     mine = events.c.user == user if user is not None else events.c.session == session
-    query = select(events.c.time, events.c.body).where(mine, events.c.time >= after)
+    unknown = or_(events.c.seq > logged, events.c.time >= until)
+    query = select(events.c.time, events.c.body).where(mine, unknown)
     with engine.connect().execution_options(read_only=True) as connection:
         rows = connection.execute(query.order_by(events.c.seq.desc()).limit(limit)).all()
     return [{"time": r.time, **msgspec.json.decode(r.body)} for r in reversed(rows)]
@@ -131,9 +152,3 @@ def window(engine: Engine, since: float, until: float) -> tuple[list[dict[str, A
         ],
         [{**r, "items": msgspec.json.decode(r["items"])} for r in shown],
     )
-
-
-def count(engine: Engine) -> int:
-    """How many events the store holds."""
-    with engine.connect().execution_options(read_only=True) as connection:
-        return connection.execute(select(func.count()).select_from(events)).scalar() or 0

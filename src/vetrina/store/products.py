@@ -18,19 +18,30 @@ def delete(engine: Engine, product_id: str) -> int:
     return _append(engine, [{"product_id": product_id, "body": None}])
 
 
-def changes(engine: Engine, after: int) -> list[tuple[int, str, dict[str, Any] | None]]:
+def changes(engine: Engine, seq: int, most: int = 100_000) -> list[tuple[int, str, dict[str, Any] | None]]:
     """(sequence, product_id, product or None for deleted) after a number, in order."""
-    query = select(product_changes).where(product_changes.c.seq > after).order_by(product_changes.c.seq)
+    query = select(product_changes).where(product_changes.c.seq > seq).order_by(product_changes.c.seq).limit(most)
     with engine.connect().execution_options(read_only=True) as connection:
         rows = connection.execute(query).all()
     return [(r.seq, r.product_id, msgspec.json.decode(r.body) if r.body else None) for r in rows]
 
 
+def after(engine: Engine, seq: int) -> tuple[list[dict[str, Any]], int]:
+    """The next changes as rows of the products table, deletions marked, and the number of the last of them."""
+    found = changes(engine, seq)
+    rows = [
+        {"product_id": product_id, "title": product_id, "_deleted": True}
+        if body is None
+        else body | {"_deleted": False}
+        for _, product_id, body in found
+    ]
+    return rows, found[-1][0] if found else seq
+
+
 def _append(engine: Engine, rows: list[dict[str, Any]]) -> int:
+    last = 0
     with engine.begin() as connection:
         for row in rows:
-            connection.execute(insert(product_changes).values(row))
-        return (
-            connection.execute(select(product_changes.c.seq).order_by(product_changes.c.seq.desc()).limit(1)).scalar()
-            or 0
-        )
+            key = connection.execute(insert(product_changes).values(row)).inserted_primary_key
+            last = key[0] if key else last
+    return last

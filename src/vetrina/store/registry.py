@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from sqlalchemy import Connection, Engine, insert, select, update
@@ -131,6 +132,13 @@ class Registry:
             row = {"scenario": scenario, "fence": fence + 1, "decision": decision, "body": text.decode()}
             connection.execute(insert(promotions).values(signature=self._keys.sign(text), **row))
         return True
+
+    def point_to(self, scenario: str, version: str, why: str) -> dict[str, str]:
+        """Move the pointer because a person says so; nothing happens if it is there already."""
+        seen = self.champion(scenario)
+        if seen[0] != version:
+            self.promote(scenario, version, seen, f"hand:{uuid4().hex}", why)
+        return {"scenario": scenario, "version": version}
 
     def _swap(self, connection: Connection, scenario: str, version: str, old: str | None, fence: int) -> None:
         current = connection.execute(select(champions).where(champions.c.scenario == scenario)).first()

@@ -6,6 +6,7 @@ from importlib import import_module
 import polars as pl
 
 from vetrina.core.types import CheckResult, DataReport, Readiness, Snapshot
+from vetrina.store import dataset
 from vetrina.validate import checks
 
 _NEEDS = {
@@ -18,8 +19,7 @@ _NEEDS = {
 def validate(snapshot: Snapshot, scenario: str) -> DataReport:
     """All checks that this scenario's tables call for, in the order of their names."""
     tables = {name: pl.read_parquet(snapshot.folder / f"{name}.parquet") for name in snapshot.rows}
-    label = snapshot.folder / "label"
-    shop = checks.Shop(tables, label.read_text() if label.exists() else "", snapshot.quarantined)
+    shop = checks.Shop(tables, dataset.label(snapshot), snapshot.quarantined)
     relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users"}
     results: list[CheckResult] = []
     for info in pkgutil.iter_modules(checks.__path__):

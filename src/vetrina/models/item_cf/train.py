@@ -14,29 +14,25 @@ from scipy import sparse
 from vetrina.core.clock import DAY
 from vetrina.core.progress import Progress
 from vetrina.core.types import Interactions, Past, Plan
-from vetrina.models.item_knn.train import strongest
+from vetrina.models.sparse_rows import save, strongest
 
 HALF_LIFE, NEIGHBOURS, LEAST_EVENTS, MOST_ITEMS = 62 * DAY, 128, 5, 500
 _BLOCK = 2_000
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes CSR parts ``starts`` (items + 1,), ``items`` int32 and ``values`` float32, best first in a row."""
+    """Writes the rows of sim, best first in a row."""
     if past.catalogue is None or past.interactions is None:
         raise ValueError("item_cf needs a catalogue and events")
-    taste = _unit_columns(tastes(past.interactions, len(past.catalogue)))
-    blocks = []
-    columns = taste.T.tocsr()
-    with progress.step("item_cf: similarities", columns.shape[0]) as step:
-        for start in range(0, columns.shape[0], _BLOCK):
-            block = (columns[start : start + _BLOCK] @ taste).tocsr()
+    items, blocks = len(past.catalogue), []
+    taste = _unit_columns(tastes(past.interactions, items), items)
+    columns = sparse.csr_array(taste.T)
+    with progress.step("item_cf: similarities", items) as step:
+        for start in range(0, items, _BLOCK):
+            block = sparse.csr_array(columns[np.arange(start, min(start + _BLOCK, items))] @ taste)
             blocks.append(strongest(_without_self(block, start), NEIGHBOURS))
-            step.advance(block.shape[0])
-    rows = sparse.vstack(blocks, format="csr")
-    np.save(into / "starts.npy", rows.indptr.astype(np.int64))
-    np.save(into / "items.npy", rows.indices.astype(np.int32))
-    np.save(into / "values.npy", rows.data.astype(np.float32))
-    return {"pairs": int(rows.nnz)}
+            step.advance(_BLOCK)
+    return save(sparse.csr_array(sparse.vstack(blocks, format="csr")), into)
 
 
 def tastes(events: Interactions, items: int) -> sparse.csr_array:
@@ -49,15 +45,14 @@ def tastes(events: Interactions, items: int) -> sparse.csr_array:
     return strongest(sparse.csr_array(counts @ sparse.diags_array(often.astype(np.float32))), MOST_ITEMS)
 
 
-def _unit_columns(taste: sparse.csr_array) -> sparse.csr_array:
-    norm = np.sqrt(np.asarray(taste.power(2).sum(axis=0)).ravel())
-    scaled = sparse.csr_array(taste @ sparse.diags_array(1.0 / np.maximum(norm, 1e-9)))
-    scaled.eliminate_zeros()
-    return scaled.astype(np.float32)
+def _unit_columns(taste: sparse.csr_array, items: int) -> sparse.csr_array:
+    norm = np.sqrt(np.bincount(taste.indices, taste.data**2, minlength=items))
+    unit = (taste.data / np.maximum(norm, 1e-9)[taste.indices]).astype(np.float32)
+    return sparse.csr_array((unit, taste.indices, taste.indptr), shape=taste.shape)
 
 
 def _without_self(block: sparse.csr_array, start: int) -> sparse.csr_array:
-    row = np.repeat(np.arange(start, start + block.shape[0]), np.diff(block.indptr))
+    row = start + np.repeat(np.arange(len(block.indptr) - 1), np.diff(block.indptr))
     block.data[row == block.indices] = 0.0
     block.eliminate_zeros()
     return block

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Interactions, Past, Plan
+from vetrina.models.sparse_rows import save, strongest
 
 WINDOW, DECAY, POWER, NEIGHBOURS, BORROWED = 12, 0.9, 0.35, 48, 12
 _ENOUGH = 8
@@ -23,7 +24,7 @@ _BORROWED_SCORE = 1e-3
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes CSR parts ``starts`` (items + 1,), ``items`` int32 and ``values`` float32, best first in a row."""
+    """Writes the rows of sim, best first in a row."""
     if past.catalogue is None or past.interactions is None:
         raise ValueError("item_knn needs a catalogue and events")
     items = len(past.catalogue)
@@ -31,11 +32,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     weight = np.bincount(past.interactions.item, past.interactions.weight, minlength=items).astype(np.float64)
     scale = sparse.diags_array(1.0 / np.maximum(weight, 1.0) ** POWER)
     rows = strongest((scale @ counts @ scale).tocsr(), NEIGHBOURS)
-    filled = _borrow(rows, past.catalogue, weight)
-    np.save(into / "starts.npy", filled.indptr.astype(np.int64))
-    np.save(into / "items.npy", filled.indices.astype(np.int32))
-    np.save(into / "values.npy", filled.data.astype(np.float32))
-    return {"pairs": int(filled.nnz)}
+    return save(_borrow(rows, past.catalogue, weight), into)
 
 
 def cooccurrence(events: Interactions, items: int, progress: Progress) -> sparse.csr_array:
@@ -56,18 +53,6 @@ def cooccurrence(events: Interactions, items: int, progress: Progress) -> sparse
             total = total + sparse.coo_array((values, (rows, columns)), shape=(items, items)).tocsr()
             step.advance()
     return total
-
-
-def strongest(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
-    """The ``k`` largest of each row, largest first; ties by column."""
-    data = np.asarray(matrix.data, np.float32)
-    row = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -data, row))
-    row = row[order]
-    rank = np.arange(len(row)) - matrix.indptr[row]
-    kept = order[rank < k]
-    starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(matrix.indptr), k))])
-    return sparse.csr_array((data[kept], matrix.indices[kept], starts), shape=matrix.shape)
 
 
 def _borrow(rows: sparse.csr_array, catalogue: Catalogue, weight: NDArray[np.float64]) -> sparse.csr_array:

@@ -24,6 +24,7 @@ PLACEMENTS = {
     "buy_again": ("repeat", False),
 }
 _SESSION_WEIGHT = 0.1
+_TIE = 1e-6
 
 
 class Recommend:
@@ -50,9 +51,9 @@ class Recommend:
         return found
 
     def blend(self, name: str) -> Floats:
-        """(models,) weights of a blend; models that a bundle lacks weigh nothing."""
-        chosen = {"repeat": 1.0, "popular": 1e-6} if name == "repeat" else self.weights[name]
-        return np.array([chosen.get(m, 0.0) for m in self.models], np.float32)
+        """(models,) weights of a blend; models that a bundle lacks weigh nothing, what sells breaks every tie."""
+        chosen = {"repeat": 1.0} if name == "repeat" else self.weights[name]
+        return np.array([max(chosen.get(m, 0.0), _TIE * (m == "popular")) for m in self.models], np.float32)
 
     def answer(self, request: Request, context: Context) -> Answer:
         """The best ``limit`` products with their scores, and why."""
@@ -68,13 +69,13 @@ class Recommend:
         wanted = request.offset + request.limit
         top = best(scores, wanted)[request.offset :]
         share = weights[:, None] * components[:, top]
-        changed = context.products.changed()
+        changed = context.products.after(self.shelf.logged).changed
         items = tuple(self._item(int(i), float(scores[i]), share[:, at], changed) for at, i in enumerate(top))
         return Answer(items, int(allowed.sum()))
 
     def history(self, request: Request, context: Context) -> History:
         """The user's past, then what happened since, then the products on the page or in the session."""
-        ids = [*context.events.of(request.user, request.session)]
+        ids = [*context.events.of(request.user, request.session, self.histories.until, self.histories.logged)]
         shown = [(p, context.now, _SESSION_WEIGHT) for p in request.product_ids]
         on_page = request.placement == "product"
         user = None if on_page else request.user
@@ -89,7 +90,7 @@ class Recommend:
         mask = self.shelf.mask(request.filters)
         allowed = np.ones(len(self.shelf), bool) if mask is None else mask
         allowed &= ~(self.shelf.sort_key("stock") <= 0)
-        hidden = self.shelf.index_of([*context.products.deleted(), *request.product_ids])
+        hidden = self.shelf.index_of([*context.products.after(self.shelf.logged).hidden, *request.product_ids])
         allowed[hidden[hidden >= 0]] = False
         chosen = request.exclude_seen if request.exclude_seen is not None else exclude
         if chosen is None:
@@ -106,7 +107,7 @@ class Recommend:
         self, allowed: NDArray[np.bool_], request: Request, context: Context, history: History
     ) -> NDArray[np.bool_]:
         """A page about a product that came after training shows its category."""
-        changed = context.products.changed()
+        changed = context.products.after(self.shelf.logged).changed
         category = next((changed[p].get("category") for p in request.product_ids if p in changed), None)
         if len(history.items) or not category:
             return allowed

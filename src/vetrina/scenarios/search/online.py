@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 
 from vetrina.core import plugins
+from vetrina.core.delta import Delta
 from vetrina.core.errors import BadInput
 from vetrina.core.protocols import Context, History
 from vetrina.core.types import Answer, Floats, Ints, Item, Request
@@ -21,6 +22,7 @@ _REASONS = (
 )
 _CANDIDATES, _CANDIDATES_FILTERED, _MEANING = 400, 4_000, 200
 _LONGEST_QUERY = 512
+Place = tuple[float, float]
 
 
 class Search:
@@ -53,53 +55,73 @@ class Search:
 
     def answer(self, request: Request, context: Context) -> Answer:
         """The best products from ``offset`` on, the number of all that matched, and facets if asked for."""
-        query = request.query.strip()
+        query = request.query.strip()[:_LONGEST_QUERY]
         if not query:
             raise BadInput("query ''", "is empty", "say what to search")
-        user = request.user if request.personalise else None
-        new = [*context.events.of(user, request.session)] if request.personalise else []
+        history = self._history(request, context)
+        items, signals = self.signals(query, history, filtered=bool(request.filters or request.facets))
+        changes = context.products.after(self.shelf.logged)
+        items, signals = self._visible(items, signals, request, changes)
+        wanted = request.offset + request.limit
+        found = [*self._ranked(items, signals, request.sort, wanted), *self._fresh(query, request, changes)]
+        page = [item for _, item in sorted(found, key=lambda f: f[0])[request.offset : wanted]]
+        facets = self.shelf.facets(items, request.facets) if request.facets else {}
+        return Answer(tuple(page), len(items) + len(found) - min(wanted, len(items)), facets)
+
+    def _history(self, request: Request, context: Context) -> History:
+        """What is known of the shopper, nothing if the answer must not be personal."""
+        if not request.personalise:
+            return self.histories.of(None, (), context.now)
+        new = [*context.events.of(request.user, request.session, self.histories.until, self.histories.logged)]
         index = self.shelf.index_of([e[0] for e in new])
         known = [(int(i), e[1], e[2]) for i, e in zip(index, new, strict=True) if i >= 0]
-        history = self.histories.of(user, known, context.now)
-        items, signals = self.signals(query[:_LONGEST_QUERY], history, filtered=bool(request.filters or request.facets))
-        items, signals = self._visible(items, signals, request, context)
-        scores = signals @ self.weights
-        order = self._order(items, scores, request.sort)
-        reason = (signals * self.weights).argmax(1)
-        rows = [
-            Item(
-                str(self.shelf.ids[items[i]]),
-                self.shelf.title(int(items[i])),
-                float(scores[i]),
-                (_REASONS[reason[i]],),
-            )
-            for i in order[: request.offset + request.limit]
-        ]
-        fresh = [] if request.sort or request.filters else self._fresh(query, request, context)
-        merged = sorted([*rows, *fresh], key=lambda item: -item.score) if fresh else rows
-        facets = self.shelf.facets(items, request.facets) if request.facets else {}
-        page = merged[request.offset : request.offset + request.limit]
-        return Answer(tuple(page), len(items) + len(fresh), facets)
+        return self.histories.of(request.user, known, context.now)
 
-    def _visible(self, items: Ints, signals: Floats, request: Request, context: Context) -> tuple[Ints, Floats]:
-        hidden = self.shelf.index_of([*context.products.deleted(), *context.products.changed()])
+    def _visible(self, items: Ints, signals: Floats, request: Request, changes: Delta) -> tuple[Ints, Floats]:
+        hidden = self.shelf.index_of([*changes.deleted, *changes.changed])
         keep = ~np.isin(items, hidden)
         mask = self.shelf.mask(request.filters)
         if mask is not None:
             keep &= mask[items]
+        if request.sort and (signals[keep, 0] > 0).any():
+            keep &= signals[:, 0] > 0  # in another order than relevance, what merely means the like would come first
         return items[keep], signals[keep]
 
-    def _order(self, items: Ints, scores: Floats, sort: str) -> np.ndarray:
-        if not sort:
-            return np.lexsort((items, -scores))
-        key = self.shelf.sort_key(sort.removeprefix("-"))[items]
-        return np.lexsort((-scores, -key if sort.startswith("-") else key))
+    def _ranked(self, items: Ints, signals: Floats, sort: str, wanted: int) -> list[tuple[Place, Item]]:
+        """The first ``wanted`` products of the bundle with what places them: smaller comes first."""
+        scores = signals @ self.weights
+        first = _place(self.shelf.sort_key(sort.removeprefix("-"))[items], sort) if sort else np.zeros(len(items))
+        order = np.lexsort((items, -scores, first))[:wanted]
+        why = (signals[order] * self.weights).argmax(1)
+        return [
+            (
+                (float(first[i]), -float(scores[i])),
+                Item(
+                    str(self.shelf.ids[items[i]]),
+                    self.shelf.title(int(items[i])),
+                    float(scores[i]),
+                    (_REASONS[why[at]],),
+                ),
+            )
+            for at, i in enumerate(order)
+        ]
 
-    def _fresh(self, query: str, request: Request, context: Context) -> list[Item]:
+    def _fresh(self, query: str, request: Request, changes: Delta) -> list[tuple[Place, Item]]:
         """Products that came or changed after the bundle was built; all words found is worth the best match."""
-        hits = context.products.search(query, request.offset + request.limit)
         worth = float(self.weights[0]) or 1.0
-        return [Item(product, title, worth * share, (_REASONS[0],)) for product, title, share in hits]
+        found: list[tuple[Place, Item]] = []
+        for product, share in changes.search(query, request.filters):
+            body = changes.changed[product]
+            value = body.get(request.sort.removeprefix("-")) if request.sort else 0.0
+            first = _place(np.array([np.nan if value is None else value]), request.sort)[0]
+            item = Item(product, body["title"], worth * share, (_REASONS[0],))
+            found.append(((float(first), -item.score), item))
+        return found
+
+
+def _place(values: np.ndarray, sort: str) -> np.ndarray:
+    """Numbers whose ascending order is the asked one; unknown values come last."""
+    return np.nan_to_num(-values if sort.startswith("-") else values, nan=np.inf)
 
 
 def open(folder: Path) -> Search:

@@ -1,0 +1,69 @@
+"""What the catalogue gained, changed or lost since a bundle was built: a small index in memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from vetrina.core.errors import BadInput
+
+FILTERS = 'use category, brand, in_stock, or {"price": {"min": 1, "max": 9}}'
+_FOUND = 0.5
+
+
+@dataclass(frozen=True)
+class Delta:
+    """``changed`` maps ids to new or replaced products, ``deleted`` holds ids that must not be shown."""
+
+    changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    deleted: frozenset[str] = frozenset()
+
+    @cached_property
+    def hidden(self) -> frozenset[str]:
+        """Ids that must not be recommended: deleted, or sold out since."""
+        return self.deleted.union(p for p, body in self.changed.items() if not _in_stock(body))
+
+    @cached_property
+    def _words(self) -> dict[str, frozenset[str]]:
+        return {p: frozenset(words(_text(body))) for p, body in self.changed.items()}
+
+    def search(self, query: str, filters: Mapping[str, Any]) -> list[tuple[str, float]]:
+        """(product_id, share of the query's words found) of changed products with at least half of them, best first."""
+        wanted = frozenset(words(query))
+        if not wanted or not self.changed:
+            return []
+        share = {p: len(wanted & held) / len(wanted) for p, held in self._words.items()}
+        found = [p for p, s in share.items() if s >= _FOUND and passes(self.changed[p], filters)]
+        return [(p, share[p]) for p in sorted(found, key=lambda p: (-share[p], p))]
+
+
+def passes(product: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
+    """Whether one product keeps all ``filters``; the same rules as ``Shelf.mask``."""
+    return all(_passes(product, name, wanted) for name, wanted in filters.items())
+
+
+def words(text: str) -> list[str]:
+    """Lower-case runs of letters and digits."""
+    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
+
+
+def _text(body: Mapping[str, Any]) -> str:
+    return " ".join(str(body.get(n) or "") for n in ("title", "category", "brand", "description", "attributes"))
+
+
+def _passes(product: Mapping[str, Any], name: str, wanted: Any) -> bool:
+    value = product.get(name)
+    if name in ("category", "brand"):
+        text = str(value or "")
+        return any(text == w or text.startswith(f"{w} > ") for w in (wanted if isinstance(wanted, list) else [wanted]))
+    if name in ("price", "stock") and isinstance(wanted, Mapping):
+        return value is not None and wanted.get("min", value) <= value <= wanted.get("max", value)
+    if name == "in_stock":
+        return _in_stock(product) == bool(wanted)
+    raise BadInput(f"filters.{name}", "cannot be filtered so", FILTERS)
+
+
+def _in_stock(product: Mapping[str, Any]) -> bool:
+    """Unknown stock counts as there."""
+    stock = product.get("stock")
+    return stock is None or stock > 0

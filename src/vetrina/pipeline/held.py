@@ -1,0 +1,96 @@
+"""Parts a snapshot into what models may see and what judges them."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import blake2b
+
+import numpy as np
+
+from vetrina.core.errors import BadInput
+from vetrina.core.types import Catalogue, Evidence, Judgments, Past, Snapshot, Table
+from vetrina.store import dataset
+
+_HOLDOUT_SHARE, _SPLIT_SEED, _VALIDATION_SHARE = 0.2, 42, 0.2
+
+
+class Held:
+    """One scenario's view of one snapshot."""
+
+    def __init__(self, snapshot: Snapshot, weights: Mapping[str, float], scenario: str) -> None:
+        self._snapshot, self._weights, self._scenario = snapshot, dict(weights), scenario
+
+    @cached_property
+    def _catalogue(self) -> Catalogue | None:
+        return dataset.catalogue(self._snapshot)
+
+    @cached_property
+    def _table(self) -> tuple[Table, Table, Table] | None:
+        table = dataset.table(self._snapshot) if self._scenario == "predict" else None
+        if table is None:
+            return None
+        order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
+        held = round(_HOLDOUT_SHARE * len(table))
+        rest = order[held:]
+        tuned = round(_VALIDATION_SHARE * len(rest))
+        return table.take(rest[tuned:]), table.take(rest[:tuned]), table.take(order[:held])
+
+    @cached_property
+    def _judgments(self) -> tuple[Judgments | None, Judgments | None]:
+        if self._catalogue is None or (found := dataset.judgments(self._snapshot, self._catalogue)) is None:
+            return None, None
+        first = np.array([blake2b(q.encode(), digest_size=1).digest()[0] % 2 == 0 for q in found.query])
+        return _take(found, first), _take(found, ~first)
+
+    def fit(self) -> tuple[Past, Evidence | None]:
+        """Before the validation period, and the validation period; None where there is nothing to tune on."""
+        if self._table:
+            return Past(table=self._table[0]), Evidence(table=self._table[1])
+        cuts = self._snapshot.cuts
+        found = self._evidence(cuts.validation if cuts else 0.0, cuts.holdout if cuts else 0.0, 0)
+        empty = not (found.targets and found.targets.user) and not found.judgments
+        return self._until(cuts.validation if cuts else 0.0), None if empty else found
+
+    def judged(self) -> Past:
+        """Fit and validation."""
+        if self._table:
+            return Past(table=_both(self._table[0], self._table[1]))
+        cuts = self._snapshot.cuts
+        return self._until(cuts.holdout if cuts else 0.0)
+
+    def holdout(self) -> Evidence:
+        """For the gate and the report only."""
+        if self._table:
+            return Evidence(table=self._table[2])
+        cuts = self._snapshot.cuts
+        return self._evidence(cuts.holdout if cuts else 0.0, cuts.end if cuts else 0.0, 1)
+
+    def everything(self) -> Past:
+        """All behaviour."""
+        cuts = self._snapshot.cuts
+        return self._until(cuts.end if cuts else 0.0)
+
+    def _until(self, moment: float) -> Past:
+        if self._catalogue is None:
+            raise BadInput(self._snapshot.digest[:12], "holds no products", "ingest products or events first")
+        events = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights) if moment else None
+        return Past(self._catalogue, events, self._judgments[0])
+
+    def _evidence(self, since: float, until: float, half: int) -> Evidence:
+        if self._catalogue is None:
+            return Evidence(now=since)
+        if self._scenario == "search":
+            return Evidence(judgments=self._judgments[half], now=since)
+        found = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
+        return Evidence(targets=found, now=since)
+
+
+def _take(found: Judgments, rows: np.ndarray) -> Judgments | None:
+    if not rows.any():
+        return None
+    query = tuple(q for q, chosen in zip(found.query, rows, strict=True) if chosen)
+    return Judgments(query, found.item[rows], found.grade[rows])
+
+
+def _both(a: Table, b: Table) -> Table:
+    columns = {k: np.concatenate([v, b.columns[k]]) for k, v in a.columns.items()}
+    return Table(columns, np.concatenate([a.label, b.label]))
