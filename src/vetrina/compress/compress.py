@@ -11,8 +11,10 @@ from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, CompressionStep, Evidence, Scores
 from vetrina.metrics.bootstrap import paired
+from vetrina.scenarios.agreement import Agreement, Reference
 
 _POINT_LOSS, _RESOLUTION_CAP = 0.005, 0.03
+_AGREEMENT, _AGREEMENT_UNITS = 0.9, 5_000
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ def compress(
     steps: list[CompressionStep] = []
     with progress.step("compress: judge each step", len(names) + 1) as step:
         before: Scores = evaluate(into, validation)
+        teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
         step.advance()
         for name in names:
             before_bytes = size_of(into / name)
             what = _shrink(name, checkpoint.folder, into)
             after: Scores = evaluate(into, validation)
-            judged = judge(name, what, before, after, before_bytes, size_of(into / name))
+            like = teacher.agreement(into)
+            judged = judge(name, what, before, after, before_bytes, size_of(into / name), like)
             steps.append(judged)
             if judged.kept:
                 before = after
@@ -70,11 +74,13 @@ def compress(
     return Compressed(into, tuple(steps))
 
 
-def judge(model: str, step: str, before: Scores, after: Scores, bytes_before: int, bytes_after: int) -> CompressionStep:
+def judge(
+    model: str, step: str, before: Scores, after: Scores, bytes_before: int, bytes_after: int, like: Agreement
+) -> CompressionStep:
     """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %.
 
     Losses are relative to the mean before; the resolution is half the width of the interval of that mean, relative
-    to it, at most 3 %.
+    to it, at most 3 %. Where labels resolve less than 0.5 %, nine in ten answers must be those of the float models, too.
     """
     mean = abs(float(before.values.mean())) or 1.0
     lost = paired(before.values, after.values)
@@ -82,8 +88,12 @@ def judge(model: str, step: str, before: Scores, after: Scores, bytes_before: in
     limit = max(_POINT_LOSS, min(_RESOLUTION_CAP, float(noise)))
     point, upper = lost.point / mean, lost.high / mean
     smaller = bytes_after < bytes_before
-    kept = bool(upper <= limit and point <= _POINT_LOSS and smaller)
-    why = f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {bytes_before / max(1, bytes_after):.1f} times smaller"
+    alike = noise <= _POINT_LOSS or like.share >= _AGREEMENT
+    kept = bool(upper <= limit and point <= _POINT_LOSS and smaller and alike)
+    why = (
+        f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {bytes_before / max(1, bytes_after):.1f} times "
+        f"smaller; {like.share:.1%} of {like.units:,} answers as before"
+    )
     return CompressionStep(
         model,
         step,
@@ -94,6 +104,7 @@ def judge(model: str, step: str, before: Scores, after: Scores, bytes_before: in
         float(after.values.mean()),
         upper,
         why,
+        like.share,
     )
 
 

@@ -229,7 +229,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class CompressionStep:
-    """One step tried on one model, and whether it was kept."""
+    """One step tried on one model, and whether it was kept. ``agreement`` is the share of answers as in float."""
 
     model: str
     step: str
@@ -240,6 +240,7 @@ class CompressionStep:
     quality_after: float
     loss_upper: float
     why: str
+    agreement: float
 
 
 @dataclass(frozen=True)

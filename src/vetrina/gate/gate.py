@@ -1,24 +1,29 @@
 """The stage: paired bootstrap on the holdout against champion and baselines, and checks of the packaged file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from vetrina.core import plugins
+from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Outcome, Reason, Scores, Verdict
 from vetrina.gate import probe
 from vetrina.metrics.bootstrap import paired, resampled_means
+from vetrina.scenarios.agreement import Reference
+
+_PARITY, _TWIN, _REQUESTS = 0.9, 0.2, 500
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A judged file: its version and the folder that opens it."""
+    """A packaged file: its version, the folder that opens it, and the float models it was made from, where known."""
 
     version: str
     folder: Path
+    teacher: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -38,29 +43,47 @@ def gate(
     evidence: Evidence,
     policy: Policy,
     snapshot: str,
+    progress: Progress,
 ) -> Verdict:
     """The verdict with every reason. The same candidate, champion and snapshot give the same id."""
     evaluation = plugins.part("scenarios", scenario, "evaluate")
-    reasons = [_served_alone(scenario, candidate, policy)]
-    scores: Scores = evaluation.evaluate(candidate.folder, evidence)
-    visible = None
-    if len(scores.values):
-        visible = smallest_visible(scores)
-        if champion is not None:
+    with progress.step(f"gate: {scenario}", 3 + len(baselines)) as step:
+        reasons = [_served_alone(scenario, candidate, policy), *_parity(scenario, candidate)]
+        step.advance()
+        scores: Scores = evaluation.evaluate(candidate.folder, evidence)
+        step.advance()
+        if champion is not None and len(scores.values):
             against = evaluation.evaluate(champion.folder, evidence)
             reasons.append(not_worse("champion", champion.version, scores, against, policy.margin))
             reasons += slices(scores, against, policy.slice_units)
-        for name in baselines:
+        step.advance()
+        for name in baselines if len(scores.values) else ():
             only = evaluation.evaluate(candidate.folder, evidence, only=name)
             reasons.append(not_worse("floor", name, scores, only, policy.margin))
-    else:
-        text = "there are no labels to judge by: the dull baseline ships, quality not evaluable"
+            step.advance()
+    visible = smallest_visible(scores) if len(scores.values) else None
+    if visible is None:
+        text = "there are no labels to judge by: the recipe's fixed dull order ships, its quality not evaluable"
         reasons.append(Reason("not-evaluable", True, text))
     passed = all(r.passed for r in reasons)
     outcome: Outcome = "fail" if not passed else "pass" if len(scores.values) else "baseline"
     version = champion.version if champion else None
     key = sha256(f"{candidate.version} {version} {snapshot} {policy}".encode()).hexdigest()[:32]
     return Verdict(key, candidate.version, version, outcome, tuple(reasons), visible)
+
+
+def inspect(scenario: str, served: Candidate, twin: Path, verdict: Verdict, policy: Policy) -> Verdict:
+    """``verdict`` with what the served file itself shows; ``twin`` is the judged file's folder. It is never scored."""
+    found = [_served_alone(scenario, served, policy), *_parity(scenario, served)]
+    like = Reference(scenario, twin, _REQUESTS).agreement(served.folder)
+    numbers = {"units": float(like.units), "share": like.share}
+    text = (
+        f"shares {like.share:.0%} of its answers with the judged file ({_TWIN:.0%} asked for; {like.units:,} requests)"
+    )
+    found.append(Reason("twin", like.share >= _TWIN, text, numbers))
+    named = [replace(r, code=f"served:{r.code}", text=f"served file {r.text}") for r in found]
+    outcome: Outcome = verdict.outcome if all(r.passed for r in named) else "fail"
+    return replace(verdict, outcome=outcome, reasons=(*verdict.reasons, *named))
 
 
 def not_worse(code: str, name: str, candidate: Scores, reference: Scores, margin: float) -> Reason:
@@ -98,6 +121,14 @@ def smallest_visible(scores: Scores) -> float:
     """The relative loss that a two-sided 95 % interval of this many units could just see."""
     mean = abs(float(scores.values.mean())) or 1.0
     return float(1.96 * scores.values.std() / np.sqrt(len(scores.values)) / mean)
+
+
+def _parity(scenario: str, candidate: Candidate) -> list[Reason]:
+    if candidate.teacher is None:
+        return []
+    like = Reference(scenario, candidate.teacher, _REQUESTS).agreement(candidate.folder)
+    text = f"gives {like.share:.1%} of the float models' answers ({_PARITY:.0%} asked for; {like.units:,} requests)"
+    return [Reason("parity", like.share >= _PARITY, text, {"units": float(like.units), "share": like.share})]
 
 
 def _served_alone(scenario: str, candidate: Candidate, policy: Policy) -> Reason:

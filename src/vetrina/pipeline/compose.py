@@ -28,7 +28,7 @@ from vetrina.core.types import (
     Verdict,
 )
 from vetrina.core.version import VERSION
-from vetrina.gate import Candidate, Policy, gate
+from vetrina.gate import Candidate, Policy, gate, inspect
 from vetrina.ingest import ingest
 from vetrina.pipeline.held import Held
 from vetrina.release import release
@@ -145,16 +145,13 @@ class Run:
         with self._stage("gate"):
             verdict = gate(
                 self._scenario,
-                Candidate(judged.version, self._workshop.open_version(judged.version)),
+                self._packed(judged, "judged"),
                 champion,
                 self._recipe.baselines,
                 self._data.holdout(),
-                Policy(
-                    self._settings.gate.margin,
-                    self._settings.gate.slice_units,
-                    self._settings.gate.latency_ms,
-                ),
+                self._policy,
                 self._snapshot.digest,
+                self._workshop.progress,
             )
         return verdict
 
@@ -179,18 +176,34 @@ class Run:
         with self._stage("train served"):
             return self._repeat(tuned, "served", self._data.everything())
 
+    def inspect(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
+        """The verdict with what the very file that will serve shows; a file that was judged itself is known already."""
+        if served.version == judged.version:
+            return verdict
+        with self._stage("inspect served"):
+            twin = self._workshop.open_version(judged.version)
+            return inspect(self._scenario, self._packed(served, "served"), twin, verdict, self._policy)
+
     def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Release:
         """Record version and verdict, then move the pointer if the verdict lets it."""
         registry = self._workshop.registry
         seen = registry.champion(self._scenario)
         decided = release(self._scenario, served.version, seen[0], verdict, self._exposures_last_day())
         with self._stage("release"):
-            registry.record(replace(verdict, candidate=served.version))
-            if decided.outcome == "promoted":
-                registry.promote(self._scenario, served.version, seen, f"verdict:{verdict.id}", decided.note)
             notes = {**served.notes, "release": asdict(decided), "types": dataset.type_counts(self._snapshot)}
-            registry.add(served, judged, self._snapshot.digest, self.recipe_digest, notes)
+            made_from = (self._snapshot.digest, self.recipe_digest)
+            final = replace(verdict, candidate=served.version)
+            registry.conclude(served, judged, final, decided, made_from, seen, notes)
         return decided
+
+    @property
+    def _policy(self) -> Policy:
+        chosen = self._settings.gate
+        return Policy(chosen.margin, chosen.slice_units, chosen.latency_ms)
+
+    def _packed(self, bundle: Bundle, form: str) -> Candidate:
+        """A bundle beside the float models that it was made from."""
+        return Candidate(bundle.version, self._workshop.open_version(bundle.version), self._work / form)
 
     @cached_property
     def _data(self) -> Held:

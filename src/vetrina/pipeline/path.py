@@ -18,6 +18,6 @@ def path(workshop: Workshop, source: Source, scenario: str) -> Release | None:
         tuned = run.baseline_that_won(tuned, verdict)
         judged = run.repeat_on_fit_and_validation(tuned)
         verdict = run.gate_on_holdout(judged)
-    served = run.repeat_on_everything(tuned, judged)
-    return run.release(served, judged, verdict)
+    served = run.repeat_on_everything(tuned, judged) if verdict.may_release else judged
+    return run.release(served, judged, run.inspect(served, judged, verdict))
     # vetrina.serve follows the pointer; vetrina.monitor and vetrina.retrain close the circle in loop.py.

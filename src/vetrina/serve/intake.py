@@ -9,7 +9,7 @@ from litestar.datastructures import State
 
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.serve.guard import needs_token
-from vetrina.serve.wire import EventBody, ProductBody
+from vetrina.serve.wire import EventBody, ProductBody, moment
 from vetrina.store import products
 
 _MOST_EVENTS = 1_000
@@ -47,7 +47,7 @@ def put_product(product_id: str, data: ProductBody, state: State) -> dict[str, s
     """Add or replace a product; searchable within a second."""
     if data.product_id not in (None, product_id):
         raise BadInput(str(data.product_id), f"is not {product_id}, the id in the path", "send one id")
-    products.put(state.service.engine, [{**msgspec.to_builtins(data), "product_id": product_id}])
+    products.put(state.service.engine, [{**_row(data), "product_id": product_id}])
     return {"product_id": product_id}
 
 
@@ -57,7 +57,7 @@ def put_products(data: list[ProductBody], state: State) -> dict[str, int]:
     missing = next((i for i, p in enumerate(data) if not p.product_id), None)
     if missing is not None:
         raise BadInput(f"product {missing}", "has no product_id", "give every product its id")
-    products.put(state.service.engine, [msgspec.to_builtins(p) for p in data])
+    products.put(state.service.engine, [_row(p) for p in data])
     return {"accepted": len(data)}
 
 
@@ -66,6 +66,15 @@ def delete_product(product_id: str, state: State) -> dict[str, str]:
     """Never shown again, from within a second on."""
     products.delete(state.service.engine, product_id)
     return {"product_id": product_id}
+
+
+def _row(product: ProductBody) -> dict[str, Any]:
+    row = msgspec.to_builtins(product)
+    if product.available_at is not None:
+        row["available_at"] = moment(product.available_at)
+    if product.attributes:
+        row["attributes"] = msgspec.json.encode(product.attributes, order="sorted").decode()
+    return row
 
 
 ROUTES = (events, get_product, put_product, put_products, delete_product)

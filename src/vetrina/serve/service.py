@@ -1,7 +1,6 @@
 """What the routes share: the opened versions, the logs, the figures for Prometheus."""
 
 import time
-from datetime import UTC, datetime
 from hashlib import blake2b
 from uuid import uuid4
 
@@ -9,18 +8,15 @@ import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from vetrina.core import clock
-from vetrina.core.errors import BadInput
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer
 from vetrina.core.types import Request as Asked
 from vetrina.serve.live import Champions, Follower, StoredChanges, StoredEvents
-from vetrina.serve.wire import EventBody, ItemOut, RankedOut
+from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
 from vetrina.store.eventlog import Event, EventLog
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
 from vetrina.store.tables import open_store
-
-_FUTURE_SECONDS = 2 * clock.DAY
 
 
 class Service:
@@ -73,6 +69,8 @@ class Service:
                 "version": serving.version,
                 "arm": "champion",
                 "user": asked.user,
+                "session": asked.session,
+                "request": msgspec.json.encode(_context(asked)).decode(),
                 "items": msgspec.json.encode(shown).decode(),
             }
         )
@@ -92,7 +90,7 @@ class Service:
 
     def event(self, body: EventBody) -> Event:
         """A checked event, its user pseudonymised. Raises BadInput."""
-        moment = _moment(body.timestamp)
+        moment = past_moment(body.timestamp)
         user = self.keys.name_of(body.user_id)
         content = msgspec.to_builtins(body)
         for name in ("user_id", "timestamp", "event_id"):
@@ -103,18 +101,11 @@ class Service:
         return Event(given, user, body.session_id, moment, text, self.keys.seal(body.user_id))
 
 
-def _moment(given: float | str | None) -> float:
-    if given is None:
-        return clock.now()
-    try:
-        if isinstance(given, str):
-            parsed = datetime.fromisoformat(given)
-            given = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
-    except ValueError:
-        raise BadInput(f"timestamp {given!r}", "is no time", "give seconds since 1970 or ISO 8601") from None
-    if not 0 <= given <= clock.now() + _FUTURE_SECONDS:
-        raise BadInput(f"timestamp {given}", "lies before 1970 or more than two days ahead", "check the sender's clock")
-    return float(given)
+def _context(asked: Asked) -> dict[str, object]:
+    """What was asked, without what was left at its default and without who asked."""
+    unsaid = Asked()
+    names = ("query", "product_ids", "placement", "filters", "sort", "offset", "limit", "personalise", "exclude_seen")
+    return {n: getattr(asked, n) for n in names if getattr(asked, n) != getattr(unsaid, n)}
 
 
 def _digest(text: str) -> str:

@@ -1,13 +1,39 @@
 """What goes over the wire, with its limits."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from vetrina.core import clock
+from vetrina.core.errors import BadInput
+
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Offset = Annotated[int, Meta(ge=0, le=10_000)]
+_FUTURE_SECONDS = 2 * clock.DAY
+
+
+def moment(given: float | str | None) -> float:
+    """Seconds since 1970 of a number or of ISO 8601 (UTC if it names no zone); now if left out. Raises BadInput."""
+    if given is None:
+        return clock.now()
+    try:
+        if isinstance(given, str):
+            parsed = datetime.fromisoformat(given)
+            given = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    except ValueError:
+        raise BadInput(f"time {given!r}", "cannot be read", "give seconds since 1970 or ISO 8601") from None
+    return float(given)
+
+
+def past_moment(given: float | str | None) -> float:
+    """The same for what has happened: not before 1970, not more than two days ahead."""
+    found = moment(given)
+    if not 0 <= found <= clock.now() + _FUTURE_SECONDS:
+        raise BadInput(f"timestamp {given}", "lies before 1970 or more than two days ahead", "check the sender's clock")
+    return found
 
 
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,8 +96,13 @@ class ProductBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     description: str = ""
     category: Annotated[str, Meta(max_length=2_000)] = ""
     brand: Annotated[str, Meta(max_length=2_000)] = ""
-    price: float | None = None
+    price: Annotated[float, Meta(ge=0)] | None = None
+    currency: Annotated[str, Meta(max_length=16)] = ""
+    cost: float | None = None
     stock: float | None = None
+    image: Annotated[str, Meta(max_length=2_000)] = ""
+    available_at: float | str | None = None
+    attributes: dict[str, Any] = {}
 
 
 class ItemOut(msgspec.Struct, omit_defaults=True):

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
-from vetrina.core.types import Bundle, Verdict
+from vetrina.core.types import Bundle, Release, Verdict
 from vetrina.security.keys import Keys
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
 
@@ -20,20 +20,37 @@ class Registry:
     def __init__(self, engine: Engine, keys: Keys) -> None:
         self._engine, self._keys = engine, keys
 
-    def add(self, bundle: Bundle, judged: Bundle, snapshot: str, recipe_digest: str, notes: Mapping[str, Any]) -> None:
-        """Record a built version; adding it again changes nothing."""
-        row = {
-            "version": bundle.version,
-            "scenario": bundle.scenario,
-            "snapshot": snapshot,
-            "recipe_digest": recipe_digest,
-            "judged": judged.version,
-            "created": clock.now(),
-            "body": msgspec.json.encode(notes, enc_hook=_plain).decode(),
-        }
+    def conclude(
+        self,
+        bundle: Bundle,
+        judged: Bundle,
+        verdict: Verdict,
+        release: Release,
+        made_from: tuple[str, str],
+        seen: tuple[str | None, int],
+        notes: Mapping[str, Any],
+    ) -> None:
+        """Keep version and verdict and move the pointer, all in one transaction or not at all.
+
+        ``made_from`` is (snapshot digest, recipe digest). Repeating it changes nothing. Raises Conflict when the pointer
+        moved since ``seen`` was read.
+        """
         with self._engine.begin() as connection:
+            self._record(connection, verdict)
             if not connection.execute(select(versions).where(versions.c.version == bundle.version)).first():
+                row = {
+                    "version": bundle.version,
+                    "scenario": bundle.scenario,
+                    "snapshot": made_from[0],
+                    "recipe_digest": made_from[1],
+                    "judged": judged.version,
+                    "created": clock.now(),
+                    "body": msgspec.json.encode(notes, enc_hook=_plain).decode(),
+                }
                 connection.execute(insert(versions).values(row))
+            if release.outcome == "promoted":
+                decision = f"verdict:{verdict.id}"
+                self._promote(connection, bundle.scenario, bundle.version, seen, decision, release.note)
 
     def built(self, scenario: str, snapshot: str, recipe_digest: str) -> str | None:
         """The version already made from exactly this data and recipe."""
@@ -81,15 +98,7 @@ class Registry:
     def record(self, verdict: Verdict) -> None:
         """Keep a verdict; the same verdict twice is kept once."""
         with self._engine.begin() as connection:
-            if not connection.execute(select(verdicts.c.id).where(verdicts.c.id == verdict.id)).first():
-                body = msgspec.json.encode(verdict, enc_hook=_plain).decode()
-                row = {
-                    "id": verdict.id,
-                    "version": verdict.candidate,
-                    "outcome": verdict.outcome,
-                    "body": body,
-                }
-                connection.execute(insert(verdicts).values(created=clock.now(), **row))
+            self._record(connection, verdict)
 
     def verdict(self, verdict_id: str) -> dict[str, Any]:
         """A recorded verdict. Raises NotFound."""
@@ -116,22 +125,8 @@ class Registry:
         ``decision`` is unique: the same decision again does nothing and returns False. Raises Conflict when the
         pointer moved since ``seen`` was read.
         """
-        old, fence = seen
         with self._engine.begin() as connection:
-            if connection.execute(select(promotions.c.seq).where(promotions.c.decision == decision)).first():
-                return False
-            self._swap(connection, scenario, version, old, fence)
-            body = {
-                "scenario": scenario,
-                "from": old,
-                "to": version,
-                "fence": fence + 1,
-                "decision": decision,
-            }
-            text = msgspec.json.encode({**body, "why": why, "time": clock.now()}, order="sorted")
-            row = {"scenario": scenario, "fence": fence + 1, "decision": decision, "body": text.decode()}
-            connection.execute(insert(promotions).values(signature=self._keys.sign(text), **row))
-        return True
+            return self._promote(connection, scenario, version, seen, decision, why)
 
     def point_to(self, scenario: str, version: str, why: str) -> dict[str, str]:
         """Move the pointer because a person says so; nothing happens if it is there already."""
@@ -139,6 +134,31 @@ class Registry:
         if seen[0] != version:
             self.promote(scenario, version, seen, f"hand:{uuid4().hex}", why)
         return {"scenario": scenario, "version": version}
+
+    def _record(self, connection: Connection, verdict: Verdict) -> None:
+        if not connection.execute(select(verdicts.c.id).where(verdicts.c.id == verdict.id)).first():
+            body = msgspec.json.encode(verdict, enc_hook=_plain).decode()
+            row = {"id": verdict.id, "version": verdict.candidate, "outcome": verdict.outcome, "body": body}
+            connection.execute(insert(verdicts).values(created=clock.now(), **row))
+
+    def _promote(
+        self,
+        connection: Connection,
+        scenario: str,
+        version: str,
+        seen: tuple[str | None, int],
+        decision: str,
+        why: str,
+    ) -> bool:
+        old, fence = seen
+        if connection.execute(select(promotions.c.seq).where(promotions.c.decision == decision)).first():
+            return False
+        self._swap(connection, scenario, version, old, fence)
+        body = {"scenario": scenario, "from": old, "to": version, "fence": fence + 1, "decision": decision}
+        text = msgspec.json.encode({**body, "why": why, "time": clock.now()}, order="sorted")
+        row = {"scenario": scenario, "fence": fence + 1, "decision": decision, "body": text.decode()}
+        connection.execute(insert(promotions).values(signature=self._keys.sign(text), **row))
+        return True
 
     def _swap(self, connection: Connection, scenario: str, version: str, old: str | None, fence: int) -> None:
         current = connection.execute(select(champions).where(champions.c.scenario == scenario)).first()

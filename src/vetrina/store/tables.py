@@ -54,6 +54,8 @@ exposures = Table(
     Column("version", String(64), nullable=False),
     Column("arm", String(16), nullable=False),
     Column("user", String(32)),
+    Column("session", String(128)),
+    Column("request", Text, nullable=False),  # what was asked, as JSON: an off-policy estimate needs the context
     Column("items", Text, nullable=False),
     Index("exposures_by_time", "scenario", "time"),
 )

@@ -1,5 +1,6 @@
 """Encoded rows in, probabilities out."""
 
+import zlib
 from pathlib import Path
 
 from vetrina.core.onnx_session import session
@@ -9,10 +10,11 @@ SIZES = (64, 32)
 
 
 class Classifier:
-    """One ONNX file."""
+    """One ONNX file: ``network.onnx``, or deflated ``network.onnx.z`` once it is pruned."""
 
     def __init__(self, folder: Path) -> None:
-        self._session = session(folder / "network.onnx")
+        packed = folder / "network.onnx.z"
+        self._session = session(zlib.decompress(packed.read_bytes()) if packed.exists() else folder / "network.onnx")
 
     def probability(self, x: Floats) -> Floats:
         """(rows,) for encoded ``x`` (rows, columns)."""

@@ -30,7 +30,7 @@ def network(inputs: int) -> nn.Sequential:
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``network.onnx`` and ``weights.npz``. ``past.table`` holds encoded numbers in column order."""
+    """Writes ``network.onnx`` and, to be pruned, ``weights.npz``. ``past.table`` holds encoded numbers in column order."""
     if past.table is None:
         raise ValueError("mlp needs a table")
     torch.manual_seed(plan.seed)
@@ -39,22 +39,15 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     held = np.random.default_rng(plan.seed).random(len(x)) < VALIDATION_SHARE
     model = network(x.shape[1])
     losses = _train(model, torch.from_numpy(x), torch.from_numpy(past.table.label), torch.from_numpy(held), progress)
-    save(model, into)
+    save_network(model, into / "network.onnx")
+    np.savez(into / "weights.npz", **{k: v.numpy() for k, v in model.state_dict().items()})
     return {"epochs": len(losses), "validation_loss": min(losses)}
 
 
-def save(model: nn.Sequential, into: Path) -> None:
-    """The network as ONNX, and its weights for later pruning."""
+def save_network(model: nn.Sequential, path: Path) -> None:
+    """The network as ONNX."""
     width = next(model.parameters()).shape[1]
-    export(
-        model.eval(),
-        (torch.zeros(2, width),),
-        ("x",),
-        ("probability",),
-        {0: {0: "rows"}},
-        into / "network.onnx",
-    )
-    np.savez(into / "weights.npz", **{k: v.numpy() for k, v in model.state_dict().items()})
+    export(model.eval(), (torch.zeros(2, width),), ("x",), ("probability",), {0: {0: "rows"}}, path)
 
 
 def load(folder: Path) -> nn.Sequential:

@@ -1,12 +1,18 @@
 """Judges predict by the log loss of each row, turned round so that more is better."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.classification import log_loss
+from vetrina.scenarios.predict.encoding import Number, Words
 from vetrina.scenarios.predict.online import Predict
 from vetrina.scenarios.predict.recipe import positive
+
+_MISSING = 0.05
 
 
 def tune(
@@ -21,6 +27,27 @@ def tune(
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """The network, until a validation says otherwise."""
     return {"predict": {m: float(m == "mlp") for m in models}}
+
+
+def requests(folder: Path, most: int) -> list[list[Any]]:
+    """Rows drawn column by column from what the encoding saw, some values missing."""
+    rng = np.random.default_rng(42)
+    columns = [_drawn(c, most, rng) for c in Predict(folder).encoding.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
+
+
+def answers(folder: Path, asked: list[list[Any]]) -> list[list[str]]:
+    """The decision for each row."""
+    return [[str(found["prediction"])] for found in Predict(folder).answer(asked)]
+
+
+def _drawn(column: Number | Words, rows: int, rng: np.random.Generator) -> list[Any]:
+    missing = rng.random(rows) < _MISSING
+    if isinstance(column, Words):
+        values: list[Any] = rng.choice(np.array(column.values or ("",), dtype=object), rows).tolist()
+    else:
+        values = rng.normal(column.mean, column.sd, rows).tolist()
+    return [None if gone else value for gone, value in zip(missing, values, strict=True)]
 
 
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:

@@ -10,7 +10,7 @@ from vetrina.core.protocols import History
 from vetrina.core.types import Evidence, Floats, Ints, Scores
 from vetrina.metrics import blend
 from vetrina.metrics.ranking import half_ranks, ndcg, recall
-from vetrina.scenarios.recommend.online import Recommend
+from vetrina.scenarios.recommend.online import Recommend, best
 
 _K = 10
 _CANDIDATES = 150
@@ -90,6 +90,23 @@ def evaluate(
     flags = np.array(known, bool)
     slices = {"returning users": flags, "new users": ~flags}
     return Scores(metric, tuple(names), np.array(values), slices)
+
+
+def requests(folder: Path, most: int) -> list[tuple[str | None, float]]:
+    """Users whom this folder knows, and nobody, each at the moment where its past ends."""
+    histories = Recommend(folder).histories
+    return [(name, histories.until) for name in (None, *histories.users(most))]
+
+
+def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[list[str]]:
+    """The first ten product ids for each."""
+    opened = Recommend(folder)
+    weights = opened.blend("home")
+    found = []
+    for name, now in asked:
+        scores = weights @ opened.components(opened.histories.of(name, (), now))
+        found.append([str(opened.shelf.ids[i]) for i in best(scores, _K)])
+    return found
 
 
 def _users(opened: Recommend, evidence: Evidence, new_only: bool) -> Iterator[tuple[str, History, Ints, int]]:

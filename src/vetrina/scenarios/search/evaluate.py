@@ -48,6 +48,25 @@ def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
     return {"search": dict(DEFAULT)}
 
 
+def requests(folder: Path, most: int) -> list[str]:
+    """The first three words of products' titles, evenly spread over the catalogue."""
+    shelf = Search(folder).shelf
+    titles = (shelf.title(i).split()[:3] for i in range(0, len(shelf), max(1, -(-len(shelf) // most))))
+    return [" ".join(words) for words in titles if words]
+
+
+def answers(folder: Path, asked: list[str]) -> list[list[str]]:
+    """The first ten product ids for each query, for a shopper nobody knows."""
+    opened = Search(folder)
+    nobody = opened.histories.of(None, (), opened.histories.until)
+    found = []
+    for query in asked:
+        items, signals = opened.signals(query, nobody)
+        ranked = items[np.lexsort((items, -(signals @ opened.weights)))]
+        found.append([str(opened.shelf.ids[i]) for i in ranked[:_K]])
+    return found
+
+
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:
     """NDCG@10 of each judged query with a relevant product, for a shopper nobody knows."""
     opened = Search(folder)
