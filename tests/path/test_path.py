@@ -1,5 +1,6 @@
 """The whole path on shops whose answer is known."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,11 +105,12 @@ def test_the_same_data_and_plan_give_the_same_bundle(tmp_path: Path):
     made = []
     for name in ("a", "b"):
         shop = Shop(tmp_path / name)
+        if made:  # pseudonyms order the users: the same shop has the same keys
+            shutil.copytree(tmp_path / "a" / "keys", tmp_path / "b" / "keys")
         shop.ingest(products=[files["products"]], events=[files["events"]])
         release = shop.fit("recommend")["recommend"]
         assert release is not None
-        parts = dict(shop.workshop.registry.show(release.version)["notes"]["models"])
-        made.append((shop.ingest().rows, parts, shop.recommend(limit=5)))
+        made.append((shop.ingest().digest, release.version, shop.recommend(limit=5)))
     assert made[0] == made[1]
 
 

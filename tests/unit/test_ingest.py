@@ -155,3 +155,33 @@ def test_holdout_days_shrink_with_a_short_log(tmp_path, files):
     assert cuts is not None
     assert cuts.end - cuts.holdout == pytest.approx(0.1 * 11 * shops.DAY, rel=0.01)
     assert cuts.validation < cuts.holdout < cuts.end
+
+
+def test_a_log_with_a_hole_is_held_back_where_it_is_dense(tmp_path, files):
+    whole = Shop(tmp_path / "whole").ingest(events=[files["events"]]).cuts
+    late = tmp_path / "late.csv"
+    late.write_text(f"timestamp,user_id,type,product_id\n{shops.START + 800 * shops.DAY},u000,purchase,p000\n")
+    holed = Shop(tmp_path / "holed").ingest(events=[files["events"], late]).cuts
+    assert whole is not None
+    assert holed is not None
+    assert holed.end - holed.holdout > 700 * shops.DAY, "one event years later is no holdout of its own"
+    assert abs(holed.holdout - whole.holdout) < 2 * shops.DAY
+
+
+def test_other_users_ids_are_pseudonyms_too(tmp_path):
+    users = tmp_path / "users.csv"
+    users.write_text('user_id,email,friends,device\nanna,a@b.c,"[""berta"", ""carla""]",phone\nberta,,,web\n')
+    shop = Shop(tmp_path / "shop")
+    frame = pl.read_parquet(shop.ingest(users=[users]).folder / "users.parquet")
+    names = dict(frame.select("user_id", "friends").iter_rows())
+    name = shop.folder.keys.name_of
+    assert names[name("anna")] == f"{name('berta')} {name('carla')}"
+    assert names[name("berta")] is None
+    assert "email" not in frame.columns
+
+
+def test_ads_are_taken_with_their_times(tmp_path):
+    ads = tmp_path / "ads.jsonl"
+    ads.write_text('{"ad_id": "a", "product_id": "p", "bid": 0.4, "starts_at": "2026-01-01", "daily_budget": 20}')
+    frame = pl.read_parquet(Shop(tmp_path / "shop").ingest(ads=[ads]).folder / "ads.parquet")
+    assert frame.row(0, named=True)["starts_at"] == datetime(2026, 1, 1)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from vetrina.core.errors import BadInput, Conflict
-from vetrina.core.types import Scores, Verdict
+from vetrina.core.errors import BadInput, Conflict, NotFound
+from vetrina.core.types import Bundle, Release, Scores, Verdict
 from vetrina.gate.gate import not_worse, slices
 from vetrina.release import release
 from vetrina.security.keys import BadSignature, load_or_create
@@ -80,6 +80,22 @@ def test_ids_seal_and_pseudonyms_hold_still(tmp_path):
     with pytest.raises(BadSignature):
         keys.unseal(keys.seal("x")[:-1] + b"0")
     assert (tmp_path / "keys" / "token").stat().st_mode & 0o077 == 0
+
+
+def test_a_run_is_concluded_whole_or_not_at_all(registry):
+    found, _ = registry
+    bundle = Bundle("f" * 64, "search", {}, {})
+    verdict = Verdict("v" * 8, bundle.version, None, "pass", (), 0.01)
+    promoted = Release(bundle.version, "search", "first", "promoted", verdict.id, "")
+    with pytest.raises(Conflict):
+        found.conclude(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
+    assert found.built("search", "s", "r") is None, "what was not promoted must be tried again"
+    with pytest.raises(NotFound):
+        found.verdict(verdict.id)
+    for _ in range(2):
+        found.conclude(bundle, bundle, verdict, promoted, ("s", "r"), (None, 0), {})
+    assert found.champion("search") == (bundle.version, 1)
+    assert len(found.promotions("search")) == 1
 
 
 def scores(values, **inside) -> Scores:

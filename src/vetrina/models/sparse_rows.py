@@ -9,13 +9,23 @@ from scipy import sparse
 def strongest(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
     """The ``k`` largest of each row, largest first; ties by column."""
     data = np.asarray(matrix.data, np.float32)
-    row = np.repeat(np.arange(len(matrix.indptr) - 1), np.diff(matrix.indptr))
-    order = np.lexsort((matrix.indices, -data, row))
-    row = row[order]
-    rank = np.arange(len(row)) - matrix.indptr[row]
-    kept = order[rank < k]
-    starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(matrix.indptr), k))])
+    lengths = np.diff(matrix.indptr)
+    kept = np.flatnonzero(np.repeat(lengths <= k, lengths))
+    cut = [_largest(data, int(matrix.indptr[r]), int(matrix.indptr[r + 1]), k) for r in np.flatnonzero(lengths > k)]
+    kept = np.concatenate([kept, *cut])
+    row = np.searchsorted(matrix.indptr, kept, side="right") - 1
+    kept = kept[np.lexsort((matrix.indices[kept], -data[kept], row))]
+    starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, k))])
     return sparse.csr_array((data[kept], matrix.indices[kept], starts), shape=matrix.shape)
+
+
+def _largest(data: np.ndarray, start: int, end: int, k: int) -> np.ndarray:
+    """Places of the ``k`` largest of one row; of equal ones at the edge the first columns."""
+    values = data[start:end]
+    edge = -np.partition(-values, k - 1)[k - 1]
+    above = np.flatnonzero(values > edge)
+    level = np.flatnonzero(values == edge)[: k - len(above)]
+    return start + np.concatenate([above, level])
 
 
 def save(rows: sparse.csr_array, into: Path) -> dict[str, int]:

@@ -30,7 +30,7 @@ def monitor(window: Window, baseline: Baseline) -> HealthReport:
         users=len({e["user"] for e in window.events}),
         new_products=sum(1 for p in seen if p not in baseline.products),
         drift=drift,
-        version_age_days=(window.until - baseline.built) / 86_400 if baseline.built else 0.0,
+        version_age_days=(window.until - baseline.built) / 86_400 if baseline.built is not None else 0.0,
         estimated_loss=loss(clicks, len(window.exposures), baseline.clicks, baseline.exposures),
     )
 

@@ -10,6 +10,7 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from sqlalchemy.exc import OperationalError
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady
 from vetrina.core.version import VERSION
@@ -28,7 +29,12 @@ def create_app(folder: Path) -> Litestar:
         state=State({"service": Service(ShopFolder(folder))}),
         lifespan=[_life],
         openapi_config=OpenAPIConfig(title="Vetrina", version=VERSION, path="/schema"),
-        exception_handlers={BadInput: _bad_input, HTTPException: _refused, Exception: _failed},
+        exception_handlers={
+            BadInput: _bad_input,
+            HTTPException: _refused,
+            OperationalError: _store_away,
+            Exception: _failed,
+        },
         logging_config=None,
     )
 
@@ -49,6 +55,11 @@ def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[
     extra = error.extra if isinstance(error.extra, list) else []
     details = "; ".join(f"{e.get('key', 'body')}: {e['message']}" for e in extra if isinstance(e, dict))
     return _say(request, error.status_code, details or error.detail)
+
+
+def _store_away(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:
+    _LOG.error("%s %s: the store: %s", request.method, request.url.path, error.orig)
+    return _say(request, 503, f"store: {error.orig}; nothing was taken, send it again once there is room")
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:

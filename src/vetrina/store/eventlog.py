@@ -1,5 +1,6 @@
 """Events and exposures: durable before they are acknowledged, one commit for many waiting requests."""
 
+import logging
 import queue
 import threading
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from vetrina.security.keys import Keys
 from vetrina.store.tables import events, exposures, users
 
 _BATCH = 2_000
+_LOG = logging.getLogger("vetrina.store")
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,9 @@ class EventLog:
                     connection.execute(insert(exposures), shown)
                 added = [self._insert(connection, batch) if kind == "events" else 0 for kind, batch, _ in work]
         except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request must hear of it
+            lost = sum(kind == "exposure" for kind, _, _ in work)
+            if lost:
+                _LOG.error("%d exposures could not be written (%s)", lost, error)
             for _, _, future in work:
                 future.set_exception(error)
             return

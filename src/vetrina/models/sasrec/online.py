@@ -41,11 +41,6 @@ class SASRec:
         scores[self._taken] = np.exp(logits - logits.max())
         return scores
 
-    def user_vector(self, items: np.ndarray) -> Floats:
-        """(WIDTH,) of a sequence of catalogue indices."""
-        rows = self._rows[items[-LENGTH:]]
-        return self._encoder.run(None, {"items": self._vectors(rows[rows >= 0])[None]})[0][0, -1]
-
     def _vectors(self, rows: np.ndarray) -> Floats:
         vectors = self._table[rows].astype(np.float32)
         return vectors if self._scales is None else vectors * self._scales[rows, None]

@@ -37,28 +37,20 @@ class Text:
     """Vectors of distinct texts; ``text_of`` (items,) says which text a product has."""
 
     def __init__(self, folder: Path) -> None:
-        self.encoder = Encoder(folder)
+        self._encoder = Encoder(folder)
         self._text_of = np.load(folder / "text_of.npy", mmap_mode="r")
         order = np.argsort(self._text_of, kind="stable").astype(np.int32)
         self._by_text = order
         self._starts = np.searchsorted(self._text_of[order], np.arange(int(self._text_of.max(initial=-1)) + 2))
-        self._index = DenseIndex(folder / "vectors.npy")
+        self._index = DenseIndex(folder / "index.faiss")
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
         """Products (n,) and cosines (n,), best first; products of one text stand together."""
-        return self.nearest(self.encoder.encode([query])[0], limit)
-
-    def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
-        """The same for a vector."""
-        texts, cosine = self._index.nearest(vector, limit)
+        texts, cosine = self._index.nearest(self._encoder.encode([query])[0], limit)
         lengths = self._starts[texts + 1] - self._starts[texts]
         before = np.cumsum(lengths) - lengths
         at = np.repeat(self._starts[texts] - before, lengths) + np.arange(int(lengths.sum()))
         return self._by_text[at], np.repeat(cosine, lengths).astype(np.float32)
-
-    def vector_of(self, item: int) -> Floats:
-        """The stored vector of a product."""
-        return self._index.vector(int(self._text_of[item]))
 
 
 def open(folder: Path) -> Text:

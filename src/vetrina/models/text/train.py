@@ -20,13 +20,14 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Floats, Past, Plan
 from vetrina.models.onnx_export import export, quantize_dynamic
 from vetrina.models.text.online import LONGEST, WIDTH, Encoder
+from vetrina.retrieval.dense import build
 
 _BATCH = 64
 _PARITY_TEXTS = 64
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``encoder.onnx``, ``tokenizer.json``, ``vectors.npy`` (texts, 384) and ``text_of.npy`` (items,)."""
+    """Writes ``encoder.onnx``, ``tokenizer.json``, ``index.faiss`` (texts, 384) and ``text_of.npy`` (items,)."""
     if past.catalogue is None:
         raise ValueError("text needs a catalogue")
     cache_folder = into.parent.parent / "cache"
@@ -34,7 +35,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     texts = texts_of(past.catalogue)
     distinct, text_of = np.unique(np.array(texts, dtype=object), return_inverse=True)
     vectors = _vectors(list(distinct), Encoder(into, plan.threads), cache_folder / "text-vectors.npz", progress)
-    np.save(into / "vectors.npy", vectors.astype(np.float16))
+    build(vectors, into / "index.faiss")
     np.save(into / "text_of.npy", text_of.astype(np.int32))
     return {"texts": len(distinct), "parity_cosine": parity}
 
@@ -74,7 +75,9 @@ def _network(source: Path) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     import torch
     from transformers import AutoModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     backbone = AutoModel.from_pretrained(str(source), attn_implementation="eager").eval()
 
     class Pooled(torch.nn.Module):

@@ -1,0 +1,21 @@
+"""Cutting rows to their strongest, against a sort of every row."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+
+from vetrina.models.sparse_rows import strongest
+
+
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_keeps_the_largest_in_order_with_ties_by_column(seed, k):
+    rng = np.random.default_rng(seed)
+    dense = rng.integers(0, 5, (7, 9)).astype(np.float32)
+    found = strongest(sparse.csr_array(dense), k)
+    for row in range(7):
+        columns = np.flatnonzero(dense[row])
+        expected = columns[np.lexsort((columns, -dense[row, columns]))][:k]
+        mine = slice(found.indptr[row], found.indptr[row + 1])
+        np.testing.assert_array_equal(found.indices[mine], expected)
+        np.testing.assert_array_equal(found.data[mine], dense[row, expected])
