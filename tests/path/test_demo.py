@@ -1,0 +1,56 @@
+"""The demo as a newcomer meets it, from nothing, with the lines that it prints."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.heavy
+MINUTES = 60
+
+
+def demo(folder: Path, *words: str) -> list[str]:
+    """A real process."""
+    return [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), "demo", "--port", "0", *words]
+
+
+@pytest.mark.timeout(40 * MINUTES)
+def test_the_whole_life(tmp_path: Path):
+    folder = tmp_path / "shop"
+    done = subprocess.run(demo(folder, "--exit"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("promoted (first") == 2, done.stdout
+    again = subprocess.Popen(demo(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = _until(again, "shows every route")
+    assert said.count("nothing new since") == 2, said
+    for line in (li.strip() for li in said.splitlines() if li.strip().startswith("curl ")):
+        answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, line
+        found = json.loads(answer.stdout)
+        assert "error" not in found, f"{line}\n{answer.stdout}"
+        assert "items" not in found or found["items"], line
+    again.send_signal(signal.SIGINT)
+    again.communicate(timeout=30)
+    assert again.returncode == 130
+    third = subprocess.run(demo(folder, "--exit"), capture_output=True, text=True, check=False)
+    assert third.returncode == 0, third.stderr
+    assert re.search(r"recommend: recommend-\w+ (promoted|returned) \(offline", third.stdout), third.stdout
+    assert "than recommend-" in third.stdout or "as recommend-" in third.stdout, "compared with the champion"
+
+
+def _until(process: "subprocess.Popen[str]", words: str) -> str:
+    """What was printed up to ``words``."""
+    said, deadline = "", time.monotonic() + 10 * MINUTES
+    assert process.stdout is not None
+    while words not in said and time.monotonic() < deadline:
+        line = process.stdout.readline()
+        if not line:
+            break
+        said += line
+    assert words in said, said
+    return said
