@@ -185,3 +185,20 @@ def test_ads_are_taken_with_their_times(tmp_path):
     ads.write_text('{"ad_id": "a", "product_id": "p", "bid": 0.4, "starts_at": "2026-01-01", "daily_budget": 20}')
     frame = pl.read_parquet(Shop(tmp_path / "shop").ingest(ads=[ads]).folder / "ads.parquet")
     assert frame.row(0, named=True)["starts_at"] == datetime(2026, 1, 1)
+
+
+def test_rows_with_too_many_or_too_few_fields_are_set_aside_and_quoted_commas_are_not(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text('product_id,title,price\n1,Lamp,3\n2,Lamp, red,4\n3,"Lamp, blue",5\n4\n5,"two\nlines",6\n')
+    shop = Shop(tmp_path / "shop")
+    snapshot = shop.ingest(products=[path])
+    frame = pl.read_parquet(snapshot.folder / "products.parquet")
+    assert frame["title"].to_list() == ["Lamp", "Lamp, blue", "two\nlines"]
+    assert frame.columns == ["price", "product_id", "title"]
+    aside = pl.read_csv(next((tmp_path / "shop/lake/quarantine").glob("*.csv")))
+    assert aside["_row"].to_list() == [1, 3]
+    assert "more fields" in aside["_reason"][0]
+    table = tmp_path / "t.csv"
+    table.write_text("x,label\n1,0\n2,1,9\n")
+    with pytest.raises(BadInput, match="row 1"):
+        shop.ingest(table=table)

@@ -85,7 +85,7 @@ class Lake:
         return msgspec.json.decode(index.read_bytes(), type=list[Part]) if index.exists() else []
 
     def _read(self, table: str, file: Path, label: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-        raw = read_raw(file)
+        raw = read_raw(file, keep_ragged=table != "table")
         if table == "table":
             if label not in raw.columns:
                 found = ", ".join(raw.columns[:12])

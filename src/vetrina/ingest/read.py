@@ -1,5 +1,6 @@
 """Reads one file of a shop into typed columns under the design's names; sets aside rows that break a rule."""
 
+import csv
 from pathlib import Path
 
 import polars as pl
@@ -12,7 +13,7 @@ _TYPES = {"str": pl.String, "float": pl.Float64, "int": pl.Int64, "time": pl.Dat
 _MISSING = ("", "NA", "N/A", "null", "NULL", "None", "nan", "NaN")
 _FUTURE_DAYS = 2
 _LONGEST_TEXT = 2_000
-REASON, ROW = "_reason", "_row"
+REASON, ROW, EXTRA = "_reason", "_row", "_extra"
 
 
 def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -25,13 +26,16 @@ def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -
     reason = _reason(typed, raw, table)
     judged = typed.with_columns(reason.alias(REASON))
     if judged[REASON].null_count() == len(judged):
-        return typed, raw.clear()
+        return typed.drop(EXTRA, strict=False), raw.clear()
     bad = raw.with_row_index(ROW).with_columns(judged[REASON]).filter(pl.col(REASON).is_not_null())
-    return judged.filter(pl.col(REASON).is_null()).drop(REASON), bad
+    return judged.filter(pl.col(REASON).is_null()).drop(REASON, EXTRA, strict=False), bad
 
 
-def read_raw(path: Path) -> pl.DataFrame:
-    """Any of the three formats, columns as they are; CSV cells stay text. Raises BadInput."""
+def read_raw(path: Path, *, keep_ragged: bool = False) -> pl.DataFrame:
+    """Any of the three formats, columns as they are; CSV cells stay text. Raises BadInput.
+
+    A CSV row with more fields than the header is an error, or with ``keep_ragged`` has the rest in the column ``_extra``.
+    """
     if not path.exists():
         raise BadInput(str(path), "does not exist", "check the name")
     if path.stat().st_size == 0:
@@ -47,17 +51,29 @@ def read_raw(path: Path) -> pl.DataFrame:
         ) from None
     if frame.is_empty():
         raise BadInput(str(path), "has a header but no rows", "export it again")
+    if EXTRA in frame.columns and not keep_ragged:
+        row = frame[EXTRA].is_not_null().arg_max()
+        raise BadInput(f"{path}: row {row}", "has more fields than the header", "quote cells that hold a comma")
     return frame
 
 
 def _csv(path: Path) -> pl.DataFrame:
-    return pl.read_csv(
-        path,
-        infer_schema=False,
-        null_values=list(_MISSING),
-        truncate_ragged_lines=True,
-        encoding="utf8-lossy",
-    )
+    try:
+        return pl.read_csv(path, infer_schema=False, null_values=list(_MISSING), encoding="utf8-lossy")
+    except pl.exceptions.ComputeError as error:
+        if "more fields" not in str(error):
+            raise
+        return _ragged(path)
+
+
+def _ragged(path: Path) -> pl.DataFrame:
+    """Slow and patient: what a row has beyond the header's fields goes into the column ``_extra``."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        header, *rows = (row for row in csv.reader(file) if row)
+    width = len(header)
+    cells = [[None if c in _MISSING else c for c in row[:width]] + [None] * (width - len(row)) for row in rows]
+    frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String), orient="row")
+    return frame.with_columns(pl.Series(EXTRA, [",".join(r[width:]) if len(r) > width else None for r in rows]))
 
 
 _READERS = {".csv": _csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
@@ -126,6 +142,8 @@ def _epoch(number: pl.Expr) -> pl.Expr:
 
 def _reason(typed: pl.DataFrame, raw: pl.DataFrame, table: str) -> pl.Series:
     rules: list[tuple[pl.Expr, str]] = []
+    if EXTRA in raw.columns:
+        rules.append((pl.col(EXTRA).is_not_null(), "has more fields than the header: a comma in an unquoted cell?"))
     for name in REQUIRED[table]:
         kind = TABLES[table][name]
         rules.append((pl.col(name).is_null(), f"{name} is missing or no {kind}"))
