@@ -23,8 +23,8 @@ class Lately:
         self._items = int(np.load(folder / "items.npy"))
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: sum over the last products of 2 ** (-age / HALF_LIFE)."""
-        age = np.maximum(history.now - history.times, 0.0)
+        """(items,) float32: sum over the last products of 2 ** (-age / HALF_LIFE), age counted from the newest of them."""
+        age = history.times.max(initial=0.0) - history.times
         weight = 2.0 ** (-age / HALF_LIFE)
         return np.bincount(history.items, weight, minlength=self._items).astype(np.float32)
 

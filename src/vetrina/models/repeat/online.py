@@ -1,4 +1,4 @@
-"""A user's own decayed counts as scores."""
+"""A user's own decayed counts, weighed by how often the product is taken again by anyone."""
 
 from pathlib import Path
 
@@ -11,15 +11,15 @@ REASON = "you take this often"
 
 
 class Repeat:
-    """Stateless: the history holds the counts."""
+    """Holds one number a product; the counts come with the history."""
 
     def __init__(self, folder: Path) -> None:
-        self._items = int(np.load(folder / "items.npy"))
+        self._loyalty = np.load(folder / "loyalty.npy", mmap_mode="r")
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: decayed count, 0 for products the user never took."""
-        scores = np.zeros(self._items, np.float32)
-        scores[history.counts_items] = history.counts
+        """(items,) float32: decayed count times loyalty, 0 for products the user never took."""
+        scores = np.zeros(len(self._loyalty), np.float32)
+        scores[history.counts_items] = history.counts * self._loyalty[history.counts_items]
         return scores
 
 

@@ -1,4 +1,10 @@
-"""Nothing to learn beyond the decayed counts that every user's history carries."""
+"""Learns which products are taken again by those who took them once: milk more than a lamp.
+
+loyalty_p = ((lines_p + PRIOR * g) / (buyers_p + PRIOR)) ** POWER, with lines_p the summed weight of the product's events,
+buyers_p its distinct users and g the same ratio over all products, so that a rare product counts as an average one.
+On Complete Journey, with everything chosen before 2017-12-18, this lifts the personal decayed count from NDCG@10
+.323 to .331 on the last fortnight.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,12 +13,24 @@ from typing import Any
 import numpy as np
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
+from vetrina.core.types import Floats, Interactions, Past, Plan
+
+PRIOR, POWER = 5.0, 0.3
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the number of items, all that scoring needs besides the history."""
-    if past.catalogue is None:
-        raise ValueError("repeat needs a catalogue")
-    np.save(into / "items.npy", np.array(len(past.catalogue)))
-    return {}
+    """Writes ``loyalty.npy`` (items,) float32."""
+    if past.catalogue is None or past.interactions is None:
+        raise ValueError("repeat needs a catalogue and events")
+    found = loyalty(past.interactions, len(past.catalogue))
+    np.save(into / "loyalty.npy", found)
+    return {"median_loyalty": float(np.median(found))}
+
+
+def loyalty(events: Interactions, items: int) -> Floats:
+    """loyalty of the formula, (items,)."""
+    pairs = np.unique(events.user.astype(np.int64) * items + events.item)
+    buyers = np.bincount(pairs % items, minlength=items)
+    lines = np.bincount(events.item, events.weight, minlength=items)
+    average = lines.sum() / max(len(pairs), 1)
+    return (((lines + PRIOR * average) / (buyers + PRIOR)) ** POWER).astype(np.float32)
