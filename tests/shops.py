@@ -11,9 +11,7 @@ COLOURS = ("red", "green", "blue", "black")
 KINDS = ("shoes", "shirt", "lamp", "chair", "kettle")
 
 
-def checkerboard(
-    folder: Path, users: int = 60, items: int = 40, days: int = 60, seed: int = 7, start: float = START
-) -> dict[str, Path]:
+def checkerboard(folder: Path, users: int = 60, items: int = 40, days: int = 60, seed: int = 7) -> dict[str, Path]:
     """Even users take even products, odd users odd ones, in the order of their numbers, round and round.
 
     So what a user takes next is known: the next product of the same parity.
@@ -34,7 +32,7 @@ def checkerboard(
             at = rng.randrange(items // 2)
             for day in range(days):
                 item = 2 * (at % (items // 2)) + user % 2
-                out.writerow([int(start) + day * DAY + user, f"u{user:03d}", "purchase", f"p{item:03d}"])
+                out.writerow([START + day * DAY + user, f"u{user:03d}", "purchase", f"p{item:03d}"])
                 at += 1
     return {"products": products, "events": events}
 

@@ -137,7 +137,9 @@ def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 def _epoch(number: pl.Expr) -> pl.Expr:
     # Seconds until the year 5138; larger numbers are milliseconds.
     seconds = pl.when(number.abs() < 1e11).then(number).otherwise(number / 1_000)
-    return pl.when(seconds.is_finite()).then(seconds * 1e6).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+    return (
+        pl.when(seconds.is_finite()).then((seconds * 1e6).round()).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
+    )
 
 
 def _reason(typed: pl.DataFrame, raw: pl.DataFrame, table: str) -> pl.Series:

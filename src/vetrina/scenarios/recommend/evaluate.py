@@ -77,7 +77,7 @@ def evaluate(
     weights = opened.blend(blend_name) if only is None else np.array([m == only for m in opened.models], np.float32)
     names, values, known = [], [], []
     for name, history, items, relevant in _users(opened, evidence, new_only):
-        scores = weights @ opened.components(history)
+        scores, _ = opened.ranked(history, weights)
         if allowed is not None:
             scores[~allowed] = -np.inf
         if new_only:
@@ -104,7 +104,7 @@ def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[list[st
     weights = opened.blend("home")
     found = []
     for name, now in asked:
-        scores = weights @ opened.components(opened.histories.of(name, (), now))
+        scores, _ = opened.ranked(opened.histories.of(name, (), now), weights)
         found.append([str(opened.shelf.ids[i]) for i in best(scores, _K)])
     return found
 

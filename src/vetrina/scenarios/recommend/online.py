@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +27,14 @@ _SESSION_WEIGHT = 0.1
 _TIE = 1e-6
 
 
+class Part(NamedTuple):
+    """One model's share of a blend: ``scale`` times ``scores`` (items,)."""
+
+    model: str
+    scale: float
+    scores: Floats
+
+
 class Recommend:
     """One opened bundle. ``weights`` maps a blend to {model: weight}."""
 
@@ -43,12 +51,18 @@ class Recommend:
 
     def components(self, history: History) -> Floats:
         """(models, items): each model's scores, its largest value 1, in the order of ``models``."""
-        found = np.empty((len(self.models), len(self.shelf)), np.float32)
-        for row, name in enumerate(self.models):
-            scores = self._scorers[name].score(history)
-            largest = float(scores.max(initial=0.0))
-            np.divide(scores, largest or 1.0, out=found[row])
-        return found
+        rows = [self._scorers[name].score(history) for name in self.models]
+        return np.stack([row * _scale(row) for row in rows])
+
+    def ranked(self, history: History, weights: Floats) -> tuple[Floats, list[Part]]:
+        """(items,) weighted sum of ``components``, and what it is made of; models that weigh nothing are not asked."""
+        total, parts = np.zeros(len(self.shelf), np.float32), []
+        for model in np.flatnonzero(weights).tolist():
+            scores = self._scorers[self.models[model]].score(history)
+            scale = float(weights[model]) * _scale(scores)
+            total += scale * scores
+            parts.append(Part(self.models[model], scale, scores))
+        return total, parts
 
     def blend(self, name: str) -> Floats:
         """(models,) weights of a blend; models that a bundle lacks weigh nothing, what sells breaks every tie."""
@@ -61,16 +75,13 @@ class Recommend:
             raise BadInput(f"placement {request.placement!r}", "is unknown", f"use one of {', '.join(PLACEMENTS)}")
         history = self.history(request, context)
         blend_name, exclude = PLACEMENTS[request.placement]
-        weights = self.blend(blend_name)
-        components = self.components(history)
-        scores = weights @ components
+        scores, parts = self.ranked(history, self.blend(blend_name))
         allowed = self._allowed(request, context, history, exclude)
         scores[~allowed] = -np.inf
         wanted = request.offset + request.limit
         top = best(scores, wanted)[request.offset :]
-        share = weights[:, None] * components[:, top]
         changed = context.products.after(self.shelf.logged).changed
-        items = tuple(self._item(int(i), float(scores[i]), share[:, at], changed) for at, i in enumerate(top))
+        items = tuple(self._item(int(i), float(scores[i]), parts, changed) for i in top)
         return Answer(items, int(allowed.sum()))
 
     def history(self, request: Request, context: Context) -> History:
@@ -114,10 +125,17 @@ class Recommend:
         like = self.shelf.mask({"category": category})
         return allowed & like if like is not None and (allowed & like).any() else allowed
 
-    def _item(self, item: int, score: float, share: Floats, changed: Any) -> Item:
+    def _item(self, item: int, score: float, parts: list[Part], changed: Any) -> Item:
         product = str(self.shelf.ids[item])
         title = changed.get(product, {}).get("title") or self.shelf.title(item)
-        return Item(product, title, score, (self._why[self.models[int(share.argmax())]],))
+        most = max(parts, key=lambda part: part.scale * part.scores[item])
+        return Item(product, title, score, (self._why[most.model],))
+
+
+def _scale(scores: Floats) -> float:
+    """What makes the largest score 1."""
+    largest = float(scores.max(initial=0.0))
+    return 1.0 / largest if largest > 0 else 1.0
 
 
 def best(scores: Floats, k: int) -> NDArray[np.intp]:
