@@ -1,5 +1,7 @@
 """What several tests share: one small shop, trained once."""
 
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -10,9 +12,22 @@ sys.path.insert(0, str(Path(__file__).parent))
 import shops
 
 
+@pytest.fixture(scope="session", autouse=True)
+def encoder_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """MiniLM is exported once for all shops of the run."""
+    os.environ["VETRINA_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "encoder")
+
+
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
-    """A shop with products, purchases and judged queries, all of it released."""
+def trained(pristine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+    """The pristine shop in a copy that tests may serve and log to."""
+    folder, files = pristine
+    return shutil.copytree(folder, tmp_path_factory.mktemp("served") / "shop"), files
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+    """A shop with products, purchases and judged queries, all of it released; only ever read or copied."""
     from vetrina import Shop
 
     folder = tmp_path_factory.mktemp("trained")

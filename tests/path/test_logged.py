@@ -18,9 +18,9 @@ from vetrina.store import products
 
 
 @pytest.fixture
-def shop(trained, tmp_path: Path) -> Shop:
+def shop(pristine, tmp_path: Path) -> Shop:
     """A copy of the checkerboard shop, released."""
-    return Shop(shutil.copytree(trained[0], tmp_path / "shop"))
+    return Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
 
 
 def log(shop: Shop, *bodies: EventBody) -> None:

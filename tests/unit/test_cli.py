@@ -20,7 +20,7 @@ from vetrina.cli import cli
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """A fresh process."""
     command = [sys.executable, "-m", "vetrina.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
 
 
 def test_every_command_has_help_that_says_what_it_does():
@@ -75,12 +75,24 @@ def test_a_port_in_use_is_said_plainly(trained):
     assert "is in use" in found.stderr
 
 
+def test_two_at_once_are_told_apart(tmp_path):
+    from vetrina.core.files import alone
+
+    files = shops.checkerboard(tmp_path)
+    with alone(tmp_path / "s"):
+        found = run("--shop-dir", tmp_path / "s", "ingest", "--products", files["products"])
+    assert found.returncode == 2
+    assert "another vetrina process" in found.stderr
+    assert run("--shop-dir", tmp_path / "s", "ingest", "--products", files["products"]).returncode == 0
+
+
 def test_a_table_of_ten_rows_is_refused_with_the_reason(tmp_path):
     table = shops.table(tmp_path, rows=10)
     assert run("--shop-dir", tmp_path / "s", "ingest", "--table", table).returncode == 0
     found = run("--shop-dir", tmp_path / "s", "validate", "predict")
     assert found.returncode == 2
     assert "10 rows, fewer than 50" in found.stdout
+    assert run("--shop-dir", tmp_path / "s", "run", "predict").returncode == 2
 
 
 def test_init_writes_settings_that_load(tmp_path):
@@ -127,7 +139,7 @@ def test_predict_in_batch(predicting, tmp_path):
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(tmp_path):
-    files = shops.checkerboard(tmp_path, users=200, items=40, days=80)
+    files = shops.checkerboard(tmp_path, users=80, items=40, days=60)
     shop = tmp_path / "shop"
     assert (
         run("--shop-dir", shop, "ingest", "--products", files["products"], "--events", files["events"]).returncode == 0

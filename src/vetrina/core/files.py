@@ -1,6 +1,7 @@
 """Write beside, then rename: a reader never sees half a file, whatever happens to the writer."""
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -8,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from vetrina.core.errors import BadInput
+from vetrina.core.errors import BadInput, Conflict
 
 
 @contextlib.contextmanager
@@ -46,6 +47,19 @@ def folder_beside(path: Path) -> Iterator[Path]:
         raise _disk_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process that changes ``folder``; the lock goes with the process, however it ends. Raises Conflict."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            way_out = "wait until it ends, then repeat"
+            raise Conflict(str(folder), "is being changed by another vetrina process", way_out) from None
+        yield
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:

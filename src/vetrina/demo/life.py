@@ -10,9 +10,8 @@ from pathlib import Path
 
 from vetrina.console.bars import Bars
 from vetrina.core import clock
-from vetrina.core.types import Release, Source
+from vetrina.core.types import Release
 from vetrina.demo.grocer import files, hints
-from vetrina.pipeline.path import path
 from vetrina.pipeline.shop import Shop
 from vetrina.serve.serve import bind
 
@@ -26,9 +25,9 @@ def live(folder: Path, port: int, leave: bool, say: Callable[[str], None], elaps
     shop = Shop(folder, Bars())
     say("A grocer's year: 92,331 products, 2,469 households, 1.47 million purchases (Complete Journey, 84.51).")
     source = files(folder / "source", until=clock.now())
-    shop.workshop.ingest(source)
+    shop.ingest(products=source.products, events=source.events, users=source.users)
     for scenario in _SCENARIOS:
-        _tell(say, scenario, path(shop.workshop, Source(), scenario), shop)
+        _tell(say, scenario, shop.fit(scenario)[scenario], shop)
     say(f"Ready after {elapsed():.0f} s.")
     server = _start(folder, port)
     try:

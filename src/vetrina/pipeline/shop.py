@@ -12,6 +12,7 @@ from typing import Any
 
 from vetrina.core import clock, plugins
 from vetrina.core.errors import NotFound, NotReady
+from vetrina.core.files import alone
 from vetrina.core.progress import Progress, Silent
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, DataReport, Interval, Release, Request, Snapshot, Source
@@ -45,7 +46,8 @@ class Shop:
     ) -> Snapshot:
         """Add files and what the service logged; later data adds to or replaces earlier. Returns the snapshot of all."""
         tables = (tuple(Path(f) for f in files) for files in (products, events, users, judgments, ads))
-        return self.workshop.ingest(Source(*tables, table=(Path(table),) if table else (), label=label))
+        with alone(self.folder.root):
+            return self.workshop.ingest(Source(*tables, table=(Path(table),) if table else (), label=label))
 
     def validate(self, scenario: str) -> DataReport:
         """What the checks say about the data for a scenario."""
@@ -57,7 +59,8 @@ class Shop:
             plugins.part("scenarios", name, "recipe")
         snapshot = self.ingest()
         wanted = scenarios or [s for s in plugins.names("scenarios") if self._ready(snapshot, s)]
-        return {s: path(self.workshop, Source(), s) for s in wanted}
+        with alone(self.folder.root):
+            return {s: path(self.workshop, Source(), s) for s in wanted}
 
     def recommend(self, user: str | None = None, **request: Any) -> Answer:
         """Products for a user; ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP."""

@@ -19,7 +19,8 @@ def compress(source: Path, into: Path) -> str:
     rows = np.rint(table / scales[:, None]).astype(np.int8)
     np.save(into / "table.npy", rows)
     np.save(into / "scales.npy", scales.astype(np.float32))
-    shutil.copy(source / "rows.npy", into / "rows.npy")
+    for name in ("rows.npy", "bias.npy"):
+        shutil.copy(source / name, into / name)
     quantize_dynamic(source / "encoder.onnx", into / "encoder.onnx")
     onnx.save(scoring_graph(rows, scales.astype(np.float32)), into / "score.onnx")
     return STEP

@@ -25,11 +25,18 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout(DROPOUT)
 
     def forward(self, x_BLD: Tensor) -> Tensor:
-        """Positions count from the newest item, so a short history looks like the end of a long one."""
+        """User vector at every position."""
+        return self.finish(self.mix(x_BLD))
+
+    def mix(self, x_BLD: Tensor) -> Tensor:
+        """Attention. Positions count from the newest item, so a short history looks like the end of a long one."""
         batch, length, _ = x_BLD.shape
         x_BLD = self.dropout(x_BLD + self.position[-length:])
-        x_BLD = x_BLD + self.dropout(self.attend(self.before(x_BLD), batch, length))
-        return self.after(x_BLD + self.dropout(self.narrow(F.gelu(self.wide(self.between(x_BLD))))))
+        return x_BLD + self.dropout(self.attend(self.before(x_BLD), batch, length))
+
+    def finish(self, x_XD: Tensor) -> Tensor:
+        """What needs no other position, so that training can leave out those it does not ask."""
+        return self.after(x_XD + self.dropout(self.narrow(F.gelu(self.wide(self.between(x_XD))))))
 
     def attend(self, x_BLD: Tensor, batch: int, length: int) -> Tensor:
         """Causal multi-head attention."""
@@ -39,14 +46,20 @@ class Encoder(nn.Module):
 
 
 class SASRec(nn.Module):
-    """``table`` (items + 1, WIDTH) is both input and output embedding; row ``items`` is padding."""
+    """``table`` (items + 1, WIDTH) is both input and output embedding; row ``items`` is padding.
 
-    def __init__(self, items: int) -> None:
+    ``bias`` (items,) starts at the log share of ``counts`` (items,): popularity need not be learnt.
+    """
+
+    def __init__(self, counts: Tensor) -> None:
         super().__init__()
+        items = len(counts)
         self.table = nn.Embedding(items + 1, WIDTH, padding_idx=items)
         nn.init.normal_(self.table.weight, std=0.05)
+        self.bias = nn.Parameter(torch.log(counts.float() / counts.sum()))
         self.encoder = Encoder()
 
-    def forward(self, items_BL: Tensor) -> Tensor:
-        """User vector at every position."""
-        return self.encoder(self.table(items_BL))
+    def forward(self, items_BL: Tensor, positions_P: Tensor) -> Tensor:
+        """User vectors (P, WIDTH) at flat positions of the batch."""
+        mixed_BLD = self.encoder.mix(self.table(items_BL))
+        return self.encoder.finish(mixed_BLD.flatten(0, 1)[positions_P])

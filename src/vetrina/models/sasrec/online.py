@@ -1,4 +1,4 @@
-"""Runs the encoder over the last items and multiplies by the table."""
+"""Runs the encoder over the last items, multiplies by the table and adds each product's bias."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from vetrina.core.onnx_session import session
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "shoppers with a basket like yours took this next"
+REASON = "shoppers with baskets like yours took this next"
 LENGTH = 64
 
 
@@ -21,23 +21,21 @@ class SASRec:
         self._items = len(rows)
         self._taken = np.flatnonzero(rows >= 0)
         self._table = np.load(folder / "table.npy", mmap_mode="r")
+        self._bias = np.load(folder / "bias.npy", mmap_mode="r")
         scales = folder / "scales.npy"
         self._scales = np.load(scales) if scales.exists() else None
         self._encoder = session(folder / "encoder.onnx")
         self._score = session(folder / "score.onnx") if self._scales is not None else None
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: how much more likely than not after the last items, 0 without history.
-
-        The softmax over all products is scaled so that its largest value is 1.
-        """
+        """(items,) float32: the softmax over all products after the last items, its largest value 1; 0 without history."""
         scores = np.zeros(self._items, np.float32)
         rows = self._rows[history.items[-LENGTH:]]
         rows = rows[rows >= 0]
         if not len(rows):
             return scores
         user = self._encoder.run(None, {"items": self._vectors(rows)[None]})[0][0, -1]
-        logits = self._logits(user)
+        logits = self._logits(user) + self._bias
         scores[self._taken] = np.exp(logits - logits.max())
         return scores
 

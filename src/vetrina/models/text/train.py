@@ -49,7 +49,8 @@ def texts_of(catalogue: Catalogue) -> list[str]:
 def _encoder_into(into: Path, cache_folder: Path, progress: Progress, sample: list[str]) -> float:
     source = package_folder()
     shutil.copy(source / "tokenizer.json", into / "tokenizer.json")
-    ready = cache_folder / f"minilm-{_fingerprint(source)}.onnx"
+    shared = os.environ.get("VETRINA_CACHE")  # shops of one machine may share the exported encoder
+    ready = (Path(shared) if shared else cache_folder) / f"minilm-{_fingerprint(source)}.onnx"
     if not ready.exists():
         with progress.step("text: export and quantise MiniLM", 1) as step, beside(ready) as temporary:
             with tempfile.TemporaryDirectory() as scratch:
