@@ -52,7 +52,7 @@ def _serve(root: Path) -> None:
     address = server.stderr.readline().strip().removeprefix("listening on http://")
     try:
         connection = http.client.HTTPConnection(address, timeout=60)
-        body = {"query": "organic milk", "limit": 10}
+        body = {"query": "chocolate milk", "limit": 10}
         _ask(connection, "/v1/search", body)
         row("server start to first answer", f"{time.perf_counter() - begun:.2f} s", "goal 1.5 s")
         for what, route, sent in (

@@ -38,7 +38,7 @@ def hints(host: str, port: int, token: Path, user: str, product: str) -> str:
     """Lines to paste into another terminal."""
     base, json = f"http://{host}:{port}", "-H 'content-type: application/json'"
     return f"""Try, in another terminal:
-  curl -s {base}/v1/search {json} -d '{{"query": "organic milk", "limit": 5}}'
+  curl -s {base}/v1/search {json} -d '{{"query": "chocolate milk", "limit": 5}}'
   curl -s {base}/v1/recommend {json} -d '{{"user_id": "{user}", "limit": 5, "explain": true}}'
   curl -s {base}/v1/recommend {json} -d '{{"product_ids": ["{product}"], "placement": "product", "limit": 5}}'
   curl -s {base}/v1/events {json} -d '{{"user_id": "{user}", "type": "purchase", "product_id": "{product}"}}'

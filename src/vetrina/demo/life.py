@@ -74,12 +74,12 @@ def _wait(server: "subprocess.Popen[str]") -> str:
 
 def _try_out(shop: Shop, folder: Path, address: str) -> str:
     """Ask once, as a shopper would, and print the lines for more."""
-    found = _get(f"{address}/v1/search", {"query": "organic milk", "limit": 3})
+    found = _get(f"{address}/v1/search", {"query": "chocolate milk", "limit": 3})
     product = found["items"][0]["product_id"]
     shown = "\n".join(f"  {item['product_id']:<10} {item['title']}" for item in found["items"])
     host, port = address.removeprefix("http://").rsplit(":", 1)
     token = shop.folder.root / "keys" / "token"
-    return f'"organic milk" finds\n{shown}\n{hints(host, int(port), token, "1042", product)}'
+    return f'"chocolate milk" finds\n{shown}\n{hints(host, int(port), token, "1042", product)}'
 
 
 def _get(url: str, body: dict[str, object] | None = None) -> dict[str, list[dict[str, str]]]:

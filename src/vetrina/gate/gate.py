@@ -63,7 +63,7 @@ def gate(
             step.advance()
     visible = smallest_visible(scores) if len(scores.values) else None
     if visible is None:
-        text = "there are no labels to judge by: the recipe's fixed dull order ships, its quality not evaluable"
+        text = "there are no labels to judge by: the recipe's fixed order ships, its quality not evaluable"
         reasons.append(Reason("not-evaluable", True, text))
     passed = all(r.passed for r in reasons)
     outcome: Outcome = "fail" if not passed else "pass" if len(scores.values) else "baseline"

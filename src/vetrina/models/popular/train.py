@@ -10,21 +10,21 @@ from vetrina.core.clock import DAY
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Past, Plan
 
-HALF_LIFE = 21 * DAY
+HALF_LIFE, SHELF = 21 * DAY, 1e-3
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``scores.npy`` (items,) float32 in 0..1."""
+    """Writes ``scores.npy`` (items,) float32 in 0..1: what sells most has 1, what does not sell at most SHELF."""
     catalogue = past.catalogue
     if catalogue is None:
         raise ValueError("popular needs a catalogue")
-    scores = _order_on_the_shelf(catalogue) * 1e-3
+    scores = _order_on_the_shelf(catalogue) * SHELF
     events = past.interactions
     if events is not None and len(events):
         decayed = events.weight * 2.0 ** (-(events.until - events.time) / HALF_LIFE)
         counts = np.bincount(events.item, decayed, minlength=len(catalogue))
         scores += counts / counts.max()
-    np.save(into / "scores.npy", (scores / scores.max()).astype(np.float32))
+    np.save(into / "scores.npy", (scores / (1.0 + SHELF)).astype(np.float32))
     return {"half_life_days": HALF_LIFE / DAY}
 
 

@@ -10,8 +10,9 @@ from vetrina.metrics import blend
 from vetrina.metrics.ranking import graded_ndcg
 from vetrina.scenarios.search.online import SIGNALS, Search
 
-# Words decide; what sells orders products that share their text; meaning fills in where words find nothing.
-DEFAULT = {"bm25": 1.0, "text": 0.001, "popular": 0.05, "personal": 0.1}
+# Where nothing can be tuned: words decide, meaning helps, what sells orders like products. On Chorus electronics, whose
+# judgments had no part in them, these give NDCG@10 .7275 against .7207 of words alone.
+DEFAULT = {"bm25": 1.0, "text": 0.5, "popular": 0.3, "personal": 0.1}
 _K = 10
 
 
