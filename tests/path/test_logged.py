@@ -100,6 +100,13 @@ def test_put_and_deleted_products_come_home(shop):
     assert shelf.logged == 3
 
 
+def test_the_page_of_a_product_put_after_training_shows_its_category(shop):
+    products.put(shop.workshop.engine, [{"product_id": "zebra", "title": "Zebra", "category": "home > lamp"}])
+    found = shop.similar("zebra", limit=8)
+    assert len(found.items) == 8
+    assert all("lamp" in i.title for i in found.items)
+
+
 def test_a_version_is_evaluated_on_the_data_it_was_made_from(shop, tmp_path):
     before = shop.evaluate("recommend")
     more = tmp_path / "more.csv"

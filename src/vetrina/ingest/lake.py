@@ -77,7 +77,7 @@ class Lake:
 
     def _keep(self, part: Part, rows: pl.DataFrame) -> None:
         with beside(self.path(part)) as temporary:
-            rows.write_parquet(temporary, compression="lz4", statistics=False)
+            write_parquet(rows, temporary)
         self.parts.append(part)
 
     def _load(self) -> list[Part]:
@@ -105,7 +105,7 @@ class Lake:
     def _pseudonymise(self, frame: pl.DataFrame) -> pl.DataFrame:
         ids = frame["user_id"].unique().sort()
         names = pl.Series("user_id", self._name_users(ids.to_list()), dtype=pl.String)
-        named = frame.with_columns(pl.col("user_id").replace_strict(ids, names).cast(pl.Categorical))
+        named = frame.with_columns(pl.col("user_id").replace_strict(ids, names))
         return named.with_columns(self._others(named[c]) for c in ("follows", "friends") if c in named.columns)
 
     def _others(self, column: pl.Series) -> pl.Series:
@@ -116,3 +116,8 @@ class Lake:
             [None if ids is None else " ".join(self._name_users(ids)) for ids in listed.to_list()],
             dtype=pl.String,
         )
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """One way to write, so that equal content gives equal bytes."""
+    frame.rechunk().write_parquet(path, compression="lz4", statistics=False)

@@ -1,6 +1,7 @@
 """Reads one file of a shop into typed columns under the design's names; sets aside rows that break a rule."""
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +23,10 @@ def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -
     ``mapping`` gives the name that ``source`` has for a column. Raises BadInput for what cannot be this table at all.
     """
     raw = _named(raw, mapping, source, table)
-    typed = raw.with_columns(_typed(raw, name, kind) for name, kind in TABLES[table].items() if name in raw.columns)
+    known = {name: kind for name, kind in TABLES[table].items() if name in raw.columns}
+    typed = raw.with_columns(
+        _moments(raw[name]) if kind == "time" else _typed(raw, name, kind) for name, kind in known.items()
+    )
     reason = _reason(typed, raw, table)
     judged = typed.with_columns(reason.alias(REASON))
     if judged[REASON].null_count() == len(judged):
@@ -59,11 +63,13 @@ def read_raw(path: Path, *, keep_ragged: bool = False) -> pl.DataFrame:
 
 def _csv(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_csv(path, infer_schema=False, null_values=list(_MISSING), encoding="utf8-lossy")
+        return pl.read_csv(path, infer_schema=False, null_values=list(_MISSING))
     except pl.exceptions.ComputeError as error:
-        if "more fields" not in str(error):
-            raise
-        return _ragged(path)
+        if "more fields" in str(error):
+            return _ragged(path)
+        if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
+            return pl.read_csv(path, infer_schema=False, null_values=list(_MISSING), encoding="utf8-lossy")
+        raise
 
 
 def _ragged(path: Path) -> pl.DataFrame:
@@ -98,8 +104,6 @@ def _named(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) 
 
 def _typed(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
     column, dtype = pl.col(name), raw.schema[name]
-    if kind == "time":
-        return _time(column, dtype).alias(name)
     if kind == "str" and isinstance(dtype, pl.Struct | pl.List):
         struct = column if isinstance(dtype, pl.Struct) else pl.struct(column.alias("values"))
         return struct.struct.json_encode().alias(name)
@@ -116,22 +120,39 @@ def table_text(name: str) -> bool:
     return name in ("title", "description", "category", "brand", "query", "attributes")
 
 
-def _time(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    target = pl.Datetime("us")
+def _moments(column: pl.Series) -> pl.Series:
+    """Times in UTC with microseconds; what cannot be read is missing."""
+    dtype = column.dtype
     if isinstance(dtype, pl.Datetime):
         zoned = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
-        return zoned.cast(target)
+        return zoned.cast(pl.Datetime("us"))
     if dtype == pl.Date:
-        return column.cast(target)
+        return column.cast(pl.Datetime("us"))
     if dtype.is_numeric():
-        return _epoch(column.cast(pl.Float64))
-    # "Z" and offsets are taken to UTC, a naive time is UTC already.
-    zoned = column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False, exact=True, format="%+")
-    iso = column.str.replace("T", " ", literal=True).str.to_datetime(
-        "%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False
-    )
-    day = column.str.to_date("%Y-%m-%d", strict=False).cast(target)
-    return pl.coalesce(iso, zoned.dt.replace_time_zone(None), day, _epoch(column.cast(pl.Float64, strict=False)))
+        return pl.select(_epoch(pl.lit(column).cast(pl.Float64))).to_series().alias(column.name)
+    first, *others = _FORMS
+    found = pl.select(first(pl.lit(column))).to_series()
+    for form in others:  # one after the other, until all are read: nearly every file keeps one form
+        if found.null_count() == column.null_count():
+            break
+        found = found.zip_with(found.is_not_null(), pl.select(form(pl.lit(column))).to_series())
+    return found.alias(column.name)
+
+
+def _iso(separator: str) -> Callable[[pl.Expr], pl.Expr]:
+    """A time without zone is UTC."""
+    form = f"%Y-%m-%d{separator}%H:%M:%S%.f"
+    return lambda text: text.str.to_datetime(form, time_unit="us", strict=False)
+
+
+def _zoned(text: pl.Expr) -> pl.Expr:
+    """ "Z" and offsets are taken to UTC."""
+    found = text.str.to_datetime(time_unit="us", time_zone="UTC", strict=False, exact=True, format="%+")
+    return found.dt.replace_time_zone(None)
+
+
+def _day(text: pl.Expr) -> pl.Expr:
+    return text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us"))
 
 
 def _epoch(number: pl.Expr) -> pl.Expr:
@@ -140,6 +161,9 @@ def _epoch(number: pl.Expr) -> pl.Expr:
     return (
         pl.when(seconds.is_finite()).then((seconds * 1e6).round()).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
     )
+
+
+_FORMS = (_iso("T"), _iso(" "), _zoned, _day, lambda text: _epoch(text.cast(pl.Float64, strict=False)))
 
 
 def _reason(typed: pl.DataFrame, raw: pl.DataFrame, table: str) -> pl.Series:

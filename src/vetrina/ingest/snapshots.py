@@ -1,8 +1,8 @@
 """Composes snapshots: all parts of the lake merged, hashed by content, split by time."""
 
+import tempfile
 from dataclasses import asdict, replace
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 
 import msgspec
@@ -11,15 +11,16 @@ import polars as pl
 
 from vetrina.core.clock import DAY
 from vetrina.core.columns import KEY
-from vetrina.core.files import folder_beside, write_bytes
+from vetrina.core.files import digest_of, folder_beside, write_bytes
 from vetrina.core.settings import Settings
 from vetrina.core.types import Cuts, Snapshot
-from vetrina.ingest.lake import Lake, Part
+from vetrina.ingest.lake import Lake, Part, write_parquet
 from vetrina.ingest.order import tidy
 from vetrina.store import dataset
 
 _TABLES = ("products", "events", "users", "judgments", "ads", "table")
 _SHARE_HELD_BACK = 0.1
+_DAY_US = 86_400_000_000
 
 
 def of(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
@@ -36,21 +37,27 @@ def of(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
 
 
 def compose(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
-    """Write the snapshot. Its digest hashes each table's sorted content and the cuts, not the files they came in."""
-    tables = {name: _merged(lake, name) for name in _TABLES if any(p.table == name for p in lake.parts)}
+    """Write the snapshot. Its digest hashes each table in its one order, not the files that the rows came in."""
+    folder.mkdir(parents=True, exist_ok=True)
     label = next((p.label for p in lake.parts if p.table == "table"), "")
-    cuts = cut(tables["events"], settings) if "events" in tables else None
-    content = " ".join(f"{name}:{_digest(frame)}" for name, frame in tables.items())
-    digest = sha256(f"{content} {label} {cuts}".encode()).hexdigest()
-    rows = {name: len(frame) for name, frame in tables.items()}
-    bad = sum(p.quarantined for p in lake.parts)
-    snapshot = Snapshot(digest, folder / digest[:16], rows, cuts, bad, logged=lake.logged())
-    notes = {**asdict(snapshot), "label": label}
-    del notes["folder"], notes["added"]
-    with folder_beside(snapshot.folder) as target:
-        for name, frame in tables.items():
-            frame.write_parquet(target / f"{name}.parquet", compression="lz4", statistics=False)
-        (target / "snapshot.json").write_bytes(msgspec.json.format(msgspec.json.encode(notes)))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
+        files = {
+            name: Path(scratch) / f"{name}.parquet" for name in _TABLES if any(p.table == name for p in lake.parts)
+        }
+        for name, file in files.items():
+            _write(lake, name, file)
+        cuts = cut(pl.read_parquet(files["events"], columns=["timestamp"]), settings) if "events" in files else None
+        content = " ".join(f"{name}:{digest_of(file)}" for name, file in files.items())
+        digest = sha256(f"{content} {label} {cuts}".encode()).hexdigest()
+        rows = {name: _rows(file) for name, file in files.items()}
+        bad = sum(p.quarantined for p in lake.parts)
+        snapshot = Snapshot(digest, folder / digest[:16], rows, cuts, bad, logged=lake.logged())
+        notes = {**asdict(snapshot), "label": label}
+        del notes["folder"], notes["added"]
+        with folder_beside(snapshot.folder) as target:
+            for name, file in files.items():
+                (target / f"{name}.parquet").hardlink_to(file)
+            (target / "snapshot.json").write_bytes(msgspec.json.format(msgspec.json.encode(notes)))
     return snapshot
 
 
@@ -59,14 +66,14 @@ def cut(events: pl.DataFrame, settings: Settings) -> Cuts:
 
     Only days with events count, so a log with a hole (an old export, then live events) is held back where it is dense.
     """
-    times = events["timestamp"].cast(pl.Int64).to_numpy() / 1e6
-    days = np.unique(times // DAY)
-    busy = _Busy(days)
-    last = float(times[-1]) + 1.0
-    start, end = busy.count(float(times[0])), busy.count(last)
+    times = events["timestamp"].cast(pl.Int64).to_numpy()
+    days = times // _DAY_US
+    busy = _Busy(days[np.r_[True, days[1:] != days[:-1]]])
+    first, last = times[0] / 1e6, times[-1] / 1e6 + 1.0
+    start, end = busy.count(first), busy.count(last)
     holdout = min(settings.split.holdout_days * DAY, _SHARE_HELD_BACK * (end - start))
     validation = min(settings.split.validation_days * DAY, _SHARE_HELD_BACK * (end - start))
-    return Cuts(validation=busy.moment(end - holdout - validation), holdout=busy.moment(end - holdout), end=last)
+    return Cuts(validation=busy.moment(end - holdout - validation), holdout=busy.moment(end - holdout), end=float(last))
 
 
 class _Busy:
@@ -86,26 +93,22 @@ class _Busy:
         return float(self._days[at] * DAY + seconds - at * DAY)
 
 
-def _merged(lake: Lake, table: str) -> pl.DataFrame:
-    frames = [pl.read_parquet(lake.path(p)) for p in lake.parts if p.table == table]
-    if table == "table":
-        return frames[-1]
-    whole = frames[0] if len(frames) == 1 else pl.concat([_plain(f) for f in frames], how="diagonal_relaxed")
+def _write(lake: Lake, table: str, file: Path) -> None:
+    """All parts of a table as one file. A single part of events is in its one order already and is shared."""
+    paths = [lake.path(p) for p in lake.parts if p.table == table]
+    if table in ("events", "table") and len(paths) == 1:
+        file.hardlink_to(paths[0])
+        return
+    whole = pl.concat([pl.read_parquet(p) for p in paths], how="diagonal_relaxed")
     if table == "events":
-        return whole if len(frames) == 1 else tidy(whole)
-    kept = whole.unique(list(KEY[table]), keep="last", maintain_order=True)
-    return kept.select(sorted(kept.columns)).sort(list(KEY[table]))
+        write_parquet(tidy(whole), file)
+        return
+    kept = whole.unique(list(KEY[table]), keep="last", maintain_order=True).sort(list(KEY[table]))
+    write_parquet(kept.select(c for c in sorted(kept.columns) if kept[c].null_count() < len(kept)), file)
 
 
-def _plain(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
-
-
-def _digest(frame: pl.DataFrame) -> str:
-    buffer = BytesIO()
-    full = _plain(frame.select(c for c in sorted(frame.columns) if frame[c].null_count() < len(frame)))
-    full.write_ipc(buffer, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
-    return sha256(buffer.getbuffer()).hexdigest()
+def _rows(file: Path) -> int:
+    return int(pl.scan_parquet(file).select(pl.len()).collect().item())
 
 
 def _identity(parts: list[Part], settings: Settings) -> str:

@@ -7,6 +7,7 @@ shop.recommend("user-1"), shop.search("red shoes"), shop.evaluate("recommend")
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,16 @@ class Shop:
         return self._opened[chosen]
 
     def _answer(self, scenario: str, request: Request) -> Answer:
-        changes = StoredChanges(self.workshop.engine)
-        changes.refresh()
-        events = StoredEvents(self.workshop.engine, self.folder.settings.weights)
-        return self.open(scenario).answer(request, Context(events, changes, clock.now()))
+        self._changes.refresh()
+        return self.open(scenario).answer(request, Context(self._events, self._changes, clock.now()))
+
+    @cached_property
+    def _events(self) -> StoredEvents:
+        return StoredEvents(self.workshop.engine, self.folder.settings.weights)
+
+    @cached_property
+    def _changes(self) -> StoredChanges:
+        return StoredChanges(self.workshop.engine)
 
     def _name(self, user: str | None) -> str | None:
         return None if user is None else self.folder.keys.name_of(user)
