@@ -54,14 +54,21 @@ def ndcg_of(units: Units, weights: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def choose(units: Units, start: Sequence[float]) -> tuple[list[float], float]:
-    """The weights found and their mean NDCG@10; every single model alone is tried as a start, too."""
-    models = len(start)
-    starts = [np.array(start, np.float32), *np.eye(models, dtype=np.float32)]
-    begun = max(starts, key=lambda w: ndcg_of(units, w).mean())
-    best, value = begun.copy(), float(ndcg_of(units, begun).mean())
+    """The weights found and their mean NDCG@10.
+
+    The search climbs from ``start`` and from the best single model, and keeps the higher end: it stops at the first top.
+    """
+    singles = np.eye(len(start), dtype=np.float32)
+    alone = max(singles, key=lambda w: ndcg_of(units, w).mean())
+    best, value = max((_climb(units, w) for w in (np.array(start, np.float32), alone)), key=lambda found: found[1])
+    return [round(float(w), 6) for w in best], value
+
+
+def _climb(units: Units, start: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+    best, value = start.copy(), float(ndcg_of(units, start).mean())
     for _ in range(_ROUNDS):
         before = value
-        for model in range(models):
+        for model in range(len(start)):
             for weight in GRID:
                 tried = best.copy()
                 tried[model] = weight
@@ -70,4 +77,4 @@ def choose(units: Units, start: Sequence[float]) -> tuple[list[float], float]:
                 best, value = tried, found
         if value == before:
             break
-    return [float(w) for w in best], value
+    return best, value
