@@ -86,7 +86,7 @@ def _blend(shown: dict[str, Any]) -> str:
 def _checks(shop: Shop, scenario: str) -> str:
     rows = "".join(
         f"<tr><td class='{c.status.lower()}'>{c.status}</td><td>{escape(c.name)}</td><td>{c.count:,}</td>"
-        f"<td>{escape(c.first)}</td><td>{escape(c.meaning)}</td><td>{escape(c.done)}</td></tr>"
+        f"<td>{escape(c.first)}</td><td>{escape(c.meaning if c.count else '')}</td><td>{escape(c.done)}</td></tr>"
         for c in shop.validate(scenario).checks
     )
     head = "<tr><th><th>check<th>rows<th>first<th>meaning<th>done</tr>"

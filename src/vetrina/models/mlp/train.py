@@ -1,6 +1,10 @@
-"""Two hidden layers (64, 32) and a sigmoid, fitted by Adam on cross-entropy, stopped early on validation."""
+"""Two hidden layers (64, 32) and a sigmoid, fitted by Adam on cross-entropy, stopped early on validation.
 
-from collections.abc import Mapping
+A pruned twin is fitted beside it (Han et al. 2015): the smaller half of each hidden layer's weights is set to zero and what
+is left learns on. ``compress.py`` packs it.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,7 @@ from vetrina.models.mlp.online import SIZES
 from vetrina.models.onnx_export import export
 
 BATCH, RATE, EPOCHS, PATIENCE, VALIDATION_SHARE = 64, 1e-3, 200, 12, 0.15
+PRUNED_SHARE = 0.5
 
 
 def network(inputs: int) -> nn.Sequential:
@@ -30,7 +35,7 @@ def network(inputs: int) -> nn.Sequential:
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``network.onnx`` and, to be pruned, ``weights.npz``. ``past.table`` holds encoded numbers in column order."""
+    """Writes ``network.onnx`` and the pruned twin's ``pruned.npz``. ``past.table`` holds encoded numbers in column order."""
     if past.table is None:
         raise ValueError("mlp needs a table")
     torch.manual_seed(plan.seed)
@@ -38,10 +43,12 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
     held = np.random.default_rng(plan.seed).random(len(x)) < VALIDATION_SHARE
     model = network(x.shape[1])
-    losses = _train(model, torch.from_numpy(x), torch.from_numpy(past.table.label), torch.from_numpy(held), progress)
+    data = (torch.from_numpy(x), torch.from_numpy(past.table.label), torch.from_numpy(held))
+    losses = _train(model, *data, progress)
     save_network(model, into / "network.onnx")
-    np.savez(into / "weights.npz", **{k: v.numpy() for k, v in model.state_dict().items()})
-    return {"epochs": len(losses), "validation_loss": min(losses)}
+    pruned = _train(model, *data, progress, _smaller_half(model))
+    np.savez(into / "pruned.npz", **{k: v.numpy() for k, v in model.state_dict().items()})
+    return {"epochs": len(losses), "validation_loss": min(losses), "validation_loss_pruned": min(pruned)}
 
 
 def save_network(model: nn.Sequential, path: Path) -> None:
@@ -51,17 +58,30 @@ def save_network(model: nn.Sequential, path: Path) -> None:
 
 
 def load(folder: Path) -> nn.Sequential:
-    """The network back from ``weights.npz``."""
-    with np.load(folder / "weights.npz") as file:
+    """The pruned network back from ``pruned.npz``."""
+    with np.load(folder / "pruned.npz") as file:
         state = {k: torch.from_numpy(file[k]) for k in file.files}
     model = network(state["0.weight"].shape[1])
     model.load_state_dict(state)
     return model
 
 
+def _smaller_half(model: nn.Sequential) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Each hidden layer's weight with the mask (1 stays, 0 goes) of its larger values."""
+    hidden = [layer.weight for layer in list(model)[:-2] if isinstance(layer, nn.Linear)]
+    return [(w, (w.abs() > torch.quantile(w.detach().abs(), PRUNED_SHARE)).float()) for w in hidden]
+
+
 def _train(
-    model: nn.Sequential, x: torch.Tensor, y: torch.Tensor, held: torch.Tensor, progress: Progress
+    model: nn.Sequential,
+    x: torch.Tensor,
+    y: torch.Tensor,
+    held: torch.Tensor,
+    progress: Progress,
+    masks: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
 ) -> list[float]:
+    """Losses on ``held`` by epoch; the weights of the best one stay. Weights that a mask leaves out are zero throughout."""
+    _apply(masks)
     optimiser, loss = torch.optim.Adam(model.parameters(), lr=RATE), nn.BCELoss()
     rows = torch.nonzero(~held).flatten()
     losses: list[float] = []
@@ -72,6 +92,7 @@ def _train(
                 optimiser.zero_grad(set_to_none=True)
                 loss(model(x[batch]).squeeze(1), y[batch]).backward()
                 optimiser.step()
+                _apply(masks)
             with torch.no_grad():
                 losses.append(float(loss(model(x[held]).squeeze(1), y[held])))
             step.advance()
@@ -81,3 +102,8 @@ def _train(
                 break
     model.load_state_dict(best)
     return losses
+
+
+def _apply(masks: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    for weight, mask in masks:
+        weight.data.mul_(mask)
