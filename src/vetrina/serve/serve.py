@@ -10,6 +10,8 @@ import uvicorn
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
 
+_BACKLOG = 2_048
+
 
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket. Raises BadInput if the port is taken."""
@@ -17,6 +19,7 @@ def bind(host: str, port: int) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
+        sock.listen(_BACKLOG)  # whoever comes before the bundles are open waits instead of being refused
     except OSError as error:
         sock.close()
         rule = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
