@@ -1,6 +1,8 @@
 """The service over real HTTP: a server in a process of its own."""
 
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 import time
@@ -179,3 +181,14 @@ def test_predict_over_http(predicting, start):
     assert text.status_code == 400
     assert "is no number" in text.json()["error"]
     assert json.loads(client.get("/openapi.json").text)["info"]["title"] == "Vetrina"
+
+
+def test_a_store_that_cannot_be_written_is_a_503_and_takes_nothing(pristine, tmp_path, start):
+    folder = shutil.copytree(pristine[0], tmp_path / "shop")
+    client = start(folder)
+    with sqlite3.connect(folder / "store.db") as other:
+        other.execute("DROP TABLE events")
+    refused = client.post("/v1/events", json={"user_id": "a", "type": "view", "product_id": "p001"})
+    assert refused.status_code == 503
+    assert "nothing was taken" in refused.json()["error"]
+    assert client.get("/healthz").text == "ok"

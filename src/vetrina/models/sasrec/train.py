@@ -3,7 +3,8 @@
 Only products that were ever taken have a row in the table. Negatives are drawn by count ** 0.75 and their logits corrected by
 log(draws * q) (Bengio & Senecal 2008), so that the products it has to be ranked against are among them; never one-negative
 BCE. On Complete Journey 256 uniform negatives and the next line as target gave NDCG@10 .078 at best, this .19 to .20 (fit
-before 2017-12-04, the fortnight after it, on which it was chosen; popular .135), and .201 on the fortnight after that. A small catalogue gets the full softmax.
+before 2017-12-04, the fortnight after it, on which it was chosen; popular .135), and .201 on
+the fortnight after that. A small catalogue gets the full softmax.
 """
 
 from collections.abc import Mapping
