@@ -25,7 +25,13 @@ def test_the_whole_life(tmp_path: Path):
     done = subprocess.run(demo(folder, "--exit"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("promoted (first") == 2, done.stdout
-    again = subprocess.Popen(demo(folder), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    again = subprocess.Popen(
+        demo(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may have started us without it
+    )
     said = _until(again, "shows every route")
     assert said.count("nothing new since") == 2, said
     for line in (li.strip() for li in said.splitlines() if li.strip().startswith("curl ")):

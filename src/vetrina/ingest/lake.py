@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import polars as pl
 
+from vetrina.core.columns import TABLES
 from vetrina.core.errors import BadInput
 from vetrina.core.files import beside, digest_of, write_bytes
 from vetrina.ingest.order import tidy
@@ -85,7 +86,9 @@ class Lake:
         return msgspec.json.decode(index.read_bytes(), type=list[Part]) if index.exists() else []
 
     def _read(self, table: str, file: Path, label: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-        raw = read_raw(file, keep_ragged=table != "table")
+        names = self._mapping.get(table, {})
+        numbers = [names.get(n, n) for n, kind in TABLES.get(table, {}).items() if kind in ("float", "int")]
+        raw = read_raw(file, keep_ragged=table != "table", numbers=numbers)
         if table == "table":
             if label not in raw.columns:
                 found = ", ".join(raw.columns[:12])
@@ -93,7 +96,7 @@ class Lake:
             return raw, raw.clear()
         if DELETED in raw.columns:
             raise BadInput(f"{file}: column {DELETED!r}", "is a name that Vetrina keeps for itself", "rename it")
-        good, bad = shape(raw, table, self._mapping.get(table, {}), str(file))
+        good, bad = shape(raw, table, names, str(file))
         if good.is_empty():
             raise BadInput(str(file), f"has no usable row (row 0: {bad['_reason'][0]})", "correct the export")
         good = good.drop("email", strict=False)  # no model needs it, and the lake holds no plain identity

@@ -16,7 +16,8 @@ def tidy(events: pl.DataFrame) -> pl.DataFrame:
     events = events.select(names)
     keys = pl.DataFrame({"timestamp": events["timestamp"], "hash": events.hash_rows(seed=0)})
     order = keys.select(pl.arg_sort_by("timestamp", "hash")).to_series()
-    events, keys = events[order], keys[order]
+    keys = keys[order]
+    events = events.lazy().select(pl.all().gather(order)).collect()
     repeated = keys.select(pl.all_horizontal(pl.all() == pl.all().shift()).fill_null(False).alias("r"))["r"]
     return (events.filter(~repeated) if repeated.any() else events).rechunk()
 

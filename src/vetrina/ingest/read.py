@@ -1,7 +1,7 @@
 """Reads one file of a shop into typed columns under the design's names; sets aside rows that break a rule."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import polars as pl
@@ -13,7 +13,7 @@ from vetrina.core.errors import BadInput
 _TYPES = {"str": pl.String, "float": pl.Float64, "int": pl.Int64, "time": pl.Datetime("us")}
 _MISSING = ("", "NA", "N/A", "null", "NULL", "None", "nan", "NaN")
 _FUTURE_DAYS = 2
-_LONGEST_TEXT = 2_000
+_LONGEST_TEXT, _PEEK = 2_000, 1_000
 REASON, ROW, EXTRA = "_reason", "_row", "_extra"
 
 
@@ -25,8 +25,10 @@ def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -
     raw = _named(raw, mapping, source, table)
     known = {name: kind for name, kind in TABLES[table].items() if name in raw.columns}
     typed = raw.with_columns(
-        _moments(raw[name]) if kind == "time" else _typed(raw, name, kind) for name, kind in known.items()
+        _moment(raw[name]) if kind == "time" else _typed(raw, name, kind) for name, kind in known.items()
     )
+    mixed = [n for n, kind in known.items() if kind == "time" and typed[n].null_count() > raw[n].null_count()]
+    typed = typed.with_columns(_other_moments(raw[name], typed[name]) for name in mixed)
     reason = _reason(typed, raw, table)
     judged = typed.with_columns(reason.alias(REASON))
     if judged[REASON].null_count() == len(judged):
@@ -35,17 +37,18 @@ def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -
     return judged.filter(pl.col(REASON).is_null()).drop(REASON, EXTRA, strict=False), bad
 
 
-def read_raw(path: Path, *, keep_ragged: bool = False) -> pl.DataFrame:
+def read_raw(path: Path, *, keep_ragged: bool = False, numbers: Collection[str] = ()) -> pl.DataFrame:
     """Any of the three formats, columns as they are; CSV cells stay text. Raises BadInput.
 
-    A CSV row with more fields than the header is an error, or with ``keep_ragged`` has the rest in the column ``_extra``.
+    CSV columns among ``numbers`` are read as numbers at once if every cell is one. A row with more fields than the header
+    is an error, or with ``keep_ragged`` has the rest in the column ``_extra``.
     """
     if not path.exists():
         raise BadInput(str(path), "does not exist", "check the name")
     if path.stat().st_size == 0:
         raise BadInput(str(path), "is empty", "export it again with a header line and rows")
     try:
-        frame = _READERS[path.suffix.lower()](path)
+        frame = _csv(path, numbers) if path.suffix.lower() == ".csv" else _READERS[path.suffix.lower()](path)
     except KeyError:
         raise BadInput(str(path), "is not .csv, .parquet, .jsonl or .ndjson", "convert or rename it") from None
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -61,14 +64,17 @@ def read_raw(path: Path, *, keep_ragged: bool = False) -> pl.DataFrame:
     return frame
 
 
-def _csv(path: Path) -> pl.DataFrame:
+def _csv(path: Path, numbers: Collection[str] = ()) -> pl.DataFrame:
     try:
-        return pl.read_csv(path, infer_schema=False, null_values=list(_MISSING))
+        overrides = dict.fromkeys(numbers, pl.Float64)
+        return pl.read_csv(path, infer_schema=False, null_values=list(_MISSING), schema_overrides=overrides)
     except pl.exceptions.ComputeError as error:
         if "more fields" in str(error):
             return _ragged(path)
         if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
             return pl.read_csv(path, infer_schema=False, null_values=list(_MISSING), encoding="utf8-lossy")
+        if numbers:  # a cell is no number: as text, so that its row can be set aside as it stands
+            return _csv(path)
         raise
 
 
@@ -82,7 +88,7 @@ def _ragged(path: Path) -> pl.DataFrame:
     return frame.with_columns(pl.Series(EXTRA, [",".join(r[width:]) if len(r) > width else None for r in rows]))
 
 
-_READERS = {".csv": _csv, ".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
+_READERS = {".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
 
 
 def _named(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) -> pl.DataFrame:
@@ -120,23 +126,31 @@ def table_text(name: str) -> bool:
     return name in ("title", "description", "category", "brand", "query", "attributes")
 
 
-def _moments(column: pl.Series) -> pl.Series:
-    """Times in UTC with microseconds; what cannot be read is missing."""
-    dtype = column.dtype
+def _moment(column: pl.Series) -> pl.Expr:
+    """Times in UTC with microseconds, text in the form of its first value: nearly every file keeps one form."""
+    dtype, named = column.dtype, pl.col(column.name)
     if isinstance(dtype, pl.Datetime):
-        zoned = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else column
+        zoned = named.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else named
         return zoned.cast(pl.Datetime("us"))
     if dtype == pl.Date:
-        return column.cast(pl.Datetime("us"))
+        return named.cast(pl.Datetime("us"))
     if dtype.is_numeric():
-        return pl.select(_epoch(pl.lit(column).cast(pl.Float64))).to_series().alias(column.name)
-    first, *others = _FORMS
-    found = pl.select(first(pl.lit(column))).to_series()
-    for form in others:  # one after the other, until all are read: nearly every file keeps one form
-        if found.null_count() == column.null_count():
-            break
-        found = found.zip_with(found.is_not_null(), pl.select(form(pl.lit(column))).to_series())
-    return found.alias(column.name)
+        return _epoch(named.cast(pl.Float64))
+    first = column.head(_PEEK).drop_nulls().head(1)
+    return next((f for f in _FORMS if len(first) and _read(f, first).null_count() == 0), _FORMS[0])(named)
+
+
+def _other_moments(column: pl.Series, found: pl.Series) -> pl.Series:
+    """Text that the first value's form does not read, in any other form; what none reads is missing."""
+    if column.dtype != pl.String:
+        return found
+    for form in _FORMS:
+        found = found.zip_with(found.is_not_null(), _read(form, column))
+    return found
+
+
+def _read(form: Callable[[pl.Expr], pl.Expr], column: pl.Series) -> pl.Series:
+    return pl.select(form(pl.lit(column)).alias(column.name)).to_series()
 
 
 def _iso(separator: str) -> Callable[[pl.Expr], pl.Expr]:
