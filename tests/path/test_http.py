@@ -143,7 +143,7 @@ def test_health_metrics_and_interface(shop):
 def test_exposures_carry_position_version_and_propensity(shop, trained):
     from vetrina.core import clock
     from vetrina.store import eventlog
-    from vetrina.store.tables import open_store
+    from vetrina.store.database import open_store
 
     request_id = shop.post("/v1/recommend", json={"user_id": "u004", "limit": 4}).json()["request_id"]
     shop.post("/v1/events", json={"user_id": "u004", "type": "view"})  # waits for the log

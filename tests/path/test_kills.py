@@ -15,8 +15,8 @@ import shops
 
 from vetrina import Shop
 from vetrina.store import bundles, eventlog
+from vetrina.store.database import open_store
 from vetrina.store.folder import ShopFolder
-from vetrina.store.tables import open_store
 
 pytestmark = pytest.mark.heavy
 

@@ -10,8 +10,9 @@ from vetrina.gate.gate import not_worse, slices
 from vetrina.release import release
 from vetrina.security.keys import BadSignature, load_or_create
 from vetrina.store import bundles
+from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
-from vetrina.store.tables import open_store, promotions, schema
+from vetrina.store.tables import promotions, schema
 
 
 @pytest.fixture

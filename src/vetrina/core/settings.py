@@ -8,6 +8,8 @@ import msgspec
 
 from vetrina.core.errors import BadInput
 
+OUTCOMES = ("clicks", "conversion", "revenue")
+
 
 class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Days at the end of the log held back; shortened when the log is shorter than ten times as long."""
@@ -45,6 +47,38 @@ class StoreUrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = ""
 
 
+class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How a candidate reaches shoppers. Margins of clicks, conversion and revenue are relative, the others shares of answers."""
+
+    steps: tuple[float, ...] = (0.01, 0.05, 0.2, 0.5)
+    primary: str = "clicks"
+    alpha: float = 0.05
+    cap_days: float = 14.0
+    step_minutes: float = 60.0
+    outcome_minutes: float = 60.0  # how long a unit has to act, from the first answer that it met in a step
+    before_days: float = 14.0
+    shadow_answers: int = 200
+    step_units: int = 50
+    least_units: int = 200
+    least_active: int = 30
+    margin_clicks: float = 0.02
+    margin_conversion: float = 0.05
+    margin_revenue: float = 0.05
+    margin_faults: float = 0.001
+    margin_slow: float = 0.005
+
+    def __post_init__(self) -> None:
+        if self.primary not in OUTCOMES:
+            raise ValueError(f"primary {self.primary!r} is none of {', '.join(OUTCOMES)}")
+        rising = [0.0, *self.steps]
+        if not self.steps or self.steps[-1] > 0.5 or any(b <= a for a, b in zip(rising, self.steps, strict=False)):
+            raise ValueError("steps are rising shares, the last one at most 0.5")
+
+    def margin(self, outcome: str) -> float:
+        """The relative loss of an outcome that is allowed."""
+        return {"clicks": self.margin_clicks, "conversion": self.margin_conversion}.get(outcome, self.margin_revenue)
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. ``columns`` maps a table to {design's name: the file's name}; ``weights`` an event type to its weight."""
 
@@ -52,6 +86,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights: dict[str, float] = {}
     split: Split = Split()
     gate: Gate = Gate()
+    release: Releases = Releases()
     train: Training = Training()
     serve: Serving = Serving()
     store: StoreUrl = StoreUrl()

@@ -1,6 +1,7 @@
 """The demo from start to end: files, path, service, lines to try."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,8 @@ def live(folder: Path, port: int, leave: bool, say: Callable[[str], None], elaps
         say(f"Serving on {address}; Ctrl-C stops.")
         say(_try_out(shop, folder, address))
         if not leave:
+            # Polars takes SIGINT with SA_RESTART: without this a signal to this process alone would not end the wait.
+            signal.siginterrupt(signal.SIGINT, True)
             server.wait()
     finally:
         server.terminate()

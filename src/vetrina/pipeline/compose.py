@@ -33,9 +33,10 @@ from vetrina.ingest import ingest
 from vetrina.pipeline.held import Held
 from vetrina.release import release
 from vetrina.store import bundles, dataset, eventlog, products
+from vetrina.store.database import append_alone, open_store
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
-from vetrina.store.tables import exposures, open_store, users
+from vetrina.store.tables import exposures, users
 from vetrina.train import Settled, train
 from vetrina.validate import validate
 
@@ -71,6 +72,7 @@ class Workshop:
         keys = self.shop.keys
         names = {keys.name_of(i): i for i in ids}
         with self.engine.begin() as connection:
+            append_alone(connection, "events")  # which adds users too
             known = set(connection.execute(select(users.c.pseudonym)).scalars())
             rows = [{"pseudonym": n, "sealed_id": keys.seal(i)} for n, i in names.items() if n not in known]
             if rows:

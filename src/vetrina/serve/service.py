@@ -13,10 +13,10 @@ from vetrina.core.types import Answer
 from vetrina.core.types import Request as Asked
 from vetrina.serve.live import Champions, Follower, StoredChanges, StoredEvents
 from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
+from vetrina.store.database import open_store
 from vetrina.store.eventlog import Event, EventLog
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
-from vetrina.store.tables import open_store
 
 
 class Service:

@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Engine, func, insert, or_, select
 
 from vetrina.security.keys import Keys
+from vetrina.store.database import append_alone
 from vetrina.store.tables import events, exposures, users
 
 _BATCH = 2_000
@@ -67,6 +68,7 @@ class EventLog:
     def _write(self, work: list[tuple[str, Any, "Future[int]"]]) -> None:
         try:
             with self._engine.begin() as connection:
+                append_alone(connection, "events")
                 shown = [row for kind, row, _ in work if kind == "exposure"]
                 if shown:
                     connection.execute(insert(exposures), shown)
@@ -84,7 +86,11 @@ class EventLog:
     def _insert(self, connection, batch: Sequence[Event]) -> int:
         ids = [e.event_id for e in batch]
         known = set(connection.execute(select(events.c.event_id).where(events.c.event_id.in_(ids))).scalars())
-        fresh = list({e.event_id: e for e in reversed(batch) if e.event_id not in known}.values())[::-1]
+        first: dict[str, Event] = {}
+        for event in batch:
+            if event.event_id not in known:
+                first.setdefault(event.event_id, event)
+        fresh = list(first.values())
         if fresh:
             self._insert_users(connection, fresh)
             columns = ("event_id", "user", "session", "time", "body")

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Engine, insert, select
 
+from vetrina.store.database import append_alone
 from vetrina.store.tables import product_changes
 
 
@@ -41,6 +42,7 @@ def after(engine: Engine, seq: int) -> tuple[list[dict[str, Any]], int]:
 def _append(engine: Engine, rows: list[dict[str, Any]]) -> int:
     last = 0
     with engine.begin() as connection:
+        append_alone(connection, "products")
         for row in rows:
             key = connection.execute(insert(product_changes).values(row)).inserted_primary_key
             last = key[0] if key else last

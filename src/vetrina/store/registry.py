@@ -1,11 +1,13 @@
 """Versions, verdicts, and the pointer that says which version serves. Promotions are an append-only signed log."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 import msgspec
 from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
@@ -35,7 +37,7 @@ class Registry:
         ``made_from`` is (snapshot digest, recipe digest). Repeating it changes nothing. Raises Conflict when the pointer
         moved since ``seen`` was read.
         """
-        with self._engine.begin() as connection:
+        with self._changing(bundle.scenario) as connection:
             self._record(connection, verdict)
             if not connection.execute(select(versions).where(versions.c.version == bundle.version)).first():
                 row = {
@@ -125,7 +127,7 @@ class Registry:
         ``decision`` is unique: the same decision again does nothing and returns False. Raises Conflict when the
         pointer moved since ``seen`` was read.
         """
-        with self._engine.begin() as connection:
+        with self._changing(scenario) as connection:
             return self._promote(connection, scenario, version, seen, decision, why)
 
     def point_to(self, scenario: str, version: str, why: str) -> dict[str, str]:
@@ -134,6 +136,15 @@ class Registry:
         if seen[0] != version:
             self.promote(scenario, version, seen, f"hand:{uuid4().hex}", why)
         return {"scenario": scenario, "version": version}
+
+    @contextmanager
+    def _changing(self, scenario: str) -> Iterator[Connection]:
+        """A transaction; that another one wrote the same row first is a conflict like any other."""
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except IntegrityError:
+            raise Conflict(scenario, "was changed meanwhile", "look at `vetrina versions`, then repeat") from None
 
     def _record(self, connection: Connection, verdict: Verdict) -> None:
         if not connection.execute(select(verdicts.c.id).where(verdicts.c.id == verdict.id)).first():
@@ -161,14 +172,17 @@ class Registry:
         return True
 
     def _swap(self, connection: Connection, scenario: str, version: str, old: str | None, fence: int) -> None:
-        current = connection.execute(select(champions).where(champions.c.scenario == scenario)).first()
-        if (current.version if current else None, current.fence if current else 0) != (old, fence):
-            raise Conflict(scenario, "was given another champion meanwhile", "look at `vetrina versions`, then repeat")
-        if current is None:
+        """Whatever the database, one of two that saw the same pointer moves it and the other is told."""
+        moved = Conflict(scenario, "was given another champion meanwhile", "look at `vetrina versions`, then repeat")
+        if old is None:
+            if connection.execute(select(champions).where(champions.c.scenario == scenario)).first():
+                raise moved
             connection.execute(insert(champions).values(scenario=scenario, version=version, fence=1))
-        else:
-            changed = update(champions).where(champions.c.scenario == scenario, champions.c.fence == fence)
-            connection.execute(changed.values(version=version, fence=fence + 1))
+            return
+        here = (champions.c.scenario == scenario, champions.c.version == old, champions.c.fence == fence)
+        changed = connection.execute(update(champions).where(*here).values(version=version, fence=fence + 1))
+        if changed.rowcount != 1:
+            raise moved
 
     def promotions(self, scenario: str) -> list[dict[str, Any]]:
         """The log of one scenario, oldest first, every signature checked."""

@@ -1,10 +1,10 @@
-"""The tables and the way to open them. Portable types only, so that other databases can follow."""
+"""The tables, in types that SQLite, PostgreSQL and MySQL or MariaDB share. How they are opened: ``store.database``."""
+
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     Column,
-    Connection,
-    Engine,
     Float,
     Index,
     Integer,
@@ -13,41 +13,52 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    create_engine,
-    event,
-    insert,
-    select,
+    UniqueConstraint,
 )
+from sqlalchemy.dialects.mysql import LONGTEXT
+from sqlalchemy.schema import SchemaItem
 
-from vetrina.core.errors import BadInput
-
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 metadata = MetaData()
 # SQLite counts up only for INTEGER keys.
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
+_Long = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 
-schema = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
-users = Table(
+
+# Text compares byte by byte on every database: ids that differ in case or in blanks are two ids.
+_EXACT: dict[str, Any] = {
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_0900_bin",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": "utf8mb4_nopad_bin",
+}
+
+
+def _table(name: str, *columns: SchemaItem) -> Table:
+    return Table(name, metadata, *columns, **_EXACT)
+
+
+schema = _table("schema_version", Column("version", Integer, primary_key=True))
+# Whoever appends to a log locks its row first, so that numbers become visible in their order, whatever the database.
+writers = _table("writers", Column("log", String(32), primary_key=True))
+users = _table(
     "users",
-    metadata,
     Column("pseudonym", String(32), primary_key=True),
     Column("sealed_id", LargeBinary, nullable=False),
 )
-events = Table(
+events = _table(
     "events",
-    metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("event_id", String(64), nullable=False, unique=True),
     Column("user", String(32), nullable=False),
     Column("session", String(128)),
     Column("time", Float(53), nullable=False),
-    Column("body", Text, nullable=False),
+    Column("body", _Long, nullable=False),
     Index("events_by_user", "user", "seq"),
     Index("events_by_session", "session", "seq"),
 )
-exposures = Table(
+exposures = _table(
     "exposures",
-    metadata,
     Column("request_id", String(32), primary_key=True),
     Column("time", Float(53), nullable=False),
     Column("scenario", String(32), nullable=False),
@@ -55,57 +66,55 @@ exposures = Table(
     Column("arm", String(16), nullable=False),
     Column("user", String(32)),
     Column("session", String(128)),
-    Column("request", Text, nullable=False),  # what was asked, as JSON: an off-policy estimate needs the context
-    Column("items", Text, nullable=False),
+    Column("request", _Long, nullable=False),  # what was asked, as JSON: an off-policy estimate needs the context
+    Column("items", _Long, nullable=False),
+    Column("seconds", Float(53)),
+    Column("fault", String(16)),  # why the candidate's answer was not shown: the champion's was
+    Column("rollout", String(32)),  # the release under way, if the unit took part in it
+    Column("step", Integer),
     Index("exposures_by_time", "scenario", "time"),
 )
-product_changes = Table(
+product_changes = _table(
     "product_changes",
-    metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("product_id", String(256), nullable=False),
-    Column("body", Text),  # NULL: deleted
+    Column("body", _Long),  # NULL: deleted
 )
-versions = Table(
+versions = _table(
     "versions",
-    metadata,
     Column("version", String(64), primary_key=True),
     Column("scenario", String(32), nullable=False),
     Column("snapshot", String(64), nullable=False),
     Column("recipe_digest", String(64), nullable=False),
     Column("judged", String(64), nullable=False),
     Column("created", Float(53), nullable=False),
-    Column("body", Text, nullable=False),
+    Column("body", _Long, nullable=False),
 )
-verdicts = Table(
+verdicts = _table(
     "verdicts",
-    metadata,
     Column("id", String(64), primary_key=True),
     Column("version", String(64), nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("created", Float(53), nullable=False),
-    Column("body", Text, nullable=False),
+    Column("body", _Long, nullable=False),
 )
-champions = Table(
+champions = _table(
     "champions",
-    metadata,
     Column("scenario", String(32), primary_key=True),
     Column("version", String(64), nullable=False),
     Column("fence", Integer, nullable=False),
 )
-promotions = Table(
+promotions = _table(
     "promotions",
-    metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("scenario", String(32), nullable=False),
     Column("fence", Integer, nullable=False),
     Column("decision", String(80), nullable=False, unique=True),
-    Column("body", Text, nullable=False),
+    Column("body", _Long, nullable=False),
     Column("signature", String(128), nullable=False),
 )
-stages = Table(
+stages = _table(
     "stages",
-    metadata,
     Column("seq", _Sequence, primary_key=True, autoincrement=True),
     Column("run", String(32), nullable=False),
     Column("scenario", String(32), nullable=False),
@@ -114,35 +123,38 @@ stages = Table(
     Column("seconds", Float(53), nullable=False),
     Column("peak_mb", Float(53), nullable=False),
 )
-
-
-def open_store(url: str) -> Engine:
-    """Connect and make the tables if they are missing. Raises BadInput for a store of a later version."""
-    engine = create_engine(url)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _sqlite_connect)
-        event.listen(engine, "begin", _sqlite_begin)
-    with engine.begin() as connection:
-        metadata.create_all(connection)
-        _check_version(connection, url)
-    return engine
-
-
-def _sqlite_connect(connection, _record) -> None:
-    connection.isolation_level = None  # transactions begin where _sqlite_begin says
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _sqlite_begin(connection: Connection) -> None:
-    # A transaction that may write takes the lock at its start: none has to be upgraded and refused halfway.
-    mode = "" if connection.get_execution_options().get("read_only") else " IMMEDIATE"
-    connection.exec_driver_sql(f"BEGIN{mode}")
-
-
-def _check_version(connection: Connection, url: str) -> None:
-    found = connection.execute(select(schema.c.version)).scalar()
-    if found is None:
-        connection.execute(insert(schema).values(version=SCHEMA_VERSION))
-    elif found > SCHEMA_VERSION:
-        raise BadInput(url, f"was written by a later Vetrina (schema {found})", "upgrade Vetrina on this machine")
+rollouts = _table(
+    "rollouts",
+    Column("id", String(32), primary_key=True),
+    Column("scenario", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("created", Float(53), nullable=False),
+    Column("body", _Long, nullable=False),
+    Index("rollouts_by_state", "state", "scenario"),
+)
+rollout_log = _table(
+    "rollout_log",
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("rollout", String(32), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("body", _Long, nullable=False),
+    Column("signature", String(128), nullable=False),
+    UniqueConstraint("rollout", "fence", name="rollout_log_once"),
+)
+shadows = _table(
+    "shadows",
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("rollout", String(32), nullable=False),
+    Column("seconds", Float(53), nullable=False),
+    Column("fault", String(16)),
+    Column("overlap", Float(53), nullable=False),  # share of the champion's items that the candidate also gives
+    Index("shadows_by_rollout", "rollout"),
+)
+leases = _table(
+    "leases",
+    Column("name", String(32), primary_key=True),
+    Column("holder", String(64), nullable=False),
+    Column("fence", Integer, nullable=False),
+    Column("expires", Float(53), nullable=False),
+)

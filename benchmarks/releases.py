@@ -1,0 +1,190 @@
+"""Simulated releases under continuous looking: how often a decision is wrong, beside two rules that shops use today.
+
+Protocol: 2,000 releases a row. Every hour new units arrive; the rules look every hour and ramp 1, 5, 20, 50 %; cap 14 days.
+Clicks: 5 % of units click. Revenue: 4 % buy, for a log-normal sum (sigma 1.2), winsorised at the 99 % quantile of the
+time before. Latency: 1 % of answers are slow. "Worse by the margin" is 2 % of clicks, 5 % of revenue, 0.5 points of slow answers.
+The fixed threshold takes the candidate away when its rate since the step began is more than the margin below the
+champion's in three looks in a row; the z-test when p < .05 at any look; both promote what is left after the last step.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmarks.data import row
+from vetrina.core.rollout import Before, Rollout, Seen, Shadow, StepSeen, Sums, Tally
+from vetrina.core.settings import Releases
+from vetrina.metrics.sequential import sums
+from vetrina.release.live import limits, next_step
+
+_HOUR, _RELEASES = 3_600.0, 2_000
+_CLICKS, _BUY, _SIGMA, _SLOW = 0.05, 0.04, 1.2, 0.01
+_CAP = float(np.exp(1.2 * 2.326))
+
+
+@dataclass(frozen=True)
+class World:
+    """Units that arrive in an hour and what the candidate changes: relative for clicks and revenue, points for slow."""
+
+    hourly: int = 500
+    clicks: float = 0.0
+    revenue: float = 0.0
+    slow: float = 0.0
+    clicks_only: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """What became of a release, how many units met the candidate, and after how many hours."""
+
+    outcome: str
+    met: int
+    hours: int
+
+
+def ours(world: World, rng: np.random.Generator, rules: Releases) -> End:
+    """One release under the real decision function."""
+    before = Before(
+        100_000,
+        {"clicks": 5_000, "revenue": 4_000},
+        {"clicks": _CLICKS, "revenue": _expected_revenue()},
+        _CAP,
+        0.0,
+        _SLOW,
+    )
+    rollout = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, rules.steps)
+    shadow = Shadow(10_000, 0, 100, 5_000.0)
+    outcomes: dict[str, Sums] = {"clicks": Sums(), "revenue": Sums()}
+    steps: list[StepSeen] = []
+    met = 0
+    for hour in range(1, int(rules.cap_days * 24) + 2):
+        now = hour * _HOUR
+        if rollout.step >= 0:
+            canary, clicks, revenue, tally = _hour(world, rollout.share, rng)
+            outcomes["clicks"] += sums(canary, clicks, np.full(len(clicks), _CLICKS), rollout.share)
+            if not world.clicks_only:
+                outcomes["revenue"] += sums(canary, revenue, np.full(len(clicks), _expected_revenue()), rollout.share)
+            here = (int((~canary).sum()), int(canary.sum()))
+            last = steps[-1]
+            steps[-1] = replace(
+                last, units=(last.units[0] + here[0], last.units[1] + here[1]), tally=last.tally + tally
+            )
+            met += here[1]
+        seen = Seen(now, outcomes, tuple(steps), shadow)
+        found = next_step(rollout, before, seen, rules, now)
+        if found.action == "advance":
+            chosen = limits(before, seen, rules)
+            rollout = replace(rollout, step=rollout.step + 1, stepped=now, limits=(chosen.faults, chosen.slow))
+            steps.append(StepSeen(rollout.share, (0, 0), Tally(), rollout.limits))
+        elif found.action != "stay":
+            return End(found.action, met, hour)
+    raise AssertionError("the cap ends every release")
+
+
+def threshold(world: World, rng: np.random.Generator, rules: Releases) -> End:
+    """Fixed rule: three looks in a row more than the margin below the champion."""
+    strikes = 0
+
+    def judge(seen: Sums) -> bool:
+        nonlocal strikes
+        below = min(seen.units) > 0 and seen.mean(1) < (1 - rules.margin_clicks) * seen.mean(0)
+        strikes = strikes + 1 if below else 0
+        return strikes >= 3
+
+    return _peeked(world, rng, rules, judge)
+
+
+def z_test(world: World, rng: np.random.Generator, rules: Releases) -> End:
+    """A two-sided test at .05 that is looked at every hour."""
+
+    def judge(seen: Sums) -> bool:
+        if min(seen.active) < 5:
+            return False
+        n0, n1 = seen.units
+        pooled = sum(seen.active) / (n0 + n1)
+        return (seen.mean(1) - seen.mean(0)) / np.sqrt(pooled * (1 - pooled) * (1 / n0 + 1 / n1)) < -1.96
+
+    return _peeked(world, rng, rules, judge)
+
+
+def _peeked(world: World, rng: np.random.Generator, rules: Releases, judge: Callable[[Sums], bool]) -> End:
+    met, hours = 0, 0
+    a_step = int(rules.cap_days * 24 / len(rules.steps))
+    for share in rules.steps:
+        seen = Sums()
+        for _ in range(a_step):
+            hours += 1
+            canary, clicks, _, _ = _hour(replace(world, clicks_only=True), share, rng)
+            seen += sums(canary, clicks, np.zeros(len(clicks)), share)
+            met += int(canary.sum())
+            if judge(seen):
+                return End("roll back", met, hours)
+    return End("promote", met, hours)
+
+
+def _hour(world: World, share: float, rng: np.random.Generator):
+    n = rng.poisson(world.hourly)
+    canary = rng.random(n) < share
+    clicks = (rng.random(n) < _CLICKS * np.where(canary, 1 + world.clicks, 1.0)).astype(float)
+    revenue = np.zeros(n)
+    if not world.clicks_only:
+        bought = rng.random(n) < _BUY
+        paid = np.exp(rng.normal(0.0, _SIGMA, int(bought.sum()))) * np.where(canary[bought], 1 + world.revenue, 1.0)
+        revenue[bought] = np.minimum(paid, _CAP)
+    n1 = int(canary.sum())
+    slow = (int(rng.binomial(n - n1, _SLOW)), int(rng.binomial(n1, _SLOW + world.slow)))
+    return canary, clicks, revenue, Tally((n - n1, n1), (0, 0), slow)
+
+
+_KNOWN: list[float] = []
+
+
+def _expected_revenue() -> float:
+    if not _KNOWN:
+        paid = np.exp(np.random.default_rng(0).normal(0.0, _SIGMA, 1_000_000))
+        _KNOWN.append(_BUY * float(np.minimum(paid, _CAP).mean()))
+    return _KNOWN[0]
+
+
+def _line(name: str, world: World, rule: Callable[..., End], rules: Releases, times: int = _RELEASES) -> Counter[str]:
+    ends = [rule(world, np.random.default_rng([7, n]), rules) for n in range(times)]
+    share = Counter(e.outcome for e in ends)
+    met, hours = np.median([e.met for e in ends]), np.median([e.hours for e in ends])
+    parts = ", ".join(f"{k} {_interval(v, times)}" for k, v in sorted(share.items()))
+    row(name, parts, f"{times:,} releases, median {met:,.0f} units met it, {hours:.0f} h")
+    return share
+
+
+def _interval(count: int, of: int) -> str:
+    """Share with its 95 % Wilson interval."""
+    p, z = count / of, 1.96
+    middle, half = p + z * z / (2 * of), z * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    return f"{p:.1%} [{(middle - half) / (1 + z * z / of):.1%}, {(middle + half) / (1 + z * z / of):.1%}]"
+
+
+def main() -> None:
+    """Errors first, then power, then the large shop."""
+    rules = Releases()
+    by_revenue = Releases(primary="revenue")
+    _line("equal candidate", World(), ours, rules)
+    _line("clicks worse by the margin", World(clicks=-0.02, clicks_only=True), ours, rules)
+    _line("revenue worse by the margin", World(revenue=-0.05), ours, by_revenue)
+    _line("slow answers worse by the margin", World(slow=0.005), ours, rules)
+    for hourly in (500, 2_000, 8_000):
+        _line(f"clicks 10 % worse, {hourly:,} units/h", World(hourly, -0.1, clicks_only=True), ours, rules, 200)
+        _line(f"equal, {hourly:,} units/h", World(hourly, clicks_only=True), ours, rules, 200)
+        _line(f"clicks 10 % better, {hourly:,} units/h", World(hourly, 0.1, clicks_only=True), ours, rules, 200)
+    for name, rule in (("fixed threshold", threshold), ("peeked z-test", z_test)):
+        _line(f"{name}: equal candidate", World(), rule, rules, 500)
+        _line(f"{name}: clicks worse by the margin", World(clicks=-0.02), rule, rules, 500)
+    users = 5_000_000
+    hourly = users // (14 * 24)
+    for name, change in (("10 % worse", -0.1), ("10 % better", 0.1)):
+        for rule in (ours, threshold, z_test):
+            world = World(hourly, change, clicks_only=True)
+            ends = [rule(world, np.random.default_rng([8, n]), rules) for n in range(50)]
+            met = float(np.median([e.met for e in ends])) / users
+            share = Counter(e.outcome for e in ends)
+            row(f"5 M users, clicks {name}, {rule.__name__}", dict(share), f"met by {met:.2%} of all users (median)")

@@ -1,0 +1,119 @@
+"""Opens the store on SQLite, PostgreSQL or MySQL/MariaDB, and brings an older one to this version's schema."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, make_url, select, text, update
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from vetrina.core.errors import BadInput
+from vetrina.store.tables import SCHEMA_VERSION, metadata, schema, writers
+
+LOGS = ("events", "products")
+_DRIVERS = {
+    "sqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+
+
+def open_store(url: str) -> Engine:
+    """Connect, and make or upgrade the tables. Raises BadInput for a wrong URL or a store of a later version."""
+    engine = _engine(url)
+    with engine.connect() as connection, _one_at_a_time(connection):
+        there = inspect(connection).has_table(schema.name)
+        found = connection.execute(select(schema.c.version)).scalar() if there else None
+        if found is not None and found > SCHEMA_VERSION:
+            shown = engine.url.render_as_string(hide_password=True)
+            raise BadInput(shown, f"was written by a later Vetrina (schema {found})", "upgrade Vetrina on this machine")
+        metadata.create_all(connection)
+        if found is None:
+            connection.execute(insert(schema).values(version=SCHEMA_VERSION))
+            _add_writers(connection)
+        for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
+            _UPGRADES[version](connection)
+            connection.execute(update(schema).values(version=version + 1))
+        connection.commit()
+    return engine
+
+
+def append_alone(connection: Connection, log: str) -> None:
+    """Be the only writer of a log until this transaction ends. SQLite's transactions are alone already."""
+    connection.execute(select(writers.c.log).where(writers.c.log == log).with_for_update())
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        kind = parsed.get_backend_name()
+        if kind not in _DRIVERS:
+            raise NoSuchModuleError(kind)
+    except (ArgumentError, NoSuchModuleError):
+        way_out = "give sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://USER:PASSWORD@HOST/DATABASE"
+        raise BadInput("[store] url", "names no database that Vetrina knows", way_out) from None
+    if kind == "sqlite":
+        engine = create_engine(url)
+        event.listen(engine, "connect", _sqlite_connect)
+        event.listen(engine, "begin", _sqlite_begin)
+        return engine
+    try:
+        engine = _server(parsed.set(drivername=_DRIVERS[kind]))
+        if kind == "mysql":  # which of the two it is decides the collation; the server says so
+            with engine.connect():
+                is_mariadb = bool(getattr(engine.dialect, "is_mariadb", False))
+            if is_mariadb:
+                engine.dispose()
+                engine = _server(parsed.set(drivername=_DRIVERS["mariadb"]))
+    except ModuleNotFoundError as error:
+        raise BadInput(kind, f"needs the driver {error.name}", 'pip install "vetrina[databases]"') from None
+    return engine
+
+
+def _server(url) -> Engine:
+    # READ COMMITTED: what a lock was waited for is seen after it; a dropped connection is replaced before use.
+    return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1_800)
+
+
+def _sqlite_connect(connection, _record) -> None:
+    connection.isolation_level = None  # transactions begin where _sqlite_begin says
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    # A transaction that may write takes the lock at its start: none has to be upgraded and refused halfway.
+    mode = "" if connection.get_execution_options().get("read_only") else " IMMEDIATE"
+    connection.exec_driver_sql(f"BEGIN{mode}")
+
+
+@contextmanager
+def _one_at_a_time(connection: Connection) -> Iterator[None]:
+    """Two processes that open a new store together must not both make its tables. SQLite's transactions are alone already."""
+    take, give = {
+        "postgresql": ("SELECT pg_advisory_lock(8337)", "SELECT pg_advisory_unlock(8337)"),
+        "mysql": ("SELECT GET_LOCK('vetrina', 60)", "SELECT RELEASE_LOCK('vetrina')"),
+        "mariadb": ("SELECT GET_LOCK('vetrina', 60)", "SELECT RELEASE_LOCK('vetrina')"),
+    }.get(connection.dialect.name, ("", ""))
+    if take:
+        connection.execute(text(take))
+    try:
+        yield
+    finally:
+        if give:
+            connection.rollback()  # what was not committed until here has failed
+            connection.execute(text(give))
+
+
+def _add_writers(connection: Connection) -> None:
+    connection.execute(insert(writers), [{"log": name} for name in LOGS])
+
+
+def _from_1(connection: Connection) -> None:
+    """0.2.0: exposures know how long they took and which release they were part of; logs have a lock."""
+    for column in ("seconds FLOAT(53)", "fault VARCHAR(16)", "rollout VARCHAR(32)", "step INTEGER"):
+        connection.execute(text(f"ALTER TABLE exposures ADD COLUMN {column}"))
+    _add_writers(connection)
+
+
+_UPGRADES: dict[int, Callable[[Connection], None]] = {1: _from_1}

@@ -1,0 +1,194 @@
+"""What every store keeps, whichever database it is: SQLite, PostgreSQL, MariaDB, each a real server."""
+
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+import servers
+from sqlalchemy import Engine, insert, select, text
+from sqlalchemy.exc import IntegrityError
+
+from vetrina.core.errors import BadInput, Conflict
+from vetrina.security.keys import Keys, load_or_create
+from vetrina.store import eventlog, products
+from vetrina.store.database import open_store
+from vetrina.store.eventlog import Event, EventLog
+from vetrina.store.registry import Registry
+from vetrina.store.tables import events, exposures, schema, users
+
+KINDS = ("sqlite", "postgresql", "mariadb")
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def server(request, tmp_path_factory) -> Iterator[str]:
+    """One server of each kind for the whole run; empty for SQLite, which needs none."""
+    if request.param == "sqlite":
+        yield ""
+    else:
+        with getattr(servers, request.param)(tmp_path_factory.mktemp(request.param)) as url:
+            yield url
+
+
+@pytest.fixture
+def url(server, tmp_path) -> str:
+    """A database of its own for each test."""
+    return servers.fresh_database(server, f"t{uuid.uuid4().hex}") if server else f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def engine(url) -> Iterator[Engine]:
+    """An open store."""
+    found = open_store(url)
+    yield found
+    found.dispose()
+
+
+@pytest.fixture
+def keys(tmp_path) -> Keys:
+    """A shop's keys."""
+    return load_or_create(tmp_path / "keys")
+
+
+def an_event(number: int, user: str = "u", **body) -> Event:
+    """An event with the id e<number>."""
+    content = msgspec.json.encode({"type": "click", **body}).decode()
+    return Event(f"e{number}", user, None, 1_000.0 + number, content, b"sealed")
+
+
+def test_events_are_kept_once_and_in_order(engine, keys):
+    log = EventLog(engine, keys)
+    assert log.add([an_event(1), an_event(2), an_event(1)]).result() == 2
+    assert log.add([an_event(2), an_event(3)]).result() == 1
+    log.close()
+    found, last = eventlog.after(engine, 0)
+    assert [e["event_id"] for e in found] == ["e1", "e2", "e3"]
+    assert last == eventlog.last(engine)
+    assert eventlog.after(engine, last) == ([], last)
+
+
+def test_ids_are_compared_byte_by_byte(engine, keys):
+    log = EventLog(engine, keys)
+    ids = ["a", "A", "a ", "ä", "日"]
+    batch = [Event(i, i, None, 1.0, "{}", b"x") for i in ids]
+    assert log.add(batch).result() == len(ids)
+    log.close()
+    with engine.connect() as connection:
+        assert len(connection.execute(select(users)).all()) == len(ids)
+        assert len(connection.execute(select(events).where(events.c.user == "A")).all()) == 1
+
+
+def test_large_and_strange_text_comes_back_as_it_was(engine):
+    title = "🛒 \\ ' \" %s :x " + "ü" * 100_000
+    products.put(engine, [{"product_id": "p", "title": title}])
+    assert products.changes(engine, 0)[0][2] == {"product_id": "p", "title": title}
+
+
+def test_times_keep_their_microseconds(engine, keys):
+    log = EventLog(engine, keys)
+    moment = 1_764_000_000.123457
+    log.add([Event("e", "u", None, moment, "{}", b"x")]).result()
+    log.close()
+    assert eventlog.after(engine, 0)[0][0]["timestamp"] == moment
+
+
+def test_numbers_become_visible_in_their_order_with_many_writers(url, engine, keys):
+    """A reader that follows by number must never pass a number that is still to be committed."""
+    others = [open_store(url) for _ in range(3)]
+    stop, seen = threading.Event(), []
+
+    def follow() -> None:
+        at = 0
+        while not stop.is_set() or eventlog.last(engine) > at:
+            found, at = eventlog.after(engine, at)
+            seen.extend(e["event_id"] for e in found)
+
+    def write(n: int) -> None:
+        log = EventLog(others[n], keys)
+        waiting = [log.add([an_event(1_000 * n + i)]) for i in range(150)]
+        assert sum(w.result() for w in waiting) == 150
+        log.close()
+
+    reader = threading.Thread(target=follow)
+    reader.start()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(write, range(3)))
+    stop.set()
+    reader.join()
+    for other in others:
+        other.dispose()
+    assert len(seen) == len(set(seen)) == 450
+
+
+def test_one_of_many_who_saw_the_same_pointer_moves_it(url, engine, keys):
+    others = [open_store(url) for _ in range(4)]
+    registries = [Registry(e, keys) for e in others]
+    Registry(engine, keys).promote("search", "v0", (None, 0), "d0", "first")
+    for round_ in range(1, 6):
+        seen = Registry(engine, keys).champion("search")
+        barrier = threading.Barrier(4)
+
+        def move(n: int, seen=seen, barrier=barrier, round_=round_) -> int:
+            barrier.wait()
+            try:
+                return registries[n].promote("search", f"v{round_}-{n}", seen, f"d{round_}-{n}", "race")
+            except Conflict:
+                return 0
+
+        with ThreadPoolExecutor(4) as pool:
+            assert sum(pool.map(move, range(4))) == 1
+    log = Registry(engine, keys).promotions("search")
+    assert [e["fence"] for e in log] == [1, 2, 3, 4, 5, 6]
+    for other in others:
+        other.dispose()
+
+
+def test_what_fails_leaves_nothing(engine, keys):
+    log = EventLog(engine, keys)
+    row = {"time": 1.0, "scenario": "s", "version": "v", "arm": "champion", "request": "{}", "items": "[]"}
+    with engine.begin() as connection:
+        connection.execute(insert(exposures), [{"request_id": "r", **row}])
+    log.expose({"request_id": "r", **row})  # the same key again: the whole commit is refused
+    with pytest.raises(IntegrityError):
+        log.add([an_event(1)]).result()
+    log.close()
+    assert eventlog.last(engine) == 0
+
+
+def test_a_store_is_opened_again_and_by_many_at_once(url):
+    with ThreadPoolExecutor(4) as pool:
+        engines = list(pool.map(lambda _: open_store(url), range(4)))
+    with engines[0].connect() as connection:
+        assert len(connection.execute(select(schema)).all()) == 1
+    for engine in engines:
+        engine.dispose()
+
+
+def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
+    """As 0.1.0 left it: without the columns and tables that came later."""
+    with engine.begin() as connection:
+        for column in ("seconds", "fault", "rollout", "step"):
+            connection.execute(text(f"ALTER TABLE exposures DROP COLUMN {column}"))
+        for table in ("rollout_log", "rollouts", "shadows", "leases", "writers"):
+            connection.execute(text(f"DROP TABLE {table}"))
+        connection.execute(text("UPDATE schema_version SET version = 1"))
+        row = {"time": 1.0, "scenario": "s", "version": "v", "arm": "champion", "request": "{}", "items": "[]"}
+        old = {k: v for k, v in {"request_id": "r", **row}.items()}
+        names = ", ".join(connection.dialect.identifier_preparer.quote(n) for n in old)
+        connection.execute(text(f"INSERT INTO exposures ({names}) VALUES ({', '.join(f':{n}' for n in old)})"), old)
+    again = open_store(url)
+    with again.connect() as connection:
+        assert connection.execute(select(schema.c.version)).scalar() == 2
+        assert connection.execute(select(exposures.c.fault)).all() == [(None,)]
+    log = EventLog(again, keys)
+    assert log.add([an_event(1)]).result() == 1
+    log.close()
+    again.dispose()
+
+
+@pytest.mark.parametrize("wrong", ["oracle://x/y", "no url", "mysql"])
+def test_a_wrong_url_is_named(wrong):
+    with pytest.raises(BadInput, match="names no database"):
+        open_store(wrong)
