@@ -57,6 +57,7 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step_minutes: float = 60.0
     outcome_minutes: float = 60.0  # how long a unit has to act, from the first answer that it met in a step
     before_days: float = 14.0
+    timeout_ms: float = 250.0  # how long a request waits for a candidate before the champion answers it
     shadow_answers: int = 200
     step_units: int = 50
     least_units: int = 200

@@ -313,8 +313,8 @@ class Release:
 
     version: str
     scenario: str
-    mode: Literal["first", "offline"]
-    outcome: Literal["promoted", "returned"]
+    mode: Literal["first", "offline", "live"]
+    outcome: Literal["promoted", "returned", "testing"]
     verdict: str
     note: str
 

@@ -1,90 +1,37 @@
-"""Wires stages to one shop: reads snapshots, packs bundles, writes verdicts and the pointer."""
+"""Wires stages to one shop: one scenario's way from a snapshot to a release."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import func, select
 
 from vetrina.compress import Compressed, compress
 from vetrina.core import clock, plugins
-from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import (
     Bundle,
-    DataReport,
     Past,
     Plan,
     Recipe,
     Release,
     Snapshot,
-    Source,
     Verdict,
 )
 from vetrina.core.version import VERSION
 from vetrina.gate import Candidate, Policy, gate, inspect
-from vetrina.ingest import ingest
+from vetrina.pipeline import rollout
 from vetrina.pipeline.held import Held
+from vetrina.pipeline.workshop import Workshop
 from vetrina.release import release
-from vetrina.store import bundles, dataset, eventlog, products
-from vetrina.store.database import append_alone, open_store
-from vetrina.store.folder import ShopFolder
-from vetrina.store.registry import Registry
-from vetrina.store.tables import exposures, users
+from vetrina.store import bundles, dataset
+from vetrina.store.tables import exposures
 from vetrina.train import Settled, train
-from vetrina.validate import validate
-
-
-@dataclass
-class Workshop:
-    """One shop with its store open."""
-
-    shop: ShopFolder
-    progress: Progress = field(default_factory=Silent)
-
-    @cached_property
-    def engine(self) -> Engine:
-        """The tables."""
-        self.shop.root.mkdir(parents=True, exist_ok=True)
-        return open_store(self.shop.store_url)
-
-    @cached_property
-    def registry(self) -> Registry:
-        """Versions and the pointer."""
-        return Registry(self.engine, self.shop.keys)
-
-    def ingest(self, source: Source) -> Snapshot:
-        """Files and what the service logged to a snapshot; user ids are sealed into the store on the way."""
-        return ingest(source, self.shop.root, self.shop.settings, self.name_users, self._log, self.progress)
-
-    def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
-        """The checks; nothing is written."""
-        return validate(snapshot, scenario)
-
-    def name_users(self, ids: list[str]) -> list[str]:
-        """Pseudonyms of ``ids``; new ones are kept, encrypted, so that an audience can be mailed."""
-        keys = self.shop.keys
-        names = {keys.name_of(i): i for i in ids}
-        with self.engine.begin() as connection:
-            append_alone(connection, "events")  # which adds users too
-            known = set(connection.execute(select(users.c.pseudonym)).scalars())
-            rows = [{"pseudonym": n, "sealed_id": keys.seal(i)} for n, i in names.items() if n not in known]
-            if rows:
-                connection.execute(insert(users), rows)
-        return list(names)
-
-    def open_version(self, version: str) -> Path:
-        """The folder of a version, its signature checked."""
-        return bundles.unpack(version, self.shop.bundles, self.shop.keys)[1]
-
-    def _log(self, table: str, seq: int) -> tuple[list[dict[str, Any]], int]:
-        return (eventlog if table == "events" else products).after(self.engine, seq)
 
 
 @dataclass(frozen=True)
@@ -196,6 +143,8 @@ class Run:
             made_from = (self._snapshot.digest, self.recipe_digest)
             final = replace(verdict, candidate=served.version)
             registry.conclude(served, judged, final, decided, made_from, seen, notes)
+            if decided.outcome == "testing" and seen[0]:
+                rollout.start(self._workshop, self._scenario, served.version, seen[0])
         return decided
 
     @property

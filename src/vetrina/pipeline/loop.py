@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from vetrina.core import clock
 from vetrina.core.types import Baseline, HealthReport, RetrainDecision, Window
 from vetrina.monitor import clicked, monitor
-from vetrina.pipeline.compose import Workshop
+from vetrina.pipeline.workshop import Workshop
 from vetrina.retrain import retrain
 from vetrina.retrieval.shelf import Shelf
 from vetrina.store import eventlog

@@ -1,7 +1,8 @@
 """The path of the data, and the table of contents of the product. Read this first."""
 
 from vetrina.core.types import Release, Source
-from vetrina.pipeline.compose import Run, Workshop
+from vetrina.pipeline.compose import Run
+from vetrina.pipeline.workshop import Workshop
 
 
 def path(workshop: Workshop, source: Source, scenario: str) -> Release | None:
@@ -20,4 +21,4 @@ def path(workshop: Workshop, source: Source, scenario: str) -> Release | None:
         verdict = run.gate_on_holdout(judged)
     served = run.repeat_on_everything(tuned, judged) if verdict.may_release else judged
     return run.release(served, judged, run.inspect(served, judged, verdict))
-    # vetrina.serve follows the pointer; vetrina.monitor and vetrina.retrain close the circle in loop.py.
+    # Among shoppers rollout.py moves it on and vetrina.serve follows; monitor and retrain close the circle in loop.py.

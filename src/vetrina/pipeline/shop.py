@@ -18,9 +18,9 @@ from vetrina.core.progress import Progress, Silent
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, DataReport, Interval, Release, Request, Snapshot, Source
 from vetrina.metrics.bootstrap import interval
-from vetrina.pipeline.compose import Workshop
 from vetrina.pipeline.held import Held
 from vetrina.pipeline.path import path
+from vetrina.pipeline.workshop import Workshop
 from vetrina.serve.live import StoredChanges, StoredEvents
 from vetrina.store import dataset
 from vetrina.store.folder import ShopFolder

@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
 from prometheus_client import generate_latest
 
+from vetrina.core.errors import NotFound
 from vetrina.serve.guard import needs_token
 from vetrina.serve.service import Service
 from vetrina.store import bundles
@@ -15,6 +17,21 @@ from vetrina.store import bundles
 def versions(state: State) -> list[dict[str, Any]]:
     """All versions, newest first."""
     return state.service.registry.all()
+
+
+@get("/v1/releases", sync_to_thread=True)
+def releases(state: State) -> list[dict[str, Any]]:
+    """Releases among shoppers, newest first."""
+    return state.service.rollouts.all()
+
+
+@get("/v1/releases/{release:str}", sync_to_thread=True)
+def release(release: str, state: State) -> list[dict[str, Any]]:
+    """Every decision about a release with what it was made from, for rollout controllers and for audits."""
+    found = [msgspec.to_builtins(logged) for logged in state.service.rollouts.log(release)]
+    if not found:
+        raise NotFound(release, "has no decision on record", "GET /v1/releases lists the releases")
+    return found
 
 
 @get("/v1/verdicts/{verdict_id:str}", sync_to_thread=True)
@@ -34,7 +51,10 @@ def promote(version: str, state: State) -> dict[str, str]:
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[needs_token], sync_to_thread=True)
 def rollback(scenario: str, state: State) -> dict[str, str]:
-    """Back to the version that served before."""
+    """Take a candidate out that is among shoppers; without one, back to the version that served before."""
+    if candidate := state.service.rollouts.take_out(scenario):
+        champion, _ = state.service.registry.champion(scenario)
+        return {"scenario": scenario, "version": champion, "out": candidate}
     version = state.service.registry.before_champion(scenario)
     return state.service.registry.point_to(scenario, version, "rolled back by hand")
 
@@ -64,4 +84,4 @@ def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return request.app.openapi_schema.to_schema()
 
 
-ROUTES = (versions, verdict, promote, rollback, healthz, readyz, metrics, openapi)
+ROUTES = (versions, releases, release, verdict, promote, rollback, healthz, readyz, metrics, openapi)

@@ -5,7 +5,7 @@ Each worker follows the store: the pointer, the product log and the newest event
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta import Delta
 from vetrina.core.errors import NotReady, VetrinaError
 from vetrina.security.keys import Keys
+from vetrina.serve.trial import Trial
 from vetrina.store import bundles, eventlog, products
 from vetrina.store.registry import Registry
+from vetrina.store.rollouts import Rollouts
 
 FOLLOW_SECONDS = 0.25
 _LOG = logging.getLogger("vetrina.serve")
@@ -32,25 +34,55 @@ class Serving:
     opened: Any
 
 
-class Champions:
-    """Opened bundles by scenario; swapped whole, so that a request sees one version from start to end."""
+class Opened:
+    """Versions that this worker has open, each once, whoever uses it."""
 
-    def __init__(self, registry: Registry, folder: Path, keys: Keys) -> None:
-        self._registry, self._folder, self._keys = registry, folder, keys
-        self._serving: dict[str, Serving] = {}
+    def __init__(self, folder: Path, keys: Keys) -> None:
+        self._folder, self._keys = folder, keys
+        self._open: dict[str, Any] = {}
         self._broken: set[str] = set()
+
+    def get(self, scenario: str, version: str) -> Any | None:
+        """The opened version, its parts checked; None if it does not open."""
+        if version in self._broken:
+            return None
+        if version not in self._open:
+            try:
+                _, folder = bundles.unpack(version, self._folder, self._keys, check_parts=True)
+                self._open[version] = plugins.part("scenarios", scenario, "online").open(folder)
+            except (VetrinaError, OSError, ValueError, KeyError) as error:
+                self._broken.add(version)
+                _LOG.error("%s does not open (%s)", version, error)
+                return None
+        return self._open[version]
+
+    def keep(self, versions: Set[str]) -> None:
+        """Let go of all others."""
+        self._open = {v: o for v, o in self._open.items() if v in versions}
+
+
+class Champions:
+    """What serves, by scenario; swapped whole, so that a request sees one version from start to end.
+
+    The version before it stays open: going back is as quick as the pointer.
+    """
+
+    def __init__(self, registry: Registry, opened: Opened) -> None:
+        self._registry, self._opened = registry, opened
+        self._serving: dict[str, Serving] = {}
+        self._before: dict[str, str] = {}
 
     def refresh(self) -> None:
         """Follow the pointer. A version that does not open is left aside and the one before goes on."""
         for scenario, version in self._registry.champions().items():
             current = self._serving.get(scenario)
-            if (current and current.version == version) or version in self._broken:
+            if current and current.version == version:
                 continue
-            try:
-                self._serving[scenario] = Serving(version, self._open(scenario, version))
-            except (VetrinaError, OSError, ValueError, KeyError) as error:
-                self._broken.add(version)
-                _LOG.error("%s does not open (%s); the version before it goes on", version, error)
+            opened = self._opened.get(scenario, version)
+            if opened is not None:
+                self._serving[scenario] = Serving(version, opened)
+                if current:
+                    self._before[scenario] = current.version
 
     def get(self, scenario: str) -> Serving:
         """What serves. Raises NotReady."""
@@ -63,9 +95,40 @@ class Champions:
         """Versions by scenario."""
         return {scenario: serving.version for scenario, serving in self._serving.items()}
 
-    def _open(self, scenario: str, version: str) -> Any:
-        _, folder = bundles.unpack(version, self._folder, self._keys, check_parts=True)
-        return plugins.part("scenarios", scenario, "online").open(folder)
+    def in_use(self) -> set[str]:
+        """Versions that must stay open."""
+        return {*self.all().values(), *self._before.values()}
+
+
+class Trials:
+    """Candidates among shoppers, by scenario, as the store says."""
+
+    def __init__(self, rollouts: Rollouts, opened: Opened, timeout: float) -> None:
+        self._rollouts, self._opened, self._timeout = rollouts, opened, timeout
+        self._trials: dict[str, Trial] = {}
+
+    def refresh(self) -> None:
+        """Follow the releases under way: their start, their steps, their end."""
+        found: dict[str, Trial] = {}
+        for scenario, known in self._rollouts.running().items():
+            current = self._trials.get(scenario)
+            if current is not None and current.rollout.id == known.rollout.id:
+                found[scenario] = current.at(known.rollout)
+            else:
+                candidate = self._opened.get(scenario, known.rollout.candidate)
+                found[scenario] = Trial(known.rollout, candidate, self._timeout)
+        ended = [t for s, t in self._trials.items() if found.get(s) is not t]
+        self._trials = found
+        for trial in ended:
+            trial.close()
+
+    def get(self, scenario: str) -> Trial | None:
+        """The candidate of a scenario, if one is among shoppers."""
+        return self._trials.get(scenario)
+
+    def in_use(self) -> set[str]:
+        """Versions that must stay open."""
+        return {t.rollout.candidate for t in self._trials.values()}
 
 
 class StoredEvents:
@@ -110,10 +173,10 @@ class StoredChanges:
 
 
 class Follower:
-    """One thread that refreshes both; every change is seen within FOLLOW_SECONDS and the time to open a bundle."""
+    """One thread that follows the store; every change is seen within FOLLOW_SECONDS and the time to open a bundle."""
 
-    def __init__(self, champions: Champions, changes: StoredChanges) -> None:
-        self._champions, self._changes = champions, changes
+    def __init__(self, champions: Champions, trials: Trials, changes: StoredChanges, opened: Opened) -> None:
+        self._champions, self._trials, self._changes, self._opened = champions, trials, changes, opened
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
@@ -125,6 +188,8 @@ class Follower:
     def once(self) -> None:
         """One look at the store."""
         self._champions.refresh()
+        self._trials.refresh()
+        self._opened.keep(self._champions.in_use() | self._trials.in_use())
         self._changes.refresh()
 
     def stop(self) -> None:

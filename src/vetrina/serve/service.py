@@ -9,14 +9,17 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from vetrina.core import clock
 from vetrina.core.protocols import Context
+from vetrina.core.rollout import CANARY, CHAMPION
 from vetrina.core.types import Answer
 from vetrina.core.types import Request as Asked
-from vetrina.serve.live import Champions, Follower, StoredChanges, StoredEvents
+from vetrina.serve.live import Champions, Follower, Opened, StoredChanges, StoredEvents, Trials
+from vetrina.serve.trial import Shadows, Tried
 from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
 from vetrina.store.database import open_store
 from vetrina.store.eventlog import Event, EventLog
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
+from vetrina.store.rollouts import Rollouts
 
 
 class Service:
@@ -26,13 +29,23 @@ class Service:
         self.shop, self.keys = shop, shop.keys
         self.engine = open_store(shop.store_url)
         self.registry = Registry(self.engine, self.keys)
-        self.champions = Champions(self.registry, shop.bundles, self.keys)
+        opened = Opened(shop.bundles, self.keys)
+        self.champions = Champions(self.registry, opened)
+        self.rollouts = Rollouts(self.engine, self.keys, self.registry)
+        self.trials = Trials(self.rollouts, opened, shop.settings.release.timeout_ms / 1e3)
         self.changes = StoredChanges(self.engine)
         self.events = StoredEvents(self.engine, shop.settings.weights)
-        self.follower = Follower(self.champions, self.changes)
+        self.follower = Follower(self.champions, self.trials, self.changes, opened)
         self.log = EventLog(self.engine, self.keys)
+        self.shadows = Shadows(self.log.note_shadow)
         self.metrics = CollectorRegistry()
         self.answers = Counter("vetrina_answers", "Answers given", ["scenario", "version"], registry=self.metrics)
+        self.faults = Counter(
+            "vetrina_candidate_faults",
+            "Answers a candidate failed to give",
+            ["scenario", "fault"],
+            registry=self.metrics,
+        )
         self.errors = Counter("vetrina_errors", "Requests refused or failed", ["status"], registry=self.metrics)
         self.accepted = Counter("vetrina_events", "New events made durable", registry=self.metrics)
         buckets = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -47,16 +60,21 @@ class Service:
     def stop(self) -> None:
         """Write what waits and let go of the store."""
         self.follower.stop()
+        self.shadows.close()
         self.log.close()
         self.engine.dispose()
 
     def ranked(self, scenario: str, asked: Asked) -> RankedOut:
         """Answer, and log what is shown. The policy is deterministic, so every shown item has propensity 1."""
         started = time.perf_counter()
-        serving = self.champions.get(scenario)
+        serving, trial = self.champions.get(scenario), self.trials.get(scenario)
         context = Context(self.events, self.changes, clock.now())
-        answer: Answer = serving.opened.answer(asked, context)
-        request_id = uuid4().hex
+        rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
+        arm = rollout.arm(asked.user, asked.session) if rollout else None
+        tried = trial.ask(asked, context) if trial and arm == CANARY else Tried(None, None)
+        answer: Answer = tried.answer or serving.opened.answer(asked, context)
+        version = rollout.candidate if rollout and tried.answer else serving.version
+        seconds, request_id = time.perf_counter() - started, uuid4().hex
         shown = [
             {"product_id": item.product_id, "position": asked.offset + at, "propensity": 1.0}
             for at, item in enumerate(answer.items, start=1)
@@ -66,23 +84,29 @@ class Service:
                 "request_id": request_id,
                 "time": context.now,
                 "scenario": scenario,
-                "version": serving.version,
-                "arm": "champion",
+                "version": version,
+                "arm": arm or CHAMPION,
                 "user": asked.user,
                 "session": asked.session,
                 "request": msgspec.json.encode(_context(asked)).decode(),
                 "items": msgspec.json.encode(shown).decode(),
+                "seconds": seconds,
+                "fault": tried.fault,
+                "rollout": rollout.id if rollout and arm else None,
+                "step": rollout.step if rollout and arm else None,
             }
         )
-        self.seconds.labels(scenario).observe(time.perf_counter() - started)
-        self.answers.labels(scenario, serving.version).inc()
+        if trial and rollout and rollout.step < 0:
+            self.shadows.offer(rollout, trial.opened, asked, context, answer)
+        self.seconds.labels(scenario).observe(seconds)
+        self.answers.labels(scenario, version).inc()
+        if tried.fault:
+            self.faults.labels(scenario, tried.fault).inc()
         items = [
             ItemOut(i.product_id, i.title, round(i.score, 6), list(i.reasons) if asked.explain else [])
             for i in answer.items
         ]
-        return RankedOut(
-            request_id, serving.version, items, answer.total, {k: dict(v) for k, v in answer.facets.items()}
-        )
+        return RankedOut(request_id, version, items, answer.total, {k: dict(v) for k, v in answer.facets.items()})
 
     def name_of(self, user_id: str | None) -> str | None:
         """Pseudonym, or None for nobody."""

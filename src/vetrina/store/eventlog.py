@@ -3,19 +3,19 @@
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, func, insert, or_, select
+from sqlalchemy import Engine, Table, func, insert, or_, select
 
 from vetrina.security.keys import Keys
 from vetrina.store.database import append_alone
-from vetrina.store.tables import events, exposures, users
+from vetrina.store.tables import events, exposures, shadows, users
 
-_BATCH = 2_000
+_BATCH, _CHUNK = 2_000, 500
 _LOG = logging.getLogger("vetrina.store")
 
 
@@ -36,7 +36,7 @@ class EventLog:
 
     def __init__(self, engine: Engine, keys: Keys) -> None:
         self._engine, self._keys = engine, keys
-        self._waiting: queue.Queue[tuple[str, Any, Future[int]] | None] = queue.Queue()
+        self._waiting: queue.Queue[tuple[Table, Any, Future[int]] | None] = queue.Queue()
         self._known_users: set[str] = set()
         self._thread = threading.Thread(target=self._write_forever, name="event-log", daemon=True)
         self._thread.start()
@@ -44,12 +44,16 @@ class EventLog:
     def add(self, batch: Sequence[Event]) -> "Future[int]":
         """Resolves to the number of new events once all are on disk; repeated ids count once."""
         future: Future[int] = Future()
-        self._waiting.put(("events", batch, future))
+        self._waiting.put((events, batch, future))
         return future
 
     def expose(self, row: dict[str, Any]) -> None:
         """Log what was shown; does not wait."""
-        self._waiting.put(("exposure", row, Future()))
+        self._waiting.put((exposures, row, Future()))
+
+    def note_shadow(self, row: dict[str, Any]) -> None:
+        """Log what a candidate computed unseen; does not wait."""
+        self._waiting.put((shadows, row, Future()))
 
     def close(self) -> None:
         """Write what waits, then stop."""
@@ -65,16 +69,17 @@ class EventLog:
             running = None not in taken
             self._write([t for t in taken if t is not None])
 
-    def _write(self, work: list[tuple[str, Any, "Future[int]"]]) -> None:
+    def _write(self, work: list[tuple[Table, Any, "Future[int]"]]) -> None:
         try:
             with self._engine.begin() as connection:
                 append_alone(connection, "events")
-                shown = [row for kind, row, _ in work if kind == "exposure"]
-                if shown:
-                    connection.execute(insert(exposures), shown)
-                added = [self._insert(connection, batch) if kind == "events" else 0 for kind, batch, _ in work]
+                for table in (exposures, shadows):
+                    rows = [row for kind, row, _ in work if kind is table]
+                    if rows:
+                        connection.execute(insert(table), rows)
+                added = [self._insert(connection, batch) if kind is events else 0 for kind, batch, _ in work]
         except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request must hear of it
-            lost = sum(kind == "exposure" for kind, _, _ in work)
+            lost = sum(kind is exposures for kind, _, _ in work)
             if lost:
                 _LOG.error("%d exposures could not be written (%s)", lost, error)
             for _, _, future in work:
@@ -163,3 +168,53 @@ def window(engine: Engine, since: float, until: float) -> tuple[list[dict[str, A
         ],
         [{**r, "items": msgspec.json.decode(r["items"])} for r in shown],
     )
+
+
+def answers_named(engine: Engine, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """The logged answers with these request ids, of whatever scenario."""
+    wanted, found = list(ids), {}
+    columns = [exposures.c[c] for c in ("request_id", "scenario", "time", "items")]
+    with engine.connect().execution_options(read_only=True) as connection:
+        for start in range(0, len(wanted), _CHUNK):
+            query = select(*columns).where(exposures.c.request_id.in_(wanted[start : start + _CHUNK]))
+            for row in connection.execute(query).mappings():
+                items = frozenset(i["product_id"] for i in msgspec.json.decode(row["items"]))
+                found[row["request_id"]] = {**row, "items": items}
+    return found
+
+
+def first_met(engine: Engine, rollout: str, step: int, since: float, until: float) -> dict[str, float]:
+    """Units of a release's step by the time of the first answer that they met there, where it lies in (since, until]."""
+    unit = func.coalesce(exposures.c.user, exposures.c.session)
+    first = func.min(exposures.c.time)
+    query = (
+        select(unit.label("unit"), first.label("first"))
+        .where(exposures.c.rollout == rollout, exposures.c.step == step, exposures.c.time <= until)
+        .group_by(unit)
+        .having(first > since)
+    )
+    with engine.connect().execution_options(read_only=True) as connection:
+        return {r.unit: r.first for r in connection.execute(query)}
+
+
+def shown(engine: Engine, scenario: str, since: float, until: float) -> list[dict[str, Any]]:
+    """Answers of a scenario in (since, until], without what they held."""
+    columns = ("request_id", "time", "arm", "user", "session", "seconds", "fault", "rollout", "step")
+    query = select(*(exposures.c[c] for c in columns)).where(
+        exposures.c.scenario == scenario, exposures.c.time > since, exposures.c.time <= until
+    )
+    with engine.connect().execution_options(read_only=True) as connection:
+        return [dict(r) for r in connection.execute(query).mappings()]
+
+
+def happened(engine: Engine, since: float, until: float) -> list[dict[str, Any]]:
+    """Events in (since, until], with the unit that they belong to."""
+    query = select(events.c.event_id, events.c.user, events.c.session, events.c.time, events.c.body).where(
+        events.c.time > since, events.c.time <= until
+    )
+    with engine.connect().execution_options(read_only=True) as connection:
+        rows = connection.execute(query).all()
+    return [
+        {**msgspec.json.decode(r.body), "user": r.user, "session": r.session, "time": r.time, "event_id": r.event_id}
+        for r in rows
+    ]

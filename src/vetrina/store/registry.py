@@ -52,7 +52,7 @@ class Registry:
                 connection.execute(insert(versions).values(row))
             if release.outcome == "promoted":
                 decision = f"verdict:{verdict.id}"
-                self._promote(connection, bundle.scenario, bundle.version, seen, decision, release.note)
+                self.promote_in(connection, bundle.scenario, bundle.version, seen, decision, release.note)
 
     def built(self, scenario: str, snapshot: str, recipe_digest: str) -> str | None:
         """The version already made from exactly this data and recipe."""
@@ -113,7 +113,11 @@ class Registry:
     def champion(self, scenario: str) -> tuple[str | None, int]:
         """The version that serves and its fence, a number that grows with every change."""
         with self._engine.connect() as connection:
-            row = connection.execute(select(champions).where(champions.c.scenario == scenario)).first()
+            return self.champion_in(connection, scenario)
+
+    def champion_in(self, connection: Connection, scenario: str) -> tuple[str | None, int]:
+        """``champion`` inside a transaction."""
+        row = connection.execute(select(champions).where(champions.c.scenario == scenario)).first()
         return (row.version, row.fence) if row else (None, 0)
 
     def champions(self) -> dict[str, str]:
@@ -128,7 +132,7 @@ class Registry:
         pointer moved since ``seen`` was read.
         """
         with self._changing(scenario) as connection:
-            return self._promote(connection, scenario, version, seen, decision, why)
+            return self.promote_in(connection, scenario, version, seen, decision, why)
 
     def point_to(self, scenario: str, version: str, why: str) -> dict[str, str]:
         """Move the pointer because a person says so; nothing happens if it is there already."""
@@ -152,7 +156,7 @@ class Registry:
             row = {"id": verdict.id, "version": verdict.candidate, "outcome": verdict.outcome, "body": body}
             connection.execute(insert(verdicts).values(created=clock.now(), **row))
 
-    def _promote(
+    def promote_in(
         self,
         connection: Connection,
         scenario: str,
@@ -161,6 +165,7 @@ class Registry:
         decision: str,
         why: str,
     ) -> bool:
+        """``promote`` inside a transaction that changes more than the pointer."""
         old, fence = seen
         if connection.execute(select(promotions.c.seq).where(promotions.c.decision == decision)).first():
             return False

@@ -56,6 +56,7 @@ events = _table(
     Column("body", _Long, nullable=False),
     Index("events_by_user", "user", "seq"),
     Index("events_by_session", "session", "seq"),
+    Index("events_by_time", "time"),
 )
 exposures = _table(
     "exposures",
@@ -141,6 +142,14 @@ rollout_log = _table(
     Column("body", _Long, nullable=False),
     Column("signature", String(128), nullable=False),
     UniqueConstraint("rollout", "fence", name="rollout_log_once"),
+)
+expectations = _table(  # what the outcomes of a unit were expected to be before a release started
+    "expectations",
+    Column("rollout", String(32), primary_key=True),
+    Column("unit", String(128), primary_key=True),
+    Column("clicks", Float(53), nullable=False),
+    Column("conversion", Float(53), nullable=False),
+    Column("revenue", Float(53), nullable=False),
 )
 shadows = _table(
     "shadows",

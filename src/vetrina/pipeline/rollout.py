@@ -1,0 +1,82 @@
+"""Moves a release among shoppers on: reads its evidence from the log, lets ``release`` decide, writes what was decided."""
+
+from dataclasses import replace
+from uuid import uuid4
+
+from vetrina.core import clock
+from vetrina.core.rollout import Before, Decision, LogHealth, Rollout, Seen, Sums
+from vetrina.core.types import Reason
+from vetrina.pipeline.workshop import Workshop
+from vetrina.release.evidence import added, before_release, log_health, units
+from vetrina.release.live import limits, next_step
+from vetrina.store import eventlog
+from vetrina.store.rollouts import State, UnderWay
+
+_ENDS: dict[str, State] = {"promote": "promoted", "roll back": "rolled back", "return": "returned"}
+_SKEW = 3_600.0
+
+
+def start(workshop: Workshop, scenario: str, candidate: str, champion: str) -> Rollout:
+    """Send a candidate that the gate let pass among shoppers, in the shadow first. Raises Conflict if one is there."""
+    now, rules = clock.now(), workshop.shop.settings.release
+    target = _target(workshop)
+    since = now - rules.before_days * clock.DAY
+    answers = eventlog.shown(workshop.engine, scenario, since, now)
+    events = eventlog.happened(workshop.engine, since, now)
+    named = eventlog.answers_named(workshop.engine, {e["request_id"] for e in events if e.get("request_id")})
+    before, expected = before_release(answers, events, named, rules, now, target)
+    salt, name = uuid4().hex, uuid4().hex[:12]
+    rollout = Rollout(name, scenario, candidate, champion, salt, now, now, tuple(rules.steps))
+    workshop.rollouts.begin(UnderWay(rollout, before, Seen(now), rules), expected)
+    return rollout
+
+
+def move_on(workshop: Workshop, known: UnderWay, now: float) -> Decision:
+    """One look: gather, decide, act. Raises Conflict when another controller was faster; nothing is changed then."""
+    current, _ = workshop.registry.champion(known.rollout.scenario)
+    if current != known.rollout.champion:
+        text = f"{current} serves {known.rollout.scenario} now: there is nothing left to compare with"
+        decision = Decision("return", (Reason("champion-changed", False, text),))
+        workshop.rollouts.decide(known, known.seen, decision, known.rollout, "returned", now)
+        return decision
+    seen = gather(workshop, known, now)
+    decision = next_step(known.rollout, known.before, seen, known.rules, now)
+    if decision.action == "stay":
+        workshop.rollouts.look(known, seen)
+        return decision
+    moved = _advanced(known.rollout, known.before, seen, known, now) if decision.action == "advance" else known.rollout
+    seen = replace(seen, until=now) if decision.action == "advance" else seen
+    workshop.rollouts.decide(known, seen, decision, moved, _ENDS.get(decision.action, "running"), now)
+    return decision
+
+
+def gather(workshop: Workshop, known: UnderWay, now: float) -> Seen:
+    """The evidence up to ``now``: what was counted before stays, units whose time to act has ended since come in."""
+    rollout, rules, seen = known.rollout, known.rules, known.seen
+    engine, target = workshop.engine, _target(workshop)
+    shadow = workshop.rollouts.shadow(rollout.id, target)
+    if rollout.step < 0:
+        return replace(seen, shadow=shadow)
+    seconds = rules.outcome_minutes * 60
+    until = max(seen.until, now - seconds)
+    first = eventlog.first_met(engine, rollout.id, rollout.step, seen.until, until)
+    answers = [a for a in eventlog.shown(engine, rollout.scenario, seen.until, now) if a["step"] == rollout.step]
+    events = eventlog.happened(engine, seen.until - _SKEW, now + _SKEW)
+    named = eventlog.answers_named(engine, {e["request_id"] for e in events if e.get("request_id")})
+    found = units(first, answers, events, named, seconds)
+    expected = workshop.rollouts.expected(rollout.id, found.names)
+    more = added(found, expected, known.before, rollout.share)
+    outcomes = {name: seen.outcomes.get(name, Sums()) + more[name] for name in more}
+    steps = workshop.rollouts.steps(rollout, [*(s.limits for s in seen.steps[: rollout.step]), rollout.limits], target)
+    fresh = [e for e in events if seen.until < e["time"] <= until]
+    log = seen.log + (log_health(fresh, named) if fresh else LogHealth())
+    return Seen(until, outcomes, steps, shadow, log)
+
+
+def _advanced(rollout: Rollout, before: Before, seen: Seen, known: UnderWay, now: float) -> Rollout:
+    chosen = limits(before, seen, known.rules)
+    return replace(rollout, step=rollout.step + 1, stepped=now, limits=(chosen.faults, chosen.slow))
+
+
+def _target(workshop: Workshop) -> float:
+    return workshop.shop.settings.gate.latency_ms / 1e3

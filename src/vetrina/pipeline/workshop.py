@@ -1,0 +1,70 @@
+"""One shop with its store open: what every stage of the pipeline is handed."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, insert, select
+
+from vetrina.core.progress import Progress, Silent
+from vetrina.core.types import DataReport, Snapshot, Source
+from vetrina.ingest import ingest
+from vetrina.store import bundles, eventlog, products
+from vetrina.store.database import append_alone, open_store
+from vetrina.store.folder import ShopFolder
+from vetrina.store.registry import Registry
+from vetrina.store.rollouts import Rollouts
+from vetrina.store.tables import users
+from vetrina.validate import validate
+
+
+@dataclass
+class Workshop:
+    """One shop with its store open."""
+
+    shop: ShopFolder
+    progress: Progress = field(default_factory=Silent)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The tables."""
+        self.shop.root.mkdir(parents=True, exist_ok=True)
+        return open_store(self.shop.store_url)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Versions and the pointer."""
+        return Registry(self.engine, self.shop.keys)
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        """Releases among shoppers."""
+        return Rollouts(self.engine, self.shop.keys, self.registry)
+
+    def ingest(self, source: Source) -> Snapshot:
+        """Files and what the service logged to a snapshot; user ids are sealed into the store on the way."""
+        return ingest(source, self.shop.root, self.shop.settings, self.name_users, self._log, self.progress)
+
+    def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
+        """The checks; nothing is written."""
+        return validate(snapshot, scenario)
+
+    def name_users(self, ids: list[str]) -> list[str]:
+        """Pseudonyms of ``ids``; new ones are kept, encrypted, so that an audience can be mailed."""
+        keys = self.shop.keys
+        names = {keys.name_of(i): i for i in ids}
+        with self.engine.begin() as connection:
+            append_alone(connection, "events")  # which adds users too
+            known = set(connection.execute(select(users.c.pseudonym)).scalars())
+            rows = [{"pseudonym": n, "sealed_id": keys.seal(i)} for n, i in names.items() if n not in known]
+            if rows:
+                connection.execute(insert(users), rows)
+        return list(names)
+
+    def open_version(self, version: str) -> Path:
+        """The folder of a version, its signature checked."""
+        return bundles.unpack(version, self.shop.bundles, self.shop.keys)[1]
+
+    def _log(self, table: str, seq: int) -> tuple[list[dict[str, Any]], int]:
+        return (eventlog if table == "events" else products).after(self.engine, seq)

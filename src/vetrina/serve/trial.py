@@ -1,0 +1,148 @@
+"""A candidate among shoppers, inside one worker: asked behind a guard, so that whatever it does the champion can answer.
+
+It answers in a thread of its own. One that raises, answers too late or answers nonsense is put aside within the same
+request; one that hangs again and again is not asked any more.
+"""
+
+import logging
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from vetrina.core.protocols import Context
+from vetrina.core.rollout import Rollout
+from vetrina.core.types import Answer, Request
+
+_MOST_HANGS, _SHADOW_QUEUE, _SHADOW_GAP = 3, 32, 0.05
+_LOG = logging.getLogger("vetrina.serve")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """The candidate's answer, or why there is none: unopened, error, timeout, shape, hanging."""
+
+    answer: Answer | None
+    fault: str | None
+
+
+class Trial:
+    """One opened candidate with its release."""
+
+    def __init__(self, rollout: Rollout, opened: Any, timeout: float) -> None:
+        self.rollout = rollout
+        self._opened, self._timeout = opened, timeout
+        self._hangs = 0
+        self._aside = _Aside(_SHADOW_QUEUE)
+
+    @property
+    def opened(self) -> Any:
+        """The candidate itself; None if it does not open."""
+        return self._opened
+
+    def at(self, rollout: Rollout) -> "Trial":
+        """The same candidate at another step."""
+        self.rollout = rollout
+        return self
+
+    def ask(self, asked: Request, context: Context) -> Tried:
+        """Wait for the candidate, but not longer than the time allowed."""
+        if self._opened is None:
+            return Tried(None, "unopened")
+        if self._hangs >= _MOST_HANGS:
+            return Tried(None, "hanging")
+        future = self._aside.do(lambda: self._opened.answer(asked, context))
+        try:
+            answer = future.result(self._timeout)
+        except TimeoutError:
+            self._hangs += 1
+            self._aside = _Aside(_SHADOW_QUEUE)  # the thread that hangs is left behind
+            return Tried(None, "timeout")
+        except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers
+            _LOG.warning("the candidate %s failed: %r", self.rollout.candidate, error)
+            return Tried(None, "error")
+        return Tried(answer, None) if fits(answer, asked) else Tried(None, "shape")
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._aside.stop()
+
+
+class Shadows:
+    """Candidates in the shadow compute after the champion has answered, a few times a second, or not at all when busy."""
+
+    def __init__(self, note: Callable[[dict[str, Any]], None]) -> None:
+        self._note, self._aside, self._next = note, _Aside(_SHADOW_QUEUE), 0.0
+
+    def offer(self, rollout: Rollout, opened: Any, asked: Request, context: Context, shown: Answer) -> None:
+        """Compare, off the request's path."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + _SHADOW_GAP
+            self._aside.offer(lambda: self._note(_compared(rollout, opened, asked, context, shown)))
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._aside.stop()
+
+
+def fits(answer: Any, asked: Request) -> bool:
+    """An answer that may be shown: ranked products, each once, with finite scores, no more than asked for."""
+    if not isinstance(answer, Answer) or len(answer.items) > asked.limit:
+        return False
+    ids = [i.product_id for i in answer.items]
+    return len(set(ids)) == len(ids) and all(ids) and all(math.isfinite(i.score) for i in answer.items)
+
+
+def _compared(rollout: Rollout, opened: Any, asked: Request, context: Context, shown: Answer) -> dict[str, Any]:
+    started = time.perf_counter()
+    row: dict[str, Any] = {"rollout": rollout.id, "fault": None, "overlap": 0.0}
+    try:
+        answer = opened.answer(asked, context)
+        if fits(answer, asked):
+            theirs = {i.product_id for i in shown.items}
+            both = theirs & {i.product_id for i in answer.items}
+            row["overlap"] = len(both) / len(theirs) if theirs else 1.0
+        else:
+            row["fault"] = "shape"
+    except Exception as error:  # noqa: BLE001 - a shadow must not disturb anything
+        _LOG.warning("the candidate %s failed in the shadow: %r", rollout.candidate, error)
+        row["fault"] = "error"
+    return row | {"seconds": time.perf_counter() - started}
+
+
+class _Aside:
+    """A daemon thread that does one piece of work after the other."""
+
+    def __init__(self, most: int) -> None:
+        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(most)
+        threading.Thread(target=self._run, name="candidate", daemon=True).start()
+
+    def do(self, work: Callable[[], Any]) -> "Future[Any]":
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(work())
+            except Exception as error:  # noqa: BLE001 - handed to whoever waits
+                future.set_exception(error)
+
+        self._work.put(run)
+        return future
+
+    def offer(self, work: Callable[[], None]) -> None:
+        """Do it if there is room."""
+        if not self._work.full():
+            self._work.put(work)
+
+    def stop(self) -> None:
+        if not self._work.full():
+            self._work.put(None)
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
