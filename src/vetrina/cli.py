@@ -125,10 +125,16 @@ def validate(state: State, scenarios: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("scenarios", nargs=-1)
+@click.option("--id", "run_id", hidden=True, help="Execute a run that was asked for; operate does.")
 @click.pass_obj
-def run(state: State, scenarios: tuple[str, ...]) -> None:
+def run(state: State, scenarios: tuple[str, ...], run_id: str | None) -> None:
     """Train, compress, judge and release what the data supports (or the named scenarios)."""
     shop, refused = state.shop(), False
+    if run_id:
+        from vetrina.pipeline.runs import execute
+
+        execute(shop.workshop, run_id)
+        return
     for scenario, release in shop.fit(*scenarios).items():
         state.show({"scenario": scenario, "release": release}, lambda r: _release_text(r, shop))
         refused |= release is None and not shop.validate(scenario).ok
@@ -152,6 +158,103 @@ def serve(state: State, host: str | None, port: int | None) -> None:
     sock = bind(host or folder.settings.serve.host, folder.settings.serve.port if port is None else port)
     click.echo(f"listening on http://{sock.getsockname()[0]}:{sock.getsockname()[1]}", err=True)
     answer(folder.root, sock)
+
+
+@cli.command()
+@click.pass_obj
+def operate(state: State) -> None:
+    """The loop that needs nobody: releases, runs, clean-up, alerts; until Ctrl-C."""
+    _operate(state.shop())
+
+
+@cli.command()
+@click.option("--host", help="Address to listen on (default: loopback).")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8337; 0 takes a free one).")
+@click.pass_context
+def up(context: click.Context, host: str | None, port: int | None) -> None:
+    """Serve and operate, until Ctrl-C."""
+    import subprocess
+
+    state: State = context.obj
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(state.folder.resolve()), "operate"]
+    loop = subprocess.Popen(command)  # noqa: S603 - a process of its own: a run must not take the service's time
+    try:
+        context.invoke(serve, host=host, port=port)
+    finally:
+        loop.terminate()
+        loop.wait(30)
+
+
+def _operate(shop: Any) -> None:
+    import signal
+    import threading
+
+    from vetrina.pipeline.operate import operate as loop
+
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        loop(shop.workshop, lambda line: click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True), stop)
+    finally:
+        stop.set()
+
+
+@cli.command()
+@click.argument("run_id", required=False, metavar="[RUN]")
+@click.option("--follow", is_flag=True, help="Show stages as they finish, until the run ends.")
+@click.pass_obj
+def runs(state: State, run_id: str | None, follow: bool) -> None:
+    """Runs, newest first; or one run with its stages."""
+    found = state.shop().workshop.runs
+    if run_id is None:
+        state.show(found.all(), _run_text)
+        return
+    row = found.get(run_id)
+    shown = 0
+    while follow and row["state"] in ("queued", "running"):
+        for stage in row["stages"][shown:]:
+            click.echo(_stage_text(stage))
+        shown = len(row["stages"])
+        time.sleep(0.5)
+        row = found.get(run_id)
+    if state.as_json:
+        state.show(row, str)
+        return
+    for stage in row["stages"][shown:]:
+        click.echo(_stage_text(stage))
+    click.echo(_run_text(row))
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def cancel(state: State, run_id: str) -> None:
+    """Stop a queued or running run; what it finished is kept."""
+    found = state.shop().workshop.runs
+    found.cancel(run_id)
+    state.show(found.get(run_id), _run_text)
+
+
+@cli.command()
+@click.argument("run_id", metavar="RUN")
+@click.pass_obj
+def retry(state: State, run_id: str) -> None:
+    """Queue a failed or cancelled run again; `vetrina operate` takes it."""
+    found = state.shop().workshop.runs
+    found.retry(run_id)
+    state.show(found.get(run_id), _run_text)
+
+
+@cli.command()
+@click.argument("release_id", required=False, metavar="[RELEASE]")
+@click.pass_obj
+def releases(state: State, release_id: str | None) -> None:
+    """Releases among shoppers, newest first; or one release with every decision and its numbers."""
+    found = state.shop().workshop.rollouts
+    if release_id is None:
+        state.show(found.all(), _rollout_text)
+    else:
+        state.show([asdict(entry) for entry in found.log(release_id)], _decision_text)
 
 
 @cli.command()
@@ -230,10 +333,10 @@ def promote(state: State, version: str) -> None:
 @click.argument("scenario")
 @click.pass_obj
 def rollback(state: State, scenario: str) -> None:
-    """Back to the version that served before; every server follows within a second."""
+    """Take a candidate out that is among shoppers, else go back to the version before; every server follows within a second."""
     from vetrina.pipeline.hand import rollback as by_hand
 
-    state.show(by_hand(state.shop().workshop, scenario), lambda r: f"{r['version']} serves {r['scenario']} again")
+    state.show(by_hand(state.shop().workshop, scenario), _rolled_back_text)
 
 
 @cli.command()
@@ -382,6 +485,33 @@ def _release_text(row: dict[str, Any], shop: Any) -> str:
 def _version_text(row: dict[str, Any]) -> str:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
     return f"{'*' if row['serving'] else ' '} {row['version']:<28} {row['verdict'] or '':<9} {when}"
+
+
+def _rolled_back_text(row: dict[str, Any]) -> str:
+    if "out" in row:
+        return f"{row['out']} is taken out; {row['version']} serves {row['scenario']} alone"
+    return f"{row['version']} serves {row['scenario']} again"
+
+
+def _run_text(row: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["asked"]))
+    return f"{row['id']}  {row['scenario']:<10} {row['state']:<9} {when}  {row['note'] or row['why']}"
+
+
+def _stage_text(row: dict[str, Any]) -> str:
+    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {row['peak_mb']:6.0f} MB"
+
+
+def _rollout_text(row: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["started"]))
+    return f"{row['release']}  {row['candidate']} against {row['champion']}: {row['state']} at {row['share']:.0%}, since {when}"
+
+
+def _decision_text(row: dict[str, Any]) -> str:
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["now"]))
+    decision = row["decision"]
+    reasons = "\n".join(f"    {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in decision["reasons"])
+    return f"{when}  {decision['action']}\n{reasons}"
 
 
 def _status_text(row: dict[str, Any]) -> str:

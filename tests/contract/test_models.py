@@ -13,7 +13,8 @@ from vetrina.core.types import Catalogue, Interactions, Past, Plan
 BEHAVIOUR = [
     n
     for n in plugins.names("models")
-    if "def score" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
+    if plugins.has_part("models", n, "train")
+    and "def score" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
 ]
 ITEMS, USERS = 30, 40
 

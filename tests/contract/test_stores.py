@@ -171,7 +171,7 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
     with engine.begin() as connection:
         for column in ("seconds", "fault", "rollout", "step"):
             connection.execute(text(f"ALTER TABLE exposures DROP COLUMN {column}"))
-        for table in ("rollout_log", "rollouts", "expectations", "shadows", "leases", "writers"):
+        for table in ("rollout_log", "rollouts", "expectations", "shadows", "leases", "runs", "alerts", "writers"):
             connection.execute(text(f"DROP TABLE {table}"))
         on = " ON events" if connection.dialect.name == "mariadb" else ""
         connection.execute(text(f"DROP INDEX events_by_time{on}"))

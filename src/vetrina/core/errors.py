@@ -16,6 +16,10 @@ class BadInput(VetrinaError):
         super().__init__(f"{_one_line(value)}: {rule}; {way_out}")
         self.value, self.rule, self.way_out = value, rule, way_out
 
+    def __reduce__(self) -> tuple[type["BadInput"], tuple[str, str, str]]:
+        """A journal keeps errors too: without this a copy would miss two of its three parts."""
+        return type(self), (self.value, self.rule, self.way_out)
+
 
 class Conflict(BadInput):
     """The state moved on between reading and writing; HTTP 409."""

@@ -80,6 +80,22 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {"clicks": self.margin_clicks, "conversion": self.margin_conversion}.get(outcome, self.margin_revenue)
 
 
+class Operate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The loop that needs nobody."""
+
+    look_minutes: float = 15.0
+    rest_hours: float = 24.0  # between two runs of a scenario that nobody asked for
+    budget_minutes: float = 240.0  # a run that takes longer is stopped
+    keep_versions: int = 5  # of each scenario, beside what serves and what served before it
+
+
+class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where alerts go beside the log: Apprise URLs (mailto://, json://, slack://, ...), each alert once in ``quiet_hours``."""
+
+    urls: tuple[str, ...] = ()
+    quiet_hours: float = 6.0
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. ``columns`` maps a table to {design's name: the file's name}; ``weights`` an event type to its weight."""
 
@@ -90,6 +106,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     release: Releases = Releases()
     train: Training = Training()
     serve: Serving = Serving()
+    operate: Operate = Operate()
+    alerts: Alerts = Alerts()
     store: StoreUrl = StoreUrl()
 
 

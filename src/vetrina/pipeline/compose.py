@@ -1,12 +1,12 @@
 """Wires stages to one shop: one scenario's way from a snapshot to a release."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 import msgspec
@@ -33,6 +33,8 @@ from vetrina.store import bundles, dataset
 from vetrina.store.tables import exposures
 from vetrina.train import Settled, train
 
+Result = TypeVar("Result")
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -50,7 +52,7 @@ class Run:
         self._shop, self._settings = workshop.shop, workshop.shop.settings
         self._recipe: Recipe = plugins.part("scenarios", scenario, "recipe").RECIPE
         self._plan = Plan(seed=self._settings.train.seed, max_epochs=self._settings.train.max_epochs)
-        self._id = uuid4().hex[:12]
+        self._id = workshop.run or uuid4().hex[:12]
         self._work = self._shop.work / scenario
 
     @cached_property
@@ -61,10 +63,14 @@ class Run:
 
     def is_done(self) -> bool:
         """This very data and recipe were released or returned before."""
-        return self._workshop.registry.built(self._scenario, self._snapshot.digest, self.recipe_digest) is not None
+        made_from = (self._scenario, self._snapshot.digest, self.recipe_digest)
+        return self._kept("look up", lambda: self._workshop.registry.built(*made_from)) is not None
 
     def train_and_compress_on_fit(self) -> Tuned:
         """Fit before the validation period; settle weights, epochs and compression on it."""
+        return self._kept("fit", self._tuned)
+
+    def _tuned(self) -> Tuned:
         past, validation = self._data.fit()
         if validation is None:
             # Nothing to tune on: defaults, and compression as it is where a model has no other form.
@@ -85,11 +91,14 @@ class Run:
 
     def repeat_on_fit_and_validation(self, tuned: Tuned) -> Bundle:
         """The judged file."""
-        with self._stage("train judged"):
-            return self._repeat(tuned, "judged", self._data.judged())
+        name = f"train judged {tuned.settled.notes.get('fell_back_to', '')}".strip()
+        return self._kept(name, lambda: self._repeat(tuned, "judged", self._data.judged()), timed=True)
 
     def gate_on_holdout(self, judged: Bundle) -> Verdict:
         """Champion's decisions are refitted on the candidate's past, so that both saw the same."""
+        return self._kept(f"gate {judged.version}", lambda: self._gated(judged))
+
+    def _gated(self, judged: Bundle) -> Verdict:
         champion = self._champion_twin()
         with self._stage("gate"):
             verdict = gate(
@@ -122,19 +131,22 @@ class Run:
         """The served file, unless ``refit = false`` or the scenario keeps its holdout for the report."""
         if not self._settings.train.refit or self._scenario == "predict":
             return judged
-        with self._stage("train served"):
-            return self._repeat(tuned, "served", self._data.everything())
+        return self._kept("train served", lambda: self._repeat(tuned, "served", self._data.everything()), timed=True)
 
     def inspect(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
         """The verdict with what the very file that will serve shows; a file that was judged itself is known already."""
         if served.version == judged.version:
             return verdict
-        with self._stage("inspect served"):
-            twin = self._workshop.open_version(judged.version)
-            return inspect(self._scenario, self._packed(served, "served"), twin, verdict, self._policy)
+        twin = self._workshop.open_version(judged.version)
+        packed = self._packed(served, "served")
+        seen = lambda: inspect(self._scenario, packed, twin, verdict, self._policy)  # noqa: E731 - one use, named
+        return self._kept("inspect served", seen, timed=True)
 
     def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Release:
-        """Record version and verdict, then move the pointer if the verdict lets it."""
+        """Record version and verdict, then move the pointer or begin the shadow if the verdict lets it."""
+        return self._kept("release", lambda: self._released(served, judged, verdict))
+
+    def _released(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Release:
         registry = self._workshop.registry
         seen = registry.champion(self._scenario)
         decided = release(self._scenario, served.version, seen[0], verdict, self._exposures_last_day())
@@ -216,6 +228,17 @@ class Run:
         )
         with self._workshop.engine.connect() as connection:
             return connection.execute(query).scalar() or 0
+
+    def _kept(self, name: str, work: Callable[[], Result], *, timed: bool = False) -> Result:
+        """A step of the journal: done once in a run, however often the run is cut off."""
+        if not timed:
+            return self._workshop.journal.step(name, work)
+
+        def watched() -> Result:
+            with self._stage(name):
+                return work()
+
+        return self._workshop.journal.step(name, watched)
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:

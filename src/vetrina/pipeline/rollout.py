@@ -17,7 +17,13 @@ _SKEW = 3_600.0
 
 
 def start(workshop: Workshop, scenario: str, candidate: str, champion: str) -> Rollout:
-    """Send a candidate that the gate let pass among shoppers, in the shadow first. Raises Conflict if one is there."""
+    """Send a candidate that the gate let pass among shoppers, in the shadow first. Raises Conflict if another is there.
+
+    Repeated for the same candidate it changes nothing.
+    """
+    there = workshop.rollouts.running().get(scenario)
+    if there is not None and there.rollout.candidate == candidate:
+        return there.rollout
     now, rules = clock.now(), workshop.shop.settings.release
     target = _target(workshop)
     since = now - rules.before_days * clock.DAY

@@ -19,11 +19,12 @@ from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, DataReport, Interval, Release, Request, Snapshot, Source
 from vetrina.metrics.bootstrap import interval
 from vetrina.pipeline.held import Held
-from vetrina.pipeline.path import path
+from vetrina.pipeline.runs import execute
 from vetrina.pipeline.workshop import Workshop
 from vetrina.serve.live import StoredChanges, StoredEvents
 from vetrina.store import dataset
 from vetrina.store.folder import ShopFolder
+from vetrina.store.runs import BY_HAND
 
 
 class Shop:
@@ -60,8 +61,8 @@ class Shop:
             plugins.part("scenarios", name, "recipe")
         snapshot = self.ingest()
         wanted = scenarios or [s for s in plugins.names("scenarios") if self._ready(snapshot, s)]
-        with alone(self.folder.root):
-            return {s: path(self.workshop, Source(), s) for s in wanted}
+        runs = {s: self.workshop.runs.ask(s, "asked by hand", BY_HAND) for s in wanted}
+        return {s: execute(self.workshop, run) for s, run in runs.items()}
 
     def recommend(self, user: str | None = None, **request: Any) -> Answer:
         """Products for a user; ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP."""

@@ -10,11 +10,13 @@ from sqlalchemy import Engine, insert, select
 from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import DataReport, Snapshot, Source
 from vetrina.ingest import ingest
+from vetrina.pipeline.journal import Journal, Straight
 from vetrina.store import bundles, eventlog, products
 from vetrina.store.database import append_alone, open_store
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts
+from vetrina.store.runs import Runs
 from vetrina.store.tables import users
 from vetrina.validate import validate
 
@@ -25,6 +27,8 @@ class Workshop:
 
     shop: ShopFolder
     progress: Progress = field(default_factory=Silent)
+    journal: Journal = field(default_factory=Straight)
+    run: str = ""
 
     @cached_property
     def engine(self) -> Engine:
@@ -38,13 +42,21 @@ class Workshop:
         return Registry(self.engine, self.shop.keys)
 
     @cached_property
+    def runs(self) -> Runs:
+        """Requests to train and what became of them."""
+        return Runs(self.engine)
+
+    @cached_property
     def rollouts(self) -> Rollouts:
         """Releases among shoppers."""
         return Rollouts(self.engine, self.shop.keys, self.registry)
 
     def ingest(self, source: Source) -> Snapshot:
         """Files and what the service logged to a snapshot; user ids are sealed into the store on the way."""
-        return ingest(source, self.shop.root, self.shop.settings, self.name_users, self._log, self.progress)
+        shop = self.shop
+        return self.journal.step(
+            "ingest", lambda: ingest(source, shop.root, shop.settings, self.name_users, self._log, self.progress)
+        )
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
         """The checks; nothing is written."""

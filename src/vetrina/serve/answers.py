@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import post
 from litestar.datastructures import State
+from litestar.params import JSONBody
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Request
@@ -11,7 +12,7 @@ from vetrina.serve.wire import PredictBody, RankedOut, RecommendBody, SearchBody
 
 
 @post("/v1/search", status_code=200, sync_to_thread=False)
-def search(data: SearchBody, state: State) -> RankedOut:
+def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
     """Products for a query, best first."""
     asked = Request(
         user=state.service.name_of(data.user_id),
@@ -29,7 +30,7 @@ def search(data: SearchBody, state: State) -> RankedOut:
 
 
 @post("/v1/recommend", status_code=200, sync_to_thread=False)
-def recommend(data: RecommendBody, state: State) -> RankedOut:
+def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
     """Products for a shopper, a session or a product page."""
     asked = Request(
         user=state.service.name_of(data.user_id),
@@ -45,7 +46,7 @@ def recommend(data: RecommendBody, state: State) -> RankedOut:
 
 
 @post(["/v1/predict", "/predict"], status_code=200, sync_to_thread=False)
-def predict(data: PredictBody, state: State) -> dict[str, Any]:
+def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
     """A yes or no with its probability, for one row or several."""
     if (data.features is None) == (data.rows is None):
         raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')

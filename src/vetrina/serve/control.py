@@ -5,12 +5,16 @@ from typing import Any
 import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
+from litestar.params import FromPath, JSONBody
 from prometheus_client import generate_latest
 
+from vetrina.core import plugins
 from vetrina.core.errors import NotFound
 from vetrina.serve.guard import needs_token
 from vetrina.serve.service import Service
+from vetrina.serve.wire import RunBody
 from vetrina.store import bundles
+from vetrina.store.runs import BY_HAND, Runs
 
 
 @get("/v1/versions", sync_to_thread=True)
@@ -26,7 +30,7 @@ def releases(state: State) -> list[dict[str, Any]]:
 
 
 @get("/v1/releases/{release:str}", sync_to_thread=True)
-def release(release: str, state: State) -> list[dict[str, Any]]:
+def release(release: FromPath[str], state: State) -> list[dict[str, Any]]:
     """Every decision about a release with what it was made from, for rollout controllers and for audits."""
     found = [msgspec.to_builtins(logged) for logged in state.service.rollouts.log(release)]
     if not found:
@@ -34,14 +38,48 @@ def release(release: str, state: State) -> list[dict[str, Any]]:
     return found
 
 
+@post("/v1/runs", status_code=202, guards=[needs_token], sync_to_thread=True)
+def ask_run(data: JSONBody[RunBody], state: State) -> dict[str, Any]:
+    """Ask for a run; `vetrina operate` takes it. A wish that is there already is the same run."""
+    plugins.part("scenarios", data.scenario, "online")
+    runs: Runs = state.service.runs
+    return runs.get(runs.ask(data.scenario, data.why, BY_HAND))
+
+
+@get("/v1/runs", sync_to_thread=True)
+def list_runs(state: State) -> list[dict[str, Any]]:
+    """Runs, newest first."""
+    return state.service.runs.all()
+
+
+@get("/v1/runs/{run:str}", sync_to_thread=True)
+def get_run(run: FromPath[str], state: State) -> dict[str, Any]:
+    """A run with its finished stages."""
+    return state.service.runs.get(run)
+
+
+@post("/v1/runs/{run:str}/cancel", status_code=200, guards=[needs_token], sync_to_thread=True)
+def cancel_run(run: FromPath[str], state: State) -> dict[str, Any]:
+    """Stop it; what it finished is kept."""
+    state.service.runs.cancel(run)
+    return state.service.runs.get(run)
+
+
+@post("/v1/runs/{run:str}/retry", status_code=200, guards=[needs_token], sync_to_thread=True)
+def retry_run(run: FromPath[str], state: State) -> dict[str, Any]:
+    """Queue a failed or cancelled run again."""
+    state.service.runs.retry(run)
+    return state.service.runs.get(run)
+
+
 @get("/v1/verdicts/{verdict_id:str}", sync_to_thread=True)
-def verdict(verdict_id: str, state: State) -> dict[str, Any]:
+def verdict(verdict_id: FromPath[str], state: State) -> dict[str, Any]:
     """A recorded verdict, for rollout controllers."""
     return state.service.registry.verdict(verdict_id)
 
 
 @post("/v1/versions/{version:str}/promote", status_code=200, guards=[needs_token], sync_to_thread=True)
-def promote(version: str, state: State) -> dict[str, str]:
+def promote(version: FromPath[str], state: State) -> dict[str, str]:
     """Let a version serve by hand."""
     service: Service = state.service
     scenario = service.registry.show(version)["scenario"]
@@ -50,7 +88,7 @@ def promote(version: str, state: State) -> dict[str, str]:
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[needs_token], sync_to_thread=True)
-def rollback(scenario: str, state: State) -> dict[str, str]:
+def rollback(scenario: FromPath[str], state: State) -> dict[str, str]:
     """Take a candidate out that is among shoppers; without one, back to the version that served before."""
     if candidate := state.service.rollouts.take_out(scenario):
         champion, _ = state.service.registry.champion(scenario)
@@ -84,4 +122,6 @@ def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return request.app.openapi_schema.to_schema()
 
 
-ROUTES = (versions, releases, release, verdict, promote, rollback, healthz, readyz, metrics, openapi)
+_RELEASES = (versions, verdict, releases, release, promote, rollback)
+_RUNS = (ask_run, list_runs, get_run, cancel_run, retry_run)
+ROUTES = (*_RELEASES, *_RUNS, healthz, readyz, metrics, openapi)

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from litestar import delete, get, post, put
 from litestar.datastructures import State
+from litestar.params import FromPath, JSONBody
 
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.serve.guard import needs_token
@@ -16,7 +17,7 @@ _MOST_EVENTS = 1_000
 
 
 @post("/v1/events", status_code=202)
-async def events(data: EventBody | list[EventBody], state: State) -> dict[str, int]:
+async def events(data: JSONBody[EventBody | list[EventBody]], state: State) -> dict[str, int]:
     """One event or up to 1,000; answered once all are on disk."""
     batch = data if isinstance(data, list) else [data]
     if not 0 < len(batch) <= _MOST_EVENTS:
@@ -27,7 +28,7 @@ async def events(data: EventBody | list[EventBody], state: State) -> dict[str, i
 
 
 @get("/v1/products/{product_id:str}", sync_to_thread=False)
-def get_product(product_id: str, state: State) -> dict[str, Any]:
+def get_product(product_id: FromPath[str], state: State) -> dict[str, Any]:
     """A product put after training, or what the bundles know of it."""
     service = state.service
     changes = service.changes.after(0)
@@ -43,7 +44,7 @@ def get_product(product_id: str, state: State) -> dict[str, Any]:
 
 
 @put("/v1/products/{product_id:str}", guards=[needs_token], sync_to_thread=True)
-def put_product(product_id: str, data: ProductBody, state: State) -> dict[str, str]:
+def put_product(product_id: FromPath[str], data: JSONBody[ProductBody], state: State) -> dict[str, str]:
     """Add or replace a product; searchable within a second."""
     if data.product_id not in (None, product_id):
         raise BadInput(str(data.product_id), f"is not {product_id}, the id in the path", "send one id")
@@ -52,7 +53,7 @@ def put_product(product_id: str, data: ProductBody, state: State) -> dict[str, s
 
 
 @post("/v1/products", status_code=200, guards=[needs_token], sync_to_thread=True)
-def put_products(data: list[ProductBody], state: State) -> dict[str, int]:
+def put_products(data: JSONBody[list[ProductBody]], state: State) -> dict[str, int]:
     """The same for many, all or none."""
     missing = next((i for i, p in enumerate(data) if not p.product_id), None)
     if missing is not None:
@@ -62,7 +63,7 @@ def put_products(data: list[ProductBody], state: State) -> dict[str, int]:
 
 
 @delete("/v1/products/{product_id:str}", status_code=200, guards=[needs_token], sync_to_thread=True)
-def delete_product(product_id: str, state: State) -> dict[str, str]:
+def delete_product(product_id: FromPath[str], state: State) -> dict[str, str]:
     """Never shown again, from within a second on."""
     products.delete(state.service.engine, product_id)
     return {"product_id": product_id}

@@ -20,6 +20,7 @@ from vetrina.store.eventlog import Event, EventLog
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts
+from vetrina.store.runs import Runs
 
 
 class Service:
@@ -31,6 +32,7 @@ class Service:
         self.registry = Registry(self.engine, self.keys)
         opened = Opened(shop.bundles, self.keys)
         self.champions = Champions(self.registry, opened)
+        self.runs = Runs(self.engine)
         self.rollouts = Rollouts(self.engine, self.keys, self.registry)
         self.trials = Trials(self.rollouts, opened, shop.settings.release.timeout_ms / 1e3)
         self.changes = StoredChanges(self.engine)

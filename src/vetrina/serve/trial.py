@@ -91,8 +91,10 @@ class Shadows:
 
 
 def fits(answer: Any, asked: Request) -> bool:
-    """An answer that may be shown: ranked products, each once, with finite scores, no more than asked for."""
+    """An answer that may be shown: ranked products, each once, with finite scores, no more than asked for, none missing."""
     if not isinstance(answer, Answer) or len(answer.items) > asked.limit:
+        return False
+    if not answer.items and answer.total > asked.offset:
         return False
     ids = [i.product_id for i in answer.items]
     return len(set(ids)) == len(ids) and all(ids) and all(math.isfinite(i.score) for i in answer.items)

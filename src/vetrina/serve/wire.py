@@ -71,6 +71,13 @@ class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
     rows: Annotated[list[list[Any] | dict[str, Any]], Meta(max_length=1_000)] | None = None
 
 
+class RunBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/runs."""
+
+    scenario: Annotated[str, Meta(min_length=1, max_length=32)]
+    why: Annotated[str, Meta(max_length=500)] = "asked over HTTP"
+
+
 class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One event. ``timestamp``: seconds since 1970 or ISO 8601; now if left out."""
 

@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,29 @@ def unpack(version: str, bundles: Path, keys: Keys, *, check_parts: bool = False
             if digest_of(folder / name) != digest:
                 raise BadSignature(f"part {name} of {version} was changed after it was signed")
     return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], raw["notes"]), folder
+
+
+def collect(bundles: Path, keep: Set[str]) -> int:
+    """Remove all versions but ``keep``, and the parts that only they used. Returns the bytes set free.
+
+    Nothing may be packed meanwhile: a part is written before the manifest that names it.
+    """
+    needed: set[str] = set()
+    gone: list[Path] = []
+    for manifest in bundles.glob(f"*/{MANIFEST}"):
+        if manifest.parent.name in keep:
+            needed |= set(msgspec.json.decode(manifest.read_bytes())["parts"].values())
+        else:
+            gone.append(manifest.parent)
+    for folder in gone:  # the manifest goes first: what is half removed is no version any more
+        (folder / MANIFEST).unlink()
+        shutil.rmtree(folder)
+    freed = 0
+    for part in (bundles / "parts").glob("*"):
+        if part.name not in needed:
+            freed += part.stat().st_size
+            part.unlink()
+    return freed
 
 
 def _store(file: Path, parts: Path) -> str:

@@ -167,3 +167,23 @@ leases = _table(
     Column("fence", Integer, nullable=False),
     Column("expires", Float(53), nullable=False),
 )
+runs = _table(
+    "runs",
+    Column("id", String(32), primary_key=True),
+    Column("scenario", String(32), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("asked", Float(53), nullable=False),
+    Column("started", Float(53)),
+    Column("ended", Float(53)),
+    Column("attempts", Integer, nullable=False),
+    Column("why", _Long, nullable=False),
+    Column("note", _Long),
+    Index("runs_by_state", "state"),
+)
+alerts = _table(
+    "alerts",
+    Column("key", String(128), primary_key=True),
+    Column("time", Float(53), nullable=False),
+    Column("text", _Long, nullable=False),
+)

@@ -1,0 +1,50 @@
+"""Removes what nothing needs any more. Never what serves, served before, is among shoppers or may be gone back to."""
+
+import shutil
+
+from vetrina.core.files import alone
+from vetrina.pipeline.workshop import Workshop
+from vetrina.store import bundles
+
+
+def clean(workshop: Workshop) -> int:
+    """Old versions' files and snapshots that no kept version was made from. Returns the bytes set free.
+
+    Raises Conflict while a run or an ingest is under way.
+    """
+    with alone(workshop.shop.root):
+        keep = kept_versions(workshop)
+        registry = workshop.registry
+        shown = {v: registry.show(v) for v in keep}
+        files = keep | {s["judged"] for s in shown.values()}
+        snapshots = {s["snapshot"][:16] for s in shown.values()}
+        freed = bundles.collect(workshop.shop.bundles, files)
+        return freed + _old_snapshots(workshop, snapshots)
+
+
+def kept_versions(workshop: Workshop) -> set[str]:
+    """Champions, every version that served in a scenario's last promotions, candidates, and the newest of each scenario."""
+    registry, most = workshop.registry, workshop.shop.settings.operate.keep_versions
+    keep = {k.rollout.candidate for k in workshop.rollouts.running().values()}
+    newest: dict[str, int] = {}
+    for row in registry.all():
+        newest[row["scenario"]] = newest.get(row["scenario"], 0) + 1
+        if row["serving"] or newest[row["scenario"]] <= most:
+            keep.add(row["version"])
+    for scenario in newest:
+        for entry in registry.promotions(scenario)[-most:]:
+            keep |= {v for v in (entry["from"], entry["to"]) if v}
+    return keep
+
+
+def _old_snapshots(workshop: Workshop, keep: set[str]) -> int:
+    """The newest snapshot stays: the next run begins with it."""
+    folders = [f for f in workshop.shop.snapshots.glob("*") if (f / "snapshot.json").exists()]
+    newest = max(folders, key=lambda f: f.stat().st_mtime, default=None)
+    freed = 0
+    for folder in folders:
+        if folder != newest and folder.name not in keep:
+            freed += sum(f.stat().st_size for f in folder.iterdir() if f.stat().st_nlink == 1)
+            (folder / "snapshot.json").unlink()  # first: what is half removed is no snapshot any more
+            shutil.rmtree(folder)
+    return freed

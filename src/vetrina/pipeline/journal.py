@@ -1,0 +1,89 @@
+"""The durable journal of a run: each stage's result is kept, so that a run that was cut off goes on after the last one.
+
+The path knows only ``Journal``. Where a run needs no durability (tests, a notebook) it is called straight; otherwise DBOS
+keeps the results in a database of its own, beside the shop's store or in a schema of the same PostgreSQL.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from sqlalchemy import make_url
+
+from vetrina.core.errors import BadInput
+from vetrina.core.version import VERSION
+
+Result = TypeVar("Result")
+_SCHEMA = "vetrina_runs"
+
+
+class Journal(Protocol):
+    """Does a stage once."""
+
+    def step(self, name: str, work: Callable[[], Result]) -> Result:
+        """The result of ``work``; what an earlier attempt of the same run has kept is given back without working."""
+        ...
+
+
+class Straight:
+    """No journal: every stage is done when it is called."""
+
+    def step(self, name: str, work: Callable[[], Result]) -> Result:
+        """Just do it."""
+        return work()
+
+
+class Kept:
+    """Inside a durable run."""
+
+    def step(self, name: str, work: Callable[[], Result]) -> Result:
+        """A DBOS step."""
+        from dbos import DBOS
+
+        return DBOS.run_step({"name": name}, work)
+
+
+def durably(run: str, work: Callable[[Journal], Result], root: Path, store_url: str) -> Result:
+    """Do ``work`` as the durable run ``run``; the same id again goes on where it was cut off.
+
+    Raises what ``work`` raises. A run that ended gives its result again.
+    """
+    from dbos import DBOS, SetWorkflowID
+
+    @DBOS.workflow(name="run")
+    def workflow() -> Result:
+        return work(Kept())
+
+    DBOS(
+        config={
+            "name": "vetrina",
+            "system_database_url": _database(root, store_url),
+            "dbos_system_schema": _SCHEMA,
+            "application_version": VERSION,
+            "executor_id": run,  # at launch an executor takes up what it left: exactly this run, in no other process
+            "log_level": "CRITICAL",  # what goes wrong is raised here and said once, at the outer edge
+        }
+    )
+    try:
+        DBOS.launch()
+        if DBOS.get_workflow_status(run) is not None:
+            return DBOS.retrieve_workflow(run).get_result()
+        with SetWorkflowID(run):
+            return workflow()
+    finally:
+        DBOS.destroy(destroy_registry=True)
+
+
+def _database(root: Path, store_url: str) -> str:
+    url = make_url(store_url)
+    if url.get_backend_name() == "postgresql":
+        return url.set(drivername="postgresql").render_as_string(hide_password=False)
+    (root / "work").mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{root / 'work' / 'runs.db'}"
+
+
+def check(store_url: str, controllers: int) -> None:
+    """Raises BadInput where several controllers would share a MySQL store: DBOS keeps no journal there."""
+    if controllers > 1 and make_url(store_url).get_backend_name() in ("mysql", "mariadb"):
+        way_out = "run one controller, or move the store to PostgreSQL"
+        raise BadInput("[store] url", "is MySQL, where only one controller can keep a journal of its runs", way_out)

@@ -1,0 +1,171 @@
+"""The loop that needs nobody: moves releases on, starts runs that were asked for or are due, cleans up, tells people.
+
+Any number of controllers may run; the one that holds the lease acts. What it does is safe to be cut off anywhere: releases
+and runs are in the store, and each change of theirs is fenced by itself.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+
+from sqlalchemy.exc import DBAPIError
+
+from vetrina.core import clock, plugins
+from vetrina.core.errors import Conflict, VetrinaError
+from vetrina.pipeline.alert import alert
+from vetrina.pipeline.clean import clean
+from vetrina.pipeline.loop import look
+from vetrina.pipeline.rollout import move_on
+from vetrina.pipeline.workshop import Workshop
+from vetrina.store.leases import Lease
+
+TICK_SECONDS, LEASE_SECONDS, CLEAN_SECONDS = 1.0, 15.0, 24 * 3_600.0
+_LOG = logging.getLogger("vetrina.operate")
+
+
+class Operator:
+    """One controller."""
+
+    def __init__(self, workshop: Workshop, say: Callable[[str], None]) -> None:
+        self._workshop, self._say = workshop, say
+        self._lease = Lease(workshop.engine, "operate", f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS)
+        self._child: tuple[str, subprocess.Popen[bytes], float] | None = None
+        self._looked = self._cleaned = 0.0
+
+    def turn(self) -> bool:
+        """One turn of everything. False while another controller leads."""
+        if self._lease.hold() is None:
+            self._stop_child()
+            return False
+        now, chosen = clock.now(), self._workshop.shop.settings.operate
+        self._releases(now)
+        self._watch_child(now)
+        if now - self._looked >= chosen.look_minutes * 60:
+            self._looked = now
+            self._ask_for_what_is_due(now)
+        if self._child is None:
+            self._start_next(now)
+        if self._child is None and now - self._cleaned >= CLEAN_SECONDS:
+            self._cleaned = now
+            self._clean()
+        return True
+
+    def close(self) -> None:
+        """Stop what this controller started and let another one lead. The run goes on with whoever comes next."""
+        self._stop_child()
+        self._lease.release()
+
+    def _releases(self, now: float) -> None:
+        for scenario, known in self._workshop.rollouts.running().items():
+            try:
+                decision = move_on(self._workshop, known, now)
+            except Conflict as moved:
+                _LOG.info("%s", moved)
+                continue
+            if decision.action == "stay":
+                continue
+            because = "; ".join(r.text for r in decision.reasons)
+            text = f"{scenario}: {known.rollout.candidate} {_SAID[decision.action]} ({because})"
+            self._say(text)
+            if decision.action in ("roll back", "return"):
+                todo = f"GET /v1/releases/{known.rollout.id} shows the numbers; the champion goes on, nothing has to be done"
+                alert(self._workshop, f"release:{known.rollout.id}", text, todo)
+
+    def _ask_for_what_is_due(self, now: float) -> None:
+        rest = self._workshop.shop.settings.operate.rest_hours * 3_600
+        busy = self._workshop.rollouts.running()
+        ended = {r["scenario"]: r["ended"] or now for r in reversed(self._workshop.runs.all())}
+        for scenario in plugins.names("scenarios"):
+            if scenario in busy or now - ended.get(scenario, 0.0) < rest:
+                continue
+            found = look(self._workshop, scenario).retrain
+            if found.retrain:
+                run = self._workshop.runs.ask(scenario, found.why)
+                self._say(f"{scenario}: run {run} asked for ({found.why})")
+
+    def _start_next(self, now: float) -> None:
+        run = self._workshop.runs.next()
+        if run is None or self._workshop.runs.get(run)["scenario"] in self._workshop.rollouts.running():
+            return
+        command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(self._workshop.shop.root), "run", "--id", run]
+        self._child = (run, subprocess.Popen(command, stdout=subprocess.DEVNULL), now)  # noqa: S603
+        self._say(f"run {run} begins")
+
+    def _watch_child(self, now: float) -> None:
+        if self._child is None:
+            return
+        run, process, started = self._child
+        row = self._workshop.runs.get(run)
+        if row["state"] == "cancelled":
+            self._stop_child()
+        elif process.poll() is None and now - started > self._workshop.shop.settings.operate.budget_minutes * 60:
+            self._stop_child()
+            self._ended(run, row["scenario"], f"took longer than {(now - started) / 60:.0f} minutes")
+        elif process.poll() is not None:
+            self._child = None
+            if row["state"] in ("queued", "running"):
+                self._ended(run, row["scenario"], f"ended with status {process.returncode}")
+            else:
+                self._say(f"run {run}: {row['state']}, {row['note']}")
+                if row["state"] == "failed":
+                    self._tell_failed(run, row["scenario"], row["note"])
+
+    def _ended(self, run: str, scenario: str, note: str) -> None:
+        self._workshop.runs.end(run, "failed", note)
+        self._say(f"run {run}: failed, {note}")
+        self._tell_failed(run, scenario, note)
+
+    def _tell_failed(self, run: str, scenario: str, note: str) -> None:
+        todo = f"correct it, then vetrina retry {run}; the champion goes on meanwhile"
+        alert(self._workshop, f"run:{scenario}", f"{scenario}: run {run} failed ({note})", todo)
+
+    def _stop_child(self) -> None:
+        if self._child is None:
+            return
+        _, process, _ = self._child
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        self._child = None
+
+    def _clean(self) -> None:
+        try:
+            freed = clean(self._workshop)
+        except Conflict:  # somebody is ingesting; tomorrow is soon enough
+            return
+        if freed:
+            self._say(f"{freed / 1e6:.0f} MB of old versions and snapshots removed")
+
+
+def operate(workshop: Workshop, say: Callable[[str], None], stop: threading.Event) -> None:
+    """Take turns until ``stop``. A store that is away for a moment is waited for."""
+    operator, leading = Operator(workshop, say), None
+    try:
+        while not stop.is_set():
+            try:
+                leads = operator.turn()
+                if leads != leading:
+                    say("this controller leads" if leads else "another controller leads; waiting")
+                leading = leads
+            except (DBAPIError, OSError) as error:
+                _LOG.error("the store cannot be reached (%s); trying again", error)
+            except VetrinaError as error:
+                _LOG.error("%s", error)
+            stop.wait(TICK_SECONDS)
+    finally:
+        operator.close()
+
+
+_SAID = {
+    "advance": "goes one step further",
+    "promote": "is promoted",
+    "roll back": "is rolled back",
+    "return": "is returned",
+}

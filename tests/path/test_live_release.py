@@ -1,0 +1,221 @@
+"""Candidates among shoppers whose taste is known: the whole way over HTTP, with days that pass in seconds."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from litestar.testing import TestClient
+
+from vetrina import Shop
+from vetrina.core import clock
+from vetrina.core.errors import Conflict
+from vetrina.pipeline.rollout import gather, move_on, start
+from vetrina.release.live import next_step
+from vetrina.serve.app import create_app
+from vetrina.simulate.plants import plant
+from vetrina.simulate.shoppers import Shoppers
+from vetrina.simulate.world import World
+from vetrina.store.rollouts import UnderWay
+
+WORLD = World(products=120, users=1_500, days=15)
+MINUTE = 60.0
+SETTINGS = """
+[release]
+steps = [0.2, 0.5]
+step_minutes = 30
+outcome_minutes = 10
+cap_days = 0.4
+shadow_answers = 20
+step_units = 20
+least_units = 60
+least_active = 10
+margin_clicks = 0.1
+timeout_ms = 120
+"""
+
+
+class Clock:
+    """Time that tests move."""
+
+    def __init__(self) -> None:
+        self.now = WORLD.now + 3_600.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory) -> Path:
+    """The shop of the known world, trained once."""
+    folder = tmp_path_factory.mktemp("world")
+    files = WORLD.write(folder / "files")
+    shop = Shop(folder / "shop")
+    shop.ingest(products=[files["products"]], events=[files["events"]])
+    shop.fit("recommend", "search")
+    shop.workshop.engine.dispose()
+    (folder / "shop" / "vetrina.toml").write_text(SETTINGS)
+    return folder / "shop"
+
+
+@pytest.fixture
+def now(monkeypatch) -> Clock:
+    """The only clock of the process."""
+    found = Clock()
+    monkeypatch.setattr(clock, "now", found)
+    return found
+
+
+@pytest.fixture
+def shop(known, tmp_path, now) -> Iterator[Shop]:
+    """A copy for each test."""
+    found = Shop(shutil.copytree(known, tmp_path / "shop"))
+    yield found
+    found.workshop.engine.dispose()
+
+
+@pytest.fixture
+def client(shop) -> Iterator[TestClient]:
+    """The service."""
+    with TestClient(create_app(shop.folder.root)) as found:
+        yield found
+
+
+def live(shop: Shop, client: TestClient, now: Clock, hours: float, visits: int = 100, trouble: str = "") -> Shoppers:
+    """Shoppers come, the controller looks every ten minutes, until the release ends or the time is up."""
+    shoppers = Shoppers(WORLD, client, now, seed=int(now.now), trouble=trouble)
+    follower = client.app.state.service.follower
+    for _ in range(int(hours * 6)):
+        follower.once()
+        for _ in range(visits):
+            now.now += 10 * MINUTE / visits
+            shoppers.visit()
+        client.post("/v1/events", json=[{"user_id": "u0000", "type": "view", "timestamp": now()}])  # the log is written
+        under_way = shop.workshop.rollouts.running().get("recommend")
+        if under_way is None:
+            break
+        move_on(shop.workshop, under_way, now())
+    assert shoppers.tally.failed == 0, "no shopper ever meets a failed answer"
+    return shoppers
+
+
+def state(shop: Shop) -> str:
+    return shop.workshop.rollouts.all()[0]["state"]
+
+
+def taken_again(shop: Shop) -> None:
+    """Every decision on record follows from the evidence on record."""
+    log = shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])
+    assert log
+    for entry in log:
+        if entry.decision.reasons[0].code not in ("by-hand", "champion-changed"):
+            again = next_step(entry.rollout, entry.before, entry.seen, entry.rules, entry.now)
+            assert again.action == entry.decision.action
+
+
+def test_a_better_candidate_is_promoted_without_a_hand(shop, client, now):
+    candidate = plant(shop, "better")
+    live(shop, client, now, hours=9)
+    assert state(shop) == "promoted"
+    assert shop.workshop.registry.champion("recommend")[0] == candidate
+    promotions = [e for e in shop.workshop.registry.promotions("recommend") if e["to"] == candidate]
+    assert [e["decision"].split(":")[0] for e in promotions] == ["rollout"]
+    client.app.state.service.follower.once()
+    assert client.post("/v1/recommend", json={"user_id": "u0001"}).json()["version"] == candidate
+    taken_again(shop)
+
+
+def test_a_worse_candidate_is_rolled_back(shop, client, now):
+    champion, _ = shop.workshop.registry.champion("recommend")
+    plant(shop, "worse")
+    live(shop, client, now, hours=9)
+    assert state(shop) == "rolled back"
+    assert shop.workshop.registry.champion("recommend")[0] == champion
+    taken_again(shop)
+
+
+@pytest.mark.parametrize("kind", ["error", "shape", "hang"])
+def test_a_candidate_that_fails_disturbs_no_shopper_and_goes(shop, client, now, kind):
+    candidate = plant(shop, kind)
+    move_to_canary(shop, now)
+    found = live(shop, client, now, hours=4)
+    assert state(shop) == "rolled back"
+    assert candidate not in found.tally.answers
+    taken_again(shop)
+
+
+def test_a_candidate_that_fails_in_the_shadow_never_answers(shop, client, now):
+    candidate = plant(shop, "error")
+    found = live(shop, client, now, hours=4)
+    assert state(shop) == "rolled back"
+    assert candidate not in found.tally.answers
+    assert shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])[-1].rollout.step == -1
+
+
+def test_a_slow_candidate_is_rolled_back(shop, client, now):
+    (shop.folder.root / "vetrina.toml").write_text(SETTINGS.replace("timeout_ms = 120", "timeout_ms = 2000"))
+    plant(shop, "slow")
+    move_to_canary(shop, now)
+    live(shop, client, now, hours=2, visits=20)
+    assert state(shop) == "rolled back"
+
+
+@pytest.mark.parametrize("trouble", ["dead-feed", "bots", "no-one"])
+def test_without_a_log_to_believe_nothing_is_promoted(shop, client, now, trouble):
+    live(shop, client, now, hours=3)  # days before, with a log as it should be
+    plant(shop, "better")
+    if trouble == "no-one":
+        quiet(shop, now)
+    else:
+        live(shop, client, now, hours=10, visits=20, trouble=trouble)
+    assert state(shop) in ("returned", "rolled back")
+
+
+def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, client, now):
+    champion, _ = shop.workshop.registry.champion("recommend")
+    candidate = plant(shop, "worse")
+    with pytest.raises(Conflict, match="under way"):
+        start(shop.workshop, "recommend", "other", champion)
+    token = {"authorization": f"Bearer {shop.folder.keys.token}"}
+    answer = client.post("/v1/scenarios/recommend/rollback", headers=token).json()
+    assert answer["out"] == candidate
+    assert state(shop) == "rolled back"
+    assert shop.workshop.registry.champion("recommend")[0] == champion
+    found = client.get("/v1/releases").json()[0]
+    assert client.get(f"/v1/releases/{found['release']}").json()[0]["decision"]["reasons"][0]["code"] == "by-hand"
+    assert client.get("/v1/releases/none").status_code == 404
+
+
+def test_another_champion_meanwhile_ends_the_release(shop, now):
+    plant(shop, "worse")
+    under_way = shop.workshop.rollouts.running()["recommend"]
+    shop.workshop.registry.point_to("recommend", under_way.rollout.candidate, "by hand")
+    assert move_on(shop.workshop, under_way, now()).action == "return"
+    assert state(shop) == "returned"
+
+
+def test_of_two_controllers_one_moves_a_release(shop, now):
+    plant(shop, "worse")
+    under_way = shop.workshop.rollouts.running()["recommend"]
+    move_on(shop.workshop, under_way, now())
+    with pytest.raises(Conflict):
+        move_on(shop.workshop, under_way, now())
+
+
+def move_to_canary(shop: Shop, now: Clock) -> None:
+    """Past the shadow, which would stop most of what is planted here."""
+    from dataclasses import replace
+
+    known: UnderWay = shop.workshop.rollouts.running()["recommend"]
+    seen = gather(shop.workshop, known, now())
+    decision = next_step(known.rollout, known.before, seen, known.rules, now())
+    moved = replace(known.rollout, step=1, stepped=now(), limits=(0.001, 0.015))
+    shop.workshop.rollouts.decide(known, replace(seen, until=now()), decision, moved, "running", now())
+
+
+def quiet(shop: Shop, now: Clock) -> None:
+    """Nobody comes until the cap."""
+    for _ in range(30):
+        now.now += 3_600.0
+        if under_way := shop.workshop.rollouts.running().get("recommend"):
+            move_on(shop.workshop, under_way, now())
