@@ -187,4 +187,4 @@ def main() -> None:
             ends = [rule(world, np.random.default_rng([8, n]), rules) for n in range(50)]
             met = float(np.median([e.met for e in ends])) / users
             share = Counter(e.outcome for e in ends)
-            row(f"5 M users, clicks {name}, {rule.__name__}", dict(share), f"met by {met:.2%} of all users (median)")
+            row(f"5 M users, clicks {name}, {rule.__name__}", str(dict(share)), f"met by {met:.2%} of all users (median)")

@@ -186,11 +186,13 @@ def up(context: click.Context, host: str | None, port: int | None) -> None:
 
 
 def _operate(shop: Any) -> None:
+    import logging
     import signal
     import threading
 
     from vetrina.pipeline.operate import operate as loop
 
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
@@ -268,6 +270,29 @@ def demo(state: State, leave: bool, port: int) -> None:
     started = time.perf_counter()
     folder = Path("demo-shop") if state.folder == Path(".") else state.folder
     live(folder.resolve(), port, leave, lambda line: click.echo(line), lambda: time.perf_counter() - started)
+
+
+@cli.command()
+@click.option("--plant", "kind", default="better", show_default=True, help="What to plant; see below.")
+@click.option("--minutes", type=click.FloatRange(0.1, 1440), default=3.0, show_default=True, help="Cap of the release.")
+@click.pass_obj
+def simulate(state: State, kind: str, minutes: float) -> None:
+    """A drill: a made-up shop, real processes, shoppers over HTTP, and a release that meets what you plant.
+
+    \b
+    better, worse, same           candidates that answer
+    error, hang, slow, shape      candidates that misbehave
+    bots, dead-feed               a better candidate, but a log that lies
+    """
+    from vetrina.simulate.life import TROUBLES
+    from vetrina.simulate.life import simulate as drill
+    from vetrina.simulate.plants import PLANTS
+
+    if kind not in (*PLANTS, *TROUBLES):
+        raise BadInput(f"--plant {kind}", "is unknown", f"use one of {', '.join((*PLANTS, *TROUBLES))}")
+    folder = Path("simulated-shop") if state.folder == Path(".") else state.folder
+    outcome = drill(folder.resolve(), kind, minutes, lambda line: click.echo(line, err=state.as_json))
+    state.show({"planted": kind, "outcome": outcome}, lambda r: f"{r['planted']}: {r['outcome']}")
 
 
 @cli.command()

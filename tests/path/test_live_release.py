@@ -13,7 +13,7 @@ from vetrina.core.errors import Conflict
 from vetrina.pipeline.rollout import gather, move_on, start
 from vetrina.release.live import next_step
 from vetrina.serve.app import create_app
-from vetrina.simulate.plants import plant
+from vetrina.simulate.plants import make_dull, plant
 from vetrina.simulate.shoppers import Shoppers
 from vetrina.simulate.world import World
 from vetrina.store.rollouts import UnderWay
@@ -114,12 +114,13 @@ def taken_again(shop: Shop) -> None:
 
 
 def test_a_better_candidate_is_promoted_without_a_hand(shop, client, now):
+    make_dull(shop)
     candidate = plant(shop, "better")
     live(shop, client, now, hours=9)
     assert state(shop) == "promoted"
     assert shop.workshop.registry.champion("recommend")[0] == candidate
     promotions = [e for e in shop.workshop.registry.promotions("recommend") if e["to"] == candidate]
-    assert [e["decision"].split(":")[0] for e in promotions] == ["rollout"]
+    assert [e["decision"].split(":")[0] for e in promotions] == ["verdict", "rollout"]
     client.app.state.service.follower.once()
     assert client.post("/v1/recommend", json={"user_id": "u0001"}).json()["version"] == candidate
     taken_again(shop)
@@ -162,7 +163,8 @@ def test_a_slow_candidate_is_rolled_back(shop, client, now):
 
 @pytest.mark.parametrize("trouble", ["dead-feed", "bots", "no-one"])
 def test_without_a_log_to_believe_nothing_is_promoted(shop, client, now, trouble):
-    live(shop, client, now, hours=3)  # days before, with a log as it should be
+    make_dull(shop)
+    live(shop, client, now, hours=3)  # as usual, with a log as it should be
     plant(shop, "better")
     if trouble == "no-one":
         quiet(shop, now)

@@ -68,12 +68,13 @@ class Operator:
                 continue
             if decision.action == "stay":
                 continue
-            because = "; ".join(r.text for r in decision.reasons)
-            text = f"{scenario}: {known.rollout.candidate} {_SAID[decision.action]} ({because})"
-            self._say(text)
+            speaks = [r.text for r in decision.reasons if not r.passed] or [r.text for r in decision.reasons]
+            text = f"{scenario}: {known.rollout.candidate} {_SAID[decision.action]} ({'; '.join(speaks)})"
             if decision.action in ("roll back", "return"):
-                todo = f"GET /v1/releases/{known.rollout.id} shows the numbers; the champion goes on, nothing has to be done"
+                todo = f"vetrina releases {known.rollout.id} shows the numbers; the champion goes on, nothing has to be done"
                 alert(self._workshop, f"release:{known.rollout.id}", text, todo)
+            else:
+                self._say(text)
 
     def _ask_for_what_is_due(self, now: float) -> None:
         rest = self._workshop.shop.settings.operate.rest_hours * 3_600
@@ -109,14 +110,13 @@ class Operator:
             self._child = None
             if row["state"] in ("queued", "running"):
                 self._ended(run, row["scenario"], f"ended with status {process.returncode}")
+            elif row["state"] == "failed":
+                self._tell_failed(run, row["scenario"], row["note"])
             else:
                 self._say(f"run {run}: {row['state']}, {row['note']}")
-                if row["state"] == "failed":
-                    self._tell_failed(run, row["scenario"], row["note"])
 
     def _ended(self, run: str, scenario: str, note: str) -> None:
         self._workshop.runs.end(run, "failed", note)
-        self._say(f"run {run}: failed, {note}")
         self._tell_failed(run, scenario, note)
 
     def _tell_failed(self, run: str, scenario: str, note: str) -> None:

@@ -27,8 +27,9 @@ def start(workshop: Workshop, scenario: str, candidate: str, champion: str) -> R
     now, rules = clock.now(), workshop.shop.settings.release
     target = _target(workshop)
     since = now - rules.before_days * clock.DAY
-    answers = eventlog.shown(workshop.engine, scenario, since, now)
-    events = eventlog.happened(workshop.engine, since, now)
+    # Only the champion's own answers say what is usual: another version before it may have done better or worse.
+    answers = [a for a in eventlog.shown(workshop.engine, scenario, since, now) if a["version"] == champion]
+    events = eventlog.happened(workshop.engine, since, now + _SKEW)
     named = eventlog.answers_named(workshop.engine, {e["request_id"] for e in events if e.get("request_id")})
     before, expected = before_release(answers, events, named, rules, now, target)
     salt, name = uuid4().hex, uuid4().hex[:12]

@@ -21,7 +21,7 @@ _DULL = {"popular": 1.0}
 def plant(shop: Shop, kind: str, scenario: str = "recommend") -> str:
     """Send a planted candidate among shoppers; returns its version. Raises BadInput for an unknown kind.
 
-    ``worse`` shows everybody what sells; ``better`` makes that the champion first and then brings the shop's own blend.
+    ``worse`` shows everybody what sells. ``better`` is the shop's own blend: see ``make_dull``.
     """
     if kind not in PLANTS:
         raise BadInput(f"plant {kind!r}", "is unknown", f"use one of {', '.join(PLANTS)}")
@@ -30,15 +30,23 @@ def plant(shop: Shop, kind: str, scenario: str = "recommend") -> str:
     if champion is None:
         raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
     if kind == "better":
-        dull = _variant(shop, scenario, champion, "dull", _DULL)
-        registry.point_to(scenario, dull, "planted: a dull champion")
-        candidate = _variant(shop, scenario, champion, "better", None)
-        start(shop.workshop, scenario, candidate, dull)
+        candidate = registry.before_champion(scenario)
+        start(shop.workshop, scenario, candidate, champion)
         return candidate
     weights = _DULL if kind == "worse" else {"drill": 1.0, "popular": 0.5} if kind in KINDS else None
     candidate = _variant(shop, scenario, champion, kind, weights)
     start(shop.workshop, scenario, candidate, champion)
     return candidate
+
+
+def make_dull(shop: Shop, scenario: str = "recommend") -> str:
+    """Let a version serve that shows everybody what sells, so that the shop's own blend has something to be better than."""
+    champion, _ = shop.workshop.registry.champion(scenario)
+    if champion is None:
+        raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
+    dull = _variant(shop, scenario, champion, "dull", _DULL)
+    shop.workshop.registry.point_to(scenario, dull, "planted: a dull champion")
+    return dull
 
 
 def _variant(shop: Shop, scenario: str, version: str, kind: str, weights: dict[str, float] | None) -> str:

@@ -58,7 +58,8 @@ class Shoppers:
         self._count(content["version"], bool(len(clicked)))
         events = [e for p in clicked for e in self._events(user, int(p), shown, content["request_id"])]
         if self.trouble == _BOT:
-            events += [self._event(user, "click", 0, content["request_id"]) for _ in range(20)]
+            bot = self._event(user, "click", 0, content["request_id"])
+            events += [{**bot, "timestamp": bot["timestamp"] + n / 1e3} for n in range(20)]
         if events and self.trouble != _LOST_FEED and self._client.post("/v1/events", json=events).status_code != 202:
             self.tally.failed += 1
 
@@ -74,7 +75,7 @@ class Shoppers:
             "user_id": self._world.user_ids[user],
             "type": kind,
             "product_id": self._world.product_ids[product],
-            "timestamp": self._now() + float(self._rng.uniform(2.0, 20.0)),
+            "timestamp": self._now(),
             "request_id": request,
         }
 

@@ -199,7 +199,7 @@ def first_met(engine: Engine, rollout: str, step: int, since: float, until: floa
 
 def shown(engine: Engine, scenario: str, since: float, until: float) -> list[dict[str, Any]]:
     """Answers of a scenario in (since, until], without what they held."""
-    columns = ("request_id", "time", "arm", "user", "session", "seconds", "fault", "rollout", "step")
+    columns = ("request_id", "time", "version", "arm", "user", "session", "seconds", "fault", "rollout", "step")
     query = select(*(exposures.c[c] for c in columns)).where(
         exposures.c.scenario == scenario, exposures.c.time > since, exposures.c.time <= until
     )
