@@ -31,6 +31,7 @@ step_units = 20
 least_units = 60
 least_active = 10
 margin_clicks = 0.1
+margin_slow = 0.05
 timeout_ms = 120
 """
 

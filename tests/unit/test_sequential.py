@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.rollout import Sums
-from vetrina.metrics.sequential import effect, log_e_above, log_e_ratio, mixture_ratio, radius, sums
+from vetrina.metrics.sequential import effect, log_e_above, log_e_below, log_e_ratio, mixture_ratio, radius, sums
 
 
 def drawn(rng: np.random.Generator, n: int, share: float, rates: tuple[float, float]) -> Sums:
@@ -64,6 +64,10 @@ def test_e_values_are_fair_bets_and_grow_against_a_wrong_limit():
     rng = np.random.default_rng(2)
     x = rng.binomial(500, 0.02, size=4_000)
     assert np.mean(np.exp([log_e_above(int(k), 500, 0.02) for k in x])) <= 1.1, "mean at most one under the limit"
+    assert np.mean(np.exp([log_e_below(int(k), 500, 0.02) for k in x])) <= 1.1, "and at the limit from the other side"
+    assert log_e_below(5, 1_000, 0.02) > np.log(20)
+    assert log_e_below(20, 1_000, 0.02) < np.log(20)
+    assert log_e_below(0, 0, 0.02) == pytest.approx(0.0)
     assert log_e_above(0, 0, 0.02) == pytest.approx(0.0)
     assert log_e_above(60, 1_000, 0.02) > np.log(100)
     assert log_e_above(5, 1_000, 0.02) < 0

@@ -90,10 +90,11 @@ class Before:
     """What was known when a release started, fixed so that nothing seen later moves a limit.
 
     ``units`` and, by outcome, ``active`` and ``means`` describe the units of the period before; ``revenue_cap`` is the most
-    that one unit may count; ``faults`` and ``slow`` are the champion's shares of answers.
+    that one unit may count; ``faults`` and ``slow`` are the shares among the champion's ``answers``.
     """
 
     units: int = 0
+    answers: int = 0
     active: Mapping[str, int] = field(default_factory=dict)
     means: Mapping[str, float] = field(default_factory=dict)
     revenue_cap: float = 0.0

@@ -4,12 +4,13 @@ Knows nothing of releases. A fixed-horizon test that is looked at again and agai
 these hold at every look at once.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betaincc, betaln, xlog1py, xlogy
+from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
 
 from vetrina.core.rollout import Sums
 
@@ -91,18 +92,31 @@ def mixture_ratio(found: Estimate, prior: float) -> float:
 
 
 def log_e_above(bad: int, of: int, limit: float) -> float:
-    """Log e-value against "the rate of ``bad`` among ``of`` is at most ``limit``".
+    """Log e-value against "the rate of ``bad`` among ``of`` is at most ``limit``": large when it is shown to be above.
 
     A beta prior truncated to rates above the limit against the limit itself: B(a + x, b + n - x) / B(a, b) /
-    (q^x (1 - q)^(n - x)), each B times the prior mass above q. The prior's mean is near twice the limit.
+    (q^x (1 - q)^(n - x)), each B times its mass above q. The prior's mean is near twice the limit.
     """
     q = min(max(limit, 1e-6), 0.999)
-    a, b = 1.0, max(1.0, 0.5 / q - 1.0)
-    above = betaincc(a + bad, b + of - bad, q)
-    if above <= 0.0:
+    return _truncated(bad, of, q, (1.0, max(1.0, 0.5 / q - 1.0)), betaincc)
+
+
+def log_e_below(bad: int, of: int, limit: float) -> float:
+    """Log e-value against "the rate is at least ``limit``": large when it is shown to be below.
+
+    The same with a prior truncated to rates below the limit, its mean near half of it.
+    """
+    q = min(max(limit, 1e-6), 0.999)
+    return _truncated(bad, of, q, (1.0, max(1.0, 2.0 / q - 1.0)), betainc)
+
+
+def _truncated(x: int, n: int, q: float, prior: tuple[float, float], mass: Callable[..., float]) -> float:
+    a, b = prior
+    inside = mass(a + x, b + n - x, q)
+    if inside <= 0.0:
         return -np.inf
-    mass = np.log(above) - np.log(betaincc(a, b, q))
-    return float(betaln(a + bad, b + of - bad) - betaln(a, b) + mass - xlogy(bad, q) - xlog1py(of - bad, -q))
+    kept = np.log(inside) - np.log(mass(a, b, q))
+    return float(betaln(a + x, b + n - x) - betaln(a, b) + kept - xlogy(x, q) - xlog1py(n - x, -q))
 
 
 def log_e_ratio(canary: int, of: int, share: float) -> float:

@@ -133,6 +133,7 @@ def before_release(
     cap = float(np.quantile(spent[spent > 0], _CAP_QUANTILE)) if (spent > 0).any() else 0.0
     known = Before(
         len(found.names),
+        len(answers),
         {n: int((v > 0).sum()) for n, v in found.outcomes.items()},
         {
             n: float(np.minimum(v, cap).mean() if n == REVENUE else v.mean()) if len(v) else 0.0

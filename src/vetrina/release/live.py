@@ -12,7 +12,7 @@ import numpy as np
 from vetrina.core.rollout import CLICKS, CONVERSION, REVENUE, Before, Decision, Rollout, Seen, Sums
 from vetrina.core.settings import Releases
 from vetrina.core.types import Reason
-from vetrina.metrics.sequential import effect, log_e_above, log_e_ratio, mixture_ratio, radius
+from vetrina.metrics.sequential import effect, log_e_above, log_e_below, log_e_ratio, mixture_ratio, radius
 
 _GUARDRAILS = 6  # clicks, conversion, revenue, failed answers, slow answers, sample ratio: they share alpha
 _LEAST_NAMED, _BAD_LOG, _ODD_LEVEL = 30, 0.05, 0.7
@@ -51,13 +51,11 @@ class Limits:
 
 
 def limits(before: Before, seen: Seen, rules: Releases) -> Limits:
-    """Fixed before a step begins, from the champion's answers of the steps before and of the time before the release."""
-    answers = sum(s.tally.answers[0] for s in seen.steps)
-    if not answers:
-        return Limits(before.faults + rules.margin_faults, before.slow + rules.margin_slow)
-    faults = sum(s.tally.faults[0] for s in seen.steps) / answers
-    slow = sum(s.tally.slow[0] for s in seen.steps) / answers
-    return Limits(max(faults, before.faults) + rules.margin_faults, max(slow, before.slow) + rules.margin_slow)
+    """Fixed before a step begins, from the champion's answers of the time before the release and of the steps before."""
+    answers = before.answers + sum(s.tally.answers[0] for s in seen.steps)
+    faults = before.faults * before.answers + sum(s.tally.faults[0] for s in seen.steps)
+    slow = before.slow * before.answers + sum(s.tally.slow[0] for s in seen.steps)
+    return Limits(faults / max(answers, 1) + rules.margin_faults, slow / max(answers, 1) + rules.margin_slow)
 
 
 def _leave_shadow(seen: Seen, rules: Releases) -> Decision:
@@ -75,10 +73,10 @@ def _broken(seen: Seen, rules: Releases) -> Iterator[Reason]:
         yield Reason("shadow-faults", False, text, {"faults": float(shadow.faults)})
     faults = sum(log_e_above(s.tally.faults[1], s.tally.answers[1], s.limits[0]) for s in _asked(seen))
     if faults >= limit:
-        yield _counted("faults", "failed", seen, faults, limit)
+        yield _counted("faults", "faults", "failed", seen, faults, limit)
     slow = sum(log_e_above(s.tally.slow[1], s.tally.answers[1], s.limits[1]) for s in _asked(seen))
     if slow >= limit:
-        yield _counted("slow", "took too long", seen, slow, limit)
+        yield _counted("slow", "slow", "took too long", seen, slow, limit)
     ratio = sum(log_e_ratio(s.units[1], sum(s.units), s.share) for s in seen.steps if sum(s.units))
     if ratio >= limit:
         met, of = sum(s.units[1] for s in seen.steps), sum(sum(s.units) for s in seen.steps)
@@ -92,12 +90,14 @@ def _asked(seen: Seen):
     return (s for s in seen.steps if s.tally.answers[1])
 
 
-def _counted(code: str, what: str, seen: Seen, log_e: float, limit: float) -> Reason:
+def _counted(
+    name: str, code: str, words: str, seen: Seen, log_e: float, limit: float, *, passed: bool = False
+) -> Reason:
     bad = sum(getattr(s.tally, code)[1] for s in seen.steps)
     of = sum(s.tally.answers[1] for s in seen.steps)
-    last = seen.steps[-1].limits[0 if code == "faults" else 1]
-    text = f"{bad} of {of} of the candidate's answers {what}; {last:.2%} are allowed"
-    return Reason(code, False, text, {"log_e": float(log_e), "limit": float(limit)})
+    allowed = seen.steps[-1].limits[0 if code == "faults" else 1] if seen.steps else 0.0
+    text = f"{bad} of {of} of the candidate's answers {words}; {allowed:.2%} are allowed"
+    return Reason(name, passed, text, {"log_e": float(log_e), "limit": float(limit)})
 
 
 def _worse(seen: Seen, rules: Releases) -> Iterator[Reason]:
@@ -128,6 +128,10 @@ def _promotion(before: Before, seen: Seen, rules: Releases) -> Iterator[Reason]:
         if name != rules.primary and evaluable(found, rules):
             high = _bounds(found, 0.0, 2 * rules.alpha / _GUARDRAILS)[1]
             yield _reason(f"not-worse:{name}", high >= 0, name, found, rules)
+    # Slow answers reach shoppers, so few of them must be shown; a failed one was answered by the champion.
+    slow = sum(log_e_below(s.tally.slow[1], s.tally.answers[1], s.limits[1]) for s in _asked(seen))
+    enough = np.log(1 / rules.alpha)
+    yield _counted("few-slow", "slow", "took too long", seen, slow, enough, passed=slow >= enough)
 
 
 def _log(before: Before, seen: Seen) -> Iterator[Reason]:

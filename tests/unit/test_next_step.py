@@ -14,7 +14,9 @@ from vetrina.release.live import limits, next_step
 
 RULES = Releases()
 HOUR = 3_600.0
-BEFORE = Before(10_000, {"clicks": 1_000, "conversion": 500}, {"clicks": 0.1, "conversion": 0.05}, 10.0, 0.0, 0.01)
+BEFORE = Before(
+    10_000, 20_000, {"clicks": 1_000, "conversion": 500}, {"clicks": 0.1, "conversion": 0.05}, 10.0, 0.0, 0.01
+)
 LAST = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, RULES.steps, step=3, limits=(0.001, 0.015))
 
 
@@ -60,6 +62,10 @@ def test_a_better_candidate_is_promoted_at_the_last_step():
         ("clocks ten minutes apart", seen(log=LogHealth(1_000, 0, 900, 0))),
         ("doubled events", seen(log=LogHealth(1_000, 0, 0, 400))),
         ("too few units", seen(n=300)),
+        (
+            "slow by the margin, though better",
+            seen(steps=(StepSeen(0.5, (9, 9), Tally((9, 9_000), (0, 0), (0, 135)), LAST.limits),)),
+        ),
         ("as good, but not shown", seen(n=20_000, rates=(0.1, 0.1))),
     ],
 )
@@ -111,6 +117,8 @@ def test_limits_come_from_the_champion_and_before():
     assert found.faults == pytest.approx(0.001)
     assert found.slow == pytest.approx(0.01 + 0.005)
     assert limits(BEFORE, Seen(0.0), RULES).slow == pytest.approx(0.015)
+    busy = seen(steps=(StepSeen(0.2, (9, 9), Tally((20_000, 9), (0, 0), (600, 0)), LAST.limits),))
+    assert limits(BEFORE, busy, RULES).slow == pytest.approx((200 + 600) / 40_000 + 0.005)
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(0, 3))
