@@ -1,8 +1,9 @@
 """Simulated releases under continuous looking: how often a decision is wrong, beside two rules that shops use today.
 
-Protocol: 2,000 releases a row; the outcome that is worse is the one the release is decided by (``primary``). Every hour new units arrive; the rules look every hour and ramp 1, 5, 20, 50 %; cap 14 days.
-Clicks: 5 % of units click. Revenue: 4 % buy, for a log-normal sum (sigma 1.2), winsorised at the 99 % quantile of the
-time before. Latency: 1 % of answers are slow. "Worse by the margin" is 2 % of clicks, 5 % of revenue, 0.5 points of slow answers.
+Protocol: 2,000 releases a row; clicks or revenue that are worse are what the release is decided by (``primary``). Every hour
+new units arrive; the rules look every hour and ramp 1, 5, 20, 50 %; cap 14 days. Clicks: 5 % of units click. Revenue: 4 %
+buy, for a log-normal sum (sigma 1.2), winsorised at its 99 % quantile. Latency: 1 % of answers are slow. "Worse by the
+margin" is 2 % of clicks, 5 % of revenue, 0.5 points of slow answers.
 The fixed threshold takes the candidate away when its rate since the step began is more than the margin below the
 champion's in three looks in a row; the z-test when p < .05 at any look; both promote what is left after the last step.
 """

@@ -6,8 +6,7 @@ on record can be taken again.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
+from math import log
 
 from vetrina.core.rollout import CLICKS, CONVERSION, REVENUE, Before, Decision, Rollout, Seen, Sums
 from vetrina.core.settings import Releases
@@ -67,7 +66,7 @@ def _leave_shadow(seen: Seen, rules: Releases) -> Decision:
 
 def _broken(seen: Seen, rules: Releases) -> Iterator[Reason]:
     """Shown to fail, to be slow, or to be given to the wrong share of units."""
-    shadow, limit = seen.shadow, np.log(_GUARDRAILS / rules.alpha)
+    shadow, limit = seen.shadow, log(_GUARDRAILS / rules.alpha)
     if shadow.faults >= _SHADOW_FAULTS and shadow.faults > 0.01 * shadow.answers:
         text = f"{shadow.faults} of {shadow.answers} answers failed in the shadow"
         yield Reason("shadow-faults", False, text, {"faults": float(shadow.faults)})
@@ -130,7 +129,7 @@ def _promotion(before: Before, seen: Seen, rules: Releases) -> Iterator[Reason]:
             yield _reason(f"not-worse:{name}", high >= 0, name, found, rules)
     # Slow answers reach shoppers, so few of them must be shown; a failed one was answered by the champion.
     slow = sum(log_e_below(s.tally.slow[1], s.tally.answers[1], s.limits[1]) for s in _asked(seen))
-    enough = np.log(1 / rules.alpha)
+    enough = log(1 / rules.alpha)
     yield _counted("few-slow", "slow", "took too long", seen, slow, enough, passed=slow >= enough)
 
 

@@ -1,0 +1,205 @@
+"""The loop that needs nobody: runs from every side, one leader, a clean-up that spares what is needed, alerts sent once."""
+
+import http.server
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vetrina import Shop
+from vetrina.core import clock
+from vetrina.core.errors import BadInput, Conflict, NotFound
+from vetrina.pipeline.alert import alert
+from vetrina.pipeline.clean import clean
+from vetrina.pipeline.journal import Journal, durably
+from vetrina.pipeline.operate import Operator
+from vetrina.simulate.plants import plant
+from vetrina.store import alerted, bundles
+
+
+@pytest.fixture
+def shop(pristine, tmp_path) -> Iterator[Shop]:
+    """A trained shop of its own."""
+    found = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
+    yield found
+    found.workshop.engine.dispose()
+
+
+def turns(operator: Operator, until, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, "not within the time"
+        operator.turn()
+        time.sleep(0.2)
+
+
+@pytest.fixture
+def operator(shop) -> Iterator[Operator]:
+    """A controller that looks for what is due only when it is told to."""
+    (shop.folder.root / "vetrina.toml").write_text("[operate]\nlook_minutes = 1e9\n")
+    said: list[str] = []
+    found = Operator(Shop(shop.folder.root).workshop, said.append)
+    found._looked = clock.now()
+    found.said = said  # type: ignore[attr-defined]
+    yield found
+    found.close()
+    found._workshop.engine.dispose()
+
+
+def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
+    run = shop.workshop.runs.ask("recommend", "a test")
+    assert shop.workshop.runs.ask("recommend", "again") == run, "the same wish is the same run"
+    turns(operator, lambda: shop.workshop.runs.get(run)["state"] not in ("queued", "running"))
+    found = shop.workshop.runs.get(run)
+    assert found["state"] == "done"
+    assert found["note"] == "nothing new to do"
+    assert any("begins" in line for line in operator.said)
+
+
+def test_a_run_cut_off_goes_on_with_whoever_comes_next(shop, operator):
+    (shop.folder.root / "more.csv").write_text(
+        "timestamp,user_id,type,product_id\n2026-11-01T10:00:00,u001,purchase,p001\n"
+    )
+    shop.ingest(events=[shop.folder.root / "more.csv"])
+    run = shop.workshop.runs.ask("recommend", "new data")
+    turns(operator, lambda: len(shop.workshop.runs.get(run)["stages"]) >= 1)
+    _, process, _ = operator._child
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    operator._child = None  # as if the controller had died with it
+    assert shop.workshop.runs.get(run)["state"] == "running"
+    before = {s["stage"] for s in shop.workshop.runs.get(run)["stages"]}
+    turns(operator, lambda: shop.workshop.runs.get(run)["state"] == "done")
+    names = [s["stage"] for s in shop.workshop.runs.get(run)["stages"]]
+    assert len(shop.workshop.registry.promotions("recommend")) <= 2
+    assert before <= set(names)
+    assert names.count("gate") == 1
+
+
+def test_a_cancelled_run_stops_and_can_be_tried_again(shop, operator):
+    run = shop.workshop.runs.ask("search", "a test")
+    operator.turn()
+    shop.workshop.runs.cancel(run)
+    turns(operator, lambda: operator._child is None)
+    assert shop.workshop.runs.get(run)["state"] == "cancelled"
+    with pytest.raises(Conflict):
+        shop.workshop.runs.cancel(run)
+    shop.workshop.runs.retry(run)
+    turns(operator, lambda: shop.workshop.runs.get(run)["state"] == "done")
+    with pytest.raises(NotFound):
+        shop.workshop.runs.get("nothing")
+
+
+def test_a_run_that_fails_says_why_and_what_to_do(shop, operator):
+    shutil.rmtree(shop.folder.snapshots)
+    shop.folder.snapshots.write_text("not a folder")
+    run = shop.workshop.runs.ask("recommend", "a test")
+    turns(operator, lambda: alerted.latest(shop.workshop.engine))
+    assert shop.workshop.runs.get(run)["state"] == "failed"
+    assert f"vetrina retry {run}" in alerted.latest(shop.workshop.engine)[0]["text"]
+
+
+def test_one_controller_leads_and_another_takes_over(shop, operator, monkeypatch):
+    other = Operator(Shop(shop.folder.root).workshop, lambda line: None)
+    other._lease._holder = "another machine"
+    assert operator.turn()
+    assert not other.turn()
+    first = operator._lease.hold()
+    real = clock.now
+    monkeypatch.setattr(clock, "now", lambda: real() + 60)  # the first one fell silent
+    assert other._lease.hold() == first + 1, "the fence grows when the lease changes hands"
+    assert operator._lease.hold() is None
+    other.close()
+    other._workshop.engine.dispose()
+
+
+def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):
+    champion, _ = shop.workshop.registry.champion("recommend")
+    (shop.folder.root / "vetrina.toml").write_text("[operate]\nkeep_versions = 1\n")
+    again = Shop(shop.folder.root)
+    for kind in ("worse", "error", "slow", "same"):
+        planted = plant(again, kind)
+        if kind != "same":
+            again.workshop.rollouts.take_out("recommend")
+    everything = {p.name for p in shop.folder.bundles.iterdir()}
+    freed = clean(again.workshop)
+    left = {p.name for p in shop.folder.bundles.iterdir()}
+    assert freed > 0
+    assert len(everything - left) == 3, "the three that were taken out are gone"
+    for version in (champion, planted, again.workshop.registry.show(champion)["judged"]):
+        bundles.unpack(version, shop.folder.bundles, shop.folder.keys, check_parts=True)
+    assert again.recommend("u001").items
+    assert clean(again.workshop) == 0, "a second time there is nothing left to do"
+    again.workshop.engine.dispose()
+
+
+def test_a_run_waits_for_a_release_under_way(shop):
+    plant(shop, "worse")
+    with pytest.raises(Conflict, match="among shoppers"):
+        shop.fit("recommend")
+
+
+def test_alerts_reach_a_webhook_once(shop):
+    got: list[dict[str, str]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            got.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"json://127.0.0.1:{server.server_port}/"
+    (shop.folder.root / "vetrina.toml").write_text(f'[alerts]\nurls = ["{url}"]\n')
+    workshop = Shop(shop.folder.root).workshop
+    assert alert(workshop, "k", "something happened", "look at it")
+    assert not alert(workshop, "k", "something happened", "look at it"), "the same alert within the quiet hours"
+    assert alert(workshop, "other", "something else", "look there")
+    server.shutdown()
+    server.server_close()
+    workshop.engine.dispose()
+    assert [g["message"] for g in got] == ["something happened. Next: look at it", "something else. Next: look there"]
+
+
+def test_a_journal_gives_results_again_and_raises_what_was_raised(tmp_path):
+    done: list[str] = []
+
+    def work(journal: Journal) -> int:
+        return journal.step("a", lambda: done.append("a") or 1) + journal.step("b", lambda: done.append("b") or 2)
+
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    assert durably("r1", work, tmp_path, url) == 3
+    assert durably("r1", work, tmp_path, url) == 3
+    assert done == ["a", "b"]
+
+    def refuse(journal: Journal) -> None:
+        raise BadInput("x", "is wrong", "give y")
+
+    for _ in range(2):
+        with pytest.raises(BadInput, match="give y"):
+            durably("r2", refuse, tmp_path, url)
+
+
+@pytest.mark.heavy
+def test_the_whole_drill(tmp_path: Path):
+    """Real processes: better is promoted, worse is rolled back, what fails meets nobody."""
+    outcomes = {}
+    for kind in ("better", "worse", "error", "slow"):
+        command = [sys.executable, "-m", "vetrina.cli", "--json", "--shop-dir", str(tmp_path / "drill")]
+        done = subprocess.run(
+            [*command, "simulate", "--plant", kind, "--minutes", "4"], capture_output=True, text=True, check=True
+        )
+        outcomes[kind] = json.loads(done.stdout)["outcome"]
+        assert "failed requests: 0" in done.stderr
+    assert outcomes == {"better": "promoted", "worse": "rolled back", "error": "rolled back", "slow": "rolled back"}
