@@ -3,13 +3,18 @@
 import os
 import shutil
 import sys
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import servers
 import shops
+
+STORES = ("sqlite", "postgresql", "mariadb")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -51,3 +56,19 @@ def predicting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     shop.fit("predict")
     shop.workshop.engine.dispose()
     return folder / "shop", table
+
+
+@pytest.fixture(scope="session", params=STORES)
+def server(request, tmp_path_factory) -> Iterator[str]:
+    """One server of each kind for the whole run; empty for SQLite, which needs none."""
+    if request.param == "sqlite":
+        yield ""
+    else:
+        with getattr(servers, request.param)(tmp_path_factory.mktemp(request.param)) as url:
+            yield url
+
+
+@pytest.fixture
+def url(server, tmp_path) -> str:
+    """A database of its own for each test."""
+    return servers.fresh_database(server, f"t{uuid.uuid4().hex}") if server else f"sqlite:///{tmp_path / 'store.db'}"

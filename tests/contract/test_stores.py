@@ -1,13 +1,11 @@
 """What every store keeps, whichever database it is: SQLite, PostgreSQL, MariaDB, each a real server."""
 
 import threading
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 import pytest
-import servers
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
@@ -18,24 +16,6 @@ from vetrina.store.database import open_store
 from vetrina.store.eventlog import Event, EventLog
 from vetrina.store.registry import Registry
 from vetrina.store.tables import events, exposures, schema, users
-
-KINDS = ("sqlite", "postgresql", "mariadb")
-
-
-@pytest.fixture(scope="session", params=KINDS)
-def server(request, tmp_path_factory) -> Iterator[str]:
-    """One server of each kind for the whole run; empty for SQLite, which needs none."""
-    if request.param == "sqlite":
-        yield ""
-    else:
-        with getattr(servers, request.param)(tmp_path_factory.mktemp(request.param)) as url:
-            yield url
-
-
-@pytest.fixture
-def url(server, tmp_path) -> str:
-    """A database of its own for each test."""
-    return servers.fresh_database(server, f"t{uuid.uuid4().hex}") if server else f"sqlite:///{tmp_path / 'store.db'}"
 
 
 @pytest.fixture

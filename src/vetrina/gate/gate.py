@@ -11,6 +11,7 @@ from vetrina.core import plugins
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Outcome, Reason, Scores, Verdict
 from vetrina.gate import probe
+from vetrina.gate.robustness import rougher
 from vetrina.metrics.bootstrap import paired, resampled_means
 from vetrina.scenarios.agreement import Reference
 
@@ -56,6 +57,8 @@ def gate(
             against = evaluation.evaluate(champion.folder, evidence)
             reasons.append(not_worse("champion", champion.version, scores, against, policy.margin))
             reasons += slices(scores, against, policy.slice_units)
+        if len(scores.values):
+            reasons += _robust(scenario, candidate, champion, scores, evidence)
         step.advance()
         for name in baselines if len(scores.values) else ():
             only = evaluation.evaluate(candidate.folder, evidence, only=name)
@@ -114,6 +117,28 @@ def slices(candidate: Scores, reference: Scores, least: int) -> list[Reason]:
         still = still and p * (len(found) - rank) < 0.05
         text = f"{name}: {'shown worse' if still else 'not shown worse'} than the champion ({difference:+.4f}, p = {p:.3f})"
         reasons.append(Reason(f"slice:{name}", not still, text, {"difference": difference, "p": p}))
+    return reasons
+
+
+def _robust(
+    scenario: str, candidate: Candidate, champion: Candidate | None, clean: Scores, evidence: Evidence
+) -> list[Reason]:
+    """How much rougher evidence costs; it vetoes only what is shown worse at it than the champion."""
+    evaluation = plugins.part("scenarios", scenario, "evaluate")
+    reasons = []
+    for rough in rougher(evidence):
+        scores: Scores = evaluation.evaluate(candidate.folder, rough.evidence)
+        usual, now = float(clean.values.mean()), float(scores.values.mean())
+        text, shown_worse = f"{rough.how} {scores.metric} is {now:.4f} instead of {usual:.4f}", False
+        numbers = {"clean": usual, "rough": now}
+        if champion is not None:
+            against: Scores = evaluation.evaluate(champion.folder, rough.evidence)
+            found = paired(scores.values, against.values)
+            shown_worse = found.high < 0
+            word = "shown worse" if shown_worse else "not shown worse"
+            text += f", {word} than the champion's {against.values.mean():.4f}"
+            numbers |= {"champion": float(against.values.mean()), "high": found.high}
+        reasons.append(Reason(f"robust:{rough.code}", not shown_worse, text, numbers))
     return reasons
 
 
