@@ -65,6 +65,6 @@ def _misspelt(judgments: Judgments, rng: np.random.Generator) -> Judgments:
 def _holed(table: Table, rng: np.random.Generator) -> Table:
     columns = {}
     for name, values in table.columns.items():
-        hole = rng.random(len(values)) < _HOLES
-        columns[name] = np.where(hole, np.nan if values.dtype.kind == "f" else None, values)
+        columns[name] = values.copy()
+        columns[name][rng.random(len(values)) < _HOLES] = np.nan if values.dtype.kind == "f" else None
     return Table(columns, table.label)

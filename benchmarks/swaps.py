@@ -1,0 +1,101 @@
+"""How fast a change of champion reaches every worker under load, and what it costs.
+
+Protocol: the shop of `vetrina simulate`, 4 serving processes on one SQLite store, 4 shoppers asking each all the time; the pointer
+moves 50 times, every 1.5 s, and each worker is asked until it answers with the new version. Then 1,000 swaps in one worker.
+"""
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+
+from benchmarks.data import row
+from vetrina import Shop
+from vetrina.serve.service import Service
+from vetrina.simulate.plants import make_dull
+from vetrina.simulate.world import World
+
+_WORKERS, _SWAPS, _MANY = 4, 50, 1_000
+
+
+def main() -> None:
+    """Both measurements on one shop."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "shop"
+        files = World().write(Path(scratch) / "files")
+        shop = Shop(folder)
+        shop.ingest(products=[files["products"]], events=[files["events"]])
+        shop.fit("recommend")
+        first, _ = shop.workshop.registry.champion("recommend")
+        assert first is not None
+        versions = [make_dull(shop), first]
+        _followed(shop, versions)
+        _memory(shop, versions)
+        shop.workshop.engine.dispose()
+
+
+def _followed(shop: Shop, versions: list[str]) -> None:
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop.folder.root), "serve", "--port", "0"]
+    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(_WORKERS)]
+    addresses = [w.stderr.readline().strip().removeprefix("listening on ") for w in workers if w.stderr]
+    stop, failed, asked = threading.Event(), [0], [0]
+    shoppers = [threading.Thread(target=_ask, args=(a, stop, failed, asked)) for a in addresses]
+    for shopper in shoppers:
+        shopper.start()
+    delays: list[float] = []
+    with httpx.Client(timeout=20) as client:
+        for n in range(_SWAPS):
+            time.sleep(1.5)
+            shop.workshop.registry.point_to("recommend", versions[n % 2], "bench")
+            moved, waiting = time.perf_counter(), set(addresses)
+            while waiting:
+                for address in list(waiting):
+                    if client.get(f"{address}/readyz").json()["serving"]["recommend"] == versions[n % 2]:
+                        waiting.discard(address)
+                        delays.append(time.perf_counter() - moved)
+    stop.set()
+    for shopper in shoppers:
+        shopper.join()
+    for worker in workers:
+        worker.terminate()
+        worker.communicate()
+    p50, p99 = np.percentile(delays, [50, 99])
+    row("a swap reaches a worker", f"p50 {p50:.2f} s, p99 {p99:.2f} s, all {_WORKERS} of them", "goal: p99 1 s")
+    row(f"failed requests during {_SWAPS} swaps", f"{failed[0]} of {asked[0]:,}", "goal: 0")
+
+
+def _ask(address: str, stop: threading.Event, failed: list[int], asked: list[int]) -> None:
+    with httpx.Client(base_url=address, timeout=20) as client:
+        n = 0
+        while not stop.is_set():
+            n += 1
+            try:
+                good = client.post("/v1/recommend", json={"user_id": f"u{n % 400:04d}"}).status_code == 200
+            except httpx.TransportError:
+                good = False
+            asked[0] += 1
+            failed[0] += not good
+            time.sleep(0.01)
+
+
+def _memory(shop: Shop, versions: list[str]) -> None:
+    service = Service(shop.folder)
+    sizes = []
+    for n in range(_MANY):
+        shop.workshop.registry.point_to("recommend", versions[n % 2], "bench")
+        service.follower.once()
+        if n in (99, _MANY - 1):
+            sizes.append(_resident_mb())
+    service.log.close()
+    service.engine.dispose()
+    row(f"resident memory after 100 and {_MANY:,} swaps", f"{sizes[0]:.0f} MB, {sizes[1]:.0f} MB", "goal: flat")
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1]) if sys.platform == "linux" else 0
+    return pages * 4_096 / 1e6
