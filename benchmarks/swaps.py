@@ -1,7 +1,7 @@
 """How fast a change of champion reaches every worker under load, and what it costs.
 
-Protocol: the shop of `vetrina simulate`, 4 serving processes on one SQLite store, 4 shoppers asking each all the time; the pointer
-moves 50 times, every 1.5 s, and each worker is asked until it answers with the new version. Then 1,000 swaps in one worker.
+Protocol: the shop of `vetrina simulate`, 4 serving processes on one SQLite store, each asked by a shopper all the time; the
+pointer moves 50 times, every 1.5 s, and each worker is asked until it names the new version. Then 1,000 swaps in one worker.
 """
 
 import subprocess

@@ -113,6 +113,9 @@ def readyz(state: State) -> Response[dict[str, Any]]:
 @get("/metrics", media_type=MediaType.TEXT, sync_to_thread=False)
 def metrics(state: State) -> str:
     """Prometheus text."""
+    for scenario in state.service.champions.all():
+        trial = state.service.trials.get(scenario)
+        state.service.share.labels(scenario).set(trial.rollout.share if trial else 0.0)
     return generate_latest(state.service.metrics).decode()
 
 

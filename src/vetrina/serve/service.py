@@ -5,7 +5,7 @@ from hashlib import blake2b
 from uuid import uuid4
 
 import msgspec
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vetrina.core import clock
 from vetrina.core.protocols import Context
@@ -47,6 +47,9 @@ class Service:
             "Answers a candidate failed to give",
             ["scenario", "fault"],
             registry=self.metrics,
+        )
+        self.share = Gauge(
+            "vetrina_candidate_share", "Share of shoppers that meet a candidate", ["scenario"], registry=self.metrics
         )
         self.errors = Counter("vetrina_errors", "Requests refused or failed", ["status"], registry=self.metrics)
         self.accepted = Counter("vetrina_events", "New events made durable", registry=self.metrics)

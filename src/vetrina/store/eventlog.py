@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Engine, Table, func, insert, or_, select
+from sqlalchemy import Connection, Engine, Table, func, insert, or_, select
 
 from vetrina.security.keys import Keys
 from vetrina.store.database import append_alone
@@ -77,7 +77,7 @@ class EventLog:
                     rows = [row for kind, row, _ in work if kind is table]
                     if rows:
                         connection.execute(insert(table), rows)
-                added = [self._insert(connection, batch) if kind is events else 0 for kind, batch, _ in work]
+                added = self._insert(connection, [batch if kind is events else () for kind, batch, _ in work])
         except Exception as error:  # noqa: BLE001 - whatever it is, every waiting request must hear of it
             lost = sum(kind is exposures for kind, _, _ in work)
             if lost:
@@ -88,21 +88,29 @@ class EventLog:
         for (_, _, future), count in zip(work, added, strict=True):
             future.set_result(count)
 
-    def _insert(self, connection, batch: Sequence[Event]) -> int:
-        ids = [e.event_id for e in batch]
-        known = set(connection.execute(select(events.c.event_id).where(events.c.event_id.in_(ids))).scalars())
-        first: dict[str, Event] = {}
-        for event in batch:
-            if event.event_id not in known:
-                first.setdefault(event.event_id, event)
-        fresh = list(first.values())
+    def _insert(self, connection: Connection, batches: Sequence[Sequence[Event]]) -> list[int]:
+        """All batches with one look-up and one insert; how many events of each are new. The first of equal ids counts."""
+        ids = list(dict.fromkeys(e.event_id for batch in batches for e in batch))
+        known: set[str] = set()
+        for start in range(0, len(ids), _CHUNK):
+            query = select(events.c.event_id).where(events.c.event_id.in_(ids[start : start + _CHUNK]))
+            known |= set(connection.execute(query).scalars())
+        fresh: list[Event] = []
+        added: list[int] = []
+        for batch in batches:
+            before = len(fresh)
+            for event in batch:
+                if event.event_id not in known:
+                    known.add(event.event_id)
+                    fresh.append(event)
+            added.append(len(fresh) - before)
         if fresh:
             self._insert_users(connection, fresh)
             columns = ("event_id", "user", "session", "time", "body")
             connection.execute(insert(events), [{c: getattr(e, c) for c in columns} for e in fresh])
-        return len(fresh)
+        return added
 
-    def _insert_users(self, connection, batch: list[Event]) -> None:
+    def _insert_users(self, connection: Connection, batch: list[Event]) -> None:
         new = {e.user: e.sealed_id for e in batch if e.sealed_id and e.user not in self._known_users}
         if not new:
             return

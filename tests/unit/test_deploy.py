@@ -1,0 +1,34 @@
+"""What lies in deploy/ is what its tools accept, and names only metrics that the service has."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vetrina.serve.service import Service
+from vetrina.store.folder import ShopFolder
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+
+
+@pytest.mark.parametrize("words", [("check", "rules", "vetrina.rules.yml"), ("test", "rules", "vetrina.test.yml")])
+def test_prometheus_takes_the_rules(words):
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    done = subprocess.run(["promtool", *words], cwd=DEPLOY / "prometheus", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_and_dashboard_name_metrics_that_exist(tmp_path):
+    service = Service(ShopFolder(tmp_path))
+    there = {f"{sample}" for sample in service.metrics._names_to_collectors}
+    service.log.close()
+    service.engine.dispose()
+    dashboard = (DEPLOY / "grafana" / "vetrina.json").read_text()
+    named = set(re.findall(r"vetrina_[a-z_]+", (DEPLOY / "prometheus" / "vetrina.rules.yml").read_text()))
+    for panel in json.loads(dashboard)["panels"]:
+        named |= {m for t in panel["targets"] for m in re.findall(r"vetrina_[a-z_]+", t["expr"])}
+    assert named <= there, named - there
