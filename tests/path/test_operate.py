@@ -16,6 +16,7 @@ import pytest
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict, NotFound
+from vetrina.core.files import alone
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
 from vetrina.pipeline.journal import Journal, durably
@@ -104,6 +105,16 @@ def test_a_run_that_fails_says_why_and_what_to_do(shop, operator):
     turns(operator, lambda: alerted.latest(shop.workshop.engine))
     assert shop.workshop.runs.get(run)["state"] == "failed"
     assert f"vetrina retry {run}" in alerted.latest(shop.workshop.engine)[0]["text"]
+
+
+def test_a_run_waits_while_a_person_is_at_it(shop, operator):
+    run = shop.workshop.runs.ask("recommend", "a test")
+    with alone(shop.folder.root):
+        operator.turn()
+        turns(operator, lambda: operator._child is None)
+        assert shop.workshop.runs.get(run)["state"] == "queued"
+    operator._busy_until = 0.0
+    turns(operator, lambda: shop.workshop.runs.get(run)["state"] == "done")
 
 
 def test_one_controller_leads_and_another_takes_over(shop, operator, monkeypatch):

@@ -83,6 +83,7 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Operate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The loop that needs nobody."""
 
+    release_seconds: float = 10.0  # between two looks at a release among shoppers
     look_minutes: float = 15.0
     rest_hours: float = 24.0  # between two runs of a scenario that nobody asked for
     budget_minutes: float = 240.0  # a run that takes longer is stopped

@@ -24,6 +24,7 @@ from vetrina.pipeline.workshop import Workshop
 from vetrina.store.leases import Lease
 
 TICK_SECONDS, LEASE_SECONDS, CLEAN_SECONDS = 1.0, 15.0, 24 * 3_600.0
+_BUSY_SECONDS = 30.0
 _LOG = logging.getLogger("vetrina.operate")
 
 
@@ -34,7 +35,7 @@ class Operator:
         self._workshop, self._say = workshop, say
         self._lease = Lease(workshop.engine, "operate", f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS)
         self._child: tuple[str, subprocess.Popen[bytes], float] | None = None
-        self._looked = self._cleaned = 0.0
+        self._looked = self._cleaned = self._moved = self._busy_until = 0.0
 
     def turn(self) -> bool:
         """One turn of everything. False while another controller leads."""
@@ -42,12 +43,14 @@ class Operator:
             self._stop_child()
             return False
         now, chosen = clock.now(), self._workshop.shop.settings.operate
-        self._releases(now)
+        if now - self._moved >= chosen.release_seconds:
+            self._moved = now
+            self._releases(now)
         self._watch_child(now)
         if now - self._looked >= chosen.look_minutes * 60:
             self._looked = now
             self._ask_for_what_is_due(now)
-        if self._child is None:
+        if self._child is None and now >= self._busy_until:
             self._start_next(now)
         if self._child is None and now - self._cleaned >= CLEAN_SECONDS:
             self._cleaned = now
@@ -108,7 +111,9 @@ class Operator:
             self._ended(run, row["scenario"], f"took longer than {(now - started) / 60:.0f} minutes")
         elif process.poll() is not None:
             self._child = None
-            if row["state"] in ("queued", "running"):
+            if row["state"] in ("queued", "running") and process.returncode == Conflict.exit_status:
+                self._busy_until = now + _BUSY_SECONDS  # a person runs or ingests in front: what was asked for waits
+            elif row["state"] in ("queued", "running"):
                 self._ended(run, row["scenario"], f"ended with status {process.returncode}")
             elif row["state"] == "failed":
                 self._tell_failed(run, row["scenario"], row["note"])

@@ -66,12 +66,16 @@ class Workshop:
         """Pseudonyms of ``ids``; new ones are kept, encrypted, so that an audience can be mailed."""
         keys = self.shop.keys
         names = {keys.name_of(i): i for i in ids}
-        with self.engine.begin() as connection:
-            append_alone(connection, "events")  # which adds users too
+        with self.engine.connect().execution_options(read_only=True) as connection:
             known = set(connection.execute(select(users.c.pseudonym)).scalars())
-            rows = [{"pseudonym": n, "sealed_id": keys.seal(i)} for n, i in names.items() if n not in known]
-            if rows:
-                connection.execute(insert(users), rows)
+        sealed = [{"pseudonym": n, "sealed_id": keys.seal(i)} for n, i in names.items() if n not in known]
+        if sealed:  # sealing takes time: the log of events, whose writers add users too, is held up only for the insert
+            with self.engine.begin() as connection:
+                append_alone(connection, "events")
+                known = set(connection.execute(select(users.c.pseudonym)).scalars())
+                fresh = [row for row in sealed if row["pseudonym"] not in known]
+                if fresh:
+                    connection.execute(insert(users), fresh)
         return list(names)
 
     def open_version(self, version: str) -> Path:

@@ -30,6 +30,9 @@ least_active = 10
 margin_clicks = 0.1
 margin_slow = 0.05
 timeout_ms = 100
+
+[operate]
+release_seconds = 1
 """
 
 

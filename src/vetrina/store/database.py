@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from vetrina.core.errors import BadInput
 from vetrina.store.tables import SCHEMA_VERSION, metadata, schema, writers
 
-LOGS = ("events", "products")
+LOGS = ("events", "products", "releases", "runs")
 _DRIVERS = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",

@@ -13,6 +13,7 @@ from vetrina.core.rollout import CANARY, Before, Decision, Rollout, Seen, Shadow
 from vetrina.core.settings import Releases
 from vetrina.core.types import Reason
 from vetrina.security.keys import Keys
+from vetrina.store.database import append_alone
 from vetrina.store.registry import Registry
 from vetrina.store.tables import expectations, exposures, rollout_log, rollouts, shadows
 
@@ -53,8 +54,9 @@ class Rollouts:
         """Start. ``expected`` gives (clicks, conversion, revenue) of units seen before. Raises Conflict if one runs."""
         rollout = found.rollout
         with self._engine.begin() as connection:
+            append_alone(connection, "releases")
             query = select(rollouts.c.id).where(rollouts.c.scenario == rollout.scenario, rollouts.c.state == "running")
-            if other := connection.execute(query.with_for_update()).scalar():
+            if other := connection.execute(query).scalar():
                 raise Conflict(rollout.scenario, f"has release {other} under way", "wait for it, or vetrina rollback")
             row = {"id": rollout.id, "scenario": rollout.scenario, "state": "running", "fence": 1}
             connection.execute(insert(rollouts).values(created=rollout.started, body=_text(found), **row))

@@ -7,6 +7,7 @@ from sqlalchemy import Engine, Row, insert, select, update
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
+from vetrina.store.database import append_alone
 from vetrina.store.tables import runs, stages
 
 RunState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -23,7 +24,8 @@ class Runs:
     def ask(self, scenario: str, why: str, priority: int = BY_LOOP) -> str:
         """Queue a run. One that is queued or running for the scenario already is meant by the same wish: its id."""
         with self._engine.begin() as connection:
-            query = select(runs.c.id).where(runs.c.scenario == scenario, runs.c.state.in_(_OPEN)).with_for_update()
+            append_alone(connection, "runs")
+            query = select(runs.c.id).where(runs.c.scenario == scenario, runs.c.state.in_(_OPEN))
             if there := connection.execute(query).scalar():
                 return there
             name = uuid4().hex[:12]
