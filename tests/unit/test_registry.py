@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import update
 
 from vetrina.core.errors import BadInput, Conflict, NotFound
-from vetrina.core.types import Bundle, Release, Scores, Verdict
+from vetrina.core.types import Bundle, Reason, Release, Scores, Verdict
 from vetrina.gate.gate import not_worse, slices
 from vetrina.release import release
 from vetrina.security.keys import BadSignature, load_or_create
@@ -124,9 +124,12 @@ def test_a_slice_vetoes_only_when_shown_worse():
 
 
 def test_release_modes():
-    passed = Verdict("v", "j", None, "pass", (), 0.01)
-    assert release("search", "s", None, passed, 0).mode == "first"
-    offline = release("search", "s", "old", passed, 7)
-    assert (offline.mode, offline.outcome) == ("offline", "promoted")
-    assert "not tested live" in offline.note
-    assert "7 answers" in offline.note
+    passed, failed = Verdict("v", "j", None, "pass", (), 0.01), Reason("floor:popular", False, "not as good")
+    assert release("search", "s", None, passed, 7).mode == "first"
+    offline = release("search", "s", "old", passed, 0)
+    assert (offline.mode, offline.outcome, offline.note) == ("offline", "promoted", "not tested live")
+    live = release("search", "s", "old", passed, 7)
+    assert (live.mode, live.outcome) == ("live", "testing")
+    assert "7 answers" in live.note
+    refused = release("search", "s", "old", Verdict("v", "j", "old", "fail", (failed,), 0.01), 7)
+    assert (refused.mode, refused.outcome) == ("live", "returned"), "no shopper meets what the gate refused"

@@ -1,5 +1,7 @@
 """Opens the store on SQLite, PostgreSQL or MySQL/MariaDB, and brings an older one to this version's schema."""
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +11,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from vetrina.core.errors import BadInput
 from vetrina.store.tables import SCHEMA_VERSION, metadata, schema, writers
 
+_WAL_SECONDS = 5.0
 LOGS = ("events", "products", "releases", "runs")
 _DRIVERS = {
     "sqlite": "sqlite",
@@ -75,10 +78,25 @@ def _server(url) -> Engine:
     return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1_800)
 
 
-def _sqlite_connect(connection, _record) -> None:
+def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where _sqlite_begin says
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON"):
+    connection.execute("PRAGMA busy_timeout=5000")
+    _to_wal(connection)
+    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """The first switch to WAL needs the file alone and does not wait for it by itself."""
+    deadline = time.monotonic() + _WAL_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
 
 
 def _sqlite_begin(connection: Connection) -> None:
