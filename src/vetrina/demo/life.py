@@ -51,6 +51,8 @@ def _tell(say: Callable[[str], None], scenario: str, release: Release | None, sh
     say(f"{scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})")
     for reason in shop.workshop.registry.verdict(release.verdict)["reasons"]:
         say(f"  {'pass' if reason['passed'] else 'FAIL'}  {reason['text']}")
+    if release.outcome == "testing":
+        say(f"  vetrina --shop-dir {shop.folder.root} operate moves it on among shoppers; vetrina releases shows how")
 
 
 def _start(folder: Path, port: int) -> "subprocess.Popen[str]":
