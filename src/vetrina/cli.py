@@ -504,7 +504,10 @@ def _release_text(row: dict[str, Any], shop: Any) -> str:
         return f"{row['scenario']}: nothing new since {version or 'the last verdict'}"
     verdict = shop.workshop.registry.verdict(release.verdict)
     reasons = "\n".join(f"  {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in verdict["reasons"])
-    return f"{release.scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})\n{reasons}"
+    said = f"{release.scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})\n{reasons}"
+    if release.outcome == "testing":
+        said += "\n  vetrina operate moves it on among shoppers; vetrina releases shows how"
+    return said
 
 
 def _version_text(row: dict[str, Any]) -> str:
