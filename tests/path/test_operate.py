@@ -23,6 +23,7 @@ from vetrina.pipeline.journal import Journal, durably
 from vetrina.pipeline.operate import Operator
 from vetrina.simulate.plants import plant
 from vetrina.store import alerted, bundles
+from vetrina.store.leases import Lease
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_a_run_waits_while_a_person_is_at_it(shop, operator):
 
 
 def test_one_controller_leads_and_another_takes_over(shop, operator, monkeypatch):
-    other = Operator(Shop(shop.folder.root).workshop, lambda line: None)
+    other = Operator(Shop(shop.folder.root).workshop, lambda line: None)  # of this machine, started beside it
     other._lease._holder = "another machine"
     assert operator.turn()
     assert not other.turn()
@@ -129,6 +130,15 @@ def test_one_controller_leads_and_another_takes_over(shop, operator, monkeypatch
     assert operator._lease.hold() is None
     other.close()
     other._workshop.engine.dispose()
+
+
+def test_a_second_machine_is_refused_where_the_journal_cannot_be_shared(shop):
+    lease = Lease(shop.workshop.engine, "operate", "elsewhere-7", 15.0)
+    lease.hold()
+    with pytest.raises(BadInput, match="move the store to PostgreSQL"):
+        Operator(shop.workshop, lambda line: None)
+    lease.release()
+    Operator(shop.workshop, lambda line: None).close()
 
 
 def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):

@@ -137,10 +137,11 @@ class Run:
         """The verdict with what the very file that will serve shows; a file that was judged itself is known already."""
         if served.version == judged.version:
             return verdict
+        return self._kept("inspect served", lambda: self._inspected(served, judged, verdict), timed=True)
+
+    def _inspected(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
         twin = self._workshop.open_version(judged.version)
-        packed = self._packed(served, "served")
-        seen = lambda: inspect(self._scenario, packed, twin, verdict, self._policy)  # noqa: E731 - one use, named
-        return self._kept("inspect served", seen, timed=True)
+        return inspect(self._scenario, self._packed(served, "served"), twin, verdict, self._policy)
 
     def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Release:
         """Record version and verdict, then move the pointer or begin the shadow if the verdict lets it."""

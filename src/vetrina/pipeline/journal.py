@@ -10,7 +10,6 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import make_url
 
-from vetrina.core.errors import BadInput
 from vetrina.core.version import VERSION
 
 Result = TypeVar("Result")
@@ -80,10 +79,3 @@ def _database(root: Path, store_url: str) -> str:
         return url.set(drivername="postgresql").render_as_string(hide_password=False)
     (root / "work").mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{root / 'work' / 'runs.db'}"
-
-
-def check(store_url: str, controllers: int) -> None:
-    """Raises BadInput where several controllers would share a MySQL store: DBOS keeps no journal there."""
-    if controllers > 1 and make_url(store_url).get_backend_name() in ("mysql", "mariadb"):
-        way_out = "run one controller, or move the store to PostgreSQL"
-        raise BadInput("[store] url", "is MySQL, where only one controller can keep a journal of its runs", way_out)

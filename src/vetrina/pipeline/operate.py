@@ -15,7 +15,7 @@ from collections.abc import Callable
 from sqlalchemy.exc import DBAPIError
 
 from vetrina.core import clock, plugins
-from vetrina.core.errors import Conflict, VetrinaError
+from vetrina.core.errors import BadInput, Conflict, VetrinaError
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
 from vetrina.pipeline.loop import look
@@ -34,8 +34,18 @@ class Operator:
     def __init__(self, workshop: Workshop, say: Callable[[str], None]) -> None:
         self._workshop, self._say = workshop, say
         self._lease = Lease(workshop.engine, "operate", f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS)
+        self._refuse_a_second_machine()
         self._child: tuple[str, subprocess.Popen[bytes], float] | None = None
         self._looked = self._cleaned = self._moved = self._busy_until = 0.0
+
+    def _refuse_a_second_machine(self) -> None:
+        """The journal of runs lies beside the store only on PostgreSQL; elsewhere in the shop's folder, on one machine."""
+        if self._workshop.engine.dialect.name == "postgresql":
+            return
+        leader = self._lease.holder()
+        if leader and leader.rsplit("-", 1)[0] != socket.gethostname():
+            rule = f"is operated by {leader} already, and only one machine can keep the journal of its runs"
+            raise BadInput(str(self._workshop.shop.root), rule, "stop that one, or move the store to PostgreSQL")
 
     def turn(self) -> bool:
         """One turn of everything. False while another controller leads."""

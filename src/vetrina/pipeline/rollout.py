@@ -13,7 +13,7 @@ from vetrina.store import eventlog
 from vetrina.store.rollouts import State, UnderWay
 
 _ENDS: dict[str, State] = {"promote": "promoted", "roll back": "rolled back", "return": "returned"}
-_SKEW = 3_600.0
+_SKEW, _PARTS = 3_600.0, 30
 
 
 def start(workshop: Workshop, scenario: str, candidate: str, champion: str) -> Rollout:
@@ -65,7 +65,12 @@ def gather(workshop: Workshop, known: UnderWay, now: float) -> Seen:
     if rollout.step < 0:
         return replace(seen, shadow=shadow)
     seconds = rules.outcome_minutes * 60
-    until = max(seen.until, now - seconds)
+    limits_so_far = [*(s.limits for s in seen.steps[: rollout.step]), rollout.limits]
+    steps = workshop.rollouts.steps(rollout, limits_so_far, target)
+    until = now - seconds
+    if until - seen.until < seconds / _PARTS:
+        # A look at outcomes reads all that lies within their time: not too often.
+        return replace(seen, steps=steps, shadow=shadow)
     first = eventlog.first_met(engine, rollout.id, rollout.step, seen.until, until)
     answers = [a for a in eventlog.shown(engine, rollout.scenario, seen.until, now) if a["step"] == rollout.step]
     events = eventlog.happened(engine, seen.until - _SKEW, now + _SKEW)
@@ -74,7 +79,6 @@ def gather(workshop: Workshop, known: UnderWay, now: float) -> Seen:
     expected = workshop.rollouts.expected(rollout.id, found.names)
     more = added(found, expected, known.before, rollout.share)
     outcomes = {name: seen.outcomes.get(name, Sums()) + more[name] for name in more}
-    steps = workshop.rollouts.steps(rollout, [*(s.limits for s in seen.steps[: rollout.step]), rollout.limits], target)
     fresh = [e for e in events if seen.until < e["time"] <= until]
     log = seen.log + (log_health(fresh, named) if fresh else LogHealth())
     return Seen(until, outcomes, steps, shadow, log)

@@ -32,6 +32,12 @@ class Lease:
         except IntegrityError:  # two who found no row: the other one was first
             return None
 
+    def holder(self) -> str | None:
+        """Who leads now."""
+        query = select(leases.c.holder).where(leases.c.name == self._name, leases.c.expires > clock.now())
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            return connection.execute(query).scalar()
+
     def release(self) -> None:
         """Let another one lead at once."""
         here = (leases.c.name == self._name, leases.c.holder == self._holder)
