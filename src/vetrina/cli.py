@@ -613,7 +613,7 @@ def _in_one_line(error: BaseException) -> tuple[str, int]:
         named = error.filename or "disk"
         return f"vetrina: {named}: {error.strerror or text}; free space or rights there, then repeat", 2
     if type(error).__name__ == "OperationalError":  # the store's own words, whichever database it is
-        said = text.split(" [SQL")[0]
+        said = text.split(" [SQL")[0].split(" (Background")[0]
         return f"vetrina: store: {said}; free space, or see that it can be reached, then repeat", 2
     return f"vetrina: a fault in Vetrina ({type(error).__name__}: {text}); repeat with --debug and report it", 1
 
