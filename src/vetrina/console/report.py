@@ -1,5 +1,6 @@
 """One page about one version: verdict, compression, data checks, curves. A single HTML file without scripts."""
 
+import time
 from html import escape
 from io import StringIO
 from pathlib import Path
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from vetrina.core.errors import NotFound
 from vetrina.core.files import write_bytes
+from vetrina.core.types import Reason
 from vetrina.metrics.bootstrap import resampled_means
 from vetrina.metrics.classification import confusion, precision_recall_curve, roc_auc, roc_curve
 from vetrina.pipeline.shop import Shop
@@ -30,6 +32,7 @@ def write_report(shop: Shop, version: str) -> Path:
     parts = [
         _head(shown),
         _verdict(shown["verdict"]),
+        _among_shoppers(shop, version),
         _compression(shown["notes"]["compression"]),
         _blend(shown),
     ]
@@ -61,6 +64,32 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
     seen = verdict["smallest_visible_loss"]
     note = f"<p>The smallest loss that this holdout could have shown: {seen:.1%}.</p>" if seen else ""
     return f"<h2>Verdict: {escape(verdict['outcome'])}</h2><table>{rows}</table>{note}"
+
+
+def _among_shoppers(shop: Shop, version: str) -> str:
+    """Every decision about the releases of this version, with what spoke for or against it."""
+    parts = []
+    for release in shop.workshop.rollouts.all():
+        if release["candidate"] != version:
+            continue
+        rows = "".join(
+            f"<tr><td>{_moment(entry.now)}</td><td>{entry.rollout.share:.0%}</td><td>{escape(entry.decision.action)}</td>"
+            f"<td>{'<br>'.join(_reason(r) for r in entry.decision.reasons)}</td></tr>"
+            for entry in shop.workshop.rollouts.log(release["release"])
+        )
+        said = f"Against {escape(release['champion'])} since {_moment(release['started'])}: {escape(release['state'])}."
+        head = "<tr><th>when<th>share<th>decision<th>because</tr>"
+        parts.append(f"<p>{said}</p><table>{head}{rows}</table>")
+    return f"<h2>Among shoppers</h2>{''.join(parts)}" if parts else ""
+
+
+def _reason(reason: Reason) -> str:
+    word = "pass" if reason.passed else "fail"
+    return f"<span class='{word}'>{word}</span> {escape(reason.text)}"
+
+
+def _moment(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
 def _compression(steps: list[dict[str, Any]]) -> str:

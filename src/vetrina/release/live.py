@@ -137,13 +137,14 @@ def _log(before: Before, seen: Seen) -> Iterator[Reason]:
     """Whether the log can be believed: half of it missing, clocks apart and repetitions show in what events name."""
     log = seen.log
     if log.named >= _LEAST_NAMED:
-        for code, count, words in (
-            ("orphans", log.orphans, "name an answer that is not in the log: part of it is missing"),
-            ("backwards", log.backwards, "are older than the answer that they follow: clocks disagree"),
-            ("doubled", log.doubled, "were logged twice under different ids"),
+        for code, count, words, so in (
+            ("orphans", log.orphans, "name an answer that is not in the log", "part of it is missing"),
+            ("backwards", log.backwards, "are older than the answer that they follow", "clocks disagree"),
+            ("doubled", log.doubled, "repeat another under a new id", "somebody sends them twice"),
         ):
+            fine = count <= _BAD_LOG * log.named
             text = f"{count} of {log.named} events {words}"
-            yield Reason(f"log:{code}", count <= _BAD_LOG * log.named, text, {"count": float(count)})
+            yield Reason(f"log:{code}", fine, text if fine else f"{text}: {so}", {"count": float(count)})
     for name, found in seen.outcomes.items():
         usual, units = before.means.get(name, 0.0), found.units[0]
         if before.active.get(name, 0) < _LEAST_NAMED or not usual or units * usual < _LEAST_NAMED:
