@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from vetrina.console import lines
 from vetrina.core.errors import BadInput, VetrinaError
 from vetrina.core.version import VERSION
 
@@ -101,7 +102,8 @@ def ingest(state: State, users_file: Any, **files: Any) -> None:
     state.show(
         row,
         lambda r: (
-            f"snapshot {r['snapshot']}: {_counts(r['rows'])}; {r['files_added']} new files, {r['quarantined']} rows in quarantine"
+            f"snapshot {r['snapshot']}: {lines.counts(r['rows'])}; {r['files_added']} new files, "
+            f"{r['quarantined']} rows in quarantine"
         ),
     )
 
@@ -118,7 +120,7 @@ def validate(state: State, scenarios: tuple[str, ...]) -> None:
         plugins.part("scenarios", name, "recipe")
         report = shop.validate(name)
         failed |= bool(scenarios) and not report.ok
-        state.show(report, _report_text)
+        state.show(report, lines.report)
     if failed:
         sys.exit(2)
 
@@ -136,7 +138,7 @@ def run(state: State, scenarios: tuple[str, ...], run_id: str | None) -> None:
         execute(shop.workshop, run_id)
         return
     for scenario, release in shop.fit(*scenarios).items():
-        state.show({"scenario": scenario, "release": release}, lambda r: _release_text(r, shop))
+        state.show({"scenario": scenario, "release": release}, lambda r: lines.release(r, shop))
         refused |= release is None and not shop.validate(scenario).ok
     if refused:
         sys.exit(2)
@@ -209,13 +211,13 @@ def runs(state: State, run_id: str | None, follow: bool) -> None:
     """Runs, newest first; or one run with its stages."""
     found = state.shop().workshop.runs
     if run_id is None:
-        state.show(found.all(), _run_text)
+        state.show(found.all(), lines.run)
         return
     row = found.get(run_id)
     shown = 0
     while follow and row["state"] in ("queued", "running"):
         for stage in row["stages"][shown:]:
-            click.echo(_stage_text(stage))
+            click.echo(lines.stage(stage))
         shown = len(row["stages"])
         time.sleep(0.5)
         row = found.get(run_id)
@@ -223,8 +225,8 @@ def runs(state: State, run_id: str | None, follow: bool) -> None:
         state.show(row, str)
         return
     for stage in row["stages"][shown:]:
-        click.echo(_stage_text(stage))
-    click.echo(_run_text(row))
+        click.echo(lines.stage(stage))
+    click.echo(lines.run(row))
 
 
 @cli.command()
@@ -234,7 +236,7 @@ def cancel(state: State, run_id: str) -> None:
     """Stop a queued or running run; what it finished is kept."""
     found = state.shop().workshop.runs
     found.cancel(run_id)
-    state.show(found.get(run_id), _run_text)
+    state.show(found.get(run_id), lines.run)
 
 
 @cli.command()
@@ -244,7 +246,7 @@ def retry(state: State, run_id: str) -> None:
     """Queue a failed or cancelled run again; `vetrina operate` takes it."""
     found = state.shop().workshop.runs
     found.retry(run_id)
-    state.show(found.get(run_id), _run_text)
+    state.show(found.get(run_id), lines.run)
 
 
 @cli.command()
@@ -254,9 +256,9 @@ def releases(state: State, release_id: str | None) -> None:
     """Releases among shoppers, newest first; or one release with every decision and its numbers."""
     found = state.shop().workshop.rollouts
     if release_id is None:
-        state.show(found.all(), _rollout_text)
+        state.show(found.all(), lines.rollout)
     else:
-        state.show([asdict(entry) for entry in found.log(release_id)], _decision_text)
+        state.show([asdict(entry) for entry in found.log(release_id)], lines.decision)
 
 
 @cli.command()
@@ -303,14 +305,14 @@ def status(state: State) -> None:
     from vetrina.pipeline import loop
 
     workshop = state.shop().workshop
-    state.show([asdict(loop.look(workshop, s)) for s in plugins.names("scenarios")], _status_text)
+    state.show([asdict(loop.look(workshop, s)) for s in plugins.names("scenarios")], lines.status)
 
 
 @cli.command()
 @click.pass_obj
 def versions(state: State) -> None:
     """All versions, newest first; * serves."""
-    state.show(state.shop().workshop.registry.all(), _version_text)
+    state.show(state.shop().workshop.registry.all(), lines.version)
 
 
 @cli.command()
@@ -361,7 +363,7 @@ def rollback(state: State, scenario: str) -> None:
     """Take a candidate out that is among shoppers, else go back to the version before; every server follows within a second."""
     from vetrina.pipeline.hand import rollback as by_hand
 
-    state.show(by_hand(state.shop().workshop, scenario), _rolled_back_text)
+    state.show(by_hand(state.shop().workshop, scenario), lines.rolled_back)
 
 
 @cli.command()
@@ -478,76 +480,6 @@ def _given(value: Any, what: str) -> Any:
     if value is None:
         raise click.UsageError(f"give {what}")
     return value
-
-
-def _counts(rows: dict[str, int]) -> str:
-    return ", ".join(f"{n:,} {name}" for name, n in rows.items())
-
-
-def _report_text(report: Any) -> str:
-    lines = [f"{report.scenario}: {'ready' if report.ok else 'not ready'} ({report.readiness.why})"]
-    if report.readiness.meanwhile:
-        lines.append(f"  meanwhile: {report.readiness.meanwhile}")
-    for c in report.checks:
-        rest = f"  {c.count:,} rows, first {c.first!r}: {c.meaning}; {c.done}" if c.count else ""
-        lines.append(f"  {c.status:<4} {c.name}{rest}")
-    return "\n".join(lines)
-
-
-def _release_text(row: dict[str, Any], shop: Any) -> str:
-    release = row["release"]
-    if release is None:
-        version, _ = shop.workshop.registry.champion(row["scenario"])
-        report = shop.validate(row["scenario"])
-        if not report.ok:
-            return _report_text(report)
-        return f"{row['scenario']}: nothing new since {version or 'the last verdict'}"
-    verdict = shop.workshop.registry.verdict(release.verdict)
-    reasons = "\n".join(f"  {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in verdict["reasons"])
-    said = f"{release.scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})\n{reasons}"
-    if release.outcome == "testing":
-        said += "\n  vetrina operate moves it on among shoppers; vetrina releases shows how"
-    return said
-
-
-def _version_text(row: dict[str, Any]) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
-    return f"{'*' if row['serving'] else ' '} {row['version']:<28} {row['verdict'] or '':<9} {when}"
-
-
-def _rolled_back_text(row: dict[str, Any]) -> str:
-    if "out" in row:
-        return f"{row['out']} is taken out; {row['version']} serves {row['scenario']} alone"
-    return f"{row['version']} serves {row['scenario']} again"
-
-
-def _run_text(row: dict[str, Any]) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["asked"]))
-    return f"{row['id']}  {row['scenario']:<10} {row['state']:<9} {when}  {row['note'] or row['why']}"
-
-
-def _stage_text(row: dict[str, Any]) -> str:
-    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {row['peak_mb']:6.0f} MB"
-
-
-def _rollout_text(row: dict[str, Any]) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["started"]))
-    return f"{row['release']}  {row['candidate']} against {row['champion']}: {row['state']} at {row['share']:.0%}, since {when}"
-
-
-def _decision_text(row: dict[str, Any]) -> str:
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["now"]))
-    decision = row["decision"]
-    reasons = "\n".join(f"    {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in decision["reasons"])
-    return f"{when}  {decision['action']}\n{reasons}"
-
-
-def _status_text(row: dict[str, Any]) -> str:
-    h, r = row["health"], row["retrain"]
-    return (
-        f"{h['scenario']}: {h['version'] or 'nothing serves'}; last day {h['events']} events, {h['exposures']} answers, "
-        f"{h['clicks']} clicks; retrain: {'yes' if r['retrain'] else 'no'}, {r['why']}"
-    )
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,84 @@
+"""Lines that the command line prints for people. Takes plain values, knows no shop but the one it is handed."""
+
+import time
+from typing import Any
+
+
+def counts(rows: dict[str, int]) -> str:
+    """Rows by table."""
+    return ", ".join(f"{n:,} {name}" for name, n in rows.items())
+
+
+def report(found: Any) -> str:
+    """What the checks say, a line each."""
+    said = [f"{found.scenario}: {'ready' if found.ok else 'not ready'} ({found.readiness.why})"]
+    if found.readiness.meanwhile:
+        said.append(f"  meanwhile: {found.readiness.meanwhile}")
+    for c in found.checks:
+        rest = f"  {c.count:,} rows, first {c.first!r}: {c.meaning}; {c.done}" if c.count else ""
+        said.append(f"  {c.status:<4} {c.name}{rest}")
+    return "\n".join(said)
+
+
+def release(row: dict[str, Any], shop: Any) -> str:
+    """What became of a run, with the gate's reasons."""
+    made = row["release"]
+    if made is None:
+        version, _ = shop.workshop.registry.champion(row["scenario"])
+        checked = shop.validate(row["scenario"])
+        if not checked.ok:
+            return report(checked)
+        return f"{row['scenario']}: nothing new since {version or 'the last verdict'}"
+    verdict = shop.workshop.registry.verdict(made.verdict)
+    reasons = "\n".join(f"  {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in verdict["reasons"])
+    said = f"{made.scenario}: {made.version} {made.outcome} ({made.mode}: {made.note})\n{reasons}"
+    if made.outcome == "testing":
+        said += "\n  vetrina operate moves it on among shoppers; vetrina releases shows how"
+    return said
+
+
+def version(row: dict[str, Any]) -> str:
+    """One version."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
+    return f"{'*' if row['serving'] else ' '} {row['version']:<28} {row['verdict'] or '':<9} {when}"
+
+
+def status(row: dict[str, Any]) -> str:
+    """How a scenario does."""
+    h, r = row["health"], row["retrain"]
+    return (
+        f"{h['scenario']}: {h['version'] or 'nothing serves'}; last day {h['events']} events, {h['exposures']} answers, "
+        f"{h['clicks']} clicks; retrain: {'yes' if r['retrain'] else 'no'}, {r['why']}"
+    )
+
+
+def run(row: dict[str, Any]) -> str:
+    """One run."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["asked"]))
+    return f"{row['id']}  {row['scenario']:<10} {row['state']:<9} {when}  {row['note'] or row['why']}"
+
+
+def stage(row: dict[str, Any]) -> str:
+    """One finished stage."""
+    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {row['peak_mb']:6.0f} MB"
+
+
+def rollout(row: dict[str, Any]) -> str:
+    """One release among shoppers."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["started"]))
+    return f"{row['release']}  {row['candidate']} against {row['champion']}: {row['state']} at {row['share']:.0%}, since {when}"
+
+
+def decision(row: dict[str, Any]) -> str:
+    """One decision with its reasons."""
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["now"]))
+    decision = row["decision"]
+    reasons = "\n".join(f"    {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in decision["reasons"])
+    return f"{when}  {decision['action']}\n{reasons}"
+
+
+def rolled_back(row: dict[str, Any]) -> str:
+    """What serves after a rollback."""
+    if "out" in row:
+        return f"{row['out']} is taken out; {row['version']} serves {row['scenario']} alone"
+    return f"{row['version']} serves {row['scenario']} again"
