@@ -148,7 +148,7 @@ def test_exposures_carry_position_version_and_propensity(shop, trained):
     request_id = shop.post("/v1/recommend", json={"user_id": "u004", "limit": 4}).json()["request_id"]
     shop.post("/v1/events", json={"user_id": "u004", "type": "view"})  # waits for the log
     engine = open_store(ShopFolder(trained[0]).store_url)
-    _, shown = eventlog.window(engine, 0, clock.now() + 10)
+    shown = eventlog.shown(engine, "recommend", 0, clock.now() + 10, items=True)
     engine.dispose()
     mine = next(s for s in shown if s["request_id"] == request_id)
     assert [i["position"] for i in mine["items"]] == [1, 2, 3, 4]

@@ -157,12 +157,12 @@ def _post(address: str, name: str, acknowledged: list[str]) -> None:
             number += 5
             try:
                 answer = client.post("/v1/events", content=json.dumps(batch))
+                while answer.status_code == 503:  # not taken: the same again, as the answer says
+                    answer = client.post("/v1/events", content=json.dumps(batch))
             except httpx.TransportError:
                 if acknowledged and number > 5:
                     return
                 time.sleep(0.05)
                 continue
-            while answer.status_code == 503:  # not taken: the same again, as the answer says
-                answer = client.post("/v1/events", content=json.dumps(batch))
             if answer.status_code == 202:
                 acknowledged += [e["event_id"] for e in batch]

@@ -10,6 +10,7 @@ from litestar.testing import TestClient
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
+from vetrina.core.rollout import Limits
 from vetrina.pipeline.rollout import gather, move_on, start
 from vetrina.release.live import next_step
 from vetrina.serve.app import create_app
@@ -154,6 +155,15 @@ def test_a_candidate_that_fails_in_the_shadow_never_answers(shop, client, now):
     assert shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])[-1].rollout.step == -1
 
 
+def test_a_candidate_that_hangs_in_the_shadow_does_not_hold_up_the_next(shop, client, now):
+    plant(shop, "hang")
+    live(shop, client, now, hours=0.5, visits=20)
+    shop.workshop.rollouts.take_out("recommend")
+    plant(shop, "same")
+    live(shop, client, now, hours=1.5)
+    assert shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])[0].decision.action == "advance"
+
+
 def test_a_slow_candidate_is_rolled_back(shop, client, now):
     (shop.folder.root / "vetrina.toml").write_text(SETTINGS.replace("timeout_ms = 120", "timeout_ms = 2000"))
     plant(shop, "slow")
@@ -212,7 +222,7 @@ def move_to_canary(shop: Shop, now: Clock) -> None:
     known: UnderWay = shop.workshop.rollouts.running()["recommend"]
     seen = gather(shop.workshop, known, now())
     decision = next_step(known.rollout, known.before, seen, known.rules, now())
-    moved = replace(known.rollout, step=1, stepped=now(), limits=(0.001, 0.015))
+    moved = replace(known.rollout, step=1, stepped=now(), limits=Limits(0.001, 0.015))
     shop.workshop.rollouts.decide(known, replace(seen, until=now()), decision, moved, "running", now())
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from vetrina import Shop
 from vetrina.core import clock
@@ -19,11 +20,13 @@ from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.files import alone
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
+from vetrina.pipeline.compose import Run
 from vetrina.pipeline.journal import Journal, durably
 from vetrina.pipeline.operate import Operator
 from vetrina.simulate.plants import plant
-from vetrina.store import alerted, bundles
+from vetrina.store import bundles
 from vetrina.store.leases import Lease
+from vetrina.store.tables import alerts
 
 
 @pytest.fixture
@@ -32,6 +35,12 @@ def shop(pristine, tmp_path) -> Iterator[Shop]:
     found = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
     yield found
     found.workshop.engine.dispose()
+
+
+def alerted(shop: Shop) -> list[str]:
+    """What was sent so far."""
+    with shop.workshop.engine.connect() as connection:
+        return list(connection.execute(select(alerts.c.text)).scalars())
 
 
 def turns(operator: Operator, until, seconds: float = 120) -> None:
@@ -99,13 +108,31 @@ def test_a_cancelled_run_stops_and_can_be_tried_again(shop, operator):
         shop.workshop.runs.get("nothing")
 
 
+def test_a_run_cancelled_while_a_person_runs_it_releases_nothing(shop, tmp_path, monkeypatch):
+    (tmp_path / "more.csv").write_text("timestamp,user_id,type,product_id\n2026-11-01T10:00:00,u001,purchase,p001\n")
+    shop.ingest(events=[tmp_path / "more.csv"])
+    champion = shop.workshop.registry.champion("recommend")
+    gated = Run.gate_on_holdout
+
+    def cancelled_meanwhile(self, judged):
+        verdict = gated(self, judged)
+        shop.workshop.runs.cancel(shop.workshop.runs.all()[0]["id"])
+        return verdict
+
+    monkeypatch.setattr(Run, "gate_on_holdout", cancelled_meanwhile)
+    with pytest.raises(Conflict, match="was cancelled"):
+        shop.fit("recommend")
+    assert shop.workshop.registry.champion("recommend") == champion
+    assert shop.workshop.runs.all()[0]["state"] == "cancelled"
+
+
 def test_a_run_that_fails_says_why_and_what_to_do(shop, operator):
     shutil.rmtree(shop.folder.snapshots)
     shop.folder.snapshots.write_text("not a folder")
     run = shop.workshop.runs.ask("recommend", "a test")
-    turns(operator, lambda: alerted.latest(shop.workshop.engine))
+    turns(operator, lambda: alerted(shop))
     assert shop.workshop.runs.get(run)["state"] == "failed"
-    assert f"vetrina retry {run}" in alerted.latest(shop.workshop.engine)[0]["text"]
+    assert f"vetrina retry {run}" in alerted(shop)[0]
 
 
 def test_a_run_waits_while_a_person_is_at_it(shop, operator):
@@ -156,6 +183,11 @@ def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):
     assert len(everything - left) == 3, "the three that were taken out are gone"
     for version in (champion, planted, again.workshop.registry.show(champion)["judged"]):
         bundles.unpack(version, shop.folder.bundles, shop.folder.keys, check_parts=True)
+    run = again.workshop.runs.ask("search", "a test")
+    again.workshop.runs.begin(run)
+    with pytest.raises(Conflict, match="is not finished"):
+        clean(again.workshop)  # a run that was cut off goes on with what no record names yet
+    again.workshop.runs.cancel(run)
     assert again.recommend("u001").items
     assert clean(again.workshop) == 0, "a second time there is nothing left to do"
     again.workshop.engine.dispose()

@@ -202,3 +202,19 @@ def test_rows_with_too_many_or_too_few_fields_are_set_aside_and_quoted_commas_ar
     table.write_text("x,label\n1,0\n2,1,9\n")
     with pytest.raises(BadInput, match="row 1"):
         shop.ingest(table=table)
+
+
+def test_a_cell_that_is_no_number_changes_no_other(tmp_path):
+    """With it the column is read as text, without it as numbers: the others must come out the same."""
+    prices = [" 1.5", "2.25", "3e2", "0.1", "1234567.891", "", "7 "]
+    rows = [f"{1_700_000_000 + n},u{n},purchase,p{n},{price}" for n, price in enumerate(prices)]
+    read = []
+    for name, last in (("numbers", "8"), ("text", "eight")):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(
+            "\n".join(["timestamp,user_id,type,product_id,price", *rows, f"1700000099,u9,purchase,p9,{last}"])
+        )
+        found = Shop(tmp_path / name).ingest(events=[file])
+        read.append(pl.read_parquet(found.folder / "events.parquet")["price"].to_list())
+    assert read[0][:-1] == read[1][:-1] == [1.5, 2.25, 300.0, 0.1, 1234567.891, None, 7.0]
+    assert (read[0][-1], read[1][-1]) == (8.0, None)

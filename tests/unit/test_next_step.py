@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.core.rollout import CANARY, Before, LogHealth, Rollout, Seen, Shadow, StepSeen, Sums, Tally
+from vetrina.core.rollout import CANARY, Before, Limits, LogHealth, Rollout, Seen, Shadow, StepSeen, Sums, Tally
 from vetrina.core.settings import Releases
 from vetrina.metrics.sequential import sums
 from vetrina.release.live import limits, next_step
@@ -17,7 +17,7 @@ HOUR = 3_600.0
 BEFORE = Before(
     10_000, 20_000, {"clicks": 1_000, "conversion": 500}, {"clicks": 0.1, "conversion": 0.05}, 10.0, 0.0, 0.01
 )
-LAST = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, RULES.steps, step=3, limits=(0.001, 0.015))
+LAST = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, RULES.steps, step=3, limits=Limits(0.001, 0.015))
 
 
 def clicks(n: int, rates: tuple[float, float], share: float = 0.5) -> Sums:

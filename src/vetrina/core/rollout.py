@@ -9,16 +9,24 @@ from vetrina.core.settings import OUTCOMES
 from vetrina.core.types import Reason
 
 CLICKS, CONVERSION, REVENUE = OUTCOMES
-CHAMPION, CANARY = ARMS = ("champion", "canary")
+CHAMPION, CANARY = "champion", "canary"
 _BUCKETS = 10_000
 Action = Literal["stay", "advance", "promote", "roll back", "return"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Shares of failed and of slow answers that a candidate must not be shown to exceed."""
+
+    faults: float = 0.0
+    slow: float = 0.0
 
 
 @dataclass(frozen=True)
 class Rollout:
     """One candidate on its way. ``step`` -1 is the shadow, then an index of ``shares``; times in seconds since 1970.
 
-    ``limits`` are the rates of failed and of slow answers that this step's candidate must not be shown to exceed.
+    ``limits`` are those of this step.
     """
 
     id: str
@@ -30,7 +38,7 @@ class Rollout:
     stepped: float
     shares: tuple[float, ...]
     step: int = -1
-    limits: tuple[float, float] = (0.0, 0.0)
+    limits: Limits = Limits()
 
     @property
     def share(self) -> float:
@@ -121,7 +129,7 @@ class StepSeen:
     share: float
     units: tuple[int, int]
     tally: Tally
-    limits: tuple[float, float]
+    limits: Limits
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ def _typed(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
     if kind == "str":
         text = column.cast(pl.String)
         return text.str.slice(0, _LONGEST_TEXT).alias(name) if table_text(name) else text.alias(name)
-    number = column.cast(pl.Float64, strict=False)
+    bare = column.str.strip_chars() if dtype == pl.String else column  # as the CSV reader does with numbers
+    number = bare.cast(pl.Float64, strict=False)
     finite = pl.when(number.is_finite()).then(number)
     return (finite.cast(pl.Int64, strict=False) if kind == "int" else finite).alias(name)
 

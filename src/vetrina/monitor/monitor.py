@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from vetrina.core.types import Baseline, Drift, HealthReport, Interval, Window
+from vetrina.metrics.attribution import followed
 
-_CLICKS = frozenset({"click", "cart", "purchase"})
 _LEAST_FOR_DRIFT, _LEAST_EXPOSURES = 200, 200
 _NULL_DRAWS, _NULL_QUANTILE = 400, 0.99
 
@@ -38,12 +38,7 @@ def monitor(window: Window, baseline: Baseline) -> HealthReport:
 def clicked(window: Window) -> int:
     """Answers of the window that someone followed: an event on a shown product that names the answer."""
     shown = {e["request_id"]: {i["product_id"] for i in e["items"]} for e in window.exposures}
-    followed = (
-        e["request_id"]
-        for e in window.events
-        if e.get("type") in _CLICKS and e.get("product_id") in shown.get(e.get("request_id"), ())
-    )
-    return len(set(followed))
+    return len({followed(e, shown) for e in window.events} - {None})
 
 
 def loss(clicks: int, exposures: int, clicks_before: int, exposures_before: int) -> Interval | None:

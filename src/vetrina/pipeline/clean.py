@@ -2,6 +2,7 @@
 
 import shutil
 
+from vetrina.core.errors import Conflict
 from vetrina.core.files import alone
 from vetrina.pipeline.workshop import Workshop
 from vetrina.store import bundles
@@ -10,9 +11,14 @@ from vetrina.store import bundles
 def clean(workshop: Workshop) -> int:
     """Old versions' files and snapshots that no kept version was made from. Returns the bytes set free.
 
-    Raises Conflict while a run or an ingest is under way.
+    Raises Conflict while an ingest or a run is under way, or a run that was cut off is still to go on: its finished steps
+    name bundles and a snapshot that are on no other record yet.
     """
     with alone(workshop.shop.root):
+        waiting = workshop.runs.next()
+        if waiting and workshop.runs.get(waiting)["state"] == "running":
+            raise Conflict(waiting, "is not finished", f"let it go on, or vetrina cancel {waiting}")
+        workshop.rollouts.forget_ended()
         keep = kept_versions(workshop)
         registry = workshop.registry
         shown = {v: registry.show(v) for v in keep}

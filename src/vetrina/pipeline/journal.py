@@ -1,7 +1,7 @@
 """The durable journal of a run: each stage's result is kept, so that a run that was cut off goes on after the last one.
 
-The path knows only ``Journal``. Where a run needs no durability (tests, a notebook) it is called straight; otherwise DBOS
-keeps the results in a database of its own, beside the shop's store or in a schema of the same PostgreSQL.
+The path knows only ``Journal``. DBOS keeps the results of a run in a database of its own, in the shop's folder or in a schema
+of the same PostgreSQL; what is no run (an ingest alone) goes straight.
 """
 
 from collections.abc import Callable

@@ -60,5 +60,5 @@ def _known(shelf: Shelf | None, window: Window) -> frozenset[str]:
 
 
 def _window(workshop: Workshop, scenario: str, since: float, until: float) -> Window:
-    events, shown = eventlog.window(workshop.engine, since, until)
-    return Window(scenario, since, until, events, [e for e in shown if e["scenario"] == scenario])
+    events = eventlog.happened(workshop.engine, since, until)
+    return Window(scenario, since, until, events, eventlog.shown(workshop.engine, scenario, since, until, items=True))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from vetrina.core import clock
-from vetrina.core.rollout import Before, Decision, LogHealth, Rollout, Seen, Sums
+from vetrina.core.rollout import Decision, LogHealth, Rollout, Seen, Sums
 from vetrina.core.types import Reason
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release.evidence import added, before_release, log_health, units
@@ -51,8 +51,11 @@ def move_on(workshop: Workshop, known: UnderWay, now: float) -> Decision:
     if decision.action == "stay":
         workshop.rollouts.look(known, seen)
         return decision
-    moved = _advanced(known.rollout, known.before, seen, known, now) if decision.action == "advance" else known.rollout
-    seen = replace(seen, until=now) if decision.action == "advance" else seen
+    moved = known.rollout
+    if decision.action == "advance":
+        chosen = limits(known.before, seen, known.rules)
+        moved = replace(moved, step=moved.step + 1, stepped=now, limits=chosen)
+        seen = replace(seen, until=now)
     workshop.rollouts.decide(known, seen, decision, moved, _ENDS.get(decision.action, "running"), now)
     return decision
 
@@ -72,7 +75,9 @@ def gather(workshop: Workshop, known: UnderWay, now: float) -> Seen:
         # A look at outcomes reads all that lies within their time: not too often.
         return replace(seen, steps=steps, shadow=shadow)
     first = eventlog.first_met(engine, rollout.id, rollout.step, seen.until, until)
-    answers = [a for a in eventlog.shown(engine, rollout.scenario, seen.until, now) if a["step"] == rollout.step]
+    here = (rollout.id, rollout.step)
+    shown = eventlog.shown(engine, rollout.scenario, seen.until, now)
+    answers = [a for a in shown if (a["rollout"], a["step"]) == here]
     events = eventlog.happened(engine, seen.until - _SKEW, now + _SKEW)
     named = eventlog.answers_named(engine, {e["request_id"] for e in events if e.get("request_id")})
     found = units(first, answers, events, named, seconds)
@@ -82,11 +87,6 @@ def gather(workshop: Workshop, known: UnderWay, now: float) -> Seen:
     fresh = [e for e in events if seen.until < e["time"] <= until]
     log = seen.log + (log_health(fresh, named) if fresh else LogHealth())
     return Seen(until, outcomes, steps, shadow, log)
-
-
-def _advanced(rollout: Rollout, before: Before, seen: Seen, known: UnderWay, now: float) -> Rollout:
-    chosen = limits(before, seen, known.rules)
-    return replace(rollout, step=rollout.step + 1, stepped=now, limits=(chosen.faults, chosen.slow))
 
 
 def _target(workshop: Workshop) -> float:

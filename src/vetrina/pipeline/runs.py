@@ -1,11 +1,26 @@
 """Executes a run that was asked for: durably, one at a time in a shop, its outcome on record."""
 
+from collections.abc import Callable
+
 from vetrina.core.errors import Conflict, VetrinaError
 from vetrina.core.files import alone
 from vetrina.core.types import Release, Source
-from vetrina.pipeline.journal import Journal, durably
+from vetrina.pipeline.journal import Journal, Result, durably
 from vetrina.pipeline.path import path
 from vetrina.pipeline.workshop import Workshop
+from vetrina.store.runs import Runs
+
+
+class _Cancellable:
+    """A journal that begins no further step of a run that was cancelled: nothing of it is released any more."""
+
+    def __init__(self, journal: Journal, runs: Runs, run: str) -> None:
+        self._journal, self._runs, self._run = journal, runs, run
+
+    def step(self, name: str, work: Callable[[], Result]) -> Result:
+        if self._runs.get(self._run)["state"] == "cancelled":
+            raise Conflict(self._run, "was cancelled", f"vetrina retry {self._run} queues it again")
+        return self._journal.step(name, work)
 
 
 def execute(workshop: Workshop, run: str) -> Release | None:
@@ -23,7 +38,7 @@ def execute(workshop: Workshop, run: str) -> Release | None:
         runs.begin(run)
 
         def work(journal: Journal) -> Release | None:
-            workshop.journal, workshop.run = journal, run
+            workshop.journal, workshop.run = _Cancellable(journal, runs, run), run
             return path(workshop, Source(), asked["scenario"])
 
         kept, workshop_journal = f"{run}-{asked['attempts']}", workshop.journal

@@ -61,8 +61,8 @@ class Shop:
             plugins.part("scenarios", name, "recipe")
         snapshot = self.ingest()
         wanted = scenarios or [s for s in plugins.names("scenarios") if self._ready(snapshot, s)]
-        runs = {s: self.workshop.runs.ask(s, "asked by hand", BY_HAND) for s in wanted}
-        return {s: execute(self.workshop, run) for s, run in runs.items()}
+        ask = self.workshop.runs.ask
+        return {s: execute(self.workshop, ask(s, "asked by hand", BY_HAND)) for s in wanted}
 
     def recommend(self, user: str | None = None, **request: Any) -> Answer:
         """Products for a user; ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP."""

@@ -13,9 +13,10 @@ import numpy as np
 
 from vetrina.core.rollout import CLICKS, CONVERSION, OUTCOMES, REVENUE, Before, LogHealth, Sums
 from vetrina.core.settings import Releases
+from vetrina.metrics.attribution import followed
 from vetrina.metrics.sequential import sums
 
-_FOLLOWS, _BUYS = frozenset({"click", "cart", "purchase"}), "purchase"
+_BUYS = "purchase"
 _SKEW_SECONDS, _REPEAT_SECONDS = 60.0, 1.0
 _SHRINK, _CAP_QUANTILE = 20.0, 0.99
 Row = Mapping[str, Any]
@@ -52,9 +53,8 @@ def units(
             met[number] += 1
             canary[number] |= row["arm"] == "canary"
             mine[row["request_id"]] = number
-    followed = {r for e in events if (r := _followed(e, named)) in mine}
     clicks = np.zeros(len(names))
-    for request in followed:
+    for request in _clicked(events, named) & mine.keys():
         clicks[mine[request]] += 1
     bought, paid = np.zeros(len(names)), np.zeros(len(names))
     for event in events:
@@ -65,17 +65,14 @@ def units(
     return Units(names, canary, {CLICKS: clicks / np.maximum(met, 1.0), CONVERSION: bought, REVENUE: paid})
 
 
+def _clicked(events: Iterable[Row], named: Mapping[str, Row]) -> set[str]:
+    shown = {request: answer["items"] for request, answer in named.items()}
+    return {request for e in events if (request := followed(e, shown)) is not None}
+
+
 def _unit_at(event: Row, at: Mapping[str, int]) -> int | None:
     found = at.get(event["user"])
     return at.get(event["session"] or "") if found is None else found
-
-
-def _followed(event: Row, named: Mapping[str, Row]) -> str | None:
-    """The answer that an event follows: it names it, and what it is about was shown there."""
-    answer = named.get(event.get("request_id") or "")
-    if answer is None or event.get("type") not in _FOLLOWS or event.get("product_id") not in answer["items"]:
-        return None
-    return event["request_id"]
 
 
 def added(found: Units, expected: Mapping[str, tuple[float, ...]], before: Before, share: float) -> dict[str, Sums]:
@@ -158,7 +155,7 @@ def _expected(
             met[unit] += 1
             days[unit].add(row["time"] // 86_400)
             whose[row["request_id"]] = unit
-    for request in {r for e in events if (r := _followed(e, named)) in whose}:
+    for request in _clicked(events, named) & whose.keys():
         clicked[whose[request]] += 1
     for event in events:
         if event.get("type") == _BUYS and event["user"] in first:

@@ -5,10 +5,9 @@ on record can be taken again.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from math import log
 
-from vetrina.core.rollout import CLICKS, CONVERSION, REVENUE, Before, Decision, Rollout, Seen, Sums
+from vetrina.core.rollout import CLICKS, CONVERSION, REVENUE, Before, Decision, Limits, Rollout, Seen, Sums
 from vetrina.core.settings import Releases
 from vetrina.core.types import Reason
 from vetrina.metrics.sequential import effect, log_e_above, log_e_below, log_e_ratio, mixture_ratio, radius
@@ -41,14 +40,6 @@ def next_step(rollout: Rollout, before: Before, seen: Seen, rules: Releases, now
     return Decision("advance" if enough else "stay", (Reason("step-units", enough, text, {"units": float(units)}),))
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Rates of failed and slow answers for the next step: what the champion showed so far plus the margin."""
-
-    faults: float
-    slow: float
-
-
 def limits(before: Before, seen: Seen, rules: Releases) -> Limits:
     """Fixed before a step begins, from the champion's answers of the time before the release and of the steps before."""
     answers = before.answers + sum(s.tally.answers[0] for s in seen.steps)
@@ -70,10 +61,10 @@ def _broken(seen: Seen, rules: Releases) -> Iterator[Reason]:
     if shadow.faults >= _SHADOW_FAULTS and shadow.faults > 0.01 * shadow.answers:
         text = f"{shadow.faults} of {shadow.answers} answers failed in the shadow"
         yield Reason("shadow-faults", False, text, {"faults": float(shadow.faults)})
-    faults = sum(log_e_above(s.tally.faults[1], s.tally.answers[1], s.limits[0]) for s in _asked(seen))
+    faults = sum(log_e_above(s.tally.faults[1], s.tally.answers[1], s.limits.faults) for s in _asked(seen))
     if faults >= limit:
         yield _counted("faults", "faults", "failed", seen, faults, limit)
-    slow = sum(log_e_above(s.tally.slow[1], s.tally.answers[1], s.limits[1]) for s in _asked(seen))
+    slow = sum(log_e_above(s.tally.slow[1], s.tally.answers[1], s.limits.slow) for s in _asked(seen))
     if slow >= limit:
         yield _counted("slow", "slow", "took too long", seen, slow, limit)
     ratio = sum(log_e_ratio(s.units[1], sum(s.units), s.share) for s in seen.steps if sum(s.units))
@@ -94,7 +85,7 @@ def _counted(
 ) -> Reason:
     bad = sum(getattr(s.tally, code)[1] for s in seen.steps)
     of = sum(s.tally.answers[1] for s in seen.steps)
-    allowed = seen.steps[-1].limits[0 if code == "faults" else 1] if seen.steps else 0.0
+    allowed = getattr(seen.steps[-1].limits, code) if seen.steps else 0.0
     text = f"{bad} of {of} of the candidate's answers {words}; {allowed:.2%} are allowed"
     return Reason(name, passed, text, {"log_e": float(log_e), "limit": float(limit)})
 
@@ -128,7 +119,7 @@ def _promotion(before: Before, seen: Seen, rules: Releases) -> Iterator[Reason]:
             high = _bounds(found, 0.0, 2 * rules.alpha / _GUARDRAILS)[1]
             yield _reason(f"not-worse:{name}", high >= 0, name, found, rules)
     # Slow answers reach shoppers, so few of them must be shown; a failed one was answered by the champion.
-    slow = sum(log_e_below(s.tally.slow[1], s.tally.answers[1], s.limits[1]) for s in _asked(seen))
+    slow = sum(log_e_below(s.tally.slow[1], s.tally.answers[1], s.limits.slow) for s in _asked(seen))
     enough = log(1 / rules.alpha)
     yield _counted("few-slow", "slow", "took too long", seen, slow, enough, passed=slow >= enough)
 

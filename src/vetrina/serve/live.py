@@ -17,7 +17,7 @@ from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta import Delta
 from vetrina.core.errors import NotReady, VetrinaError
 from vetrina.security.keys import Keys
-from vetrina.serve.trial import Trial
+from vetrina.serve.trial import Note, Trial
 from vetrina.store import bundles, eventlog, products
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts
@@ -103,8 +103,8 @@ class Champions:
 class Trials:
     """Candidates among shoppers, by scenario, as the store says."""
 
-    def __init__(self, rollouts: Rollouts, opened: Opened, timeout: float) -> None:
-        self._rollouts, self._opened, self._timeout = rollouts, opened, timeout
+    def __init__(self, rollouts: Rollouts, opened: Opened, timeout: float, note: Note) -> None:
+        self._rollouts, self._opened, self._timeout, self._note = rollouts, opened, timeout, note
         self._trials: dict[str, Trial] = {}
 
     def refresh(self) -> None:
@@ -116,7 +116,7 @@ class Trials:
                 found[scenario] = current.at(known.rollout)
             else:
                 candidate = self._opened.get(scenario, known.rollout.candidate)
-                found[scenario] = Trial(known.rollout, candidate, self._timeout)
+                found[scenario] = Trial(known.rollout, candidate, self._timeout, self._note)
         ended = [t for s, t in self._trials.items() if found.get(s) is not t]
         self._trials = found
         for trial in ended:

@@ -13,7 +13,7 @@ from vetrina.core.rollout import CANARY, CHAMPION
 from vetrina.core.types import Answer
 from vetrina.core.types import Request as Asked
 from vetrina.serve.live import Champions, Follower, Opened, StoredChanges, StoredEvents, Trials
-from vetrina.serve.trial import Shadows, Tried
+from vetrina.serve.trial import Tried
 from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
 from vetrina.store.database import open_store
 from vetrina.store.eventlog import Event, EventLog
@@ -34,12 +34,11 @@ class Service:
         self.champions = Champions(self.registry, opened)
         self.runs = Runs(self.engine)
         self.rollouts = Rollouts(self.engine, self.keys, self.registry)
-        self.trials = Trials(self.rollouts, opened, shop.settings.release.timeout_ms / 1e3)
+        self.log = EventLog(self.engine, self.keys)
+        self.trials = Trials(self.rollouts, opened, shop.settings.release.timeout_ms / 1e3, self.log.note_shadow)
         self.changes = StoredChanges(self.engine)
         self.events = StoredEvents(self.engine, shop.settings.weights)
         self.follower = Follower(self.champions, self.trials, self.changes, opened)
-        self.log = EventLog(self.engine, self.keys)
-        self.shadows = Shadows(self.log.note_shadow)
         self.metrics = CollectorRegistry()
         self.answers = Counter("vetrina_answers", "Answers given", ["scenario", "version"], registry=self.metrics)
         self.faults = Counter(
@@ -65,7 +64,6 @@ class Service:
     def stop(self) -> None:
         """Write what waits and let go of the store."""
         self.follower.stop()
-        self.shadows.close()
         self.log.close()
         self.engine.dispose()
 
@@ -102,7 +100,7 @@ class Service:
             }
         )
         if trial and rollout and rollout.step < 0:
-            self.shadows.offer(rollout, trial.opened, asked, context, answer)
+            trial.shadow(asked, context, answer)
         self.seconds.labels(scenario).observe(seconds)
         self.answers.labels(scenario, version).inc()
         if tried.fault:

@@ -18,7 +18,8 @@ from vetrina.core.protocols import Context
 from vetrina.core.rollout import Rollout
 from vetrina.core.types import Answer, Request
 
-_MOST_HANGS, _SHADOW_QUEUE, _SHADOW_GAP = 3, 32, 0.05
+_MOST_HANGS, _QUEUE, _SHADOW_GAP = 3, 32, 0.05
+Note = Callable[[dict[str, Any]], None]
 _LOG = logging.getLogger("vetrina.serve")
 
 
@@ -31,18 +32,13 @@ class Tried:
 
 
 class Trial:
-    """One opened candidate with its release."""
+    """One opened candidate with its release. ``opened`` is None if it does not open; ``note`` logs a row of its shadow."""
 
-    def __init__(self, rollout: Rollout, opened: Any, timeout: float) -> None:
+    def __init__(self, rollout: Rollout, opened: Any, timeout: float, note: Note) -> None:
         self.rollout = rollout
-        self._opened, self._timeout = opened, timeout
-        self._hangs = 0
-        self._aside = _Aside(_SHADOW_QUEUE)
-
-    @property
-    def opened(self) -> Any:
-        """The candidate itself; None if it does not open."""
-        return self._opened
+        self._opened, self._timeout, self._note = opened, timeout, note
+        self._hangs, self._next_shadow = 0, 0.0
+        self._aside = _Aside()
 
     def at(self, rollout: Rollout) -> "Trial":
         """The same candidate at another step."""
@@ -60,34 +56,39 @@ class Trial:
             answer = future.result(self._timeout)
         except TimeoutError:
             self._hangs += 1
-            self._aside = _Aside(_SHADOW_QUEUE)  # the thread that hangs is left behind
+            self._aside = _Aside()  # the thread that hangs is left behind
             return Tried(None, "timeout")
         except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers
             _LOG.warning("the candidate %s failed: %r", self.rollout.candidate, error)
             return Tried(None, "error")
         return Tried(answer, None) if fits(answer, asked) else Tried(None, "shape")
 
-    def close(self) -> None:
-        """Let the thread end."""
-        self._aside.stop()
-
-
-class Shadows:
-    """Candidates in the shadow compute after the champion has answered, a few times a second, or not at all when busy."""
-
-    def __init__(self, note: Callable[[dict[str, Any]], None]) -> None:
-        self._note, self._aside, self._next = note, _Aside(_SHADOW_QUEUE), 0.0
-
-    def offer(self, rollout: Rollout, opened: Any, asked: Request, context: Context, shown: Answer) -> None:
-        """Compare, off the request's path."""
+    def shadow(self, asked: Request, context: Context, shown: Answer) -> None:
+        """Compute after the champion has answered, off the request's path: a few times a second, not at all when busy."""
         now = time.monotonic()
-        if now >= self._next:
-            self._next = now + _SHADOW_GAP
-            self._aside.offer(lambda: self._note(_compared(rollout, opened, asked, context, shown)))
+        if now >= self._next_shadow:
+            self._next_shadow = now + _SHADOW_GAP
+            self._aside.offer(lambda: self._note(self._compared(asked, context, shown)))
 
     def close(self) -> None:
         """Let the thread end."""
         self._aside.stop()
+
+    def _compared(self, asked: Request, context: Context, shown: Answer) -> dict[str, Any]:
+        started = time.perf_counter()
+        row: dict[str, Any] = {"rollout": self.rollout.id, "fault": None, "overlap": 0.0}
+        try:
+            answer = self._opened.answer(asked, context)
+            if fits(answer, asked):
+                theirs = {i.product_id for i in shown.items}
+                both = theirs & {i.product_id for i in answer.items}
+                row["overlap"] = len(both) / len(theirs) if theirs else 1.0
+            else:
+                row["fault"] = "shape"
+        except Exception as error:  # noqa: BLE001 - a shadow must not disturb anything
+            _LOG.warning("the candidate %s failed in the shadow: %r", self.rollout.candidate, error)
+            row["fault"] = "error"
+        return row | {"seconds": time.perf_counter() - started}
 
 
 def fits(answer: Any, asked: Request) -> bool:
@@ -100,28 +101,11 @@ def fits(answer: Any, asked: Request) -> bool:
     return len(set(ids)) == len(ids) and all(ids) and all(math.isfinite(i.score) for i in answer.items)
 
 
-def _compared(rollout: Rollout, opened: Any, asked: Request, context: Context, shown: Answer) -> dict[str, Any]:
-    started = time.perf_counter()
-    row: dict[str, Any] = {"rollout": rollout.id, "fault": None, "overlap": 0.0}
-    try:
-        answer = opened.answer(asked, context)
-        if fits(answer, asked):
-            theirs = {i.product_id for i in shown.items}
-            both = theirs & {i.product_id for i in answer.items}
-            row["overlap"] = len(both) / len(theirs) if theirs else 1.0
-        else:
-            row["fault"] = "shape"
-    except Exception as error:  # noqa: BLE001 - a shadow must not disturb anything
-        _LOG.warning("the candidate %s failed in the shadow: %r", rollout.candidate, error)
-        row["fault"] = "error"
-    return row | {"seconds": time.perf_counter() - started}
-
-
 class _Aside:
     """A daemon thread that does one piece of work after the other."""
 
-    def __init__(self, most: int) -> None:
-        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(most)
+    def __init__(self) -> None:
+        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(_QUEUE)
         threading.Thread(target=self._run, name="candidate", daemon=True).start()
 
     def do(self, work: Callable[[], Any]) -> "Future[Any]":

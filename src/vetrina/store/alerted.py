@@ -1,7 +1,5 @@
 """Which alerts were sent when, so that the same one is not sent again and again."""
 
-from typing import Any
-
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -24,10 +22,3 @@ def claim(engine: Engine, key: str, text: str, quiet_seconds: float) -> bool:
             return True
     except IntegrityError:  # another one claimed it at the same moment
         return False
-
-
-def latest(engine: Engine, most: int = 50) -> list[dict[str, Any]]:
-    """Alerts, newest first."""
-    with engine.connect().execution_options(read_only=True) as connection:
-        rows = connection.execute(select(alerts).order_by(alerts.c.time.desc()).limit(most)).mappings()
-        return [dict(r) for r in rows]

@@ -155,29 +155,6 @@ def recent(
     return [{"time": r.time, **msgspec.json.decode(r.body)} for r in reversed(rows)]
 
 
-def window(engine: Engine, since: float, until: float) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Events and exposures of a span of time."""
-    with engine.connect().execution_options(read_only=True) as connection:
-        seen = connection.execute(select(events).where(events.c.time >= since, events.c.time < until)).mappings().all()
-        shown = (
-            connection.execute(select(exposures).where(exposures.c.time >= since, exposures.c.time < until))
-            .mappings()
-            .all()
-        )
-    return (
-        [
-            {
-                "user": r["user"],
-                "time": r["time"],
-                "event_id": r["event_id"],
-                **msgspec.json.decode(r["body"]),
-            }
-            for r in seen
-        ],
-        [{**r, "items": msgspec.json.decode(r["items"])} for r in shown],
-    )
-
-
 def answers_named(engine: Engine, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
     """The logged answers with these request ids, of whatever scenario."""
     wanted, found = list(ids), {}
@@ -205,14 +182,16 @@ def first_met(engine: Engine, rollout: str, step: int, since: float, until: floa
         return {r.unit: r.first for r in connection.execute(query)}
 
 
-def shown(engine: Engine, scenario: str, since: float, until: float) -> list[dict[str, Any]]:
-    """Answers of a scenario in (since, until], without what they held."""
-    columns = ("request_id", "time", "version", "arm", "user", "session", "seconds", "fault", "rollout", "step")
-    query = select(*(exposures.c[c] for c in columns)).where(
+def shown(engine: Engine, scenario: str, since: float, until: float, *, items: bool = False) -> list[dict[str, Any]]:
+    """Answers of a scenario in (since, until], with what they held if ``items``."""
+    names = ("request_id", "time", "version", "arm", "user", "session", "seconds", "fault", "rollout", "step")
+    columns = [exposures.c[c] for c in (*names, "items")[: len(names) + items]]
+    query = select(*columns).where(
         exposures.c.scenario == scenario, exposures.c.time > since, exposures.c.time <= until
     )
     with engine.connect().execution_options(read_only=True) as connection:
-        return [dict(r) for r in connection.execute(query).mappings()]
+        rows = [dict(r) for r in connection.execute(query).mappings()]
+    return [{**r, "items": msgspec.json.decode(r["items"])} for r in rows] if items else rows
 
 
 def happened(engine: Engine, since: float, until: float) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Releases under way: state and evidence in one row each, every decision in an append-only signed log."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -9,7 +10,7 @@ from sqlalchemy import Engine, case, delete, func, insert, select, update
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
-from vetrina.core.rollout import CANARY, Before, Decision, Rollout, Seen, Shadow, StepSeen, Tally
+from vetrina.core.rollout import CANARY, Before, Decision, Limits, Rollout, Seen, Shadow, StepSeen, Tally
 from vetrina.core.settings import Releases
 from vetrina.core.types import Reason
 from vetrina.security.keys import Keys
@@ -86,12 +87,19 @@ class Rollouts:
 
     def take_out(self, scenario: str) -> str | None:
         """End the release of a scenario because a person says so. The candidate, or None when there is no release."""
-        known = self.running().get(scenario)
-        if known is None:
-            return None
         decision = Decision("roll back", (Reason("by-hand", False, "a person took the candidate out"),))
-        self.decide(known, known.seen, decision, known.rollout, "rolled back", clock.now())
-        return known.rollout.candidate
+        while (known := self.running().get(scenario)) is not None:
+            with suppress(Conflict):  # the controller looked meanwhile: what it wrote is read, and ended all the same
+                self.decide(known, known.seen, decision, known.rollout, "rolled back", clock.now())
+                return known.rollout.candidate
+        return None
+
+    def forget_ended(self) -> None:
+        """Remove what was kept of single units and shadow answers for releases that are over; decisions stay."""
+        over = select(rollouts.c.id).where(rollouts.c.state != "running")
+        with self._engine.begin() as connection:
+            for table in (expectations, shadows):
+                connection.execute(delete(table).where(table.c.rollout.in_(over)))
 
     def log(self, rollout: str) -> list[Logged]:
         """The decisions of a release, oldest first, every signature checked."""
@@ -132,9 +140,7 @@ class Rollouts:
                 found |= {r.unit: (r.clicks, r.conversion, r.revenue) for r in connection.execute(query)}
         return found
 
-    def steps(
-        self, rollout: Rollout, limits: Sequence[tuple[float, float]], slow_seconds: float
-    ) -> tuple[StepSeen, ...]:
+    def steps(self, rollout: Rollout, limits: Sequence[Limits], slow_seconds: float) -> tuple[StepSeen, ...]:
         """Units and answers of every step so far; ``limits`` were in force in each."""
         unit = func.coalesce(exposures.c.user, exposures.c.session)
         query = (
@@ -156,8 +162,8 @@ class Rollouts:
         with self._engine.connect().execution_options(read_only=True) as connection:
             rows = {(r.step, r.arm == CANARY): r for r in connection.execute(query)}
         return tuple(
-            _step(rollout.shares[at], rows.get((at, False)), rows.get((at, True)), limits[at])
-            for at in range(len(limits))
+            _step(rollout.shares[at], rows.get((at, False)), rows.get((at, True)), limit)
+            for at, limit in enumerate(limits)
         )
 
     def shadow(self, rollout: str, slow_seconds: float) -> Shadow:
@@ -203,7 +209,7 @@ def _fenced(found: UnderWay, fence: int) -> UnderWay:
     return UnderWay(found.rollout, found.before, found.seen, found.rules, fence)
 
 
-def _step(share: float, champion: Any, canary: Any, limits: tuple[float, float]) -> StepSeen:
+def _step(share: float, champion: Any, canary: Any, limits: Limits) -> StepSeen:
     def both(name: str) -> tuple[int, int]:
         return (int(getattr(champion, name, 0) or 0), int(getattr(canary, name, 0) or 0))
 

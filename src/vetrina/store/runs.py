@@ -53,7 +53,7 @@ class Runs:
             connection.execute(update(runs).where(*here).values(state=state, ended=clock.now(), note=note))
 
     def cancel(self, run: str) -> None:
-        """Queued or running to cancelled; whoever runs it stops within a second. Raises Conflict when it has ended."""
+        """Queued or running to cancelled: it begins no further step. Raises Conflict when it has ended."""
         if self.get(run)["state"] not in _OPEN:
             raise Conflict(run, f"is {self.get(run)['state']} already", "vetrina runs lists them")
         self.end(run, "cancelled", "cancelled by hand")
