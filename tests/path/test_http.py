@@ -138,6 +138,13 @@ def test_health_metrics_and_interface(shop):
     paths = shop.get("/openapi.json").json()["paths"]
     for route in ("/v1/search", "/v1/recommend", "/v1/predict", "/v1/events", "/v1/versions", "/readyz"):
         assert route in paths
+    said = [operation["description"] for methods in paths.values() for operation in methods.values()]
+    assert not any("thread pool" in text for text in said), "what stands there is ours"
+    manual = shop.get("/schema")
+    assert manual.headers["content-type"].startswith("text/html")
+    assert all(route in manual.text for route in paths)
+    assert "user_id" in manual.text
+    assert "://" not in manual.text, "the page fetches nothing from elsewhere"
 
 
 def test_exposures_carry_position_version_and_propensity(shop, trained):

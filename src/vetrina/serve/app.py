@@ -10,6 +10,7 @@ from litestar import Litestar, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import OperationalError
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady
@@ -28,7 +29,13 @@ def create_app(folder: Path) -> Litestar:
         [*answers.ROUTES, *intake.ROUTES, *control.ROUTES],
         state=State({"service": Service(ShopFolder(folder))}),
         lifespan=[_life],
-        openapi_config=OpenAPIConfig(title="Vetrina", version=VERSION, path="/schema"),
+        openapi_config=OpenAPIConfig(
+            title="Vetrina",
+            version=VERSION,
+            use_handler_docstrings=True,
+            path="/openapi",
+            render_plugins=[JsonRenderPlugin()],
+        ),
         exception_handlers={
             BadInput: _bad_input,
             HTTPException: _refused,

@@ -1,5 +1,6 @@
 """The routes for operators and machines: versions, verdicts, the pointer, health."""
 
+import asyncio
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from prometheus_client import generate_latest
 from vetrina.core import plugins
 from vetrina.core.errors import NotFound
 from vetrina.serve.guard import needs_token
+from vetrina.serve.manual import page
 from vetrina.serve.service import Service
 from vetrina.serve.wire import RunBody
 from vetrina.store import bundles
@@ -38,12 +40,12 @@ def release(release: FromPath[str], state: State) -> list[dict[str, Any]]:
     return found
 
 
-@post("/v1/runs", status_code=202, guards=[needs_token], sync_to_thread=True)
-def ask_run(data: JSONBody[RunBody], state: State) -> dict[str, Any]:
+@post("/v1/runs", status_code=202, guards=[needs_token])
+async def ask_run(data: JSONBody[RunBody], state: State) -> dict[str, Any]:
     """Ask for a run; `vetrina operate` takes it. A wish that is there already is the same run."""
     plugins.part("scenarios", data.scenario, "online")
     runs: Runs = state.service.runs
-    return runs.get(runs.ask(data.scenario, data.why, BY_HAND))
+    return await asyncio.to_thread(lambda: runs.get(runs.ask(data.scenario, data.why, BY_HAND)))
 
 
 @get("/v1/runs", sync_to_thread=True)
@@ -125,6 +127,12 @@ def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
     return request.app.openapi_schema.to_schema()
 
 
+@get("/schema", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
+def schema(request: Request[Any, Any, Any]) -> str:
+    """The same, for people."""
+    return page(request.app.openapi_schema.to_schema())
+
+
 _RELEASES = (versions, verdict, releases, release, promote, rollback)
 _RUNS = (ask_run, list_runs, get_run, cancel_run, retry_run)
-ROUTES = (*_RELEASES, *_RUNS, healthz, readyz, metrics, openapi)
+ROUTES = (*_RELEASES, *_RUNS, healthz, readyz, metrics, openapi, schema)

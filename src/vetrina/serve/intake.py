@@ -43,18 +43,18 @@ def get_product(product_id: FromPath[str], state: State) -> dict[str, Any]:
     raise NotFound(product_id, "is no product of this shop", "PUT it first")
 
 
-@put("/v1/products/{product_id:str}", guards=[needs_token], sync_to_thread=True)
-def put_product(product_id: FromPath[str], data: JSONBody[ProductBody], state: State) -> dict[str, str]:
+@put("/v1/products/{product_id:str}", guards=[needs_token])
+async def put_product(product_id: FromPath[str], data: JSONBody[ProductBody], state: State) -> dict[str, str]:
     """Add or replace a product; searchable within a second."""
     if data.product_id not in (None, product_id):
         raise BadInput(str(data.product_id), f"is not {product_id}, the id in the path", "send one id")
-    products.put(state.service.engine, [{**_row(data), "product_id": product_id}])
+    await asyncio.to_thread(products.put, state.service.engine, [{**_row(data), "product_id": product_id}])
     return {"product_id": product_id}
 
 
 @post("/v1/products", status_code=200, guards=[needs_token], sync_to_thread=True)
 def put_products(data: JSONBody[list[ProductBody]], state: State) -> dict[str, int]:
-    """The same for many, all or none."""
+    """Add or replace many products, all or none."""
     missing = next((i for i, p in enumerate(data) if not p.product_id), None)
     if missing is not None:
         raise BadInput(f"product {missing}", "has no product_id", "give every product its id")
