@@ -5,7 +5,7 @@ from importlib import import_module
 
 from benchmarks.data import MissingData
 
-NAMES = ("ingest", "next_purchase", "product_search", "releases", "service", "store", "swaps")
+NAMES = ("drift", "ingest", "next_purchase", "product_search", "releases", "service", "store", "swaps")
 
 
 def main() -> None:

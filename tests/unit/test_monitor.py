@@ -1,71 +1,161 @@
-"""Health and the decision to train again, on windows whose answer is known."""
+"""Health and the decision to train again, on days of a world whose truth is known."""
 
+from dataclasses import replace
+
+import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from vetrina.core.types import Baseline, Drift, HealthReport, Interval, Window
-from vetrina.monitor.monitor import distances, drifted, loss, monitor
+from vetrina.core.health import Baseline, Day, Drift, HealthReport, Ruler, Window
+from vetrina.core.types import Interval
+from vetrina.metrics.moments import moments
+from vetrina.monitor import monitor, persistent
+from vetrina.monitor.alarms import alarms
+from vetrina.monitor.columns import Answers, Shown
+from vetrina.monitor.predictions import turned_out
+from vetrina.monitor.summary import of_answers, of_shop
 from vetrina.retrain import retrain
+from vetrina.simulate.traffic import Shift, Traffic, shelf_of
+from vetrina.simulate.world import World
+
+FIRST, BEFORE = 20_000, 21
+UNIFORM = Ruler(edges=tuple(np.linspace(0.0, 1.0, 65).tolist()))
+QUIET, SHIFT = Shift(), Shift(0.3, 0.8)
 
 
-def window(events=(), exposures=()) -> Window:
-    """One day."""
-    return Window("recommend", 0.0, 86_400.0, events, exposures)
+class Days:
+    """Days of one shop, measured as the first of them."""
+
+    def __init__(self, folder) -> None:
+        world = World(products=120, users=6_000)
+        self.shelf, self.traffic = shelf_of(world, folder), Traffic(world, 1_500)
+        self.rulers = ({}, {})
+        self.before = [self.of(FIRST + n) for n in range(BEFORE)]
+
+    def of(self, number: int, shift: Shift = QUIET, clicks: float = 1.0) -> tuple[Day, Day]:
+        """A day; of its clicks only a share may have happened."""
+        events, answers = self.traffic.day(number, shift)
+        rng = np.random.default_rng(number)
+        kept = answers.shown.clicked & (rng.random(len(answers.shown.clicked)) < clicks)
+        answers = replace(answers, shown=replace(answers.shown, clicked=kept))
+        shop = of_shop(number, events, self.shelf, None, self.rulers[0])
+        shown = of_answers("recommend", number, "v", answers, self.shelf, None, self.rulers[1])
+        self.rulers = self.rulers if self.rulers[0] else (shop.rulers, shown.rulers)
+        return shop, shown
+
+    def report(self, day: tuple[Day, Day]) -> HealthReport:
+        """The day beside those before."""
+        window = Window("recommend", *day, now=(day[0].number + 1) * 86_400.0)
+        before = Baseline("v", FIRST * 86_400.0, 120, [s for s, _ in self.before], [a for _, a in self.before])
+        return monitor(window, before)
 
 
-def baseline(**changes) -> Baseline:
-    """A version built at the start of the day."""
-    return Baseline(
-        **{"version": "v", "built": 0.0, "types": {}, "products": frozenset("ab"), "exposures": 0, "clicks": 0}
-        | changes
-    )
+@pytest.fixture(scope="module")
+def days(tmp_path_factory) -> Days:
+    """Three weeks to compare with."""
+    return Days(tmp_path_factory.mktemp("shelf"))
 
 
-def test_an_answer_counts_as_clicked_once_and_only_for_what_it_showed():
-    shown = [{"request_id": "r1", "items": [{"product_id": "a"}]}, {"request_id": "r2", "items": [{"product_id": "b"}]}]
-    events = [
-        {"user": "u", "type": "click", "product_id": "a", "request_id": "r1"},
-        {"user": "u", "type": "purchase", "product_id": "a", "request_id": "r1"},
-        {"user": "u", "type": "click", "product_id": "a", "request_id": "r2"},
-        {"user": "w", "type": "view", "product_id": "new"},
+def test_a_quiet_day_is_quiet_and_its_figures_are_right(days):
+    quiet = [days.report(days.of(FIRST + BEFORE + n)) for n in range(3)]
+    assert not persistent(quiet)
+    found = quiet[-1]
+    assert len(found.drift) >= 8
+    assert found.version_age_days == BEFORE + 3
+    assert 0.9 < found.coverage <= 1.0
+    assert found.click_delay_seconds == pytest.approx(20, rel=0.5), "the delays are log-normal around e^3 seconds"
+    assert found.estimated_loss.low < 0.03
+    assert found.calibration.low < 1.0 < found.calibration.high
+    assert not [a for a in alarms(quiet) if a.code != "loss"]
+
+
+def test_a_planted_shift_is_found_by_name_on_its_second_day(days):
+    reports = [days.report(days.of(FIRST + BEFORE))]
+    reports += [days.report(days.of(FIRST + BEFORE + n, SHIFT)) for n in (1, 2)]
+    assert not persistent(reports[:2])
+    assert set(persistent(reports)) == {"price paid"}
+    assert persistent(reports)["price paid"].moved > 0.1
+    assert [a.code for a in alarms(reports) if a.code.startswith("drift")] == ["drift:price paid"]
+
+
+def test_lost_clicks_are_measured_with_an_interval_that_holds_the_truth(days):
+    found = days.report(days.of(FIRST + BEFORE, clicks=0.7))
+    assert found.estimated_loss.low < 0.3 < found.estimated_loss.high
+    assert found.estimated_loss.low > 0.1
+    assert found.calibration.low < 0.7 < found.calibration.high
+    codes = [a.code for a in alarms([found])]
+    assert "loss" in codes
+    assert "calibration" in codes or found.calibration.high > 0.8
+
+
+def test_more_places_shown_is_not_a_loss():
+    """The plain click rate a place falls when lower places are shown, too; clicks per place looked at do not."""
+    rng = np.random.default_rng(6)
+
+    def day(number: int, places: int) -> Day:
+        """1,000 answers; every product is equally wanted, lower places are looked at less."""
+        n = 1_000
+        answer, place = np.repeat(np.arange(n), places), np.tile(np.arange(places), n)
+        clicked = rng.random(n * places) < 0.3 / (1.0 + 0.25 * place)
+        item = np.zeros(n * places, np.int32)
+        shown = Shown(answer.astype(np.int32), place.astype(np.int32), rng.random(n * places), item, clicked)
+        none, yes = np.full(n, -1, np.int32), np.ones(n, bool)
+        unit, size = np.arange(n, dtype=np.int32), np.full(n, places, np.int32)
+        answers = Answers(unit, np.zeros(n, np.int32), none, yes, size, yes, shown, np.empty(0), ("home",))
+        return of_answers("recommend", number, "v", answers, None, None, {"score@v": UNIFORM})
+
+    before = [day(FIRST + n, 10 if n % 2 else 5) for n in range(14)]
+    found = monitor(Window("recommend", Day("shop", 1), day(FIRST + 14, 10), 0.0), Baseline("v", 0.0, 1, (), before))
+    five, ten = (sum(d.response.first[:10]) / sum(d.response.first[10:]) for d in before[:2])
+    assert ten < 0.8 * five, "the plain rate falls by more than a fifth"
+    assert found.estimated_loss.low < 0.0 < found.estimated_loss.high
+    assert abs(found.estimated_loss.point) < 0.06
+
+
+def test_what_cannot_be_evaluated_says_why(days):
+    shop, answers = days.of(FIRST + BEFORE)
+    young = Baseline("v", 0.0, 120, [s for s, _ in days.before[:3]], [a for _, a in days.before[:3]])
+    found = monitor(Window("recommend", shop, answers, 0.0), young)
+    assert not found.drift
+    assert "3 days" in found.not_evaluable["price paid"]
+    assert found.estimated_loss is None
+    empty = monitor(Window("recommend", Day("shop", 1), Day("recommend", 1), 0.0), Baseline(None, None))
+    assert not empty.drift
+    assert empty.coverage is None
+
+
+def test_a_dead_feed_is_called_dead(days):
+    _, answers = days.of(FIRST + BEFORE)
+    found = days.report((Day("shop", FIRST + BEFORE), answers))
+    assert "dead-feed" in [a.code for a in alarms([found])]
+    skewed = days.report((days.of(FIRST + BEFORE)[0], replace(answers, replayed=(100, 0.6))))
+    assert "skew" in [a.code for a in alarms([skewed])]
+
+
+def test_a_day_survives_being_kept(days):
+    for day in days.before[0]:
+        assert msgspec.json.decode(msgspec.json.encode(day), type=Day) == day
+
+
+def test_labels_find_their_rows_whatever_else_is_sent():
+    said = {"r": [0.9, 0.2]}
+    labels = [
+        {"type": "label", "request_id": "r", "position": 1, "value": 1.0},
+        {"type": "label", "request_id": "r", "position": 2, "value": 0.0},
+        {"type": "label", "request_id": "r", "position": 3, "value": 0.0},
+        {"type": "label", "request_id": "other", "position": 1, "value": 1.0},
+        {"type": "label", "request_id": "r", "position": 1},
     ]
-    found = monitor(window(events, shown), baseline())
-    assert (found.clicks, found.exposures, found.users, found.new_products) == (1, 2, 2, 1)
-    assert found.version_age_days == 1.0
+    assert turned_out(labels, said) == pytest.approx((2.0, 1.1, 0.25, 1.0))
+    assert turned_out(labels[2:], said) is None
 
 
-def test_the_null_distribution_keeps_its_promise_and_a_real_change_is_seen():
-    rng = np.random.default_rng(1)
-    expected = {"view": 80, "cart": 15, "purchase": 5}
-    alarms = 0
-    for _ in range(200):
-        view, cart, purchase = rng.multinomial(500, [0.8, 0.15, 0.05]).tolist()
-        found = drifted({"view": view, "cart": cart, "purchase": purchase}, expected)
-        alarms += found.value > found.threshold
-    assert alarms <= 8, "at 1 % two are expected"
-    changed = drifted({"view": 300, "cart": 150, "purchase": 50}, expected)
-    assert changed.value > 2 * changed.threshold
-
-
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9)), min_size=2, max_size=6))
-def test_distance_is_symmetric_bounded_and_zero_on_equals(pairs):
-    a, b = (np.array(c, float) for c in zip(*pairs, strict=True))
-    a, b = (a + 1e-9) / (a + 1e-9).sum(), b / b.sum()
-    d = distances(a[None], b)[0]
-    assert d == pytest.approx(distances(b[None], a)[0])
-    assert 0.0 <= d <= 1.0
-    assert distances(a[None], a)[0] == pytest.approx(0.0, abs=1e-6)
-
-
-def test_loss_needs_enough_answers_and_covers_the_truth():
-    assert loss(10, 100, 100, 1_000) is None
-    assert loss(10, 300, 0, 1_000) is None
-    found = loss(80, 1_000, 1_000, 10_000)
-    assert found is not None
-    assert found.point == pytest.approx(0.2)
-    assert found.low < 0.2 < found.high
+def test_calibration_of_predictions_is_happened_over_expected():
+    unit = moments(np.arange(300), np.ones((300, 1)))
+    day = Day("predict", 1, "v", 300, 300, features={"x": unit}, labelled=(300.0, 60.0, 48.0, 90.0))
+    found = monitor(Window("predict", Day("shop", 1), day, 0.0), Baseline("v", 0.0)).calibration
+    assert found.point == pytest.approx(1.5)
+    assert found.low > 1.2
 
 
 def report(**changes) -> HealthReport:
@@ -73,29 +163,40 @@ def report(**changes) -> HealthReport:
     known = {
         "scenario": "recommend",
         "version": "v",
-        "since": 0.0,
-        "until": 1.0,
+        "day": 1,
         "events": 9,
-        "exposures": 9,
-        "clicks": 1,
-        "users": 3,
+        "answers": 9,
+        "clicked": 1,
+        "shoppers": 3,
         "new_products": 0,
-        "drift": {},
         "version_age_days": 1.0,
+        "drift": {},
+        "not_evaluable": {},
         "estimated_loss": None,
+        "calibration": None,
+        "coverage": None,
+        "click_delay_seconds": None,
+        "replay_overlap": None,
     }
     return HealthReport(**known | changes)
 
 
 def test_each_reason_to_train_and_drift_alone_never():
-    drift = {"type": Drift(0.5, 0.1)}
     assert retrain(report(version=None), (), 0, 0).retrain
     assert retrain(report(version_age_days=8.0), (), 100, 5).retrain
     assert not retrain(report(version_age_days=8.0), (), 100, 0).retrain, "no new data, nothing to learn"
     assert retrain(report(new_products=10), (), 100, 5).retrain
     assert retrain(report(estimated_loss=Interval(0.2, 0.05, 0.35)), (), 100, 5).retrain
-    alone = [report(drift=drift)] * 3
-    assert not retrain(alone[-1], alone[:-1], 100, 5).retrain
-    unsure = report(drift=drift, estimated_loss=Interval(0.1, -0.1, 0.3))
-    assert retrain(unsure, (report(drift=drift), report()), 100, 5).retrain
-    assert not retrain(unsure, (report(), report()), 100, 5).retrain, "one day is not persistent"
+    assert not retrain(report(), ("price",), 100, 5).retrain
+    unsure = report(estimated_loss=Interval(0.1, -0.1, 0.3))
+    found = retrain(unsure, ("price",), 100, 5)
+    assert found.retrain
+    assert "price" in found.why
+    assert not retrain(unsure, (), 100, 5).retrain, "an unsure loss alone is not enough"
+
+
+def test_one_day_of_drift_is_not_persistent():
+    drifted, calm = report(drift={"price": Drift(0.5, 0.0, True)}), report(drift={"price": Drift(0.0, 0.5, False)})
+    assert not persistent([calm, calm, drifted])
+    assert set(persistent([drifted, calm, drifted])) == {"price"}
+    assert not persistent([drifted, drifted, calm, calm]), "what was three days ago is past"

@@ -44,12 +44,28 @@ def version(row: dict[str, Any]) -> str:
 
 
 def status(row: dict[str, Any]) -> str:
-    """How a scenario does."""
+    """How a scenario did on the last full day."""
     h, r = row["health"], row["retrain"]
-    return (
-        f"{h['scenario']}: {h['version'] or 'nothing serves'}; last day {h['events']} events, {h['exposures']} answers, "
-        f"{h['clicks']} clicks; retrain: {'yes' if r['retrain'] else 'no'}, {r['why']}"
-    )
+    day = time.strftime("%Y-%m-%d", time.gmtime(h["day"] * 86_400))
+    said = [
+        f"{h['scenario']}: {h['version'] or 'nothing serves'}; {day} (UTC): {h['events']:,} events, {h['answers']:,} answers, "
+        f"{h['clicked']:,} of them clicked; retrain: {'yes' if r['retrain'] else 'no'}, {r['why']}"
+    ]
+    if h["coverage"] is not None:
+        said.append(f"  {h['coverage']:.1%} of the catalogue was shown")
+    if h["click_delay_seconds"] is not None:
+        said.append(f"  half of the clicks came within {h['click_delay_seconds']:.0f} s")
+    if h["replay_overlap"] is not None:
+        said.append(f"  asked again, the version gives {h['replay_overlap']:.1%} of the products that were served")
+    for name, found in (("clicks fell by", h["estimated_loss"]), ("happened of what was expected", h["calibration"])):
+        if found is not None:
+            said.append(f"  {name}: {found['point']:.1%} (between {found['low']:.1%} and {found['high']:.1%})")
+    compared = len(h["drift"])
+    if compared or h["not_evaluable"]:
+        text = f"  {compared} features compared with earlier days, {sum(d['drifted'] for d in h['drift'].values())} drifted"
+        said.append(text + (f", {len(h['not_evaluable'])} not evaluable yet" if h["not_evaluable"] else ""))
+    said += [f"  ALARM {a['text']}" for a in row["alarms"]]
+    return "\n".join(said)
 
 
 def run(row: dict[str, Any]) -> str:

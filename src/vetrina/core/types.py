@@ -1,6 +1,6 @@
 """The frozen values that stages hand to each other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -317,68 +317,6 @@ class Release:
     outcome: Literal["promoted", "returned", "testing"]
     verdict: str
     note: str
-
-
-@dataclass(frozen=True)
-class Window:
-    """What the logs hold of one scenario in a span of time (seconds since 1970)."""
-
-    scenario: str
-    since: float
-    until: float
-    events: Sequence[Mapping[str, Any]]
-    exposures: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What a window is compared with.
-
-    Counts of event ``types`` in training, those ``products`` of the window that the version knows, and the answers
-    (``exposures``) and followed answers (``clicks``) of the days before.
-    """
-
-    version: str | None
-    built: float | None
-    types: Mapping[str, float]
-    products: frozenset[str]
-    exposures: int
-    clicks: int
-
-
-@dataclass(frozen=True)
-class Drift:
-    """A distance and the most that chance alone would show."""
-
-    value: float
-    threshold: float
-
-
-@dataclass(frozen=True)
-class HealthReport:
-    """What the logs of a window say about a served scenario."""
-
-    scenario: str
-    version: str | None
-    since: float
-    until: float
-    events: int
-    exposures: int
-    clicks: int
-    users: int
-    new_products: int
-    drift: Mapping[str, Drift]
-    version_age_days: float
-    estimated_loss: Interval | None
-
-
-@dataclass(frozen=True)
-class RetrainDecision:
-    """Whether to train again, and why."""
-
-    scenario: str
-    retrain: bool
-    why: str
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Says from the logs how a served scenario does."""
+"""The stage that says how a served scenario does, from its log."""
 
-from vetrina.monitor.monitor import clicked, monitor
+from vetrina.monitor.monitor import monitor, persistent
 
-__all__ = ["clicked", "monitor"]
+__all__ = ["monitor", "persistent"]

@@ -222,6 +222,8 @@ class Run:
         return Candidate(version, small.folder)
 
     def _exposures_last_day(self) -> int:
+        if not plugins.part("scenarios", self._scenario, "recipe").RANKED:
+            return 0
         query = (
             select(func.count())
             .select_from(exposures)

@@ -1,64 +1,53 @@
-"""Closes the circle: health from the logs of the last days, and the decision to train again."""
+"""Closes the circle: health from the log of the last days, and the decision to train again."""
 
 from dataclasses import dataclass
 
 from vetrina.core import clock
-from vetrina.core.types import Baseline, HealthReport, RetrainDecision, Window
-from vetrina.monitor import clicked, monitor
+from vetrina.core.health import SHOP, Baseline, Day, HealthReport, RetrainDecision, Window
+from vetrina.core.types import Reason
+from vetrina.monitor import monitor, persistent
+from vetrina.monitor.alarms import alarms
+from vetrina.pipeline.watch import Watch, last_full_day
 from vetrina.pipeline.workshop import Workshop
 from vetrina.retrain import retrain
-from vetrina.retrieval.shelf import Shelf
 from vetrina.store import eventlog
 
-_WINDOWS, _DAYS_BEFORE = 3, 7
+_WINDOWS = 3
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a scenario did in the last day, and whether it should be trained again."""
+    """How a scenario did on the last full day, what is wrong, and whether it should be trained again."""
 
     health: HealthReport
+    alarms: tuple[Reason, ...]
     retrain: RetrainDecision
 
 
 def look(workshop: Workshop, scenario: str) -> Look:
-    """From the last three days, each against training and against the week before it."""
+    """From the last three full days (UTC), each beside the eight weeks before it."""
     now = clock.now()
     version, _ = workshop.registry.champion(scenario)
     known = workshop.registry.show(version) if version else None
-    notes = known["notes"] if known else {}
-    shelf = _shelf(workshop, version)
+    watch, last = Watch(workshop, now), last_full_day(now)
+    shop, answers = watch.catch_up(SHOP), watch.catch_up(scenario)
+    shelf = watch.shelf(version)
+    built, products = (known["created"] if known else None), len(shelf) if shelf else 0
     reports: list[HealthReport] = []
-    for days_ago in reversed(range(_WINDOWS)):
-        until = now - days_ago * clock.DAY
-        window = _window(workshop, scenario, until - clock.DAY, until)
-        before = _window(workshop, scenario, until - (1 + _DAYS_BEFORE) * clock.DAY, until - clock.DAY)
-        baseline = Baseline(
-            version,
-            known["created"] if known else None,
-            notes.get("types", {}),
-            _known(shelf, window),
-            len(before.exposures),
-            clicked(before),
-        )
-        reports.append(monitor(window, baseline))
-    new = eventlog.last(workshop.engine) - notes.get("logged", {}).get("events", 0)
-    return Look(reports[-1], retrain(reports[-1], reports[:-1], len(shelf) if shelf else 0, new))
+    for number in range(last - _WINDOWS + 1, last + 1):
+        window = Window(scenario, _of(SHOP, number, shop), _of(scenario, number, answers), now)
+        learnt = watch.learnt(scenario, _of(scenario, number, answers).version)
+        before = Baseline(version, built, products, _until(number, shop), _until(number, answers), learnt)
+        reports.append(monitor(window, before))
+    logged = known["notes"].get("logged", {}).get("events", 0) if known else 0
+    new = eventlog.last(workshop.engine) - logged
+    drifted = tuple(persistent(reports))
+    return Look(reports[-1], alarms(reports), retrain(reports[-1], drifted, products, new))
 
 
-def _shelf(workshop: Workshop, version: str | None) -> Shelf | None:
-    folder = workshop.open_version(version) / "shelf" if version else None
-    return Shelf(folder) if folder and folder.exists() else None
+def _of(part: str, number: int, found: list[Day]) -> Day:
+    return next((d for d in found if d.number == number), Day(part, number))
 
 
-def _known(shelf: Shelf | None, window: Window) -> frozenset[str]:
-    """Those products of the window that the version was trained on."""
-    seen = [e["product_id"] for e in window.events if e.get("product_id")]
-    if shelf is None or not seen:
-        return frozenset(seen)
-    return frozenset(p for p, at in zip(seen, shelf.index_of(seen), strict=True) if at >= 0)
-
-
-def _window(workshop: Workshop, scenario: str, since: float, until: float) -> Window:
-    events = eventlog.happened(workshop.engine, since, until)
-    return Window(scenario, since, until, events, eventlog.shown(workshop.engine, scenario, since, until, items=True))
+def _until(number: int, found: list[Day]) -> list[Day]:
+    return [d for d in found if d.number < number]

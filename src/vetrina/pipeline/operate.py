@@ -96,7 +96,11 @@ class Operator:
         for scenario in plugins.names("scenarios"):
             if scenario in busy or now - ended.get(scenario, 0.0) < rest:
                 continue
-            found = look(self._workshop, scenario).retrain
+            seen = look(self._workshop, scenario)
+            for alarm in seen.alarms:
+                todo = next(text for code, text in _TODO.items() if alarm.code.startswith(code))
+                alert(self._workshop, f"health:{scenario}:{alarm.code}", f"{scenario}: {alarm.text}", todo)
+            found = seen.retrain
             if found.retrain:
                 run = self._workshop.runs.ask(scenario, found.why)
                 self._say(f"{scenario}: run {run} asked for ({found.why})")
@@ -178,6 +182,13 @@ def operate(workshop: Workshop, say: Callable[[str], None], stop: threading.Even
         operator.close()
 
 
+_TODO = {
+    "drift": "vetrina status shows how far; if it was not meant, look at the shop or its feed; it alone retrains nothing",
+    "dead-feed": "look at whoever sends events to POST /v1/events; releases wait meanwhile",
+    "loss": "vetrina status; a new version is trained and judged if monitoring finds it due",
+    "calibration": "vetrina status; scores no longer mean what they did, a new version will be fitted to it",
+    "skew": "restart workers that are behind and see whether events or products come late",
+}
 _SAID = {
     "advance": "goes one step further",
     "promote": "is promoted",

@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-from vetrina.core.types import HealthReport, RetrainDecision
+from vetrina.core.health import HealthReport, RetrainDecision
 
 MAX_AGE_DAYS, CHURN, LOSS = 7.0, 0.1, 0.02
-_PERSISTENT, _OF = 2, 3
 
 
-def retrain(health: HealthReport, history: Sequence[HealthReport], products: int, new_events: int) -> RetrainDecision:
-    """``history`` holds earlier reports, oldest first; ``products`` is the size of the catalogue trained on."""
+def retrain(health: HealthReport, drifted: Sequence[str], products: int, new_events: int) -> RetrainDecision:
+    """``drifted`` names the features that drifted on two of three days; ``products`` is the size of the catalogue trained on."""
     name, lost = health.scenario, health.estimated_loss
     if health.version is None:
         return RetrainDecision(name, True, "nothing serves yet")
@@ -20,8 +19,8 @@ def retrain(health: HealthReport, history: Sequence[HealthReport], products: int
         return RetrainDecision(name, True, f"{health.new_products} new products are a tenth of the catalogue or more")
     if lost and lost.low >= LOSS:
         return RetrainDecision(name, True, f"clicks fell by {lost.point:.0%} (at least {lost.low:.0%})")
-    recent = [*history, health][-_OF:]
-    drifted = sum(any(d.value > d.threshold for d in r.drift.values()) for r in recent) >= _PERSISTENT
     if drifted and lost and lost.point >= LOSS:
-        return RetrainDecision(name, True, f"drift over two of three days meets an estimated loss of {lost.point:.0%}")
-    return RetrainDecision(name, False, "drift without a loss" if drifted else "fresh, and nothing moved")
+        what = ", ".join(drifted)
+        return RetrainDecision(name, True, f"drift of {what} meets an estimated loss of {lost.point:.0%}")
+    calm = f"drift of {', '.join(drifted)} without a loss" if drifted else "fresh, and nothing moved"
+    return RetrainDecision(name, False, calm)

@@ -97,6 +97,10 @@ class Shelf:
             found[field] = {self._names[field][i]: int(counts[i]) for i in order if self._names[field][i]}
         return found
 
+    def coded(self, name: str) -> tuple[list[str], NDArray[np.int32]]:
+        """The distinct values of category or brand, and the number (items,) of each product's."""
+        return self._names[name], self._codes[name]
+
     def sort_key(self, name: str) -> NDArray[np.float64]:
         """(items,) numbers to sort by."""
         if name not in _NUMBERS:

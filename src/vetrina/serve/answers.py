@@ -50,10 +50,11 @@ def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
     """A yes or no with its probability, for one row or several."""
     if (data.features is None) == (data.rows is None):
         raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
-    serving = state.service.champions.get("predict")
-    found = serving.opened.answer([data.features] if data.features is not None else data.rows or [])
-    state.service.answers.labels("predict", serving.version).inc()
-    return found[0] if data.features is not None else {"predictions": found, "version": serving.version}
+    rows = [data.features] if data.features is not None else data.rows or []
+    request, version, found = state.service.predicted(rows)
+    if data.features is not None:
+        return {**found[0], "request_id": request}
+    return {"predictions": found, "version": version, "request_id": request}
 
 
 ROUTES = (search, recommend, predict)

@@ -132,16 +132,16 @@ class Trials:
 
 
 class StoredEvents:
-    """RecentEvents from the store."""
+    """RecentEvents from the store; ``as_of`` a moment when something is asked again."""
 
-    def __init__(self, engine: Engine, weights: Mapping[str, float]) -> None:
-        self._engine, self._weights = engine, {**EVENT_WEIGHTS, **weights}
+    def __init__(self, engine: Engine, weights: Mapping[str, float], as_of: float | None = None) -> None:
+        self._engine, self._weights, self._as_of = engine, {**EVENT_WEIGHTS, **weights}, as_of
 
     def of(
         self, user: str | None, session: str | None, until: float, logged: int
     ) -> Iterable[tuple[str, float, float]]:
         """(product_id, time, weight) of weighted events that a bundle does not know, oldest first."""
-        for event in eventlog.recent(self._engine, user, session, until, logged):
+        for event in eventlog.recent(self._engine, user, session, until, logged, as_of=self._as_of):
             weight = self._weights.get(event["type"], 0.0)
             if weight > 0 and event.get("product_id"):
                 yield event["product_id"], event["time"], weight

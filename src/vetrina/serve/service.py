@@ -1,7 +1,9 @@
 """What the routes share: the opened versions, the logs, the figures for Prometheus."""
 
 import time
+from collections.abc import Sequence
 from hashlib import blake2b
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -21,6 +23,8 @@ from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts
 from vetrina.store.runs import Runs
+
+_ROWS_LOGGED = 100  # of a request to predict
 
 
 class Service:
@@ -79,7 +83,12 @@ class Service:
         version = rollout.candidate if rollout and tried.answer else serving.version
         seconds, request_id = time.perf_counter() - started, uuid4().hex
         shown = [
-            {"product_id": item.product_id, "position": asked.offset + at, "propensity": 1.0}
+            {
+                "product_id": item.product_id,
+                "position": asked.offset + at,
+                "propensity": 1.0,
+                "score": round(item.score, 4),
+            }
             for at, item in enumerate(answer.items, start=1)
         ]
         self.log.expose(
@@ -110,6 +119,34 @@ class Service:
             for i in answer.items
         ]
         return RankedOut(request_id, version, items, answer.total, {k: dict(v) for k, v in answer.facets.items()})
+
+    def predicted(self, rows: Sequence[Any]) -> tuple[str, str, list[dict[str, Any]]]:
+        """Request id, version and one prediction a row. Of the inputs only coarse bins are logged."""
+        started = time.perf_counter()
+        serving = self.champions.get("predict")
+        found = serving.opened.answer(rows)
+        seconds, request_id = time.perf_counter() - started, uuid4().hex
+        logged = [{"position": n, "probability": f["probability"]} for n, f in enumerate(found[:_ROWS_LOGGED], start=1)]
+        self.log.expose(
+            {
+                "request_id": request_id,
+                "time": clock.now(),
+                "scenario": "predict",
+                "version": serving.version,
+                "arm": CHAMPION,
+                "user": None,
+                "session": None,
+                "request": msgspec.json.encode({"bins": serving.opened.bins(rows[:_ROWS_LOGGED])}).decode(),
+                "items": msgspec.json.encode(logged).decode(),
+                "seconds": seconds,
+                "fault": None,
+                "rollout": None,
+                "step": None,
+            }
+        )
+        self.seconds.labels("predict").observe(seconds)
+        self.answers.labels("predict", serving.version).inc()
+        return request_id, serving.version, found
 
     def name_of(self, user_id: str | None) -> str | None:
         """Pseudonym, or None for nobody."""

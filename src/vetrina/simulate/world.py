@@ -31,7 +31,7 @@ _NOUNS = {
 _BRANDS = ("Alder", "Birch", "Cedar", "Elm", "Hazel", "Linden", "Maple", "Rowan")
 _KINDS = ("organic", "classic", "family", "mini", "premium", "value")
 _DAY = 86_400.0
-_WEEK = np.array([0.9, 0.85, 0.9, 1.0, 1.2, 1.3, 0.85])  # Monday first
+WEEK = np.array([0.9, 0.85, 0.9, 1.0, 1.2, 1.3, 0.85])  # Monday first
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,11 @@ class World:
 
     def click_chance(self, user: int, shown: NDArray[np.intp]) -> NDArray[np.float64]:
         """Chance that each place of an answer is clicked: seen (less often the lower it stands) times wanted."""
-        seen = 1.0 / (1.0 + 0.25 * np.arange(len(shown)))
-        return seen / (1.0 + np.exp(-self.appeal(user)[shown]))
+        return self.looked(np.arange(len(shown))) / (1.0 + np.exp(-self.appeal(user)[shown]))
+
+    def looked(self, place: NDArray[np.intp]) -> NDArray[np.float64]:
+        """The chance that a place (from 0) is looked at."""
+        return 1.0 / (1.0 + 0.25 * place.astype(np.float64))
 
     def best(self, user: int, limit: int = 10) -> NDArray[np.intp]:
         """The best possible answer: by appeal."""
@@ -134,7 +137,7 @@ class World:
             chances = np.exp(appeal) / np.exp(appeal).sum()
             for day in range(self.days):
                 weekday = int((self.now / _DAY - self.days + day + 3) % 7)  # 1970 began on a Thursday
-                if rng.random() > 0.25 * _WEEK[weekday]:
+                if rng.random() > 0.25 * WEEK[weekday]:
                     continue
                 moment = self.now - (self.days - day) * _DAY + rng.uniform(0.3, 0.9) * _DAY
                 for product in rng.choice(self.products, 4, p=chances):

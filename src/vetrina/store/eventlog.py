@@ -139,17 +139,26 @@ def last(engine: Engine) -> int:
 
 
 def recent(
-    engine: Engine, user: str | None, session: str | None, until: float, logged: int, limit: int = 200
+    engine: Engine,
+    user: str | None,
+    session: str | None,
+    until: float,
+    logged: int,
+    limit: int = 200,
+    as_of: float | None = None,
 ) -> list[dict[str, Any]]:
     """The last events of a user (or of a session without user) that a bundle does not know, oldest first.
 
-    A bundle knows what happened before ``until`` among the events up to number ``logged``.
+    A bundle knows what happened before ``until`` among the events up to number ``logged``. ``as_of`` leaves out what
+    happened later.
     """
     if user is None and session is None:
         return []
     mine = events.c.user == user if user is not None else events.c.session == session
     unknown = or_(events.c.seq > logged, events.c.time >= until)
     query = select(events.c.time, events.c.body).where(mine, unknown)
+    if as_of is not None:
+        query = query.where(events.c.time < as_of)
     with engine.connect().execution_options(read_only=True) as connection:
         rows = connection.execute(query.order_by(events.c.seq.desc()).limit(limit)).all()
     return [{"time": r.time, **msgspec.json.decode(r.body)} for r in reversed(rows)]
@@ -163,8 +172,21 @@ def answers_named(engine: Engine, ids: Iterable[str]) -> dict[str, dict[str, Any
         for start in range(0, len(wanted), _CHUNK):
             query = select(*columns).where(exposures.c.request_id.in_(wanted[start : start + _CHUNK]))
             for row in connection.execute(query).mappings():
-                items = frozenset(i["product_id"] for i in msgspec.json.decode(row["items"]))
+                items = frozenset(i.get("product_id") for i in msgspec.json.decode(row["items"]))
                 found[row["request_id"]] = {**row, "items": items}
+    return found
+
+
+def probabilities(engine: Engine, ids: Iterable[str]) -> dict[str, list[float]]:
+    """What was predicted in the logged answers with these request ids, by row."""
+    wanted, found = list(ids), {}
+    for start in range(0, len(wanted), _CHUNK):
+        query = select(exposures.c.request_id, exposures.c["items"]).where(
+            exposures.c.request_id.in_(wanted[start : start + _CHUNK]), exposures.c.scenario == "predict"
+        )
+        with engine.connect().execution_options(read_only=True) as connection:
+            for request, items in connection.execute(query):
+                found[request] = [i["probability"] for i in msgspec.json.decode(items)]
     return found
 
 
@@ -182,16 +204,41 @@ def first_met(engine: Engine, rollout: str, step: int, since: float, until: floa
         return {r.unit: r.first for r in connection.execute(query)}
 
 
-def shown(engine: Engine, scenario: str, since: float, until: float, *, items: bool = False) -> list[dict[str, Any]]:
-    """Answers of a scenario in (since, until], with what they held if ``items``."""
+def shown(
+    engine: Engine, scenario: str, since: float, until: float, *, items: bool = False, below: str = ""
+) -> list[dict[str, Any]]:
+    """Answers of a scenario in (since, until], with what was asked and what they held if ``items``.
+
+    ``below`` draws a sample: answers whose request id, a random hexadecimal number, is smaller.
+    """
     names = ("request_id", "time", "version", "arm", "user", "session", "seconds", "fault", "rollout", "step")
-    columns = [exposures.c[c] for c in (*names, "items")[: len(names) + items]]
+    columns = [exposures.c[c] for c in (*names, *(("request", "items") if items else ()))]
     query = select(*columns).where(
         exposures.c.scenario == scenario, exposures.c.time > since, exposures.c.time <= until
     )
+    if below:
+        query = query.where(exposures.c.request_id < below)
     with engine.connect().execution_options(read_only=True) as connection:
         rows = [dict(r) for r in connection.execute(query).mappings()]
     return [{**r, "items": msgspec.json.decode(r["items"])} for r in rows] if items else rows
+
+
+def answered(engine: Engine, scenario: str, since: float, until: float) -> dict[tuple[str, str], int]:
+    """How many answers of a scenario in (since, until], by version and arm."""
+    query = (
+        select(exposures.c.version, exposures.c.arm, func.count())
+        .where(exposures.c.scenario == scenario, exposures.c.time > since, exposures.c.time <= until)
+        .group_by(exposures.c.version, exposures.c.arm)
+    )
+    with engine.connect().execution_options(read_only=True) as connection:
+        return {(version, arm): count for version, arm, count in connection.execute(query)}
+
+
+def first(engine: Engine) -> float | None:
+    """The time of the oldest answer or event, None where there is neither."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        times = [connection.execute(select(func.min(t.c.time))).scalar() for t in (events, exposures)]
+    return min((t for t in times if t is not None), default=None)
 
 
 def happened(engine: Engine, since: float, until: float) -> list[dict[str, Any]]:

@@ -187,3 +187,9 @@ alerts = _table(
     Column("time", Float(53), nullable=False),
     Column("text", _Long, nullable=False),
 )
+days = _table(  # what monitoring keeps of a day, when the day is over
+    "days",
+    Column("part", String(32), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("body", _Long, nullable=False),
+)

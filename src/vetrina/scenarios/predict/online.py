@@ -27,6 +27,10 @@ class Predict:
         """(rows,) for raw columns."""
         return self._models[only or self.chosen].probability(self.encoding.encode(columns))
 
+    def bins(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[list[int]]:
+        """What is logged of the rows; see ``Encoding.bins``."""
+        return self.encoding.bins(self.encoding.rows(rows)).tolist() if rows else []
+
     def answer(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """``prediction`` and ``probability`` of each row. Raises BadInput."""
         found = self.probability(self.encoding.rows(rows)) if rows else []

@@ -12,6 +12,7 @@ RECIPE = Recipe(
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
+RANKED = True  # answers are ranked products shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 _LEAST_EVENTS = 200
 

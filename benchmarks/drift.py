@@ -1,0 +1,101 @@
+"""The drift monitor on a made-up shop: false alarms on quiet days, and how soon a planted shift is found.
+
+Protocol: 300 products; 28 days to compare with, then 100 days one after the other, each compared with the up to 56 days before
+it, all features of shop and answers together (no texts). Visits and what is wanted follow the week; with *wobble* the demand for
+every category also differs by 5 % from day to day. A false alarm is a feature that drifted on two of three quiet days, counted on
+the day it is first said; the goal is at most 1 in 100 days. Planted: from one day on the prices that a tenth of the shoppers meet
+are half a standard deviation (of the log) higher; found means said by the evening of the second day.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import chi2
+
+from benchmarks.data import row
+from vetrina.core.health import Baseline, Day, HealthReport, Window
+from vetrina.monitor import monitor, persistent
+from vetrina.monitor.summary import of_answers, of_shop
+from vetrina.retrieval.shelf import Shelf
+from vetrina.simulate.traffic import QUIET, Shift, Traffic, shelf_of
+from vetrina.simulate.world import World
+
+_BEFORE, _QUIET, _FIRST, _MEMORY = 28, 100, 20_000, 56
+_SHIFT = Shift(0.1, 0.5)
+
+
+def days(traffic: Traffic, shelf: Shelf, numbers: range, shift: Shift, rulers: tuple) -> Iterator[tuple[Day, Day]]:
+    """Each day of both parts, measured as the first."""
+    for number in numbers:
+        events, answers = traffic.day(number, shift)
+        shop = of_shop(number, events, shelf, None, rulers[0])
+        shown = of_answers("recommend", number, "v", answers, shelf, None, rulers[1])
+        rulers = shop.rulers, shown.rulers
+        yield shop, shown
+
+
+def report(both: list[tuple[Day, Day]], at: int) -> HealthReport:
+    """Day ``at`` beside those before it."""
+    earlier = both[max(0, at - _MEMORY) : at]
+    shop, answers = both[at]
+    window = Window("recommend", shop, answers, (shop.number + 1) * 86_400.0)
+    return monitor(window, Baseline("v", 0.0, 300, [s for s, _ in earlier], [a for _, a in earlier]))
+
+
+def quiet(case: tuple[int, int, float]) -> tuple[int, int, int]:
+    """Quiet days looked at, false alarms on them, and days on which some feature drifted for itself."""
+    seed, shoppers, wobble = case
+    traffic = _traffic(seed, shoppers, wobble)
+    with tempfile.TemporaryDirectory() as folder:
+        shelf = shelf_of(traffic.world, Path(folder))
+        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE + _QUIET), QUIET, ({}, {})))
+    reports = [report(found, at) for at in range(_BEFORE, len(found))]
+    said = [set(persistent(reports[: n + 1])) for n in range(len(reports))]
+    false = sum(bool(now - before) for before, now in zip([set(), *said], said, strict=False))
+    return len(reports), false, sum(any(d.drifted for d in r.drift.values()) for r in reports)
+
+
+def planted(case: tuple[int, int, float]) -> bool:
+    """Whether a shift is said by the evening of its second day."""
+    seed, shoppers, wobble = case
+    traffic = _traffic(1_000 + seed, shoppers, wobble)
+    with tempfile.TemporaryDirectory() as folder:
+        shelf = shelf_of(traffic.world, Path(folder))
+        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE), QUIET, ({}, {})))
+        rulers = found[-1][0].rulers, found[-1][1].rulers
+        found += days(traffic, shelf, range(_FIRST + _BEFORE, _FIRST + _BEFORE + 2), _SHIFT, rulers)
+    return "price paid" in persistent([report(found, len(found) - 2), report(found, len(found) - 1)])
+
+
+def main() -> None:
+    """By traffic, without and with wobble."""
+    with ProcessPoolExecutor(2) as pool:
+        for wobble in (0.0, 0.05):
+            for shoppers, shops in ((1_000, 10), (3_000, 10), (10_000, 10)):
+                cases = [(seed, shoppers, wobble) for seed in range(shops)]
+                looked, false, single = np.array(list(pool.map(quiet, cases))).sum(0).tolist()
+                low, high = _poisson(false)
+                value = (
+                    f"{100 * false / looked:.2f} [{100 * low / looked:.2f}, {100 * high / looked:.2f}] false alarms in 100 quiet "
+                    f"days ({looked:,} days; some feature drifted for itself on {single / looked:.1%})"
+                )
+                row(f"{shoppers:,} shoppers a day, wobble {wobble:.0%}", value, "goal: at most 1")
+        for wobble in (0.0, 0.05):
+            for shoppers in (1_000, 3_000, 5_000, 10_000, 30_000):
+                found = list(pool.map(planted, [(seed, shoppers, wobble) for seed in range(40)]))
+                row(
+                    f"planted, {shoppers:,} shoppers, wobble {wobble:.0%}",
+                    f"found in 2 days in {sum(found)} of 40 shops",
+                )
+
+
+def _traffic(seed: int, shoppers: int, wobble: float) -> Traffic:
+    return Traffic(World(products=300, users=4 * shoppers, seed=seed), shoppers, wobble, seed)
+
+
+def _poisson(count: int) -> tuple[float, float]:
+    """The 95 % interval of a count (Garwood 1936)."""
+    return (float(chi2.ppf(0.025, 2 * count)) / 2 if count else 0.0), float(chi2.ppf(0.975, 2 * count + 2)) / 2

@@ -1,0 +1,65 @@
+"""From logged predictions to what is kept of a day: how the inputs lie, what was said, what turned out true."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.health import Day, Moments, Ruler
+from vetrina.metrics.moments import moments
+from vetrina.monitor import rulers as measure
+from vetrina.scenarios.predict.encoding import BINS, Encoding, Number
+
+LABEL = "label"
+Row = Mapping[str, Any]
+
+
+def of_predictions(
+    part: str,
+    number: int,
+    version: str | None,
+    encoding: Encoding,
+    bins: NDArray[np.integer],
+    probability: NDArray[np.floating],
+    rulers: Mapping[str, Ruler],
+    labelled: tuple[float, float, float, float] | None = None,
+) -> Day:
+    """``bins`` (rows, columns) as ``Encoding.bins`` gives them, ``probability`` (rows,). A row is its own unit."""
+    unit = np.arange(len(bins))
+    kept = dict(rulers)
+    kept.setdefault("probability", measure.for_numbers(probability))
+    found: dict[str, Moments] = {}
+    for at, column in enumerate(encoding.columns if len(bins) else ()):
+        code = bins[:, at].astype(int)
+        there = code != -1
+        found[f"{column.name} missing"] = moments(unit, measure.flags(~there))
+        if isinstance(column, Number):
+            found[column.name] = moments(unit[there], measure.smooth((code[there] + 0.5) / BINS))
+        elif column.values:
+            named = measure.names(Ruler(groups=column.values), column.values, np.maximum(code[there], -1))
+            found[column.name] = moments(unit[there], named)
+    if len(bins):
+        found["probability"] = moments(unit, measure.numbers(kept["probability"], probability))
+    return Day(part, number, version, len(bins), len(bins), 0, found, kept, labelled=labelled)
+
+
+def read(answers: Sequence[Row]) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Bins (rows, columns) and probabilities (rows,) of logged answers, their requests decoded."""
+    bins = [row for a in answers for row in a["request"]["bins"]]
+    said = [i["probability"] for a in answers for i in a["items"]]
+    return np.array(bins, np.int16).reshape(len(bins), -1), np.array(said, float)
+
+
+def turned_out(labels: Iterable[Row], said: Mapping[str, Sequence[float]]) -> tuple[float, float, float, float] | None:
+    """Rows, and their sums of p, of p (1 - p) and of the truth, of events of type label: ``request_id`` names the answer,
+    ``position`` the row from 1 and ``value`` the truth, 1 or 0."""
+    pairs = []
+    for event in labels:
+        row, known = int(event.get("position") or 1) - 1, said.get(event.get("request_id") or "", ())
+        if 0 <= row < len(known) and event.get("value") is not None:
+            pairs.append((known[row], float(event["value"] > 0)))
+    if not pairs:
+        return None
+    p, y = np.array(pairs).T
+    return float(len(p)), float(p.sum()), float((p * (1.0 - p)).sum()), float(y.sum())

@@ -1,0 +1,133 @@
+"""Whole days of a world's traffic at once, as the columns that monitoring reads: months of days in minutes."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.types import Catalogue
+from vetrina.monitor.columns import NOTHING, PLACES, Answers, Events, Shown
+from vetrina.retrieval import shelf
+from vetrina.retrieval.shelf import Shelf
+from vetrina.simulate.world import WEEK, World
+
+_TYPES = ("view", "click", "purchase")
+_WEEKEND = 5
+
+
+def shelf_of(world: World, folder: Path) -> Shelf:
+    """The world's products as serving sees them, written into ``folder``."""
+    n = world.products
+    blank, unknown = ("",) * n, np.full(n, np.nan)
+    titles, brands = tuple(map(world.title, range(n))), tuple(f"brand {i % 8}" for i in range(n))
+    categories = tuple(f"category {c}" for c in world.category)
+    ids = np.array(world.product_ids)
+    shelf.write(Catalogue(ids, titles, blank, categories, brands, blank, world.price, unknown, unknown), folder)
+    return Shelf(folder)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """What is planted: prices that ``share`` of the shoppers meet move by ``by`` standard deviations (of the log)."""
+
+    share: float = 0.0
+    by: float = 0.0
+
+
+QUIET = Shift()
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """``shoppers`` come on a usual day. ``wobble`` is how much the demand for a category (its log) differs from day to day."""
+
+    world: World
+    shoppers: int
+    wobble: float = 0.0
+    seed: int = 1
+
+    def day(self, number: int, shift: Shift = QUIET) -> tuple[Events, Answers]:
+        """Day ``number`` since 1970; the same number gives the same day."""
+        rng = np.random.default_rng([self.world.seed, self.seed, number])
+        weekday = (number + 3) % 7
+        come = min(int(rng.poisson(self.shoppers * WEEK[weekday])), self.world.users)
+        users = rng.choice(self.world.users, come, replace=False)
+        demand = self._demand(weekday, rng)
+        return self._events(number, users, demand, shift, rng), self._answers(users, demand, rng)
+
+    def _demand(self, weekday: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """(categories,) the log of what everybody wants more of today: some of it every weekend."""
+        count = self.world.taste.shape[1]
+        weekend = 0.3 * (np.arange(count) % 3 == 0) * (weekday >= _WEEKEND)
+        return weekend + rng.normal(0.0, self.wobble, count)
+
+    def _events(
+        self, number: int, users: NDArray[np.intp], demand: NDArray[np.float64], shift: Shift, rng: np.random.Generator
+    ) -> Events:
+        each = 1 + rng.poisson(3.0, len(users))
+        unit = np.repeat(np.arange(len(users)), each).astype(np.int32)
+        item = self._products(users[unit], demand, rng)
+        price = self.world.price[item]
+        meets = rng.random(len(users)) < shift.share
+        price = np.where(meets[unit], price * np.exp(shift.by * np.log(self.world.price).std()), price)
+        chance = 1.0 / (1.0 + np.exp(-self._appeal(users[unit], item)))
+        kind = np.where(rng.random(len(unit)) < chance, 2, np.where(rng.random(len(unit)) < 0.4, 1, 0))
+        time = number * 86_400 + (rng.normal(0.6, 0.15, len(unit)) % 1.0) * 86_400
+        query = np.full(len(unit), NOTHING, np.int32)
+        return Events(unit, time, kind.astype(np.int32), item.astype(np.int32), price, query, _TYPES)
+
+    def _answers(self, users: NDArray[np.intp], demand: NDArray[np.float64], rng: np.random.Generator) -> Answers:
+        each = 1 + rng.poisson(0.7, len(users))
+        unit = np.repeat(np.arange(len(users)), each).astype(np.int32)
+        rows = np.repeat(users[unit], PLACES).reshape(-1, PLACES)
+        item = self._products(rows.ravel(), demand, rng).reshape(rows.shape)
+        score = self._appeal(rows, item)
+        order = np.argsort(-score, axis=1)
+        item, score = np.take_along_axis(item, order, 1), np.take_along_axis(score, order, 1)
+        looked = self.world.looked(np.arange(PLACES))
+        n = len(unit)
+        clicked = rng.random((n, PLACES)) < looked / (1.0 + np.exp(-score))
+        some = clicked.sum(1) > 0
+        shown = Shown(
+            np.repeat(np.arange(n), PLACES).astype(np.int32),
+            np.tile(np.arange(PLACES), n).astype(np.int32),
+            score.ravel(),
+            item.ravel().astype(np.int32),
+            clicked.ravel(),
+        )
+        nothing = np.full(n, NOTHING, np.int32)
+        size = np.full(n, PLACES, np.int32)
+        delays = rng.lognormal(3.0, 1.0, int(some.sum()))
+        return Answers(unit, np.zeros(n, np.int32), nothing, np.ones(n, bool), size, some, shown, delays, ("home",))
+
+    def _products(
+        self, users: NDArray[np.intp], demand: NDArray[np.float64], rng: np.random.Generator
+    ) -> NDArray[np.intp]:
+        """One product for each of ``users`` (n,): a category by taste and demand, in it one by quality."""
+        wants = self._category_chances(demand)[users]
+        category = (rng.random((len(users), 1)) > wants).sum(1)
+        starts, ends, cumulative, order = self._shelves
+        low = np.where(starts[category] > 0, cumulative[starts[category] - 1], 0.0)
+        high = cumulative[ends[category] - 1]
+        at = np.searchsorted(cumulative, low + rng.random(len(users)) * (high - low), "right")
+        return order[np.minimum(at, len(order) - 1)]
+
+    def _category_chances(self, demand: NDArray[np.float64]) -> NDArray[np.float64]:
+        weights = np.exp(0.5 * self.world.taste + demand)
+        return np.cumsum(weights, 1) / weights.sum(1, keepdims=True) - 1e-12
+
+    @cached_property
+    def _shelves(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
+        """Products by category: where each begins and ends, running weights, and the products in that order."""
+        world = self.world
+        order = np.argsort(world.category, kind="stable")
+        sizes = np.bincount(world.category, minlength=world.taste.shape[1])
+        ends = np.cumsum(sizes)
+        return ends - sizes, ends, np.cumsum(np.exp(world.quality[order])), order
+
+    def _appeal(self, users: NDArray[np.intp], item: NDArray[np.intp]) -> NDArray[np.float64]:
+        world = self.world
+        far = np.abs(np.log(world.price[item]) - world.wallet[users])
+        return world.taste[users, world.category[item]] + world.quality[item] - 0.5 * far - 5.5
