@@ -30,11 +30,18 @@ def release(row: dict[str, Any], shop: Any) -> str:
             return report(checked)
         return f"{row['scenario']}: nothing new since {version or 'the last verdict'}"
     verdict = shop.workshop.registry.verdict(made.verdict)
-    reasons = "\n".join(f"  {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in verdict["reasons"])
+    reasons = "\n".join(f"  {mark(r)}  {r['text']}" for r in verdict["reasons"])
     said = f"{made.scenario}: {made.version} {made.outcome} ({made.mode}: {made.note})\n{reasons}"
     if made.outcome == "testing":
         said += "\n  vetrina operate moves it on among shoppers; vetrina releases shows how"
     return said
+
+
+def mark(reason: dict[str, Any]) -> str:
+    """Four letters for a finding."""
+    if not reason["passed"]:
+        return "FAIL"
+    return "pass" if reason.get("evaluable", True) else "n/a "
 
 
 def version(row: dict[str, Any]) -> str:
@@ -89,7 +96,7 @@ def decision(row: dict[str, Any]) -> str:
     """One decision with its reasons."""
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["now"]))
     decision = row["decision"]
-    reasons = "\n".join(f"    {'pass' if r['passed'] else 'FAIL'}  {r['text']}" for r in decision["reasons"])
+    reasons = "\n".join(f"    {mark(r)}  {r['text']}" for r in decision["reasons"])
     return f"{when}  {decision['action']}\n{reasons}"
 
 

@@ -57,8 +57,7 @@ def _verdict(verdict: dict[str, Any] | None) -> str:
     if verdict is None:
         return ""
     rows = "".join(
-        f"<tr><td class='{'pass' if r['passed'] else 'fail'}'>{'pass' if r['passed'] else 'fail'}</td>"
-        f"<td>{escape(r['text'])}</td></tr>"
+        f"<tr><td>{_word(r['passed'], r.get('evaluable', True))}</td><td>{escape(r['text'])}</td></tr>"
         for r in verdict["reasons"]
     )
     seen = verdict["smallest_visible_loss"]
@@ -84,8 +83,14 @@ def _among_shoppers(shop: Shop, version: str) -> str:
 
 
 def _reason(reason: Reason) -> str:
-    word = "pass" if reason.passed else "fail"
-    return f"<span class='{word}'>{word}</span> {escape(reason.text)}"
+    return f"{_word(reason.passed, reason.evaluable)} {escape(reason.text)}"
+
+
+def _word(passed: bool, evaluable: bool) -> str:
+    if not evaluable:
+        return "<span class='warn'>not evaluable</span>"
+    word = "pass" if passed else "fail"
+    return f"<span class='{word}'>{word}</span>"
 
 
 def _moment(seconds: float) -> str:

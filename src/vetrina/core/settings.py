@@ -24,6 +24,7 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: float = 0.02
     slice_units: int = 200
     latency_ms: float = 100.0
+    unfairness: float = 0.05  # how much more unevenly than the champion brands and price bands may be shown
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,10 +36,15 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Loopback until told otherwise."""
+    """Loopback until told otherwise. ``explore`` is the share of answers whose places are drawn from twice as many products."""
 
     host: str = "127.0.0.1"
     port: int = 8337
+    explore: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.explore <= 0.2:
+            raise ValueError(f"explore {self.explore} is no share between 0 and 0.2")
 
 
 class StoreUrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

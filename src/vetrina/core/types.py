@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from vetrina.core.protocols import Context
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -178,6 +181,22 @@ class Targets:
 
 
 @dataclass(frozen=True)
+class LoggedAnswer:
+    """An answer of the log that can be asked for again: ``context`` is as of then.
+
+    ``products``, ``propensities`` and ``clicked`` are by place from the first; a propensity is the chance that the product had
+    to stand there.
+    """
+
+    unit: str
+    request: "Request"
+    context: "Context"
+    products: tuple[str, ...]
+    propensities: tuple[float, ...]
+    clicked: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Held-out data of one scenario; only the fields that the scenario uses are set."""
 
@@ -185,6 +204,7 @@ class Evidence:
     judgments: Judgments | None = None
     table: Table | None = None
     now: float = 0.0
+    exposures: tuple[LoggedAnswer, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -279,12 +299,16 @@ class Interval:
 
 @dataclass(frozen=True)
 class Reason:
-    """One finding of the gate, for a merchandiser (``text``) and for a machine (the rest)."""
+    """One finding of the gate, for a merchandiser (``text``) and for a machine (the rest).
+
+    What could not be evaluated stands in nobody's way and is no pass either: ``evaluable`` is False.
+    """
 
     code: str
     passed: bool
     text: str
     numbers: Mapping[str, float] = field(default_factory=dict)
+    evaluable: bool = True
 
 
 Outcome = Literal["pass", "fail", "baseline"]

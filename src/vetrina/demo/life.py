@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vetrina.console.bars import Bars
+from vetrina.console.lines import mark
 from vetrina.core import clock
 from vetrina.core.types import Release
 from vetrina.demo.grocer import files, hints
@@ -50,7 +51,7 @@ def _tell(say: Callable[[str], None], scenario: str, release: Release | None, sh
         return
     say(f"{scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})")
     for reason in shop.workshop.registry.verdict(release.verdict)["reasons"]:
-        say(f"  {'pass' if reason['passed'] else 'FAIL'}  {reason['text']}")
+        say(f"  {mark(reason)}  {reason['text']}")
     if release.outcome == "testing":
         say(f"  vetrina --shop-dir {shop.folder.root} operate moves it on among shoppers; vetrina releases shows how")
 

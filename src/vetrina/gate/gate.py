@@ -11,6 +11,8 @@ from vetrina.core import plugins
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Outcome, Reason, Scores, Verdict
 from vetrina.gate import probe
+from vetrina.gate.fairness import fairness
+from vetrina.gate.off_policy import off_policy
 from vetrina.gate.robustness import rougher
 from vetrina.metrics.bootstrap import paired, resampled_means
 from vetrina.scenarios.agreement import Reference
@@ -29,11 +31,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Policy:
-    """``margin`` relative, ``slice_units`` the least a slice needs to count, ``latency_ms`` for the 99th percentile."""
+    """``margin`` relative, ``slice_units`` the least a slice needs to count, ``latency_ms`` for the 99th percentile,
+    ``unfairness`` a share of exposure."""
 
     margin: float = 0.02
     slice_units: int = 200
     latency_ms: float = 100.0
+    unfairness: float = 0.05
 
 
 def gate(
@@ -59,6 +63,10 @@ def gate(
             reasons += slices(scores, against, policy.slice_units)
         if len(scores.values):
             reasons += _robust(scenario, candidate, champion, scores, evidence)
+            against_folder = champion.folder if champion else None
+            reasons += fairness(scenario, candidate.folder, against_folder, evidence, policy.unfairness)
+        if plugins.part("scenarios", scenario, "recipe").RANKED:
+            reasons.append(off_policy(scenario, candidate.folder, evidence.exposures))
         step.advance()
         for name in baselines if len(scores.values) else ():
             only = evaluation.evaluate(candidate.folder, evidence, only=name)
@@ -67,7 +75,7 @@ def gate(
     visible = smallest_visible(scores) if len(scores.values) else None
     if visible is None:
         text = "there are no labels to judge by: the recipe's fixed order ships, its quality not evaluable"
-        reasons.append(Reason("not-evaluable", True, text))
+        reasons.append(Reason("not-evaluable", True, text, evaluable=False))
     passed = all(r.passed for r in reasons)
     outcome: Outcome = "fail" if not passed else "pass" if len(scores.values) else "baseline"
     version = champion.version if champion else None

@@ -16,6 +16,7 @@ from vetrina.compress import Compressed, compress
 from vetrina.core import clock, plugins
 from vetrina.core.types import (
     Bundle,
+    LoggedAnswer,
     Past,
     Plan,
     Recipe,
@@ -27,6 +28,7 @@ from vetrina.core.version import VERSION
 from vetrina.gate import Candidate, Policy, gate, inspect
 from vetrina.pipeline import rollout
 from vetrina.pipeline.held import Held
+from vetrina.pipeline.replay import drawn_answers
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release import release
 from vetrina.store import bundles, dataset
@@ -106,7 +108,7 @@ class Run:
                 self._packed(judged, "judged"),
                 champion,
                 self._recipe.baselines,
-                self._data.holdout(),
+                replace(self._data.holdout(), exposures=self._exposures()),
                 self._policy,
                 self._snapshot.digest,
                 self._workshop.progress,
@@ -160,10 +162,17 @@ class Run:
                 rollout.start(self._workshop, self._scenario, served.version, seen[0])
         return decided
 
+    def _exposures(self) -> tuple[LoggedAnswer, ...]:
+        """Answers of the holdout period whose places were drawn with known chances."""
+        cuts = self._snapshot.cuts
+        if cuts is None or not plugins.part("scenarios", self._scenario, "recipe").RANKED:
+            return ()
+        return drawn_answers(self._workshop, self._scenario, cuts.holdout, cuts.end)
+
     @property
     def _policy(self) -> Policy:
         chosen = self._settings.gate
-        return Policy(chosen.margin, chosen.slice_units, chosen.latency_ms)
+        return Policy(chosen.margin, chosen.slice_units, chosen.latency_ms, chosen.unfairness)
 
     def _packed(self, bundle: Bundle, form: str) -> Candidate:
         """A bundle beside the float models that it was made from."""

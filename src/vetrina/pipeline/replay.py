@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 
 from vetrina.core.protocols import Context
-from vetrina.core.types import Request
+from vetrina.core.types import LoggedAnswer, Request
+from vetrina.metrics.attribution import followed
 from vetrina.pipeline.workshop import Workshop
 from vetrina.serve.live import StoredChanges, StoredEvents
+from vetrina.store import eventlog
 
+_MOST_DRAWN, _LATE = 20_000, 3_600.0
 Row = Mapping[str, Any]
 
 
@@ -33,6 +36,36 @@ def asked_again(workshop: Workshop, rows: Sequence[Row]) -> Iterator[Asked]:
         request = Request(user=row["user"], session=row["session"], **{**said, **lists})
         events = StoredEvents(workshop.engine, workshop.shop.settings.weights, as_of=row["time"])
         yield Asked(row, request, Context(events, changes, row["time"]))
+
+
+def drawn_answers(workshop: Workshop, scenario: str, since: float, until: float) -> tuple[LoggedAnswer, ...]:
+    """Answers in (since, until] whose places had a chance other than one, with what was clicked, as of then."""
+    engine = workshop.engine
+    rows = eventlog.shown(engine, scenario, since, until, items=True)
+    rows = [r for r in rows if any(i["propensity"] < 1.0 for i in r["items"])][-_MOST_DRAWN:]
+    if not rows:
+        return ()
+    clicks = _clicks(rows, eventlog.happened(engine, since, until + _LATE))
+    return tuple(
+        LoggedAnswer(
+            asked.row["user"] or asked.row["session"] or asked.row["request_id"],
+            asked.request,
+            asked.context,
+            tuple(i["product_id"] for i in asked.row["items"]),
+            tuple(i["propensity"] for i in asked.row["items"]),
+            tuple(i["product_id"] in clicks.get(asked.row["request_id"], ()) for i in asked.row["items"]),
+        )
+        for asked in asked_again(workshop, rows)
+    )
+
+
+def _clicks(rows: Sequence[Row], events: Sequence[Row]) -> dict[str, set[str]]:
+    shown = {r["request_id"]: {i["product_id"] for i in r["items"]} for r in rows}
+    found: dict[str, set[str]] = {}
+    for event in events:
+        if (request := followed(event, shown)) is not None:
+            found.setdefault(request, set()).add(event["product_id"])
+    return found
 
 
 def overlap(workshop: Workshop, opened: Any, rows: Sequence[Row]) -> tuple[int, float]:

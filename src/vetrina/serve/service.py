@@ -7,13 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vetrina.core import clock
 from vetrina.core.protocols import Context
 from vetrina.core.rollout import CANARY, CHAMPION
-from vetrina.core.types import Answer
 from vetrina.core.types import Request as Asked
+from vetrina.serve.explore import Explored, drawn, kept, may_explore, widened
 from vetrina.serve.live import Champions, Follower, Opened, StoredChanges, StoredEvents, Trials
 from vetrina.serve.trial import Tried
 from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
@@ -43,6 +44,7 @@ class Service:
         self.changes = StoredChanges(self.engine)
         self.events = StoredEvents(self.engine, shop.settings.weights)
         self.follower = Follower(self.champions, self.trials, self.changes, opened)
+        self._rng = np.random.default_rng()
         self.metrics = CollectorRegistry()
         self.answers = Counter("vetrina_answers", "Answers given", ["scenario", "version"], registry=self.metrics)
         self.faults = Counter(
@@ -72,24 +74,23 @@ class Service:
         self.engine.dispose()
 
     def ranked(self, scenario: str, asked: Asked) -> RankedOut:
-        """Answer, and log what is shown. The policy is deterministic, so every shown item has propensity 1."""
+        """Answer, and log what is shown with the chance that each product had to stand at its place."""
         started = time.perf_counter()
         serving, trial = self.champions.get(scenario), self.trials.get(scenario)
         context = Context(self.events, self.changes, clock.now())
         rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
         arm = rollout.arm(asked.user, asked.session) if rollout else None
         tried = trial.ask(asked, context) if trial and arm == CANARY else Tried(None, None)
-        answer: Answer = tried.answer or serving.opened.answer(asked, context)
+        if tried.answer:
+            shown_now = Explored(tried.answer, (1.0,) * len(tried.answer.items))
+        else:
+            shown_now = self._own(serving.opened, asked, context, trial is None)
+        answer = shown_now.answer
         version = rollout.candidate if rollout and tried.answer else serving.version
         seconds, request_id = time.perf_counter() - started, uuid4().hex
         shown = [
-            {
-                "product_id": item.product_id,
-                "position": asked.offset + at,
-                "propensity": 1.0,
-                "score": round(item.score, 4),
-            }
-            for at, item in enumerate(answer.items, start=1)
+            {"product_id": i.product_id, "position": asked.offset + at, "propensity": p, "score": round(i.score, 4)}
+            for at, (i, p) in enumerate(zip(answer.items, shown_now.propensities, strict=True), start=1)
         ]
         self.log.expose(
             {
@@ -119,6 +120,16 @@ class Service:
             for i in answer.items
         ]
         return RankedOut(request_id, version, items, answer.total, {k: dict(v) for k, v in answer.facets.items()})
+
+    def _own(self, opened: Any, asked: Asked, context: Context, alone: bool) -> Explored:
+        """The champion's answer; in a share of answers drawn more widely, unless a candidate is compared with it."""
+        share = self.shop.settings.serve.explore
+        if not share or not alone or not may_explore(asked):
+            answer = opened.answer(asked, context)
+            return Explored(answer, (1.0,) * len(answer.items))
+        if self._rng.random() < share:
+            return drawn(opened.answer(widened(asked), context), asked.limit, share, self._rng)
+        return kept(opened.answer(asked, context), asked.limit, share)
 
     def predicted(self, rows: Sequence[Any]) -> tuple[str, str, list[dict[str, Any]]]:
         """Request id, version and one prediction a row. Of the inputs only coarse bins are logged."""

@@ -36,25 +36,33 @@ class Shoppers:
         self, world: World, client: Client, now: Callable[[], float], seed: int = 1, trouble: str = ""
     ) -> None:
         self._world, self._client, self._now = world, client, now
-        self._rng = np.random.default_rng([world.seed, seed])
+        self.rng = np.random.default_rng([world.seed, seed])
         self.tally, self.trouble = Tally(), trouble
 
     def visit(self, user: int | None = None) -> None:
         """One shopper comes (any, if none is named), asks once, looks, and perhaps clicks and buys."""
-        user = int(self._rng.integers(0, self._world.users)) if user is None else user
-        name = self._world.user_ids[user]
-        if self._rng.random() < _SEARCHES:
-            answer = self._client.post(
-                "/v1/search", json={"query": self._world.query(user, self._rng), "user_id": name}
-            )
+        user = int(self.rng.integers(0, self._world.users)) if user is None else user
+        if self.rng.random() < _SEARCHES:
+            self.search(user)
         else:
-            answer = self._client.post("/v1/recommend", json={"user_id": name})
+            self.ask_for_products(user)
+
+    def search(self, user: int) -> None:
+        """They type what they might look for."""
+        asked = {"query": self._world.query(user, self.rng), "user_id": self._world.user_ids[user]}
+        self._look(user, self._client.post("/v1/search", json=asked))
+
+    def ask_for_products(self, user: int) -> None:
+        """They look at what is recommended."""
+        self._look(user, self._client.post("/v1/recommend", json={"user_id": self._world.user_ids[user]}))
+
+    def _look(self, user: int, answer: Any) -> None:
         if answer.status_code != 200:
             self.tally.failed += 1
             return
         content = answer.json()
         shown = np.array([int(i["product_id"][1:]) for i in content["items"]], np.intp)
-        clicked = shown[self._rng.random(len(shown)) < self._world.click_chance(user, shown)]
+        clicked = shown[self.rng.random(len(shown)) < self._world.click_chance(user, shown)]
         self._count(content["version"], bool(len(clicked)))
         events = [e for p in clicked for e in self._events(user, int(p), shown, content["request_id"])]
         if self.trouble == _BOT:
@@ -66,7 +74,7 @@ class Shoppers:
     def _events(self, user: int, product: int, shown: np.ndarray, request: str):
         at = int(np.flatnonzero(shown == product)[0]) + 1
         yield {**self._event(user, "click", product, request), "position": at}
-        if self._rng.random() < 0.3:
+        if self.rng.random() < 0.3:
             price = float(self._world.price[product])
             yield {**self._event(user, "purchase", product, request), "price": price, "quantity": 1.0}
 
