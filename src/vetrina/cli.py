@@ -319,9 +319,14 @@ def versions(state: State) -> None:
 @click.argument("version")
 @click.pass_obj
 def show(state: State, version: str) -> None:
-    """A version: its verdict, blend, compression."""
-    found = state.shop().workshop.registry.show(version)
+    """A version: its verdict, blend, compression, and what it cost to make."""
+    from vetrina.pipeline.cost import cost
+
+    workshop = state.shop().workshop
+    found = workshop.registry.show(version)
     found["notes"].pop("baseline", None)
+    taken = cost(workshop, version)
+    found["cost"] = asdict(taken) if taken else None
     state.show(found, lambda r: json.dumps(r, indent=2, default=_plain))
 
 

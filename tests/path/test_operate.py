@@ -21,6 +21,7 @@ from vetrina.core.files import alone
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
 from vetrina.pipeline.compose import Run
+from vetrina.pipeline.cost import cost
 from vetrina.pipeline.journal import Journal, durably
 from vetrina.pipeline.operate import Operator
 from vetrina.simulate.plants import plant
@@ -256,3 +257,45 @@ def test_the_whole_drill(tmp_path: Path):
         outcomes[kind] = json.loads(done.stdout)["outcome"]
         assert "failed requests: 0" in done.stderr
     assert outcomes == {"better": "promoted", "worse": "rolled back", "error": "rolled back", "slow": "rolled back"}
+
+
+def test_a_run_that_takes_too_much_memory_goes_on_in_smaller_pieces_until_there_are_none(shop, operator):
+    (shop.folder.root / "vetrina.toml").write_text("[operate]\nlook_minutes = 1e9\nmemory_mb = 20\n")
+    greedy = Operator(Shop(shop.folder.root).workshop, operator.said.append)
+    greedy._looked = clock.now()
+    operator.close()
+    run = shop.workshop.runs.ask("recommend", "a test")
+    turns(greedy, lambda: shop.workshop.runs.get(run)["state"] == "failed")
+    assert shop.workshop.runs.get(run)["halvings"] == 3
+    assert sum("pieces half as large" in line for line in operator.said) == 3
+    assert "20 are allowed even in 8 pieces" in shop.workshop.runs.get(run)["note"]
+    assert f"vetrina retry {run}" in alerted(shop)[0]
+    greedy.close()
+    greedy._workshop.engine.dispose()
+
+
+def test_runs_that_nobody_asked_for_wait_for_their_hours(shop, monkeypatch):
+    def may_begin(first: float, last: float, hour: int) -> bool:
+        (shop.folder.root / "vetrina.toml").write_text(f"[operate]\nstart_between = [{first}, {last}]\n")
+        found = Operator(Shop(shop.folder.root).workshop, lambda line: None)
+        moment = time.mktime((2026, 11, 25, hour, 30, 0, 0, 0, -1))
+        answer = found._may_begin(moment)
+        found._workshop.engine.dispose()
+        return answer
+
+    assert may_begin(1, 5, 3)
+    assert not may_begin(1, 5, 5)
+    assert may_begin(22, 4, 23)
+    assert may_begin(22, 4, 3)
+    assert not may_begin(22, 4, 12)
+
+
+def test_a_version_knows_what_it_cost(shop):
+    version, _ = shop.workshop.registry.champion("recommend")
+    found = cost(shop.workshop, version)
+    assert 0 < found.cpu_seconds < 20 * found.seconds
+    assert found.watt_hours == pytest.approx(found.cpu_seconds * 3.5 / 3_600)
+    assert found.peak_mb > 100
+    assert 0.05 < found.storage_mb < 500
+    with pytest.raises(NotFound):
+        cost(shop.workshop, "recommend-nothing")

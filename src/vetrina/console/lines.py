@@ -83,7 +83,8 @@ def run(row: dict[str, Any]) -> str:
 
 def stage(row: dict[str, Any]) -> str:
     """One finished stage."""
-    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {row['peak_mb']:6.0f} MB"
+    worked = f"{row['cpu_seconds']:8.1f} CPU-s" if row["cpu_seconds"] is not None else ""
+    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {worked}  {row['peak_mb']:6.0f} MB"
 
 
 def rollout(row: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from vetrina.core.files import write_bytes
 from vetrina.core.types import Reason
 from vetrina.metrics.bootstrap import resampled_means
 from vetrina.metrics.classification import confusion, precision_recall_curve, roc_auc, roc_curve
+from vetrina.pipeline.cost import Cost, cost
 from vetrina.pipeline.shop import Shop
 from vetrina.scenarios.predict.recipe import positive
 
@@ -31,6 +32,7 @@ def write_report(shop: Shop, version: str) -> Path:
     shown = shop.workshop.registry.show(version)
     parts = [
         _head(shown),
+        _cost(cost(shop.workshop, version)),
         _verdict(shown["verdict"]),
         _among_shoppers(shop, version),
         _compression(shown["notes"]["compression"]),
@@ -50,6 +52,15 @@ def _head(shown: dict[str, Any]) -> str:
     return (
         f"<h1>{escape(shown['version'])}</h1><p>{escape(shown['scenario'])}, {escape(release['outcome'])} in mode "
         f"<b>{escape(release['mode'])}</b>: {escape(release['note'])}. Snapshot {shown['snapshot'][:12]}.</p>"
+    )
+
+
+def _cost(taken: Cost | None) -> str:
+    if taken is None:
+        return ""
+    return (
+        f"<p>Made in {taken.seconds:,.0f} s with {taken.cpu_seconds:,.0f} CPU-seconds (about {taken.watt_hours:.2f} Wh) and at "
+        f"most {taken.peak_mb:,.0f} MB of memory; {taken.storage_mb:,.1f} MB on disk.</p>"
     )
 
 

@@ -93,6 +93,9 @@ class Operate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     look_minutes: float = 15.0
     rest_hours: float = 24.0  # between two runs of a scenario that nobody asked for
     budget_minutes: float = 240.0  # a run that takes longer is stopped
+    memory_mb: float = 0.0  # a run that takes more goes on in smaller pieces; 0: nine tenths of what the machine has
+    start_between: tuple[float, float] = (0.0, 24.0)  # hours of the local day in which runs that nobody asked for begin
+    watts: float = 3.5  # of a busy core, for the estimate of energy: Cloud Carbon Footprint's figure for AWS
     keep_versions: int = 5  # of each scenario, beside what serves and what served before it
 
 

@@ -219,13 +219,22 @@ class Past:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything decided before training starts; replaying it reproduces the result."""
+    """Everything decided before training starts; replaying it reproduces the result.
+
+    ``halvings`` says how often the work done at once was halved because memory was short.
+    """
 
     seed: int = 42
     budget_seconds: float = 600.0
     max_epochs: int = 12
     threads: int = 2
     epochs: Mapping[str, int] = field(default_factory=dict)
+    halvings: int = 0
+
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces a model cuts the work that it usually does at once; more pieces need less memory."""
+        return 2**self.halvings
 
 
 @dataclass(frozen=True)

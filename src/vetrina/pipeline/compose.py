@@ -1,5 +1,6 @@
 """Wires stages to one shop: one scenario's way from a snapshot to a release."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,8 @@ from vetrina.pipeline.held import Held
 from vetrina.pipeline.replay import drawn_answers
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release import release
-from vetrina.store import bundles, dataset
+from vetrina.store import bundles
+from vetrina.store.registry import Used
 from vetrina.store.tables import exposures
 from vetrina.train import Settled, train
 
@@ -53,8 +55,10 @@ class Run:
         self._workshop, self._snapshot, self._scenario = workshop, snapshot, scenario
         self._shop, self._settings = workshop.shop, workshop.shop.settings
         self._recipe: Recipe = plugins.part("scenarios", scenario, "recipe").RECIPE
-        self._plan = Plan(seed=self._settings.train.seed, max_epochs=self._settings.train.max_epochs)
         self._id = workshop.run or uuid4().hex[:12]
+        halvings = workshop.runs.get(workshop.run)["halvings"] if workshop.run else 0
+        chosen = self._settings.train
+        self._plan = Plan(seed=chosen.seed, max_epochs=chosen.max_epochs, halvings=halvings)
         self._work = self._shop.work / scenario
 
     @cached_property
@@ -154,7 +158,7 @@ class Run:
         seen = registry.champion(self._scenario)
         decided = release(self._scenario, served.version, seen[0], verdict, self._exposures_last_day())
         with self._stage("release"):
-            notes = {**served.notes, "release": asdict(decided), "types": dataset.type_counts(self._snapshot)}
+            notes = {**served.notes, "release": asdict(decided), "run": self._id}
             made_from = (self._snapshot.digest, self.recipe_digest)
             final = replace(verdict, candidate=served.version)
             registry.conclude(served, judged, final, decided, made_from, seen, notes)
@@ -254,14 +258,20 @@ class Run:
 
     @contextmanager
     def _stage(self, name: str) -> Iterator[None]:
-        started, begun = clock.now(), time.perf_counter()
+        started, begun, worked = clock.now(), time.perf_counter(), _cpu_seconds()
         yield
-        seconds = time.perf_counter() - begun
-        self._workshop.registry.log_stage(self._id, self._scenario, name, started, seconds, _peak_mb())
+        used = Used(time.perf_counter() - begun, _cpu_seconds() - worked, _peak_mb())
+        self._workshop.registry.log_stage(self._id, self._scenario, name, started, used)
 
 
 def _plain(notes: dict[str, Any]) -> dict[str, Any]:
     return msgspec.json.decode(msgspec.json.encode(notes))
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those it started and waited for."""
+    used = os.times()
+    return used.user + used.system + used.children_user + used.children_system
 
 
 def _peak_mb() -> float:

@@ -10,7 +10,9 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -19,12 +21,13 @@ from vetrina.core.errors import BadInput, Conflict, VetrinaError
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
 from vetrina.pipeline.loop import look
+from vetrina.pipeline.memory import ceiling_mb, resident_mb
 from vetrina.pipeline.rollout import move_on
 from vetrina.pipeline.workshop import Workshop
 from vetrina.store.leases import Lease
 
 TICK_SECONDS, LEASE_SECONDS, CLEAN_SECONDS = 1.0, 15.0, 24 * 3_600.0
-_BUSY_SECONDS = 30.0
+_BUSY_SECONDS, _MOST_HALVINGS = 30.0, 3
 _LOG = logging.getLogger("vetrina.operate")
 
 
@@ -35,6 +38,7 @@ class Operator:
         self._workshop, self._say = workshop, say
         self._lease = Lease(workshop.engine, "operate", f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS)
         self._refuse_a_second_machine()
+        self._ceiling = ceiling_mb(workshop.shop.settings.operate.memory_mb)
         self._child: tuple[str, subprocess.Popen[bytes], float] | None = None
         self._looked = self._cleaned = self._moved = self._busy_until = 0.0
 
@@ -101,9 +105,16 @@ class Operator:
                 todo = next(text for code, text in _TODO.items() if alarm.code.startswith(code))
                 alert(self._workshop, f"health:{scenario}:{alarm.code}", f"{scenario}: {alarm.text}", todo)
             found = seen.retrain
-            if found.retrain:
+            if found.retrain and self._may_begin(now):
                 run = self._workshop.runs.ask(scenario, found.why)
                 self._say(f"{scenario}: run {run} asked for ({found.why})")
+
+    def _may_begin(self, now: float) -> bool:
+        """Whether the clock lets runs begin that nobody asked for; a span may reach over midnight."""
+        first, last = self._workshop.shop.settings.operate.start_between
+        local = time.localtime(now)
+        hour = local.tm_hour + local.tm_min / 60
+        return first <= hour < last if first <= last else hour >= first or hour < last
 
     def _start_next(self, now: float) -> None:
         run = self._workshop.runs.next()
@@ -120,6 +131,9 @@ class Operator:
         row = self._workshop.runs.get(run)
         if row["state"] == "cancelled":
             self._stop_child()
+        elif process.poll() is None and (taken := resident_mb(process.pid)) > self._ceiling:
+            self._stop_child()
+            self._go_on_smaller(run, row, taken)
         elif process.poll() is None and now - started > self._workshop.shop.settings.operate.budget_minutes * 60:
             self._stop_child()
             self._ended(run, row["scenario"], f"took longer than {(now - started) / 60:.0f} minutes")
@@ -133,6 +147,16 @@ class Operator:
                 self._tell_failed(run, row["scenario"], row["note"])
             else:
                 self._say(f"run {run}: {row['state']}, {row['note']}")
+
+    def _go_on_smaller(self, run: str, row: dict[str, Any], taken: float) -> None:
+        """Before the system kills it: the run goes on after its last finished step and does less at once."""
+        text = f"took {taken:,.0f} MB, {self._ceiling:,.0f} are allowed"
+        if row["halvings"] >= _MOST_HALVINGS:
+            note = f"{text} even in {2**_MOST_HALVINGS} pieces"
+            self._ended(run, row["scenario"], note)
+            return
+        self._workshop.runs.halve(run)
+        self._say(f"run {run} {text}: it goes on in pieces half as large")
 
     def _ended(self, run: str, scenario: str, note: str) -> None:
         self._workshop.runs.end(run, "failed", note)

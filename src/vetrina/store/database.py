@@ -131,6 +131,7 @@ def _from_1(connection: Connection) -> None:
     """0.2.0: exposures know how long they took and which release they were part of; logs have a lock."""
     for column in ("seconds FLOAT(53)", "fault VARCHAR(16)", "rollout VARCHAR(32)", "step INTEGER"):
         connection.execute(text(f"ALTER TABLE exposures ADD COLUMN {column}"))
+    connection.execute(text("ALTER TABLE stages ADD COLUMN cpu_seconds FLOAT(53)"))
     connection.execute(text("CREATE INDEX events_by_time ON events (time)"))
     _add_writers(connection)
 

@@ -105,15 +105,6 @@ def targets(
     )
 
 
-def type_counts(snapshot: Snapshot) -> dict[str, int]:
-    """How many events there are of each type."""
-    events = _read(snapshot, "events")
-    if events is None:
-        return {}
-    counts = events.group_by(pl.col("type").cast(pl.String)).len().sort("type")
-    return dict(counts.iter_rows())
-
-
 def judgments(snapshot: Snapshot, catalogue: Catalogue) -> Judgments | None:
     """Graded pairs, and pairs of a query with what people took after it (grade 1), by query."""
     found = [f for f in (_read(snapshot, "judgments"), _from_events(snapshot)) if f is not None and len(f)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +15,15 @@ from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.types import Bundle, Release, Verdict
 from vetrina.security.keys import Keys
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
+
+
+@dataclass(frozen=True)
+class Used:
+    """Wall and processor seconds of a stage, and the most memory that the process had so far."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
 
 
 class Registry:
@@ -207,11 +217,11 @@ class Registry:
             raise NotFound(scenario, "has no earlier version to go back to", "`vetrina versions` lists what there is")
         return earlier[-1]
 
-    def log_stage(self, run: str, scenario: str, stage: str, started: float, seconds: float, peak_mb: float) -> None:
-        """Keep how long a stage took and how much memory the process had at its peak."""
-        row = {"run": run, "scenario": scenario, "stage": stage, "started": started}
+    def log_stage(self, run: str, scenario: str, stage: str, started: float, used: Used) -> None:
+        """Keep what a stage took."""
+        row = {"run": run, "scenario": scenario, "stage": stage, "started": started, **asdict(used)}
         with self._engine.begin() as connection:
-            connection.execute(insert(stages).values(seconds=seconds, peak_mb=peak_mb, **row))
+            connection.execute(insert(stages).values(**row))
 
     def stages(self) -> list[dict[str, Any]]:
         """All logged stages, oldest first."""

@@ -29,8 +29,8 @@ class Runs:
             if there := connection.execute(query).scalar():
                 return there
             name = uuid4().hex[:12]
-            row = {"id": name, "scenario": scenario, "state": "queued", "priority": priority, "attempts": 1, "why": why}
-            connection.execute(insert(runs).values(asked=clock.now(), **row))
+            row = {"id": name, "scenario": scenario, "state": "queued", "priority": priority, "why": why}
+            connection.execute(insert(runs).values(asked=clock.now(), attempts=1, halvings=0, **row))
         return name
 
     def next(self) -> str | None:
@@ -65,6 +65,11 @@ class Runs:
             raise Conflict(run, f"is {row['state']}", "only a failed or cancelled run can be tried again")
         self._set(run, state="queued", started=None, ended=None, note=None, attempts=row["attempts"] + 1)
 
+    def halve(self, run: str) -> None:
+        """What the run does at once is halved from its next step on."""
+        with self._engine.begin() as connection:
+            connection.execute(update(runs).where(runs.c.id == run).values(halvings=runs.c.halvings + 1))
+
     def get(self, run: str) -> dict[str, Any]:
         """A run with its finished stages. Raises NotFound."""
         with self._engine.connect().execution_options(read_only=True) as connection:
@@ -72,7 +77,7 @@ class Runs:
             done = connection.execute(select(stages).where(stages.c.run == run).order_by(stages.c.seq)).all()
         if row is None:
             raise NotFound(run, "is no run of this shop", "vetrina runs lists them")
-        columns = ("stage", "started", "seconds", "peak_mb")
+        columns = ("stage", "started", "seconds", "peak_mb", "cpu_seconds")
         return {**_row(row), "stages": [{c: getattr(s, c) for c in columns} for s in done]}
 
     def all(self, most: int = 100) -> list[dict[str, Any]]:

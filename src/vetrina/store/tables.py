@@ -123,6 +123,7 @@ stages = _table(
     Column("started", Float(53), nullable=False),
     Column("seconds", Float(53), nullable=False),
     Column("peak_mb", Float(53), nullable=False),
+    Column("cpu_seconds", Float(53)),
 )
 rollouts = _table(
     "rollouts",
@@ -177,6 +178,7 @@ runs = _table(
     Column("started", Float(53)),
     Column("ended", Float(53)),
     Column("attempts", Integer, nullable=False),
+    Column("halvings", Integer, nullable=False),  # of what is done at once, because memory was short
     Column("why", _Long, nullable=False),
     Column("note", _Long),
     Index("runs_by_state", "state"),

@@ -74,7 +74,10 @@ def write_scenario(folder: Path, recipe: Recipe, names: tuple[str, ...], settled
 
 
 def _fitted(name: str, past: Past, past_key: str, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    key = sha256(f"{name} {past_key} {plan.seed} {plan.max_epochs} {dict(plan.epochs)}".encode()).hexdigest()[:24]
+    pieces = f" {plan.pieces}" if plan.halvings else ""
+    key = sha256(f"{name} {past_key} {plan.seed} {plan.max_epochs} {dict(plan.epochs)}{pieces}".encode()).hexdigest()[
+        :24
+    ]
     kept = into.parent / "models" / f"{name}-{key}"
     if not kept.exists():
         with folder_beside(kept) as folder:

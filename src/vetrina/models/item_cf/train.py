@@ -28,10 +28,11 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     taste = _unit_columns(tastes(past.interactions, items), items)
     columns = sparse.csr_array(taste.T)
     with progress.step("item_cf: similarities", items) as step:
-        for start in range(0, items, _BLOCK):
-            block = sparse.csr_array(columns[np.arange(start, min(start + _BLOCK, items))] @ taste)
+        size = max(1, _BLOCK // plan.pieces)
+        for start in range(0, items, size):
+            block = sparse.csr_array(columns[np.arange(start, min(start + size, items))] @ taste)
             blocks.append(strongest(_without_self(block, start), NEIGHBOURS))
-            step.advance(_BLOCK)
+            step.advance(size)
     return save(sparse.csr_array(sparse.vstack(blocks, format="csr")), into)
 
 

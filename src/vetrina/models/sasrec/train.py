@@ -98,10 +98,8 @@ def _train(
         for _ in range(wanted):
             model.train()
             for rows in _batches(train, lengths, rng):
-                batch = baskets.batch(pieces[rows])
-                if len(batch.pair):
-                    optimiser.zero_grad(set_to_none=True)
-                    loss_of(model, batch, negatives, rng).backward()
+                optimiser.zero_grad(set_to_none=True)
+                if _learn(model, [baskets.batch(pieces[r]) for r in np.array_split(rows, plan.pieces)], negatives, rng):
                     optimiser.step()
                 step.advance(len(rows) / len(train))
             if not len(held):
@@ -113,6 +111,15 @@ def _train(
                 break
     model.load_state_dict(best)
     return (int(np.argmin(losses)) + 1 if losses else wanted), losses
+
+
+def _learn(model: SASRec, parts: list[Batch], negatives: Negatives, rng: np.random.Generator) -> int:
+    """Adds up the gradients of a batch's parts, each by its share of the pairs; returns the number of pairs."""
+    pairs = sum(len(part.pair) for part in parts)
+    for part in parts:
+        if len(part.pair):
+            (loss_of(model, part, negatives, rng) * (len(part.pair) / pairs)).backward()
+    return pairs
 
 
 def _batches(train: np.ndarray, lengths: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

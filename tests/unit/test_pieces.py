@@ -1,0 +1,39 @@
+"""What is done in smaller pieces comes out the same."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from vetrina.core.progress import Silent
+from vetrina.core.types import Catalogue, Interactions, Past, Plan
+from vetrina.models.item_cf.train import fit as fit_item_cf
+from vetrina.models.sasrec import network
+from vetrina.models.sasrec.train import fit as fit_sasrec
+
+
+def past(users: int = 40, items: int = 30) -> Past:
+    """Users who go round the catalogue."""
+    rng = np.random.default_rng(1)
+    user = np.repeat(np.arange(users), 12).astype(np.int32)
+    item = ((np.tile(np.arange(12), users) + rng.integers(0, items, users)[user]) % items).astype(np.int32)
+    time = 86_400.0 * np.tile(np.arange(12), users) + user
+    order = np.argsort(time, kind="stable")
+    names = np.array([f"u{n:03d}" for n in range(users)])
+    events = Interactions(names, user[order], item[order], time[order], np.ones(len(user), np.float32), 2e6)
+    ids, blank, unknown = np.array([f"p{n:03d}" for n in range(items)]), ("",) * items, np.full(items, np.nan)
+    return Past(Catalogue(ids, blank, blank, blank, blank, blank, unknown, unknown, unknown), events)
+
+
+PLAN = Plan(epochs={"sasrec": 2})
+
+
+@pytest.mark.parametrize(("fit", "part"), [(fit_sasrec, "table.npy"), (fit_item_cf, "values.npy")])
+def test_pieces_change_rounding_at_most(fit, part, tmp_path, monkeypatch):
+    monkeypatch.setattr(network, "DROPOUT", 0.0)  # what is dropped is drawn anew for each piece
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole.mkdir()
+    cut.mkdir()
+    fit(past(), PLAN, whole, Silent())
+    fit(past(), replace(PLAN, halvings=2), cut, Silent())
+    assert np.load(cut / part) == pytest.approx(np.load(whole / part), abs=2e-3)
