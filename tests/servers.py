@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -51,6 +52,27 @@ def mariadb(folder: Path) -> Iterator[str]:
         process.terminate()
         process.wait(SECONDS)
         log.close()
+
+
+@contextmanager
+def s3() -> Iterator[str]:
+    """An S3 service over HTTP, in a process of its own; yields its address. It keeps everything in memory (moto)."""
+    port = _free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + SECONDS
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "the S3 service did not start"
+                time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
 
 
 def fresh_database(server: str, name: str) -> str:

@@ -155,7 +155,7 @@ def serve(state: State, host: str | None, port: int | None) -> None:
     from vetrina.store.folder import ShopFolder
 
     folder = ShopFolder(state.folder.resolve())
-    if not folder.bundles.exists():
+    if not folder.bundles.folder.exists():
         raise BadInput(str(folder.root), "has nothing released yet", "vetrina ingest, then vetrina run")
     sock = bind(host or folder.settings.serve.host, folder.settings.serve.port if port is None else port)
     click.echo(f"listening on http://{sock.getsockname()[0]}:{sock.getsockname()[1]}", err=True)

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
-from vetrina.store import bundles, eventlog
+from vetrina.store import eventlog
 from vetrina.store.database import open_store
 
 pytestmark = pytest.mark.heavy
@@ -52,7 +52,7 @@ def test_a_run_killed_anywhere_ends_like_one_that_was_not(tmp_path: Path, url: s
     assert registry.show(champion)["verdict"]["outcome"] in ("pass", "baseline")
     assert len(registry.promotions("recommend")) == 1, "one verdict, one promotion"
     assert {r["state"] for r in shop.workshop.runs.all()} == {"done"}
-    bundles.unpack(champion, folder / "bundles", shop.folder.keys, check_parts=True)
+    shop.folder.bundles.unpack(champion, check_parts=True)
     assert shop.recommend("u003", limit=5).items
     assert shop.ingest().rows == {"products": 30, "events": 1_600}
     shop.workshop.engine.dispose()

@@ -25,7 +25,6 @@ from vetrina.pipeline.cost import cost
 from vetrina.pipeline.journal import Journal, durably
 from vetrina.pipeline.operate import Operator
 from vetrina.simulate.plants import plant
-from vetrina.store import bundles
 from vetrina.store.leases import Lease
 from vetrina.store.tables import alerts
 
@@ -177,13 +176,13 @@ def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):
         planted = plant(again, kind)
         if kind != "same":
             again.workshop.rollouts.take_out("recommend")
-    everything = {p.name for p in shop.folder.bundles.iterdir()}
+    everything = {p.name for p in shop.folder.bundles.folder.iterdir()}
     freed = clean(again.workshop)
-    left = {p.name for p in shop.folder.bundles.iterdir()}
+    left = {p.name for p in shop.folder.bundles.folder.iterdir()}
     assert freed > 0
     assert len(everything - left) == 3, "the three that were taken out are gone"
     for version in (champion, planted, again.workshop.registry.show(champion)["judged"]):
-        bundles.unpack(version, shop.folder.bundles, shop.folder.keys, check_parts=True)
+        shop.folder.bundles.unpack(version, check_parts=True)
     run = again.workshop.runs.ask("search", "a test")
     again.workshop.runs.begin(run)
     with pytest.raises(Conflict, match="is not finished"):

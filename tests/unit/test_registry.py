@@ -9,7 +9,7 @@ from vetrina.core.types import Bundle, Reason, Release, Scores, Verdict
 from vetrina.gate.gate import not_worse, slices
 from vetrina.release import release
 from vetrina.security.keys import BadSignature, load_or_create
-from vetrina.store import bundles
+from vetrina.store.bundles import Bundles
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
 from vetrina.store.tables import promotions, schema
@@ -58,19 +58,19 @@ def test_bundles_share_parts_and_notice_any_change(tmp_path):
     (source / "deep").mkdir(parents=True)
     (source / "a").write_bytes(b"one")
     (source / "deep" / "b").write_bytes(b"one")
-    bundle = bundles.pack(source, "search", {"n": 1}, tmp_path / "bundles", keys)
+    bundle = Bundles(tmp_path / "bundles", keys).pack(source, "search", {"n": 1})
     assert len(list((tmp_path / "bundles/parts").iterdir())) == 1
-    opened, folder = bundles.unpack(bundle.version, tmp_path / "bundles", keys, check_parts=True)
+    opened, folder = Bundles(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
     assert opened == bundle
     assert (folder / "deep" / "b").read_bytes() == b"one"
-    assert bundles.pack(source, "search", {"n": 1}, tmp_path / "bundles", keys) == bundle
+    assert Bundles(tmp_path / "bundles", keys).pack(source, "search", {"n": 1}) == bundle
     (folder / "a").write_bytes(b"two")
     with pytest.raises(BadSignature, match="part a"):
-        bundles.unpack(bundle.version, tmp_path / "bundles", keys, check_parts=True)
+        Bundles(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
     manifest = folder / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"search", b"public"))
     with pytest.raises(BadSignature):
-        bundles.unpack(bundle.version, tmp_path / "bundles", keys)
+        Bundles(tmp_path / "bundles", keys).unpack(bundle.version)
 
 
 def test_ids_seal_and_pseudonyms_hold_still(tmp_path):

@@ -48,9 +48,10 @@ class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreUrl(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An SQLAlchemy URL; empty means ``store.db`` in the shop folder."""
+    """``url`` an SQLAlchemy URL, empty for ``store.db`` in the shop folder; ``bundles`` an fsspec URL such as s3://bucket/shop."""
 
     url: str = ""
+    bundles: str = ""
 
 
 class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

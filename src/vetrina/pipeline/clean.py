@@ -5,7 +5,6 @@ import shutil
 from vetrina.core.errors import Conflict
 from vetrina.core.files import alone
 from vetrina.pipeline.workshop import Workshop
-from vetrina.store import bundles
 
 
 def clean(workshop: Workshop) -> int:
@@ -24,7 +23,7 @@ def clean(workshop: Workshop) -> int:
         shown = {v: registry.show(v) for v in keep}
         files = keep | {s["judged"] for s in shown.values()}
         snapshots = {s["snapshot"][:16] for s in shown.values()}
-        freed = bundles.collect(workshop.shop.bundles, files)
+        freed = workshop.shop.bundles.collect(files)
         return freed + _old_snapshots(workshop, snapshots)
 
 

@@ -32,7 +32,6 @@ from vetrina.pipeline.held import Held
 from vetrina.pipeline.replay import drawn_answers
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release import release
-from vetrina.store import bundles
 from vetrina.store.registry import Used
 from vetrina.store.tables import exposures
 from vetrina.train import Settled, train
@@ -205,14 +204,14 @@ class Run:
             "models": checkpoint.notes,
             "vetrina": VERSION,
         }
-        return bundles.pack(small.folder, self._scenario, _plain(notes), self._shop.bundles, self._shop.keys)
+        return self._shop.bundles.pack(small.folder, self._scenario, _plain(notes))
 
     def _champion_twin(self) -> Candidate | None:
         """The champion's blend and epochs on this run's past. Equal fits are taken from the model cache."""
         version, _ = self._workshop.registry.champion(self._scenario)
         if version is None:
             return None
-        bundle, _ = bundles.unpack(version, self._shop.bundles, self._shop.keys)
+        bundle, _ = self._shop.bundles.unpack(version)
         raw = bundle.notes["settled"]
         settled = Settled(raw["weights"], raw["epochs"], raw["notes"])
         with self._stage("train champion"):

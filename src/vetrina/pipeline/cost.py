@@ -29,7 +29,7 @@ def cost(workshop: Workshop, version: str) -> Cost | None:
         return None
     if not stages:
         return None
-    folder = workshop.shop.bundles / version
+    folder = workshop.shop.bundles.folder / version
     worked = sum(s["cpu_seconds"] or 0.0 for s in stages)
     return Cost(
         version,

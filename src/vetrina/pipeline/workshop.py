@@ -11,7 +11,7 @@ from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import DataReport, Snapshot, Source
 from vetrina.ingest import ingest
 from vetrina.pipeline.journal import Journal, Straight
-from vetrina.store import bundles, eventlog, products
+from vetrina.store import eventlog, products
 from vetrina.store.database import append_alone, open_store
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
@@ -80,7 +80,7 @@ class Workshop:
 
     def open_version(self, version: str) -> Path:
         """The folder of a version, its signature checked."""
-        return bundles.unpack(version, self.shop.bundles, self.shop.keys)[1]
+        return self.shop.bundles.unpack(version)[1]
 
     def _log(self, table: str, seq: int) -> tuple[list[dict[str, Any]], int]:
         return (eventlog if table == "events" else products).after(self.engine, seq)

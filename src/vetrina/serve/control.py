@@ -15,7 +15,6 @@ from vetrina.serve.guard import needs_token
 from vetrina.serve.manual import page
 from vetrina.serve.service import Service
 from vetrina.serve.wire import RunBody
-from vetrina.store import bundles
 from vetrina.store.runs import BY_HAND, Runs
 
 
@@ -85,7 +84,7 @@ def promote(version: FromPath[str], state: State) -> dict[str, str]:
     """Let a version serve by hand."""
     service: Service = state.service
     scenario = service.registry.show(version)["scenario"]
-    bundles.unpack(version, service.shop.bundles, service.keys)  # a changed bundle must not get the pointer
+    service.shop.bundles.unpack(version)  # a changed bundle must not get the pointer
     return service.registry.point_to(scenario, version, "promoted by hand")
 
 

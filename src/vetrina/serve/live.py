@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
@@ -16,9 +15,9 @@ from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta import Delta
 from vetrina.core.errors import NotReady, VetrinaError
-from vetrina.security.keys import Keys
 from vetrina.serve.trial import Note, Trial
-from vetrina.store import bundles, eventlog, products
+from vetrina.store import eventlog, products
+from vetrina.store.bundles import Bundles
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts
 
@@ -37,8 +36,8 @@ class Serving:
 class Opened:
     """Versions that this worker has open, each once, whoever uses it."""
 
-    def __init__(self, folder: Path, keys: Keys) -> None:
-        self._folder, self._keys = folder, keys
+    def __init__(self, bundles: Bundles) -> None:
+        self._bundles = bundles
         self._open: dict[str, Any] = {}
         self._broken: set[str] = set()
 
@@ -48,7 +47,7 @@ class Opened:
             return None
         if version not in self._open:
             try:
-                _, folder = bundles.unpack(version, self._folder, self._keys, check_parts=True)
+                _, folder = self._bundles.unpack(version, check_parts=True)
                 self._open[version] = plugins.part("scenarios", scenario, "online").open(folder)
             except (VetrinaError, OSError, ValueError, KeyError) as error:
                 self._broken.add(version)

@@ -35,7 +35,7 @@ class Service:
         self.shop, self.keys = shop, shop.keys
         self.engine = open_store(shop.store_url)
         self.registry = Registry(self.engine, self.keys)
-        opened = Opened(shop.bundles, self.keys)
+        opened = Opened(shop.bundles)
         self.champions = Champions(self.registry, opened)
         self.runs = Runs(self.engine)
         self.rollouts = Rollouts(self.engine, self.keys, self.registry)

@@ -12,7 +12,7 @@ from vetrina.models.drill.online import KINDS
 from vetrina.pipeline.rollout import start
 from vetrina.pipeline.shop import Shop
 from vetrina.retrieval.shelf import Shelf
-from vetrina.store import bundles
+from vetrina.store.remote import MANIFEST, SIGNATURE
 
 PLANTS = ("better", "worse", "same", *KINDS)
 _DULL = {"popular": 1.0}
@@ -52,11 +52,11 @@ def make_dull(shop: Shop, scenario: str = "recommend") -> str:
 def _variant(shop: Shop, scenario: str, version: str, kind: str, weights: dict[str, float] | None) -> str:
     """A copy of a version with other weights, packed, signed and on record like any other."""
     workshop = shop.workshop
-    bundle, folder = bundles.unpack(version, shop.folder.bundles, shop.folder.keys)
+    bundle, folder = shop.folder.bundles.unpack(version)
     shown = workshop.registry.show(version)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(folder, Path(scratch) / "bundle"))
-        for name in (bundles.MANIFEST, "signature"):
+        for name in (MANIFEST, SIGNATURE):
             (copy / name).unlink()
         content = msgspec.json.decode((copy / "scenario.json").read_bytes())
         if kind in KINDS:
@@ -68,7 +68,7 @@ def _variant(shop: Shop, scenario: str, version: str, kind: str, weights: dict[s
             content["weights"] = dict.fromkeys(content["weights"], weights)
         (copy / "scenario.json").write_bytes(msgspec.json.encode(content))
         notes = {**bundle.notes, "planted": kind}
-        packed = bundles.pack(copy, scenario, notes, shop.folder.bundles, shop.folder.keys)
+        packed = shop.folder.bundles.pack(copy, scenario, notes)
     reason = Reason("planted", True, f"planted by hand ({kind}), not judged by the gate")
     verdict = Verdict(f"plant-{packed.digest[:24]}", packed.version, version, "pass", (reason,), None)
     release = Release(packed.version, scenario, "live", "testing", verdict.id, reason.text)

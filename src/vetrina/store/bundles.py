@@ -1,8 +1,10 @@
-"""Bundles on disk: parts named by their SHA-256, manifests signed. Equal parts are stored once."""
+"""Bundles: parts named by their SHA-256, manifests signed. Equal parts are stored once. On disk, and where ``[store] bundles``
+says so in object storage, of which the disk then holds a copy."""
 
 import os
 import shutil
 from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,77 +15,107 @@ from vetrina.core.errors import NotFound
 from vetrina.core.files import digest_of, folder_beside, write_bytes
 from vetrina.core.types import Bundle
 from vetrina.security.keys import BadSignature, Keys
-
-MANIFEST = "manifest.json"
-
-
-def pack(source: Path, scenario: str, notes: Mapping[str, Any], bundles: Path, keys: Keys) -> Bundle:
-    """Store every file of ``source`` as a part and write the signed manifest.
-
-    ``bundles/parts/<digest>`` holds the bytes; ``bundles/<version>/`` is a view of hard links, so that readers
-    open plain files and the page cache holds equal parts once.
-    """
-    files = {str(f.relative_to(source)): f for f in sorted(source.rglob("*")) if f.is_file()}
-    parts = {name: _store(file, bundles / "parts") for name, file in files.items()}
-    content = {"scenario": scenario, "parts": parts, "notes": notes}
-    text = msgspec.json.encode(content, order="sorted")
-    bundle = Bundle(sha256(text).hexdigest(), scenario, parts, notes)
-    with folder_beside(bundles / bundle.version) as folder:
-        for name, digest in parts.items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.link(bundles / "parts" / digest, folder / name)
-        write_bytes(folder / MANIFEST, text)
-        write_bytes(folder / "signature", keys.sign(text).encode())
-    return bundle
+from vetrina.store.remote import MANIFEST, PARTS, SIGNATURE, Remote
 
 
-def unpack(version: str, bundles: Path, keys: Keys, *, check_parts: bool = False) -> tuple[Bundle, Path]:
-    """The bundle and the folder to open. The manifest's signature is always checked, the parts' bytes on demand.
+@dataclass(frozen=True)
+class Bundles:
+    """The bundles of one shop."""
 
-    Raises NotFound for an unknown version and BadSignature for changed content.
-    """
-    folder = bundles / version
-    if not (folder / MANIFEST).exists():
-        raise NotFound(version, "has no bundle in this shop", "`vetrina versions` lists the versions")
-    text = (folder / MANIFEST).read_bytes()
-    keys.verify(text, (folder / "signature").read_text())
-    raw = msgspec.json.decode(text)
-    if check_parts:
-        for name, digest in raw["parts"].items():
-            if digest_of(folder / name) != digest:
-                raise BadSignature(f"part {name} of {version} was changed after it was signed")
-    return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], raw["notes"]), folder
+    folder: Path
+    keys: Keys
+    remote: Remote | None = None
+
+    def pack(self, source: Path, scenario: str, notes: Mapping[str, Any]) -> Bundle:
+        """Store every file of ``source`` as a part and write the signed manifest.
+
+        ``parts/<digest>`` holds the bytes; ``<version>/`` is a view of hard links, so that readers open plain files and the
+        page cache holds equal parts once.
+        """
+        files = {str(f.relative_to(source)): f for f in sorted(source.rglob("*")) if f.is_file()}
+        parts = {name: self._store(file) for name, file in files.items()}
+        text = msgspec.json.encode({"scenario": scenario, "parts": parts, "notes": notes}, order="sorted")
+        bundle = Bundle(sha256(text).hexdigest(), scenario, parts, notes)
+        self._lay_out(bundle.version, parts, text, self.keys.sign(text))
+        if self.remote:
+            self.remote.put(bundle.version, self.folder / bundle.version, parts)
+        return bundle
+
+    def unpack(self, version: str, *, check_parts: bool = False) -> tuple[Bundle, Path]:
+        """The bundle and the folder to open, fetched first if only the object storage has it.
+
+        The manifest's signature is always checked, the parts' bytes on demand and when they are fetched. Raises NotFound for an
+        unknown version and BadSignature for changed content.
+        """
+        folder = self.folder / version
+        if not (folder / MANIFEST).exists():
+            if self.remote is None:
+                raise NotFound(version, "has no bundle in this shop", "`vetrina versions` lists the versions")
+            self._fetch(version, self.remote)
+        text = (folder / MANIFEST).read_bytes()
+        self.keys.verify(text, (folder / SIGNATURE).read_text())
+        raw = msgspec.json.decode(text)
+        if check_parts:
+            for name, digest in raw["parts"].items():
+                _check(folder / name, digest, version)
+        return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], raw["notes"]), folder
+
+    def collect(self, keep: Set[str]) -> int:
+        """Remove all versions but ``keep``, and the parts that only they used. Returns the bytes set free.
+
+        Nothing may be packed here meanwhile: a part is written before the manifest that names it.
+        """
+        freed = self.remote.collect(keep) if self.remote else 0
+        needed: set[str] = set()
+        gone: list[Path] = []
+        for manifest in self.folder.glob(f"*/{MANIFEST}"):
+            if manifest.parent.name in keep:
+                needed |= set(msgspec.json.decode(manifest.read_bytes())["parts"].values())
+            else:
+                gone.append(manifest.parent)
+        for folder in gone:  # the manifest goes first: what is half removed is no version any more
+            (folder / MANIFEST).unlink()
+            shutil.rmtree(folder)
+        for part in (self.folder / PARTS).glob("*"):
+            if part.name not in needed:
+                freed += part.stat().st_size
+                part.unlink()
+        return freed
+
+    def _fetch(self, version: str, remote: Remote) -> None:
+        text, signature = remote.manifest(version)
+        self.keys.verify(text, signature)
+        parts: dict[str, str] = msgspec.json.decode(text)["parts"]
+        (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
+        for digest in {d for d in parts.values() if not (self.folder / PARTS / d).exists()}:
+            temporary = self.folder / PARTS / f".{digest}.{os.getpid()}"
+            try:
+                remote.get(digest, temporary)
+                _check(temporary, digest, version)
+                temporary.replace(self.folder / PARTS / digest)
+            finally:
+                temporary.unlink(missing_ok=True)
+        self._lay_out(version, parts, text, signature)
+
+    def _lay_out(self, version: str, parts: Mapping[str, str], text: bytes, signature: str) -> None:
+        with folder_beside(self.folder / version) as folder:
+            for name, digest in parts.items():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                os.link(self.folder / PARTS / digest, folder / name)
+            write_bytes(folder / MANIFEST, text)
+            write_bytes(folder / SIGNATURE, signature.encode())
+
+    def _store(self, file: Path) -> str:
+        digest = digest_of(file)
+        target = self.folder / PARTS / digest
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.parent / f".{digest}.{os.getpid()}"
+            shutil.copyfile(file, temporary)
+            temporary.replace(target)
+        return digest
 
 
-def collect(bundles: Path, keep: Set[str]) -> int:
-    """Remove all versions but ``keep``, and the parts that only they used. Returns the bytes set free.
-
-    Nothing may be packed meanwhile: a part is written before the manifest that names it.
-    """
-    needed: set[str] = set()
-    gone: list[Path] = []
-    for manifest in bundles.glob(f"*/{MANIFEST}"):
-        if manifest.parent.name in keep:
-            needed |= set(msgspec.json.decode(manifest.read_bytes())["parts"].values())
-        else:
-            gone.append(manifest.parent)
-    for folder in gone:  # the manifest goes first: what is half removed is no version any more
-        (folder / MANIFEST).unlink()
-        shutil.rmtree(folder)
-    freed = 0
-    for part in (bundles / "parts").glob("*"):
-        if part.name not in needed:
-            freed += part.stat().st_size
-            part.unlink()
-    return freed
-
-
-def _store(file: Path, parts: Path) -> str:
-    digest = digest_of(file)
-    target = parts / digest
-    if not target.exists():
-        parts.mkdir(parents=True, exist_ok=True)
-        temporary = parts / f".{digest}.{os.getpid()}"
-        shutil.copyfile(file, temporary)
-        temporary.replace(target)
-    return digest
+def _check(file: Path, digest: str, version: str) -> None:
+    if digest_of(file) != digest:
+        raise BadSignature(f"part {file.name} of {version} was changed after it was signed")

@@ -7,6 +7,8 @@ from pathlib import Path
 from vetrina.core import settings
 from vetrina.core.settings import Settings
 from vetrina.security.keys import Keys, load_or_create
+from vetrina.store.bundles import Bundles
+from vetrina.store.remote import Remote
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,11 @@ class ShopFolder:
         """Immutable data sets."""
         return self.root / "snapshots"
 
-    @property
-    def bundles(self) -> Path:
+    @cached_property
+    def bundles(self) -> Bundles:
         """Signed manifests and their parts."""
-        return self.root / "bundles"
+        url = self.settings.store.bundles
+        return Bundles(self.root / "bundles", self.keys, Remote(url) if url else None)
 
     @property
     def work(self) -> Path:

@@ -1,0 +1,161 @@
+"""What every place for bundles keeps: the disk alone, a folder by URL, S3 over HTTP."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import servers
+from fsspec.core import url_to_fs
+
+from vetrina.core.errors import BadInput, NotFound
+from vetrina.security.keys import BadSignature, load_or_create
+from vetrina.store.bundles import Bundles
+from vetrina.store.remote import MANIFEST, Remote
+
+
+@dataclass
+class Place:
+    """A shop's bundles, and those of a second machine of the same shop."""
+
+    here: Bundles
+    url: str
+    root: Path
+
+    def elsewhere(self) -> Bundles:
+        """Another machine: an empty disk, the same keys, the same object storage."""
+        remote = Remote(self.url) if self.url else None
+        return Bundles(self.root / uuid.uuid4().hex, self.here.keys, remote)
+
+
+@pytest.fixture(scope="session")
+def s3_service() -> Iterator[str]:
+    """One for the whole run."""
+    with servers.s3() as address:
+        yield address
+
+
+@pytest.fixture(params=["disk", "folder", "s3"])
+def place(request, tmp_path, monkeypatch) -> Place:
+    """Empty."""
+    url = ""
+    if request.param == "folder":
+        url = f"file://{tmp_path / 'far' / 'shop'}"
+    if request.param == "s3":
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": request.getfixturevalue("s3_service"),
+        }.items():
+            monkeypatch.setenv(name, value)
+        url = f"s3://bucket-{uuid.uuid4().hex[:12]}/shop"
+    keys = load_or_create(tmp_path / "keys")
+    return Place(Bundles(tmp_path / "bundles", keys, Remote(url) if url else None), url, tmp_path)
+
+
+def content(folder: Path, **files: str) -> Path:
+    """A folder to pack."""
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_what_is_packed_is_what_is_unpacked_here_and_elsewhere(place, tmp_path):
+    source = content(tmp_path / "a", model="weights", shelf="ids")
+    bundle = place.here.pack(source, "search", {"n": 1})
+    assert place.here.pack(source, "search", {"n": 1}) == bundle
+    for bundles in (place.here, place.elsewhere()) if place.url else (place.here,):
+        opened, folder = bundles.unpack(bundle.version, check_parts=True)
+        assert opened == bundle
+        assert (folder / "model").read_text() == "weights"
+        assert bundles.unpack(bundle.version)[1] == folder
+    with pytest.raises(NotFound):
+        place.here.unpack("search-nothing")
+
+
+def test_equal_parts_are_kept_once(place, tmp_path):
+    place.here.pack(content(tmp_path / "a", one="same", two="same"), "search", {})
+    place.here.pack(content(tmp_path / "b", one="same", other="more"), "search", {})
+    assert len(list((place.here.folder / "parts").iterdir())) == 2
+    if place.url:
+        fs, root = url_to_fs(place.url)
+        assert len(fs.ls(f"{root}/parts")) == 2
+
+
+def test_changed_bytes_are_noticed_wherever_they_lie(place, tmp_path):
+    bundle = place.here.pack(content(tmp_path / "a", model="weights"), "search", {})
+    digest = bundle.parts["model"]
+    if place.url:
+        fs, root = url_to_fs(place.url)
+        fs.pipe_file(f"{root}/parts/{digest}", b"other")
+        other = place.elsewhere()
+        with pytest.raises(BadSignature):
+            other.unpack(bundle.version)
+        assert not (other.folder / bundle.version).exists(), "nothing is left half fetched"
+        assert not list((other.folder / "parts").iterdir())
+    (place.here.folder / bundle.version / "model").write_text("changed")
+    with pytest.raises(BadSignature):
+        place.here.unpack(bundle.version, check_parts=True)
+
+
+def test_collecting_spares_what_is_kept(place, tmp_path):
+    old = place.here.pack(content(tmp_path / "a", shared="same", own="old"), "search", {})
+    new = place.here.pack(content(tmp_path / "b", shared="same", own="new"), "search", {})
+    place.here.collect({new.version})
+    assert place.here.unpack(new.version, check_parts=True)[0] == new
+    with pytest.raises(NotFound):
+        place.here.unpack(old.version)
+    if place.url:
+        with pytest.raises(NotFound):
+            place.elsewhere().unpack(old.version)
+        assert place.elsewhere().unpack(new.version, check_parts=True)[0] == new
+        fs, root = url_to_fs(place.url)
+        assert fs.exists(f"{root}/parts/{old.parts['own']}"), (
+            "a young part may belong to what is being packed elsewhere"
+        )
+
+
+def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, monkeypatch):
+    if not place.url:
+        pytest.skip("the disk alone has no other machines to wait for")
+    old = place.here.pack(content(tmp_path / "a", own="old"), "search", {})
+    new = place.here.pack(content(tmp_path / "b", own="new"), "search", {})
+    monkeypatch.setattr("vetrina.store.remote._YOUNG", timedelta(hours=-1))
+    assert place.here.collect({new.version}) == 2 * len("old"), "three bytes here, three there"
+    fs, root = url_to_fs(place.url)
+    fs.invalidate_cache()
+    assert not fs.exists(f"{root}/parts/{old.parts['own']}")
+    assert fs.exists(f"{root}/parts/{new.parts['own']}")
+
+
+def test_an_upload_that_was_cut_off_is_no_version_and_goes_on(place, tmp_path, monkeypatch):
+    if not place.url:
+        pytest.skip("nothing is sent")
+    source = content(tmp_path / "a", one="1", two="2")
+    sent = Remote._send
+
+    def cut(self, file, name):
+        if name.endswith(MANIFEST):
+            raise KeyboardInterrupt
+        sent(self, file, name)
+
+    monkeypatch.setattr(Remote, "_send", cut)
+    with pytest.raises(KeyboardInterrupt):
+        place.here.pack(source, "search", {})
+    monkeypatch.setattr(Remote, "_send", sent)
+    version = next(p.name for p in place.here.folder.iterdir() if p.name != "parts")
+    with pytest.raises(NotFound):
+        place.elsewhere().unpack(version)
+    place.here.pack(source, "search", {})
+    assert place.elsewhere().unpack(version, check_parts=True)[1].exists()
+
+
+def test_a_wrong_address_gets_one_line(tmp_path):
+    keys, source = load_or_create(tmp_path / "keys"), content(tmp_path / "a", one="1")
+    with pytest.raises(BadInput, match="fsspec URL"):
+        Bundles(tmp_path / "b", keys, Remote("nowhere://x")).pack(source, "search", {})
