@@ -5,7 +5,18 @@ from importlib import import_module
 
 from benchmarks.data import MissingData
 
-NAMES = ("drift", "ingest", "next_purchase", "product_search", "releases", "service", "store", "swaps")
+NAMES = (
+    "drift",
+    "ingest",
+    "kills",
+    "next_purchase",
+    "product_search",
+    "releases",
+    "screen",
+    "service",
+    "store",
+    "swaps",
+)
 
 
 def main() -> None:

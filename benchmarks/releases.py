@@ -79,7 +79,7 @@ def ours(world: World, rng: np.random.Generator, rules: Releases) -> End:
         found = next_step(rollout, before, seen, rules, now)
         if found.action == "advance":
             chosen = limits(before, seen, rules)
-            rollout = replace(rollout, step=rollout.step + 1, stepped=now, limits=chosen)
+            rollout = replace(rollout, step=rollout.advanced(), stepped=now, limits=chosen)
             steps.append(StepSeen(rollout.share, (0, 0), Tally(), rollout.limits))
         elif found.action != "stay":
             return End(found.action, met, hour)

@@ -1,7 +1,9 @@
 """Candidates among shoppers whose taste is known: the whole way over HTTP, with days that pass in seconds."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,15 @@ from litestar.testing import TestClient
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
-from vetrina.core.rollout import Limits
+from vetrina.core.rollout import INTERLEAVED, SCREEN, SHADOW, Decision, Limits
+from vetrina.core.types import Reason
 from vetrina.pipeline.rollout import gather, move_on, start
 from vetrina.release.live import next_step
 from vetrina.serve.app import create_app
 from vetrina.simulate.plants import make_dull, plant
 from vetrina.simulate.shoppers import Shoppers
 from vetrina.simulate.world import World
+from vetrina.store import eventlog
 from vetrina.store.rollouts import UnderWay
 
 WORLD = World(products=120, users=1_500, days=15)
@@ -28,6 +32,7 @@ step_minutes = 30
 outcome_minutes = 10
 cap_days = 0.4
 shadow_answers = 20
+screen = 0
 step_units = 20
 least_units = 60
 least_active = 10
@@ -152,7 +157,7 @@ def test_a_candidate_that_fails_in_the_shadow_never_answers(shop, client, now):
     found = live(shop, client, now, hours=4)
     assert state(shop) == "rolled back"
     assert candidate not in found.tally.answers
-    assert shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])[-1].rollout.step == -1
+    assert shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])[-1].rollout.step == SHADOW
 
 
 def test_a_candidate_that_hangs_in_the_shadow_does_not_hold_up_the_next(shop, client, now):
@@ -199,6 +204,49 @@ def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, clien
     assert client.get("/v1/releases/none").status_code == 404
 
 
+def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, now):
+    mixed = SETTINGS.replace("screen = 0\n", "screen = 0.5\nscreen_units = 1000\n")
+    (shop.folder.root / "vetrina.toml").write_text(mixed)
+    with TestClient(create_app(shop.folder.root)) as client:
+        fresh = Shop(shop.folder.root)
+        candidate = plant(fresh, "worse")
+        found = live(fresh, client, now, hours=8, visits=200)
+        assert state(fresh) == "rolled back"
+        log = fresh.workshop.rollouts.log(fresh.workshop.rollouts.all()[0]["release"])
+        assert log[-1].decision.reasons[0].code == "screen"
+        assert log[-1].seen.screen.losses > 2 * log[-1].seen.screen.wins
+        assert candidate not in found.tally.answers
+        shown = eventlog.shown(fresh.workshop.engine, "recommend", 0, now(), items=True)
+        lists = [a for a in shown if a["arm"] == INTERLEAVED]
+        assert len(lists) > 100
+        teams = Counter(i["team"] for a in lists for i in a["items"])
+        assert teams["champion"] == pytest.approx(teams["canary"], rel=0.15)
+        taken_again(fresh)
+        fresh.workshop.engine.dispose()
+
+
+def test_mixed_lists_let_an_equal_candidate_pass_and_survive_one_that_fails(shop, now):
+    mixed = SETTINGS.replace("screen = 0\n", "screen = 0.5\nscreen_hours = 1\n")
+    (shop.folder.root / "vetrina.toml").write_text(mixed)
+    with TestClient(create_app(shop.folder.root)) as client:
+        fresh = Shop(shop.folder.root)
+        plant(fresh, "same")
+        live(fresh, client, now, hours=2.5)
+        actions = [e.decision.action for e in fresh.workshop.rollouts.log(fresh.workshop.rollouts.all()[0]["release"])]
+        assert actions[:2] == ["advance", "advance"], "out of the shadow, out of the screen"
+        fresh.workshop.rollouts.take_out("recommend")
+        plant(fresh, "error")
+        known = fresh.workshop.rollouts.running()["recommend"]
+        at_screen = replace(known.rollout, step=SCREEN, stepped=now())
+        decision = Decision("advance", (Reason("test", True, "past the shadow"),))
+        fresh.workshop.rollouts.decide(known, replace(known.seen, until=now()), decision, at_screen, "running", now())
+        live(fresh, client, now, hours=3)
+        assert state(fresh) == "rolled back"
+        last = fresh.workshop.rollouts.log(fresh.workshop.rollouts.all()[0]["release"])[-1]
+        assert "screen-faults" in [r.code for r in last.decision.reasons]
+        fresh.workshop.engine.dispose()
+
+
 def test_another_champion_meanwhile_ends_the_release(shop, now):
     plant(shop, "worse")
     under_way = shop.workshop.rollouts.running()["recommend"]
@@ -217,8 +265,6 @@ def test_of_two_controllers_one_moves_a_release(shop, now):
 
 def move_to_canary(shop: Shop, now: Clock) -> None:
     """Past the shadow, which would stop most of what is planted here."""
-    from dataclasses import replace
-
     known: UnderWay = shop.workshop.rollouts.running()["recommend"]
     seen = gather(shop.workshop, known, now())
     decision = next_step(known.rollout, known.before, seen, known.rules, now())

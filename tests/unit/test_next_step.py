@@ -7,10 +7,29 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.core.rollout import CANARY, Before, Limits, LogHealth, Rollout, Seen, Shadow, StepSeen, Sums, Tally
+from vetrina.core.rollout import (
+    CANARY,
+    CHAMPION,
+    INTERLEAVED,
+    SCREEN,
+    SHADOW,
+    Before,
+    Limits,
+    LogHealth,
+    Rollout,
+    Screen,
+    Seen,
+    Shadow,
+    StepSeen,
+    Sums,
+    Tally,
+)
 from vetrina.core.settings import Releases
+from vetrina.core.types import Item
 from vetrina.metrics.sequential import sums
+from vetrina.release.evidence import preferences
 from vetrina.release.live import limits, next_step
+from vetrina.serve.interleave import team_draft
 
 RULES = Releases()
 HOUR = 3_600.0
@@ -98,7 +117,7 @@ def test_what_is_shown_worse_is_rolled_back_at_any_time(code, evidence):
 
 
 def test_a_candidate_that_fails_in_the_shadow_meets_nobody():
-    shadow = replace(LAST, step=-1)
+    shadow = replace(LAST, step=SHADOW)
     assert decided(shadow, seen(n=0, shadow=Shadow(300, 0, 0, 150.0))).action == "advance"
     assert decided(shadow, seen(n=0, shadow=Shadow(300, 9, 0, 150.0))).action == "roll back"
     assert decided(shadow, seen(n=0, shadow=Shadow(10, 0, 0, 5.0))).action == "stay"
@@ -138,4 +157,70 @@ def test_shares_are_kept_and_salts_reshuffle():
     assert np.mean(np.array(met) & np.array(again)) < 0.006
     assert first.arm(None, None) is None
     assert first.arm(None, "s") in ("champion", CANARY)
-    assert replace(LAST, step=-1).arm("u", None) is None
+    assert replace(LAST, step=SHADOW).arm("u", None) is None
+
+
+def test_the_screen_stops_what_is_liked_less_and_never_promotes():
+    screen = replace(LAST, step=SCREEN, screen=0.05, stepped=HOUR)
+
+    def shown(**counts: int):
+        return decided(screen, seen(n=0, steps=(), screen=Screen(**counts)))
+
+    assert shown(wins=10, losses=10, ties=30).action == "stay"
+    assert shown(wins=60, losses=60).action == "advance"
+    assert shown(wins=600, losses=40).action == "advance", "even the best candidate meets shoppers step by step"
+    lost = shown(wins=40, losses=160)
+    assert lost.action == "roll back"
+    assert [r.code for r in lost.reasons] == ["screen"]
+    assert shown(wins=49, losses=51).action == "advance", "not shown to be liked less than the margin allows"
+    assert shown(answers=500, faults=60).action == "roll back"
+    waited = decided(screen, seen(n=0, steps=(), screen=Screen(2, 2)), now=26 * HOUR)
+    assert waited.action == "advance", "a shop with few shoppers does not wait for ever"
+
+
+def test_the_screen_takes_those_who_are_last_to_meet_the_candidate_alone():
+    screen = replace(LAST, step=SCREEN, screen=0.05)
+    arms = {f"u{i}": screen.arm(f"u{i}", None) for i in range(20_000)}
+    assert np.mean([a == INTERLEAVED for a in arms.values()]) == pytest.approx(0.05, abs=0.006)
+    assert set(arms.values()) == {INTERLEAVED, None}
+    assert not any(LAST.arm(u, None) == CANARY for u, a in arms.items() if a == INTERLEAVED)
+    assert replace(LAST, step=SHADOW, screen=0.05).advanced() == SCREEN
+    assert replace(LAST, step=SHADOW).advanced() == 0
+    assert screen.advanced() == 0
+
+
+PRODUCTS = st.lists(st.integers(0, 15), unique=True, max_size=12)
+
+
+@given(PRODUCTS, PRODUCTS, st.integers(1, 10), st.integers(0, 999))
+def test_team_draft_is_fair_and_keeps_both_orders(own, other, limit, seed):
+    champion, canary = ([Item(str(n), "", 0.0) for n in numbers] for numbers in (own, other))
+    mixed = team_draft(champion, canary, limit, np.random.default_rng(seed))
+    ids = [i.product_id for i in mixed.items]
+    assert len(set(ids)) == len(ids) == min(limit, len({*own, *other}))
+    assert len(mixed.teams) == len(ids)
+    for team, source in ((CHAMPION, own), (CANARY, other)):
+        picked = [int(i) for i, t in zip(ids, mixed.teams, strict=True) if t == team]
+        assert picked == [n for n in source if n in picked], "each captain picks in the order of its own list"
+    if not {*own} & {*other} and min(len(own), len(other)) >= limit:
+        assert abs(mixed.teams.count(CHAMPION) - mixed.teams.count(CANARY)) <= 1
+    if own == other:
+        assert set(mixed.teams) <= {""}, "equal lists vote for nobody"
+
+
+def test_a_vote_is_counted_once_and_only_within_its_time():
+    items = [
+        {"product_id": "a", "team": CANARY},
+        {"product_id": "b", "team": CHAMPION},
+        {"product_id": "c", "team": ""},
+    ]
+    answers = [
+        {"request_id": r, "user": u, "session": None, "time": t, "items": items}
+        for r, u, t in (("r1", "u1", 0.0), ("r2", "u2", 0.0), ("r3", "u3", 0.0), ("late", "u3", 99.0))
+    ]
+    named = {a["request_id"]: {"items": frozenset("abc"), "time": a["time"]} for a in answers}
+    clicked = [("r1", "a"), ("r1", "a"), ("r1", "b"), ("r2", "b"), ("r3", "c"), ("late", "a")]
+    events = [{"type": "click", "user": "x", "request_id": r, "product_id": p, "time": 1.0} for r, p in clicked]
+    first = {"u1": 0.0, "u2": 0.0, "u3": 0.0}
+    assert preferences(first, answers, events, named, 10.0) == (0, 1, 2)
+    assert preferences(first, answers, events, named, 100.0) == (1, 1, 1)

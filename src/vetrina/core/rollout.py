@@ -9,7 +9,8 @@ from vetrina.core.settings import OUTCOMES
 from vetrina.core.types import Reason
 
 CLICKS, CONVERSION, REVENUE = OUTCOMES
-CHAMPION, CANARY = "champion", "canary"
+CHAMPION, CANARY, INTERLEAVED = "champion", "canary", "interleaved"
+SHADOW, SCREEN = -2, -1
 _BUCKETS = 10_000
 Action = Literal["stay", "advance", "promote", "roll back", "return"]
 
@@ -24,8 +25,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One candidate on its way. ``step`` -1 is the shadow, then an index of ``shares``; times in seconds since 1970.
+    """One candidate on its way. ``step`` is SHADOW, SCREEN or an index of ``shares``; times in seconds since 1970.
 
+    In the screen a share ``screen`` of units is shown both versions' products in one list; without a share there is none.
     ``limits`` are those of this step.
     """
 
@@ -37,8 +39,9 @@ class Rollout:
     started: float
     stepped: float
     shares: tuple[float, ...]
-    step: int = -1
+    step: int = SHADOW
     limits: Limits = Limits()
+    screen: float = 0.0
 
     @property
     def share(self) -> float:
@@ -48,13 +51,20 @@ class Rollout:
     def arm(self, user: str | None, session: str | None) -> str | None:
         """The arm of a user (or of a session without user); None for whoever has neither and stays outside.
 
-        Sticky: a unit keeps its bucket through all steps, so that a growing share only ever adds units.
+        Sticky: a unit keeps its bucket through all steps, so that a growing share only ever adds units. The screen takes the
+        other end of the buckets: those who see mixed lists are the last to meet the candidate alone.
         """
         unit = user if user is not None else session
-        if unit is None or self.step < 0:
+        if unit is None or self.step == SHADOW:
             return None
         bucket = int.from_bytes(blake2b(f"{self.salt}|{unit}".encode(), digest_size=8).digest()) % _BUCKETS
+        if self.step == SCREEN:
+            return INTERLEAVED if bucket >= _BUCKETS - round(self.screen * _BUCKETS) else None
         return CANARY if bucket < round(self.share * _BUCKETS) else CHAMPION
+
+    def advanced(self) -> int:
+        """The step after this one."""
+        return 0 if self.step == SHADOW and not self.screen else self.step + 1
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,18 @@ class Shadow:
 
 
 @dataclass(frozen=True)
+class Screen:
+    """What mixed lists showed: units that followed more of the candidate's products, more of the champion's, or as many of both;
+    answers given, and those in which the candidate failed."""
+
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+    answers: int = 0
+    faults: int = 0
+
+
+@dataclass(frozen=True)
 class LogHealth:
     """Whether the log can be believed, from the events that name an answer.
 
@@ -172,6 +194,7 @@ class Seen:
     steps: tuple[StepSeen, ...] = ()
     shadow: Shadow = Shadow()
     log: LogHealth = LogHealth()
+    screen: Screen = Screen()
 
 
 @dataclass(frozen=True)

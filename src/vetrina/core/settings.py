@@ -28,11 +28,12 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``refit = false`` serves the judged file."""
+    """``refit = false`` serves the judged file. With one of ``threads`` equal data give equal bytes."""
 
     refit: bool = True
     seed: int = 42
     max_epochs: int = 12
+    threads: int = 2
 
 
 class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +67,11 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before_days: float = 14.0
     timeout_ms: float = 250.0  # how long a request waits for a candidate before the champion answers it
     shadow_answers: int = 200
+    screen: float = (
+        0.05  # of shoppers, shown both versions' products in one list before the first step; 0 for no screen
+    )
+    screen_units: int = 100  # that prefer one of the two, and ...
+    screen_hours: float = 24.0  # ... the longest that they are waited for
     step_units: int = 50
     least_units: int = 200
     least_active: int = 30
@@ -74,6 +80,7 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin_revenue: float = 0.05
     margin_faults: float = 0.001
     margin_slow: float = 0.005
+    margin_screen: float = 0.03  # above one half, of units that prefer the champion
 
     def __post_init__(self) -> None:
         if self.primary not in OUTCOMES:
@@ -81,6 +88,8 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         rising = [0.0, *self.steps]
         if not self.steps or self.steps[-1] > 0.5 or any(b <= a for a, b in zip(rising, self.steps, strict=False)):
             raise ValueError("steps are rising shares, the last one at most 0.5")
+        if not 0.0 <= self.screen <= 0.5:
+            raise ValueError(f"screen {self.screen} is no share between 0 and 0.5")
 
     def margin(self, outcome: str) -> float:
         """The relative loss of an outcome that is allowed."""

@@ -57,7 +57,7 @@ class Run:
         self._id = workshop.run or uuid4().hex[:12]
         halvings = workshop.runs.get(workshop.run)["halvings"] if workshop.run else 0
         chosen = self._settings.train
-        self._plan = Plan(seed=chosen.seed, max_epochs=chosen.max_epochs, halvings=halvings)
+        self._plan = Plan(seed=chosen.seed, max_epochs=chosen.max_epochs, threads=chosen.threads, halvings=halvings)
         self._work = self._shop.work / scenario
 
     @cached_property

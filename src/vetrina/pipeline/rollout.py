@@ -4,10 +4,10 @@ from dataclasses import replace
 from uuid import uuid4
 
 from vetrina.core import clock
-from vetrina.core.rollout import Decision, LogHealth, Rollout, Seen, Sums
+from vetrina.core.rollout import INTERLEAVED, SCREEN, SHADOW, Decision, LogHealth, Rollout, Seen, Sums
 from vetrina.core.types import Reason
 from vetrina.pipeline.workshop import Workshop
-from vetrina.release.evidence import added, before_release, log_health, units
+from vetrina.release.evidence import added, before_release, log_health, preferences, units
 from vetrina.release.live import limits, next_step
 from vetrina.store import eventlog
 from vetrina.store.rollouts import State, UnderWay
@@ -33,7 +33,7 @@ def start(workshop: Workshop, scenario: str, candidate: str, champion: str) -> R
     named = eventlog.answers_named(workshop.engine, {e["request_id"] for e in events if e.get("request_id")})
     before, expected = before_release(answers, events, named, rules, now, target)
     salt, name = uuid4().hex, uuid4().hex[:12]
-    rollout = Rollout(name, scenario, candidate, champion, salt, now, now, tuple(rules.steps))
+    rollout = Rollout(name, scenario, candidate, champion, salt, now, now, tuple(rules.steps), screen=rules.screen)
     workshop.rollouts.begin(UnderWay(rollout, before, Seen(now), rules), expected)
     return rollout
 
@@ -54,7 +54,7 @@ def move_on(workshop: Workshop, known: UnderWay, now: float) -> Decision:
     moved = known.rollout
     if decision.action == "advance":
         chosen = limits(known.before, seen, known.rules)
-        moved = replace(moved, step=moved.step + 1, stepped=now, limits=chosen)
+        moved = replace(moved, step=moved.advanced(), stepped=now, limits=chosen)
         seen = replace(seen, until=now)
     workshop.rollouts.decide(known, seen, decision, moved, _ENDS.get(decision.action, "running"), now)
     return decision
@@ -65,9 +65,11 @@ def gather(workshop: Workshop, known: UnderWay, now: float) -> Seen:
     rollout, rules, seen = known.rollout, known.rules, known.seen
     engine, target = workshop.engine, _target(workshop)
     shadow = workshop.rollouts.shadow(rollout.id, target)
-    if rollout.step < 0:
-        return replace(seen, shadow=shadow)
     seconds = rules.outcome_minutes * 60
+    if rollout.step == SHADOW:
+        return replace(seen, shadow=shadow)
+    if rollout.step == SCREEN:
+        return _screened(workshop, known, replace(seen, shadow=shadow), now)
     limits_so_far = [*(s.limits for s in seen.steps[: rollout.step]), rollout.limits]
     steps = workshop.rollouts.steps(rollout, limits_so_far, target)
     until = now - seconds
@@ -87,6 +89,24 @@ def gather(workshop: Workshop, known: UnderWay, now: float) -> Seen:
     fresh = [e for e in events if seen.until < e["time"] <= until]
     log = seen.log + (log_health(fresh, named) if fresh else LogHealth())
     return Seen(until, outcomes, steps, shadow, log)
+
+
+def _screened(workshop: Workshop, known: UnderWay, seen: Seen, now: float) -> Seen:
+    """What mixed lists showed: units whose time to act has ended since the last look come in."""
+    rollout, seconds, engine = known.rollout, known.rules.outcome_minutes * 60, workshop.engine
+    answers, faults = workshop.rollouts.interleaved(rollout.id)
+    screen = replace(seen.screen, answers=answers, faults=faults)
+    until = now - seconds
+    if until - seen.until < seconds / _PARTS:
+        return replace(seen, screen=screen)
+    first = eventlog.first_met(engine, rollout.id, SCREEN, seen.until, until)
+    shown = eventlog.shown(engine, rollout.scenario, seen.until, now, items=True)
+    mixed = [a for a in shown if a["rollout"] == rollout.id and a["arm"] == INTERLEAVED]
+    events = eventlog.happened(engine, seen.until - _SKEW, now + _SKEW)
+    named = eventlog.answers_named(engine, {e["request_id"] for e in events if e.get("request_id")})
+    wins, losses, ties = preferences(first, mixed, events, named, seconds)
+    more = replace(screen, wins=screen.wins + wins, losses=screen.losses + losses, ties=screen.ties + ties)
+    return replace(seen, until=until, screen=more)
 
 
 def _target(workshop: Workshop) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.core.rollout import CLICKS, CONVERSION, OUTCOMES, REVENUE, Before, LogHealth, Sums
+from vetrina.core.rollout import CANARY, CHAMPION, CLICKS, CONVERSION, OUTCOMES, REVENUE, Before, LogHealth, Sums
 from vetrina.core.settings import Releases
 from vetrina.metrics.attribution import followed
 from vetrina.metrics.sequential import sums
@@ -63,6 +63,34 @@ def units(
             bought[number] = 1.0
             paid[number] += (event.get("price") or 0.0) * (event.get("quantity") or 1.0)
     return Units(names, canary, {CLICKS: clicks / np.maximum(met, 1.0), CONVERSION: bought, REVENUE: paid})
+
+
+def preferences(
+    first: Mapping[str, float], answers: Iterable[Row], events: Sequence[Row], named: Mapping[str, Row], seconds: float
+) -> tuple[int, int, int]:
+    """Units of ``first`` that followed more of the candidate's products in mixed lists, more of the champion's, or as many.
+
+    ``answers`` hold their items with the team of each; each product of an answer counts once.
+    """
+    votes = dict.fromkeys(first, 0)
+    teams: dict[str, dict[str, str]] = {}
+    whose: dict[str, str] = {}
+    for row in answers:
+        unit = unit_of(row)
+        if unit is not None and unit in first and row["time"] <= first[unit] + seconds:
+            teams[row["request_id"]] = {i["product_id"]: i.get("team", "") for i in row["items"]}
+            whose[row["request_id"]] = unit
+    shown = {request: named[request]["items"] for request in teams if request in named}
+    counted: set[tuple[str, str]] = set()
+    for event in events:
+        request = followed(event, shown)
+        if request is None or (request, event["product_id"]) in counted:
+            continue
+        counted.add((request, event["product_id"]))
+        team = teams[request].get(event["product_id"], "")
+        votes[whose[request]] += (team == CANARY) - (team == CHAMPION)
+    kinds = [(v > 0) - (v < 0) for v in votes.values()]
+    return kinds.count(1), kinds.count(-1), kinds.count(0)
 
 
 def _clicked(events: Iterable[Row], named: Mapping[str, Row]) -> set[str]:

@@ -7,19 +7,31 @@ on record can be taken again.
 from collections.abc import Iterator
 from math import log
 
-from vetrina.core.rollout import CLICKS, CONVERSION, REVENUE, Before, Decision, Limits, Rollout, Seen, Sums
+from vetrina.core.rollout import (
+    CLICKS,
+    CONVERSION,
+    REVENUE,
+    SCREEN,
+    SHADOW,
+    Before,
+    Decision,
+    Limits,
+    Rollout,
+    Seen,
+    Sums,
+)
 from vetrina.core.settings import Releases
 from vetrina.core.types import Reason
 from vetrina.metrics.sequential import effect, log_e_above, log_e_below, log_e_ratio, mixture_ratio, radius
 
-_GUARDRAILS = 6  # clicks, conversion, revenue, failed answers, slow answers, sample ratio: they share alpha
+_GUARDRAILS = 7  # the screen, clicks, conversion, revenue, failed answers, slow answers, sample ratio: they share alpha
 _LEAST_NAMED, _BAD_LOG, _ODD_LEVEL = 30, 0.05, 0.7
 _SHADOW_FAULTS = 5
 
 
 def next_step(rollout: Rollout, before: Before, seen: Seen, rules: Releases, now: float) -> Decision:
     """Stay, advance, promote, roll back, or return the candidate at the cap. Whatever is unclear never promotes."""
-    harm = (*_broken(seen, rules), *_worse(seen, rules))
+    harm = (*_broken(seen, rules), *_disliked(before, seen, rules), *_worse(seen, rules))
     if harm:
         return Decision("roll back", harm)
     if now - rollout.started >= rules.cap_days * 86_400:
@@ -29,8 +41,10 @@ def next_step(rollout: Rollout, before: Before, seen: Seen, rules: Releases, now
         return Decision("return", (Reason("cap", False, text), *_promotion(before, seen, rules)))
     if now - rollout.stepped < rules.step_minutes * 60:
         return Decision("stay", (Reason("step-time", True, f"a step lasts {rules.step_minutes:g} minutes at least"),))
-    if rollout.step < 0:
+    if rollout.step == SHADOW:
         return _leave_shadow(seen, rules)
+    if rollout.step == SCREEN:
+        return _leave_screen(rollout, seen, rules, now)
     if rollout.step == len(rollout.shares) - 1:
         wanted = tuple(_promotion(before, seen, rules))
         return Decision("promote" if all(r.passed for r in wanted) else "stay", wanted)
@@ -53,6 +67,35 @@ def _leave_shadow(seen: Seen, rules: Releases) -> Decision:
     text = f"the candidate computed {answers} answers unseen ({rules.shadow_answers} asked for)"
     enough = answers >= rules.shadow_answers
     return Decision("advance" if enough else "stay", (Reason("shadow", enough, text, {"answers": float(answers)}),))
+
+
+def _leave_screen(rollout: Rollout, seen: Seen, rules: Releases, now: float) -> Decision:
+    screen = seen.screen
+    chose, hours = screen.wins + screen.losses, (now - rollout.stepped) / 3_600
+    enough = chose >= rules.screen_units or hours >= rules.screen_hours
+    text = (
+        f"of units that were shown both, {screen.wins} preferred the candidate and {screen.losses} the champion "
+        f"({rules.screen_units} or {rules.screen_hours:g} hours asked for)"
+    )
+    numbers = {"wins": float(screen.wins), "losses": float(screen.losses)}
+    return Decision("advance" if enough else "stay", (Reason("screen", enough, text, numbers),))
+
+
+def _disliked(before: Before, seen: Seen, rules: Releases) -> Iterator[Reason]:
+    """Shown in mixed lists to be followed less than the champion, or to fail."""
+    screen, limit = seen.screen, log(_GUARDRAILS / rules.alpha)
+    allowed = 0.5 + rules.margin_screen
+    against = log_e_above(screen.losses, screen.wins + screen.losses, allowed)
+    if against >= limit:
+        text = (
+            f"of units that were shown both, {screen.losses} preferred the champion and {screen.wins} the candidate: shown to be "
+            f"more than {allowed:.0%}"
+        )
+        yield Reason("screen", False, text, {"log_e": float(against), "limit": float(limit)})
+    failed = log_e_above(screen.faults, screen.answers, before.faults + rules.margin_faults)
+    if failed >= limit:
+        text = f"{screen.faults} of {screen.answers} answers failed in the screen"
+        yield Reason("screen-faults", False, text, {"log_e": float(failed), "limit": float(limit)})
 
 
 def _broken(seen: Seen, rules: Releases) -> Iterator[Reason]:

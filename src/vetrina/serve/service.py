@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
@@ -12,9 +13,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vetrina.core import clock
 from vetrina.core.protocols import Context
-from vetrina.core.rollout import CANARY, CHAMPION
+from vetrina.core.rollout import CANARY, CHAMPION, INTERLEAVED, SHADOW
 from vetrina.core.types import Request as Asked
 from vetrina.serve.explore import Explored, drawn, kept, may_explore, widened
+from vetrina.serve.interleave import team_draft
 from vetrina.serve.live import Champions, Follower, Opened, StoredChanges, StoredEvents, Trials
 from vetrina.serve.trial import Tried
 from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
@@ -80,18 +82,25 @@ class Service:
         context = Context(self.events, self.changes, clock.now())
         rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
         arm = rollout.arm(asked.user, asked.session) if rollout else None
-        tried = trial.ask(asked, context) if trial and arm == CANARY else Tried(None, None)
-        if tried.answer:
+        tried = trial.ask(asked, context) if trial and arm in (CANARY, INTERLEAVED) else Tried(None, None)
+        teams: Sequence[str] = ()
+        if tried.answer and arm == INTERLEAVED:
+            own = serving.opened.answer(asked, context)
+            mixed = team_draft(own.items, tried.answer.items, asked.limit, self._rng)
+            shown_now, teams = Explored(replace(own, items=mixed.items), (1.0,) * len(mixed.items)), mixed.teams
+        elif tried.answer:
             shown_now = Explored(tried.answer, (1.0,) * len(tried.answer.items))
         else:
             shown_now = self._own(serving.opened, asked, context, trial is None)
         answer = shown_now.answer
-        version = rollout.candidate if rollout and tried.answer else serving.version
+        version = rollout.candidate if rollout and tried.answer and arm == CANARY else serving.version
         seconds, request_id = time.perf_counter() - started, uuid4().hex
         shown = [
             {"product_id": i.product_id, "position": asked.offset + at, "propensity": p, "score": round(i.score, 4)}
             for at, (i, p) in enumerate(zip(answer.items, shown_now.propensities, strict=True), start=1)
         ]
+        for row, team in zip(shown, teams, strict=False):
+            row["team"] = team
         self.log.expose(
             {
                 "request_id": request_id,
@@ -109,7 +118,7 @@ class Service:
                 "step": rollout.step if rollout and arm else None,
             }
         )
-        if trial and rollout and rollout.step < 0:
+        if trial and rollout and rollout.step == SHADOW:
             trial.shadow(asked, context, answer)
         self.seconds.labels(scenario).observe(seconds)
         self.answers.labels(scenario, version).inc()

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, case, delete, func, insert, select, update
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
-from vetrina.core.rollout import CANARY, Before, Decision, Limits, Rollout, Seen, Shadow, StepSeen, Tally
+from vetrina.core.rollout import CANARY, INTERLEAVED, Before, Decision, Limits, Rollout, Seen, Shadow, StepSeen, Tally
 from vetrina.core.settings import Releases
 from vetrina.core.types import Reason
 from vetrina.security.keys import Keys
@@ -165,6 +165,15 @@ class Rollouts:
             _step(rollout.shares[at], rows.get((at, False)), rows.get((at, True)), limit)
             for at, limit in enumerate(limits)
         )
+
+    def interleaved(self, rollout: str) -> tuple[int, int]:
+        """Mixed answers of a release, and those in which the candidate failed."""
+        query = select(func.count(), func.count(exposures.c.fault)).where(
+            exposures.c.rollout == rollout, exposures.c.arm == INTERLEAVED
+        )
+        with self._engine.connect().execution_options(read_only=True) as connection:
+            answers, faults = connection.execute(query).one()
+        return answers, faults
 
     def shadow(self, rollout: str, slow_seconds: float) -> Shadow:
         """What the candidate did unseen."""
