@@ -10,8 +10,9 @@ from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core.errors import BadInput, Conflict
+from vetrina.core.health import Day, Moments, Ruler
 from vetrina.security.keys import Keys, load_or_create
-from vetrina.store import eventlog, products
+from vetrina.store import days, eventlog, products
 from vetrina.store.database import open_store
 from vetrina.store.eventlog import Event, EventLog
 from vetrina.store.registry import Registry
@@ -151,7 +152,18 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
     with engine.begin() as connection:
         for column in ("seconds", "fault", "rollout", "step"):
             connection.execute(text(f"ALTER TABLE exposures DROP COLUMN {column}"))
-        for table in ("rollout_log", "rollouts", "expectations", "shadows", "leases", "runs", "alerts", "writers"):
+        connection.execute(text("ALTER TABLE stages DROP COLUMN cpu_seconds"))
+        for table in (
+            "rollout_log",
+            "rollouts",
+            "expectations",
+            "shadows",
+            "leases",
+            "runs",
+            "alerts",
+            "writers",
+            "days",
+        ):
             connection.execute(text(f"DROP TABLE {table}"))
         on = " ON events" if connection.dialect.name == "mariadb" else ""
         connection.execute(text(f"DROP INDEX events_by_time{on}"))
@@ -174,3 +186,14 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
 def test_a_wrong_url_is_named(wrong):
     with pytest.raises(BadInput, match="names no database"):
         open_store(wrong)
+
+
+def test_a_day_is_kept_once(engine):
+    number = Moments(3, (1.0, 2.0), (1.0, 0.5, 2.0))
+    day = Day("shop", 20_000, None, 9, 3, features={"price": number}, rulers={"price": Ruler(edges=(0.0, 1.0))})
+    days.keep(engine, day)
+    days.keep(engine, Day("shop", 20_000))
+    days.keep(engine, Day("shop", 19_990))
+    assert days.since(engine, "shop", 19_991) == [day]
+    assert [d.number for d in days.since(engine, "shop", 0)] == [19_990, 20_000]
+    assert days.since(engine, "recommend", 0) == []

@@ -166,3 +166,70 @@ def _post(address: str, name: str, acknowledged: list[str]) -> None:
                 continue
             if answer.status_code == 202:
                 acknowledged += [e["event_id"] for e in batch]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 120 MB; skipped where none can be mounted."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=120m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs rights that are not there")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def fill(folder: Path, leave_mb: float) -> Path:
+    """Take all room but some."""
+    ballast = folder / "ballast"
+    free = shutil.disk_usage(folder).free - int(leave_mb * 1e6)
+    with ballast.open("wb") as file:
+        while free > 0:
+            free -= file.write(bytes(min(free, 1 << 20)))
+    return ballast
+
+
+@pytest.mark.parametrize("left", [0.05, 0.5, 1.5])
+def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_disk: Path, tmp_path: Path, left: float):
+    files = shops.checkerboard(tmp_path, users=40, items=30, days=40)
+    folder = small_disk / "shop"
+    ingest = ("ingest", "--products", str(files["products"]), "--events", str(files["events"]))
+    assert subprocess.run(command(folder, *ingest), capture_output=True, check=False).returncode == 0
+    ballast = fill(small_disk, left)
+    full = subprocess.run(command(folder, "run", "recommend"), capture_output=True, text=True, check=False)
+    assert full.returncode == 2, "there was room after all"
+    assert "Traceback" not in full.stderr, full.stderr[-1_000:]
+    ballast.unlink()
+    done = subprocess.run(command(folder, "run", "recommend"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    shop = Shop(folder)
+    champion, _ = shop.workshop.registry.champion("recommend")
+    assert len(shop.workshop.registry.promotions("recommend")) == 1
+    shop.folder.bundles.unpack(champion, check_parts=True)
+    shop.workshop.engine.dispose()
+
+
+def test_events_on_a_full_disk_are_refused_not_lost(trained, small_disk: Path):
+    folder = shutil.copytree(trained[0], small_disk / "shop", ignore=shutil.ignore_patterns("work"))
+    event = {"user_id": "full", "type": "view", "product_id": "p001"}
+    with serving(folder) as (_, address), httpx.Client(base_url=address, timeout=20) as client:
+        assert client.post("/v1/events", json={**event, "event_id": "before"}).status_code == 202
+        ballast = fill(small_disk, 0.0)
+        acknowledged, refused = ["before"], 0
+        for number in range(400):
+            batch = [{**event, "event_id": f"f{number}-{n}"} for n in range(20)]
+            status = client.post("/v1/events", json=batch).status_code
+            assert status in (202, 503)
+            refused += status == 503
+            acknowledged += [e["event_id"] for e in batch] if status == 202 else []
+            if refused == 3:
+                break
+        assert refused == 3, "the disk never filled"
+        ballast.unlink()
+        _until(lambda: client.post("/v1/events", json={**event, "event_id": "after"}).status_code == 202)
+    there = kept(f"sqlite:///{folder / 'store.db'}")
+    assert set(acknowledged) | {"after"} <= set(there)
+    assert len(there) == len(set(there))
