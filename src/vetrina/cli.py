@@ -285,13 +285,15 @@ def simulate(state: State, kind: str, minutes: float) -> None:
     better, worse, same           candidates that answer
     error, hang, slow, shape      candidates that misbehave
     bots, dead-feed               a better candidate, but a log that lies
+    drift                         prices move on the last two of thirty days
     """
-    from vetrina.simulate.life import TROUBLES
+    from vetrina.simulate.life import DRIFT, TROUBLES
     from vetrina.simulate.life import simulate as drill
     from vetrina.simulate.plants import PLANTS
 
-    if kind not in (*PLANTS, *TROUBLES):
-        raise BadInput(f"--plant {kind}", "is unknown", f"use one of {', '.join((*PLANTS, *TROUBLES))}")
+    kinds = (*PLANTS, *TROUBLES, DRIFT)
+    if kind not in kinds:
+        raise BadInput(f"--plant {kind}", "is unknown", f"use one of {', '.join(kinds)}")
     folder = Path("simulated-shop") if state.folder == Path(".") else state.folder
     outcome = drill(folder.resolve(), kind, minutes, lambda line: click.echo(line, err=state.as_json))
     state.show({"planted": kind, "outcome": outcome}, lambda r: f"{r['planted']}: {r['outcome']}")

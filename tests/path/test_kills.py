@@ -117,7 +117,11 @@ def serving(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
 def kept(url: str) -> list[str]:
     """The ids in the store's log."""
     engine = open_store(url)
-    found = [e["event_id"] for e in eventlog.after(engine, 0)[0]]
+    found: list[str] = []
+    more, at = eventlog.after(engine, 0)
+    while more:
+        found += [e["event_id"] for e in more]
+        more, at = eventlog.after(engine, at)
     engine.dispose()
     return found
 

@@ -152,7 +152,10 @@ class Drift:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What a day of the log says about a served scenario. What cannot be evaluated is None or missing."""
+    """What a day of the log says about a served scenario. What cannot be evaluated is None or missing.
+
+    ``shared`` names the features of ``drift`` that are the shop's, alike for all its scenarios.
+    """
 
     scenario: str
     version: str | None
@@ -170,6 +173,7 @@ class HealthReport:
     coverage: float | None
     click_delay_seconds: float | None
     replay_overlap: float | None
+    shared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

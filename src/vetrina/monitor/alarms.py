@@ -7,6 +7,7 @@ from vetrina.core.types import Reason
 from vetrina.monitor.monitor import persistent
 from vetrina.retrain.retrain import LOSS
 
+SHARED = "shop-"  # codes that begin so concern the whole shop, whichever scenario they were seen at
 _LEAST_ANSWERS, _SKEW, _CALIBRATED = 200, 0.9, (0.8, 1.25)
 
 
@@ -19,10 +20,11 @@ def _alarms(reports: Sequence[HealthReport]) -> Iterator[Reason]:
     health = reports[-1]
     for name, drift in persistent(reports).items():
         text = f"{name} drifted on two of three days (by {drift.moved:.2f} standard deviations of a shopper)"
-        yield Reason(f"drift:{name}", False, text, {"moved": drift.moved, "p": drift.p})
+        code = f"{SHARED}drift:{name}" if name in health.shared else f"drift:{name}"
+        yield Reason(code, False, text, {"moved": drift.moved, "p": drift.p})
     if health.answers >= _LEAST_ANSWERS and not health.events:
         text = f"{health.answers:,} answers and not one event: the feed of events is dead"
-        yield Reason("dead-feed", False, text, {"answers": float(health.answers)})
+        yield Reason(f"{SHARED}dead-feed", False, text, {"answers": float(health.answers)})
     lost = health.estimated_loss
     if lost is not None and lost.low >= LOSS:
         text = f"clicks per place looked at fell by {lost.point:.0%} (at least {lost.low:.0%})"

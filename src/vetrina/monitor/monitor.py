@@ -54,6 +54,7 @@ def monitor(window: Window, baseline: Baseline) -> HealthReport:
         coverage=answers.distinct / baseline.products if baseline.products and answers.distinct else None,
         click_delay_seconds=_median_delay(answers.delays),
         replay_overlap=answers.replayed[1] if answers.replayed and answers.replayed[0] else None,
+        shared=tuple(sorted(shop.features)),
     )
 
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from vetrina.core import clock, plugins
 from vetrina.core.errors import BadInput, Conflict, VetrinaError
+from vetrina.monitor.alarms import SHARED
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
 from vetrina.pipeline.loop import look
@@ -101,9 +102,10 @@ class Operator:
             if scenario in busy or now - ended.get(scenario, 0.0) < rest:
                 continue
             seen = look(self._workshop, scenario)
-            for alarm in seen.alarms:
-                todo = next(text for code, text in _TODO.items() if alarm.code.startswith(code))
-                alert(self._workshop, f"health:{scenario}:{alarm.code}", f"{scenario}: {alarm.text}", todo)
+            for alarm in seen.alarms if seen.health.version else ():
+                todo = next(text for code, text in _TODO.items() if alarm.code.removeprefix(SHARED).startswith(code))
+                where = "shop" if alarm.code.startswith(SHARED) else scenario
+                alert(self._workshop, f"health:{where}:{alarm.code}", f"{where}: {alarm.text}", todo)
             found = seen.retrain
             if found.retrain and self._may_begin(now):
                 run = self._workshop.runs.ask(scenario, found.why)

@@ -8,13 +8,19 @@ from pathlib import Path
 
 import httpx
 
+from vetrina.core.clock import DAY
 from vetrina.core.files import write_bytes
+from vetrina.monitor.columns import Events
 from vetrina.pipeline.shop import Shop
+from vetrina.pipeline.watch import last_full_day
 from vetrina.simulate.plants import make_dull, plant
 from vetrina.simulate.shoppers import Shoppers
+from vetrina.simulate.traffic import QUIET, Shift, Traffic
 from vetrina.simulate.world import World
+from vetrina.store import alerted
 
-TROUBLES = ("bots", "dead-feed")
+TROUBLES, DRIFT = ("bots", "dead-feed"), "drift"
+_DRIFT_DAYS, _DRIFT_SHOPPERS, _DRIFT = 30, 800, Shift(0.3, 0.8)
 _READY_SECONDS, _USUAL_SECONDS = 60.0, 20.0
 # Minutes instead of days: outcomes are settled after two seconds, steps last five, and what is shown must be plain to see.
 _SETTINGS = """\
@@ -40,7 +46,12 @@ release_seconds = 1
 
 
 def simulate(folder: Path, kind: str, minutes: float, say: Callable[[str], None]) -> str:
-    """Run the drill and return what became of the release: promoted, rolled back, returned, or running at the end."""
+    """Run the drill and return what became of the release: promoted, rolled back, returned, or running at the end.
+
+    With ``drift`` there is no release: prices move on the last two of thirty days, and it returns whether that was found.
+    """
+    if kind == DRIFT:
+        return _drift(folder, minutes, say)
     world = World(products=200, users=3_000, days=15, now=time.time() - 3_600)
     shop = _shop(folder, world, minutes, say)
     planted = "better" if kind in TROUBLES else kind
@@ -70,6 +81,57 @@ def simulate(folder: Path, kind: str, minutes: float, say: Callable[[str], None]
             process.terminate()
             process.wait(30)
         shop.workshop.engine.dispose()
+
+
+def _drift(folder: Path, minutes: float, say: Callable[[str], None]) -> str:
+    """Thirty days of events over HTTP, then the controller looks."""
+    world = World(products=200, users=3_000, days=15, now=time.time() - (_DRIFT_DAYS + 1) * DAY)
+    shop = _shop(folder, world, minutes, say)
+    serve, address = _start(folder, "serve", "--port", "0")
+    operate = None
+    try:
+        traffic, last = Traffic(world, _DRIFT_SHOPPERS), last_full_day(time.time())
+        with httpx.Client(base_url=address, timeout=60) as client:
+            _wait(client)
+            say(f"{_DRIFT_DAYS} days of about {_DRIFT_SHOPPERS:,} shoppers; on the last two, prices move")
+            for number in range(last - _DRIFT_DAYS + 1, last + 1):
+                _send(client, world, traffic.day(number, _DRIFT if number > last - 2 else QUIET)[0])
+        operate, _ = _start(folder, "operate")
+        deadline = time.monotonic() + 60 * minutes
+        while time.monotonic() < deadline:
+            for text in alerted.texts(shop.workshop.engine):
+                if "drifted" in text:
+                    say(text)
+                    return "found"
+            time.sleep(1)
+        return "not found"
+    finally:
+        for process in (p for p in (operate, serve) if p):
+            process.terminate()
+            process.wait(30)
+        shop.workshop.engine.dispose()
+
+
+def _send(client: httpx.Client, world: World, events: Events) -> None:
+    rows = [
+        {
+            "user_id": world.user_ids[unit],
+            "type": events.types[kind],
+            "product_id": world.product_ids[item],
+            "price": round(price, 2),
+            "timestamp": round(moment, 3),
+        }
+        for unit, kind, item, price, moment in zip(
+            events.unit.tolist(),
+            events.type.tolist(),
+            events.item.tolist(),
+            events.price.tolist(),
+            events.time.tolist(),
+            strict=True,
+        )
+    ]
+    for start in range(0, len(rows), 1_000):
+        client.post("/v1/events", json=rows[start : start + 1_000]).raise_for_status()
 
 
 def _shop(folder: Path, world: World, minutes: float, say: Callable[[str], None]) -> Shop:

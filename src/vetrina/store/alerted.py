@@ -22,3 +22,9 @@ def claim(engine: Engine, key: str, text: str, quiet_seconds: float) -> bool:
             return True
     except IntegrityError:  # another one claimed it at the same moment
         return False
+
+
+def texts(engine: Engine) -> list[str]:
+    """What was sent, oldest first."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        return list(connection.execute(select(alerts.c.text).order_by(alerts.c.time)).scalars())
