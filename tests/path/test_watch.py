@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from vetrina import Shop
 from vetrina.core import clock
+from vetrina.core.errors import NotFound
 from vetrina.core.health import SHOP
 from vetrina.pipeline.loop import look
 from vetrina.pipeline.watch import Watch, last_full_day
@@ -17,6 +18,7 @@ from vetrina.serve.app import create_app
 from vetrina.simulate.shoppers import Shoppers
 from vetrina.simulate.world import World
 from vetrina.store import days
+from vetrina.store.bundles import Bundles
 from vetrina.store.tables import events, exposures
 
 WORLD = World(products=60, users=500, days=12)
@@ -96,6 +98,26 @@ def test_the_health_of_the_last_day_says_what_is_wrong(lived):
     assert not [a for a in found.alarms if "drift" in a.code]
     query = look(shop.workshop, "search").health
     assert "query meaning" in {*query.drift, *query.not_evaluable}
+
+
+def test_days_of_a_version_whose_files_are_gone_are_kept_all_the_same(lived, monkeypatch):
+    shop, now, first = lived
+    monkeypatch.setattr(Bundles, "unpack", gone)
+    watch = Watch(shop.workshop, now.now)
+    day = watch._answers("recommend", first, [])
+    assert day.count > 50
+    assert day.replayed is None
+    assert "shown category" not in day.features
+
+
+THERE = Bundles.unpack
+
+
+def gone(self, version: str, **how):
+    """Only what recommended is gone."""
+    if version.startswith("recommend"):
+        raise NotFound(version, "has no bundle", "none")
+    return THERE(self, version, **how)
 
 
 def test_predictions_are_compared_with_what_was_learnt_and_with_what_came_true(predicting, tmp_path, monkeypatch):

@@ -66,13 +66,13 @@ class Watch:
         if known := days.since(engine, name, 0):
             return known[0]
         workshop = self._workshop
-        opened = plugins.part("scenarios", part, "online").open(workshop.open_version(version))
+        opened = self._opened(part, version)
         try:
             snapshot = dataset.open_snapshot(workshop.shop.snapshots, workshop.registry.show(version)["snapshot"])
         except NotFound:
             return None
         table = dataset.table(snapshot)
-        if table is None:
+        if table is None or opened is None:
             return None
         bins, said = opened.encoding.bins(table.columns), opened.probability(table.columns)
         days.keep(engine, of_predictions(name, 0, version, opened.encoding, bins, said, {}))
@@ -80,8 +80,18 @@ class Watch:
 
     def shelf(self, version: str | None) -> Shelf | None:
         """The catalogue that a version knows."""
-        folder = self._workshop.open_version(version) / "shelf" if version else None
+        try:
+            folder = self._workshop.open_version(version) / "shelf" if version else None
+        except NotFound:
+            return None
         return Shelf(folder) if folder and folder.exists() else None
+
+    def _opened(self, part: str, version: str) -> Any | None:
+        """A version; None if its files were removed since it served."""
+        try:
+            return plugins.part("scenarios", part, "online").open(self._workshop.open_version(version))
+        except NotFound:
+            return None
 
     def _shop(self, part: str, number: int, before: Sequence[Day]) -> Day:
         shelf = next(
@@ -108,11 +118,12 @@ class Watch:
             found = [a for a in found if a["version"] == version and a["arm"] == CHAMPION]
             reader.add(found, eventlog.happened(engine, begin, begin + _HOUR + _LATE))
             kept += found
-        opened = plugins.part("scenarios", part, "online").open(self._workshop.open_version(version))
-        drawn = sorted(kept, key=lambda a: a["request_id"])[:_REPLAYED]
-        rulers = rulers | self._scores(part, version, opened, rulers, before)
+        opened, replayed = self._opened(part, version), None
+        if opened is not None:
+            rulers = rulers | self._scores(part, version, opened, rulers, before)
+            replayed = overlap(self._workshop, opened, sorted(kept, key=lambda a: a["request_id"])[:_REPLAYED])
         day = of_answers(part, number, version, reader.columns(), shelf, self._encode(), rulers)
-        return replace(day, replayed=overlap(self._workshop, opened, drawn), count=mine[version])
+        return replace(day, replayed=replayed, count=mine[version])
 
     def _predictions(self, part: str, number: int, before: Sequence[Day]) -> Day:
         """The predictions of the version that gave most of them, and what turned out true that day."""
@@ -128,8 +139,9 @@ class Watch:
             e for begin in _hours(number) for e in eventlog.happened(engine, begin, begin + _HOUR) if e["type"] == LABEL
         ]
         said = eventlog.probabilities(engine, {e["request_id"] for e in labels if e.get("request_id")})
-        learnt = self.learnt(part, version)
-        opened = plugins.part("scenarios", part, "online").open(self._workshop.open_version(version))
+        learnt, opened = self.learnt(part, version), self._opened(part, version)
+        if opened is None:
+            return Day(part, number, version, sum(counts.values()), labelled=turned_out(labels, said))
         rulers = learnt.rulers if learnt else {}
         return of_predictions(part, number, version, opened.encoding, *read(found), rulers, turned_out(labels, said))
 

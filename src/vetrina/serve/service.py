@@ -82,6 +82,8 @@ class Service:
         context = Context(self.events, self.changes, clock.now())
         rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
         arm = rollout.arm(asked.user, asked.session) if rollout else None
+        if arm == INTERLEAVED and not may_explore(asked):
+            arm = None  # a later page would repeat what a mixed first one showed
         tried = trial.ask(asked, context) if trial and arm in (CANARY, INTERLEAVED) else Tried(None, None)
         teams: Sequence[str] = ()
         if tried.answer and arm == INTERLEAVED:
