@@ -3,7 +3,7 @@
 Protocol: 300 products, shoppers with known tastes, ten of thirty products a shopper; both versions rank by what the shopper wants
 plus noise, the candidate's noise is larger, which costs the stated share of clicks. A shopper comes once. Looked at after every
 500 shoppers; shown worse at alpha .05 / 7 as in a release: mixed lists by the e-value against 53 % who prefer the champion, two
-arms by the confidence sequence of clicked answers against the 2 % margin. Median of 40 pairs; at most 100,000 shoppers.
+arms by the confidence sequence of clicked answers against the 2 % margin. Median of 20 pairs; at most 30,000 shoppers.
 """
 
 from functools import partial
@@ -18,14 +18,14 @@ from vetrina.serve.interleave import team_draft
 from vetrina.simulate.world import World
 
 _WORLD = World(products=300, users=5_000)
-_POOL, _LIST, _BATCH, _MOST, _PAIRS = 30, 10, 500, 100_000, 40
+_POOL, _LIST, _BATCH, _MOST, _PAIRS = 30, 10, 500, 30_000, 20
 _ALPHA = 0.05 / 7
 _NOISE = 0.5
 
 
 def main() -> None:
-    """Three candidates, and one that is as good."""
-    for noise in (0.5, 0.9, 1.3, 2.0):
+    """One that is as good, and two that are worse."""
+    for noise in (0.5, 1.3, 2.0):
         cost = _cost(noise)
         mixed = [_mixed(noise, seed) for seed in range(_PAIRS)]
         arms = [_arms(noise, seed) for seed in range(_PAIRS)]
@@ -56,7 +56,7 @@ def _cost(noise: float) -> float:
     rng, clicked = np.random.default_rng(0), np.zeros(2)
     for _ in range(20_000):
         user = int(rng.integers(_WORLD.users))
-        clicked += [_clicks(user, shown, rng).any() for shown in _lists(user, noise, rng)]
+        clicked += [1 - np.prod(1 - _WORLD.click_chance(user, shown)) for shown in _lists(user, noise, rng)]
     return float(1 - clicked[1] / clicked[0])
 
 
