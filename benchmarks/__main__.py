@@ -10,6 +10,7 @@ NAMES = (
     "ingest",
     "kills",
     "next_purchase",
+    "off_policy",
     "product_search",
     "releases",
     "screen",

@@ -1,5 +1,6 @@
 """The command line: parse, call, print. No logic."""
 
+import functools
 import json
 import os
 import sys
@@ -287,7 +288,8 @@ def simulate(state: State, kind: str, minutes: float) -> None:
     bots, dead-feed               a better candidate, but a log that lies
     drift                         prices move on the last two of thirty days
     """
-    from vetrina.simulate.life import DRIFT, TROUBLES
+    from vetrina.simulate.drift import DRIFT, drift
+    from vetrina.simulate.life import TROUBLES
     from vetrina.simulate.life import simulate as drill
     from vetrina.simulate.plants import PLANTS
 
@@ -295,7 +297,9 @@ def simulate(state: State, kind: str, minutes: float) -> None:
     if kind not in kinds:
         raise BadInput(f"--plant {kind}", "is unknown", f"use one of {', '.join(kinds)}")
     folder = Path("simulated-shop") if state.folder == Path(".") else state.folder
-    outcome = drill(folder.resolve(), kind, minutes, lambda line: click.echo(line, err=state.as_json))
+    say = functools.partial(click.echo, err=state.as_json)
+    where = folder.resolve()
+    outcome = drift(where, minutes, say) if kind == DRIFT else drill(where, kind, minutes, say)
     state.show({"planted": kind, "outcome": outcome}, lambda r: f"{r['planted']}: {r['outcome']}")
 
 

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -127,10 +128,33 @@ def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, mon
     new = place.here.pack(content(tmp_path / "b", own="new"), "search", {})
     monkeypatch.setattr("vetrina.store.remote._YOUNG", timedelta(hours=-1))
     assert place.here.collect({new.version}) == 2 * len("old"), "three bytes here, three there"
-    fs, root = url_to_fs(place.url)
-    fs.invalidate_cache()
+    fs, root = url_to_fs(place.url, use_listings_cache=False)
     assert not fs.exists(f"{root}/parts/{old.parts['own']}")
     assert fs.exists(f"{root}/parts/{new.parts['own']}")
+
+
+def test_what_another_machine_sent_meanwhile_is_seen_and_spared(place, tmp_path, monkeypatch):
+    if not place.url:
+        pytest.skip("the disk alone has no other machines")
+    monkeypatch.setattr("vetrina.store.remote._YOUNG", timedelta(hours=-1))
+    first = place.here.pack(content(tmp_path / "a", own="first"), "search", {})
+    place.here.collect({first.version})
+    other = place.elsewhere()
+    second = other.pack(content(tmp_path / "b", own="second"), "search", {})
+    place.here.collect({first.version, second.version})
+    assert place.elsewhere().unpack(second.version, check_parts=True)[0] == second
+
+
+def test_a_part_cut_off_on_its_way_is_sent_again(place, tmp_path):
+    if not place.url:
+        pytest.skip("nothing is sent")
+    fs, root = url_to_fs(place.url, use_listings_cache=False)
+    source = content(tmp_path / "a", model="weights")
+    digest = sha256(b"weights").hexdigest()
+    fs.makedirs(f"{root}/parts", exist_ok=True)
+    fs.pipe_file(f"{root}/parts/{digest}", b"wei")
+    bundle = place.here.pack(source, "search", {})
+    assert place.elsewhere().unpack(bundle.version, check_parts=True)[0] == bundle
 
 
 def test_an_upload_that_was_cut_off_is_no_version_and_goes_on(place, tmp_path, monkeypatch):

@@ -197,3 +197,7 @@ def test_a_day_is_kept_once(engine):
     assert days.since(engine, "shop", 19_991) == [day]
     assert [d.number for d in days.since(engine, "shop", 0)] == [19_990, 20_000]
     assert days.since(engine, "recommend", 0) == []
+    days.keep(engine, Day("learnt:v", 0))
+    days.forget(engine, 20_000)
+    assert days.since(engine, "shop", 0) == [day]
+    assert days.since(engine, "learnt:v", 0)

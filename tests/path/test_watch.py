@@ -92,7 +92,7 @@ def test_the_health_of_the_last_day_says_what_is_wrong(lived):
     assert health.events == 0
     assert {"score", "shown price", "shown category"} <= set(health.drift)
     assert "shop-dead-feed" in [a.code for a in found.alarms]
-    assert "price paid" not in health.drift
+    assert "price in events" not in health.drift
     assert 0.0 < health.coverage <= 1.0
     assert health.replay_overlap > 0.99
     assert not [a for a in found.alarms if "drift" in a.code]

@@ -81,4 +81,4 @@ EVENT_WEIGHTS = {
     "share": 0.3,
     "ad_click": 0.2,
 }
-EVENT_TYPES = frozenset(EVENT_WEIGHTS) | {"remove", "return", "impression", "search", "ad_impression"}
+EVENT_TYPES = frozenset(EVENT_WEIGHTS) | {"remove", "return", "impression", "search", "ad_impression", "label"}

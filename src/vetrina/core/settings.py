@@ -35,6 +35,10 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_epochs: int = 12
     threads: int = 2
 
+    def __post_init__(self) -> None:
+        if self.threads < 1:
+            raise ValueError(f"threads {self.threads} is less than one")
+
 
 class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Loopback until told otherwise. ``explore`` is the share of answers whose places are drawn from twice as many products."""
@@ -67,9 +71,7 @@ class Releases(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     before_days: float = 14.0
     timeout_ms: float = 250.0  # how long a request waits for a candidate before the champion answers it
     shadow_answers: int = 200
-    screen: float = (
-        0.05  # of shoppers, shown both versions' products in one list before the first step; 0 for no screen
-    )
+    screen: float = 0.05  # of shoppers, shown both versions in one list before the first step; 0 for no screen
     screen_units: int = 100  # that prefer one of the two, and ...
     screen_hours: float = 24.0  # ... the longest that they are waited for
     step_units: int = 50
@@ -106,6 +108,13 @@ class Operate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_mb: float = 0.0  # a run that takes more goes on in smaller pieces; 0: nine tenths of what the machine has
     start_between: tuple[float, float] = (0.0, 24.0)  # hours of the local day in which runs that nobody asked for begin
     watts: float = 3.5  # of a busy core, for the estimate of energy: Cloud Carbon Footprint's figure for AWS
+
+    def __post_init__(self) -> None:
+        if not all(0.0 <= hour <= 24.0 for hour in self.start_between):
+            raise ValueError(f"start_between {list(self.start_between)} are no hours of a day, 0 to 24")
+        if self.memory_mb < 0:
+            raise ValueError(f"memory_mb {self.memory_mb} is less than nothing; 0 leaves it to Vetrina")
+
     keep_versions: int = 5  # of each scenario, beside what serves and what served before it
 
 

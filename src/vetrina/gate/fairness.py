@@ -25,7 +25,8 @@ def fairness(scenario: str, folder: Path, champion: Path | None, evidence: Evide
     ``tolerance`` (share of exposure)."""
     taken = _taken(evidence)
     if len(taken) < _LEAST_TAKEN:
-        return []
+        text = f"fairness of exposure not evaluable: {len(taken)} products taken, {_LEAST_TAKEN} asked for"
+        return [Reason("fairness", True, text, {"taken": float(len(taken))}, evaluable=False)]
     shelf = Shelf(folder / "shelf")
     asked = plugins.part("scenarios", scenario, "evaluate").requests(folder, _REQUESTS)
     shown = {side: _shown(scenario, f, shelf, asked) for side, f in (("own", folder), ("champion", champion)) if f}

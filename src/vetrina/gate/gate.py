@@ -63,9 +63,9 @@ def gate(
             reasons += slices(scores, against, policy.slice_units)
         if len(scores.values):
             reasons += _robust(scenario, candidate, champion, scores, evidence)
-            against_folder = champion.folder if champion else None
-            reasons += fairness(scenario, candidate.folder, against_folder, evidence, policy.unfairness)
         if plugins.part("scenarios", scenario, "recipe").RANKED:
+            other = champion.folder if champion else None
+            reasons += fairness(scenario, candidate.folder, other, evidence, policy.unfairness)
             reasons.append(off_policy(scenario, candidate.folder, evidence.exposures))
         step.advance()
         for name in baselines if len(scores.values) else ():

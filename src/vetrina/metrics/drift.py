@@ -6,7 +6,8 @@ is wider (the genomic control of Devlin and Roeder 1999); it is never below one.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import add
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,7 @@ def width(days: Sequence[Numbered]) -> float:
     """
     if len(days) < LEAST_DAYS:
         return 1.0
-    among = [distance(own, _sum(alike(number, days))) for number, own in days]
+    among = [distance(own, reduce(add, alike(number, days))) for number, own in days]
     free = max(free for _, free in among)
     if not free:
         return 1.0
@@ -61,7 +62,7 @@ def width(days: Sequence[Numbered]) -> float:
 def p_value(day: Numbered, days: Sequence[Numbered]) -> float:
     """The chance that a quiet day is as far from days like it."""
     number, own = day
-    other = _sum(alike(number, days))
+    other = reduce(add, alike(number, days))
     found, free = distance(own, other)
     if not free:
         return 1.0
@@ -82,10 +83,3 @@ def discoveries(p: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
 @lru_cache
 def _usual(free: int) -> NDArray[np.float64]:
     return chi2.ppf(_LEVELS, free)
-
-
-def _sum(parts: Sequence[Moments]) -> Moments:
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total

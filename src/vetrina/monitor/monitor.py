@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 
-from vetrina.core.health import Baseline, Day, Drift, HealthReport, Moments, Window
+from vetrina.core.health import Baseline, Day, Drift, HealthReport, Moments, Places, Window
 from vetrina.core.types import Interval
 from vetrina.metrics import drift, position_bias
 from vetrina.monitor.columns import PLACES
 
 FALSE_FINDINGS = 0.1
 _LEAST_ANSWERS, _LEAST_LABELS = 200, 100
-_SECONDS_A_DAY = 86_400
+_SECONDS_A_DAY, _SURE = 86_400, 3.0
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def monitor(window: Window, baseline: Baseline) -> HealthReport:
     p = np.array([drift.p_value((number, features[n].own), features[n].days) for n in names])
     found = drift.discoveries(p, FALSE_FINDINGS)
     moved = {
-        n: Drift(drift.moved(f.own, _sum(drift.alike(number, f.days))), float(p[i]), bool(found[i]))
+        n: Drift(drift.moved(f.own, reduce(add, drift.alike(number, f.days))), float(p[i]), bool(found[i]))
         for i, (n, f) in enumerate((n, features[n]) for n in names)
     }
     return HealthReport(
@@ -49,8 +51,9 @@ def monitor(window: Window, baseline: Baseline) -> HealthReport:
         version_age_days=(window.now - baseline.built) / _SECONDS_A_DAY if baseline.built is not None else 0.0,
         drift=moved,
         not_evaluable=why_not | why_not_more,
-        estimated_loss=loss(answers, baseline.answers),
-        calibration=calibration(answers, baseline.answers),
+        # A loss of the version before is no reason to train the one after it again.
+        estimated_loss=loss(answers, baseline.answers) if answers.version == baseline.version else None,
+        calibration=calibration(answers, baseline.answers) if answers.version == baseline.version else None,
         coverage=answers.distinct / baseline.products if baseline.products and answers.distinct else None,
         click_delay_seconds=_median_delay(answers.delays),
         replay_overlap=answers.replayed[1] if answers.replayed and answers.replayed[0] else None,
@@ -82,7 +85,9 @@ def _comparable(
 
 
 def loss(day: Day, earlier: Sequence[Day]) -> Interval | None:
-    """Relative fall of clicks per place looked at, with its 95 % interval; None when too little is known.
+    """Relative fall of clicks per place looked at, with its 99.7 % interval; None when too little is known.
+
+    It is looked at every day and a sure loss trains anew: with 95 % a small shop would do so every other month for nothing.
 
     A click rate alone falls when more places are shown; clicks per place that was looked at, by the position-based model of
     the earlier days, does not. Days are compared with days of their weekday.
@@ -91,17 +96,17 @@ def loss(day: Day, earlier: Sequence[Day]) -> Interval | None:
     if day.response is None or day.count < _LEAST_ANSWERS or len(known) < drift.LEAST_DAYS:
         return None
     looked = _bias(earlier).looked
-    usual = _sum(drift.alike(day.number, known)).mean()
+    usual = reduce(add, drift.alike(day.number, known)).mean()
     before = float(usual[:PLACES].sum() / max(float(looked @ usual[PLACES:]), 1e-12))
     if before <= 0:
         return None
     short = np.concatenate([-np.ones(PLACES), before * looked])  # clicks that a unit is short of what was usual
     scale = before * float(looked @ day.response.mean()[PLACES:])
     lines = [(n, m.along(short)) for n, m in known]
-    own, other = day.response.along(short), _sum(drift.alike(day.number, lines))
+    own, other = day.response.along(short), reduce(add, drift.alike(day.number, lines))
     point = float((own.mean() - other.mean())[0]) / scale
     error = np.sqrt(own.covariance()[0, 0] / own.units + other.covariance()[0, 0] / other.units)
-    half = 1.96 * float(error * np.sqrt(drift.width(lines))) / scale
+    half = _SURE * float(error * np.sqrt(drift.width(lines))) / scale
     return Interval(point, point - half, point + half)
 
 
@@ -137,8 +142,8 @@ def _bias(earlier: Sequence[Day]) -> position_bias.Bias:
     return position_bias.estimate(_table(found.shown), _table(found.clicked))
 
 
-def _pooled(days: Sequence[Day]):
-    return _sum([d.places for d in days if d.places.columns] or [Day("", 0).places])
+def _pooled(days: Sequence[Day]) -> Places:
+    return reduce(add, (d.places for d in days), Places())
 
 
 def _table(cells: Sequence[int]) -> np.ndarray:
@@ -151,13 +156,6 @@ def _median_delay(delays: Sequence[int]) -> float | None:
         return None
     at = int(np.searchsorted(np.cumsum(delays), total / 2))
     return float(2.0 ** (at + 0.5) - 1.0)
-
-
-def _sum(parts):
-    total = parts[0]
-    for part in parts[1:]:
-        total = total + part
-    return total
 
 
 def persistent(reports: Sequence[HealthReport]) -> Mapping[str, Drift]:

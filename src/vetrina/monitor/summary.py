@@ -71,7 +71,7 @@ def of_shop(
     features.names("event type", unit, events.types, events.type)
     features.names("time of day", unit, _HOURS, (events.time % 86_400 // 21_600).astype(np.int32))
     features.flags("unknown products", unit[item != NOTHING], item[item != NOTHING] == UNKNOWN)
-    features.numbers("price paid", unit, events.price)
+    features.numbers("price in events", unit, events.price)
     known = item >= 0
     _products(features, "", unit[known], item[known], shelf)
     _queries(features, unit, events.queries, events.query, encode)

@@ -2,9 +2,12 @@
 
 import shutil
 
+from vetrina.core import clock
 from vetrina.core.errors import Conflict
 from vetrina.core.files import alone
+from vetrina.pipeline.watch import MEMORY_DAYS, last_full_day
 from vetrina.pipeline.workshop import Workshop
+from vetrina.store import days
 
 
 def clean(workshop: Workshop) -> int:
@@ -18,6 +21,7 @@ def clean(workshop: Workshop) -> int:
         if waiting and workshop.runs.get(waiting)["state"] == "running":
             raise Conflict(waiting, "is not finished", f"let it go on, or vetrina cancel {waiting}")
         workshop.rollouts.forget_ended()
+        days.forget(workshop.engine, last_full_day(clock.now()) - MEMORY_DAYS)
         keep = kept_versions(workshop)
         registry = workshop.registry
         shown = {v: registry.show(v) for v in keep}

@@ -21,7 +21,7 @@ from vetrina.core.errors import BadInput, Conflict, VetrinaError
 from vetrina.monitor.alarms import SHARED
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
-from vetrina.pipeline.loop import look
+from vetrina.pipeline.loop import Look, look
 from vetrina.pipeline.memory import ceiling_mb, resident_mb
 from vetrina.pipeline.rollout import move_on
 from vetrina.pipeline.workshop import Workshop
@@ -99,17 +99,19 @@ class Operator:
         busy = self._workshop.rollouts.running()
         ended = {r["scenario"]: r["ended"] or now for r in reversed(self._workshop.runs.all())}
         for scenario in plugins.names("scenarios"):
-            if scenario in busy or now - ended.get(scenario, 0.0) < rest:
-                continue
             seen = look(self._workshop, scenario)
-            for alarm in seen.alarms if seen.health.version else ():
-                todo = next(text for code, text in _TODO.items() if alarm.code.removeprefix(SHARED).startswith(code))
-                where = "shop" if alarm.code.startswith(SHARED) else scenario
-                alert(self._workshop, f"health:{where}:{alarm.code}", f"{where}: {alarm.text}", todo)
-            found = seen.retrain
-            if found.retrain and self._may_begin(now):
+            self._sound(scenario, seen)
+            found, rests = seen.retrain, scenario in busy or now - ended.get(scenario, 0.0) < rest
+            if found.retrain and not rests and self._may_begin(now):
                 run = self._workshop.runs.ask(scenario, found.why)
                 self._say(f"{scenario}: run {run} asked for ({found.why})")
+
+    def _sound(self, scenario: str, seen: Look) -> None:
+        """Tell what of a served scenario needs a person; what concerns the whole shop once, whoever saw it."""
+        for alarm in seen.alarms if seen.health.version else ():
+            todo = next(text for code, text in _TODO.items() if alarm.code.removeprefix(SHARED).startswith(code))
+            where = "shop" if alarm.code.startswith(SHARED) else scenario
+            alert(self._workshop, f"health:{where}:{alarm.code}", f"{where}: {alarm.text}", todo)
 
     def _may_begin(self, now: float) -> bool:
         """Whether the clock lets runs begin that nobody asked for; a span may reach over midnight."""

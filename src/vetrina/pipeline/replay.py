@@ -13,7 +13,7 @@ from vetrina.pipeline.workshop import Workshop
 from vetrina.serve.live import StoredChanges, StoredEvents
 from vetrina.store import eventlog
 
-_MOST_DRAWN, _LATE = 20_000, 3_600.0
+_MOST_DRAWN, _HOUR, _LATE = 20_000, 3_600.0, 3_600.0
 Row = Mapping[str, Any]
 
 
@@ -41,11 +41,18 @@ def asked_again(workshop: Workshop, rows: Sequence[Row]) -> Iterator[Asked]:
 def drawn_answers(workshop: Workshop, scenario: str, since: float, until: float) -> tuple[LoggedAnswer, ...]:
     """Answers in (since, until] whose places had a chance other than one, with what was clicked, as of then."""
     engine = workshop.engine
-    rows = eventlog.shown(engine, scenario, since, until, items=True)
-    rows = [r for r in rows if any(i["propensity"] < 1.0 for i in r["items"])][-_MOST_DRAWN:]
-    if not rows:
-        return ()
-    clicks = _clicks(rows, eventlog.happened(engine, since, until + _LATE))
+    total = sum(eventlog.answered(engine, scenario, since, until).values())
+    below = eventlog.sample(_MOST_DRAWN / max(total, 1))
+    rows: list[Row] = []
+    clicks: dict[str, set[str]] = {}
+    while since < until:  # by the hour: the log of a fortnight may be larger than memory
+        end = min(since + _HOUR, until)
+        shown = eventlog.shown(engine, scenario, since, end, items=True, below=below)
+        drawn = [r for r in shown if any(i["propensity"] < 1.0 for i in r["items"])]
+        if drawn:
+            rows += drawn
+            clicks |= _clicks(drawn, eventlog.happened(engine, since, end + _LATE))
+        since = end
     return tuple(
         LoggedAnswer(
             asked.row["user"] or asked.row["session"] or asked.row["request_id"],

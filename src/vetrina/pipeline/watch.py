@@ -10,9 +10,10 @@ import numpy as np
 from vetrina.core import clock, plugins
 from vetrina.core.errors import NotFound
 from vetrina.core.health import SHOP, Day, Ruler
+from vetrina.core.progress import each
 from vetrina.core.rollout import CHAMPION
-from vetrina.monitor.columns import AnswerReader, EventReader
 from vetrina.monitor.predictions import LABEL, of_predictions, read, turned_out
+from vetrina.monitor.reader import AnswerReader, EventReader
 from vetrina.monitor.rulers import for_numbers
 from vetrina.monitor.summary import Encode, of_answers, of_shop
 from vetrina.pipeline.replay import asked_again, overlap
@@ -43,15 +44,19 @@ class Watch:
         engine = self._workshop.engine
         known = days.since(engine, part, self._last - MEMORY_DAYS)
         there = {d.number for d in known}
-        begins = eventlog.first(engine)
-        first = self._last if begins is None else int(begins // clock.DAY)
-        for number in range(max(first, self._last - MEMORY_DAYS), self._last + 1):
-            if number not in there:
-                before = [d for d in known if d.number < number]
-                day = self._read(part)(part, number, before)
-                days.keep(engine, day)
-                known.append(day)
+        first = known[0].number if known else self._begins()
+        unread = [n for n in range(max(first, self._last - MEMORY_DAYS), self._last + 1) if n not in there]
+        for number in each(self._workshop.progress, f"{part}: days of the log", unread) if unread else ():
+            before = [d for d in known if d.number < number]
+            day = self._read(part)(part, number, before)
+            days.keep(engine, day)
+            known.append(day)
         return sorted(known, key=lambda d: d.number)
+
+    def _begins(self) -> int:
+        """The first day of the log."""
+        moment = eventlog.first(self._workshop.engine)
+        return self._last if moment is None else int(moment // clock.DAY)
 
     def _read(self, part: str) -> Callable[[str, int, Sequence[Day]], Day]:
         if part == SHOP:
@@ -110,9 +115,10 @@ class Watch:
         if not mine:
             return Day(part, number, rulers=_rulers(before))
         version = max(mine, key=lambda v: mine[v])
-        shelf, rulers = self.shelf(version), dict(_rulers(before))
+        others = {name for name in _rulers(before) if name.startswith("score@") and name != f"score@{version}"}
+        shelf, rulers = self.shelf(version), {n: r for n, r in _rulers(before).items() if n not in others}
         reader, kept = AnswerReader(shelf.index_of if shelf else _none), []
-        below = _sample(_MOST_ANSWERS / sum(counts.values()))
+        below = eventlog.sample(_MOST_ANSWERS / sum(counts.values()))
         for begin in _hours(number):
             found = eventlog.shown(engine, part, begin, begin + _HOUR, items=True, below=below)
             found = [a for a in found if a["version"] == version and a["arm"] == CHAMPION]
@@ -132,7 +138,7 @@ class Watch:
         if not counts:
             return Day(part, number)
         version = max(counts, key=lambda key: counts[key])[0]
-        below = _sample(_MOST_ANSWERS / sum(counts.values()))
+        below = eventlog.sample(_MOST_ANSWERS / sum(counts.values()))
         found = eventlog.shown(engine, part, begins, begins + clock.DAY, items=True, below=below)
         found = [{**a, "request": msgspec.json.decode(a["request"])} for a in found if a["version"] == version]
         labels = [
@@ -155,7 +161,7 @@ class Watch:
         last = before[-1].number
         rows = eventlog.shown(
             self._workshop.engine, part, (last - 6) * clock.DAY, (last + 1) * clock.DAY, items=True,
-            below=_sample(5 * _REPLAYED / max(1, sum(d.count for d in before[-7:]))),
+            below=eventlog.sample(5 * _REPLAYED / max(1, sum(d.count for d in before[-7:]))),
         )  # fmt: skip
         scores = [
             i.score for a in asked_again(self._workshop, rows) for i in opened.answer(a.request, a.context).items[:10]
@@ -175,11 +181,6 @@ def _rulers(before: Sequence[Day]) -> Mapping[str, Ruler]:
 
 def _hours(number: int) -> list[float]:
     return [number * clock.DAY + hour * _HOUR for hour in range(24)]
-
-
-def _sample(share: float) -> str:
-    """The request id below which about ``share`` of all lie; empty for all."""
-    return "" if share >= 1 else f"{int(share * 16**8):08x}"
 
 
 def _none(ids: Sequence[str]) -> np.ndarray:

@@ -1,8 +1,8 @@
 """What the routes share: the opened versions, the logs, the figures for Prometheus."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
 from typing import Any
 from uuid import uuid4
@@ -28,6 +28,17 @@ from vetrina.store.rollouts import Rollouts
 from vetrina.store.runs import Runs
 
 _ROWS_LOGGED = 100  # of a request to predict
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer that was given: by which version of which scenario, at which time, in how many seconds."""
+
+    request_id: str
+    scenario: str
+    version: str
+    time: float
+    seconds: float
 
 
 class Service:
@@ -103,22 +114,16 @@ class Service:
         ]
         for row, team in zip(shown, teams, strict=False):
             row["team"] = team
-        self.log.expose(
-            {
-                "request_id": request_id,
-                "time": context.now,
-                "scenario": scenario,
-                "version": version,
-                "arm": arm or CHAMPION,
-                "user": asked.user,
-                "session": asked.session,
-                "request": msgspec.json.encode(_context(asked)).decode(),
-                "items": msgspec.json.encode(shown).decode(),
-                "seconds": seconds,
-                "fault": tried.fault,
-                "rollout": rollout.id if rollout and arm else None,
-                "step": rollout.step if rollout and arm else None,
-            }
+        self._expose(
+            Given(request_id, scenario, version, context.now, seconds),
+            _context(asked),
+            shown,
+            arm=arm or CHAMPION,
+            user=asked.user,
+            session=asked.session,
+            fault=tried.fault,
+            rollout=rollout.id if rollout and arm else None,
+            step=rollout.step if rollout and arm else None,
         )
         if trial and rollout and rollout.step == SHADOW:
             trial.shadow(asked, context, answer)
@@ -149,26 +154,19 @@ class Service:
         found = serving.opened.answer(rows)
         seconds, request_id = time.perf_counter() - started, uuid4().hex
         logged = [{"position": n, "probability": f["probability"]} for n, f in enumerate(found[:_ROWS_LOGGED], start=1)]
-        self.log.expose(
-            {
-                "request_id": request_id,
-                "time": clock.now(),
-                "scenario": "predict",
-                "version": serving.version,
-                "arm": CHAMPION,
-                "user": None,
-                "session": None,
-                "request": msgspec.json.encode({"bins": serving.opened.bins(rows[:_ROWS_LOGGED])}).decode(),
-                "items": msgspec.json.encode(logged).decode(),
-                "seconds": seconds,
-                "fault": None,
-                "rollout": None,
-                "step": None,
-            }
-        )
+        given = Given(request_id, "predict", serving.version, clock.now(), seconds)
+        self._expose(given, {"bins": serving.opened.bins(rows[:_ROWS_LOGGED])}, logged)
         self.seconds.labels("predict").observe(seconds)
         self.answers.labels("predict", serving.version).inc()
         return request_id, serving.version, found
+
+    def _expose(
+        self, given: Given, request: Mapping[str, Any], items: Sequence[Any], arm: str = CHAMPION, **who: Any
+    ) -> None:
+        """Log an answer. ``who`` holds user, session, fault, rollout and step as far as there are any."""
+        texts = {"request": msgspec.json.encode(request).decode(), "items": msgspec.json.encode(items).decode()}
+        blank = dict.fromkeys(("user", "session", "fault", "rollout", "step"))
+        self.log.expose({**asdict(given), **texts, "arm": arm, **blank, **who})
 
     def name_of(self, user_id: str | None) -> str | None:
         """Pseudonym, or None for nobody."""

@@ -1,7 +1,7 @@
 """What monitoring keeps of each day that is over, once."""
 
 import msgspec
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core.health import Day
@@ -16,6 +16,12 @@ def keep(engine: Engine, day: Day) -> None:
             connection.execute(insert(days).values(part=day.part, number=day.number, body=body))
     except IntegrityError:
         pass  # another controller was faster; both read the same log
+
+
+def forget(engine: Engine, number: int) -> None:
+    """Remove what is kept of days before ``number``; what versions learnt, which belongs to no day, stays."""
+    with engine.begin() as connection:
+        connection.execute(delete(days).where(days.c.number > 0, days.c.number < number))
 
 
 def since(engine: Engine, part: str, number: int) -> list[Day]:

@@ -223,6 +223,11 @@ def shown(
     return [{**r, "items": msgspec.json.decode(r["items"])} for r in rows] if items else rows
 
 
+def sample(share: float) -> str:
+    """The request id ``below`` which about ``share`` of all answers lie; empty for all of them."""
+    return "" if share >= 1 else f"{int(share * 16**8):08x}"
+
+
 def answered(engine: Engine, scenario: str, since: float, until: float) -> dict[tuple[str, str], int]:
     """How many answers of a scenario in (since, until], by version and arm."""
     query = (

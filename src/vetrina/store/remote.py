@@ -36,7 +36,8 @@ class Remote:
         try:
             from fsspec.core import url_to_fs
 
-            return url_to_fs(self._url)
+            # What another machine has sent since must be seen: nothing is listed from memory.
+            return url_to_fs(self._url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             way_out = 'pip install "vetrina[s3]" for s3://bucket/prefix, or give another fsspec URL'
             raise BadInput(f"[store] bundles {self._url!r}", f"cannot be opened ({error})", way_out) from None
@@ -46,7 +47,7 @@ class Remote:
         if self._exists(f"{version}/{MANIFEST}"):
             return
         for name, digest in parts.items():
-            if not self._exists(f"{PARTS}/{digest}"):
+            if not self._whole(folder / name, f"{PARTS}/{digest}"):
                 self._send(folder / name, f"{PARTS}/{digest}")
         for name in (SIGNATURE, MANIFEST):
             self._send(folder / name, f"{version}/{name}")
@@ -63,7 +64,7 @@ class Remote:
     def get(self, digest: str, target: Path) -> None:
         """Write a part to ``target``; whoever asks checks its digest."""
         try:
-            target.write_bytes(self._do("cat_file", f"{PARTS}/{digest}"))
+            self._do("get_file", f"{PARTS}/{digest}", str(target))
         except FileNotFoundError:
             way_out = "restore it, or promote another version"
             raise NotFound(digest[:12], f"is no part in {self._url}", way_out) from None
@@ -96,9 +97,16 @@ class Remote:
     def _exists(self, name: str) -> bool:
         return bool(self._do("exists", name))
 
+    def _whole(self, file: Path, name: str) -> bool:
+        """There, and not cut off on its way."""
+        return self._exists(name) and self._do("size", name) == file.stat().st_size
+
     def _send(self, file: Path, name: str) -> None:
         self._fs.makedirs(f"{self._root}/{name}".rsplit("/", 1)[0], exist_ok=True)
-        self._do("pipe_file", name, file.read_bytes())
+        try:
+            self._fs.put_file(str(file), f"{self._root}/{name}")
+        except OSError as error:
+            raise self._refused(error) from error
 
     def _do(self, verb: str, name: str, *more: Any) -> Any:
         try:
@@ -106,5 +114,11 @@ class Remote:
         except FileNotFoundError:
             raise
         except OSError as error:  # s3fs turns what the service says into OSError
-            way_out = "look at the address, the credentials and the rights there, then repeat"
-            raise BadInput(self._url, f"cannot be used ({error})", way_out) from error
+            raise self._refused(error) from error
+
+    def _refused(self, error: OSError) -> BadInput:
+        return BadInput(
+            self._url,
+            f"cannot be used ({error})",
+            "look at the address, the credentials and the rights there, then repeat",
+        )
