@@ -5,12 +5,15 @@ import random
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 import shops
 
 from vetrina import Shop
 from vetrina.core.errors import BadInput
+from vetrina.core.types import Snapshot
+from vetrina.store import dataset
 from vetrina.store.folder import ShopFolder
 
 
@@ -42,8 +45,49 @@ def test_order_format_and_repetition_change_nothing(tmp_path, files):
     halves[0].write_text("\n".join([lines[0], *body[: len(body) // 2]]))
     halves[1].write_text("\n".join([lines[0], *body[len(body) // 3 :]]))
     given = [[files["events"]], [shuffled], [records], [parquet], [*halves], [halves[1], halves[0]]]
-    found = {same_keys(tmp_path, f"s{i}").ingest(events=g).digest for i, g in enumerate(given)}
-    assert len(found) == 1
+    found = [same_keys(tmp_path, f"s{i}").ingest(events=g) for i, g in enumerate(given)]
+    assert len({snapshot.digest for snapshot in found}) == 1
+    learnt_from = [learning(snapshot) for snapshot in found]
+    for other in learnt_from[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(learnt_from[0], other, strict=True))
+
+
+def learning(snapshot: Snapshot) -> tuple[np.ndarray, ...]:
+    """What models are given of the events."""
+    catalogue = dataset.catalogue(snapshot)
+    assert catalogue is not None
+    events = dataset.interactions(snapshot, catalogue, 1e12)
+    assert events is not None
+    return events.users, events.user, events.item, events.time, events.weight
+
+
+def test_events_of_one_moment_are_read_in_one_order(tmp_path):
+    """A basket has one time; the order of its lines in a file must not reach the models."""
+    rows = [f"{shops.START},u{n % 3},purchase,p{n}" for n in range(40)]
+    rows += rows[:5]
+    found = []
+    for turn in range(3):
+        random.Random(turn).shuffle(rows)
+        file = tmp_path / f"{turn}.csv"
+        file.write_text("\n".join(["timestamp,user_id,type,product_id", *rows]))
+        found.append(same_keys(tmp_path, f"s{turn}").ingest(events=[file]))
+    assert {(s.digest, s.rows["events"]) for s in found} == {(found[0].digest, 40)}
+    assert [s.tolist() for s in learning(found[0])] == [s.tolist() for s in learning(found[1])]
+    assert [s.tolist() for s in learning(found[0])] == [s.tolist() for s in learning(found[2])]
+
+
+def test_words_for_nothing_are_nothing_and_words_that_hold_them_stay(tmp_path):
+    file = tmp_path / "p.csv"
+    file.write_text(
+        "product_id,title,brand,colour\nNA1,Nan bread,NA,null\n2,None of it,,N/A\n3,Chair,Nanny,blue\nNA,Lamp,x,y\n"
+    )
+    shop = Shop(tmp_path / "shop")
+    snapshot = shop.ingest(products=[file])
+    frame = pl.read_parquet(snapshot.folder / "products.parquet").sort("product_id")
+    assert frame["product_id"].to_list() == ["2", "3", "NA1"]
+    assert frame["brand"].to_list() == [None, "Nanny", None]
+    assert frame["colour"].to_list() == [None, "blue", None]
+    assert snapshot.quarantined == 1
 
 
 def test_giving_a_file_twice_adds_nothing(tmp_path, files):

@@ -15,7 +15,7 @@ from vetrina.core.files import digest_of, folder_beside, write_bytes
 from vetrina.core.settings import Settings
 from vetrina.core.types import Cuts, Snapshot
 from vetrina.ingest.lake import Lake, Part, write_parquet
-from vetrina.ingest.order import tidy
+from vetrina.ingest.once import once
 from vetrina.store import dataset
 
 _TABLES = ("products", "events", "users", "judgments", "ads", "table")
@@ -37,17 +37,16 @@ def of(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
 
 
 def compose(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
-    """Write the snapshot. Its digest hashes each table in its one order, not the files that the rows came in."""
+    """Write the snapshot. Its digest hashes what each table says, not the files that the rows came in."""
     folder.mkdir(parents=True, exist_ok=True)
     label = next((p.label for p in lake.parts if p.table == "table"), "")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as scratch:
         files = {
             name: Path(scratch) / f"{name}.parquet" for name in _TABLES if any(p.table == name for p in lake.parts)
         }
-        for name, file in files.items():
-            _write(lake, name, file)
+        digests = {name: _write(lake, name, file) for name, file in files.items()}
         cuts = cut(pl.read_parquet(files["events"], columns=["timestamp"]), settings) if "events" in files else None
-        content = " ".join(f"{name}:{digest_of(file)}" for name, file in files.items())
+        content = " ".join(f"{name}:{digest}" for name, digest in digests.items())
         digest = sha256(f"{content} {label} {cuts}".encode()).hexdigest()
         rows = {name: _rows(file) for name, file in files.items()}
         bad = sum(p.quarantined for p in lake.parts)
@@ -66,10 +65,9 @@ def cut(events: pl.DataFrame, settings: Settings) -> Cuts:
 
     Only days with events count, so a log with a hole (an old export, then live events) is held back where it is dense.
     """
-    times = events["timestamp"].cast(pl.Int64).to_numpy()
-    days = times // _DAY_US
-    busy = _Busy(days[np.r_[True, days[1:] != days[:-1]]])
-    first, last = times[0] / 1e6, times[-1] / 1e6 + 1.0
+    times = events["timestamp"].cast(pl.Int64)
+    busy = _Busy((times // _DAY_US).unique().sort().to_numpy())
+    first, last = times.min() / 1e6, times.max() / 1e6 + 1.0
     start, end = busy.count(first), busy.count(last)
     holdout = min(settings.split.holdout_days * DAY, _SHARE_HELD_BACK * (end - start))
     validation = min(settings.split.validation_days * DAY, _SHARE_HELD_BACK * (end - start))
@@ -93,18 +91,20 @@ class _Busy:
         return float(self._days[at] * DAY + seconds - at * DAY)
 
 
-def _write(lake: Lake, table: str, file: Path) -> None:
-    """All parts of a table as one file. A single part of events is in its one order already and is shared."""
-    paths = [lake.path(p) for p in lake.parts if p.table == table]
-    if table in ("events", "table") and len(paths) == 1:
-        file.hardlink_to(paths[0])
-        return
-    whole = pl.concat([pl.read_parquet(p) for p in paths], how="diagonal_relaxed")
+def _write(lake: Lake, table: str, file: Path) -> str:
+    """All parts of a table as one file; returns the digest of its content. A single part is shared where it is whole."""
+    parts = [p for p in lake.parts if p.table == table]
+    if len(parts) == 1 and (parts[0].content or table == "table"):
+        file.hardlink_to(lake.path(parts[0]))
+        return parts[0].content or digest_of(file)
+    whole = pl.concat([pl.read_parquet(lake.path(p)) for p in parts], how="diagonal_relaxed")
     if table == "events":
-        write_parquet(tidy(whole), file)
-        return
+        events, content = once(whole)
+        write_parquet(events, file)
+        return content
     kept = whole.unique(list(KEY[table]), keep="last", maintain_order=True).sort(list(KEY[table]))
     write_parquet(kept.select(c for c in sorted(kept.columns) if kept[c].null_count() < len(kept)), file)
+    return digest_of(file)
 
 
 def _rows(file: Path) -> int:

@@ -129,6 +129,13 @@ def table(snapshot: Snapshot) -> Table | None:
     return Table(columns, _raw_column(frame[answer]))
 
 
+def in_order(events: pl.DataFrame) -> pl.DataFrame:
+    """Events by time; those of one moment by a hash of what they say, so that it does not matter in which files they came."""
+    keys = pl.DataFrame({"timestamp": events["timestamp"], "hash": events.hash_rows(seed=0)})
+    order = keys.select(pl.arg_sort_by("timestamp", "hash")).to_series()
+    return events.lazy().select(pl.all().gather(order)).collect()
+
+
 def _raw_column(series: pl.Series) -> np.ndarray:
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         return series.cast(pl.Float64).to_numpy()
@@ -145,11 +152,13 @@ def _taste(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame
         return None
     merged = EVENT_WEIGHTS | (weights or {})
     kinds = pl.DataFrame({"type": list(merged), "weight": [float(w) for w in merged.values()]})
-    frame = events.select(
-        "timestamp",
-        pl.col("user_id").cast(pl.String),
-        pl.col("type").cast(pl.String),
-        pl.col("product_id").cast(pl.String),
+    frame = in_order(
+        events.select(
+            "timestamp",
+            pl.col("user_id").cast(pl.String),
+            pl.col("type").cast(pl.String),
+            pl.col("product_id").cast(pl.String),
+        )
     )
     frame = frame.join(kinds, on="type", how="inner", maintain_order="left")
     frame = frame.filter(pl.col("product_id").is_not_null() & (pl.col("weight") > 0))

@@ -19,6 +19,8 @@ _NEEDS = {
 def validate(snapshot: Snapshot, scenario: str) -> DataReport:
     """All checks that this scenario's tables call for, in the order of their names."""
     tables = {name: pl.read_parquet(snapshot.folder / f"{name}.parquet") for name in snapshot.rows}
+    if "events" in tables:
+        tables["events"] = dataset.in_order(tables["events"])
     shop = checks.Shop(tables, dataset.label(snapshot), snapshot.quarantined)
     relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users"}
     results: list[CheckResult] = []
