@@ -67,7 +67,7 @@ def cut(events: pl.DataFrame, settings: Settings) -> Cuts:
     """
     times = events["timestamp"].cast(pl.Int64)
     busy = _Busy((times // _DAY_US).unique().sort().to_numpy())
-    first, last = times.min() / 1e6, times.max() / 1e6 + 1.0
+    first, last = times.to_numpy().min() / 1e6, times.to_numpy().max() / 1e6 + 1.0
     start, end = busy.count(first), busy.count(last)
     holdout = min(settings.split.holdout_days * DAY, _SHARE_HELD_BACK * (end - start))
     validation = min(settings.split.validation_days * DAY, _SHARE_HELD_BACK * (end - start))
