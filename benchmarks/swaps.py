@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.data import row
 from vetrina import Shop
 from vetrina.serve.service import Service
+from vetrina.simulate.files import write
 from vetrina.simulate.plants import make_dull
 from vetrina.simulate.world import World
 
@@ -27,7 +28,7 @@ def main() -> None:
     """Both measurements on one shop."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "shop"
-        files = World().write(Path(scratch) / "files")
+        files = write(World(), Path(scratch) / "files")
         shop = Shop(folder)
         shop.ingest(products=[files["products"]], events=[files["events"]])
         shop.fit("recommend")

@@ -17,6 +17,7 @@ from vetrina.metrics.off_policy import value
 from vetrina.pipeline.replay import drawn_answers
 from vetrina.retrieval.shelf import Shelf
 from vetrina.serve.app import create_app
+from vetrina.simulate.files import write
 from vetrina.simulate.plants import make_dull
 from vetrina.simulate.shoppers import Shoppers
 from vetrina.simulate.world import World
@@ -29,7 +30,7 @@ def answered(tmp_path_factory) -> Iterator[tuple[Shop, tuple, Path, Path]]:
     """A shop that shows a fifth of its answers in a drawn order; its log, its champion and a duller version."""
     folder = tmp_path_factory.mktemp("answered")
     world = World(products=60, users=400, days=15, now=time.time() - 3_600)
-    files = world.write(folder / "files")
+    files = write(world, folder / "files")
     shop = Shop(folder / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend")

@@ -17,6 +17,7 @@ from vetrina.core.types import Reason
 from vetrina.pipeline.rollout import gather, move_on, start
 from vetrina.release.live import next_step
 from vetrina.serve.app import create_app
+from vetrina.simulate.files import write
 from vetrina.simulate.plants import make_dull, plant
 from vetrina.simulate.shoppers import Shoppers
 from vetrina.simulate.world import World
@@ -56,7 +57,7 @@ class Clock:
 def known(tmp_path_factory) -> Path:
     """The shop of the known world, trained once."""
     folder = tmp_path_factory.mktemp("world")
-    files = WORLD.write(folder / "files")
+    files = write(WORLD, folder / "files")
     shop = Shop(folder / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend", "search")

@@ -15,6 +15,7 @@ from vetrina.core.health import SHOP
 from vetrina.pipeline.loop import look
 from vetrina.pipeline.watch import Watch, last_full_day
 from vetrina.serve.app import create_app
+from vetrina.simulate.files import write
 from vetrina.simulate.shoppers import Shoppers
 from vetrina.simulate.world import World
 from vetrina.store import days
@@ -42,7 +43,7 @@ def lived(tmp_path_factory) -> Iterator[tuple[Shop, Clock, int]]:
     now = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "now", now)
-        files = WORLD.write(folder / "files")
+        files = write(WORLD, folder / "files")
         shop = Shop(folder / "shop")
         shop.ingest(products=[files["products"]], events=[files["events"]])
         shop.fit("recommend", "search")

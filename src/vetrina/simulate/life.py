@@ -8,6 +8,7 @@ import httpx
 
 from vetrina.core.files import write_bytes
 from vetrina.pipeline.shop import Shop
+from vetrina.simulate.files import write
 from vetrina.simulate.plants import make_dull, plant
 from vetrina.simulate.processes import start, wait
 from vetrina.simulate.shoppers import Shoppers
@@ -75,8 +76,10 @@ def made_up_shop(folder: Path, world: World, minutes: float, say: Callable[[str]
     """The shop of ``world``, trained unless it is there already, with settings for a drill of so many minutes."""
     shop = Shop(folder)
     if shop.workshop.registry.champion("recommend")[0] is None:
-        files = world.write(folder / "source")
-        shop.ingest(products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]])
+        files = write(world, folder / "source")
+        shop.ingest(
+            products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]], ads=[files["ads"]]
+        )
         for scenario, release in shop.fit("recommend", "search").items():
             say(f"{scenario}: {release.version} {release.outcome}" if release else f"{scenario}: nothing new")
     write_bytes(folder / "vetrina.toml", _SETTINGS.format(cap=minutes / (24 * 60)).encode())

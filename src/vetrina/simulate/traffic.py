@@ -11,10 +11,9 @@ from vetrina.core.types import Catalogue
 from vetrina.monitor.columns import NOTHING, PLACES, Answers, Events, Shown
 from vetrina.retrieval import shelf
 from vetrina.retrieval.shelf import Shelf
-from vetrina.simulate.world import WEEK, World
+from vetrina.simulate.world import WEEK, World, weekday
 
 _TYPES = ("view", "click", "purchase")
-_WEEKEND = 5
 
 
 def shelf_of(world: World, folder: Path) -> Shelf:
@@ -51,17 +50,10 @@ class Traffic:
     def day(self, number: int, shift: Shift = QUIET) -> tuple[Events, Answers]:
         """Day ``number`` since 1970; the same number gives the same day."""
         rng = np.random.default_rng([self.world.seed, self.seed, number])
-        weekday = (number + 3) % 7
-        come = min(int(rng.poisson(self.shoppers * WEEK[weekday])), self.world.users)
+        come = min(int(rng.poisson(self.shoppers * WEEK[weekday(number)])), self.world.users)
         users = rng.choice(self.world.users, come, replace=False)
-        demand = self._demand(weekday, rng)
+        demand = self.world.demand(number) + rng.normal(0.0, self.wobble, self.world.taste.shape[1])
         return self._events(number, users, demand, shift, rng), self._answers(users, demand, rng)
-
-    def _demand(self, weekday: int, rng: np.random.Generator) -> NDArray[np.float64]:
-        """(categories,) the log of what everybody wants more of today: some of it every weekend."""
-        count = self.world.taste.shape[1]
-        weekend = 0.3 * (np.arange(count) % 3 == 0) * (weekday >= _WEEKEND)
-        return weekend + rng.normal(0.0, self.wobble, count)
 
     def _events(
         self, number: int, users: NDArray[np.intp], demand: NDArray[np.float64], shift: Shift, rng: np.random.Generator

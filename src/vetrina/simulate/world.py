@@ -1,15 +1,13 @@
 """One seeded generator of a shop and its shoppers, whose best possible answer is known.
 
-A product lies in one category and has a quality and a price; a user likes some categories and has a price in mind. How much
-a user wants a product is their ``appeal``; looking, clicking and buying follow from it, so every model's answer can be
-compared with the best one.
+A product lies in one category and has a quality, a price, a day on which it is released and a stock; a user likes some
+categories and has a price in mind. How much a user wants a product is their ``appeal``; looking, clicking and buying follow
+from it, so every model's answer can be compared with the best one. What of it a shop would have on file, ``simulate.files``
+writes.
 """
 
-import csv
-import json
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +29,9 @@ _NOUNS = {
 _BRANDS = ("Alder", "Birch", "Cedar", "Elm", "Hazel", "Linden", "Maple", "Rowan")
 _KINDS = ("organic", "classic", "family", "mini", "premium", "value")
 _DAY = 86_400.0
-WEEK = np.array([0.9, 0.85, 0.9, 1.0, 1.2, 1.3, 0.85])  # Monday first
+_SATURDAY = 5
+_NEW_SHARE, _SOLD_OUT_SHARE, _AD_SHARE = 0.15, 0.05, 0.1
+WEEK = np.array([0.9, 0.85, 0.9, 1.0, 1.2, 1.3, 0.85])  # how many come, Monday first
 
 
 @dataclass(frozen=True)
@@ -69,20 +69,59 @@ class World:
         """(users,) log price that a user has in mind."""
         return self._rng(5).normal(1.5, 0.4, self.users)
 
-    @property
+    @cached_property
+    def released(self) -> NDArray[np.float64]:
+        """(products,) seconds since 1970: most long ago, some on a day of the history."""
+        rng = self._rng(7)
+        new = rng.random(self.products) < _NEW_SHARE
+        day = rng.integers(1, max(2, self.days), self.products)
+        return np.where(new, self.now - (self.days - day) * _DAY, self.now - (self.days + 400) * _DAY)
+
+    @cached_property
+    def stock(self) -> NDArray[np.int64]:
+        """(products,) pieces at the end of the history; a few are sold out."""
+        rng = self._rng(8)
+        return np.where(rng.random(self.products) < _SOLD_OUT_SHARE, 0, rng.integers(1, 200, self.products))
+
+    @cached_property
+    def advertised(self) -> NDArray[np.intp]:
+        """(ads,) the product of each ad."""
+        return np.sort(self._rng(9).choice(self.products, max(1, round(_AD_SHARE * self.products)), replace=False))
+
+    @cached_property
+    def bid(self) -> NDArray[np.float64]:
+        """(ads,) what an advertiser pays for a click."""
+        return self._rng(10).lognormal(-1.0, 0.5, len(self.advertised)).round(3)
+
+    @cached_property
     def product_ids(self) -> list[str]:
         """As the shop writes them."""
         return [f"p{n:04d}" for n in range(self.products)]
 
-    @property
+    @cached_property
     def user_ids(self) -> list[str]:
         """As the shop writes them."""
         return [f"u{n:04d}" for n in range(self.users)]
 
     def title(self, product: int) -> str:
         """Brand, kind and noun."""
-        nouns = list(_NOUNS.values())[self.category[product]]
-        return f"{_BRANDS[product % 8]} {_KINDS[product % 6]} {nouns[product % 4]}"
+        return f"{self.brand(product)} {self.kind(product)} {self.noun(product)}"
+
+    def noun(self, product: int) -> str:
+        """What a shopper would type to find it."""
+        return list(_NOUNS.values())[self.category[product]][product % 4]
+
+    def brand(self, product: int) -> str:
+        """One of eight."""
+        return _BRANDS[product % 8]
+
+    def kind(self, product: int) -> str:
+        """One of six."""
+        return _KINDS[product % 6]
+
+    def category_name(self, product: int) -> str:
+        """One of twelve."""
+        return list(_NOUNS)[self.category[product]]
 
     def appeal(self, user: int) -> NDArray[np.float64]:
         """(products,) how much a user wants each product."""
@@ -97,9 +136,23 @@ class World:
         """The chance that a place (from 0) is looked at."""
         return 1.0 / (1.0 + 0.25 * place.astype(np.float64))
 
+    def for_sale(self, moment: float) -> NDArray[np.bool_]:
+        """(products,) released by then."""
+        return self.released <= moment
+
     def best(self, user: int, limit: int = 10) -> NDArray[np.intp]:
-        """The best possible answer: by appeal."""
-        return np.argsort(-self.appeal(user), kind="stable")[:limit]
+        """The best possible answer at the end of the history: by appeal, of what is not sold out."""
+        appeal = np.where(self.stock > 0, self.appeal(user), -np.inf)
+        return np.argsort(-appeal, kind="stable")[:limit]
+
+    def demand(self, day: int) -> NDArray[np.float64]:
+        """(categories,) the log of what everybody wants more of on a day (days since 1970): some categories every weekend."""
+        weekend = weekday(day) >= _SATURDAY
+        return 0.3 * (np.arange(len(_NOUNS)) % 3 == 0) * weekend
+
+    def best_ad(self, user: int) -> int:
+        """The ad worth most to the shop: bid times the chance of a click."""
+        return int(np.argmax(self.bid / (1.0 + np.exp(-self.appeal(user)[self.advertised]))))
 
     def query(self, user: int, rng: np.random.Generator) -> str:
         """What a user might look for."""
@@ -107,57 +160,10 @@ class World:
         names = list(_NOUNS.values())[rng.choice(len(_NOUNS), p=weights / weights.sum())]
         return names[rng.integers(0, 4)]
 
-    def write(self, folder: Path) -> dict[str, Path]:
-        """The files of the shop: products, events, judgments."""
-        folder.mkdir(parents=True, exist_ok=True)
-        files = {name: folder / f"{name}.csv" for name in ("products", "events", "judgments")}
-        _write(
-            files["products"],
-            ("product_id", "title", "category", "brand", "price", "stock", "attributes"),
-            self._products(),
-        )
-        _write(files["events"], ("timestamp", "user_id", "type", "product_id", "price"), self._events())
-        _write(files["judgments"], ("query", "product_id", "grade"), self._judgments())
-        return files
-
     def _rng(self, part: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, part])
 
-    def _products(self):
-        names = list(_NOUNS)
-        for n, name in enumerate(self.product_ids):
-            kind = json.dumps({"kind": _KINDS[n % 6]})
-            yield name, self.title(n), names[self.category[n]], _BRANDS[n % 8], self.price[n], 100, kind
 
-    def _events(self):
-        """Visits by the week's rhythm; in each a few looks, some of which end in a purchase, some of those in a return."""
-        rng = self._rng(6)
-        for user, name in enumerate(self.user_ids):
-            appeal = self.appeal(user)
-            chances = np.exp(appeal) / np.exp(appeal).sum()
-            for day in range(self.days):
-                weekday = int((self.now / _DAY - self.days + day + 3) % 7)  # 1970 began on a Thursday
-                if rng.random() > 0.25 * WEEK[weekday]:
-                    continue
-                moment = self.now - (self.days - day) * _DAY + rng.uniform(0.3, 0.9) * _DAY
-                for product in rng.choice(self.products, 4, p=chances):
-                    moment += rng.uniform(10, 120)
-                    yield round(moment, 3), name, "view", f"p{product:04d}", self.price[product]
-                    if rng.random() < 1.0 / (1.0 + np.exp(-appeal[product])):
-                        yield round(moment + 5, 3), name, "purchase", f"p{product:04d}", self.price[product]
-                        if rng.random() < 0.03:
-                            yield round(moment + 9, 3), name, "return", f"p{product:04d}", self.price[product]
-
-    def _judgments(self):
-        for category, nouns in enumerate(_NOUNS.values()):
-            for at, noun in enumerate(nouns):
-                for product in range(self.products):
-                    if self.category[product] == category:
-                        yield noun, f"p{product:04d}", 2 if product % 4 == at else 0
-
-
-def _write(path: Path, header: tuple[str, ...], rows) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(header)
-        writer.writerows(rows)
+def weekday(day: int) -> int:
+    """0 for Monday; ``day`` counts from 1970, which began on a Thursday."""
+    return (day + 3) % 7
