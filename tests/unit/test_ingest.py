@@ -262,3 +262,36 @@ def test_a_cell_that_is_no_number_changes_no_other(tmp_path):
         read.append(pl.read_parquet(found.folder / "events.parquet")["price"].to_list())
     assert read[0][:-1] == read[1][:-1] == [1.5, 2.25, 300.0, 0.1, 1234567.891, None, 7.0]
     assert (read[0][-1], read[1][-1]) == (8.0, None)
+
+
+def test_sequences_of_a_few_steps_are_held_back_by_their_last_steps(tmp_path):
+    """Days from the settings would hold back all of them: nobody has more than nine steps."""
+    rows = [
+        f"{shops.START - (5 + u % 5 - step) * shops.DAY},u{u},purchase,p{(u + step) % 30}"
+        for u in range(60)
+        for step in range(5 + u % 5)
+    ]
+    file = tmp_path / "steps.csv"
+    file.write_text("\n".join(["timestamp,user_id,type,product_id", *rows]))
+    cuts = Shop(tmp_path / "shop").ingest(events=[file]).cuts
+    assert cuts is not None
+    last = shops.START - shops.DAY
+    assert last - 2 * shops.DAY < cuts.validation <= last - shops.DAY < cuts.holdout <= last < cuts.end
+
+
+def test_events_of_one_moment_are_parted_by_chance(tmp_path):
+    rows = [f"{shops.START},u{n % 20},purchase,p{n // 20}" for n in range(600)]
+    file = tmp_path / "one.csv"
+    file.write_text("\n".join(["timestamp,user_id,type,product_id", *rows]))
+    shop = Shop(tmp_path / "shop")
+    snapshot = shop.ingest(events=[file])
+    catalogue = dataset.catalogue(snapshot)
+    assert snapshot.cuts is not None
+    assert catalogue is not None
+    fitted = dataset.interactions(snapshot, catalogue, snapshot.cuts.validation)
+    held = dataset.targets(snapshot, catalogue, snapshot.cuts.holdout, snapshot.cuts.end)
+    assert fitted is not None
+    assert held is not None
+    assert len(fitted) == 480
+    assert sum(map(len, held.items)) == 60
+    assert len(held.user) > 15, "nearly every user has some of what is held back"

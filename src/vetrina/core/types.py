@@ -102,6 +102,7 @@ class DataReport:
 class Catalogue:
     """Products in the order of their index. Missing text is empty, missing numbers are NaN.
 
+    ``tokens`` are the named properties of each product ("brand: Alder", "colour: red"), none where there are none.
     ``logged`` is the last number of the service's product log that is inside.
     """
 
@@ -115,6 +116,7 @@ class Catalogue:
     stock: NDArray[np.float64]
     available_at: NDArray[np.float64]
     logged: int = 0
+    tokens: tuple[tuple[str, ...], ...] = ()
 
     def __len__(self) -> int:
         return len(self.product_ids)

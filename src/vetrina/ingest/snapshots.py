@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
 from vetrina.core.columns import KEY
@@ -19,7 +20,7 @@ from vetrina.ingest.once import once
 from vetrina.store import dataset
 
 _TABLES = ("products", "events", "users", "judgments", "ads", "table")
-_SHARE_HELD_BACK = 0.1
+_SHARE_HELD_BACK, _MOST_EVENTS = 0.1, 0.2
 _DAY_US = 86_400_000_000
 
 
@@ -63,15 +64,35 @@ def compose(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
 def cut(events: pl.DataFrame, settings: Settings) -> Cuts:
     """Where fit, validation and holdout part: days from the settings, or a tenth of a log that is too short for them.
 
-    Only days with events count, so a log with a hole (an old export, then live events) is held back where it is dense.
+    Only days with events count, so a log with a hole (an old export, then live events) is held back where it is dense. Neither
+    part takes more than a fraction of the events (but at least those of one moment), so that sequences of a few steps each
+    are held back by their last steps. Events that all have one time are parted by chance (``dataset`` spreads them).
     """
-    times = events["timestamp"].cast(pl.Int64)
-    busy = _Busy((times // _DAY_US).unique().sort().to_numpy())
-    first, last = times.to_numpy().min() / 1e6, times.to_numpy().max() / 1e6 + 1.0
+    times = np.sort(events["timestamp"].cast(pl.Int64).to_numpy())
+    if times[0] == times[-1]:
+        begin = float(times[0] / 1e6)
+        return Cuts(begin + 1.0 - 2 * _SHARE_HELD_BACK, begin + 1.0 - _SHARE_HELD_BACK, begin + 1.0)
+    busy = _Busy(np.unique(times // _DAY_US))
+    first, last = times[0] / 1e6, times[-1] / 1e6 + 1.0
     start, end = busy.count(first), busy.count(last)
-    holdout = min(settings.split.holdout_days * DAY, _SHARE_HELD_BACK * (end - start))
-    validation = min(settings.split.validation_days * DAY, _SHARE_HELD_BACK * (end - start))
-    return Cuts(validation=busy.moment(end - holdout - validation), holdout=busy.moment(end - holdout), end=float(last))
+    held = [
+        min(days * DAY, _SHARE_HELD_BACK * (end - start))
+        for days in (settings.split.holdout_days, settings.split.validation_days)
+    ]
+    holdout = _no_more(times, busy.moment(end - held[0]))
+    validation = _no_more(times[: np.searchsorted(times, holdout * 1e6)], busy.moment(busy.count(holdout) - held[1]))
+    return Cuts(validation=validation, holdout=holdout, end=float(last))
+
+
+def _no_more(times: NDArray[np.int64], since: float) -> float:
+    """``since`` (seconds), or the next moment from which on there is at most a fraction of ``times`` (microseconds), but some."""
+    least = len(times) - int(_MOST_EVENTS * len(times))
+    at = int(np.searchsorted(times, since * 1e6))
+    if at < least:
+        at = int(np.searchsorted(times, times[least - 1], side="right"))
+    elif at < len(times):
+        return since
+    return float(times[min(at, int(np.searchsorted(times, times[-1])))] / 1e6)
 
 
 class _Busy:

@@ -9,6 +9,7 @@ import polars as pl
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.errors import NotFound
 from vetrina.core.types import Catalogue, Cuts, Interactions, Judgments, Snapshot, Table, Targets
+from vetrina.store.tokens import tokens
 
 _ENGAGED = ("click", "cart", "purchase")
 DELETED = "_deleted"
@@ -54,6 +55,7 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         stock=_number(frame, "stock"),
         available_at=_times(frame, "available_at"),
         logged=snapshot.logged.get("products", 0),
+        tokens=tokens(frame, others),
     )
 
 
@@ -136,6 +138,14 @@ def in_order(events: pl.DataFrame) -> pl.DataFrame:
     return events.lazy().select(pl.all().gather(order)).collect()
 
 
+def _spread(events: pl.DataFrame) -> pl.DataFrame:
+    """Events that all have one time, spread in their order over the second that it begins: they can be parted only by chance."""
+    if events["timestamp"].min() != events["timestamp"].max():
+        return events
+    after = pl.int_range(pl.len()) * 1_000_000 // pl.len()
+    return events.with_columns(pl.col("timestamp") + pl.duration(microseconds=after))
+
+
 def _raw_column(series: pl.Series) -> np.ndarray:
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         return series.cast(pl.Float64).to_numpy()
@@ -152,14 +162,13 @@ def _taste(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame
         return None
     merged = EVENT_WEIGHTS | (weights or {})
     kinds = pl.DataFrame({"type": list(merged), "weight": [float(w) for w in merged.values()]})
-    frame = in_order(
-        events.select(
-            "timestamp",
-            pl.col("user_id").cast(pl.String),
-            pl.col("type").cast(pl.String),
-            pl.col("product_id").cast(pl.String),
-        )
+    known = events.select(
+        "timestamp",
+        pl.col("user_id").cast(pl.String),
+        pl.col("type").cast(pl.String),
+        pl.col("product_id").cast(pl.String),
     )
+    frame = _spread(in_order(known))
     frame = frame.join(kinds, on="type", how="inner", maintain_order="left")
     frame = frame.filter(pl.col("product_id").is_not_null() & (pl.col("weight") > 0))
     return frame if len(frame) else None
