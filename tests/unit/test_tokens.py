@@ -31,4 +31,6 @@ def test_plain_text_is_a_list_where_it_has_separators():
 
 def test_prose_and_nothing_name_nothing():
     assert said("story", "once upon a time " * 10) == ()
-    assert tokens(pl.DataFrame({"brand": [None], "x": [""]}, schema={"brand": pl.String, "x": pl.String}), ["x"]) == ((),)
+    assert tokens(pl.DataFrame({"brand": [None], "x": [""]}, schema={"brand": pl.String, "x": pl.String}), ["x"]) == (
+        (),
+    )
