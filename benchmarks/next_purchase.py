@@ -50,7 +50,7 @@ def main() -> None:
         held, plan = evidence(VALIDATION, TEST), Plan()
         fitted, settled = train(RECIPE, past(VALIDATION), "fit", plan, root / "w/fit", Silent(), validation=held)
         small = compress(fitted, root / "w/fit-small", Silent(), validation=held)
-        plan = replace(plan, epochs=settled.epochs)
+        plan = replace(plan, settings=settled.settings)
         final = past(TEST)
         weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in settled.weights.items()}
         every = replace(settled, weights=weights)
@@ -58,7 +58,7 @@ def main() -> None:
         packed = compress(judged, root / "w/judged-small", Silent(), repeat=small.kept)
         for name, chosen in settled.weights.items():
             print(f"{name}: {chosen}")
-        print(f"kept compression: {small.kept}; sasrec epochs: {settled.epochs}")
+        print(f"kept compression: {small.kept}; settings: {settled.settings}")
         test = evidence(TEST, END)
         sold = np.zeros(len(catalogue), bool)
         sold[final.interactions.item if final.interactions else []] = True

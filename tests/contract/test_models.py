@@ -17,6 +17,7 @@ BEHAVIOUR = [
     and "def score" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
 ]
 ITEMS, USERS = 30, 40
+PLAN = Plan(settings={name: {"epochs": 3} for name in ("sasrec", "gru", "lstm")})
 
 
 def past(items: int = ITEMS) -> Past:
@@ -50,7 +51,7 @@ def folder(request, tmp_path_factory) -> tuple[str, Path]:
     """Each model fitted once."""
     into = tmp_path_factory.mktemp(request.param) / "work" / "fit" / request.param
     into.mkdir(parents=True)
-    plugins.part("models", request.param, "train").fit(past(), Plan(max_epochs=3), into, Silent())
+    plugins.part("models", request.param, "train").fit(past(), PLAN, into, Silent())
     return request.param, into
 
 
@@ -92,7 +93,7 @@ def test_personal_models_stay_on_the_board_of_their_parity(folder):
 def test_fitting_twice_gives_the_same_files(folder, tmp_path):
     again = tmp_path / "work" / "fit" / "again"
     again.mkdir(parents=True)
-    plugins.part("models", folder[0], "train").fit(past(), Plan(max_epochs=3), again, Silent())
+    plugins.part("models", folder[0], "train").fit(past(), PLAN, again, Silent())
     other = plugins.part("models", folder[0], "online").open(again)
     asked = history(0, 2, 4)
     np.testing.assert_array_equal(opened(folder).score(asked), other.score(asked))

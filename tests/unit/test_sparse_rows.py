@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from vetrina.models.sparse_rows import strongest
+from vetrina.layers.sparse_rows import strongest
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6))

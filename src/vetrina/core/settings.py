@@ -32,7 +32,6 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     refit: bool = True
     seed: int = 42
-    max_epochs: int = 12
     threads: int = 2
 
     def __post_init__(self) -> None:

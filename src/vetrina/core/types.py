@@ -200,9 +200,10 @@ class LoggedAnswer:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Held-out data of one scenario; only the fields that the scenario uses are set."""
+    """Held-out data of one scenario; only the fields that the scenario uses are set. ``events`` are those of the period."""
 
     targets: Targets | None = None
+    events: "Interactions | None" = None
     judgments: Judgments | None = None
     table: Table | None = None
     now: float = 0.0
@@ -223,20 +224,25 @@ class Past:
 class Plan:
     """Everything decided before training starts; replaying it reproduces the result.
 
-    ``halvings`` says how often the work done at once was halved because memory was short.
+    ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``trials`` to how many
+    others are tried on validation first. ``halvings`` says how often the work done at once was halved because memory was short.
     """
 
     seed: int = 42
     budget_seconds: float = 600.0
-    max_epochs: int = 12
     threads: int = 2
-    epochs: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    trials: Mapping[str, int] = field(default_factory=dict)
     halvings: int = 0
 
     @property
     def pieces(self) -> int:
         """Into how many pieces a model cuts the work that it usually does at once; more pieces need less memory."""
         return 2**self.halvings
+
+    def of(self, model: str, usual: Mapping[str, float]) -> dict[str, float]:
+        """The settings of a model: its ``usual`` ones with those of this plan."""
+        return {**usual, **self.settings.get(model, {})}
 
 
 @dataclass(frozen=True)

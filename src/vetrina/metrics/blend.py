@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0)
+GRID = (0.0, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0)
 _K = 10
 _ROUNDS = 4
+_NEXT_TO_NOTHING = 0.003  # relative, of all that is left out
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,27 @@ def ndcg_of(units: Units, weights: NDArray[np.float32]) -> NDArray[np.float64]:
 def choose(units: Units, start: Sequence[float]) -> tuple[list[float], float]:
     """The weights found and their mean NDCG@10.
 
-    The search climbs from ``start`` and from the best single model, and keeps the higher end: it stops at the first top.
+    The search climbs from ``start`` and from the best single model, and keeps the higher end: it stops at the first top. Then
+    models that are worth next to nothing go.
     """
     singles = np.eye(len(start), dtype=np.float32)
     alone = max(singles, key=lambda w: ndcg_of(units, w).mean())
     best, value = max((_climb(units, w) for w in (np.array(start, np.float32), alone)), key=lambda found: found[1])
+    best, value = _fewer(units, best, value)
     return [round(float(w), 6) for w in best], value
+
+
+def _fewer(units: Units, weights: NDArray[np.float32], value: float) -> tuple[NDArray[np.float32], float]:
+    """Without the models that are worth next to nothing: each costs time in every answer and every run."""
+    least = (1.0 - _NEXT_TO_NOTHING) * value
+    while (weights > 0).sum() > 1:
+        tried = [np.where(np.arange(len(weights)) == model, 0.0, weights) for model in np.flatnonzero(weights)]
+        without = [float(ndcg_of(units, w.astype(np.float32)).mean()) for w in tried]
+        at = int(np.argmax(without))
+        if without[at] < least:
+            break
+        weights, value = tried[at].astype(np.float32), without[at]
+    return weights, value
 
 
 def _climb(units: Units, start: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:

@@ -57,7 +57,7 @@ class Run:
         self._id = workshop.run or uuid4().hex[:12]
         halvings = workshop.runs.get(workshop.run)["halvings"] if workshop.run else 0
         chosen = self._settings.train
-        self._plan = Plan(seed=chosen.seed, max_epochs=chosen.max_epochs, threads=chosen.threads, halvings=halvings)
+        self._plan = Plan(seed=chosen.seed, threads=chosen.threads, halvings=halvings)
         self._work = self._shop.work / scenario
 
     @cached_property
@@ -129,7 +129,8 @@ class Run:
         lost_to = max((r for r in verdict.reasons if not r.passed), key=lambda r: r.numbers["reference"])
         name = lost_to.code.removeprefix("floor:")
         weights = {blend: {m: float(m == name) for m in w} for blend, w in tuned.settled.weights.items()}
-        notes = {**tuned.settled.notes, "fell_back_to": name, "because": lost_to.text}
+        options = {**tuned.settled.notes.get("options", {}), "ranked": {}}
+        notes = {**tuned.settled.notes, "options": options, "fell_back_to": name, "because": lost_to.text}
         return replace(tuned, settled=replace(tuned.settled, weights=weights, notes=notes))
 
     def repeat_on_everything(self, tuned: Tuned, judged: Bundle) -> Bundle:
@@ -187,10 +188,17 @@ class Run:
 
     def _repeat(self, tuned: Tuned, name: str, past: Past) -> Bundle:
         settled = tuned.settled if tuned.settled.weights else None
-        plan = replace(self._plan, epochs=tuned.settled.epochs)
+        plan = replace(self._plan, settings=tuned.settled.settings)
         key = f"{self._snapshot.digest} {name}"
         checkpoint, used = train(
-            self._recipe, past, key, plan, self._work / name, self._workshop.progress, settled=settled
+            self._recipe,
+            past,
+            key,
+            plan,
+            self._work / name,
+            self._workshop.progress,
+            settled=settled,
+            decided=self._work / "fit",
         )
         kept = tuned.compressed.kept
         small = compress(checkpoint, self._work / f"{name}-small", self._workshop.progress, repeat=kept)
@@ -207,15 +215,18 @@ class Run:
         return self._shop.bundles.pack(small.folder, self._scenario, _plain(notes))
 
     def _champion_twin(self) -> Candidate | None:
-        """The champion's blend and epochs on this run's past. Equal fits are taken from the model cache."""
+        """The champion's blend and settings on this run's past. Equal fits are taken from the model cache."""
         version, _ = self._workshop.registry.champion(self._scenario)
         if version is None:
             return None
         bundle, _ = self._shop.bundles.unpack(version)
         raw = bundle.notes["settled"]
-        settled = Settled(raw["weights"], raw["epochs"], raw["notes"])
+        settled = Settled(raw["weights"], raw.get("settings", {}), raw["notes"])
+        weighed = {m for weights in settled.weights.values() for m, weight in weights.items() if weight}
+        if not all(plugins.has_part("models", m, "train") for m in weighed & set(plugins.names("models"))):
+            return self._as_it_was_judged(version)
         with self._stage("train champion"):
-            plan = replace(self._plan, epochs=settled.epochs)
+            plan = replace(self._plan, settings=settled.settings)
             checkpoint, _ = train(
                 self._recipe,
                 self._data.judged(),
@@ -224,6 +235,7 @@ class Run:
                 self._work / "champion",
                 self._workshop.progress,
                 settled=settled,
+                decided=self._workshop.open_version(version),
             )
             small = compress(
                 checkpoint,
@@ -232,6 +244,11 @@ class Run:
                 repeat=tuple(bundle.notes["kept"]),
             )
         return Candidate(version, small.folder)
+
+    def _as_it_was_judged(self, version: str) -> Candidate:
+        """The judged file of a champion with models that are no longer learnt: older than the candidate's past, but its own."""
+        judged = self._workshop.registry.show(version)["judged"]
+        return Candidate(judged, self._workshop.open_version(judged))
 
     def _exposures_last_day(self) -> int:
         if not plugins.part("scenarios", self._scenario, "recipe").RANKED:

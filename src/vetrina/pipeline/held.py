@@ -81,7 +81,8 @@ class Held:
         if self._scenario == "search":
             return Evidence(judgments=self._judgments[half], now=since)
         found = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
-        return Evidence(targets=found, now=since)
+        events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
+        return Evidence(targets=found, events=events, now=since)
 
 
 def _take(found: Judgments, rows: np.ndarray) -> Judgments | None:

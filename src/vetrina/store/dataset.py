@@ -63,14 +63,20 @@ _USED = ("product_id", "title", "description", "category", "brand", "currency", 
 
 
 def interactions(
-    snapshot: Snapshot, catalogue: Catalogue, until: float, weights: dict[str, float] | None = None
+    snapshot: Snapshot,
+    catalogue: Catalogue,
+    until: float,
+    weights: dict[str, float] | None = None,
+    since: float | None = None,
 ) -> Interactions | None:
-    """Weighted events before ``until``, oldest first. None when the snapshot has no such events."""
+    """Weighted events before ``until`` (and not before ``since``), oldest first. None when the snapshot has no such events."""
     frame = _taste(snapshot, weights)
     if frame is None:
         return None
     ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
     frame = frame.filter(pl.col("timestamp") < _moment(until))
+    if since is not None:
+        frame = frame.filter(pl.col("timestamp") >= _moment(since))
     frame = frame.with_columns(pl.Series("item", _codes(frame["product_id"], ids))).filter(pl.col("item") >= 0)
     users = frame["user_id"].unique().sort()
     return Interactions(

@@ -14,13 +14,15 @@ from vetrina.core.files import folder_beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, Evidence, Past, Plan, Recipe
 
+TREES = "trees"  # a scenario's rankers: like weights, chosen once on validation
+
 
 @dataclass(frozen=True)
 class Settled:
     """What validation decided, and later fits only repeat."""
 
     weights: Mapping[str, Mapping[str, float]]
-    epochs: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -34,13 +36,15 @@ def train(
     *,
     validation: Evidence | None = None,
     settled: Settled | None = None,
+    decided: Path | None = None,
 ) -> tuple[Checkpoint, Settled]:
     """Write a folder with every model beside ``scenario.json``.
 
-    With ``validation`` the blend is tuned on it; with ``settled`` it is repeated. A fitted model is kept below
+    With ``validation`` the blend is tuned on it; with ``settled`` it is repeated, with the trees of the folder ``decided``.
+    A fitted model is kept below
     ``into.parent / "models"`` under (name, ``past_key``, plan), so a run that was cut off goes on with the next model.
     """
-    evaluation = plugins.part("scenarios", recipe.scenario, "evaluate")
+    tuning = plugins.part("scenarios", recipe.scenario, "tune")
     recipe_part = plugins.part("scenarios", recipe.scenario, "recipe")
     names = recipe_part.models_for(past)
     if settled is not None:
@@ -50,13 +54,15 @@ def train(
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
     prepared = recipe_part.prepare(past, into)
+    if decided is not None and (decided / TREES).exists():
+        shutil.copytree(decided / TREES, into / TREES)
     notes = {name: _fitted(name, prepared, past_key, plan, into, progress) for name in names}
-    fresh = Settled(evaluation.default_weights(names)) if settled is None else settled
+    fresh = Settled(tuning.default_weights(names)) if settled is None else settled
     write_scenario(into, recipe, names, fresh)
     if validation is not None and settled is None:
-        weights, tuning = evaluation.tune(into, validation, progress)
-        epochs = {name: int(note["epochs"]) for name, note in notes.items() if "epochs" in note and name == "sasrec"}
-        fresh = Settled(weights, epochs, tuning)
+        weights, found = tuning.tune(into, validation, progress)
+        chosen = {name: note["settings"] for name, note in notes.items() if "settings" in note}
+        fresh = Settled(weights, chosen, found)
         write_scenario(into, recipe, names, fresh)
     return Checkpoint(recipe.scenario, into, notes), fresh
 
@@ -75,9 +81,8 @@ def write_scenario(folder: Path, recipe: Recipe, names: tuple[str, ...], settled
 
 def _fitted(name: str, past: Past, past_key: str, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
     pieces = f" {plan.pieces}" if plan.halvings else ""
-    key = sha256(f"{name} {past_key} {plan.seed} {plan.max_epochs} {dict(plan.epochs)}{pieces}".encode()).hexdigest()[
-        :24
-    ]
+    chosen = sorted(plan.settings.get(name, {}).items())
+    key = sha256(f"{name} {past_key} {plan.seed} {chosen}{pieces}".encode()).hexdigest()[:24]
     kept = into.parent / "models" / f"{name}-{key}"
     if not kept.exists():
         with folder_beside(kept) as folder:

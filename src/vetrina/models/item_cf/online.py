@@ -1,27 +1,5 @@
-"""Sums the neighbours of everything a user took, by how much."""
+"""Opens the similarities of earlier bundles: their rows are summed as those of `graph_filter` are."""
 
-from pathlib import Path
+from vetrina.models.graph_filter.online import REASON, open
 
-import numpy as np
-
-from vetrina.core.protocols import History
-from vetrina.core.types import Floats
-from vetrina.retrieval.neighbours import Neighbours
-
-REASON = "shoppers with your taste take this"
-
-
-class ItemCf:
-    """The similarities, memory-mapped."""
-
-    def __init__(self, folder: Path) -> None:
-        self._neighbours = Neighbours(folder)
-
-    def score(self, history: History) -> Floats:
-        """(items,) float32: sum over products of log(1 + count) * sim[product, .]."""
-        return self._neighbours.sum(history.counts_items, np.log1p(history.counts))
-
-
-def open(folder: Path) -> ItemCf:
-    """Read what ``train`` wrote."""
-    return ItemCf(folder)
+__all__ = ["REASON", "open"]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from vetrina.core.protocols import History
@@ -9,19 +10,21 @@ from vetrina.core.types import Floats
 from vetrina.retrieval.neighbours import Neighbours
 
 REASON = "goes with what you took last"
-LAST, FADE = 60, 0.96
+LAST, _EARLIER_FADE = 60, 0.96  # bundles up to 0.1.0 hold no settings
 
 
 class ItemKnn:
-    """The co-occurrences, memory-mapped."""
+    """The co-occurrences, memory-mapped; ``fade`` is what one step back in time costs a product."""
 
     def __init__(self, folder: Path) -> None:
         self._neighbours = Neighbours(folder)
+        settings = folder / "settings.json"
+        self._fade = float(msgspec.json.decode(settings.read_bytes())["fade"]) if settings.exists() else _EARLIER_FADE
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: sum over the last products of FADE ** age * sim[product, .]."""
+        """(items,) float32: sum over the last products of fade ** age * sim[product, .]."""
         last = history.items[::-1][:LAST]
-        return self._neighbours.sum(last, FADE ** np.arange(len(last)))
+        return self._neighbours.sum(last, self._fade ** np.arange(len(last)))
 
 
 def open(folder: Path) -> ItemKnn:

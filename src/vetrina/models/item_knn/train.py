@@ -1,77 +1,83 @@
-"""Directed co-occurrence.
+"""Directed co-occurrence, and products alike by their properties where behaviour says little.
 
-For every pair (a then b) of one user, ``gap`` events apart (at most WINDOW), c[a, b] += weight_b * DECAY ** (gap - 1).
-Events of one moment (a basket) have no order and count both ways.
-sim[a, b] = c[a, b] / (n_a ** POWER * n_b ** POWER) with n the sum of a product's weights; the NEIGHBOURS best of each row stay.
-Products with few companions borrow the best sellers of their category (attributes).
+sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b] * (n_b + 1) ** LIKE_POWER
+
+with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
+(``layers.properties``) and s what makes both terms' largest values of a row equal on average. The NEIGHBOURS best of each
+row and term stay.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Interactions, Past, Plan
-from vetrina.models.sparse_rows import save, strongest
+from vetrina.core.types import Past, Plan
+from vetrina.layers.cooccurrence import cooccurrence
+from vetrina.layers.properties import incidence, likeness
+from vetrina.layers.sparse_rows import save, shape_of, strongest
 
-WINDOW, DECAY, POWER, NEIGHBOURS, BORROWED = 12, 0.9, 0.35, 48, 12
-_ENOUGH = 8
-_BORROWED_SCORE = 1e-3
+SETTINGS = {"window": 20, "decay": 0.8, "back": 0.4, "out_power": 0.35, "in_power": 0.2, "like": 0.5, "fade": 0.6}
+SPACE = {
+    "decay": (0.6, 0.95),
+    "back": (0.0, 1.0),
+    "out_power": (0.1, 0.6),
+    "in_power": (0.0, 0.5),
+    "like": (0.0, 1.0),
+    "fade": (0.3, 0.98),
+}
+NEIGHBOURS, LIKE_POWER = 300, 0.25
+_BLOCK = 2_000
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the rows of sim, best first in a row."""
+    """Writes the rows of sim, best first in a row, and ``settings.json`` for scoring."""
     if past.catalogue is None or past.interactions is None:
         raise ValueError("item_knn needs a catalogue and events")
-    items = len(past.catalogue)
-    counts = cooccurrence(past.interactions, items, progress)
-    weight = np.bincount(past.interactions.item, past.interactions.weight, minlength=items).astype(np.float64)
-    scale = sparse.diags_array(1.0 / np.maximum(weight, 1.0) ** POWER)
-    rows = strongest((scale @ counts @ scale).tocsr(), NEIGHBOURS)
-    return save(_borrow(rows, past.catalogue, weight), into)
+    chosen = plan.of("item_knn", SETTINGS)
+    items, events = len(past.catalogue), past.interactions
+    with progress.step("item_knn", 2) as step:
+        counts = cooccurrence(
+            events, items, window=int(chosen["window"]), decay=chosen["decay"], back=chosen["back"]
+        )  # fmt: skip
+        # As many as if every event were of the usual kind, so that a log of clicks counts like one of purchases.
+        usual = max(float(events.weight.mean()), 1e-9)
+        weight = np.bincount(events.item, events.weight / usual, minlength=items).astype(np.float64)
+        rows = strongest(_scaled(counts, weight, chosen["out_power"], chosen["in_power"]), NEIGHBOURS)
+        step.advance()
+        if chosen["like"]:
+            tokens, _ = incidence(past.catalogue, titles=True)
+            alike = nearest(likeness(tokens), (weight + 1.0) ** LIKE_POWER, max(1, _BLOCK // plan.pieces))
+            rows = sparse.csr_array(rows + chosen["like"] * _level(rows) / _level(alike) * alike)
+        step.advance()
+    (into / "settings.json").write_bytes(msgspec.json.encode(chosen))
+    return save(strongest(rows, NEIGHBOURS), into)
 
 
-def cooccurrence(events: Interactions, items: int, progress: Progress) -> sparse.csr_array:
-    """c of the formula above, (items, items)."""
-    order = np.lexsort((np.arange(len(events)), events.time, events.user))
-    user, item = events.user[order], events.item[order]
-    time, weight = events.time[order], events.weight[order]
-    total = sparse.csr_array((items, items), dtype=np.float32)
-    with progress.step("item_knn: pairs", WINDOW) as step:
-        for gap in range(1, WINDOW + 1):
-            same = (user[gap:] == user[:-gap]) & (item[gap:] != item[:-gap])
-            first, then = item[:-gap][same], item[gap:][same]
-            strength = (weight[gap:][same] * DECAY ** (gap - 1)).astype(np.float32)
-            together = (time[gap:] == time[:-gap])[same]
-            rows = np.concatenate([first, then[together]])
-            columns = np.concatenate([then, first[together]])
-            values = np.concatenate([strength, strength[together]])
-            total = total + sparse.coo_array((values, (rows, columns)), shape=(items, items)).tocsr()
-            step.advance()
-    return total
+def nearest(unit: sparse.csr_array, worth: NDArray[np.float64], block: int) -> sparse.csr_array:
+    """(items, items) the NEIGHBOURS largest of each row of unit @ unit.T * worth, without the product itself."""
+    columns, rows, found = sparse.csr_array(unit.T), shape_of(unit)[0], []
+    scale = sparse.diags_array(worth.astype(np.float32))
+    for start in range(0, rows, block):
+        part = sparse.csr_array(unit[np.arange(start, min(start + block, rows))] @ columns @ scale)
+        row = start + np.repeat(np.arange(shape_of(part)[0]), np.diff(part.indptr))
+        part.data[row == part.indices] = 0.0
+        part.eliminate_zeros()
+        found.append(strongest(part, NEIGHBOURS))
+    return sparse.csr_array(sparse.vstack(found, format="csr"))
 
 
-def _borrow(rows: sparse.csr_array, catalogue: Catalogue, weight: NDArray[np.float64]) -> sparse.csr_array:
-    """Append the best sellers of the same category to rows with few companions."""
-    names, category = np.unique(np.array(catalogue.categories, dtype=object).astype(str), return_inverse=True)
-    order = np.lexsort((-weight, category))
-    best = {int(c): order[s : s + BORROWED] for c, s in _group_starts(category[order]).items()}
-    poor = np.flatnonzero((np.diff(rows.indptr) < _ENOUGH) & (names[category] != ""))
-    if not len(poor):
-        return rows
-    extra_rows = np.concatenate([np.full(len(best[int(category[i])]), i) for i in poor])
-    extra = np.concatenate([best[int(category[i])] for i in poor])
-    keep = extra != extra_rows
-    keep &= (category[extra] == category[extra_rows]) & (weight[extra] > 0)
-    share = _BORROWED_SCORE * weight[extra] / weight.max(initial=1.0)
-    added = sparse.coo_array((share[keep], (extra_rows[keep], extra[keep])), shape=rows.shape)
-    return strongest((rows + added.tocsr()).tocsr(), NEIGHBOURS)
+def _scaled(counts: sparse.csr_array, weight: NDArray[np.float64], out: float, into: float) -> sparse.csr_array:
+    base = np.maximum(weight, 1.0)
+    return sparse.csr_array(sparse.diags_array(base**-out) @ counts @ sparse.diags_array(base**-into))
 
 
-def _group_starts(values: NDArray[np.integer]) -> dict[int, int]:
-    groups, starts = np.unique(values, return_index=True)
-    return dict(zip(groups.tolist(), starts.tolist(), strict=True))
+def _level(rows: sparse.csr_array) -> float:
+    """Mean of the largest value of the rows that have one."""
+    largest = rows.max(axis=1).toarray().ravel()
+    return float(largest[largest > 0].mean()) if (largest > 0).any() else 1.0

@@ -4,8 +4,8 @@ import tempfile
 import zlib
 from pathlib import Path
 
+from vetrina.layers.onnx_export import quantize_dynamic
 from vetrina.models.mlp.train import load, save_network
-from vetrina.models.onnx_export import quantize_dynamic
 
 STEP = "prune 50 % + int8"
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
+from vetrina.layers.onnx_export import export
 from vetrina.models.mlp.online import SIZES
-from vetrina.models.onnx_export import export
 
 BATCH, RATE, EPOCHS, PATIENCE, VALIDATION_SHARE = 64, 1e-3, 200, 12, 0.15
 PRUNED_SHARE = 0.5

@@ -1,65 +1,55 @@
-"""SASRec (Kang & McAuley 2018): causal self-attention over the last items, one block."""
+"""SASRec (Kang & McAuley 2018): causal self-attention over the last items, one block, with the gaps in time between them."""
+
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.models.sasrec.online import LENGTH
+from vetrina.layers.onnx_export import export
+from vetrina.retrieval.next_item import GAPS
 
-WIDTH, HEADS, DROPOUT = 64, 2, 0.2
+HEADS = 2
 
 
-class Encoder(nn.Module):
-    """Item vectors in, user vectors out: (batch, length, WIDTH) to the same shape, causal."""
+class Attention(nn.Module):
+    """Item vectors in, user vectors out: (batch, length, width) to the same shape, causal."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, length: int, dropout: float) -> None:
         super().__init__()
-        self.position = nn.Parameter(torch.randn(LENGTH, WIDTH) * 0.02)
-        self.before = nn.LayerNorm(WIDTH)
-        self.qkv = nn.Linear(WIDTH, 3 * WIDTH)
-        self.out = nn.Linear(WIDTH, WIDTH)
-        self.between = nn.LayerNorm(WIDTH)
-        self.wide = nn.Linear(WIDTH, 4 * WIDTH)
-        self.narrow = nn.Linear(4 * WIDTH, WIDTH)
-        self.after = nn.LayerNorm(WIDTH)
-        self.dropout = nn.Dropout(DROPOUT)
+        self.position = nn.Parameter(torch.randn(length, width) * 0.02)
+        self.gap = nn.Embedding.from_pretrained(torch.zeros(GAPS, width), freeze=False)
+        self.before = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.between = nn.LayerNorm(width)
+        self.wide = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+        self.after = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x_BLD: Tensor) -> Tensor:
-        """User vector at every position."""
-        return self.finish(self.mix(x_BLD))
+    def forward(self, x_BLD: Tensor, gaps_BL: Tensor) -> Tensor:
+        """User vector at every position of sequences without padding."""
+        ages_BL = torch.arange(x_BLD.shape[1] - 1, -1, -1)[None]
+        return self.finish(self.mix(x_BLD, ages_BL, gaps_BL))
 
-    def mix(self, x_BLD: Tensor) -> Tensor:
-        """Attention. Positions count from the newest item, so a short history looks like the end of a long one."""
-        batch, length, _ = x_BLD.shape
-        x_BLD = self.dropout(x_BLD + self.position[-length:])
-        return x_BLD + self.dropout(self.attend(self.before(x_BLD), batch, length))
+    def mix(self, x_BLD: Tensor, ages_BL: Tensor, gaps_BL: Tensor) -> Tensor:
+        """Attention. Ages count from the newest item, so a short history looks like the end of a long one."""
+        x_BLD = self.dropout(x_BLD + self.position[ages_BL] + self.gap(gaps_BL))
+        return x_BLD + self.dropout(self.attend(self.before(x_BLD)))
 
     def finish(self, x_XD: Tensor) -> Tensor:
         """What needs no other position, so that training can leave out those it does not ask."""
         return self.after(x_XD + self.dropout(self.narrow(F.gelu(self.wide(self.between(x_XD))))))
 
-    def attend(self, x_BLD: Tensor, batch: int, length: int) -> Tensor:
-        """Causal multi-head attention."""
-        q, k, v = self.qkv(x_BLD).view(batch, length, 3, HEADS, WIDTH // HEADS).permute(2, 0, 3, 1, 4)
+    def attend(self, x_BLD: Tensor) -> Tensor:
+        """Causal multi-head attention. Padding stands at the end, where no real position looks."""
+        batch, length, width = x_BLD.shape
+        q, k, v = self.qkv(x_BLD).view(batch, length, 3, HEADS, width // HEADS).permute(2, 0, 3, 1, 4)
         mixed_BHLd = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out(mixed_BHLd.transpose(1, 2).reshape(batch, length, WIDTH))
+        return self.out(mixed_BHLd.transpose(1, 2).reshape(batch, length, width))
 
-
-class SASRec(nn.Module):
-    """``table`` (items + 1, WIDTH) is both input and output embedding; row ``items`` is padding.
-
-    ``bias`` (items,) starts at the log share of ``counts`` (items,): popularity need not be learnt.
-    """
-
-    def __init__(self, counts: Tensor) -> None:
-        super().__init__()
-        items = len(counts)
-        self.table = nn.Embedding(items + 1, WIDTH, padding_idx=items)
-        nn.init.normal_(self.table.weight, std=0.05)
-        self.bias = nn.Parameter(torch.log(counts.float() / counts.sum()))
-        self.encoder = Encoder()
-
-    def forward(self, items_BL: Tensor, positions_P: Tensor) -> Tensor:
-        """User vectors (P, WIDTH) at flat positions of the batch."""
-        mixed_BLD = self.encoder.mix(self.table(items_BL))
-        return self.encoder.finish(mixed_BLD.flatten(0, 1)[positions_P])
+    def write(self, path: Path) -> None:
+        """``items`` (1, length, width) and ``gaps`` (1, length) to ``user`` (1, length, width)."""
+        example = torch.zeros(1, 5, self.position.shape[1]), torch.zeros(1, 5, dtype=torch.int64)
+        export(self, example, ("items", "gaps"), ("user",), {0: {1: "length"}, 1: {1: "length"}}, path)

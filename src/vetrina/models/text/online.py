@@ -44,13 +44,22 @@ class Text:
         self._starts = np.searchsorted(self._text_of[order], np.arange(int(self._text_of.max(initial=-1)) + 2))
         self._index = DenseIndex(folder / "index.faiss")
 
-    def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
-        """Products (n,) and cosines (n,), best first; products of one text stand together."""
-        texts, cosine = self._index.nearest(self._encoder.encode([query])[0], limit)
+    def encode(self, query: str) -> Floats:
+        """Unit vector (WIDTH,) of what somebody asks."""
+        return self._encoder.encode([query])[0]
+
+    def nearest(self, vector: Floats, limit: int) -> Ints:
+        """Products (n,), best first; at most ``limit`` texts, products of one text stand together."""
+        texts, _ = self._index.nearest(vector, limit)
         lengths = self._starts[texts + 1] - self._starts[texts]
         before = np.cumsum(lengths) - lengths
         at = np.repeat(self._starts[texts] - before, lengths) + np.arange(int(lengths.sum()))
-        return self._by_text[at], np.repeat(cosine, lengths).astype(np.float32)
+        return self._by_text[at]
+
+    def cosine(self, vector: Floats, items: Ints) -> Floats:
+        """Cosines (n,) of some products."""
+        texts, at = np.unique(self._text_of[items], return_inverse=True)
+        return self._index.products(vector, texts)[at]
 
 
 def open(folder: Path) -> Text:

@@ -18,7 +18,7 @@ import numpy as np
 from vetrina.core.files import beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Floats, Past, Plan
-from vetrina.models.onnx_export import export, quantize_dynamic
+from vetrina.layers.onnx_export import export, quantize_dynamic
 from vetrina.models.text.online import LONGEST, WIDTH, Encoder
 from vetrina.retrieval.dense import build
 

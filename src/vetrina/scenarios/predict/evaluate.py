@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.classification import log_loss
 from vetrina.scenarios.predict.encoding import Number, Words
@@ -13,20 +12,6 @@ from vetrina.scenarios.predict.online import Predict
 from vetrina.scenarios.predict.recipe import positive
 
 _MISSING = 0.05
-
-
-def tune(
-    folder: Path, evidence: Evidence, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, float]], dict]:
-    """The model with the smaller loss on validation gets all the weight: a baseline that wins ships."""
-    values = {m: float(evaluate(folder, evidence, only=m).values.mean()) for m in ("mlp", "logistic")}
-    best = max(values, key=lambda name: values[name])
-    return {"predict": {m: float(m == best) for m in values}}, {"validation_negative_log_loss": values}
-
-
-def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """The network, until a validation says otherwise."""
-    return {"predict": {m: float(m == "mlp") for m in models}}
 
 
 def requests(folder: Path, most: int) -> list[list[Any]]:

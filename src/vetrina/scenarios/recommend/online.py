@@ -1,6 +1,6 @@
-"""Answers recommend requests: every model scores the whole catalogue, a weighted sum ranks it."""
+"""Answers recommend requests: every model scores the whole catalogue, a weighted sum ranks it, trees order the best anew."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,19 +11,23 @@ from numpy.typing import NDArray
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.protocols import Context, History, Scorer
-from vetrina.core.types import Answer, Floats, Item, Request
+from vetrina.core.types import Answer, Floats, Ints, Item, Request
+from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
 from vetrina.retrieval.shelf import Shelf
+from vetrina.retrieval.trees import Trees
+from vetrina.scenarios.recommend.features import features
 
-# A placement names the blend it uses and whether the shopper's own products may be shown.
+# A placement names the blend it uses and whether the shopper's own products are left out; None leaves it to the recipe.
 PLACEMENTS = {
     "home": ("home", None),
     "cart": ("discover", True),
-    "product": ("discover", True),
+    "product": ("session", True),
     "discover": ("discover", True),
     "buy_again": ("repeat", False),
 }
-_SESSION_WEIGHT = 0.1
+SESSION_WEIGHT = 0.1
+CANDIDATES, EACH = 100, 15  # what trees order: the best of the blend, and of each model
 _TIE = 1e-6
 
 
@@ -42,32 +46,103 @@ class Recommend:
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         self.models: tuple[str, ...] = tuple(content["models"])
         self.weights: dict[str, dict[str, float]] = content["weights"]
-        self.exclude_seen = bool(content["options"].get("exclude_seen", False))
+        options = content["options"]
+        self.exclude_seen = bool(options.get("exclude_seen", False))
+        self.session_repeats = bool(options.get("session_repeats", False))
         self.shelf = Shelf(folder / "shelf")
         self.histories = Histories(folder / "histories")
         parts = {name: plugins.part("models", name, "online") for name in self.models}
         self._scorers: dict[str, Scorer] = {name: part.open(folder / name) for name, part in parts.items()}
         self._why = {name: part.REASON for name, part in parts.items()}
+        self._statistics = item_statistics.read(folder / "statistics")
+        self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
+        # Trees know what they were shown: weights of other models, set by hand, go without them.
+        self._trees = {
+            name: Trees(folder / f"trees/{name}.onnx")
+            for name, models in options.get("ranked", {}).items()
+            if list(self.blend(name)) == models
+        }
 
     def components(self, history: History) -> Floats:
         """(models, items): each model's scores, its largest value 1, in the order of ``models``."""
         rows = [self._scorers[name].score(history) for name in self.models]
         return np.stack([row * _scale(row) for row in rows])
 
-    def ranked(self, history: History, weights: Floats) -> tuple[Floats, list[Part]]:
+    def blended(self, history: History, weights: Mapping[str, float]) -> tuple[Floats, list[Part]]:
         """(items,) weighted sum of ``components``, and what it is made of; models that weigh nothing are not asked."""
         total, parts = np.zeros(len(self.shelf), np.float32), []
-        for model in np.flatnonzero(weights).tolist():
-            scores = self._scorers[self.models[model]].score(history)
-            scale = float(weights[model]) * _scale(scores)
-            total += scale * scores
-            parts.append(Part(self.models[model], scale, scores))
+        for model, weight in weights.items():
+            scores = self._scorers[model].score(history)
+            part = Part(model, float(weight) * _scale(scores), scores)
+            total += part.scale * scores
+            parts.append(part)
         return total, parts
 
-    def blend(self, name: str) -> Floats:
-        """(models,) weights of a blend; models that a bundle lacks weigh nothing, what sells breaks every tie."""
-        chosen = {"repeat": 1.0} if name == "repeat" else self.weights[name]
-        return np.array([max(chosen.get(m, 0.0), _TIE * (m == "popular")) for m in self.models], np.float32)
+    def ranked(
+        self, history: History, name: str, allowed: NDArray[np.bool_] | None = None
+    ) -> tuple[Floats, list[Part]]:
+        """(items,) scores under a blend, -inf for what is not ``allowed``, and what they are made of.
+
+        Where the blend has trees, its best candidates stand above 1 in their order and all others at most at 1.
+        """
+        weights = self.blend(name)
+        total, parts = self.blended(history, weights)
+        if allowed is not None:
+            total[~allowed] = -np.inf
+        if name not in self._trees or not len(total):
+            return total, parts
+        items, components, score = self._best(total, parts, weights)
+        ordered = total / max(float(total.max()), 1e-9)
+        ordered[items] = 1.0 + _sigmoid(self._trees[name].score(self.features(history, items, components, score)))
+        return ordered, parts
+
+    def candidates(self, history: History, name: str, allowed: NDArray[np.bool_]) -> tuple[Ints, Floats, Floats]:
+        """What trees order: products (n,), the models' scores of them (models, n) and their blended scores (n,)."""
+        weights = self.blend(name)
+        total, parts = self.blended(history, weights)
+        total[~allowed] = -np.inf
+        return self._best(total, parts, weights)
+
+    def _best(self, total: Floats, parts: list[Part], weights: Mapping[str, float]) -> tuple[Ints, Floats, Floats]:
+        found = [best(total, CANDIDATES)]
+        out = ~np.isfinite(total)
+        for part in parts if len(parts) > 1 else ():
+            found.append(best(np.where(out | (part.scores <= 0), -np.inf, part.scores), EACH))
+        items = np.unique(np.concatenate(found)).astype(np.int32)
+        components = np.stack([p.scores[items] * (p.scale / weights[p.model]) for p in parts])
+        return items, components, total[items]
+
+    def features(self, history: History, items: Ints, components: Floats, score: Floats) -> Floats:
+        """(candidates, columns) of what trees see."""
+        if self._statistics is None:
+            raise ValueError("a bundle without statistics of its products has no trees")
+        return features(components, score, items, history, self._statistics, self._codes)
+
+    def blend(self, name: str) -> dict[str, float]:
+        """The models that weigh something; what sells breaks every tie."""
+        chosen = {"repeat": 1.0} if name == "repeat" else self.weights.get(name) or self.weights["discover"]
+        weighed = {m: max(chosen.get(m, 0.0), _TIE * (m == "popular")) for m in self.models}
+        return {m: w for m, w in weighed.items() if w > 0}
+
+    def blend_for(self, user: str | None, history: History, name: str) -> str:
+        """``home`` of somebody who is not known but has looked at something is ``session``."""
+        unknown = user is None or user not in self.histories
+        return "session" if name == "home" and unknown and len(history.items) else name
+
+    def order_by_weights(self) -> None:
+        """Without trees, as where a single model is judged."""
+        self._trees = {}
+
+    def may_show(self, name: str, history: History, *, leave_out: bool = False) -> NDArray[np.bool_]:
+        """(items,) all but what a blend leaves out, or must."""
+        allowed = np.ones(len(self.shelf), bool)
+        if leave_out or self.leaves_out(name):
+            allowed[history.counts_items] = False
+        return allowed
+
+    def leaves_out(self, name: str) -> bool:
+        """Whether a blend leaves out what the shopper had, where neither placement nor request says so."""
+        return not self.session_repeats if name == "session" else self.exclude_seen
 
     def answer(self, request: Request, context: Context) -> Answer:
         """The best ``limit`` products with their scores, and why."""
@@ -75,9 +150,9 @@ class Recommend:
             raise BadInput(f"placement {request.placement!r}", "is unknown", f"use one of {', '.join(PLACEMENTS)}")
         history = self.history(request, context)
         blend_name, exclude = PLACEMENTS[request.placement]
-        scores, parts = self.ranked(history, self.blend(blend_name))
-        allowed = self._allowed(request, context, history, exclude)
-        scores[~allowed] = -np.inf
+        blend_name = self.blend_for(request.user, history, blend_name)
+        allowed = self._allowed(request, context, history, self.leaves_out(blend_name) if exclude is None else exclude)
+        scores, parts = self.ranked(history, blend_name, allowed)
         wanted = request.offset + request.limit
         top = best(scores, wanted)[request.offset :]
         changed = context.products.after(self.shelf.logged).changed
@@ -87,7 +162,7 @@ class Recommend:
     def history(self, request: Request, context: Context) -> History:
         """The user's past, then what happened since, then the products on the page or in the session."""
         ids = [*context.events.of(request.user, request.session, self.histories.until, self.histories.logged)]
-        shown = [(p, context.now, _SESSION_WEIGHT) for p in request.product_ids]
+        shown = [(p, context.now, SESSION_WEIGHT) for p in request.product_ids]
         on_page = request.placement == "product"
         user = None if on_page else request.user
         return self.histories.of(user, self._known(shown if on_page else [*ids, *shown]), context.now)
@@ -97,15 +172,14 @@ class Recommend:
         index = self.shelf.index_of([e[0] for e in listed])
         return [(int(i), time, weight) for i, (_, time, weight) in zip(index, listed, strict=True) if i >= 0]
 
-    def _allowed(self, request: Request, context: Context, history: History, exclude: bool | None) -> NDArray[np.bool_]:
+    def _allowed(self, request: Request, context: Context, history: History, exclude: bool) -> NDArray[np.bool_]:
         mask = self.shelf.mask(request.filters)
         allowed = np.ones(len(self.shelf), bool) if mask is None else mask
         allowed &= ~(self.shelf.sort_key("stock") <= 0)
-        hidden = self.shelf.index_of([*context.products.after(self.shelf.logged).hidden, *request.product_ids])
+        chosen = exclude if request.exclude_seen is None else request.exclude_seen
+        shown = request.product_ids if chosen else ()
+        hidden = self.shelf.index_of([*context.products.after(self.shelf.logged).hidden, *shown])
         allowed[hidden[hidden >= 0]] = False
-        chosen = request.exclude_seen if request.exclude_seen is not None else exclude
-        if chosen is None:
-            chosen = self.exclude_seen
         if chosen:
             allowed[history.counts_items] = False
         elif request.placement == "buy_again":
@@ -136,6 +210,10 @@ def _scale(scores: Floats) -> float:
     """What makes the largest score 1."""
     largest = float(scores.max(initial=0.0))
     return 1.0 / largest if largest > 0 else 1.0
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return (1.0 / (1.0 + np.exp(-np.clip(values, -30.0, 30.0)))).astype(np.float32)
 
 
 def best(scores: Floats, k: int) -> NDArray[np.intp]:

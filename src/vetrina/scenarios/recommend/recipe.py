@@ -3,18 +3,19 @@
 from pathlib import Path
 
 from vetrina.core.types import Past, Recipe
-from vetrina.features import histories
+from vetrina.features import histories, item_statistics
 from vetrina.retrieval import shelf
 
 RECIPE = Recipe(
     scenario="recommend",
-    models=("popular", "repeat", "lately", "item_knn", "item_cf", "sasrec"),
+    models=("popular", "repeat", "lately", "item_knn", "sessions", "graph_filter", "ease", "sasrec", "gru"),
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
 RANKED = True  # answers are ranked products shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 _LEAST_EVENTS = 200
+_DEEP = ("sasrec", "gru")
 
 
 def models_for(past: Past) -> tuple[str, ...]:
@@ -22,7 +23,7 @@ def models_for(past: Past) -> tuple[str, ...]:
     events = past.interactions
     if events is None or len(events) == 0:
         return ("popular",)
-    return RECIPE.models if len(events) >= _LEAST_EVENTS else ("popular", "repeat", "lately", "item_knn", "item_cf")
+    return RECIPE.models if len(events) >= _LEAST_EVENTS else tuple(m for m in RECIPE.models if m not in _DEEP)
 
 
 def prepare(past: Past, into: Path) -> Past:
@@ -31,4 +32,5 @@ def prepare(past: Past, into: Path) -> Past:
         raise ValueError("recommend needs a catalogue")
     shelf.write(past.catalogue, into / "shelf")
     histories.write(past.interactions, into / "histories")
+    item_statistics.write(past, into / "statistics")
     return past

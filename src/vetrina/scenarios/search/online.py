@@ -40,13 +40,13 @@ class Search:
     def signals(self, query: str, history: History, *, filtered: bool = False) -> tuple[Ints, Floats]:
         """Candidate items (n,) and their signals (n, 4), each between 0 and 1."""
         words, bm25 = self._bm25.search(query, _CANDIDATES_FILTERED if filtered else _CANDIDATES)
-        meant, cosine = self._text.search(query, _MEANING)
+        vector = self._text.encode(query)
         # Products that share a text come all together: without a bound one text could be the whole page.
-        meant, cosine = meant[: 2 * _CANDIDATES], cosine[: 2 * _CANDIDATES]
+        meant = self._text.nearest(vector, _MEANING)[: 2 * _CANDIDATES]
         items = np.union1d(words, meant).astype(np.int32)
         found = np.zeros((len(items), len(SIGNALS)), np.float32)
         found[np.searchsorted(items, words), 0] = bm25 / max(float(bm25.max(initial=0.0)), 1e-9)
-        found[np.searchsorted(items, meant), 1] = np.clip(cosine, 0.0, 1.0)
+        found[:, 1] = np.clip(self._text.cosine(vector, items), 0.0, 1.0)
         found[:, 2] = np.sqrt(np.sqrt(self._popular.score(history)[items]))
         counts = np.zeros(len(self.shelf), np.float32)
         counts[history.counts_items] = history.counts

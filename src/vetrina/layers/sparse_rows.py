@@ -6,6 +6,12 @@ import numpy as np
 from scipy import sparse
 
 
+def shape_of(matrix: sparse.csr_array) -> tuple[int, int]:
+    """Rows and columns, as the type checker cannot know them."""
+    rows, columns = matrix.shape or (0, 0)
+    return rows, columns
+
+
 def strongest(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
     """The ``k`` largest of each row, largest first; ties by column."""
     data = np.asarray(matrix.data, np.float32)

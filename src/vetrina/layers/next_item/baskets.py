@@ -10,16 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.types import Interactions
+from vetrina.retrieval.next_item import gaps
 
 
 @dataclass(frozen=True)
 class Batch:
-    """``inputs`` (pieces, length) item rows, padded at the front; ``positions`` (P,) flat places in it that are asked.
+    """``inputs`` (pieces, length) item rows, padded at the end; ``positions`` (P,) flat places in it that are asked.
 
-    Pair k asks position ``pair[k]`` (an index into ``positions``) for the item row ``target[k]``.
+    ``ages`` (pieces, length) count from the newest line of a piece, which has 0; ``gaps`` (pieces, length) are classes of the
+    time since the line before. Pair k asks position ``pair[k]`` (an index into ``positions``) for the item row ``target[k]``.
     """
 
     inputs: NDArray[np.int64]
+    ages: NDArray[np.int64]
+    gaps: NDArray[np.int64]
     positions: NDArray[np.int64]
     pair: NDArray[np.int64]
     target: NDArray[np.int64]
@@ -38,14 +42,15 @@ class Baskets:
         of = user[self._starts[:-1]]
         goes_on = np.r_[of[1:] == of[:-1], False]
         self._asked = np.r_[new[1:], True] & goes_on[self._basket]
-        self.pieces = _pieces(np.r_[np.flatnonzero(np.r_[True, user[1:] != user[:-1]]), len(user)], length)
+        self._gaps = gaps(time, new_user := np.r_[True, user[1:] != user[:-1]])
+        self.pieces = _pieces(np.r_[np.flatnonzero(new_user), len(user)], length)
 
     def batch(self, pieces: NDArray[np.int64]) -> Batch:
         """The lines of some pieces (rows of ``pieces``) but the last of each, and the next baskets of those asked."""
         start, end = pieces[:, :1], pieces[:, 1:]
         width = int((end - start).max()) - 1
-        line = end - 1 - width + np.arange(width)
-        real = line >= start
+        line = start + np.arange(width)
+        real = line < end - 1
         line = np.where(real, line, 0)
         asked = real & self._asked[line]
         following = self._basket[line[asked]] + 1
@@ -53,7 +58,14 @@ class Baskets:
         pair = np.repeat(np.arange(len(first)), counts)
         within = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
         inputs = np.where(real, self.item[line], self._padding)
-        return Batch(inputs, np.flatnonzero(asked), pair, self.item[first[pair] + within])
+        ages = np.where(real, end - 2 - line, 0)
+        gaps = np.where(real, self._gaps[line], 0)
+        return Batch(inputs, ages, gaps, np.flatnonzero(asked), pair, self.item[first[pair] + within])
+
+    @property
+    def asked(self) -> int:
+        """How many lines are asked to foretell a basket."""
+        return int(self._asked.sum())
 
 
 def _pieces(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:

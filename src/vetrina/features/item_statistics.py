@@ -1,0 +1,39 @@
+"""What the whole shop did with each product, for rankers."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vetrina.core.types import Floats, Past
+
+NAMES = ("log events", "log recent events", "trend", "loyalty", "log price", "age in days")
+_RECENT_SHARE, _PRIOR = 0.07, 5.0
+_DAY = 86_400.0
+
+
+def write(past: Past, folder: Path) -> None:
+    """(items, len(NAMES)) float32; unknown numbers are -1. Recent is the newest share of all events."""
+    folder.mkdir(parents=True, exist_ok=True)
+    catalogue, events = past.catalogue, past.interactions
+    if catalogue is None:
+        raise ValueError("statistics of products need a catalogue")
+    items = len(catalogue)
+    found = np.zeros((items, len(NAMES)), np.float32)
+    if events is not None and len(events):
+        counts = np.bincount(events.item, minlength=items)
+        newest = events.time >= np.quantile(events.time, 1.0 - _RECENT_SHARE)
+        recent = np.bincount(events.item[newest], minlength=items)
+        users = np.bincount(np.unique(events.user.astype(np.int64) * items + events.item) % items, minlength=items)
+        found[:, 0], found[:, 1] = np.log1p(counts), np.log1p(recent)
+        found[:, 2] = (recent + _PRIOR * _RECENT_SHARE) / (counts + _PRIOR) / _RECENT_SHARE
+        found[:, 3] = (counts + _PRIOR) / (users + _PRIOR)
+    until = events.until if events is not None else 0.0
+    found[:, 4] = np.nan_to_num(np.log1p(np.maximum(catalogue.prices, 0.0)), nan=-1.0)
+    found[:, 5] = np.nan_to_num((until - catalogue.available_at) / _DAY, nan=-1.0)
+    np.save(folder / "values.npy", found)
+
+
+def read(folder: Path) -> Floats | None:
+    """What ``write`` wrote, memory-mapped; None in a bundle that lacks it."""
+    path = folder / "values.npy"
+    return np.load(path, mmap_mode="r") if path.exists() else None

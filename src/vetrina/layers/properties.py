@@ -1,0 +1,56 @@
+"""Products by their named properties and the words of their titles, as sparse rows of weights."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from scipy import sparse
+
+from vetrina.core.delta import words
+from vetrina.core.types import Catalogue
+from vetrina.layers.sparse_rows import shape_of
+
+_LEAST, _MOST_SHARE = 2, 0.05
+_TITLE = "title "
+
+
+def incidence(catalogue: Catalogue, *, titles: bool) -> tuple[sparse.csr_array, list[str]]:
+    """(products, tokens) of ones, and the tokens, sorted.
+
+    A token that a single product has connects nothing, one of more than one in twenty tells little apart: both go.
+    """
+    rows = [
+        [*tokens, *_words(title, titles)] for tokens, title in zip(_tokens(catalogue), catalogue.titles, strict=True)
+    ]
+    lengths = np.array([len(row) for row in rows], np.int64)
+    names, codes, counts = _coded([token for row in rows for token in row])
+    kept = (counts >= _LEAST) & (counts <= max(_LEAST, _MOST_SHARE * len(catalogue)))
+    inside = kept[codes]
+    row = np.repeat(np.arange(len(rows)), lengths)[inside]
+    column = (np.cumsum(kept) - 1)[codes[inside]]
+    ones = np.ones(len(row), np.float32)
+    found = sparse.csr_array((ones, (row, column)), shape=(len(rows), int(kept.sum())))
+    return found, [str(name) for name in names[kept]]
+
+
+def likeness(incidence: sparse.csr_array) -> sparse.csr_array:
+    """(products, tokens) rows of length 1, so that the product of two is their cosine; rare tokens weigh more (idf)."""
+    carriers = np.bincount(incidence.indices, minlength=shape_of(incidence)[1])
+    weight = np.log(shape_of(incidence)[0] / np.maximum(carriers, 1)).astype(np.float32)
+    weighed = sparse.csr_array(incidence @ sparse.diags_array(weight))
+    norm = np.sqrt(np.asarray(weighed.multiply(weighed).sum(axis=1)).ravel())
+    return sparse.csr_array(sparse.diags_array((1.0 / np.maximum(norm, 1e-9)).astype(np.float32)) @ weighed)
+
+
+def _tokens(catalogue: Catalogue) -> tuple[tuple[str, ...], ...]:
+    return catalogue.tokens or ((),) * len(catalogue)
+
+
+def _words(title: str, wanted: bool) -> Iterator[str]:
+    if wanted:
+        yield from (_TITLE + word for word in dict.fromkeys(words(title)))
+
+
+def _coded(tokens: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if not tokens:
+        return np.empty(0, np.str_), np.empty(0, np.int64), np.empty(0, np.int64)
+    return np.unique(np.array(tokens, dtype=object).astype(str), return_inverse=True, return_counts=True)

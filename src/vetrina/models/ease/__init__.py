@@ -1,0 +1,1 @@
+"""A closed-form linear model of the products that are taken most."""

@@ -1,0 +1,1 @@
+"""A gated recurrent network over the last products of a user."""

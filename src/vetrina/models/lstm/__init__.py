@@ -1,0 +1,1 @@
+"""A long short-term memory over the last products of a user."""

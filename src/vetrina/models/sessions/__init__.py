@@ -1,0 +1,1 @@
+"""What other visits that went like this one went on to."""

@@ -1,0 +1,68 @@
+"""Runs a sequence encoder over the last products and compares its vector with those of all products."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.onnx_session import session
+from vetrina.core.protocols import History
+from vetrina.core.types import Floats
+
+GAPS = 32
+# How much flatter than in training the softmax is when it answers: on Amazon Beauty's validation products a blend with two to
+# three times the temperature finds more than one with the sharp scores, and alone the order is the same.
+SOFTER = 2.5
+
+
+def gaps(times: NDArray[np.float64], first: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Classes (n,) of the time since the line before: 1 + floor(log2(1 + seconds)), below GAPS.
+
+    0 where ``first`` (n,) and where no time has passed: within a basket, or where only the order is known.
+    """
+    since = np.maximum(np.diff(times, prepend=times[:1]), 0.0)
+    return np.where(first | (since <= 0), 0, np.minimum(1 + np.log2(1.0 + since).astype(np.int64), GAPS - 1))
+
+
+class NextItem:
+    """exp((cos(user, product) - the largest) / (SOFTER * temperature)) for all products.
+
+    Float: ``table.npy`` (rows, width). Compressed: int8 rows with ``scales.npy``, multiplied in ``score.onnx``. Both with
+    ``lengths.npy`` (rows,) of the rows, ``rows.npy`` (items,) from products to rows, -1 for none, and ``settings.json``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        rows = np.load(folder / "rows.npy", mmap_mode="r")
+        self._rows, self._items = rows, len(rows)
+        self._taken = np.flatnonzero(rows >= 0)
+        self._table = np.load(folder / "table.npy", mmap_mode="r")
+        self._shrink = 1.0 / np.load(folder / "lengths.npy")
+        chosen = msgspec.json.decode((folder / "settings.json").read_bytes())
+        self._temperature, self._last = SOFTER * float(chosen["temperature"]), int(chosen["length"])
+        scales = folder / "scales.npy"
+        self._scales = np.load(scales) if scales.exists() else None
+        self._encoder = session(folder / "encoder.onnx")
+        self._score = session(folder / "score.onnx") if self._scales is not None else None
+
+    def score(self, history: History) -> Floats:
+        """(items,) float32 in 0..1; 0 for products without a row, and for all without a known product in the history."""
+        scores = np.zeros(self._items, np.float32)
+        known = np.flatnonzero(self._rows[history.items] >= 0)[-self._last :]
+        if not len(known):
+            return scores
+        rows, times = self._rows[history.items[known]], history.times[known]
+        asked = {"items": self._vectors(rows)[None], "gaps": gaps(times, np.arange(len(times)) == 0)[None]}
+        user = self._encoder.run(None, asked)[0][0, -1]
+        cosine = self._products(user / max(float(np.linalg.norm(user)), 1e-9)) * self._shrink
+        scores[self._taken] = np.exp((cosine - cosine.max()) / self._temperature)
+        return scores
+
+    def _vectors(self, rows: NDArray[np.int32]) -> Floats:
+        vectors = self._table[rows].astype(np.float32)
+        return vectors if self._scales is None else vectors * self._scales[rows, None]
+
+    def _products(self, user: Floats) -> Floats:
+        if self._score is None:
+            return self._table @ user
+        return self._score.run(None, {"user": user[None]})[0][0]

@@ -1,0 +1,21 @@
+"""Boosted trees in ONNX Runtime: a number for each row of features."""
+
+from pathlib import Path
+
+import numpy as np
+
+from vetrina.core.onnx_session import session
+from vetrina.core.types import Floats
+
+
+class Trees:
+    """Opens what ``layers.lambdamart`` wrote."""
+
+    def __init__(self, path: Path) -> None:
+        self._session = session(path)
+
+    def score(self, features: Floats) -> Floats:
+        """(n,) float32 for features (n, width)."""
+        if not len(features):
+            return np.empty(0, np.float32)
+        return self._session.run(None, {"features": features})[0][:, 0]

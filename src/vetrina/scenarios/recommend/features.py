@@ -1,0 +1,106 @@
+"""What the ranker sees of a candidate: the models' opinions, the shopper's own dealings with it, what the shop knows of it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.protocols import History
+from vetrina.core.types import Floats, Ints
+from vetrina.features.item_statistics import NAMES as STATISTICS
+
+DAY = 86_400.0
+HALF_LIVES = (3 * DAY, 14 * DAY, 45 * DAY)
+_NEVER, _LAST = 99.0, 20
+_OWN = (
+    "own count",
+    "steps since",
+    "log hours since",
+    "hours since by usual gap",
+    *(f"count of {h / DAY:.0f} days" for h in HALF_LIVES),
+    "long count",
+    "share of its category",
+    "share of its brand",
+    "category of the last",
+)
+_CONTEXT = ("length", "share of distinct", "log events of the last", "log hours of history")
+
+
+def names(models: tuple[str, ...]) -> list[str]:
+    """Of the columns, in their order."""
+    return [*models, *(f"rank by {m}" for m in models), "blend", "rank by blend", *_OWN, *STATISTICS, *_CONTEXT]
+
+
+def features(
+    components: Floats,
+    blend: Floats,
+    items: Ints,
+    history: History,
+    statistics: Floats,
+    codes: tuple[NDArray[np.int32], NDArray[np.int32]],
+) -> Floats:
+    """(candidates, columns) float32.
+
+    ``components`` (models, candidates) with a largest value of 1 over the catalogue, ``blend`` (candidates,), ``statistics``
+    (items, len(STATISTICS)), ``codes`` of every product's category and brand.
+    """
+    opinions = np.concatenate([components, blend[None]])
+    ranks = np.log1p(np.argsort(np.argsort(-opinions, axis=1, kind="stable"), axis=1, kind="stable"))
+    models = len(components)
+    columns = [
+        components,
+        ranks[:models],
+        opinions[models:],
+        ranks[models:],
+        _own(items, history),
+        _alike(items, history, codes),
+        statistics[items].T,
+        np.repeat(_context(history, statistics)[:, None], len(items), 1),
+    ]
+    return np.ascontiguousarray(np.concatenate(columns).T, dtype=np.float32)
+
+
+def _own(items: Ints, history: History) -> NDArray[np.float64]:
+    """Rows of _OWN about the product itself."""
+    found = np.zeros((8, len(items)))
+    found[1], found[2], found[3] = _NEVER, _NEVER, -1.0
+    taken, ages = history.items, np.maximum(history.now - history.times, 0.0)
+    order = np.argsort(items, kind="stable")
+    if not len(taken) or not len(items):
+        return found
+    at = np.minimum(np.searchsorted(items[order], taken), len(items) - 1)
+    inside = items[order][at] == taken
+    place, ages, steps = order[at[inside]], ages[inside], (len(taken) - 1 - np.arange(len(taken)))[inside]
+    found[0] = np.log1p(np.bincount(place, minlength=len(items)))
+    np.minimum.at(found[1], place, steps)
+    newest, oldest = np.full(len(items), np.inf), np.zeros(len(items))
+    np.minimum.at(newest, place, ages)
+    np.maximum.at(oldest, place, ages)
+    met = np.isfinite(newest)
+    found[2, met] = np.log1p(newest[met] / 3_600.0)
+    times = np.bincount(place, minlength=len(items))
+    again = times > 1
+    gap = (oldest[again] - newest[again]) / (times[again] - 1)
+    found[3, again] = np.minimum(newest[again] / np.maximum(gap, 3_600.0), 10.0)
+    for row, half_life in enumerate(HALF_LIVES, start=4):
+        found[row] = np.bincount(place, 2.0 ** (-ages / half_life), minlength=len(items))
+    if len(history.counts_items):
+        at = np.minimum(np.searchsorted(history.counts_items, items), len(history.counts_items) - 1)
+        found[7] = np.where(history.counts_items[at] == items, history.counts[at], 0.0)
+    return found
+
+
+def _alike(items: Ints, history: History, codes: tuple[NDArray[np.int32], NDArray[np.int32]]) -> NDArray[np.float64]:
+    """Share of the last products with the same category and brand, and whether the very last one has its category."""
+    last = history.items[-_LAST:]
+    if not len(last):
+        return np.zeros((3, len(items)))
+    shares = [(code[items][:, None] == code[last][None]).mean(1) for code in codes]
+    return np.stack([*shares, codes[0][items] == codes[0][last[-1]]])
+
+
+def _context(history: History, statistics: Floats) -> NDArray[np.float64]:
+    taken = history.items
+    if not len(taken):
+        return np.zeros(len(_CONTEXT))
+    hours = (history.now - float(history.times.min())) / 3_600.0
+    distinct = len(np.unique(taken)) / len(taken)
+    return np.array([np.log1p(len(taken)), distinct, float(statistics[taken[-1], 0]), np.log1p(max(hours, 0.0))])
