@@ -14,9 +14,11 @@ NAMES = (
     "product_search",
     "releases",
     "screen",
+    "sequences",
     "service",
     "store",
     "swaps",
+    "visits",
 )
 
 

@@ -42,6 +42,23 @@ class State:
                 click.echo(line(row))
 
 
+class Minutes(click.ParamType):
+    """A time such as 90s, 10m or 2h, as minutes."""
+
+    name = "time"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raises a usage error that says how a time is written."""
+        unit = {"s": 1 / 60, "m": 1.0, "h": 60.0}
+        try:
+            minutes = float(value[:-1]) * unit[value[-1:]] if isinstance(value, str) else float(value)
+        except (KeyError, ValueError):
+            minutes = 0.0
+        if not 0 < minutes < 100_000:
+            self.fail(f"{value!r} is no time; write it like 90s, 10m or 2h", param, ctx)
+        return minutes
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="vetrina")
 @click.option(
@@ -128,9 +145,10 @@ def validate(state: State, scenarios: tuple[str, ...]) -> None:
 
 @cli.command()
 @click.argument("scenarios", nargs=-1)
+@click.option("--budget", type=Minutes(), help="What a run may take, such as 10m or 2h (default 20m).")
 @click.option("--id", "run_id", hidden=True, help="Execute a run that was asked for; operate does.")
 @click.pass_obj
-def run(state: State, scenarios: tuple[str, ...], run_id: str | None) -> None:
+def run(state: State, scenarios: tuple[str, ...], run_id: str | None, budget: float | None) -> None:
     """Train, compress, judge and release what the data supports (or the named scenarios)."""
     shop, refused = state.shop(), False
     if run_id:
@@ -138,7 +156,7 @@ def run(state: State, scenarios: tuple[str, ...], run_id: str | None) -> None:
 
         execute(shop.workshop, run_id)
         return
-    for scenario, release in shop.fit(*scenarios).items():
+    for scenario, release in shop.fit(*scenarios, budget_minutes=budget).items():
         state.show({"scenario": scenario, "release": release}, lambda r: lines.release(r, shop))
         refused |= release is None and not shop.validate(scenario).ok
     if refused:
@@ -319,6 +337,24 @@ def status(state: State) -> None:
 def versions(state: State) -> None:
     """All versions, newest first; * serves."""
     state.show(state.shop().workshop.registry.all(), lines.version)
+
+
+@cli.group()
+def bench() -> None:
+    """Measure what is released."""
+
+
+@bench.command()
+@click.argument("scenario", default="recommend")
+@click.option("--version", help="A version (default: the one that serves).")
+@click.option("--against", help="A version to compare with, over the same units.")
+@click.pass_obj
+def quality(state: State, scenario: str, version: str | None, against: str | None) -> None:
+    """Score a version on held-out data: figures, slices, models alone, lists, a paired gain."""
+    from vetrina.pipeline.quality import quality as score
+    from vetrina.pipeline.quality import said
+
+    state.show(score(state.shop(), scenario, version, against), said)
 
 
 @cli.command()

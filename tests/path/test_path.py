@@ -8,7 +8,8 @@ import pytest
 import shops
 
 from vetrina import Shop
-from vetrina.core.errors import NotReady
+from vetrina.core.errors import BadInput, NotReady
+from vetrina.pipeline.quality import quality, said
 
 
 def next_of(product: str) -> str:
@@ -71,6 +72,23 @@ def test_evaluation_comes_with_an_interval(trained):
     found = Shop(trained[0]).evaluate("recommend")
     assert found.low <= found.point <= found.high
     assert found.point > 0.5
+
+
+def test_quality_is_scored_under_a_printed_protocol(trained):
+    shop = Shop(trained[0])
+    found = quality(shop, "recommend")
+    assert found.figures["NDCG@10"].point == pytest.approx(shop.evaluate("recommend").point)
+    assert found.figures["Recall@20"].point >= found.figures["Recall@10"].point
+    assert found.alone["popular"].point < found.figures["NDCG@10"].point
+    assert found.lists is not None
+    assert 0.5 < found.lists.coverage <= 1.0, "each of the forty products follows some other"
+    same = quality(shop, "recommend", against=found.version)
+    assert same.gain is not None
+    assert same.gain.low == same.gain.high == 0.0
+    assert found.protocol in said(found)
+    assert quality(shop, "search").lists is None
+    with pytest.raises(BadInput, match="is a version of recommend"):
+        quality(shop, "search", version=found.version)
 
 
 def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path: Path):

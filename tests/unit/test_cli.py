@@ -45,6 +45,8 @@ def test_every_command_is_documented():
         (["run", "astrology"], "predict, recommend, search"),
         (["show", "nothing"], "is no version"),
         (["search"], "QUERY"),
+        (["run", "--budget", "soon"], "write it like 90s, 10m or 2h"),
+        (["bench", "quality"], "no released version"),
         (["serve"], "nothing released"),
         (["--shop-dir"], "requires an argument"),
     ],

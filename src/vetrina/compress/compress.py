@@ -4,6 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from vetrina.core import plugins
@@ -45,7 +46,8 @@ def compress(
     """
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(checkpoint.folder, into, copy_function=_link)
-    names = [m for m in sorted(checkpoint.notes) if plugins.has_part("models", m, "compress")]
+    weighed = _weighed(checkpoint.folder)
+    names = [m for m in sorted(checkpoint.notes) if m in weighed and plugins.has_part("models", m, "compress")]
     if repeat is not None:
         for name in (n for n in names if n in repeat):
             _shrink(name, checkpoint.folder, into)
@@ -106,6 +108,12 @@ def judge(
         why,
         like.share,
     )
+
+
+def _weighed(folder: Path) -> set[str]:
+    """Models that weigh something in any blend: the others change no answer, so there is nothing to judge."""
+    blends = msgspec.json.decode((folder / "scenario.json").read_bytes())["weights"].values()
+    return {model for weights in blends for model, weight in weights.items() if weight}
 
 
 def _shrink(name: str, source: Path, into: Path) -> str:

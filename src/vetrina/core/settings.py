@@ -32,9 +32,13 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     refit: bool = True
     seed: int = 42
+    also: tuple[str, ...] = ()  # models that recommend tries beside its own
+    budget_minutes: float = 20.0  # what a run may take; decides epochs and models before it starts
     threads: int = 2
 
     def __post_init__(self) -> None:
+        if not self.budget_minutes > 0:
+            raise ValueError(f"budget_minutes {self.budget_minutes} is no time at all")
         if self.threads < 1:
             raise ValueError(f"threads {self.threads} is less than one")
 

@@ -224,15 +224,16 @@ class Past:
 class Plan:
     """Everything decided before training starts; replaying it reproduces the result.
 
-    ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``trials`` to how many
-    others are tried on validation first. ``halvings`` says how often the work done at once was halved because memory was short.
+    ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``without`` are the
+    models that the budget does not pay for. ``halvings`` says how often the work done at once was halved because memory was
+    short.
     """
 
     seed: int = 42
     budget_seconds: float = 600.0
     threads: int = 2
     settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    trials: Mapping[str, int] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
     halvings: int = 0
 
     @property

@@ -29,6 +29,7 @@ from vetrina.core.version import VERSION
 from vetrina.gate import Candidate, Policy, gate, inspect
 from vetrina.pipeline import rollout
 from vetrina.pipeline.held import Held
+from vetrina.pipeline.planner import planned, said
 from vetrina.pipeline.replay import drawn_answers
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release import release
@@ -53,17 +54,23 @@ class Run:
     def __init__(self, workshop: Workshop, snapshot: Snapshot, scenario: str) -> None:
         self._workshop, self._snapshot, self._scenario = workshop, snapshot, scenario
         self._shop, self._settings = workshop.shop, workshop.shop.settings
-        self._recipe: Recipe = plugins.part("scenarios", scenario, "recipe").RECIPE
+        recipe = plugins.part("scenarios", scenario, "recipe")
+        also = self._settings.train.also if recipe.OPTIONAL else ()
+        for name in also:
+            plugins.part("models", name, "train")  # an unknown name is refused before anything starts
+        own: Recipe = recipe.RECIPE
+        self._recipe = replace(own, models=tuple(dict.fromkeys((*own.models, *also))))
         self._id = workshop.run or uuid4().hex[:12]
         halvings = workshop.runs.get(workshop.run)["halvings"] if workshop.run else 0
         chosen = self._settings.train
-        self._plan = Plan(seed=chosen.seed, threads=chosen.threads, halvings=halvings)
+        budget = 60.0 * (workshop.budget_minutes or chosen.budget_minutes)
+        self._plan = Plan(seed=chosen.seed, budget_seconds=budget, threads=chosen.threads, halvings=halvings)
         self._work = self._shop.work / scenario
 
     @cached_property
     def recipe_digest(self) -> str:
         """Changes when the code's version or a setting that shapes the result changes."""
-        text = f"{VERSION} {self._recipe} {self._settings.train} {self._settings.weights}"
+        text = f"{VERSION} {self._recipe} {self._settings.train} {self._settings.weights} {self._plan.budget_seconds}"
         return sha256(text.encode()).hexdigest()[:24]
 
     def is_done(self) -> bool:
@@ -80,12 +87,15 @@ class Run:
         if validation is None:
             # Nothing to tune on: defaults, and compression as it is where a model has no other form.
             return Tuned(Settled({}), Compressed(self._work, ()))
+        plan = planned(self._recipe, past, self._plan)
+        with self._workshop.progress.step(said(plan), 1) as step:
+            step.advance()
         with self._stage("train"):
             checkpoint, settled = train(
                 self._recipe,
                 past,
                 f"{self._snapshot.digest} fit",
-                self._plan,
+                plan,
                 self._work / "fit",
                 self._workshop.progress,
                 validation=validation,

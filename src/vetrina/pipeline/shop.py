@@ -55,8 +55,9 @@ class Shop:
         """What the checks say about the data for a scenario."""
         return self.workshop.validate(self.ingest(), scenario)
 
-    def fit(self, *scenarios: str) -> dict[str, Release | None]:
+    def fit(self, *scenarios: str, budget_minutes: float | None = None) -> dict[str, Release | None]:
         """Train, compress, judge and release; every scenario that the data supports if none is named."""
+        self.workshop.budget_minutes = budget_minutes or 0.0
         for name in scenarios:
             plugins.part("scenarios", name, "recipe")
         snapshot = self.ingest()
@@ -82,7 +83,7 @@ class Shop:
 
     def evaluate(self, scenario: str) -> Interval:
         """The champion's judged file on the holdout of its own snapshot, with a 95 % interval."""
-        shown = self.workshop.registry.show(self._champion(scenario))
+        shown = self.workshop.registry.show(self.champion(scenario))
         holdout = self.held(shown).holdout()
         evaluation = plugins.part("scenarios", scenario, "evaluate")
         scores = evaluation.evaluate(self.workshop.open_version(shown["judged"]), holdout)
@@ -97,7 +98,7 @@ class Shop:
 
     def open(self, scenario: str, version: str | None = None) -> Any:
         """The opened champion, or any other version."""
-        chosen = version or self._champion(scenario)
+        chosen = version or self.champion(scenario)
         if chosen not in self._opened:
             folder = self.workshop.open_version(chosen)
             self._opened[chosen] = plugins.part("scenarios", scenario, "online").open(folder)
@@ -118,7 +119,8 @@ class Shop:
     def _name(self, user: str | None) -> str | None:
         return None if user is None else self.folder.keys.name_of(user)
 
-    def _champion(self, scenario: str) -> str:
+    def champion(self, scenario: str) -> str:
+        """The version that serves. Raises NotReady."""
         plugins.part("scenarios", scenario, "recipe")
         version, _ = self.workshop.registry.champion(scenario)
         if version is None:

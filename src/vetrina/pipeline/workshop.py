@@ -29,6 +29,7 @@ class Workshop:
     progress: Progress = field(default_factory=Silent)
     journal: Journal = field(default_factory=Straight)
     run: str = ""
+    budget_minutes: float = 0.0  # instead of the setting, where somebody names another
 
     @cached_property
     def engine(self) -> Engine:

@@ -46,7 +46,8 @@ def train(
     """
     tuning = plugins.part("scenarios", recipe.scenario, "tune")
     recipe_part = plugins.part("scenarios", recipe.scenario, "recipe")
-    names = recipe_part.models_for(past)
+    also = (m for m in recipe.models if m not in recipe_part.RECIPE.models)
+    names = tuple(m for m in (*recipe_part.models_for(past), *also) if m not in plan.without)
     if settled is not None:
         # A model that validation gave no weight serves nobody: it is not fitted again. Baselines stay for the gate.
         weighed = {m for weights in settled.weights.values() for m, weight in weights.items() if weight}

@@ -25,7 +25,7 @@ SETTINGS = {"rank": 1_000, "low": 0.4}
 SPACE = {"low": (0.0, 1.0)}
 _BLOCK, _MOST_WORK, _LEAST_RANK = (
     1_000,
-    2e12,
+    1e12,
     256,
 )  # a product of matrices is worth a CPU-minute; a lower rank only blurs
 

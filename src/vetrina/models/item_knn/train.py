@@ -32,6 +32,7 @@ SPACE = {
     "fade": (0.3, 0.98),
 }
 NEIGHBOURS, LIKE_POWER = 300, 0.25
+TITLES_UP_TO = 30_000  # products; beyond, their words take longer to compare than they are worth
 _BLOCK = 2_000
 
 
@@ -51,7 +52,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         rows = strongest(_scaled(counts, weight, chosen["out_power"], chosen["in_power"]), NEIGHBOURS)
         step.advance()
         if chosen["like"]:
-            tokens, _ = incidence(past.catalogue, titles=True)
+            tokens, _ = incidence(past.catalogue, titles=items <= TITLES_UP_TO)
             alike = nearest(likeness(tokens), (weight + 1.0) ** LIKE_POWER, max(1, _BLOCK // plan.pieces))
             rows = sparse.csr_array(rows + chosen["like"] * _level(rows) / _level(alike) * alike)
         step.advance()

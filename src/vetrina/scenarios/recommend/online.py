@@ -140,6 +140,11 @@ class Recommend:
             allowed[history.counts_items] = False
         return allowed
 
+    @property
+    def counts(self) -> Floats | None:
+        """Events of each product (items,), where the bundle knows them."""
+        return None if self._statistics is None else np.expm1(self._statistics[:, 0])
+
     def leaves_out(self, name: str) -> bool:
         """Whether a blend leaves out what the shopper had, where neither placement nor request says so."""
         return not self.session_repeats if name == "session" else self.exclude_seen

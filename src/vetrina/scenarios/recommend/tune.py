@@ -27,6 +27,7 @@ START = {
     "sasrec": 0.2,
     "gru": 0.1,
 }
+_START = 0.1  # of a model that has no better one
 _REPEATS = 0.05
 _MOST_USERS, _MOST_VISITS, _MOST_FOR_WEIGHTS, _LEAST_UNITS, _LEAST_FOR_TREES = 3_000, 12_000, 3_000, 50, 500
 _OPINION = 150  # candidates that weights are chosen on: the best of each model
@@ -78,7 +79,7 @@ def tune(
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """What is used where nothing can be measured: behaviour first, popularity to break ties."""
-    home = {m: START[m] for m in models}
+    home = {m: START.get(m, _START) for m in models}
     new = home | {m: 0.0 for m in ("repeat", "lately") if m in models}
     return {"home": home, "discover": new, "session": new}
 

@@ -1,0 +1,103 @@
+"""Scores versions of one scenario on the same held-out data, under the protocol that it prints."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from vetrina.core import plugins
+from vetrina.core.errors import BadInput
+from vetrina.core.types import Interval, Scores
+from vetrina.metrics.bootstrap import interval, paired
+from vetrina.metrics.lists import ListFigures, list_figures
+from vetrina.pipeline.shop import Shop
+
+PROTOCOL = (
+    "judged file (fit and validation only) on the holdout; the whole catalogue is ranked; what a shopper had is left out where "
+    "the version leaves it out; ties at half rank; at most 4,000 units; 95 % bootstrap of 2,000 draws, seed 42"
+)
+_METRICS = {"recommend": ("NDCG@10", "Recall@10", "Recall@20", "MRR@20")}
+_LISTS = 500
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Figures of one version. ``alone`` are its models by themselves, ``gain`` is over the version it was compared with."""
+
+    version: str
+    protocol: str
+    units: int
+    figures: Mapping[str, Interval]
+    slices: Mapping[str, Interval]
+    alone: Mapping[str, Interval]
+    lists: ListFigures | None
+    gain: Interval | None
+
+
+def quality(shop: Shop, scenario: str, version: str | None = None, against: str | None = None) -> Quality:
+    """``version`` (the champion unless named) on the holdout of its own snapshot, ``against`` on the same. Raises BadInput."""
+    registry = shop.workshop.registry
+    shown = registry.show(version or shop.champion(scenario))
+    if shown["scenario"] != scenario:
+        raise BadInput(shown["version"], f"is a version of {shown['scenario']}", f"name one of {scenario}")
+    evaluation = plugins.part("scenarios", scenario, "evaluate")
+    holdout, folder = shop.held(shown).holdout(), shop.workshop.open_version(shown["judged"])
+    first: Scores = evaluation.evaluate(folder, holdout)
+    if not len(first.values):
+        raise BadInput(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
+    figures = {first.metric: interval(first.values)}
+    for metric in _METRICS.get(scenario, ()):
+        if metric not in figures:
+            figures[metric] = interval(evaluation.evaluate(folder, holdout, metric=metric).values)
+    baselines = plugins.part("scenarios", scenario, "recipe").RECIPE.baselines
+    names = [m for m in shown["notes"]["models"] if m in baselines or scenario == "recommend"]
+    gain = None
+    if against is not None:
+        other = registry.show(against)
+        if other["scenario"] != scenario:
+            raise BadInput(against, f"is a version of {other['scenario']}", f"name one of {scenario}")
+        reference = evaluation.evaluate(shop.workshop.open_version(other["judged"]), holdout)
+        if reference.units != first.units:
+            raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
+        gain = paired(first.values, reference.values)
+    return Quality(
+        version=shown["version"],
+        protocol=PROTOCOL,
+        units=len(first.units),
+        figures=figures,
+        slices={name: interval(first.values[inside]) for name, inside in first.slices.items() if inside.any()},
+        alone={name: interval(evaluation.evaluate(folder, holdout, only=name).values) for name in names},
+        lists=_lists(scenario, folder) if scenario == "recommend" else None,
+        gain=gain,
+    )
+
+
+def _lists(scenario: str, folder: Any) -> ListFigures | None:
+    evaluation, opened = (
+        plugins.part("scenarios", scenario, "evaluate"),
+        plugins.part("scenarios", scenario, "online").open(folder),
+    )
+    counts = opened.counts
+    if counts is None:
+        return None
+    answers = evaluation.answers(folder, evaluation.requests(folder, _LISTS))
+    lists = [opened.shelf.index_of(row) for row in answers]
+    return list_figures(lists, counts, np.asarray(opened.shelf.coded("category")[1]))
+
+
+def said(found: Quality) -> str:
+    """As lines for a person."""
+    rows = [f"{found.version}: {found.units:,} units", f"protocol: {found.protocol}"]
+    tables = {"": found.figures, "slice: ": found.slices, "alone: ": found.alone}
+    rows += [
+        f"  {head + name:<32} {i.point:.4f} [{i.low:.4f}, {i.high:.4f}]"
+        for head, table in tables.items()
+        for name, i in table.items()
+    ]
+    if found.lists is not None:
+        rows += [f"  {name.replace('_', ' '):<32} {value:.4f}" for name, value in asdict(found.lists).items()]
+    if found.gain is not None:
+        g = found.gain
+        rows.append(f"  {'gain, paired':<32} {g.point:+.4f} [{g.low:+.4f}, {g.high:+.4f}]")
+    return "\n".join(rows)

@@ -1,0 +1,51 @@
+"""What a budget pays for."""
+
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vetrina.core.types import Interactions, Past, Plan, Recipe
+from vetrina.pipeline.planner import planned, said
+
+RECIPE = Recipe("recommend", ("popular", "sasrec", "gru"), ("popular",), "NDCG@10")
+
+
+def past(lines: int, products: int = 500, length: int = 10) -> Past:
+    """Users with ``length`` events each, one after the other."""
+    user = (np.arange(lines) // length).astype(np.int32)
+    item = (np.arange(lines) * 7 % products).astype(np.int32)
+    names = np.array([f"u{n}" for n in range(int(user.max()) + 1)])
+    time = np.arange(lines, dtype=float)
+    return Past(None, Interactions(names, user, item, time, np.ones(lines, np.float32), float(lines)))
+
+
+def test_plenty_of_time_pays_for_everything():
+    plan = planned(RECIPE, past(10_000), Plan(budget_seconds=3_600))
+    assert plan.without == ()
+    assert plan.settings["sasrec"] == plan.settings["gru"] == {"epochs": 16.0}
+    assert said(plan) == "plan for 60 minutes: sasrec 16 epochs, gru 16 epochs"
+
+
+def test_hardly_any_time_leaves_the_networks_out_and_says_so():
+    plan = planned(RECIPE, past(200_000), Plan(budget_seconds=5))
+    assert plan.without == ("sasrec", "gru")
+    assert said(plan) == "plan for 0 minutes: no networks; left out: sasrec, gru"
+
+
+def test_what_a_person_set_stays():
+    plan = planned(RECIPE, past(10_000), Plan(budget_seconds=3_600, settings={"sasrec": {"epochs": 3.0}}))
+    assert plan.settings["sasrec"] == {"epochs": 3.0}
+
+
+def test_without_events_there_is_nothing_to_plan():
+    assert planned(RECIPE, Past(), Plan()) == Plan()
+
+
+@given(st.floats(1, 1e5), st.floats(1, 1e5))
+def test_more_time_never_means_less_learning(a, b):
+    log = past(20_000)
+    less, more = (planned(RECIPE, log, replace(Plan(), budget_seconds=s)) for s in sorted((a, b)))
+    for name in ("sasrec", "gru"):
+        assert more.settings.get(name, {}).get("epochs", 0) >= less.settings.get(name, {}).get("epochs", 0)
