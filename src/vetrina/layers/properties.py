@@ -16,7 +16,8 @@ _TITLE = "title "
 def incidence(catalogue: Catalogue, *, titles: bool) -> tuple[sparse.csr_array, list[str]]:
     """(products, tokens) of ones, and the tokens, sorted.
 
-    A token that a single product has connects nothing, one of more than one in twenty (or a thousand) tells little apart: both go.
+    A token that a single product has connects nothing, one of more than one in twenty products (or of a thousand) tells
+    little apart: both go.
     """
     rows = [
         [*tokens, *_words(title, titles)] for tokens, title in zip(_tokens(catalogue), catalogue.titles, strict=True)
