@@ -115,12 +115,14 @@ class Run:
 
     def _gated(self, judged: Bundle) -> Verdict:
         champion = self._champion_twin()
+        # A dull model that ships because nothing better was shown need not be shown to equal another dull one.
+        dull = judged.notes["settled"]["notes"].get("fell_back_to")
         with self._stage("gate"):
             verdict = gate(
                 self._scenario,
                 self._packed(judged, "judged"),
                 champion,
-                self._recipe.baselines,
+                (dull,) if dull else self._recipe.baselines,
                 replace(self._data.holdout(), exposures=self._exposures()),
                 self._policy,
                 self._snapshot.digest,
