@@ -1,27 +1,12 @@
-"""Sums what everything that a user took points to, by how much."""
+"""A linear model's rows, summed over a user's taste: its ``score`` is that of every such matrix."""
 
 from pathlib import Path
 
-import numpy as np
-
-from vetrina.core.protocols import History
-from vetrina.core.types import Floats
-from vetrina.retrieval.neighbours import Neighbours
+from vetrina.retrieval.tastes import Tastes
 
 REASON = "what you took points to this"
 
 
-class Ease:
-    """The rows of B, memory-mapped."""
-
-    def __init__(self, folder: Path) -> None:
-        self._neighbours = Neighbours(folder)
-
-    def score(self, history: History) -> Floats:
-        """(items,) float32: sum over products of log(1 + count) * B[product, .]."""
-        return self._neighbours.sum(history.counts_items, np.log1p(history.counts))
-
-
-def open(folder: Path) -> Ease:
+def open(folder: Path) -> Tastes:
     """Read what ``train`` wrote."""
-    return Ease(folder)
+    return Tastes(folder)

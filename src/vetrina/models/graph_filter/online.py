@@ -1,27 +1,12 @@
-"""Sums what belongs with everything that a user took, by how much."""
+"""A graph filter's rows, summed over a user's taste: its ``score`` is that of every such matrix."""
 
 from pathlib import Path
 
-import numpy as np
-
-from vetrina.core.protocols import History
-from vetrina.core.types import Floats
-from vetrina.retrieval.neighbours import Neighbours
+from vetrina.retrieval.tastes import Tastes
 
 REASON = "shoppers with your taste take this"
 
 
-class GraphFilter:
-    """The rows of M, memory-mapped."""
-
-    def __init__(self, folder: Path) -> None:
-        self._neighbours = Neighbours(folder)
-
-    def score(self, history: History) -> Floats:
-        """(items,) float32: sum over products of log(1 + count) * M[product, .]."""
-        return self._neighbours.sum(history.counts_items, np.log1p(history.counts))
-
-
-def open(folder: Path) -> GraphFilter:
+def open(folder: Path) -> Tastes:
     """Read what ``train`` wrote."""
-    return GraphFilter(folder)
+    return Tastes(folder)
