@@ -31,14 +31,13 @@ REFERENCES = {
     "amazon-beauty-5core": "BSARec .0611/.1008 (published, other machine); goal .064/.104",
     "amazon-sports-5core": "ICSRec .0335/.0565 (published, other machine); goal .039/.062",
 }
-_ALL = 10**9
 
 
-def main(names: tuple[str, ...] = tuple(REFERENCES)) -> None:
-    """Every model of the recipe and the blend."""
+def main(names: tuple[str, ...] = tuple(REFERENCES), most: int = 10**9) -> None:
+    """Every model and the blend, on at most ``most`` users in the order of their pseudonyms: drawn by chance."""
     for name in names:
         with tempfile.TemporaryDirectory() as scratch:
-            _one(name, Path(scratch))
+            _one(name, Path(scratch), most)
 
 
 def files(name: str, into: Path) -> tuple[Path, Path]:
@@ -64,7 +63,7 @@ def files(name: str, into: Path) -> tuple[Path, Path]:
     return into / "products.parquet", into / "events.parquet"
 
 
-def _one(name: str, root: Path) -> None:
+def _one(name: str, root: Path, most: int) -> None:
     products, events = files(name, root)
     snapshot = Shop(root / "shop").ingest(products=[products], events=[events])
     catalogue = dataset.catalogue(snapshot)
@@ -87,7 +86,7 @@ def _one(name: str, root: Path) -> None:
     histories.write(past(last).interactions, fitted.folder / "histories")
     for model in (*fitted.notes, None):
         figures = [
-            interval(evaluate(fitted.folder, evidence(last), only=model, metric=m, new_only=True, most=_ALL).values)
+            interval(evaluate(fitted.folder, evidence(last), only=model, metric=m, new_only=True, most=most).values)
             for m in ("NDCG@10", "Recall@10")
         ]
         shown = ", ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
@@ -100,4 +99,4 @@ def _cpu() -> float:
 
 
 if __name__ == "__main__":
-    main(tuple(sys.argv[1:]) or tuple(REFERENCES))
+    main(tuple(sys.argv[1:2]) or tuple(REFERENCES), *map(int, sys.argv[2:]))

@@ -13,7 +13,10 @@ from typing import Any
 import click
 
 from vetrina.console import lines
-from vetrina.core.errors import BadInput, VetrinaError
+from vetrina.console.arguments import Minutes
+from vetrina.console.failures import in_one_line
+from vetrina.console.template import TEMPLATE
+from vetrina.core.errors import BadInput
 from vetrina.core.version import VERSION
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -40,23 +43,6 @@ class State:
         else:
             for row in listed:
                 click.echo(line(row))
-
-
-class Minutes(click.ParamType):
-    """A time such as 90s, 10m or 2h, as minutes."""
-
-    name = "time"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Raises a usage error that says how a time is written."""
-        unit = {"s": 1 / 60, "m": 1.0, "h": 60.0}
-        try:
-            minutes = float(value[:-1]) * unit[value[-1:]] if isinstance(value, str) else float(value)
-        except (KeyError, ValueError):
-            minutes = 0.0
-        if not 0 < minutes < 100_000:
-            self.fail(f"{value!r} is no time; write it like 90s, 10m or 2h", param, ctx)
-        return minutes
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,7 +81,7 @@ def init(folder: Path) -> None:
     target = folder / "vetrina.toml"
     if target.exists():
         raise BadInput(str(target), "exists already", "choose another folder")
-    write_bytes(target, _TEMPLATE.encode())
+    write_bytes(target, TEMPLATE.encode())
     click.echo(f"{target} written. Next: vetrina --shop-dir {folder} ingest --products FILE --events FILE")
 
 
@@ -541,31 +527,6 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-_TEMPLATE = """\
-# What this shop may set; every line shows its default. docs/reference/settings.md explains each.
-
-# [columns.products]          # the design's name = the name in your file
-# product_id = "sku"
-
-# [weights]                   # how much an event type says about taste
-# view = 0.1
-
-# [split]
-# validation_days = 14.0
-# holdout_days = 14.0
-
-# [gate]
-# margin = 0.02               # how much worse than the champion a candidate may be
-
-# [train]
-# refit = true                # train the served file on everything once the judged one passed
-
-# [serve]
-# host = "127.0.0.1"
-# port = 8337
-"""
-
-
 def main() -> None:
     """Run, and turn what goes wrong into one line and an exit status."""
     try:
@@ -576,25 +537,7 @@ def main() -> None:
     except BaseException as error:  # the outer edge: whatever it is becomes one line
         if isinstance(error, SystemExit) or "--debug" in sys.argv:
             raise
-        _leave(*_in_one_line(error))
-
-
-def _in_one_line(error: BaseException) -> tuple[str, int]:
-    """What to say and the exit status."""
-    text = " ".join(str(error).split())[:300]
-    if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
-        return "stopped; what was finished is kept, the same command goes on from there", 130
-    if isinstance(error, click.ClickException):
-        return f"vetrina: {error.format_message()}; --help shows what is possible", error.exit_code
-    if isinstance(error, VetrinaError):
-        return f"vetrina: {error}", error.exit_status
-    if isinstance(error, OSError):
-        named = error.filename or "disk"
-        return f"vetrina: {named}: {error.strerror or text}; free space or rights there, then repeat", 2
-    if type(error).__name__ == "OperationalError":  # the store's own words, whichever database it is
-        said = text.split(" [SQL")[0].split(" (Background")[0]
-        return f"vetrina: store: {said}; free space, or see that it can be reached, then repeat", 2
-    return f"vetrina: a fault in Vetrina ({type(error).__name__}: {text}); repeat with --debug and report it", 1
+        _leave(*in_one_line(error))
 
 
 def _leave(line: str, status: int) -> None:

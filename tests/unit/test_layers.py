@@ -10,7 +10,6 @@ from vetrina.layers import lambdamart, low_rank
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.layers.next_item.start import mutual_information
 from vetrina.models.ease.train import linear
-from vetrina.models.item_knn.train import lines_at_once
 from vetrina.models.sessions.train import visits
 from vetrina.retrieval.next_item import gaps
 
@@ -83,11 +82,9 @@ def test_gaps_without_time_say_nothing():
     assert gaps(np.array([5.0, 5.0, 6.0, 6.0 + 1e9]), first).tolist() == [0, 0, 2, 30]
 
 
-def test_lines_at_once_are_one_for_clicks_and_the_size_of_baskets():
-    user = np.zeros(6, np.int32)
-    clicks, baskets = (
-        Interactions(np.array(["a"]), user, user, np.array(times), np.ones(6, np.float32), 99.0)
-        for times in ([1.0, 2, 3, 4, 5, 6], [1.0, 1, 1, 2, 2, 2])
-    )
-    assert lines_at_once(clicks) == 1.0
-    assert lines_at_once(baskets) == 3.0
+def test_moments_are_told_apart_however_many_users_there_are():
+    times = [1.7e9, 1.7e9, 1.7e9 + 1, 1.7e9 + 1]
+    user = np.array([200_000, 200_000, 200_000, 200_001], np.int32)
+    weight, names = np.ones(4, np.float32), np.empty(0, np.str_)
+    assert Interactions(names, user, user, np.array(times), weight, 9e9).moments == 3
+    assert Interactions(names, user[:0], user[:0], np.empty(0), weight[:0], 9e9).moments == 0

@@ -30,6 +30,10 @@ class Bars:
     def __init__(self) -> None:
         self._console = Console(stderr=True)
 
+    def say(self, text: str) -> None:
+        """One line."""
+        self._console.print(text, highlight=False)
+
     @contextmanager
     def step(self, title: str, total: float) -> Iterator[Step]:
         """A bar on a terminal, one line afterwards elsewhere."""

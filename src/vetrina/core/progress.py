@@ -22,9 +22,16 @@ class Progress(Protocol):
         """A step of ``total`` units, shown until the context ends."""
         ...
 
+    def say(self, text: str) -> None:
+        """One line, such as what will be done."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
 
     def advance(self, amount: float = 1.0) -> None:
         """Do nothing."""

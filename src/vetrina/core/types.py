@@ -142,6 +142,13 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.user)
 
+    @property
+    def moments(self) -> int:
+        """How many distinct (user, time) there are: as many as events in a log of clicks, fewer where baskets are bought."""
+        order = np.lexsort((self.time, self.user))
+        user, time = self.user[order], self.time[order]
+        return int(((user[1:] != user[:-1]) | (time[1:] != time[:-1])).sum()) + bool(len(user))
+
 
 @dataclass(frozen=True)
 class Judgments:

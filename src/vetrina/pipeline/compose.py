@@ -88,8 +88,8 @@ class Run:
             # Nothing to tune on: defaults, and compression as it is where a model has no other form.
             return Tuned(Settled({}), Compressed(self._work, ()))
         plan = planned(self._recipe, past, self._plan)
-        with self._workshop.progress.step(said(plan), 1) as step:
-            step.advance()
+        if plan != self._plan:
+            self._workshop.progress.say(said(plan))
         with self._stage("train"):
             checkpoint, settled = train(
                 self._recipe,
@@ -102,7 +102,7 @@ class Run:
             )
         with self._stage("compress"):
             small = compress(checkpoint, self._work / "fit-small", self._workshop.progress, validation=validation)
-        return Tuned(settled, small)
+        return Tuned(replace(settled, notes={**settled.notes, "plan": asdict(plan)}), small)
 
     def repeat_on_fit_and_validation(self, tuned: Tuned) -> Bundle:
         """The judged file."""

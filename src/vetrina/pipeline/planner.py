@@ -23,7 +23,7 @@ def planned(recipe: Recipe, past: Past, plan: Plan) -> Plan:
     events = past.interactions
     if events is None or not len(events) or not wanted:
         return plan
-    asked = max(1, len(np.unique(events.user.astype(np.float64) * 1e12 + events.time)) - len(events.users))
+    asked = max(1, events.moments - len(np.unique(events.user)))
     products = len(np.unique(events.item))
     epoch = (PER_LINE * len(events) + PER_WEIGHT * asked / _BATCH * products * _WIDTH) * 2 / plan.threads
     enough = int(np.clip(_POSITIONS / asked, 6, _MOST))
@@ -41,8 +41,7 @@ def planned(recipe: Recipe, past: Past, plan: Plan) -> Plan:
 
 def said(plan: Plan) -> str:
     """One line for whoever waits."""
-    epochs = ", ".join(
-        f"{name} {int(chosen['epochs'])} epochs" for name, chosen in plan.settings.items() if "epochs" in chosen
-    )
+    paid = {name: int(chosen["epochs"]) for name, chosen in plan.settings.items() if "epochs" in chosen}
+    epochs = ", ".join(f"{name} {count} epochs" for name, count in paid.items()) or "no networks"
     left_out = f"; left out: {', '.join(plan.without)}" if plan.without else ""
-    return f"plan for {plan.budget_seconds / 60:.0f} minutes: {epochs or 'no networks'}{left_out}"
+    return f"plan for {plan.budget_seconds / 60:.0f} minutes: {epochs}{left_out}"

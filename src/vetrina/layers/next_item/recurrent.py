@@ -3,6 +3,7 @@
 The exporter unrolls a loop of unknown length; ONNX has operators of its own for both cells.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,11 +14,22 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from vetrina.core.progress import Progress
+from vetrina.core.types import Past, Plan
+from vetrina.layers.next_item import training
 from vetrina.retrieval.next_item import GAPS
 
 Cell = Literal["GRU", "LSTM"]
 # torch stacks the gates of a GRU as reset, update, new, those of an LSTM as in, forget, cell, out; ONNX in other orders.
 _ORDER = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
+
+
+def fit(name: str, cell: Cell, past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes what ``retrieval.next_item`` opens."""
+    chosen = plan.of(name, training.SETTINGS)
+    torch.manual_seed(plan.seed)
+    encoder = Recurrent(cell, int(chosen["width"]), chosen["dropout"])
+    return training.fit(name, encoder, past, plan, chosen, into, progress)
 
 
 class Recurrent(nn.Module):

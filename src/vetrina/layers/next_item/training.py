@@ -38,7 +38,6 @@ SETTINGS = {
     "temperature": 0.06,
     "negatives": 1_024,
 }
-SPACE = {"rate": (1e-3, 8e-3), "dropout": (0.1, 0.6), "temperature": (0.04, 0.12)}
 
 
 class Encoder(Protocol):

@@ -22,7 +22,6 @@ from vetrina.layers.tastes import tastes
 
 NEIGHBOURS, LEAST_EVENTS = 300, 5
 SETTINGS = {"rank": 1_000, "low": 0.4}
-SPACE = {"low": (0.0, 1.0)}
 _BLOCK, _MOST_WORK, _LEAST_RANK = (
     1_000,
     1e12,

@@ -4,8 +4,8 @@ sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b
 
 with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
 (``layers.properties``) and s what makes both terms' largest values of a row equal on average. The NEIGHBOURS best of each
-row and term stay.
-``decay`` and ``fade`` are what a step back in time costs; where a user takes ten products at once, a line costs a tenth of it.
+row and term stay. ``decay`` and ``fade`` are what a step back in time costs: where a user takes ten products at once, each of
+them is a tenth of a step.
 """
 
 from collections.abc import Mapping
@@ -18,20 +18,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Interactions, Past, Plan
+from vetrina.core.types import Past, Plan
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.layers.properties import incidence, likeness
 from vetrina.layers.sparse_rows import save, shape_of, strongest
 
 SETTINGS = {"window": 20, "decay": 0.8, "back": 0.4, "out_power": 0.35, "in_power": 0.2, "like": 0.5, "fade": 0.6}
-SPACE = {
-    "decay": (0.6, 0.95),
-    "back": (0.0, 1.0),
-    "out_power": (0.1, 0.6),
-    "in_power": (0.0, 0.5),
-    "like": (0.0, 1.0),
-    "fade": (0.3, 0.98),
-}
 NEIGHBOURS, LIKE_POWER = 300, 0.25
 TITLES_UP_TO = 30_000  # products; beyond, their words take longer to compare than they are worth
 _BLOCK = 2_000
@@ -43,7 +35,8 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         raise ValueError("item_knn needs a catalogue and events")
     chosen = plan.of("item_knn", SETTINGS)
     items, events = len(past.catalogue), past.interactions
-    chosen |= {name: chosen[name] ** (1.0 / lines_at_once(events)) for name in ("decay", "fade")}
+    lines = max(1.0, len(events) / max(1, events.moments))
+    chosen |= {name: chosen[name] ** (1.0 / lines) for name in ("decay", "fade")}
     with progress.step("item_knn", 2) as step:
         counts = cooccurrence(
             events, items, window=int(chosen["window"]), decay=chosen["decay"], back=chosen["back"]
@@ -60,12 +53,6 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         step.advance()
     (into / "settings.json").write_bytes(msgspec.json.encode(chosen))
     return save(strongest(rows, NEIGHBOURS), into)
-
-
-def lines_at_once(events: Interactions) -> float:
-    """Mean number of a user's events at one moment: 1 in a log of clicks, ten in one of grocers' baskets."""
-    moments = np.unique(np.stack([events.user.astype(np.float64), events.time]), axis=1).shape[1]
-    return len(events) / max(1, moments)
 
 
 def nearest(unit: sparse.csr_array, worth: NDArray[np.float64], block: int) -> sparse.csr_array:

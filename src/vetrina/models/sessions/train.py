@@ -18,7 +18,6 @@ from vetrina.core.types import Interactions, Past, Plan
 from vetrina.models.sessions.online import BREAK
 
 SETTINGS = {"fade": 0.6, "recency": 1.5, "neighbours": 500}
-SPACE = {"fade": (0.3, 0.95), "recency": (0.0, 6.0)}
 MOST_PER_ITEM, MOST_VISITS, LEAST_LENGTH = 2_000, 1_000_000, 1.5
 
 
