@@ -19,6 +19,7 @@ NAMES = (
     "store",
     "swaps",
     "visits",
+    "warm_start",
 )
 
 

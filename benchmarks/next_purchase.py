@@ -48,13 +48,15 @@ def main() -> None:
             return Evidence(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
 
         held, plan = evidence(VALIDATION, TEST), Plan()
-        fitted, settled = train(RECIPE, past(VALIDATION), "fit", plan, root / "w/fit", Silent(), validation=held)
+        fitted, settled = train(
+            RECIPE, past(VALIDATION), "pinned", "fit", plan, root / "w/fit", Silent(), validation=held
+        )
         small = compress(fitted, root / "w/fit-small", Silent(), validation=held)
         plan = replace(plan, settings=settled.settings)
         final = past(TEST)
         weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in settled.weights.items()}
         every = replace(settled, weights=weights)
-        judged, _ = train(RECIPE, final, "judged", plan, root / "w/judged", Silent(), settled=every)
+        judged, _ = train(RECIPE, final, "pinned", "judged", plan, root / "w/judged", Silent(), settled=every)
         packed = compress(judged, root / "w/judged-small", Silent(), repeat=small.kept)
         for name, chosen in settled.weights.items():
             print(f"{name}: {chosen}")

@@ -25,13 +25,22 @@ def test_plenty_of_time_pays_for_everything():
     plan = planned(RECIPE, past(10_000), Plan(budget_seconds=3_600))
     assert plan.without == ()
     assert plan.settings["sasrec"] == plan.settings["gru"] == {"epochs": 16.0}
-    assert said(plan) == "plan for 60 minutes: sasrec 16 epochs, gru 16 epochs"
+    assert plan.trials == {"sasrec": 40, "gru": 40}
+    assert said(plan) == "plan for 60 minutes: sasrec 16 epochs, gru 16 epochs, 40 trials of gru, 40 trials of sasrec"
 
 
 def test_hardly_any_time_leaves_the_networks_out_and_says_so():
     plan = planned(RECIPE, past(200_000), Plan(budget_seconds=5))
     assert plan.without == ("sasrec", "gru")
     assert said(plan) == "plan for 0 minutes: no networks; left out: sasrec, gru"
+
+
+def test_cheap_models_are_tried_first_and_none_too_seldom_to_find_anything():
+    recipe = replace(RECIPE, models=("popular", "item_knn", "sasrec"))
+    tried = [planned(recipe, past(20_000), Plan(budget_seconds=s)).trials for s in (1, 60, 36_000)]
+    assert tried[0] == {}
+    assert tried[1].keys() == {"item_knn"}
+    assert tried[2].keys() == {"item_knn", "sasrec"}
 
 
 def test_what_a_person_set_stays():

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from vetrina.core.errors import BadInput
+from vetrina.core.words import words
 
 FILTERS = 'use category, brand, in_stock, or {"price": {"min": 1, "max": 9}}'
 _FOUND = 0.5
@@ -40,11 +41,6 @@ class Delta:
 def passes(product: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
     """Whether one product keeps all ``filters``; the same rules as ``Shelf.mask``."""
     return all(_passes(product, name, wanted) for name, wanted in filters.items())
-
-
-def words(text: str) -> list[str]:
-    """Lower-case runs of letters and digits."""
-    return "".join(c if c.isalnum() else " " for c in text.lower()).split()
 
 
 def _text(body: Mapping[str, Any]) -> str:

@@ -28,13 +28,18 @@ class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``refit = false`` serves the judged file. With one of ``threads`` equal data give equal bytes."""
+    """``refit = false`` serves the judged file. With one of ``threads`` equal data give equal bytes.
+
+    A ``warm`` run begins its networks where the shop's last run ended and needs a quarter of the epochs.
+    """
 
     refit: bool = True
     seed: int = 42
     also: tuple[str, ...] = ()  # models that recommend tries beside its own
     budget_minutes: float = 20.0  # what a run may take; decides epochs and models before it starts
     threads: int = 2
+    warm: bool = True
+    encoder: str = ""  # of texts: a folder or an id of huggingface.co; empty for the MiniLM that comes along
 
     def __post_init__(self) -> None:
         if not self.budget_minutes > 0:

@@ -217,14 +217,21 @@ class Evidence:
     exposures: tuple[LoggedAnswer, ...] = ()
 
 
+MEMORY = "memory.npz"  # what a model leaves to its next training; never packed
+
+
 @dataclass(frozen=True)
 class Past:
-    """What a model may see: the catalogue, the behaviour before ``interactions.until``, and labelled extras."""
+    """What a model may see: the catalogue, the behaviour before ``interactions.until``, and labelled extras.
+
+    ``earlier`` is what the same model learnt from an earlier and shorter past, for models that leave something.
+    """
 
     catalogue: Catalogue | None = None
     interactions: Interactions | None = None
     judgments: Judgments | None = None
     table: Table | None = None
+    earlier: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -233,7 +240,8 @@ class Plan:
 
     ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``without`` are the
     models that the budget does not pay for. ``halvings`` says how often the work done at once was halved because memory was
-    short.
+    short. A ``warm`` training begins where the last one of the same form ended.
+    ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder.
     """
 
     seed: int = 42
@@ -242,6 +250,9 @@ class Plan:
     settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
     halvings: int = 0
+    warm: bool = False
+    trials: Mapping[str, int] = field(default_factory=dict)
+    encoder: str = ""
 
     @property
     def pieces(self) -> int:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import sparse
 
-from vetrina.core.delta import words
 from vetrina.core.types import Catalogue
+from vetrina.core.words import words
 from vetrina.layers.sparse_rows import shape_of
 
 _LEAST, _MOST_SHARE, _MOST = 2, 0.05, 1_000

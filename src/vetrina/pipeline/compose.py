@@ -64,7 +64,9 @@ class Run:
         halvings = workshop.runs.get(workshop.run)["halvings"] if workshop.run else 0
         chosen = self._settings.train
         budget = 60.0 * (workshop.budget_minutes or chosen.budget_minutes)
-        self._plan = Plan(seed=chosen.seed, budget_seconds=budget, threads=chosen.threads, halvings=halvings)
+        self._plan = Plan(
+            chosen.seed, budget, chosen.threads, halvings=halvings, warm=chosen.warm, encoder=chosen.encoder
+        )
         self._work = self._shop.work / scenario
 
     @cached_property
@@ -94,7 +96,8 @@ class Run:
             checkpoint, settled = train(
                 self._recipe,
                 past,
-                f"{self._snapshot.digest} fit",
+                self._snapshot.digest,
+                "fit",
                 plan,
                 self._work / "fit",
                 self._workshop.progress,
@@ -201,11 +204,11 @@ class Run:
     def _repeat(self, tuned: Tuned, name: str, past: Past) -> Bundle:
         settled = tuned.settled if tuned.settled.weights else None
         plan = replace(self._plan, settings=tuned.settled.settings)
-        key = f"{self._snapshot.digest} {name}"
         checkpoint, used = train(
             self._recipe,
             past,
-            key,
+            self._snapshot.digest,
+            name,
             plan,
             self._work / name,
             self._workshop.progress,
@@ -242,7 +245,8 @@ class Run:
             checkpoint, _ = train(
                 self._recipe,
                 self._data.judged(),
-                f"{self._snapshot.digest} judged",
+                self._snapshot.digest,
+                "judged",
                 plan,
                 self._work / "champion",
                 self._workshop.progress,

@@ -1,33 +1,38 @@
-"""Turns a budget of wall time into epochs, and leaves out what it cannot pay for, before anything starts.
+"""Turns a budget of wall time into epochs and trials, and leaves out what it cannot pay for, before anything starts.
 
 seconds of an epoch = PER_LINE * lines + PER_WEIGHT * batches * products * width, both measured with two threads on logs of 131
 thousand, 885 thousand and 1.3 million lines. The plan and not the clock decides, so that it can be replayed.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from vetrina.core.types import Past, Plan, Recipe
+from vetrina.core.types import Interactions, Past, Plan, Recipe
 
 PER_LINE, PER_WEIGHT = 7.0e-6, 5.2e-9
 # A run fits three times and spends the rest on counting, tuning, compression and the gate.
 SHARE_OF_A_FIT = 0.12
+SHARE_OF_TRIALS = 0.12
+# Of a trial: to count a line, to ask a model of one product for one user, to invert a cube of products.
+PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
+_ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_500, 8, 40, 6_000
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
 _NETWORKS = {"sasrec": 1.0, "gru": 0.8, "lstm": 0.9}  # best first, and what an epoch costs beside the first
 
 
 def planned(recipe: Recipe, past: Past, plan: Plan) -> Plan:
-    """``plan`` with epochs for every network that its budget pays for, and ``without`` those it does not pay for."""
-    wanted = [n for n in _NETWORKS if n in recipe.models]
+    """``plan`` with what its budget pays for: epochs for networks, ``without`` those it does not pay for, and trials."""
     events = past.interactions
-    if events is None or not len(events) or not wanted:
+    if events is None or not len(events):
         return plan
     asked = max(1, events.moments - len(np.unique(events.user)))
     products = len(np.unique(events.item))
     epoch = (PER_LINE * len(events) + PER_WEIGHT * asked / _BATCH * products * _WIDTH) * 2 / plan.threads
     enough = int(np.clip(_POSITIONS / asked, 6, _MOST))
     left, settings, without = SHARE_OF_A_FIT * plan.budget_seconds, dict(plan.settings), []
+    wanted = [n for n in _NETWORKS if n in recipe.models]
     for name in wanted:
         cost = epoch * _NETWORKS[name]
         epochs = min(enough, int(left / max(cost, 1e-9)))
@@ -36,7 +41,28 @@ def planned(recipe: Recipe, past: Past, plan: Plan) -> Plan:
             continue
         settings[name] = {"epochs": float(epochs), **settings.get(name, {})}
         left -= epochs * cost
-    return replace(plan, settings=settings, without=tuple(without))
+    costs = {name: enough * epoch * _NETWORKS[name] for name in wanted if name not in without}
+    trials = dict(_trials(SHARE_OF_TRIALS * plan.budget_seconds, _counting(recipe, past, events) | costs))
+    return replace(plan, settings=settings, without=tuple(without), trials=trials)
+
+
+def _counting(recipe: Recipe, past: Past, events: Interactions) -> dict[str, float]:
+    """Seconds of a trial of the models that count: what it learns, and whom it is asked for."""
+    products = len(past.catalogue) if past.catalogue is not None else 0
+    asking = PER_ASKED * _ASKED * products
+    costs = {"item_knn": PER_COUNT * len(events) + asking}
+    if products <= _MOST_INVERTED:
+        costs["ease"] = PER_CUBE * products**3 + asking
+    return {name: cost for name, cost in costs.items() if name in recipe.models}
+
+
+def _trials(seconds: float, costs: dict[str, float]) -> Iterator[tuple[str, int]]:
+    """Cheap models first; a search of fewer than _LEAST_TRIALS finds nothing that chance would not."""
+    for name, cost in sorted(costs.items(), key=lambda c: c[1]):
+        paid = min(_MOST_TRIALS, int(seconds / max(cost, 1e-9)))
+        if paid >= _LEAST_TRIALS:
+            yield name, paid
+            seconds -= paid * cost
 
 
 def said(plan: Plan) -> str:
@@ -44,4 +70,5 @@ def said(plan: Plan) -> str:
     paid = {name: int(chosen["epochs"]) for name, chosen in plan.settings.items() if "epochs" in chosen}
     epochs = ", ".join(f"{name} {count} epochs" for name, count in paid.items()) or "no networks"
     left_out = f"; left out: {', '.join(plan.without)}" if plan.without else ""
-    return f"plan for {plan.budget_seconds / 60:.0f} minutes: {epochs}{left_out}"
+    tried = "".join(f", {count} trials of {name}" for name, count in plan.trials.items())
+    return f"plan for {plan.budget_seconds / 60:.0f} minutes: {epochs}{tried}{left_out}"

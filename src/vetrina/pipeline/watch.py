@@ -172,7 +172,9 @@ class Watch:
         """Texts to vectors, by the encoder of the search that serves."""
         version, _ = self._workshop.registry.champion("search")
         folder = self._workshop.open_version(version) / "text" if version else None
-        return plugins.part("models", "text", "online").Encoder(folder).encode if folder and folder.exists() else None
+        return (
+            plugins.part("models", "text", "online").Encoder(folder).documents if folder and folder.exists() else None
+        )
 
 
 def _rulers(before: Sequence[Day]) -> Mapping[str, Ruler]:

@@ -12,6 +12,7 @@ import numpy as np
 import tantivy
 
 from vetrina.core.types import Floats, Ints
+from vetrina.core.words import spaced, words
 
 BOOSTS = {"everything": 1.0, "title": 0.5}
 _TOKENIZER = "en_stem"
@@ -33,7 +34,8 @@ def build(folder: Path, documents: Iterable[Mapping[str, str | int]]) -> None:
     index = tantivy.Index(shape, path=str(folder))
     writer = index.writer(heap_size=64_000_000, num_threads=1)
     for document in documents:
-        writer.add_document(tantivy.Document.from_dict(dict(document), shape))
+        texts = {name: spaced(str(document[name])) for name in BOOSTS}
+        writer.add_document(tantivy.Document.from_dict({**document, **texts}, shape))
     writer.commit()
     writer.wait_merging_threads()
 
@@ -53,8 +55,7 @@ class LexicalIndex:
 
 def parse(index: tantivy.Index, query: str) -> tantivy.Query:
     """What a shopper typed; operators and broken quotes are words like any other."""
-    words = "".join(c if c.isalnum() else " " for c in query.lower())
-    parsed, _errors = index.parse_query_lenient(words, list(BOOSTS), field_boosts=BOOSTS)
+    parsed, _errors = index.parse_query_lenient(" ".join(words(query)), list(BOOSTS), field_boosts=BOOSTS)
     return parsed
 
 

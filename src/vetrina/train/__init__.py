@@ -1,5 +1,6 @@
 """Fits the models a recipe names and settles how they are combined."""
 
-from vetrina.train.train import Settled, train
+from vetrina.train.settled import Settled
+from vetrina.train.train import train
 
 __all__ = ["Settled", "train"]

@@ -1,35 +1,24 @@
 """The stage: fit every model once, prepare what serving needs, tune the blend on validation."""
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from vetrina.core import plugins
-from vetrina.core.files import folder_beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, Evidence, Past, Plan, Recipe
+from vetrina.train.fitted import fitted
+from vetrina.train.search import search
+from vetrina.train.settled import Settled, write_scenario
 
 TREES = "trees"  # a scenario's rankers: like weights, chosen once on validation
-
-
-@dataclass(frozen=True)
-class Settled:
-    """What validation decided, and later fits only repeat."""
-
-    weights: Mapping[str, Mapping[str, float]]
-    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
     recipe: Recipe,
     past: Past,
-    past_key: str,
+    digest: str,
+    form: str,
     plan: Plan,
     into: Path,
     progress: Progress,
@@ -40,9 +29,8 @@ def train(
 ) -> tuple[Checkpoint, Settled]:
     """Write a folder with every model beside ``scenario.json``.
 
-    With ``validation`` the blend is tuned on it; with ``settled`` it is repeated, with the trees of the folder ``decided``.
-    A fitted model is kept below
-    ``into.parent / "models"`` under (name, ``past_key``, plan), so a run that was cut off goes on with the next model.
+    ``digest`` and ``form`` (fit, judged or served) name the past. With ``validation`` the blend is tuned on it; with
+    ``settled`` it is repeated, with the trees of the folder ``decided``.
     """
     tuning = plugins.part("scenarios", recipe.scenario, "tune")
     recipe_part = plugins.part("scenarios", recipe.scenario, "recipe")
@@ -57,42 +45,18 @@ def train(
     prepared = recipe_part.prepare(past, into)
     if decided is not None and (decided / TREES).exists():
         shutil.copytree(decided / TREES, into / TREES)
-    notes = {name: _fitted(name, prepared, past_key, plan, into, progress) for name in names}
+    searched = {}
+    if validation is not None and settled is None:
+        searched = {n: search(n, recipe, prepared, plan, validation, into, progress) for n in names if n in plan.trials}
+        better = {name: {**plan.settings.get(name, {}), **best} for name, (best, _) in searched.items()}
+        plan = replace(plan, settings={**plan.settings, **better})
+    notes = {name: fitted(name, prepared, digest, form, plan, into, progress) for name in names}
     fresh = Settled(tuning.default_weights(names)) if settled is None else settled
     write_scenario(into, recipe, names, fresh)
     if validation is not None and settled is None:
         weights, found = tuning.tune(into, validation, progress)
-        chosen = {name: note["settings"] for name, note in notes.items() if "settings" in note}
-        fresh = Settled(weights, chosen, found)
+        chosen = {n: note.get("settings", plan.settings.get(n)) for n, note in notes.items()}
+        tried = {"search": {name: notes for name, (_, notes) in searched.items()}} if searched else {}
+        fresh = Settled(weights, {n: c for n, c in chosen.items() if c}, {**found, **tried})
         write_scenario(into, recipe, names, fresh)
     return Checkpoint(recipe.scenario, into, notes), fresh
-
-
-def write_scenario(folder: Path, recipe: Recipe, names: tuple[str, ...], settled: Settled) -> None:
-    """The part that says how models are combined."""
-    content = {
-        "scenario": recipe.scenario,
-        "models": names,
-        "weights": settled.weights,
-        "options": settled.notes.get("options", {}),
-        "metric": recipe.metric,
-    }
-    (folder / "scenario.json").write_bytes(msgspec.json.format(msgspec.json.encode(content)))
-
-
-def _fitted(name: str, past: Past, past_key: str, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    pieces = f" {plan.pieces}" if plan.halvings else ""
-    chosen = sorted(plan.settings.get(name, {}).items())
-    key = sha256(f"{name} {past_key} {plan.seed} {chosen}{pieces}".encode()).hexdigest()[:24]
-    kept = into.parent / "models" / f"{name}-{key}"
-    if not kept.exists():
-        with folder_beside(kept) as folder:
-            notes = plugins.part("models", name, "train").fit(past, plan, folder, progress)
-            (folder / "notes.json").write_bytes(msgspec.json.encode(dict(notes)))
-    shutil.copytree(kept, into / name, copy_function=_link)
-    (into / name / "notes.json").unlink()
-    return msgspec.json.decode((kept / "notes.json").read_bytes())
-
-
-def _link(source: str, target: str) -> None:
-    Path(target).hardlink_to(source)

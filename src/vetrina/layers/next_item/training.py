@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
-from vetrina.layers.next_item import start
+from vetrina.core.types import MEMORY, Past, Plan
+from vetrina.layers.next_item import memory, start
 from vetrina.layers.next_item.baskets import Baskets, Batch
 from vetrina.layers.next_item.negatives import Negatives
 from vetrina.layers.next_item.table import Table
@@ -26,6 +26,7 @@ from vetrina.layers.properties import incidence
 POSITIONS, SMALLEST, LARGEST = 1_500, 64, 512  # asked in a batch, and the bounds of its pieces
 ASKED, FEWEST, MOST = 5.5e6, 6, 16  # positions in all epochs, unless set, and their bounds
 GUARD = 0.95
+AGAIN = 0.25  # share of the epochs where an earlier training is taken up
 TIMELESS = 0.3  # share of sequences without their times, as a page sends the products of a visit
 HELD_OUT, HELD_OUT_BATCH, HELD_OUT_PAIRS = 1_500, 50, 250  # pieces at most, at once, and pairs of these
 SETTINGS = {
@@ -38,6 +39,7 @@ SETTINGS = {
     "temperature": 0.06,
     "negatives": 1_024,
 }
+SPACE = {"rate": (1e-3, 8e-3), "dropout": (0.1, 0.6), "temperature": (0.04, 0.12)}
 
 
 class Encoder(Protocol):
@@ -75,13 +77,21 @@ def fit(
     torch.set_num_threads(plan.threads)
     taken, rows, counts = np.unique(events.item, return_inverse=True, return_counts=True)
     first = start.vectors(events, rows, len(taken), int(chosen["width"]), plan.seed)
-    properties, _ = incidence(past.catalogue, titles=False)
+    properties, names = incidence(past.catalogue, titles=False)
     table = Table(first, properties[taken])
+    products = past.catalogue.product_ids[taken]
     baskets = Baskets(events, rows.astype(np.int64), len(taken), int(chosen["length"]))
     data = _Data(baskets, Negatives(counts, int(chosen["negatives"])), chosen["temperature"])
     if not chosen["epochs"]:
         chosen = {**chosen, "epochs": int(np.clip(ASKED / max(1, baskets.asked), FEWEST, MOST))}
-    stop, worth = _train(name, table, encoder, data, plan, chosen, progress)
+    stop = memory.take_up(past.earlier, table, encoder, products, names) if past.earlier else 0
+    epochs, worth = int(chosen["epochs"]), []
+    if stop:  # the schedule in short, and its end: the guard has spoken when the first of them was learnt
+        short = max(1, round(AGAIN * epochs))
+        _train(name, table, encoder, data, plan, {**chosen, "epochs": short, "stop": short}, progress)
+        stop = min(stop, epochs)
+    else:
+        stop, worth = _train(name, table, encoder, data, plan, chosen, progress)
     of_products = np.full(len(past.catalogue), -1, np.int32)
     of_products[taken] = np.arange(len(taken))
     vectors = table.whole()
@@ -90,6 +100,7 @@ def fit(
     np.save(into / "lengths.npy", np.maximum(np.linalg.norm(vectors, axis=1), 1e-9))
     (into / "settings.json").write_bytes(msgspec.json.encode(dict(chosen)))
     encoder.eval().write(into / "encoder.onnx")
+    memory.write(into / MEMORY, table, encoder, products, names, stop)
     return {"held_out": worth, "items": len(taken), "settings": {**chosen, "stop": stop}}
 
 

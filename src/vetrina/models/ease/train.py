@@ -19,6 +19,7 @@ from vetrina.layers.tastes import tastes
 
 MOST_ITEMS, NEIGHBOURS = 6_000, 200
 SETTINGS = {"penalty": 20.0, "even": 0.5}
+SPACE = {"penalty": (2.0, 500.0), "even": (0.0, 0.8)}
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:

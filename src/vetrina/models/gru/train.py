@@ -6,7 +6,9 @@ from typing import Any
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
-from vetrina.layers.next_item import recurrent
+from vetrina.layers.next_item import recurrent, training
+
+SETTINGS, SPACE = training.SETTINGS, training.SPACE
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:

@@ -24,6 +24,14 @@ from vetrina.layers.properties import incidence, likeness
 from vetrina.layers.sparse_rows import save, shape_of, strongest
 
 SETTINGS = {"window": 20, "decay": 0.8, "back": 0.4, "out_power": 0.35, "in_power": 0.2, "like": 0.5, "fade": 0.6}
+SPACE = {
+    "decay": (0.6, 0.95),
+    "back": (0.0, 1.0),
+    "out_power": (0.1, 0.6),
+    "in_power": (0.0, 0.5),
+    "like": (0.0, 1.0),
+    "fade": (0.3, 0.98),
+}
 NEIGHBOURS, LIKE_POWER = 300, 0.25
 TITLES_UP_TO = 30_000  # products; beyond, their words take longer to compare than they are worth
 _BLOCK = 2_000

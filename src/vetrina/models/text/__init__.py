@@ -1,1 +1,1 @@
-"""A pretrained sentence encoder, frozen, and one vector for every distinct product text."""
+"""A pretrained sentence encoder, and one vector for every distinct product text."""

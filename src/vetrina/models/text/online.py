@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
@@ -10,16 +11,20 @@ from vetrina.core.types import Floats, Ints
 from vetrina.retrieval.dense import DenseIndex
 
 REASON = "means what you asked for"
-LONGEST, WIDTH = 64, 384
+SETTINGS_FILE = "encoder.json"
 
 
 class Encoder:
-    """Text to unit vectors (n, WIDTH)."""
+    """Text to unit vectors (n, width)."""
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
+        path = folder / SETTINGS_FILE
+        # Bundles from before encoders could be chosen have no such file: theirs is MiniLM.
+        used = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+        self._query, self._document = used.get("query", ""), used.get("document", "")
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(LONGEST)
-        self._tokenizer.enable_padding()
+        self._tokenizer.enable_truncation(used.get("longest", 64))
+        self._tokenizer.enable_padding(pad_id=used.get("pad", 0))
         self._session = session(folder / "encoder.onnx", threads)
 
     def tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -27,10 +32,18 @@ class Encoder:
         coded = self._tokenizer.encode_batch(texts)
         return np.array([c.ids for c in coded], np.int64), np.array([c.attention_mask for c in coded], np.int64)
 
-    def encode(self, texts: list[str]) -> Floats:
-        """Unit vectors (n, WIDTH) float32."""
+    def vectors(self, texts: list[str]) -> Floats:
+        """Unit vectors (n, width) float32 of texts as they are."""
         tokens, mask = self.tokens(texts)
         return self._session.run(None, {"tokens": tokens, "mask": mask})[0]
+
+    def documents(self, texts: list[str]) -> Floats:
+        """Unit vectors (n, width) of products' texts."""
+        return self.vectors([self._document + text for text in texts])
+
+    def query(self, text: str) -> Floats:
+        """Unit vector (width,) of what somebody asks."""
+        return self.vectors([self._query + text])[0]
 
 
 class Text:
@@ -45,8 +58,8 @@ class Text:
         self._index = DenseIndex(folder / "index.faiss")
 
     def encode(self, query: str) -> Floats:
-        """Unit vector (WIDTH,) of what somebody asks."""
-        return self._encoder.encode([query])[0]
+        """Unit vector (width,) of what somebody asks."""
+        return self._encoder.query(query)
 
     def nearest(self, vector: Floats, limit: int) -> Ints:
         """Products (n,), best first; at most ``limit`` texts, products of one text stand together."""

