@@ -38,10 +38,10 @@ def test_equal_vectors_give_an_equal_file_and_more_than_there_is_is_no_error(vec
 
 
 @pytest.mark.parametrize("exact", [True, False])
-def test_inner_products_of_chosen_rows(vectors, tmp_path, monkeypatch, exact):
+def test_vectors_of_chosen_rows(vectors, tmp_path, monkeypatch, exact):
     monkeypatch.setattr(dense, "_EXACT_UP_TO", 10_000 if exact else 100)
     monkeypatch.setattr(dense, "_LISTS", 32)
     dense.build(vectors, tmp_path / "index")
     index, rows = dense.DenseIndex(tmp_path / "index"), np.array([7, 1_999, 7, 0], np.int32)
-    assert index.products(vectors[7], rows) == pytest.approx(vectors[rows] @ vectors[7], abs=0.02)
-    assert index.products(vectors[7], rows[:0]).shape == (0,)
+    assert index.vectors(rows) == pytest.approx(vectors[rows], abs=0.02)
+    assert index.vectors(rows[:0]).shape == (0, vectors.shape[1])

@@ -32,11 +32,15 @@ _MOST_TREES, _PATIENCE = 400, 40
 
 @dataclass(frozen=True)
 class Lists:
-    """Candidates of lists one after the other: ``features`` (n, width), ``gains`` (n,) whole numbers, ``sizes`` (lists,)."""
+    """Candidates of lists one after the other: ``features`` (n, width), ``gains`` (n,) whole numbers, ``sizes`` (lists,).
+
+    With ``start`` (n,) trees learn what to add to these scores, else the whole order.
+    """
 
     features: Floats
     gains: NDArray[np.int32]
     sizes: NDArray[np.int64]
+    start: Floats | None = None
 
     def take(self, lists: NDArray[np.intp]) -> "Lists":
         """Some of the lists, in that order."""
@@ -44,7 +48,8 @@ class Lists:
         sizes = self.sizes[lists]
         before = np.cumsum(sizes) - sizes
         rows = np.repeat(starts[lists] - before, sizes) + np.arange(int(sizes.sum()))
-        return Lists(self.features[rows], self.gains[rows], sizes)
+        start = None if self.start is None else self.start[rows]
+        return Lists(self.features[rows], self.gains[rows], sizes, start)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def fit(lists: Lists, levels: int, seed: int, threads: int) -> Learnt:
 
 
 def _set(lists: Lists) -> lightgbm.Dataset:
-    return lightgbm.Dataset(lists.features, lists.gains, group=lists.sizes, free_raw_data=False)
+    return lightgbm.Dataset(lists.features, lists.gains, group=lists.sizes, init_score=lists.start, free_raw_data=False)
 
 
 def save(trees: lightgbm.Booster, path: Path) -> None:

@@ -34,7 +34,7 @@ class DenseIndex:
         faiss.omp_set_num_threads(1)
         self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         if isinstance(self._index, faiss.IndexIVF):
-            self._index.make_direct_map()  # where each vector lies, for ``products``
+            self._index.make_direct_map()  # where each vector lies, for ``vectors``
 
     def __len__(self) -> int:
         return self._index.ntotal
@@ -45,8 +45,8 @@ class DenseIndex:
         found = rows[0] >= 0
         return rows[0][found].astype(np.int32), products[0][found]
 
-    def products(self, vector: Floats, rows: Ints) -> Floats:
-        """Inner products (n,) with the vectors of some rows (n,)."""
+    def vectors(self, rows: Ints) -> Floats:
+        """(n, width) of some rows (n,)."""
         if not len(rows):
-            return np.empty(0, np.float32)
-        return self._index.reconstruct_batch(rows.astype(np.int64)) @ vector.astype(np.float32)
+            return np.empty((0, self._index.d), np.float32)
+        return self._index.reconstruct_batch(rows.astype(np.int64))

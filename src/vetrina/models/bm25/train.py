@@ -6,22 +6,25 @@ from typing import Any
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
+from vetrina.retrieval import product_words
 from vetrina.retrieval.lexical import build
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``index/``."""
+    """Writes ``index/`` and ``words/``."""
     catalogue = past.catalogue
     if catalogue is None:
         raise ValueError("bm25 needs a catalogue")
     (into / "index").mkdir()
     columns = (catalogue.titles, catalogue.categories, catalogue.brands, catalogue.texts, catalogue.attributes)
-    everything = map(" ".join, zip(*columns, strict=True))
+    everything = [*map(" ".join, zip(*columns, strict=True))]
     rows = zip(catalogue.product_ids.tolist(), catalogue.titles, everything, strict=True)
-    with progress.step("bm25: index", 1) as step:
+    with progress.step("bm25: index", 2) as step:
         documents = (
             {"item": i, "key": key, "title": title, "everything": text} for i, (key, title, text) in enumerate(rows)
         )
         build(into / "index", documents)
+        step.advance()
+        product_words.write(catalogue.titles, everything, into / "words")
         step.advance()
     return {"documents": len(catalogue)}

@@ -69,10 +69,10 @@ class Text:
         at = np.repeat(self._starts[texts] - before, lengths) + np.arange(int(lengths.sum()))
         return self._by_text[at]
 
-    def cosine(self, vector: Floats, items: Ints) -> Floats:
-        """Cosines (n,) of some products."""
+    def vectors(self, items: Ints) -> Floats:
+        """(n, width) of some products."""
         texts, at = np.unique(self._text_of[items], return_inverse=True)
-        return self._index.products(vector, texts)[at]
+        return self._index.vectors(texts)[at]
 
 
 def open(folder: Path) -> Text:

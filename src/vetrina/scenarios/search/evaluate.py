@@ -6,7 +6,7 @@ import numpy as np
 
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.ranking import graded_ndcg
-from vetrina.scenarios.search.online import SIGNALS, Search
+from vetrina.scenarios.search.online import Search
 
 _K = 10
 
@@ -21,28 +21,21 @@ def requests(folder: Path, most: int) -> list[str]:
 def answers(folder: Path, asked: list[str]) -> list[list[str]]:
     """The first ten product ids for each query, for a shopper nobody knows."""
     opened = Search(folder)
-    nobody = opened.histories.of(None, (), opened.histories.until)
-    found = []
-    for query in asked:
-        items, signals = opened.signals(query, nobody)
-        ranked = items[np.lexsort((items, -(signals @ opened.weights)))]
-        found.append([str(opened.shelf.ids[i]) for i in ranked[:_K]])
-    return found
+    now = opened.histories.until
+    return [[str(opened.shelf.ids[i]) for i in opened.ranked(query, now)[:_K]] for query in asked]
 
 
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:
     """NDCG@10 of each judged query with a relevant product, for a shopper nobody knows."""
     opened = Search(folder)
-    weights = opened.weights if only is None else np.array([s == only for s in SIGNALS], np.float32)
-    nobody = opened.histories.of(None, (), evidence.now)
+    if only is not None:
+        opened.weigh(only)
     names, values, lengths = [], [], []
     for query, (judged, grades) in (evidence.judgments.by_query() if evidence.judgments else {}).items():
         if not (grades > 0).any():
             continue
-        items, signals = opened.signals(query, nobody)
-        ranked = items[np.lexsort((items, -(signals @ weights)))]
         names.append(query)
         lengths.append(len(query.split()))
-        values.append(graded_ndcg(ranked, judged, grades, _K))
+        values.append(graded_ndcg(opened.ranked(query, evidence.now), judged, grades, _K))
     single = np.array(lengths) == 1
     return Scores("NDCG@10", tuple(names), np.array(values), {"one-word queries": single, "longer queries": ~single})

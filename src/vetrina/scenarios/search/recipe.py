@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vetrina.core.types import Past, Recipe
-from vetrina.features import histories
+from vetrina.features import histories, item_statistics
 from vetrina.retrieval import shelf
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular"), baselines=("bm25",), metric="NDCG@10")
@@ -22,4 +22,5 @@ def prepare(past: Past, into: Path) -> Past:
         raise ValueError("search needs a catalogue")
     shelf.write(past.catalogue, into / "shelf")
     histories.write(past.interactions, into / "histories")
+    item_statistics.write(past, into / "statistics")
     return past

@@ -1,0 +1,119 @@
+"""Which of a query's words a product holds, and where: what BM25's sum hides.
+
+Words are stemmed and kept as 32-bit hashes, those of the title first and in order. Two words of one catalogue share a hash
+about once in four billion pairs; the product is then found to hold a word that it lacks.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import tantivy
+from numpy.typing import NDArray
+
+from vetrina.core.types import Floats, Ints
+from vetrina.core.words import spaced
+
+COLUMNS = ("words", "title_words", "in_a_row", "first_place", "title_length")
+_NOWHERE, _MOST_WORDS, _LONGEST = 99, 16, 256
+_STEMS = (
+    tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
+    .filter(tantivy.Filter.lowercase())
+    .filter(tantivy.Filter.stemmer("english"))
+    .build()
+)
+
+
+def write(titles: Iterable[str], texts: Iterable[str], folder: Path) -> None:
+    """``texts`` are everything that is said of the products, titles included."""
+    folder.mkdir()
+    known: dict[str, int] = {}
+    rows: list[list[int]] = []
+    lengths: list[int] = []
+    for title, text in zip(titles, texts, strict=True):
+        first = [_hash(word, known) for word in _stems(title)]
+        others = dict.fromkeys(_hash(word, known) for word in _stems(text))
+        rows.append([*first, *(word for word in others if word not in first)])
+        lengths.append(len(first))
+    words = np.array([word for row in rows for word in row], np.uint32)
+    starts = np.cumsum([0, *map(len, rows)])
+    # A word twice in a title counts once.
+    held = np.unique(np.repeat(np.arange(len(rows), dtype=np.uint64), np.diff(starts)) << np.uint64(32) | words)
+    names, carriers = np.unique((held & np.uint64(0xFFFFFFFF)).astype(np.uint32), return_counts=True)
+    np.save(folder / "words.npy", words)
+    np.save(folder / "starts.npy", starts)
+    np.save(folder / "titles.npy", np.array(lengths, np.int32))
+    np.save(folder / "names.npy", names)
+    np.save(folder / "rarity.npy", _rarity(carriers, len(rows)))
+
+
+class ProductWords:
+    """Opens what ``write`` wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self._words = np.load(folder / "words.npy", mmap_mode="r")
+        self._starts = np.load(folder / "starts.npy", mmap_mode="r")
+        self._titles = np.load(folder / "titles.npy", mmap_mode="r")
+        self._names = np.load(folder / "names.npy", mmap_mode="r")
+        self._idf = np.load(folder / "rarity.npy", mmap_mode="r")
+
+    def found(self, query: str, items: Ints) -> Floats:
+        """(items, COLUMNS) of some products.
+
+        ``words`` and ``title_words`` are shares of the query's words by their rarity (inverse document frequency) that the
+        product or its title holds, ``in_a_row`` is 1 where the title holds the whole query as one phrase, ``first_place`` counts
+        the title's words before the first that was asked for.
+        """
+        asked = [crc32(word.encode()) for word in _stems(query)[:_MOST_WORDS]]
+        found = np.zeros((len(items), len(COLUMNS)), np.float32)
+        found[:, 3], found[:, 4] = _NOWHERE, self._titles[items]
+        if not asked or not len(items):
+            return found
+        row, place, held = self._held(items)
+        inside = place < self._titles[items][row]
+        weight = self._weights(asked)
+        phrase: list[NDArray[np.int64]] = []
+        for number, word in enumerate(asked):
+            at = np.flatnonzero(held == word)
+            titled = at[inside[at]]
+            found[np.unique(row[at]), 0] += weight[number]
+            found[np.unique(row[titled]), 1] += weight[number]
+            np.minimum.at(found[:, 3], row[titled], place[titled])
+            begin = np.clip(place[titled] - number + _MOST_WORDS, 0, _LONGEST - 1)
+            phrase.append(row[titled] * _LONGEST + begin)
+        begins, times = np.unique(np.concatenate(phrase), return_counts=True)
+        found[np.unique(begins[times >= len(asked)] // _LONGEST), 2] = 1.0
+        return found
+
+    def _held(self, items: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]:
+        """The words of some products one after the other: whose, at which place, which."""
+        starts = self._starts[items]
+        lengths = self._starts[items + 1] - starts
+        row = np.repeat(np.arange(len(items)), lengths)
+        place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return row, place, self._words[np.repeat(starts, lengths) + place]
+
+    def _weights(self, asked: list[int]) -> Floats:
+        """Shares of the words, by rarity; they sum to 1. A word that no product holds is as rare as can be."""
+        names = np.array(asked, np.uint32)
+        at = np.minimum(np.searchsorted(self._names, names), max(0, len(self._names) - 1))
+        known = self._names[at] == names if len(self._names) else np.zeros(len(names), bool)
+        none = _rarity(np.zeros(1), len(self._titles))[0]
+        rarity = np.where(known, self._idf[at] if len(self._idf) else none, none)
+        return (rarity / rarity.sum()).astype(np.float32)
+
+
+def _rarity(carriers: NDArray[np.int64] | NDArray[np.float64], products: int) -> Floats:
+    """log(1 + products / (1 + carriers))."""
+    return np.log1p(products / (1.0 + carriers)).astype(np.float32)
+
+
+def _stems(text: str) -> list[str]:
+    return _STEMS.analyze(spaced(text))
+
+
+def _hash(word: str, known: dict[str, int]) -> int:
+    if word not in known:
+        known[word] = crc32(word.encode())
+    return known[word]

@@ -1,0 +1,72 @@
+"""Search learns from judged queries what no weight of a signal can say: here, that dear products are meant."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from vetrina import Shop
+from vetrina.core.types import Evidence
+from vetrina.pipeline.held import Held
+from vetrina.scenarios.search.evaluate import evaluate
+from vetrina.scenarios.search.online import TREES, Search
+
+KINDS, EACH = 260, 8
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory) -> Shop:
+    """Products of many kinds whose names are their whole text; half of each kind is dear, and who asks wants these."""
+    folder = tmp_path_factory.mktemp("judged")
+    rng = np.random.default_rng(1)
+    names = [
+        "".join(rng.choice(list("bdfglmnprst")) + rng.choice(list("aeiou")) for _ in range(4)) for _ in range(KINDS)
+    ]
+    rows = [
+        (f"{k:03d}-{i}", f"{names[k]} {'alpha' if i % 2 else 'omega'}", k, i) for k in range(KINDS) for i in range(EACH)
+    ]
+    price = [float(rng.uniform(80, 120) if i in {1, 2, 5, 6} else rng.uniform(5, 15)) for _, _, _, i in rows]
+    pl.DataFrame({"product_id": [r[0] for r in rows], "title": [r[1] for r in rows], "price": price}).write_parquet(
+        folder / "products.parquet"
+    )
+    judged = [(names[k], product, 2 if price[at] > 50 else 0) for at, (product, _, k, _) in enumerate(rows)]
+    pl.DataFrame(judged, schema=["query", "product_id", "grade"], orient="row").write_parquet(
+        folder / "judgments.parquet"
+    )
+    found = Shop(folder / "shop")
+    found.ingest(products=[folder / "products.parquet"], judgments=[folder / "judgments.parquet"])
+    assert found.fit("search")["search"] is not None
+    return found
+
+
+def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_them(shop):
+    version, _ = shop.workshop.registry.champion("search")
+    assert version is not None
+    folder = shop.workshop.open_version(version)
+    notes = shop.workshop.registry.show(version)["notes"]["settled"]["notes"]
+    assert notes["trees"]["kept"]
+    assert (folder / TREES).exists()
+    held = Held(shop.ingest(), {}, "search")._judgments[1]
+    learnt = evaluate(folder, Evidence(judgments=held)).values.mean()
+    words = evaluate(folder, Evidence(judgments=held), only="bm25").values.mean()
+    assert learnt > 0.97
+    assert words < 0.85
+    opened = Search(folder)
+    query = next(iter(held.by_query())) if held else ""
+    prices = opened.shelf.sort_key("price")[opened.ranked(query, 0.0)[:4]]
+    assert (prices > 50).all()
+
+
+def test_every_strange_query_gets_an_answer(shop):
+    for query in (
+        "a" * 10_000,
+        "日本語 " * 2_000,
+        "\u0000",
+        '"unclosed (AND',
+        "😀🎁",
+        "-",
+        "title:*",
+        " ".join(map(str, range(3_000))),
+    ):
+        found = shop.search(query, limit=5).items
+        assert len(found) <= 5
+        assert all(np.isfinite(item.score) for item in found)
