@@ -9,9 +9,9 @@ import polars as pl
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.errors import NotFound
 from vetrina.core.types import Catalogue, Cuts, Interactions, Judgments, Snapshot, Table, Targets
+from vetrina.store import clicks
 from vetrina.store.tokens import tokens
 
-_ENGAGED = ("click", "cart", "purchase")
 DELETED = "_deleted"
 
 
@@ -114,12 +114,13 @@ def targets(
 
 
 def judgments(snapshot: Snapshot, catalogue: Catalogue) -> Judgments | None:
-    """Graded pairs, and pairs of a query with what people took after it (grade 1), by query."""
+    """Pairs that a person graded, and of the other pairs what shoppers did, by query."""
+    pair = ["query", "product_id"]
     found = [f for f in (_read(snapshot, "judgments"), _from_events(snapshot)) if f is not None and len(f)]
     if not found:
         return None
-    frame = pl.concat([f.select("query", "product_id", pl.col("grade").cast(pl.Float64)) for f in found])
-    frame = frame.group_by("query", "product_id").agg(pl.col("grade").max()).sort("query", "product_id")
+    each = [f.group_by(pair).agg(pl.col("grade").cast(pl.Float64).max()) for f in found]
+    frame = pl.concat(each).unique(pair, keep="first", maintain_order=True).sort(pair)
     ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
     item = _codes(frame["product_id"], ids)
     known = item >= 0
@@ -184,13 +185,7 @@ def _from_events(snapshot: Snapshot) -> pl.DataFrame | None:
     events = _read(snapshot, "events")
     if events is None or "query" not in events.columns or "product_id" not in events.columns:
         return None
-    taken = events.filter(
-        pl.col("query").is_not_null()
-        & pl.col("product_id").is_not_null()
-        & pl.col("type").cast(pl.String).is_in(list(_ENGAGED))
-    )
-    query = pl.col("query").str.to_lowercase().str.strip_chars()
-    return taken.select(query, pl.col("product_id").cast(pl.String), pl.lit(1.0).alias("grade")).unique()
+    return clicks.grades(events)
 
 
 def _read(snapshot: Snapshot, name: str) -> pl.DataFrame | None:
