@@ -22,7 +22,7 @@ def past(lines: int, products: int = 500, length: int = 10) -> Past:
 
 
 def test_plenty_of_time_pays_for_everything():
-    plan = planned(RECIPE, past(10_000), Plan(budget_seconds=3_600))
+    plan = planned(RECIPE, past(10_000), Plan(budget_seconds=3_600), units=1_000)
     assert plan.without == ()
     assert plan.settings["sasrec"] == plan.settings["gru"] == {"epochs": 16.0}
     assert plan.trials == {"sasrec": 40, "gru": 40}
@@ -37,10 +37,14 @@ def test_hardly_any_time_leaves_the_networks_out_and_says_so():
 
 def test_cheap_models_are_tried_first_and_none_too_seldom_to_find_anything():
     recipe = replace(RECIPE, models=("popular", "item_knn", "sasrec"))
-    tried = [planned(recipe, past(20_000), Plan(budget_seconds=s)).trials for s in (1, 60, 36_000)]
+    tried = [planned(recipe, past(20_000), Plan(budget_seconds=s), units=1_000).trials for s in (1, 60, 36_000)]
     assert tried[0] == {}
     assert tried[1].keys() == {"item_knn"}
     assert tried[2].keys() == {"item_knn", "sasrec"}
+
+
+def test_few_users_cannot_tell_settings_apart():
+    assert planned(RECIPE, past(10_000), Plan(budget_seconds=3_600), units=999).trials == {}
 
 
 def test_what_a_person_set_stays():

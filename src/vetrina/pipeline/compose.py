@@ -89,7 +89,8 @@ class Run:
         if validation is None:
             # Nothing to tune on: defaults, and compression as it is where a model has no other form.
             return Tuned(Settled({}), Compressed(self._work, ()))
-        plan = planned(self._recipe, past, self._plan)
+        targets = validation.targets
+        plan = planned(self._recipe, past, self._plan, len(targets.user) if targets else 0)
         if plan != self._plan:
             self._workshop.progress.say(said(plan))
         with self._stage("train"):

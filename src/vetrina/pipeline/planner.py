@@ -17,13 +17,16 @@ SHARE_OF_A_FIT = 0.12
 SHARE_OF_TRIALS = 0.12
 # Of a trial: to count a line, to ask a model of one product for one user, to invert a cube of products.
 PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
-_ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_500, 8, 40, 6_000
+_LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
 _NETWORKS = {"sasrec": 1.0, "gru": 0.8, "lstm": 0.9}  # best first, and what an epoch costs beside the first
 
 
-def planned(recipe: Recipe, past: Past, plan: Plan) -> Plan:
-    """``plan`` with what its budget pays for: epochs for networks, ``without`` those it does not pay for, and trials."""
+def planned(recipe: Recipe, past: Past, plan: Plan, units: int = 0) -> Plan:
+    """``plan`` with what its budget pays for: epochs for networks, ``without`` those it does not pay for, and trials.
+
+    Trials are judged on ``units`` users of validation; too few cannot tell settings apart.
+    """
     events = past.interactions
     if events is None or not len(events):
         return plan
@@ -42,7 +45,8 @@ def planned(recipe: Recipe, past: Past, plan: Plan) -> Plan:
         settings[name] = {"epochs": float(epochs), **settings.get(name, {})}
         left -= epochs * cost
     costs = {name: enough * epoch * _NETWORKS[name] for name in wanted if name not in without}
-    trials = dict(_trials(SHARE_OF_TRIALS * plan.budget_seconds, _counting(recipe, past, events) | costs))
+    seconds = SHARE_OF_TRIALS * plan.budget_seconds if units >= _LEAST_UNITS else 0.0
+    trials = dict(_trials(seconds, _counting(recipe, past, events) | costs))
     return replace(plan, settings=settings, without=tuple(without), trials=trials)
 
 

@@ -54,7 +54,7 @@ def search(
             value = 0.0
             for number, rung in enumerate(rungs):
                 tried = _fitted(name, recipe, past, plan, {**usual, **chosen}, rung, into, number)
-                value = float(_judged(recipe, tried, evidence, name, rung.units))
+                value = _judged(recipe, tried, evidence, name, rung.units)
                 trial.report(value, number)
                 if trial.should_prune():
                     step.advance()
@@ -95,7 +95,8 @@ def _fitted(
 def _judged(recipe: Recipe, folder: Path, evidence: Evidence, name: str, units: int) -> float:
     write_scenario(folder, recipe, (name,), Settled({"home": {name: 1.0}, "discover": {name: 1.0}}))
     judge = plugins.part("scenarios", recipe.scenario, "evaluate").evaluate
-    return judge(folder, evidence, only=name, new_only=True, most=units).values.mean()
+    values = judge(folder, evidence, only=name, new_only=True, most=units).values
+    return float(values.mean()) if len(values) else 0.0
 
 
 def _link(source: str, target: str) -> None:
