@@ -8,8 +8,9 @@ import pytest
 import shops
 
 from vetrina import Shop
+from vetrina.console.report import write_report
 from vetrina.core.errors import BadInput, NotReady
-from vetrina.pipeline.quality import quality, said
+from vetrina.pipeline.quality import quality, said, scored
 
 
 def next_of(product: str) -> str:
@@ -76,7 +77,10 @@ def test_evaluation_comes_with_an_interval(trained):
 
 def test_quality_is_scored_under_a_printed_protocol(trained):
     shop = Shop(trained[0])
+    page = write_report(shop, shop.champion("recommend")).read_text()
+    assert "vetrina bench quality" in page, "nobody has scored it yet"
     found = quality(shop, "recommend")
+    assert scored(shop, found.version) == found
     assert found.figures["NDCG@10"].point == pytest.approx(shop.evaluate("recommend").point)
     assert found.figures["Recall@20"].point >= found.figures["Recall@10"].point
     assert found.alone["popular"].point < found.figures["NDCG@10"].point
@@ -86,6 +90,11 @@ def test_quality_is_scored_under_a_printed_protocol(trained):
     assert same.gain is not None
     assert same.gain.low == same.gain.high == 0.0
     assert found.protocol in said(found)
+    page = write_report(shop, found.version).read_text()
+    for what in (*found.figures, *found.slices, "alone: popular", "gain, paired", "coverage", found.protocol):
+        assert f"{what}" in page
+    assert f"{found.figures['Recall@20'].point:.4f}" in page
+    assert "the version, and its models alone" in page
     assert quality(shop, "search").lists is None
     with pytest.raises(BadInput, match="is a version of recommend"):
         quality(shop, "search", version=found.version)

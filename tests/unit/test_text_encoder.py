@@ -15,8 +15,9 @@ from transformers import BertConfig, BertModel
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import Silent
 from vetrina.core.types import Catalogue, Past, Plan
-from vetrina.models.text import online, train
+from vetrina.models.text import finetune, online, queries, train
 from vetrina.models.text.pretrained import Network, located
+from vetrina.models.text.queries import Asked
 
 TITLES = ("red dress", "blue dress", "toy car", "red car")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "ask", "product", "red", "blue", "dress", "toy", "car")
@@ -88,3 +89,77 @@ def test_what_is_no_encoder_is_refused_in_one_line(tmp_path, monkeypatch):
         located("nobody/no-such-encoder")
     with pytest.raises(BadInput, match="cannot be had"):
         located("not an id !")
+
+
+def test_queries_learn_what_shoppers_meant_and_products_stay_where_they_are(encoder, tmp_path):
+    """What the first word of a query means is nothing that the encoder could know."""
+    rng = np.random.default_rng(2)
+    kinds = ("red dress", "blue dress", "toy car", "red car", "toy", "blue toy", "dress car", "toy dress")
+    network = Network(located(encoder))
+    into = tmp_path / "work/fit/text"
+    into.mkdir(parents=True)
+    names, nothing = np.array([f"p{i}" for i in range(len(kinds))]), np.full(len(kinds), np.nan)
+    empty = ("",) * len(kinds)
+    catalogue = Catalogue(names, kinds, empty, empty, empty, empty, nothing, nothing, nothing)
+    train.fit(Past(catalogue), replace(Plan(), encoder=encoder), into, Silent())
+    opened = online.Encoder(into)
+    vectors = opened.documents(list(kinds))
+    words = ("red", "blue", "dress", "toy", "car")
+    wanted = {"toy": 7, "car": 1, "dress": 4, "red": 2, "blue": 3}
+    asked = []
+    for number in range(260):
+        word, other = words[number % 5], str(rng.choice(words))
+        rows = np.array([wanted[word]], np.int32)
+        asked.append(Asked(f"{word} {other} {other}", rows, np.ones(1, np.float32)))
+    chosen = {**finetune.SETTINGS, "epochs": 8, "rate": 1e-2, "layers": 1}
+    stop, notes = finetune.finetune(network, opened, vectors, asked, Plan(threads=1), chosen, Silent())
+    assert stop > 0
+    assert notes["after"] > notes["before"] + 0.1
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    assert any("embeddings" in name for name in frozen)
+    repeated = Network(located(encoder))
+    again, nothing_held = finetune.finetune(
+        repeated, opened, vectors, asked, Plan(threads=1), {**chosen, "stop": stop}, Silent()
+    )
+    assert (again, nothing_held) == (stop, {})
+
+
+def test_what_teaches_nothing_leaves_the_encoder_as_it_was(encoder, tmp_path):
+    into = tmp_path / "work/fit/text"
+    into.mkdir(parents=True)
+    names, nothing, empty = np.array(["a", "b", "c", "d"]), np.full(4, np.nan), ("",) * 4
+    catalogue = Catalogue(names, TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
+    train.fit(Past(catalogue), replace(Plan(), encoder=encoder), into, Silent())
+    opened, network = online.Encoder(into), Network(located(encoder))
+    before = [p.detach().clone() for p in network.parameters()]
+    rng = np.random.default_rng(4)
+    asked = [
+        Asked(
+            f"{rng.choice(WORDS[5:])} {rng.choice(WORDS[5:])}",
+            rng.permutation(4)[:1].astype(np.int32),
+            np.ones(1, np.float32),
+        )
+        for _ in range(300)
+    ]
+    chosen = {**finetune.SETTINGS, "epochs": 2, "rate": 1e-4}
+    stop, _ = finetune.finetune(
+        network, opened, opened.documents(list(TITLES)), asked, Plan(threads=1), chosen, Silent()
+    )
+    assert stop == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+
+
+def test_queries_are_made_of_what_products_are_called():
+    count = 30
+    names, nothing, empty = np.array([f"p{i:02d}" for i in range(count)]), np.full(count, np.nan), ("",) * count
+    titles = tuple(f"Alder {'oak' if i % 2 else 'pine'} table {i}" for i in range(count))
+    kinds, brands = ("Home > Tables",) * count, tuple("Alder" if i % 2 else "Birch" for i in range(count))
+    catalogue = Catalogue(names, titles, empty, kinds, brands, empty, nothing, nothing, nothing)
+    made = {asked.query: asked for asked in queries.made(catalogue, np.arange(count, dtype=np.int32), 30, seed=1)}
+    assert all(asked.shares.sum() == pytest.approx(1.0) for asked in made.values())
+    for query, asked in made.items():
+        for item in asked.texts:
+            said = f"{titles[item]} {brands[item]} Tables"
+            assert all(word in said for word in query.split()), (query, said)
+    assert "Tables" in made
+    assert len(made["Tables"].texts) == count

@@ -10,12 +10,14 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from vetrina.console.quality_page import quality_page
 from vetrina.core.errors import NotFound
 from vetrina.core.files import write_bytes
 from vetrina.core.types import Reason
 from vetrina.metrics.bootstrap import resampled_means
 from vetrina.metrics.classification import confusion, precision_recall_curve, roc_auc, roc_curve
 from vetrina.pipeline.cost import Cost, cost
+from vetrina.pipeline.quality import scored
 from vetrina.pipeline.shop import Shop
 from vetrina.scenarios.predict.recipe import positive
 
@@ -41,6 +43,8 @@ def write_report(shop: Shop, version: str) -> Path:
     parts.append(_checks(shop, shown["scenario"]))
     if shown["scenario"] == "predict":
         parts.append(_curves(shop, shown))
+    else:
+        parts.append(quality_page(scored(shop, version), shown["notes"]["models"]))
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{version}</title><style>{_STYLE}</style>{''.join(parts)}"
     target = shop.folder.reports / f"{version}.html"
     write_bytes(target, page.encode())

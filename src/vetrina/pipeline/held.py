@@ -1,6 +1,7 @@
 """Parts a snapshot into what models may see and what judges them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from hashlib import blake2b
 
@@ -11,6 +12,7 @@ from vetrina.core.types import Catalogue, Evidence, Judgments, Past, Snapshot, T
 from vetrina.store import dataset
 
 _HOLDOUT_SHARE, _SPLIT_SEED, _VALIDATION_SHARE = 0.2, 42, 0.2
+_LEAST_TO_LEARN_FROM = 500
 
 
 class Held:
@@ -38,8 +40,15 @@ class Held:
     def _judgments(self) -> tuple[Judgments | None, Judgments | None]:
         if self._catalogue is None or (found := dataset.judgments(self._snapshot, self._catalogue)) is None:
             return None, None
-        first = np.array([blake2b(q.encode(), digest_size=1).digest()[0] % 2 == 0 for q in found.query])
-        return _take(found, first), _take(found, ~first)
+        return _take(found, _lot(found) % 2 == 0), _take(found, _lot(found) % 2 == 1)
+
+    @cached_property
+    def _to_learn_from(self) -> tuple[Judgments | None, Judgments | None]:
+        """Of the first half of the queries: what models may learn from, and what validates them. Few queries all validate."""
+        first = self._judgments[0]
+        if first is None or len(first.by_query()) < _LEAST_TO_LEARN_FROM:
+            return None, first
+        return _take(first, _lot(first) % 4 == 0), _take(first, _lot(first) % 4 == 2)
 
     def fit(self) -> tuple[Past, Evidence | None]:
         """Before the validation period, and the validation period; None where there is nothing to tune on."""
@@ -48,7 +57,8 @@ class Held:
         cuts = self._snapshot.cuts
         found = self._evidence(cuts.validation if cuts else 0.0, cuts.holdout if cuts else 0.0, 0)
         empty = not (found.targets and found.targets.user) and not found.judgments
-        return self._until(cuts.validation if cuts else 0.0), None if empty else found
+        past = replace(self._until(cuts.validation if cuts else 0.0), judgments=self._to_learn_from[0])
+        return past, None if empty else found
 
     def judged(self) -> Past:
         """Fit and validation."""
@@ -79,10 +89,16 @@ class Held:
         if self._catalogue is None:
             return Evidence(now=since)
         if self._scenario == "search":
-            return Evidence(judgments=self._judgments[half], now=since)
+            held = self._judgments[1] if half else self._to_learn_from[1]
+            return Evidence(judgments=held, now=since)
         found = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
         events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
         return Evidence(targets=found, events=events, now=since)
+
+
+def _lot(found: Judgments) -> np.ndarray:
+    """A number for each pair, the same for all pairs of a query, in whatever snapshot."""
+    return np.array([blake2b(q.encode(), digest_size=1).digest()[0] for q in found.query])
 
 
 def _take(found: Judgments, rows: np.ndarray) -> Judgments | None:

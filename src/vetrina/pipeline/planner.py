@@ -17,7 +17,9 @@ SHARE_OF_A_FIT = 0.12
 SHARE_OF_TRIALS = 0.12
 # Of a trial: to count a line, to ask a model of one product for one user, to invert a cube of products.
 PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
+PER_QUERY = 1.0e-2  # of the encoder of queries, an epoch
 _LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
+_MADE, _MOST_TAUGHT = 4_000, 4
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
 _NETWORKS = {"sasrec": 1.0, "gru": 0.8, "lstm": 0.9}  # best first, and what an epoch costs beside the first
 
@@ -27,6 +29,7 @@ def planned(recipe: Recipe, past: Past, plan: Plan, units: int = 0) -> Plan:
 
     Trials are judged on ``units`` users of validation; too few cannot tell settings apart.
     """
+    plan = _taught(recipe, past, plan)
     events = past.interactions
     if events is None or not len(events):
         return plan
@@ -48,6 +51,17 @@ def planned(recipe: Recipe, past: Past, plan: Plan, units: int = 0) -> Plan:
     seconds = SHARE_OF_TRIALS * plan.budget_seconds if units >= _LEAST_UNITS else 0.0
     trials = dict(_trials(seconds, _counting(recipe, past, events) | costs))
     return replace(plan, settings=settings, without=tuple(without), trials=trials)
+
+
+def _taught(recipe: Recipe, past: Past, plan: Plan) -> Plan:
+    """Epochs for the encoder of queries."""
+    if "text" not in recipe.models or past.catalogue is None:
+        return plan
+    queries = len(past.judgments.by_query()) if past.judgments else 0
+    cost = PER_QUERY * max(queries, _MADE) * 2 / plan.threads
+    epochs = min(_MOST_TAUGHT, int(SHARE_OF_A_FIT * plan.budget_seconds / cost))
+    chosen = {"epochs": float(epochs), **plan.settings.get("text", {})}
+    return replace(plan, settings={**plan.settings, "text": chosen}) if epochs else plan
 
 
 def _counting(recipe: Recipe, past: Past, events: Interactions) -> dict[str, float]:

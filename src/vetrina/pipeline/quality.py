@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput
+from vetrina.core.files import write_bytes
 from vetrina.core.types import Interval, Scores
 from vetrina.metrics.bootstrap import interval, paired
 from vetrina.metrics.lists import ListFigures, list_figures
@@ -36,7 +39,10 @@ class Quality:
 
 
 def quality(shop: Shop, scenario: str, version: str | None = None, against: str | None = None) -> Quality:
-    """``version`` (the champion unless named) on the holdout of its own snapshot, ``against`` on the same. Raises BadInput."""
+    """``version`` (the champion unless named) on the holdout of its own snapshot, ``against`` on the same; kept for its page.
+
+    Raises BadInput.
+    """
     registry = shop.workshop.registry
     shown = registry.show(version or shop.champion(scenario))
     if shown["scenario"] != scenario:
@@ -61,7 +67,7 @@ def quality(shop: Shop, scenario: str, version: str | None = None, against: str 
         if reference.units != first.units:
             raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
         gain = paired(first.values, reference.values)
-    return Quality(
+    found = Quality(
         version=shown["version"],
         protocol=PROTOCOL,
         units=len(first.units),
@@ -71,6 +77,18 @@ def quality(shop: Shop, scenario: str, version: str | None = None, against: str 
         lists=_lists(scenario, folder) if scenario == "recommend" else None,
         gain=gain,
     )
+    write_bytes(_kept(shop, found.version), msgspec.json.encode(found))
+    return found
+
+
+def scored(shop: Shop, version: str) -> Quality | None:
+    """What ``quality`` found of a version last; None where nobody asked."""
+    path = _kept(shop, version)
+    return msgspec.json.decode(path.read_bytes(), type=Quality) if path.exists() else None
+
+
+def _kept(shop: Shop, version: str) -> Path:
+    return shop.folder.reports / f"{version}.quality.json"
 
 
 def _lists(scenario: str, folder: Any) -> ListFigures | None:
@@ -83,6 +101,8 @@ def _lists(scenario: str, folder: Any) -> ListFigures | None:
         return None
     answers = evaluation.answers(folder, evaluation.requests(folder, _LISTS))
     lists = [opened.shelf.index_of(row) for row in answers]
+    if not any(map(len, lists)):
+        return None
     return list_figures(lists, counts, np.asarray(opened.shelf.coded("category")[1]))
 
 

@@ -32,6 +32,10 @@ class Encoder:
         coded = self._tokenizer.encode_batch(texts)
         return np.array([c.ids for c in coded], np.int64), np.array([c.attention_mask for c in coded], np.int64)
 
+    def query_tokens(self, queries: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids and mask of what somebody asks, int64 (n, length)."""
+        return self.tokens([self._query + query for query in queries])
+
     def vectors(self, texts: list[str]) -> Floats:
         """Unit vectors (n, width) float32 of texts as they are."""
         tokens, mask = self.tokens(texts)

@@ -66,6 +66,15 @@ class Network(nn.Module):
         self.backbone: Any = AutoModel.from_pretrained(str(pretrained.folder), attn_implementation="eager")
         self._cls = pretrained.cls
 
+    @property
+    def layers(self) -> Any:
+        """The transformer's, lowest first. Raises BadInput for an encoder built otherwise."""
+        stack = getattr(self.backbone, "encoder", None) or getattr(self.backbone, "transformer", None)
+        found = getattr(stack, "layer", None)
+        if found is None:
+            raise BadInput(type(self.backbone).__name__, "has no list of layers to teach", "name a BERT-like encoder")
+        return found
+
     def forward(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
         hidden_BLD = self.backbone(input_ids=tokens_BL, attention_mask=mask_BL).last_hidden_state
         if self._cls:

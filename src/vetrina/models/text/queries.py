@@ -1,0 +1,73 @@
+"""What the query encoder learns from: queries, and the products' texts that answer them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from vetrina.core.types import Catalogue, Floats, Ints, Judgments
+
+LEAST_OWN, LEAST_PRODUCTS, MADE = 200, 2_000, 4_000
+_MOST_ANSWERS = 200
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query, rows (n,) of distinct texts and how much each of them is an answer, in sum 1."""
+
+    query: str
+    texts: Ints
+    shares: Floats
+
+
+def own(judgments: Judgments | None, text_of: Ints) -> list[Asked]:
+    """Of the shop: judged pairs, and what shoppers did after a query."""
+    found = judgments.by_query() if judgments is not None else {}
+    asked = (_asked(query, text_of[items], grades) for query, (items, grades) in found.items())
+    return [one for one in asked if one is not None]
+
+
+def made(catalogue: Catalogue, text_of: Ints, count: int, seed: int) -> list[Asked]:
+    """``count`` queries made of titles, brands, categories and attributes, where a shop has none of its own yet."""
+    rng = np.random.default_rng(seed)
+    carriers: dict[str, list[int]] = {}
+    for item in rng.choice(len(catalogue), min(count, len(catalogue)), replace=False).tolist():
+        names = [*_names(catalogue, item, rng)]
+        if names:
+            carriers.setdefault(str(rng.choice(names)), [])
+    for item in range(len(catalogue)):
+        kind, brand = catalogue.categories[item].rsplit(" > ", 1)[-1], catalogue.brands[item]
+        for name in {kind, brand, f"{brand} {kind}"}:
+            if name in carriers:
+                carriers[name].append(item)
+        title = catalogue.titles[item].split()
+        for length in (2, 3):
+            for start in range(len(title) - length + 1):
+                if (name := " ".join(title[start : start + length])) in carriers:
+                    carriers[name].append(item)
+    asked = (_asked(query, text_of[items], np.ones(len(items), np.float32)) for query, items in carriers.items())
+    return [one for one in asked if one is not None]
+
+
+def _names(catalogue: Catalogue, item: int, rng: np.random.Generator) -> Iterator[str]:
+    kind, brand = catalogue.categories[item].rsplit(" > ", 1)[-1], catalogue.brands[item]
+    if kind:
+        yield kind
+        if brand:
+            yield f"{brand} {kind}"
+    title = catalogue.titles[item].split()
+    length = int(rng.integers(2, 4))
+    if len(title) >= length:
+        start = int(rng.integers(0, len(title) - length + 1))
+        yield " ".join(title[start : start + length])
+
+
+def _asked(query: str, texts: Ints, grades: Floats) -> Asked | None:
+    """None for a query that nothing answers, or nearly everything."""
+    rows, at = np.unique(texts, return_inverse=True)
+    worth = np.zeros(len(rows), np.float32)
+    np.maximum.at(worth, at, grades)
+    rows, worth = rows[worth > 0], worth[worth > 0]
+    if not query.strip() or not 0 < len(rows) <= _MOST_ANSWERS:
+        return None
+    return Asked(query, rows.astype(np.int32), worth / worth.sum())
