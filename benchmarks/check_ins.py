@@ -49,7 +49,17 @@ def main(most: int = 10**9) -> None:
         evidence = Evidence(targets=wanted, now=_UNTIL)
         _, settled = train(RECIPE, past(~held), "pinned", "fit", _PLAN, root / "fit", Silent(), validation=evidence)
         everything = past(np.ones(len(item), bool))
-        judged, _ = train(RECIPE, everything, "pinned", "judged", _PLAN, root / "judged", Silent(), settled=settled)
+        judged, _ = train(
+            RECIPE,
+            everything,
+            "pinned",
+            "judged",
+            _PLAN,
+            root / "judged",
+            Silent(),
+            settled=settled,
+            decided=root / "fit",
+        )
         print(f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s; {settled.weights['discover']}")
         asked = np.sort(np.random.default_rng(42).permutation(len(test))[:most])
         lists_of = test["item_ids"].to_list()

@@ -56,7 +56,9 @@ def main() -> None:
         final = past(TEST)
         weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in settled.weights.items()}
         every = replace(settled, weights=weights)
-        judged, _ = train(RECIPE, final, "pinned", "judged", plan, root / "w/judged", Silent(), settled=every)
+        judged, _ = train(
+            RECIPE, final, "pinned", "judged", plan, root / "w/judged", Silent(), settled=every, decided=root / "w/fit"
+        )
         packed = compress(judged, root / "w/judged-small", Silent(), repeat=small.kept)
         for name, chosen in settled.weights.items():
             print(f"{name}: {chosen}")

@@ -78,7 +78,7 @@ def _one(name: str, root: Path, most: int) -> None:
 
     begun, worked = time.perf_counter(), _cpu()
     fitted, settled = train(
-        RECIPE, past(last - DAY), "fit", Plan(), root / "w/fit", Silent(), validation=evidence(last - DAY)
+        RECIPE, past(last - DAY), "pinned", "fit", Plan(), root / "w/fit", Silent(), validation=evidence(last - DAY)
     )
     took = f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s"
     print(f"{name}: {took}; {settled.weights['home']}; {settled.notes}; {settled.settings}")

@@ -14,7 +14,7 @@ BEHAVIOUR = [
     n
     for n in plugins.names("models")
     if plugins.has_part("models", n, "train")
-    and "score" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
+    and "def score(" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
 ]
 ITEMS, USERS = 30, 40
 # One thread, so that equal data give equal bytes; as many epochs as so few positions need.

@@ -20,7 +20,7 @@ class Words:
         self._words = ProductWords(words) if words.exists() else None
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
-        """Catalogue indices and BM25 scores, best first; any of the words may match."""
+        """Catalogue indices and their BM25, best first; any of the words may match."""
         return self._index.search(query, limit)
 
     def found(self, query: str, items: Ints) -> Floats:

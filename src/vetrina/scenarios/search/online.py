@@ -34,6 +34,7 @@ _REASONS = (
 )
 _CANDIDATES, _CANDIDATES_FILTERED, _MEANING, _AGREEING = 400, 4_000, 200, 10
 _LONGEST_QUERY = 512
+_CLOSE = 1e-4
 _UNSOLD = 1e-3  # popularity up to this is only the order on the shelf
 _BASE = np.array([DEFAULT[s] * (s != "agreement") for s in SIGNALS], np.float32)
 Place = tuple[float, float]
@@ -133,7 +134,7 @@ class Search:
         changes = context.products.after(self.shelf.logged)
         shown = self._visible(candidates, request, changes)
         scores, wanted = self.scores(shown), request.offset + request.limit
-        fresh = self._fresh(query, request, changes, float(scores.max(initial=1.0)))
+        fresh = self._fresh(query, request, changes, shown, scores)
         found = [*self._ranked(shown, scores, request.sort, wanted), *fresh]
         page = [item for _, item in sorted(found, key=lambda f: f[0])[request.offset : wanted]]
         facets = self.shelf.facets(shown.items, request.facets) if request.facets else {}
@@ -177,16 +178,27 @@ class Search:
             for at, i in enumerate(order)
         ]
 
-    def _fresh(self, query: str, request: Request, changes: Delta, worth: float) -> list[tuple[Place, Item]]:
-        """Products that came or changed after the bundle was built; all words found is worth as much as the best match."""
+    def _fresh(
+        self, query: str, request: Request, changes: Delta, shown: Candidates, scores: Floats
+    ) -> list[tuple[Place, Item]]:
+        """Products that came or changed after the bundle was built, each where products that match as well usually stand."""
         found: list[tuple[Place, Item]] = []
         for product, share in changes.search(query, request.filters):
             body = changes.changed[product]
             value = body.get(request.sort.removeprefix("-")) if request.sort else 0.0
             first = _place(np.array([np.nan if value is None else value]), request.sort)[0]
-            item = Item(product, body["title"], worth * share, (_REASONS[2 if share == 1.0 else 0],))
-            found.append(((float(first), -item.score), item))
+            worth = _usual(shown.signals[:, 2], scores, share)
+            item = Item(product, body["title"], worth, (_REASONS[2 if share == 1.0 else 0],))
+            found.append(((float(first), -worth), item))
         return found
+
+
+def _usual(words: Floats, scores: Floats, share: float) -> float:
+    """Median score of the products that hold at least this share of the query's words; above all others where none does."""
+    alike = words >= share - _CLOSE
+    if alike.any():
+        return float(np.median(scores[alike]))
+    return float(scores.max(initial=0.0)) + share
 
 
 def _agreement(vectors: Floats, scores: Floats) -> Floats:
