@@ -70,3 +70,25 @@ def test_every_strange_query_gets_an_answer(shop):
         found = shop.search(query, limit=5).items
         assert len(found) <= 5
         assert all(np.isfinite(item.score) for item in found)
+
+
+def test_what_models_learn_from_is_neither_what_tunes_them_nor_what_judges_them(tmp_path):
+    rows = [(f"query {number}", f"p{number % 7}", 1) for number in range(2_600)]
+    pl.DataFrame(rows, schema=["query", "product_id", "grade"], orient="row").write_parquet(tmp_path / "judged.parquet")
+    pl.DataFrame({"product_id": [f"p{n}" for n in range(7)], "title": [f"thing {n}" for n in range(7)]}).write_parquet(
+        tmp_path / "products.parquet"
+    )
+    found = Shop(tmp_path / "shop")
+    snapshot = found.ingest(products=[tmp_path / "products.parquet"], judgments=[tmp_path / "judged.parquet"])
+    held = Held(snapshot, {}, "search")
+    past, validation = held.fit()
+    assert past.judgments is not None
+    assert validation is not None
+    assert validation.judgments is not None
+    judging = held.holdout().judgments
+    assert judging is not None
+    lots = [set(part.query) for part in (past.judgments, validation.judgments, judging)]
+    assert [len(lot) > 500 for lot in lots] == [True, True, True]
+    assert sum(map(len, lots)) == len(set.union(*lots)) == 2_600
+    assert held.judged().judgments is not None
+    assert set(held.judged().judgments.query) == lots[0] | lots[1], "the judged file learns from fit and validation"

@@ -45,13 +45,15 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     build(vectors, into / "index.faiss")
     np.save(into / "text_of.npy", text_of.astype(np.int32))
     notes: dict[str, Any] = {}
-    asked: list[queries.Asked] = []
     if chosen["epochs"]:
         asked, chosen = _asked(past, plan, chosen, text_of.astype(np.int32))
-    if chosen["epochs"] and asked:
-        stop, found = finetune.finetune(network, encoder, vectors, asked, plan, chosen, progress)
-        taught = {**chosen, "epochs": chosen["epochs"] * bool(stop), "stop": stop}
-        notes = {"queries": len(asked), **found, "settings": taught}
+        stop, found = finetune.finetune(network, encoder, vectors, asked, plan, chosen, progress) if asked else (0, {})
+        # Later fits repeat what was found here, also that there was nothing to learn.
+        notes = {
+            "queries": len(asked),
+            **found,
+            "settings": {**chosen, "epochs": chosen["epochs"] * bool(stop), "stop": stop},
+        }
         if stop:
             _export(network, into / "encoder.onnx")
     return {
