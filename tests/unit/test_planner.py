@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.core.types import Interactions, Past, Plan, Recipe
+from vetrina.core.types import Catalogue, Interactions, Judgments, Past, Plan, Recipe
 from vetrina.pipeline.planner import planned, said
 
 RECIPE = Recipe("recommend", ("popular", "sasrec", "gru"), ("popular",), "NDCG@10")
@@ -50,6 +50,18 @@ def test_few_users_cannot_tell_settings_apart():
 def test_what_a_person_set_stays():
     plan = planned(RECIPE, past(10_000), Plan(budget_seconds=3_600, settings={"sasrec": {"epochs": 3.0}}))
     assert plan.settings["sasrec"] == {"epochs": 3.0}
+
+
+def test_queries_are_taught_from_own_ones_and_from_made_ones_only_where_time_is_plenty():
+    nothing = np.full(1, np.nan)
+    catalogue = Catalogue(np.array(["a"]), ("a",), ("",), ("",), ("",), ("",), nothing, nothing, nothing)
+    judged = Judgments(tuple(f"q{n}" for n in range(300)), np.zeros(300, np.int32), np.ones(300, np.float32))
+    search = Recipe("search", ("bm25", "text", "popular"), ("bm25",), "NDCG@10")
+    own, made = Past(catalogue, judgments=judged), Past(catalogue)
+    assert planned(search, own, Plan(budget_seconds=1_200)).settings == {"text": {"epochs": 4.0}}
+    assert planned(search, own, Plan(budget_seconds=10)).settings == {}
+    assert planned(search, made, Plan(budget_seconds=1_200)).settings == {}
+    assert planned(search, made, Plan(budget_seconds=7_200)).settings == {"text": {"epochs": 1.0}}
 
 
 def test_without_events_there_is_nothing_to_plan():

@@ -19,7 +19,7 @@ SHARE_OF_TRIALS = 0.12
 PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
 PER_QUERY = 1.0e-2  # of the encoder of queries, an epoch
 _LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
-_MADE, _MOST_TAUGHT = 4_000, 4
+_LEAST_OWN, _MADE, _MOST_TAUGHT = 200, 4_000, 4
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
 _NETWORKS = {"sasrec": 1.0, "gru": 0.8, "lstm": 0.9}  # best first, and what an epoch costs beside the first
 
@@ -54,12 +54,12 @@ def planned(recipe: Recipe, past: Past, plan: Plan, units: int = 0) -> Plan:
 
 
 def _taught(recipe: Recipe, past: Past, plan: Plan) -> Plan:
-    """Epochs for the encoder of queries."""
+    """Epochs for the encoder of queries. Made queries say so little that they must cost next to nothing of the budget."""
     if "text" not in recipe.models or past.catalogue is None:
         return plan
-    queries = len(past.judgments.by_query()) if past.judgments else 0
-    cost = PER_QUERY * max(queries, _MADE) * 2 / plan.threads
-    epochs = min(_MOST_TAUGHT, int(SHARE_OF_A_FIT * plan.budget_seconds / cost))
+    own = len(past.judgments.by_query()) if past.judgments else 0
+    paid = SHARE_OF_A_FIT * plan.budget_seconds / (PER_QUERY * max(own, _LEAST_OWN) * 2 / plan.threads)
+    epochs = min(_MOST_TAUGHT, int(paid)) if own >= _LEAST_OWN else int(paid >= _MADE / _LEAST_OWN * 10)
     chosen = {"epochs": float(epochs), **plan.settings.get("text", {})}
     return replace(plan, settings={**plan.settings, "text": chosen}) if epochs else plan
 

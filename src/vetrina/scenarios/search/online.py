@@ -132,8 +132,8 @@ class Search:
         history = self._history(request, context)
         candidates = self.candidates(query, history, filtered=bool(request.filters or request.facets))
         changes = context.products.after(self.shelf.logged)
-        shown = self._visible(candidates, request, changes)
-        scores, wanted = self.scores(shown), request.offset + request.limit
+        visible, wanted = self._visible(candidates, request, changes), request.offset + request.limit
+        shown, scores = candidates.take(visible), self.scores(candidates)[visible]
         fresh = self._fresh(query, request, changes, shown, scores)
         found = [*self._ranked(shown, scores, request.sort, wanted), *fresh]
         page = [item for _, item in sorted(found, key=lambda f: f[0])[request.offset : wanted]]
@@ -149,7 +149,7 @@ class Search:
         known = [(int(i), e[1], e[2]) for i, e in zip(index, new, strict=True) if i >= 0]
         return self.histories.of(request.user, known, context.now)
 
-    def _visible(self, candidates: Candidates, request: Request, changes: Delta) -> Candidates:
+    def _visible(self, candidates: Candidates, request: Request, changes: Delta) -> NDArray[np.bool_]:
         items, hidden = candidates.items, self.shelf.index_of([*changes.deleted, *changes.changed])
         keep = ~np.isin(items, hidden)
         mask = self.shelf.mask(request.filters)
@@ -157,7 +157,7 @@ class Search:
             keep &= mask[items]
         if request.sort and (candidates.bm25[keep] > 0).any():
             keep &= candidates.bm25 > 0  # in another order than relevance, what merely means the like would come first
-        return candidates.take(keep)
+        return keep
 
     def _ranked(self, shown: Candidates, scores: Floats, sort: str, wanted: int) -> list[tuple[Place, Item]]:
         """The first ``wanted`` products of the bundle with what places them: smaller comes first."""
