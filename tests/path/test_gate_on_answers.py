@@ -22,7 +22,7 @@ from vetrina.simulate.plants import make_dull
 from vetrina.simulate.shoppers import Shoppers
 from vetrina.simulate.world import World
 
-VISITS = 4_000
+VISITS = 10_000
 
 
 @pytest.fixture(scope="module")
