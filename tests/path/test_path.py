@@ -79,6 +79,7 @@ def test_quality_is_scored_under_a_printed_protocol(trained):
     shop = Shop(trained[0])
     page = write_report(shop, shop.champion("recommend")).read_text()
     assert "vetrina bench quality" in page, "nobody has scored it yet"
+    assert "held-out users" in page, "how its networks learnt"
     found = quality(shop, "recommend")
     assert scored(shop, found.version) == found
     assert found.figures["NDCG@10"].point == pytest.approx(shop.evaluate("recommend").point)

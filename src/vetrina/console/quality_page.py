@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from html import escape
 from io import StringIO
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -14,15 +13,14 @@ from vetrina.pipeline.quality import Quality
 _LINE, _REST = "#2456a6", "#99aabb"
 
 
-def quality_page(found: Quality | None, models: Mapping[str, Any]) -> str:
-    """``models`` are the notes of the version's models; None where nobody has scored the version yet."""
+def quality_page(found: Quality | None, learning: Mapping[str, list[float]]) -> str:
+    """``learning`` holds the worth of held-out users by epoch; ``found`` is None where nobody has scored the version yet."""
     parts = [
         "<p>Not scored yet: <code>vetrina bench quality</code> does, and this page will show it.</p>"
         if found is None
         else _scored(found)
     ]
-    learnt = {name: notes["held_out"] for name, notes in models.items() if isinstance(notes.get("held_out"), list)}
-    learnt = {name: values for name, values in learnt.items() if values}
+    learnt = {name: values for name, values in learning.items() if values}
     if learnt:
         parts.append(f"<figure>{_learning(learnt)}</figure>")
     return f"<h2>Quality</h2>{''.join(parts)}"

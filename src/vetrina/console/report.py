@@ -44,7 +44,7 @@ def write_report(shop: Shop, version: str) -> Path:
     if shown["scenario"] == "predict":
         parts.append(_curves(shop, shown))
     else:
-        parts.append(quality_page(scored(shop, version), shown["notes"]["models"]))
+        parts.append(quality_page(scored(shop, version), shown["notes"]["settled"]["notes"].get("learning", {})))
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{version}</title><style>{_STYLE}</style>{''.join(parts)}"
     target = shop.folder.reports / f"{version}.html"
     write_bytes(target, page.encode())

@@ -57,6 +57,7 @@ def train(
         weights, found = tuning.tune(into, validation, progress)
         chosen = {n: note.get("settings", plan.settings.get(n)) for n, note in notes.items()}
         tried = {"search": {name: notes for name, (_, notes) in searched.items()}} if searched else {}
-        fresh = Settled(weights, {n: c for n, c in chosen.items() if c}, {**found, **tried})
+        learning = {n: note["held_out"] for n, note in notes.items() if isinstance(note.get("held_out"), list)}
+        fresh = Settled(weights, {n: c for n, c in chosen.items() if c}, {**found, **tried, "learning": learning})
         write_scenario(into, recipe, names, fresh)
     return Checkpoint(recipe.scenario, into, notes), fresh
