@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from html import escape
-from io import StringIO
 
-import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from vetrina.console.drawing import svg
 from vetrina.core.types import Interval
 from vetrina.pipeline.quality import Quality
 
@@ -57,7 +56,7 @@ def _bars(found: Quality) -> str:
     axes.barh(list(shown), points, xerr=spread, color=[_LINE, *[_REST] * (len(shown) - 1)], ecolor="#1c2330", capsize=3)
     axes.invert_yaxis()
     axes.set(title=f"{metric}: the version, and its models alone", xlabel=metric)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _learning(learnt: Mapping[str, list[float]]) -> str:
@@ -68,11 +67,4 @@ def _learning(learnt: Mapping[str, list[float]]) -> str:
         axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
     axes.set(title="Learning", xlabel="epoch", ylabel="mean of 1 / log2(1 + rank), held-out users")
     axes.legend()
-    return _svg(figure)
-
-
-def _svg(figure: Figure) -> str:
-    text = StringIO()
-    with mpl.rc_context({"svg.hashsalt": "vetrina"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    return svg(figure)

@@ -2,14 +2,13 @@
 
 import time
 from html import escape
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from vetrina.console.drawing import svg
 from vetrina.console.quality_page import quality_page
 from vetrina.core.errors import NotFound
 from vetrina.core.files import write_bytes
@@ -173,7 +172,4 @@ def _figure(label: np.ndarray, probability: np.ndarray) -> str:
     right.plot(*precision_recall_curve(label, probability), color="#2456a6")
     right.axhline(label.mean(), color="#99a", linestyle=":")
     right.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
-    text = StringIO()
-    with mpl.rc_context({"svg.hashsalt": "vetrina"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+    return svg(figure)
