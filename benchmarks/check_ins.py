@@ -1,9 +1,9 @@
 """What else a user took, without any order: Gowalla's check-ins in the split of NGCF and LightGCN, through the Python API.
 
-All lines of a user have one time, so nothing can look at an order and the networks of sequences are left out. Weights are
-chosen on one line in ten of each training list, held out by chance (seed 42); then the models learn from all training lists.
-Recall@20 and NDCG@20 of the test lists, all 40,981 products ranked but those of the training list, ties at half rank, 95 %
-bootstrap over users.
+All lines of a user have one time and stand in an order drawn by chance, as lines of one moment do in a shop, so nothing can
+look at an order and the networks of sequences are left out. Weights are chosen on one line in ten of each training list, held
+out by chance (seed 42); then the models learn from all training lists. Recall@20 and NDCG@20 of the test lists, all 40,981
+products ranked but those of the training list, ties at half rank, 95 % bootstrap over users.
 """
 
 import resource
@@ -34,7 +34,9 @@ def main(most: int = 10**9) -> None:
     lists, test = (pl.read_parquet(source / f"{part}.parquet").sort("user_id") for part in ("train", "test"))
     user = np.repeat(np.arange(len(lists), dtype=np.int32), lists["item_ids"].list.len().to_numpy())
     item = lists["item_ids"].explode().to_numpy().astype(np.int32)
-    held = np.random.default_rng(42).random(len(item)) < _HELD_OUT
+    rng = np.random.default_rng(42)
+    item = item[np.lexsort((rng.random(len(item)), user))]  # the files sort each list by the number of the product
+    held = rng.random(len(item)) < _HELD_OUT
     names = np.array([f"u{n:05d}" for n in range(len(lists))])
     products = _products(max(int(item.max()), int(test["item_ids"].list.max().max() or 0)) + 1)
 

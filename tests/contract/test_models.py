@@ -8,7 +8,7 @@ import pytest
 from vetrina.core import plugins
 from vetrina.core.progress import Silent
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Interactions, Past, Plan
+from vetrina.core.types import Catalogue, Interactions, Past, Plan, Ties
 
 BEHAVIOUR = [
     n
@@ -38,13 +38,21 @@ def past(items: int = ITEMS) -> Past:
         np.array([f"u{u:02d}" for u in range(USERS)]), user.astype(np.int32), item.astype(np.int32), time,
         np.ones(len(rows), np.float32), 40_000.0,
     )  # fmt: skip
-    return Past(catalogue, events)
+    return Past(catalogue, events, ties=_circles(events.users))
+
+
+def _circles(users: np.ndarray) -> Ties:
+    """Everybody follows the three users of their own parity that come next."""
+    pairs = sorted((u, (u + 2 * k) % USERS) for u in range(USERS) for k in (1, 2, 3))
+    user, other = np.array(pairs, np.int32).T
+    return Ties(users, user, other)
 
 
 def history(*items: int) -> History:
     """Just these, one after the other."""
     taken, counts = np.unique(np.array(items, np.int32), return_counts=True)
-    return History(np.array(items, np.int32), np.arange(float(len(items))), taken, counts.astype(float), 40_000.0)
+    times = np.arange(float(len(items)))
+    return History(np.array(items, np.int32), times, taken, counts.astype(float), 40_000.0, "u00")
 
 
 @pytest.fixture(scope="module", params=BEHAVIOUR)

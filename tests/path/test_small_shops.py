@@ -18,17 +18,35 @@ def lines(name: str) -> list[tuple[int, str, str]]:
         return [(START + 9_000 * n, f"u{n % 20}", "p0") for n in range(60)]
     if name == "ten products, three users":
         return [(START + 9_000 * n, f"u{n % 3}", f"p{rng.randrange(10)}") for n in range(60)]
+    if name == "one user with 100,000 events":
+        bot = [(START + n, "bot", f"p{rng.randrange(60)}") for n in range(100_000)]
+        return sorted(bot + [(START + 150 * n, f"u{n % 50}", f"p{rng.randrange(60)}") for n in range(600)])
+    if name == "everybody buys one thing":
+        own = [(START + 900 * n, f"u{n % 40}", f"p{1 + rng.randrange(30)}") for n in range(600)]
+        return sorted(own + [(START + 900 * n + 1, f"u{n % 40}", "p0") for n in range(600)])
+    if name == "one moment":
+        return [(START, f"u{n % 40}", f"p{rng.randrange(30)}") for n in range(600)]
     return [(START + 900 * n, f"👤{n % 40}", f"🍏{rng.randrange(30)}") for n in range(600)]
 
 
-@pytest.mark.parametrize("name", ["one product", "ten products, three users", "nothing but chance, and emoji"])
+NAMES = (
+    "one product",
+    "ten products, three users",
+    "one user with 100,000 events",
+    "everybody buys one thing",
+    "one moment",
+    "nothing but chance, and emoji",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_answers_whatever_there_is(name: str, tmp_path: Path):
     found = lines(name)
     text = "\n".join(f"{time},{user},purchase,{product}" for time, user, product in found)
     (tmp_path / "events.csv").write_text(f"timestamp,user_id,type,product_id\n{text}\n")
     shop = Shop(tmp_path / "shop")
     shop.ingest(events=[tmp_path / "events.csv"])
-    release = shop.fit("recommend")["recommend"]
+    release = shop.fit("recommend", budget_minutes=1)["recommend"]
     assert release is not None
     assert release.outcome == "promoted"
     most = len({product for _, _, product in found})

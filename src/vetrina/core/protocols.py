@@ -35,10 +35,11 @@ class History:
     """What is known of one user at one moment, newest last.
 
     ``items`` (n,) and ``times`` (n,) are the last events; ``counts_items`` (m,) and ``counts`` (m,) are the
-    decayed counts of everything, see ``features.decayed_counts``; they are worth ``counts`` at ``now``.
+    decayed counts of everything, see ``features.decayed_counts``; they are worth ``counts`` at ``now``. ``user`` is the
+    pseudonym, None of a visit of somebody unnamed.
     """
 
-    __slots__ = ("counts", "counts_items", "items", "now", "times")
+    __slots__ = ("counts", "counts_items", "items", "now", "times", "user")
 
     def __init__(
         self,
@@ -47,8 +48,9 @@ class History:
         counts_items: Ints,
         counts: NDArray[np.float64],
         now: float,
+        user: str | None = None,
     ) -> None:
-        self.items, self.times, self.now = items, times, now
+        self.items, self.times, self.now, self.user = items, times, now, user
         self.counts_items, self.counts = counts_items, counts
 
 

@@ -151,6 +151,21 @@ class Interactions:
 
 
 @dataclass(frozen=True)
+class Ties:
+    """Who listens to whom: user ``users[user[k]]`` to ``users[other[k]]``; friends are there both ways.
+
+    ``users`` are pseudonyms, sorted; ``user`` and ``other`` (n,) index them, each pair once, nobody with themselves.
+    """
+
+    users: NDArray[np.str_]
+    user: Ints
+    other: Ints
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+@dataclass(frozen=True)
 class Judgments:
     """Graded query-product pairs; ``item`` indexes the catalogue, pairs of one query stand together."""
 
@@ -231,6 +246,7 @@ class Past:
     interactions: Interactions | None = None
     judgments: Judgments | None = None
     table: Table | None = None
+    ties: Ties | None = None
     earlier: Path | None = None
 
 

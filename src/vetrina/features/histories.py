@@ -74,7 +74,7 @@ class Histories:
         for item, time, weight in new:
             recent = RECENT.update(recent, item, time, weight)
             counts = COUNTS.update(counts, item, time, weight)
-        return History(recent.items, recent.times, counts.items, COUNTS.value(counts, now), now)
+        return History(recent.items, recent.times, counts.items, COUNTS.value(counts, now), now, user)
 
     def _states(self, user: str | None) -> tuple[Recent, Counts]:
         row = -1 if user is None else self._row(user)

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import numpy as np
 
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Catalogue, Evidence, Judgments, Past, Snapshot, Table
+from vetrina.core.types import Catalogue, Evidence, Judgments, Past, Snapshot, Table, Ties
 from vetrina.store import dataset
 
 _HOLDOUT_SHARE, _SPLIT_SEED, _VALIDATION_SHARE = 0.2, 42, 0.2
@@ -35,6 +35,10 @@ class Held:
         rest = order[held:]
         tuned = round(_VALIDATION_SHARE * len(rest))
         return table.take(rest[tuned:]), table.take(rest[:tuned]), table.take(order[:held])
+
+    @cached_property
+    def _ties(self) -> Ties | None:
+        return dataset.ties(self._snapshot) if self._scenario == "recommend" else None
 
     @cached_property
     def _judgments(self) -> tuple[Judgments | None, Judgments | None]:
@@ -83,7 +87,7 @@ class Held:
         if self._catalogue is None:
             raise BadInput(self._snapshot.digest[:12], "holds no products", "ingest products or events first")
         events = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights) if moment else None
-        return Past(self._catalogue, events, self._judgments[0])
+        return Past(self._catalogue, events, self._judgments[0], ties=self._ties)
 
     def _evidence(self, since: float, until: float, half: int) -> Evidence:
         if self._catalogue is None:

@@ -8,7 +8,7 @@ import polars as pl
 
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.errors import NotFound
-from vetrina.core.types import Catalogue, Cuts, Interactions, Judgments, Snapshot, Table, Targets
+from vetrina.core.types import Catalogue, Cuts, Interactions, Judgments, Snapshot, Table, Targets, Ties
 from vetrina.store import clicks
 from vetrina.store.tokens import tokens
 
@@ -111,6 +111,26 @@ def targets(
         tuple(grouped["user_id"].cast(pl.String).to_list()),
         tuple(np.asarray(items, dtype=np.int32) for items in grouped["item"].to_list()),
     )
+
+
+def ties(snapshot: Snapshot) -> Ties | None:
+    """Who listens to whom by the users' ``follows`` and ``friends``. None when nobody does."""
+    users = _read(snapshot, "users")
+    columns = [] if users is None else [c for c in ("follows", "friends") if c in users.columns]
+    if users is None or not columns:
+        return None
+    found: list[pl.DataFrame] = []
+    for column in columns:
+        pairs = users.select(user="user_id", other=pl.col(column).str.split(" ")).explode("other").drop_nulls()
+        found.append(pairs)
+        if column == "friends":
+            found.append(pairs.select(user="other", other="user"))
+    pairs = pl.concat(found).filter((pl.col("user") != pl.col("other")) & (pl.col("other") != "")).unique()
+    if pairs.is_empty():
+        return None
+    names = pl.concat([pairs["user"], pairs["other"].alias("user")]).unique().sort()
+    pairs = pairs.sort("user", "other")
+    return Ties(np.array(names.to_list(), np.str_), _codes(pairs["user"], names), _codes(pairs["other"], names))
 
 
 def judgments(snapshot: Snapshot, catalogue: Catalogue) -> Judgments | None:

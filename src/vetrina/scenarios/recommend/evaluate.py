@@ -32,7 +32,7 @@ def evaluate(
     figure, k = METRICS[metric.split("@")[0]], int(metric.split("@")[1])
     opened = Recommend(folder)
     if only is not None:
-        opened.weights = {blend: {only: 1.0} for blend in ("home", "discover", "session")}
+        opened.weights = {blend: {only: 1.0} for blend in opened.weights}
         opened.order_by_weights()
     names, values, known = [], [], []
     for unit in users(opened.histories, evidence, new_only=new_only, most=most):

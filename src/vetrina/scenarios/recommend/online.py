@@ -125,9 +125,10 @@ class Recommend:
         return {m: w for m, w in weighed.items() if w > 0}
 
     def blend_for(self, user: str | None, history: History, name: str) -> str:
-        """``home`` of somebody who is not known but has looked at something is ``session``."""
-        unknown = user is None or user not in self.histories
-        return "session" if name == "home" and unknown and len(history.items) else name
+        """``home`` of somebody who is not known is ``session`` once they have looked at something, ``arriving`` before."""
+        if name != "home" or (user is not None and user in self.histories):
+            return name
+        return "session" if len(history.items) else "arriving" if "arriving" in self.weights else name
 
     def order_by_weights(self) -> None:
         """Without trees, as where a single model is judged."""

@@ -8,7 +8,7 @@ from vetrina.retrieval import shelf
 
 RECIPE = Recipe(
     scenario="recommend",
-    models=("popular", "repeat", "lately", "item_knn", "sessions", "graph_filter", "ease", "sasrec", "gru"),
+    models=("popular", "repeat", "lately", "item_knn", "sessions", "graph_filter", "ease", "friends", "sasrec", "gru"),
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
@@ -19,11 +19,12 @@ _DEEP = ("sasrec", "gru")
 
 
 def models_for(past: Past) -> tuple[str, ...]:
-    """Without behaviour the shelf order is all there is; with little of it nothing deep is learnt."""
+    """Without behaviour the shelf order is all there is, with little of it nothing deep is learnt; friends if there are any."""
     events = past.interactions
     if events is None or len(events) == 0:
         return ("popular",)
-    return RECIPE.models if len(events) >= _LEAST_EVENTS else tuple(m for m in RECIPE.models if m not in _DEEP)
+    without = (_DEEP if len(events) < _LEAST_EVENTS else ()) + (() if past.ties else ("friends",))
+    return tuple(m for m in RECIPE.models if m not in without)
 
 
 def prepare(past: Past, into: Path) -> Past:

@@ -24,6 +24,7 @@ START = {
     "sessions": 0.1,
     "graph_filter": 0.1,
     "ease": 0.1,
+    "friends": 0.1,
     "sasrec": 0.2,
     "gru": 0.1,
 }
@@ -32,13 +33,13 @@ _REPEATS = 0.05
 _MOST_USERS, _MOST_VISITS, _MOST_FOR_WEIGHTS, _LEAST_UNITS, _LEAST_FOR_TREES = 3_000, 12_000, 3_000, 50, 500
 _OPINION = 150  # candidates that weights are chosen on: the best of each model
 _K, _LEVELS = 10, 20
-_BLENDS = ("home", "discover", "session")
 
 
 def tune(
     folder: Path, evidence: Evidence, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Weights of ``home`` (all products), ``discover`` (only products new to the user) and ``session`` (nobody knows who).
+    """Weights of ``home`` (all products), ``discover`` (only products new to the user) and ``session`` (nobody knows who);
+    where friends speak for people, of ``arriving`` (somebody new who has looked at nothing yet).
 
     Writes ``trees/<blend>.onnx`` where trees were shown to order better than the weights alone, on lists that they had not seen.
     """
@@ -51,12 +52,14 @@ def tune(
     share, again = repeat_share(known), _again(visits)
     exclude = share < _REPEATS
     opened.exclude_seen, opened.session_repeats = exclude, again >= _REPEATS
-    asked = {"home": known, "discover": known, "session": visits}
+    asked: dict[str, Sequence[Unit]] = {"home": known, "discover": known, "session": visits}
+    if "arriving" in usual:
+        asked["arriving"] = units.arrivals(opened.histories, evidence, most=_MOST_USERS)
     ranked: dict[str, list[str]] = {}  # the models whose opinions a blend's trees have learnt from
     options = {"exclude_seen": exclude, "session_repeats": again >= _REPEATS, "ranked": ranked}
     weights: dict[str, dict[str, float]] = {}
     notes: dict[str, Any] = {"options": options, "repeat_share": share, "repeat_share_in_visits": again}
-    for name in _BLENDS:
+    for name in asked:
         if name == "discover" and exclude and "home" in weights:
             weights[name], notes[name] = weights["home"], notes.get("home", {})
             continue
@@ -81,7 +84,10 @@ def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
     """What is used where nothing can be measured: behaviour first, popularity to break ties."""
     home = {m: START.get(m, _START) for m in models}
     new = home | {m: 0.0 for m in ("repeat", "lately") if m in models}
-    return {"home": home, "discover": new, "session": new}
+    usual = {"home": home, "discover": new, "session": new}
+    return usual | (
+        {"arriving": {m: float(m in ("popular", "friends")) for m in models}} if "friends" in models else {}
+    )
 
 
 def repeat_share(known: Sequence[Unit]) -> float:

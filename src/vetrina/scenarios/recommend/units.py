@@ -25,13 +25,15 @@ class Unit:
 def users(histories: Histories, evidence: Evidence, *, new_only: bool, most: int) -> Iterator[Unit]:
     """Each user at the beginning of the period with all that they took in it; ``new_only`` leaves out what they had before.
 
-    Of someone the bundle does not know, the last event is asked for after the earlier ones of the period.
+    At most ``most``, evenly spread. Of someone the bundle does not know, the last event is asked for after the earlier ones
+    of the period.
     """
     targets = evidence.targets
     if targets is None:
         return
     rows = _rows(evidence)
-    for name, items in list(zip(targets.user, targets.items, strict=True))[:most]:
+    for at in _spread(len(targets.user), most):
+        name, items = targets.user[at], targets.items[at]
         known = name in histories
         if not known and len(rows.get(name, ())) > 1:
             for unit in _at(histories, evidence, name, rows[name], [len(rows[name]) - 1]):
@@ -56,6 +58,25 @@ def visits(histories: Histories, evidence: Evidence, *, each: int, most: int, se
         if len(found) >= most:
             break
     return found[:most]
+
+
+def arrivals(histories: Histories, evidence: Evidence, *, most: int) -> list[Unit]:
+    """People whom the bundle does not know, before they have looked at anything, and what they took in the period."""
+    targets, rows = evidence.targets, _rows(evidence)
+    if targets is None or evidence.events is None:
+        return []
+    new = [at for at, name in enumerate(targets.user) if name not in histories and name in rows]
+    found: list[Unit] = []
+    for at in (new[i] for i in _spread(len(new), most)):
+        name, items = targets.user[at], targets.items[at]
+        now = float(evidence.events.time[rows[name][0]])
+        found.append(Unit(name, histories.of(name, (), now), items[items >= 0], len(items), False))
+    return found
+
+
+def _spread(count: int, most: int) -> list[int]:
+    """All places of ``count``, or ``most`` of them: names may tell who came when, so the first are no sample."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist() if count else []
 
 
 def _rows(evidence: Evidence) -> dict[str, np.ndarray]:

@@ -1,0 +1,1 @@
+"""What the people whom you follow took."""
