@@ -18,8 +18,9 @@ SHARE_OF_TRIALS = 0.12
 # Of a trial: to count a line, to ask a model of one product for one user, to invert a cube of products.
 PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
 PER_QUERY = 1.0e-2  # of the encoder of queries, an epoch
+PER_LIST = 1.0e-1  # of its teacher, an epoch: the eight texts that it reads beside a query
 _LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
-_LEAST_OWN, _MADE, _MOST_TAUGHT = 200, 4_000, 4
+_LEAST_OWN, _MADE, _MOST_TAUGHT, _MOST_BY_TEACHER = 200, 4_000, 4, 2
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
 _NETWORKS = {"sasrec": 1.0, "gru": 0.8, "lstm": 0.9}  # best first, and what an epoch costs beside the first
 
@@ -58,10 +59,16 @@ def _taught(recipe: Recipe, past: Past, plan: Plan) -> Plan:
     if "text" not in recipe.models or past.catalogue is None:
         return plan
     own = len(past.judgments.by_query()) if past.judgments else 0
-    paid = SHARE_OF_A_FIT * plan.budget_seconds / (PER_QUERY * max(own, _LEAST_OWN) * 2 / plan.threads)
-    epochs = min(_MOST_TAUGHT, int(paid)) if own >= _LEAST_OWN else int(paid >= _MADE / _LEAST_OWN * 10)
-    chosen = {"epochs": float(epochs), **plan.settings.get("text", {})}
-    return replace(plan, settings={**plan.settings, "text": chosen}) if epochs else plan
+    left = SHARE_OF_A_FIT * plan.budget_seconds * plan.threads / 2
+    if own < _LEAST_OWN:
+        wanted = {"epochs": 1.0} if left >= 10 * PER_QUERY * _MADE else {}
+    else:
+        epochs = min(_MOST_TAUGHT, int(left / (PER_QUERY * own)))
+        # A teacher reads its lists once more, to tell what it learnt.
+        told = min(_MOST_BY_TEACHER, int((left - epochs * PER_QUERY * own) / (PER_LIST * own)) - 1)
+        wanted = {"epochs": float(epochs)} | ({"teacher": float(told)} if told > 0 else {}) if epochs else {}
+    chosen = {**wanted, **plan.settings.get("text", {})}
+    return replace(plan, settings={**plan.settings, "text": chosen}) if wanted else plan
 
 
 def _counting(recipe: Recipe, past: Past, events: Interactions) -> dict[str, float]:

@@ -3,7 +3,7 @@
 loss = mean over queries of the cross-entropy between the shares of its answers and softmax(q . d / temperature) over texts d.
 Only the upper layers learn. A query is a tenth as long as a product's text and no product is encoded anew, so minutes of two
 cores are enough, and what a nightly run encoded stays good (query-side fine-tuning; Lee et al. 2021, "Learning dense
-representations of phrases at scale").
+representations of phrases at scale"). Beside the queries' own answers it learns a teacher's margins, where there is one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,36 +18,52 @@ from vetrina.core.types import Floats, Plan
 from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.ranking import graded_ndcg
 from vetrina.models.text.online import Encoder
-from vetrina.models.text.pretrained import Network
+from vetrina.models.text.pretrained import Network, upper
 from vetrina.models.text.queries import Asked
+from vetrina.models.text.teacher import Lessons
 
-SETTINGS = {"epochs": 0, "stop": 0, "layers": 3, "rate": 2e-5, "temperature": 0.05, "made": 0}
+SETTINGS = {
+    "epochs": 0,
+    "stop": 0,
+    "layers": 3,
+    "rate": 2e-5,
+    "temperature": 0.05,
+    "made": 0,
+    "teacher": 0,
+    "margin": 0.1,
+}
 _BATCH, _MOST_TEXTS, _HELD_OUT, _MOST_HELD, _K, _LEVEL = 32, 20_000, 0.2, 500, 10, 0.8
+
+
+def parted(asked: Sequence[Asked], plan: Plan, chosen: Mapping[str, float]) -> tuple[list[Asked], list[Asked]]:
+    """What is learnt from, and every fifth held out; none where it was decided before how long to learn (``stop``)."""
+    order = np.random.default_rng(plan.seed).permutation(len(asked))
+    held = 0 if chosen["stop"] else min(_MOST_HELD, int(_HELD_OUT * len(asked)))
+    return [asked[i] for i in order[held:]], [asked[i] for i in order[:held]]
 
 
 def finetune(
     network: Network,
     encoder: Encoder,
     vectors: Floats,
-    asked: Sequence[Asked],
+    learnt: Sequence[Asked],
+    held: Sequence[Asked],
+    lessons: Lessons | None,
     plan: Plan,
     chosen: Mapping[str, float],
     progress: Progress,
 ) -> tuple[int, dict[str, float]]:
     """Changes ``network``; returns after how many epochs it ended, 0 where it learnt nothing, and what held-out queries say.
 
-    With ``stop`` it learns that long from all queries. Else every fifth is held out, and unless their NDCG@10 over all texts
-    rises by more than chance (nine in ten), the network is left as it was.
+    With ``stop`` it learns that long. Else, unless the NDCG@10 of ``held`` queries over all texts rises by more than chance
+    (nine in ten), the network is left as it was. ``lessons`` are of the queries ``learnt``.
     """
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     rng = np.random.default_rng(plan.seed)
-    order = rng.permutation(len(asked))
     stop, epochs = int(chosen["stop"]), int(chosen["epochs"])
-    held = [] if stop else [asked[i] for i in order[: min(_MOST_HELD, int(_HELD_OUT * len(asked)))]]
-    learnt = [asked[i] for i in order[len(held) :]]
     texts = torch.from_numpy(vectors)
-    trained = _upper(network, int(chosen["layers"]))
+    trained = upper(network.backbone, int(chosen["layers"]))
     optimiser = torch.optim.AdamW(trained, lr=chosen["rate"], weight_decay=0.01)
     steps = epochs * -(-len(learnt) // _BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, chosen["rate"], total_steps=steps + 1, pct_start=0.1)
@@ -59,7 +75,13 @@ def finetune(
             network.train()
             for rows in np.array_split(rng.permutation(len(learnt)), -(-len(learnt) // _BATCH)):
                 optimiser.zero_grad(set_to_none=True)
-                _loss(network, encoder, texts, [learnt[i] for i in rows], chosen["temperature"], rng).backward()
+                part = [learnt[i] for i in rows]
+                query_QD = network(*(torch.from_numpy(t) for t in encoder.query_tokens([a.query for a in part])))
+                loss = _loss(query_QD, texts, part, chosen["temperature"], rng)
+                if lessons is not None:
+                    told = texts[torch.from_numpy(lessons.texts[rows])], torch.from_numpy(lessons.scores[rows])
+                    loss = loss + chosen["margin"] * _margins(query_QD, *told, chosen["temperature"])
+                loss.backward()
                 optimiser.step()
                 schedule.step()
                 step.advance(len(rows) / len(learnt))
@@ -77,23 +99,8 @@ def finetune(
     return best, noted
 
 
-def _upper(network: Network, layers: int) -> list[torch.nn.Parameter]:
-    """The parameters of the last ``layers``; all others are frozen."""
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    found = [p for layer in network.layers[-layers:] for p in layer.parameters()]
-    for parameter in found:
-        parameter.requires_grad_(True)
-    return found
-
-
 def _loss(
-    network: Network,
-    encoder: Encoder,
-    texts: Tensor,
-    asked: Sequence[Asked],
-    temperature: float,
-    rng: np.random.Generator,
+    query_QD: Tensor, texts: Tensor, asked: Sequence[Asked], temperature: float, rng: np.random.Generator
 ) -> Tensor:
     """Cross-entropy over all texts, over the answers and others by chance where there are too many."""
     answers = np.unique(np.concatenate([a.texts for a in asked]))
@@ -103,20 +110,34 @@ def _loss(
     shares_QT = np.zeros((len(asked), len(rows)), np.float32)
     for at, one in enumerate(asked):
         shares_QT[at, np.searchsorted(rows, one.texts)] = one.shares
-    query_QD = network(*(torch.from_numpy(t) for t in encoder.query_tokens([a.query for a in asked])))
     logits_QT = query_QD @ texts[torch.from_numpy(rows)].T / temperature
     return -(torch.from_numpy(shares_QT) * F.log_softmax(logits_QT, dim=1)).sum(1).mean()
 
 
-@torch.no_grad()
+def _margins(query_QD: Tensor, texts_QLD: Tensor, teacher_QL: Tensor, temperature: float) -> Tensor:
+    """Mean square of what the encoder's margins between two texts of a query differ from the teacher's.
+
+    mean over a, b of ((s_a - s_b) - (t_a - t_b))^2 = 2 Var(s - t), so no pair need be built.
+    """
+    student_QL = (texts_QLD @ query_QD.unsqueeze(-1)).squeeze(-1) / temperature
+    return 2.0 * (student_QL - teacher_QL).var(dim=1, correction=0).mean()
+
+
+def vectors_of(network: Network, encoder: Encoder, asked: Sequence[Asked]) -> Floats:
+    """Unit vectors (queries, width)."""
+    network.eval()
+    parts = (asked[start : start + _BATCH] for start in range(0, len(asked), _BATCH))
+    with torch.no_grad():
+        coded = [encoder.query_tokens([a.query for a in part]) for part in parts]
+        return np.concatenate([network(*(torch.from_numpy(t) for t in tokens)).numpy() for tokens in coded])
+
+
 def _worth(network: Network, encoder: Encoder, vectors: Floats, asked: Sequence[Asked]) -> np.ndarray:
     """NDCG@10 of each query over all texts, graded by shares of the best."""
-    network.eval()
     found = []
     for start in range(0, len(asked), _BATCH):
         part = asked[start : start + _BATCH]
-        query = network(*(torch.from_numpy(t) for t in encoder.query_tokens([a.query for a in part]))).numpy()
-        scores = query @ vectors.T
+        scores = vectors_of(network, encoder, part) @ vectors.T
         k = min(_K, scores.shape[1])
         for one, row in zip(part, scores, strict=True):
             top = np.argpartition(-row, k - 1)[:k]

@@ -56,24 +56,8 @@ class Network(nn.Module):
 
     def __init__(self, pretrained: Pretrained) -> None:
         super().__init__()
-        import os
-
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
-        from transformers import AutoModel
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        self.backbone: Any = AutoModel.from_pretrained(str(pretrained.folder), attn_implementation="eager")
+        self.backbone = backbone_of(pretrained)
         self._cls = pretrained.cls
-
-    @property
-    def layers(self) -> Any:
-        """The transformer's, lowest first. Raises BadInput for an encoder built otherwise."""
-        stack = getattr(self.backbone, "encoder", None) or getattr(self.backbone, "transformer", None)
-        found = getattr(stack, "layer", None)
-        if found is None:
-            raise BadInput(type(self.backbone).__name__, "has no list of layers to teach", "name a BERT-like encoder")
-        return found
 
     def forward(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
         hidden_BLD = self.backbone(input_ids=tokens_BL, attention_mask=mask_BL).last_hidden_state
@@ -81,6 +65,32 @@ class Network(nn.Module):
             return nn.functional.normalize(hidden_BLD[:, 0], dim=-1)
         weight_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLD.dtype)
         return nn.functional.normalize((hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1), dim=-1)
+
+
+def backbone_of(pretrained: Pretrained) -> Any:
+    """The transformer with its weights."""
+    import os
+
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return AutoModel.from_pretrained(str(pretrained.folder), attn_implementation="eager")
+
+
+def upper(backbone: Any, layers: int) -> list[nn.Parameter]:
+    """The parameters of the last ``layers``; all others are frozen. Raises BadInput for an encoder built otherwise."""
+    stack = getattr(backbone, "encoder", None) or getattr(backbone, "transformer", None)
+    found = getattr(stack, "layer", None)
+    if found is None:
+        raise BadInput(type(backbone).__name__, "has no list of layers to teach", "name a BERT-like encoder")
+    for parameter in backbone.parameters():
+        parameter.requires_grad_(False)
+    taught = [p for layer in found[-layers:] for p in layer.parameters()]
+    for parameter in taught:
+        parameter.requires_grad_(True)
+    return taught
 
 
 def _package() -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vetrina.core.types import Catalogue, Floats, Ints, Judgments
+from vetrina.core.types import Catalogue, Floats, Ints, Judgments, Past
 
 LEAST_OWN, LEAST_PRODUCTS, MADE = 200, 2_000, 4_000
 _MOST_ANSWERS = 200
@@ -18,6 +18,19 @@ class Asked:
     query: str
     texts: Ints
     shares: Floats
+
+
+def of(past: Past, seed: int, chosen: dict[str, float], text_of: Ints) -> tuple[list[Asked], dict[str, float]]:
+    """The shop's own queries, or made ones where it has too few; those say less, so they are gone through once.
+
+    None in a small shop, whose products show too little of a language. With the settings that go with them.
+    """
+    asked = [] if chosen["made"] or past.catalogue is None else own(past.judgments, text_of)
+    if len(asked) >= LEAST_OWN or past.catalogue is None:
+        return asked, chosen
+    if len(past.catalogue) < LEAST_PRODUCTS:
+        return [], chosen
+    return made(past.catalogue, text_of, MADE, seed), {**chosen, "made": 1, "epochs": 1, "teacher": 0}
 
 
 def own(judgments: Judgments | None, text_of: Ints) -> list[Asked]:

