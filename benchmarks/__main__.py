@@ -19,6 +19,7 @@ NAMES = (
     "service",
     "store",
     "swaps",
+    "tables",
     "visits",
     "warm_start",
 )

@@ -18,7 +18,7 @@ import polars as pl
 
 from benchmarks.data import folder, row
 from vetrina import Shop
-from vetrina.core.types import Evidence, Judgments
+from vetrina.core.types import Evidence, Judgments, Plan
 from vetrina.metrics.bootstrap import interval, paired
 from vetrina.metrics.ranking import graded_ndcg
 from vetrina.pipeline.compose import Held
@@ -92,7 +92,7 @@ def _folds(judged: Judged, served: Path, root: Path) -> tuple[np.ndarray, np.nda
     queries = np.array(list(judged), dtype=object)
     for number in range(_FOLDS):
         into = _with(DEFAULT, served, root / f"fold{number}")
-        chosen, notes = tune(into, Evidence(judgments=_pairs({q: judged[q] for q in queries[fold != number]})))
+        chosen, notes = tune(into, Evidence(judgments=_pairs({q: judged[q] for q in queries[fold != number]})), Plan())
         trees = notes.get("trees", {})
         print(f"fold {number}: {chosen['search']}; trees kept: {trees.get('kept')}, gain {trees.get('gain')}")
         _write(chosen["search"], into)

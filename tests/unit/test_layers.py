@@ -6,7 +6,7 @@ import pytest
 from scipy import sparse
 
 from vetrina.core.types import Interactions
-from vetrina.layers import lambdamart, low_rank
+from vetrina.layers import lambdamart, low_rank, tree_ensemble
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.layers.next_item.start import mutual_information
 from vetrina.models.ease.train import linear
@@ -62,7 +62,7 @@ def test_trees_in_onnx_say_what_lightgbm_says(tmp_path):
     shown = rng.integers(0, 9, (4_000, 5)).astype(np.float32)  # whole numbers, so that thresholds lie on values
     gains = (shown[:, 0] + shown[:, 3] > 11).astype(np.int32)
     learnt = lambdamart.fit(lambdamart.Lists(shown, gains, np.full(200, 20)), 10, seed=0, threads=1)
-    lambdamart.save(learnt.trees, tmp_path / "trees.onnx")
+    tree_ensemble.save(learnt.trees, tmp_path / "trees.onnx")
     said = onnxruntime.InferenceSession(tmp_path / "trees.onnx").run(None, {"features": shown})[0][:, 0]
     assert said == pytest.approx(learnt.trees.predict(shown), abs=1e-4)
     for start in range(0, 4_000, 400):  # what other lists taught orders a list that was not learnt from

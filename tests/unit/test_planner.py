@@ -58,8 +58,8 @@ def test_queries_are_taught_from_own_ones_and_from_made_ones_only_where_time_is_
     judged = Judgments(tuple(f"q{n}" for n in range(300)), np.zeros(300, np.int32), np.ones(300, np.float32))
     search = Recipe("search", ("bm25", "text", "popular"), ("bm25",), "NDCG@10")
     own, made = Past(catalogue, judgments=judged), Past(catalogue)
-    assert planned(search, own, Plan(budget_seconds=1_200)).settings == {"text": {"epochs": 4.0, "teacher": 2.0}}
-    assert planned(search, own, Plan(budget_seconds=400)).settings == {"text": {"epochs": 4.0}}
+    assert planned(search, own, Plan(budget_seconds=3_600)).settings == {"text": {"epochs": 4.0, "teacher": 2.0}}
+    assert planned(search, own, Plan(budget_seconds=1_200)).settings == {"text": {"epochs": 4.0}}
     assert planned(search, own, Plan(budget_seconds=10)).settings == {}
     assert planned(search, made, Plan(budget_seconds=1_200)).settings == {}
     assert planned(search, made, Plan(budget_seconds=7_200)).settings == {"text": {"epochs": 1.0}}

@@ -1,6 +1,7 @@
 """One page about one version: verdict, compression, data checks, curves. A single HTML file without scripts."""
 
 import time
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from vetrina.console.quality_page import quality_page
 from vetrina.core.errors import NotFound
 from vetrina.core.files import write_bytes
 from vetrina.core.types import Reason
-from vetrina.metrics.bootstrap import resampled_means
-from vetrina.metrics.classification import confusion, precision_recall_curve, roc_auc, roc_curve
+from vetrina.metrics.classification import classified, precision_recall_curve, roc_curve
 from vetrina.pipeline.cost import Cost, cost
 from vetrina.pipeline.quality import scored
 from vetrina.pipeline.shop import Shop
+from vetrina.scenarios.predict.online import Predict
 from vetrina.scenarios.predict.recipe import positive
+from vetrina.scenarios.predict.rules import conditions
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330}
@@ -148,19 +150,24 @@ def _curves(shop: Shop, shown: dict[str, Any]) -> str:
         raise NotFound(shown["version"], "has lost its table", "ingest the table again")
     label = positive(table, opened.encoding.positive)
     probability = opened.probability(table.columns)
-    found = confusion(label, probability, opened.threshold)
-    right = ((probability >= opened.threshold) == (label > 0.5)).astype(float)
-    low, high = np.quantile(resampled_means(right), [0.025, 0.975])
-    rows = {
-        "accuracy": f"{found.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})",
-        "precision": f"{found.precision:.4f}",
-        "recall": f"{found.recall:.4f}",
-        "F1": f"{found.f1:.4f}",
-        "ROC AUC": f"{roc_auc(label, probability):.4f}",
-    }
+    found = classified(label, probability, opened.threshold)
+    rows = {name: f"{one.point:.4f} (95 % interval {one.low:.4f} to {one.high:.4f})" for name, one in found.items()}
     body = "".join(f"<tr><td>{k}</td><td>{v}</td></tr>" for k, v in rows.items())
-    protocol = f"{len(label)} rows held out (20 %, seed 42), model {opened.chosen}, threshold {opened.threshold:g}"
-    return f"<h2>Quality</h2><p>{protocol}.</p><table>{body}</table><figure>{_figure(label, probability)}</figure>"
+    protocol = (
+        f"{len(label)} rows held out (20 %, seed 42), model {' + '.join(opened.chosen)}, threshold {opened.threshold:g}"
+    )
+    return (
+        f"<h2>Quality</h2><p>{protocol}.</p><table>{body}</table><figure>{_figure(label, probability)}</figure>"
+        + _tree(opened)
+    )
+
+
+def _tree(opened: Predict) -> str:
+    """The rules of a decision tree, for a person to read."""
+    if opened.chosen != ("tree",):
+        return ""
+    lines = "\n".join(opened.part("tree").lines(partial(conditions, opened.encoding), opened.encoding.positive))
+    return f"<h2>The tree</h2><pre>{escape(lines)}</pre>"
 
 
 def _figure(label: np.ndarray, probability: np.ndarray) -> str:

@@ -36,6 +36,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     refit: bool = True
     seed: int = 42
     also: tuple[str, ...] = ()  # models that recommend tries beside its own
+    without: tuple[str, ...] = ()  # models that are not to be used
     budget_minutes: float = 20.0  # what a run may take; decides epochs and models before it starts
     threads: int = 2
     warm: bool = True
@@ -46,6 +47,24 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"budget_minutes {self.budget_minutes} is no time at all")
         if self.threads < 1:
             raise ValueError(f"threads {self.threads} is less than one")
+
+
+class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the threshold is for: empty for 0.5, ``accuracy``, ``f1``, or ``precision 0.9`` / ``recall 0.9``: at least so much."""
+
+    goal: str = ""
+
+    def __post_init__(self) -> None:
+        name, _, least = self.goal.partition(" ")
+        if self.goal not in ("", "accuracy", "f1") and not (name in ("precision", "recall") and _is_share(least)):
+            raise ValueError(f"goal {self.goal!r} is none of accuracy, f1, 'precision 0.9', 'recall 0.9'")
+
+
+def _is_share(text: str) -> bool:
+    try:
+        return 0.0 < float(text) <= 1.0
+    except ValueError:
+        return False
 
 
 class Serving(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,6 +161,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gate: Gate = Gate()
     release: Releases = Releases()
     train: Training = Training()
+    predict: Prediction = Prediction()
     serve: Serving = Serving()
     operate: Operate = Operate()
     alerts: Alerts = Alerts()

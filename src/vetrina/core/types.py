@@ -257,7 +257,8 @@ class Plan:
     ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``without`` are the
     models that the budget does not pay for. ``halvings`` says how often the work done at once was halved because memory was
     short. A ``warm`` training begins where the last one of the same form ended.
-    ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder.
+    ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder,
+    ``goal`` what the threshold of predict is chosen for.
     """
 
     seed: int = 42
@@ -269,6 +270,7 @@ class Plan:
     warm: bool = False
     trials: Mapping[str, int] = field(default_factory=dict)
     encoder: str = ""
+    goal: str = ""
 
     @property
     def pieces(self) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from vetrina.core.health import Day, Moments, Ruler
 from vetrina.metrics.moments import moments
 from vetrina.monitor import rulers as measure
-from vetrina.scenarios.predict.encoding import BINS, Encoding, Number
+from vetrina.scenarios.predict.encoding import BINS, Encoding, Words
 
 LABEL = "label"
 Row = Mapping[str, Any]
@@ -34,7 +34,7 @@ def of_predictions(
         code = bins[:, at].astype(int)
         there = code != -1
         found[f"{column.name} missing"] = moments(unit, measure.flags(~there))
-        if isinstance(column, Number):
+        if not isinstance(column, Words):
             found[column.name] = moments(unit[there], measure.smooth((code[there] + 0.5) / BINS))
         elif column.values:
             named = measure.names(Ruler(groups=column.values), column.values, np.maximum(code[there], -1))

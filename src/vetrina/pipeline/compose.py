@@ -56,7 +56,7 @@ class Run:
         self._shop, self._settings = workshop.shop, workshop.shop.settings
         recipe = plugins.part("scenarios", scenario, "recipe")
         also = self._settings.train.also if recipe.OPTIONAL else ()
-        for name in also:
+        for name in (*also, *self._settings.train.without):
             plugins.part("models", name, "train")  # an unknown name is refused before anything starts
         own: Recipe = recipe.RECIPE
         self._recipe = replace(own, models=tuple(dict.fromkeys((*own.models, *also))))
@@ -65,7 +65,14 @@ class Run:
         chosen = self._settings.train
         budget = 60.0 * (workshop.budget_minutes or chosen.budget_minutes)
         self._plan = Plan(
-            chosen.seed, budget, chosen.threads, halvings=halvings, warm=chosen.warm, encoder=chosen.encoder
+            chosen.seed,
+            budget,
+            chosen.threads,
+            without=tuple(name for name in chosen.without if name not in own.baselines),
+            halvings=halvings,
+            warm=chosen.warm,
+            encoder=chosen.encoder,
+            goal=self._settings.predict.goal,
         )
         self._work = self._shop.work / scenario
 
@@ -73,6 +80,7 @@ class Run:
     def recipe_digest(self) -> str:
         """Changes when the code's version or a setting that shapes the result changes."""
         text = f"{VERSION} {self._recipe} {self._settings.train} {self._settings.weights} {self._plan.budget_seconds}"
+        text += f" {self._plan.goal}" if self._plan.goal else ""
         return sha256(text.encode()).hexdigest()[:24]
 
     def is_done(self) -> bool:

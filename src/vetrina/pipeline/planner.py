@@ -18,7 +18,7 @@ SHARE_OF_TRIALS = 0.12
 # Of a trial: to count a line, to ask a model of one product for one user, to invert a cube of products.
 PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
 PER_QUERY = 1.0e-2  # of the encoder of queries, an epoch
-PER_LIST = 1.0e-1  # of its teacher, an epoch: the eight texts that it reads beside a query
+PER_LIST = 3.0e-1  # of its teacher, an epoch: the eight texts that it reads beside a query
 _LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
 _LEAST_OWN, _MADE, _MOST_TAUGHT, _MOST_BY_TEACHER = 200, 4_000, 4, 2
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
@@ -38,8 +38,8 @@ def planned(recipe: Recipe, past: Past, plan: Plan, units: int = 0) -> Plan:
     products = len(np.unique(events.item))
     epoch = (PER_LINE * len(events) + PER_WEIGHT * asked / _BATCH * products * _WIDTH) * 2 / plan.threads
     enough = int(np.clip(_POSITIONS / asked, 6, _MOST))
-    left, settings, without = SHARE_OF_A_FIT * plan.budget_seconds, dict(plan.settings), []
-    wanted = [n for n in _NETWORKS if n in recipe.models]
+    left, settings, without = SHARE_OF_A_FIT * plan.budget_seconds, dict(plan.settings), [*plan.without]
+    wanted = [n for n in _NETWORKS if n in recipe.models and n not in without]
     for name in wanted:
         cost = epoch * _NETWORKS[name]
         epochs = min(enough, int(left / max(cost, 1e-9)))

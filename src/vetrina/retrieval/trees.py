@@ -9,7 +9,7 @@ from vetrina.core.types import Floats
 
 
 class Trees:
-    """Opens what ``layers.lambdamart`` wrote."""
+    """Opens what ``layers.tree_ensemble`` wrote."""
 
     def __init__(self, path: Path) -> None:
         self._session = session(path)

@@ -54,7 +54,7 @@ def train(
     fresh = Settled(tuning.default_weights(names)) if settled is None else settled
     write_scenario(into, recipe, names, fresh)
     if validation is not None and settled is None:
-        weights, found = tuning.tune(into, validation, progress)
+        weights, found = tuning.tune(into, validation, plan, progress)
         chosen = {n: note.get("settings", plan.settings.get(n)) for n, note in notes.items()}
         tried = {"search": {name: notes for name, (_, notes) in searched.items()}} if searched else {}
         learning = {n: note["held_out"] for n, note in notes.items() if isinstance(note.get("held_out"), list)}

@@ -1,6 +1,9 @@
 """Impute, scale, encode: learnt from training rows, kept in the bundle, the same code for serving."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
@@ -10,8 +13,10 @@ from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Floats, Table
+from vetrina.core.words import words
 
 _MOST_CATEGORIES = 32
+_LEAST_TEXTS, _WORDS_OF_A_TEXT, _LEAST_ROWS, _MOST_WORDS, _MOST_CELLS = 50, 4.0, 3, 3_000, 60_000_000
 _POSITIVE_WORDS = ("1", "1.0", "true", "True", "TRUE", "yes", "Yes", "y", "Y", "positive")
 _LARGEST = 8.0
 BINS = 16
@@ -19,12 +24,13 @@ _CUTS = np.array([NormalDist().inv_cdf(k / BINS) for k in range(1, BINS)])
 
 
 class Number(msgspec.Struct, frozen=True, tag="number"):
-    """Missing values become the median; then (x - mean) / sd."""
+    """Missing values become the median; then (x - mean) / sd. A second column says what was missing, where anything was."""
 
     name: str
     median: float
     mean: float
     sd: float
+    holes: bool = False
 
 
 class Words(msgspec.Struct, frozen=True, tag="words"):
@@ -34,10 +40,21 @@ class Words(msgspec.Struct, frozen=True, tag="words"):
     values: tuple[str, ...]
 
 
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """Free text: log(1 + count) * idf of its words and pairs of neighbours, a row has length 1; idf = ln(rows / rows with it)."""
+
+    name: str
+    words: tuple[str, ...]
+    idf: tuple[float, ...]
+
+
+Column = Number | Words | Text
+
+
 class Encoding(msgspec.Struct, frozen=True):
     """Columns in the order of the table; ``positive`` is the label value that means yes."""
 
-    columns: tuple[Number | Words, ...]
+    columns: tuple[Column, ...]
     positive: str
     negative: str
 
@@ -58,6 +75,10 @@ class Encoding(msgspec.Struct, frozen=True):
             np.float32
         )
 
+    def names(self) -> list[tuple[Column, str]]:
+        """Of each encoded column what it comes from, and the word that it stands for (``missing`` for holes)."""
+        return [(column, word) for column in self.columns for word in _names(column)]
+
     def bins(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int8]:
         """(rows, columns) what is logged of a request, too coarse to tell a person by: 0 to 15 for a number, equally likely
         if it is normal; the place of a word among ``values``; -1 for missing, -2 for any other word."""
@@ -71,7 +92,15 @@ class Encoding(msgspec.Struct, frozen=True):
         }
 
 
-def _learn(name: str, raw: NDArray[Any]) -> Number | Words:
+def _names(column: Column) -> Sequence[str]:
+    if isinstance(column, Number):
+        return ("", "missing") if column.holes else ("",)
+    return (column.values if isinstance(column, Words) else column.words) or ("",)
+
+
+def _learn(name: str, raw: NDArray[Any]) -> Column:
+    if raw.dtype == object and _is_text(raw):
+        return _learn_text(name, raw)
     if raw.dtype == object:
         names, counts = np.unique([v for v in raw if v is not None], return_counts=True)
         frequent = names[np.argsort(-counts, kind="stable")][:_MOST_CATEGORIES]
@@ -81,10 +110,48 @@ def _learn(name: str, raw: NDArray[Any]) -> Number | Words:
         return Number(name, 0.0, 0.0, 1.0)
     median = float(np.median(there))
     filled = np.where(np.isfinite(raw), raw, median)
-    return Number(name, median, float(filled.mean()), float(filled.std()) or 1.0)
+    return Number(name, median, float(filled.mean()), float(filled.std()) or 1.0, bool(len(there) < len(raw)))
 
 
-def _binned(column: Number | Words, raw: NDArray[Any]) -> NDArray[np.int8]:
+def _is_text(raw: NDArray[Any]) -> bool:
+    """Mostly different values of several words each."""
+    there = [v for v in raw if v is not None]
+    if len(there) < _LEAST_TEXTS or len(set(there)) < len(there) / 2:
+        return False
+    return float(np.mean([len(str(v).split()) for v in there[:1_000]])) >= _WORDS_OF_A_TEXT
+
+
+def _learn_text(name: str, raw: NDArray[Any]) -> Text:
+    """The terms that stand in the most rows, but in no more than half of them."""
+    rows = Counter(term for v in raw for term in set(_terms(v)))
+    most = min(_MOST_WORDS, max(1, _MOST_CELLS // max(1, len(raw))))
+    usual = [(term, n) for term, n in rows.most_common() if _LEAST_ROWS <= n <= len(raw) / 2]
+    kept = sorted(usual, key=lambda t: (-t[1], t[0]))[:most]
+    return Text(name, tuple(t for t, _ in kept), tuple(round(math.log(len(raw) / n), 4) for _, n in kept))
+
+
+def _terms(value: Any) -> list[str]:
+    found = words(str(value)) if value is not None else []
+    return [*found, *(f"{a} {b}" for a, b in pairwise(found))]
+
+
+def _weighed(column: Text, raw: NDArray[Any]) -> Floats:
+    """(rows, words) float32."""
+    place, idf = {w: at for at, w in enumerate(column.words)}, np.array(column.idf, np.float32)
+    found = np.zeros((len(raw), len(column.words)), np.float32)
+    for row, value in enumerate(raw):
+        counts = Counter(place[t] for t in _terms(value) if t in place)
+        if counts:
+            at = np.fromiter(counts, np.intp)
+            weights = np.log1p(np.fromiter(counts.values(), np.float32)) * idf[at]
+            found[row, at] = weights / max(float(np.linalg.norm(weights)), 1e-9)
+    return found
+
+
+def _binned(column: Column, raw: NDArray[Any]) -> NDArray[np.int8]:
+    if isinstance(column, Text):  # only how long it is
+        lengths = [-1 if v is None else min(BINS - 1, len(str(v).split()).bit_length()) for v in raw]
+        return np.array(lengths, np.int8)
     if isinstance(column, Words):
         place = {value: at for at, value in enumerate(column.values)}
         return np.array([-1 if v is None else place.get(v, -2) for v in raw], np.int8)
@@ -93,15 +160,18 @@ def _binned(column: Number | Words, raw: NDArray[Any]) -> NDArray[np.int8]:
     return np.where(there, np.searchsorted(_CUTS, z), -1).astype(np.int8)
 
 
-def _encode(column: Number | Words, raw: NDArray[Any]) -> list[NDArray[Any]]:
+def _encode(column: Column, raw: NDArray[Any]) -> list[NDArray[Any]]:
+    if isinstance(column, Text):
+        return [_weighed(column, raw)] if column.words else [np.zeros(len(raw))]
     if isinstance(column, Words):
         return [raw == value for value in column.values] or [np.zeros(len(raw))]
     filled = np.where(np.isfinite(raw), raw, column.median)
     # A value far outside what was seen says "very large", no more: it must not drive the network.
-    return [np.clip((filled - column.mean) / column.sd, -_LARGEST, _LARGEST)]
+    scaled = np.clip((filled - column.mean) / column.sd, -_LARGEST, _LARGEST)
+    return [scaled, ~np.isfinite(raw)] if column.holes else [scaled]
 
 
-def _cell(column: Number | Words, at: int, row: Any, width: int) -> Any:
+def _cell(column: Column, at: int, row: Any, width: int) -> Any:
     if isinstance(row, Mapping):
         return row.get(column.name)
     if len(row) != width:
@@ -113,8 +183,8 @@ def _cell(column: Number | Words, at: int, row: Any, width: int) -> Any:
     return row[at]
 
 
-def _column(column: Number | Words, cells: list[Any]) -> NDArray[Any]:
-    if isinstance(column, Words):
+def _column(column: Column, cells: list[Any]) -> NDArray[Any]:
+    if not isinstance(column, Number):
         return np.array([None if c is None else _word(c) for c in cells] + [None], dtype=object)[:-1]
     try:
         return np.array([np.nan if c is None or c == "" else float(c) for c in cells])

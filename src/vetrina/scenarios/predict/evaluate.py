@@ -7,11 +7,11 @@ import numpy as np
 
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.classification import log_loss
-from vetrina.scenarios.predict.encoding import Number, Words
+from vetrina.scenarios.predict.encoding import Column, Text, Words
 from vetrina.scenarios.predict.online import Predict
 from vetrina.scenarios.predict.recipe import positive
 
-_MISSING = 0.05
+_MISSING, _TERMS = 0.05, 12
 
 
 def requests(folder: Path, most: int) -> list[list[Any]]:
@@ -26,10 +26,13 @@ def answers(folder: Path, asked: list[list[Any]]) -> list[list[str]]:
     return [[str(found["prediction"])] for found in Predict(folder).answer(asked)]
 
 
-def _drawn(column: Number | Words, rows: int, rng: np.random.Generator) -> list[Any]:
+def _drawn(column: Column, rows: int, rng: np.random.Generator) -> list[Any]:
     missing = rng.random(rows) < _MISSING
-    if isinstance(column, Words):
-        values: list[Any] = rng.choice(np.array(column.values or ("",), dtype=object), rows).tolist()
+    if isinstance(column, Text):
+        terms = np.array(column.words or ("",), dtype=object)
+        values: list[Any] = [" ".join(rng.choice(terms, _TERMS).tolist()) for _ in range(rows)]
+    elif isinstance(column, Words):
+        values = rng.choice(np.array(column.values or ("",), dtype=object), rows).tolist()
     else:
         values = rng.normal(column.mean, column.sd, rows).tolist()
     return [None if gone else value for gone, value in zip(missing, values, strict=True)]

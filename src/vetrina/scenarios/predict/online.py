@@ -1,4 +1,4 @@
-"""Answers predict requests: encode, then the classifier that validation chose."""
+"""Answers predict requests: encode, then the classifier that validation chose, or the mean of several."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,13 @@ import numpy as np
 
 from vetrina.core import plugins
 from vetrina.core.types import Floats
+from vetrina.metrics.threshold import USUAL
 from vetrina.scenarios.predict.encoding import Encoding
+
+
+def mean(said: Sequence[Floats]) -> Floats:
+    """(rows,) of several models' probabilities (rows,)."""
+    return np.stack(said).mean(axis=0).astype(np.float32)
 
 
 class Predict:
@@ -18,14 +24,20 @@ class Predict:
     def __init__(self, folder: Path) -> None:
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         self.encoding = msgspec.json.decode((folder / "encoding.json").read_bytes(), type=Encoding)
-        self.threshold = float(content.get("threshold", 0.5))
+        self.threshold = float(content.get("options", {}).get("threshold", USUAL))
         weights: dict[str, float] = content["weights"]["predict"]
-        self.chosen = max(weights, key=lambda name: weights[name])
+        self.chosen = tuple(name for name in content["models"] if weights.get(name))
         self._models = {m: plugins.part("models", m, "online").open(folder / m) for m in content["models"]}
 
     def probability(self, columns: Mapping[str, np.ndarray], only: str | None = None) -> Floats:
         """(rows,) for raw columns."""
-        return self._models[only or self.chosen].probability(self.encoding.encode(columns))
+        encoded = self.encoding.encode(columns)
+        found = [self._models[name].probability(encoded) for name in ((only,) if only else self.chosen)]
+        return mean(found)
+
+    def part(self, model: str) -> Any:
+        """An opened model."""
+        return self._models[model]
 
     def bins(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[list[int]]:
         """What is logged of the rows; see ``Encoding.bins``."""

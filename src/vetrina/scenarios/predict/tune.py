@@ -1,21 +1,45 @@
-"""Chooses on validation which model answers."""
+"""Chooses on validation which model answers, or the mean of several, and from which probability on the answer is yes."""
 
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Evidence
-from vetrina.scenarios.predict.evaluate import evaluate
+from vetrina.core.types import Evidence, Floats, Plan
+from vetrina.metrics import threshold
+from vetrina.metrics.classification import log_loss
+from vetrina.scenarios.predict.online import Predict, mean
+from vetrina.scenarios.predict.recipe import positive
+
+_READABLE = ("tree",)  # one tree is for people to read: it adds nothing to a mean
 
 
 def tune(
-    folder: Path, evidence: Evidence, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, float]], dict]:
-    """The model with the smaller loss on validation gets all the weight: a baseline that wins ships."""
-    values = {m: float(evaluate(folder, evidence, only=m).values.mean()) for m in ("mlp", "logistic")}
-    best = max(values, key=lambda name: values[name])
-    return {"predict": {m: float(m == best) for m in values}}, {"validation_negative_log_loss": values}
+    folder: Path, evidence: Evidence, plan: Plan, progress: Progress | None = None
+) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    """What has the smallest loss on validation gets the weight: a baseline that wins ships."""
+    opened, table = Predict(folder), evidence.table
+    if table is None:
+        raise ValueError("predict is tuned on a table")
+    models: list[str] = msgspec.json.decode((folder / "scenario.json").read_bytes())["models"]
+    label = positive(table, opened.encoding.positive)
+    said = {name: opened.probability(table.columns, name) for name in models}
+    several = [name for name in models if name not in _READABLE]
+    asked: dict[tuple[str, ...], Floats] = {(name,): said[name] for name in models}
+    if len(several) > 1:
+        asked[tuple(several)] = mean([said[name] for name in several])
+    losses = {names: float(log_loss(label, found).mean()) for names, found in asked.items()}
+    best = min(losses, key=lambda names: losses[names])
+    options = {"threshold": threshold.chosen(label, asked[best], plan.goal)}
+    notes = {
+        "validation_log_loss": {" + ".join(names): loss for names, loss in losses.items()},
+        "goal": plan.goal,
+        "options": options,
+    }
+    return {"predict": {m: float(m in best) for m in models}}, notes
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """The network, until a validation says otherwise."""
-    return {"predict": {m: float(m == "mlp") for m in models}}
+    """The first of them, until a validation says otherwise."""
+    return {"predict": {m: float(m == models[0]) for m in models}}

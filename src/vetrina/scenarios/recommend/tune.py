@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.progress import Progress, Silent
-from vetrina.core.types import Evidence, Floats, Ints
+from vetrina.core.types import Evidence, Floats, Ints, Plan
 from vetrina.metrics import blend
 from vetrina.metrics.bootstrap import paired
 from vetrina.scenarios.recommend import units
@@ -36,7 +36,7 @@ _K, _LEVELS = 10, 20
 
 
 def tune(
-    folder: Path, evidence: Evidence, progress: Progress | None = None
+    folder: Path, evidence: Evidence, plan: Plan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """Weights of ``home`` (all products), ``discover`` (only products new to the user) and ``session`` (nobody knows who);
     where friends speak for people, of ``arriving`` (somebody new who has looked at nothing yet).
@@ -132,7 +132,7 @@ def _trees(
     opened: Recommend, name: str, asked: Sequence[Unit], new_only: bool, folder: Path, progress: Progress
 ) -> dict[str, Any] | None:
     """Fits trees over the best candidates of the blend and keeps them if they order lists that they have not seen better."""
-    from vetrina.layers import lambdamart
+    from vetrina.layers import lambdamart, tree_ensemble
 
     rows: list[Floats] = []
     gains: list[NDArray[np.int32]] = []
@@ -158,14 +158,14 @@ def _trees(
     kept = gain.low > 0
     if kept:
         (folder / "trees").mkdir(exist_ok=True)
-        lambdamart.save(learnt.trees, folder / f"trees/{name}.onnx")
+        tree_ensemble.save(learnt.trees, folder / f"trees/{name}.onnx")
     return {
         "ranked": kept,
         "trees": learnt.trees.num_trees(),
         "crossed_ndcg": float(after.mean()),
         "blend_ndcg": float(before.mean()),
         "gain": [gain.low, gain.point, gain.high],
-        "features": lambdamart.names_of(learnt.trees, names(tuple(opened.blend(name)))),
+        "features": tree_ensemble.names_of(learnt.trees, names(tuple(opened.blend(name)))),
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.progress import Progress, Silent, each
-from vetrina.core.types import Evidence, Floats
+from vetrina.core.types import Evidence, Floats, Plan
 from vetrina.metrics import blend
 from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.ranking import graded_ndcg
@@ -21,7 +21,7 @@ Judged = tuple[NDArray[np.int32], Floats]  # items and grades of one query
 
 
 def tune(
-    folder: Path, evidence: Evidence, progress: Progress | None = None
+    folder: Path, evidence: Evidence, plan: Plan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """Weights of the signals; without judged queries the default. Writes TREES where they were shown to order better."""
     queries = evidence.judgments.by_query() if evidence.judgments else {}
@@ -67,7 +67,7 @@ def _weights(asked: Sequence[Candidates], judged: Sequence[Judged]) -> tuple[dic
 
 def _trees(opened: Search, asked: Sequence[Candidates], judged: Sequence[Judged], folder: Path) -> dict[str, Any]:
     """LambdaMART on top of the weighted sum, kept if it orders lists that it has not seen better."""
-    from vetrina.layers import lambdamart
+    from vetrina.layers import lambdamart, tree_ensemble
 
     sizes = np.array([len(c.items) for c in asked], np.int64)
     weighed = [c.signals @ opened.weights for c in asked]
@@ -81,14 +81,14 @@ def _trees(opened: Search, asked: Sequence[Candidates], judged: Sequence[Judged]
     gain = paired(after, before, _LEVEL)
     if gain.low > 0:
         (folder / TREES).parent.mkdir(exist_ok=True)
-        lambdamart.save(learnt.trees, folder / TREES)
+        tree_ensemble.save(learnt.trees, folder / TREES)
     return {
         "kept": gain.low > 0,
         "count": learnt.trees.num_trees(),
         "crossed_ndcg": float(after.mean()),
         "blend_ndcg": float(before.mean()),
         "gain": [gain.low, gain.point, gain.high],
-        "features": lambdamart.names_of(learnt.trees, names(SIGNALS)),
+        "features": tree_ensemble.names_of(learnt.trees, names(SIGNALS)),
     }
 
 

@@ -1,0 +1,1 @@
+"""One decision tree that a person can read."""

@@ -1,0 +1,70 @@
+"""Follows a row down one decision tree."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from vetrina.core.types import Floats
+
+FILE = "tree.json"
+
+
+class Node(msgspec.Struct, frozen=True, omit_defaults=True):
+    """``rows`` that it was learnt from and their ``probability``; rows with ``column`` <= ``threshold`` go to node ``below``.
+
+    A leaf has no column (-1).
+    """
+
+    rows: int
+    probability: float
+    column: int = -1
+    threshold: float = 0.0
+    below: int = 0
+    above: int = 0
+
+
+class Tree:
+    """``nodes`` with the root first."""
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = tuple(nodes)
+        self._column = np.array([n.column for n in nodes])
+        self._threshold = np.array([n.threshold for n in nodes])
+        self._next = np.array([[n.above, n.below] for n in nodes])
+        self._probability = np.array([n.probability for n in nodes], np.float32)
+
+    def probability(self, x: Floats) -> Floats:
+        """(rows,) for encoded ``x`` (rows, columns)."""
+        at = np.zeros(len(x), np.intp)
+        while (inner := np.flatnonzero(self._column[at] >= 0)).size:
+            here = at[inner]
+            below = x[inner, self._column[here]].astype(np.float64) <= self._threshold[here]
+            at[inner] = self._next[here, below.astype(np.intp)]
+        return self._probability[at]
+
+    def lines(self, conditions: Callable[[int, float], tuple[str, str]], positive: str) -> list[str]:
+        """For people: a line a node, set in by its depth; leaves say the share of ``positive`` among their rows.
+
+        ``conditions`` of a column and a threshold says what is so of rows below and above.
+        """
+        return list(self._lines(0, "", "", conditions, positive))
+
+    def _lines(
+        self, at: int, margin: str, why: str, conditions: Callable[[int, float], tuple[str, str]], positive: str
+    ) -> Iterator[str]:
+        node = self.nodes[at]
+        if node.column < 0:
+            yield f"{margin}{why + ': ' if why else ''}{node.probability:.1%} {positive} ({node.rows:,} rows)"
+            return
+        if why:
+            yield f"{margin}{why}"
+        deeper = margin + "  " * bool(why)
+        for child, then in zip((node.below, node.above), conditions(node.column, node.threshold), strict=True):
+            yield from self._lines(child, deeper, then, conditions, positive)
+
+
+def open(folder: Path) -> Tree:
+    """Read what ``train`` wrote."""
+    return Tree(msgspec.json.decode((folder / FILE).read_bytes(), type=list[Node]))

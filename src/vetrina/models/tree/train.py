@@ -1,0 +1,70 @@
+"""A single tree, grown leaf by leaf for the largest gain in cross-entropy; rows held out by chance choose among LEAVES.
+
+A leaf says (positive + 1) / (rows + 2), Laplace's rule of succession.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import msgspec
+import numpy as np
+
+from vetrina.core.progress import Progress
+from vetrina.core.types import Floats, Past, Plan
+from vetrina.metrics.classification import log_loss
+from vetrina.models.tree.online import FILE, Node, Tree
+
+LEAVES = (2, 4, 8, 16, 32)
+_HELD_OUT, _LEAST_ROWS = 0.15, 20
+
+
+def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes ``tree.json``. ``past.table`` holds encoded numbers in column order."""
+    if past.table is None:
+        raise ValueError("tree needs a table")
+    x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
+    label = past.table.label
+    held = np.random.default_rng(plan.seed).random(len(x)) < _HELD_OUT
+    losses: dict[int, float] = {}
+    with progress.step("tree", len(LEAVES) + 1) as step:
+        for leaves in LEAVES:
+            some = Tree(_grown(x[~held], label[~held], leaves))
+            losses[leaves] = float(log_loss(label[held], some.probability(x[held])).mean()) if held.any() else 0.0
+            step.advance()
+        leaves = min(losses, key=lambda n: losses[n])
+        (into / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(_grown(x, label, leaves))))
+        step.advance()
+    return {"leaves": leaves, "validation_loss": losses[leaves]}
+
+
+def _grown(x: Floats, label: Floats, leaves: int) -> list[Node]:
+    settings = {
+        "objective": "binary",
+        "num_leaves": leaves,
+        "min_data_in_leaf": min(_LEAST_ROWS, max(1, len(x) // 10)),
+        "learning_rate": 1.0,
+        "num_threads": 1,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbose": -1,
+    }
+    trees = lightgbm.train(settings, lightgbm.Dataset(x, label), 1)
+    root = trees.dump_model()["tree_info"][0]["tree_structure"]
+    nodes: list[Node] = []
+    _add(root, x, label, np.arange(len(x)), nodes)
+    return nodes
+
+
+def _add(found: dict[str, Any], x: Floats, label: Floats, rows: np.ndarray, nodes: list[Node]) -> int:
+    """Appends a node and all below it; returns its number."""
+    number, probability = len(nodes), float((label[rows].sum() + 1.0) / (len(rows) + 2.0))
+    nodes.append(Node(len(rows), probability))
+    if "split_feature" in found:
+        column, threshold = int(found["split_feature"]), float(found["threshold"])
+        below = x[rows, column] <= threshold
+        left = _add(found["left_child"], x, label, rows[below], nodes)
+        right = _add(found["right_child"], x, label, rows[~below], nodes)
+        nodes[number] = Node(len(rows), probability, column, threshold, left, right)
+    return number

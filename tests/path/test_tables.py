@@ -1,0 +1,97 @@
+"""Tables with free text and holes, a tree that people can read, and a threshold with a goal."""
+
+import csv
+import random
+from pathlib import Path
+
+import pytest
+
+from vetrina import Shop
+from vetrina.console.report import write_report
+from vetrina.core.errors import BadInput
+
+GOOD = ("love the colour", "fits so well", "soft and warm", "would buy again", "my favourite dress")
+BAD = ("sent it straight back", "the seam broke", "far too small", "looks cheap on me", "itchy all day")
+PLAIN = ("ordered a week ago", "bought it for work", "in my usual size", "shown in blue online", "wore it once")
+
+
+def reviews(path: Path, rows: int = 1_200) -> Path:
+    """Yes for what is praised; ``age`` says nothing, ``returned`` is known of half and then tells."""
+    rng = random.Random(8)
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["review", "age", "returned", "label"])
+        for number in range(rows):
+            yes = rng.random() < 0.6
+            said = (
+                [*rng.sample(PLAIN, 3), rng.choice(GOOD if yes else BAD)]
+                if rng.random() < 0.9
+                else rng.sample(PLAIN, 3)
+            )
+            rng.shuffle(said)
+            known = rng.random() < 0.5
+            out.writerow(
+                [f"{'. '.join(said)} {number}", rng.randrange(18, 80), int(not yes) if known else "", int(yes)]
+            )
+    return path
+
+
+def test_words_of_a_text_tell_and_a_text_never_seen_is_no_fault(tmp_path: Path):
+    shop = Shop(tmp_path / "shop")
+    shop.ingest(table=reviews(tmp_path / "reviews.csv"))
+    release = shop.fit("predict")["predict"]
+    assert release is not None
+    assert release.outcome == "promoted"
+    praised, blamed, unheard, nothing = shop.predict(
+        [
+            {"review": "fits so well, would buy again"},
+            {"review": "the seam broke, sent it straight back"},
+            {"review": "Ω 完全不同的 words " * 500},
+            {},
+        ]
+    )
+    assert praised["prediction"] is True
+    assert praised["probability"] > 0.9
+    assert blamed["prediction"] is False
+    assert blamed["probability"] < 0.1
+    assert 0.0 < unheard["probability"] < 1.0
+    assert 0.0 < nothing["probability"] < 1.0
+
+
+def test_a_tree_alone_ships_and_can_be_read(tmp_path: Path):
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    (folder / "vetrina.toml").write_text('[train]\nwithout = ["mlp", "boosted"]\n[predict]\ngoal = "precision 0.9"\n')
+    path, rng = tmp_path / "orders.csv", random.Random(5)
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["spent", "channel", "label"])
+        for _ in range(2_000):
+            spent, channel = rng.randrange(100), rng.choice(["web", "app", "shop"])
+            sure = 0.95 if (spent > 60) != (channel == "app") else 0.05  # what no weighted sum can say
+            out.writerow([spent, channel, int(rng.random() < sure)])
+    shop = Shop(folder)
+    shop.ingest(table=path)
+    release = shop.fit("predict")["predict"]
+    assert release is not None
+    opened = shop.open("predict")
+    assert opened.chosen == ("tree",)
+    page = write_report(shop, release.version).read_text()
+    for rule in ("spent &lt;= 6", "channel is &#x27;app&#x27;", "The tree", "calibration error"):
+        assert rule in page
+    table = shop.held(shop.workshop.registry.show(release.version)).holdout().table
+    said = opened.probability(table.columns) >= opened.threshold
+    right = table.label[said] > 0.5
+    assert right.mean() > 0.9
+    assert said.sum() > 100
+
+
+def test_a_goal_that_is_none_and_a_model_that_is_none_are_refused(tmp_path: Path):
+    (tmp_path / "vetrina.toml").write_text('[predict]\ngoal = "precision much"\n')
+    with pytest.raises(BadInput, match="precision much"):
+        Shop(tmp_path).fit("predict")
+    (tmp_path / "vetrina.toml").write_text('[train]\nwithout = ["oracle"]\n')
+    shop = Shop(tmp_path)
+    shop.ingest(table=reviews(tmp_path / "reviews.csv", 80))
+    with pytest.raises(BadInput, match="oracle"):
+        shop.fit("predict")
