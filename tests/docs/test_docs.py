@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "docs/tutorial/first-shop.md",
     ROOT / "docs/how-to/predict.md",
+    ROOT / "docs/explanation/learning.md",
     ROOT / "README.md",
     ROOT / "README.zh-CN.md",
 ]

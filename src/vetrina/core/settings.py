@@ -8,6 +8,7 @@ import msgspec
 
 from vetrina.core.errors import BadInput
 
+OPTIMISERS, LOSSES = ("adam", "momentum", "sgd"), ("cross-entropy", "mse", "adversarial")
 OUTCOMES = ("clicks", "conversion", "revenue")
 
 
@@ -40,11 +41,17 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     budget_minutes: float = 20.0  # what a run may take; decides epochs and models before it starts
     threads: int = 2
     warm: bool = True
+    optimiser: str = "adam"  # of OPTIMISERS, for networks of sequences and of predict
+    loss: str = "cross-entropy"  # of LOSSES, for the network of predict
     encoder: str = ""  # of texts: a folder or an id of huggingface.co; empty for the MiniLM that comes along
 
     def __post_init__(self) -> None:
         if not self.budget_minutes > 0:
             raise ValueError(f"budget_minutes {self.budget_minutes} is no time at all")
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser {self.optimiser!r} is none of {', '.join(OPTIMISERS)}")
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss {self.loss!r} is none of {', '.join(LOSSES)}")
         if self.threads < 1:
             raise ValueError(f"threads {self.threads} is less than one")
 

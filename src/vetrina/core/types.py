@@ -258,7 +258,7 @@ class Plan:
     models that the budget does not pay for. ``halvings`` says how often the work done at once was halved because memory was
     short. A ``warm`` training begins where the last one of the same form ended.
     ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder,
-    ``goal`` what the threshold of predict is chosen for.
+    ``goal`` what the threshold of predict is chosen for, ``optimiser`` and ``loss`` how networks learn.
     """
 
     seed: int = 42
@@ -271,6 +271,8 @@ class Plan:
     trials: Mapping[str, int] = field(default_factory=dict)
     encoder: str = ""
     goal: str = ""
+    optimiser: str = "adam"
+    loss: str = "cross-entropy"
 
     @property
     def pieces(self) -> int:

@@ -73,6 +73,8 @@ class Run:
             warm=chosen.warm,
             encoder=chosen.encoder,
             goal=self._settings.predict.goal,
+            optimiser=chosen.optimiser,
+            loss=chosen.loss,
         )
         self._work = self._shop.work / scenario
 

@@ -46,7 +46,8 @@ def _key(name: str, digest: str, form: str, plan: Plan, earlier: Path | None) ->
     pieces = f" {plan.pieces}" if plan.halvings else ""
     chosen = sorted(plan.settings.get(name, {}).items())
     began = f" {earlier.name}" if earlier else ""
-    return sha256(f"{name} {digest} {form} {plan.seed} {chosen}{pieces}{began}".encode()).hexdigest()[:24]
+    how = f" {plan.encoder} {plan.optimiser} {plan.loss}"
+    return sha256(f"{name} {digest} {form} {plan.seed} {chosen}{pieces}{began}{how}".encode()).hexdigest()[:24]
 
 
 def _earlier(models: Path, name: str, form: str, past: Past) -> Path | None:

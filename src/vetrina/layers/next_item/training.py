@@ -21,6 +21,7 @@ from vetrina.layers.next_item import memory, start
 from vetrina.layers.next_item.baskets import Baskets, Batch
 from vetrina.layers.next_item.negatives import Negatives
 from vetrina.layers.next_item.table import Table
+from vetrina.layers.optimisers import optimiser as optimiser_of
 from vetrina.layers.properties import incidence
 
 POSITIONS, SMALLEST, LARGEST = 1_500, 64, 512  # asked in a batch, and the bounds of its pieces
@@ -132,11 +133,11 @@ def _train(
     epochs, stop = int(chosen["epochs"]), int(chosen["stop"])
     held, train = np.split(rng.permutation(len(pieces)), [0 if stop else min(HELD_OUT, len(pieces) // 20)])
     lengths = pieces[:, 1] - pieces[:, 0]
-    optimiser = torch.optim.Adam(model.parameters(), lr=chosen["rate"], betas=(0.9, 0.98), fused=True)
+    optimiser, rate = optimiser_of(plan.optimiser, model.parameters(), chosen["rate"], betas=(0.9, 0.98), fused=True)
     batch = int(np.clip(POSITIONS * len(pieces) / max(1, data.baskets.asked), SMALLEST, LARGEST))
     steps = max(1, epochs * -(-len(train) // batch))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, chosen["rate"], total_steps=steps + 1, pct_start=0.1, cycle_momentum=False, final_div_factor=40
+        optimiser, rate, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False, final_div_factor=40
     )
     worth: list[float] = []
     best = model.state_dict()

@@ -1,4 +1,5 @@
-"""Two hidden layers (64, 32) and a sigmoid, fitted by Adam on cross-entropy, stopped early on validation.
+"""Two hidden layers (64, 32) and a sigmoid, fitted by Adam on cross-entropy unless the plan says otherwise, stopped early on
+rows held out by chance.
 
 A pruned twin is fitted beside it (Han et al. 2015): the smaller half of each hidden layer's weights is set to zero and what
 is left learns on. ``compress.py`` packs it.
@@ -14,7 +15,9 @@ from torch import nn
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
+from vetrina.layers import losses as losses_of
 from vetrina.layers.onnx_export import export
+from vetrina.layers.optimisers import optimiser as optimiser_of
 from vetrina.models.mlp.online import SIZES
 
 BATCH, RATE, EPOCHS, PATIENCE, VALIDATION_SHARE = 64, 1e-3, 200, 12, 0.15
@@ -44,9 +47,9 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     held = np.random.default_rng(plan.seed).random(len(x)) < VALIDATION_SHARE
     model = network(x.shape[1])
     data = (torch.from_numpy(x), torch.from_numpy(past.table.label), torch.from_numpy(held))
-    losses = _train(model, *data, progress)
+    losses = _train(model, *data, plan, progress)
     save_network(model, into / "network.onnx")
-    pruned = _train(model, *data, progress, _smaller_half(model))
+    pruned = _train(model, *data, plan, progress, _smaller_half(model))
     np.savez(into / "pruned.npz", **{k: v.numpy() for k, v in model.state_dict().items()})
     return {"epochs": len(losses), "validation_loss": min(losses), "validation_loss_pruned": min(pruned)}
 
@@ -77,12 +80,13 @@ def _train(
     x: torch.Tensor,
     y: torch.Tensor,
     held: torch.Tensor,
+    plan: Plan,
     progress: Progress,
     masks: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
 ) -> list[float]:
     """Losses on ``held`` by epoch; the weights of the best one stay. Weights that a mask leaves out are zero throughout."""
     _apply(masks)
-    optimiser, loss = torch.optim.Adam(model.parameters(), lr=RATE), nn.BCELoss()
+    optimiser, _ = optimiser_of(plan.optimiser, model.parameters(), RATE)
     rows = torch.nonzero(~held).flatten()
     losses: list[float] = []
     best = {k: v.clone() for k, v in model.state_dict().items()}
@@ -90,11 +94,11 @@ def _train(
         for _ in range(EPOCHS):
             for batch in rows[torch.randperm(len(rows))].split(BATCH):
                 optimiser.zero_grad(set_to_none=True)
-                loss(model(x[batch]).squeeze(1), y[batch]).backward()
+                losses_of.of(plan.loss, model, x[batch], y[batch]).backward()
                 optimiser.step()
                 _apply(masks)
             with torch.no_grad():
-                losses.append(float(loss(model(x[held]).squeeze(1), y[held])))
+                losses.append(float(losses_of.cross_entropy(model(x[held]).squeeze(1), y[held])))
             step.advance()
             if losses[-1] == min(losses):
                 best = {k: v.clone() for k, v in model.state_dict().items()}

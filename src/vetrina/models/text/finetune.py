@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Plan
+from vetrina.layers.losses import listwise
 from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.ranking import graded_ndcg
 from vetrina.models.text.online import Encoder
@@ -111,7 +111,7 @@ def _loss(
     for at, one in enumerate(asked):
         shares_QT[at, np.searchsorted(rows, one.texts)] = one.shares
     logits_QT = query_QD @ texts[torch.from_numpy(rows)].T / temperature
-    return -(torch.from_numpy(shares_QT) * F.log_softmax(logits_QT, dim=1)).sum(1).mean()
+    return listwise(logits_QT, torch.from_numpy(shares_QT))
 
 
 def _margins(query_QD: Tensor, texts_QLD: Tensor, teacher_QL: Tensor, temperature: float) -> Tensor:
