@@ -46,7 +46,7 @@ def test_answers_whatever_there_is(name: str, tmp_path: Path):
     (tmp_path / "events.csv").write_text(f"timestamp,user_id,type,product_id\n{text}\n")
     shop = Shop(tmp_path / "shop")
     shop.ingest(events=[tmp_path / "events.csv"])
-    release = shop.fit("recommend", budget_minutes=1)["recommend"]
+    release = shop.fit("recommend", budget_minutes=0.2)["recommend"]
     assert release is not None
     assert release.outcome == "promoted"
     most = len({product for _, _, product in found})

@@ -12,7 +12,7 @@ from vetrina.core.progress import Silent
 from vetrina.core.types import MEMORY, Catalogue, Interactions, Past, Plan
 from vetrina.layers.next_item import memory
 from vetrina.layers.next_item.table import Table
-from vetrina.train.fitted import fitted
+from vetrina.train.fitted import fitted, forget
 
 PLAN = Plan(threads=1, settings={"gru": {"epochs": 4}}, warm=True)
 
@@ -103,3 +103,20 @@ def test_another_shape_is_left_alone(learnt):
     untouched = new.own.weight.detach().numpy().copy()
     assert memory.take_up(path, new, torch.nn.Linear(2, 3), np.array(["a", "b", "d", "e"]), ["red", "tin"]) == 0
     np.testing.assert_array_equal(new.own.weight.detach().numpy(), untouched)
+
+
+def test_of_models_fitted_long_ago_the_newest_of_each_form_stay(tmp_path):
+    plan = replace(PLAN, settings={"gru": {"epochs": 1}})
+    for share in (0.5, 0.7, 0.9):
+        for form in ("fit", "served"):
+            fit(tmp_path, before(share), form, plan)
+    models = tmp_path / "models"
+    everything = {p.name for p in models.iterdir()}
+    assert len(everything) == 6
+    assert forget(models, 2) > 0
+    left = {p.name for p in models.iterdir()}
+    assert len(left) == 4
+    assert forget(models, 2) == 0
+    notes = fit(tmp_path, before(1.0), "served", plan)
+    assert notes["began_from"] in left, "a warm start finds what is newest"
+    assert fit(tmp_path, before(0.5), "fit", plan)["settings"], "what was removed is fitted anew"

@@ -8,10 +8,13 @@ from vetrina.core.files import alone
 from vetrina.pipeline.watch import MEMORY_DAYS, last_full_day
 from vetrina.pipeline.workshop import Workshop
 from vetrina.store import days
+from vetrina.train.fitted import forget
+
+_FITTED_KEPT = 2  # of each model and form: a warm start begins from the newest with a shorter past
 
 
 def clean(workshop: Workshop) -> int:
-    """Old versions' files and snapshots that no kept version was made from. Returns the bytes set free.
+    """Old versions' files, snapshots that no kept version was made from, and models fitted long ago. Returns the bytes set free.
 
     Raises Conflict while an ingest or a run is under way, or a run that was cut off is still to go on: its finished steps
     name bundles and a snapshot that are on no other record yet.
@@ -28,7 +31,8 @@ def clean(workshop: Workshop) -> int:
         files = keep | {s["judged"] for s in shown.values()}
         snapshots = {s["snapshot"][:16] for s in shown.values()}
         freed = workshop.shop.bundles.collect(files)
-        return freed + _old_snapshots(workshop, snapshots)
+        fitted = sum(forget(folder, _FITTED_KEPT) for folder in workshop.shop.work.glob("*/models"))
+        return freed + fitted + _old_snapshots(workshop, snapshots)
 
 
 def kept_versions(workshop: Workshop) -> set[str]:

@@ -42,6 +42,23 @@ def fitted(
     return msgspec.json.decode((kept / _NOTES).read_bytes())
 
 
+def forget(models: Path, keep: int) -> int:
+    """Removes all but the ``keep`` newest of each model and form; one that is asked for again is fitted anew. Returns bytes."""
+    kinds: dict[tuple[str, str], list[tuple[float, float, Path]]] = {}
+    for folder in models.glob("*-*"):
+        if (folder / _MADE).exists():
+            made, name = msgspec.json.decode((folder / _MADE).read_bytes()), folder.name.rpartition("-")[0]
+            kinds.setdefault((name, made["form"]), []).append((made["until"], folder.stat().st_mtime, folder))
+    freed = 0
+    for found in kinds.values():
+        for _, _, folder in sorted(found)[:-keep]:
+            freed += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.stat().st_nlink == 1)
+            gone = folder.with_name(f".{folder.name}")
+            folder.rename(gone)  # at once: nothing half removed may be taken for a fitted model
+            shutil.rmtree(gone)
+    return freed
+
+
 def _key(name: str, digest: str, form: str, plan: Plan, earlier: Path | None) -> str:
     pieces = f" {plan.pieces}" if plan.halvings else ""
     chosen = sorted(plan.settings.get(name, {}).items())
