@@ -55,7 +55,9 @@ class Run:
         self._workshop, self._snapshot, self._scenario = workshop, snapshot, scenario
         self._shop, self._settings = workshop.shop, workshop.shop.settings
         recipe = plugins.part("scenarios", scenario, "recipe")
-        also = self._settings.train.also if recipe.OPTIONAL else ()
+        also = (
+            self._settings.train.also if recipe.OPTIONAL and recipe.RANKED else ()
+        )  # a table has classifiers of its own
         for name in (*also, *self._settings.train.without):
             plugins.part("models", name, "train")  # an unknown name is refused before anything starts
         own: Recipe = recipe.RECIPE
@@ -63,12 +65,14 @@ class Run:
         self._id = workshop.run or uuid4().hex[:12]
         halvings = workshop.runs.get(workshop.run)["halvings"] if workshop.run else 0
         chosen = self._settings.train
+        # What a scenario cannot do without, and the baselines that the gate needs, stay.
+        left_out = tuple(m for m in chosen.without if m not in own.baselines) if recipe.OPTIONAL else ()
         budget = 60.0 * (workshop.budget_minutes or chosen.budget_minutes)
         self._plan = Plan(
             chosen.seed,
             budget,
             chosen.threads,
-            without=tuple(name for name in chosen.without if name not in own.baselines),
+            without=left_out,
             halvings=halvings,
             warm=chosen.warm,
             encoder=chosen.encoder,

@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
@@ -40,12 +41,22 @@ class Words(msgspec.Struct, frozen=True, tag="words"):
     values: tuple[str, ...]
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
+class Text(msgspec.Struct, frozen=True, tag="text", dict=True):
     """Free text: log(1 + count) * idf of its words and pairs of neighbours, a row has length 1; idf = ln(rows / rows with it)."""
 
     name: str
     words: tuple[str, ...]
     idf: tuple[float, ...]
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Of each word its column."""
+        return {word: at for at, word in enumerate(self.words)}
+
+    @cached_property
+    def rarity(self) -> Floats:
+        """``idf`` (words,)."""
+        return np.array(self.idf, np.float32)
 
 
 Column = Number | Words | Text
@@ -137,13 +148,13 @@ def _terms(value: Any) -> list[str]:
 
 def _weighed(column: Text, raw: NDArray[Any]) -> Floats:
     """(rows, words) float32."""
-    place, idf = {w: at for at, w in enumerate(column.words)}, np.array(column.idf, np.float32)
+    place = column.place
     found = np.zeros((len(raw), len(column.words)), np.float32)
     for row, value in enumerate(raw):
         counts = Counter(place[t] for t in _terms(value) if t in place)
         if counts:
             at = np.fromiter(counts, np.intp)
-            weights = np.log1p(np.fromiter(counts.values(), np.float32)) * idf[at]
+            weights = np.log1p(np.fromiter(counts.values(), np.float32)) * column.rarity[at]
             found[row, at] = weights / max(float(np.linalg.norm(weights)), 1e-9)
     return found
 
