@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vetrina import Shop
+from vetrina.core.errors import BadInput
 
 START = 1_700_000_000
 
@@ -58,3 +59,22 @@ def test_answers_whatever_there_is(name: str, tmp_path: Path):
         items = shop.recommend(**asked, limit=50).items
         assert 0 < len(items) <= most
         assert all(math.isfinite(i.score) for i in items)
+
+
+def catalogue(path: Path, named: int) -> Path:
+    """Forty products, of which so many have a title."""
+    rows = [f"p{n},{'kettle' if n < named else ''},steel thing number {n},kitchen" for n in range(40)]
+    path.write_text("product_id,title,description,category\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def test_products_without_titles_are_set_aside_and_the_others_are_found(tmp_path: Path):
+    shop = Shop(tmp_path / "shop")
+    snapshot = shop.ingest(products=[catalogue(tmp_path / "products.csv", 20)])
+    assert (snapshot.rows["products"], snapshot.quarantined) == (20, 20)
+    assert shop.fit("search")["search"] is not None
+    for query in ("steel", "kitchen kettle", "x" * 10_000, "🍏"):
+        assert all(math.isfinite(i.score) for i in shop.search(query, limit=50).items)
+    assert len(shop.search("steel", limit=50).items) == 20
+    with pytest.raises(BadInput, match="no usable row"):
+        Shop(tmp_path / "other").ingest(products=[catalogue(tmp_path / "nameless.csv", 0)])

@@ -77,7 +77,7 @@ def test_a_tree_alone_ships_and_can_be_read(tmp_path: Path):
     opened = shop.open("predict")
     assert opened.chosen == ("tree",)
     page = write_report(shop, release.version).read_text()
-    for rule in ("spent &lt;= 6", "channel is &#x27;app&#x27;", "The tree", "calibration error"):
+    for rule in ("spent &lt;= 6", "channel is &#x27;app&#x27;: yes 9", "The tree", "calibration error"):
         assert rule in page
     table = shop.held(shop.workshop.registry.show(release.version)).holdout().table
     said = opened.probability(table.columns) >= opened.threshold

@@ -166,7 +166,7 @@ def _tree(opened: Predict) -> str:
     """The rules of a decision tree, for a person to read."""
     if opened.chosen != ("tree",):
         return ""
-    lines = "\n".join(opened.part("tree").lines(partial(conditions, opened.encoding), opened.encoding.positive))
+    lines = "\n".join(opened.part("tree").lines(partial(conditions, opened.encoding)))
     return f"<h2>The tree</h2><pre>{escape(lines)}</pre>"
 
 

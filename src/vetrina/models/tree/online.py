@@ -44,25 +44,25 @@ class Tree:
             at[inner] = self._next[here, below.astype(np.intp)]
         return self._probability[at]
 
-    def lines(self, conditions: Callable[[int, float], tuple[str, str]], positive: str) -> list[str]:
-        """For people: a line a node, set in by its depth; leaves say the share of ``positive`` among their rows.
+    def lines(self, conditions: Callable[[int, float], tuple[str, str]]) -> list[str]:
+        """For people: a line a node, set in by its depth; leaves say the share of yes among their rows.
 
         ``conditions`` of a column and a threshold says what is so of rows below and above.
         """
-        return list(self._lines(0, "", "", conditions, positive))
+        return list(self._lines(0, "", "", conditions))
 
     def _lines(
-        self, at: int, margin: str, why: str, conditions: Callable[[int, float], tuple[str, str]], positive: str
+        self, at: int, margin: str, why: str, conditions: Callable[[int, float], tuple[str, str]]
     ) -> Iterator[str]:
         node = self.nodes[at]
         if node.column < 0:
-            yield f"{margin}{why + ': ' if why else ''}{node.probability:.1%} {positive} ({node.rows:,} rows)"
+            yield f"{margin}{why + ': ' if why else ''}yes {node.probability:.1%} ({node.rows:,} rows)"
             return
         if why:
             yield f"{margin}{why}"
         deeper = margin + "  " * bool(why)
         for child, then in zip((node.below, node.above), conditions(node.column, node.threshold), strict=True):
-            yield from self._lines(child, deeper, then, conditions, positive)
+            yield from self._lines(child, deeper, then, conditions)
 
 
 def open(folder: Path) -> Tree:
