@@ -45,6 +45,8 @@ def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_sa
     tried = settled.notes["search"]["item_knn"]
     assert tried["trials"] == TRIALS
     assert tried["best"] >= tried["usual"]
+    assert tried["kept"] is True
+    assert tried["gain"][0] > 0
     assert settled.settings["item_knn"] == tried["settings"]
     assert tried["settings"].keys() == {"decay", "back", "out_power", "in_power", "like", "fade"}
     assert not (tmp_path / "once/trial").exists()
@@ -60,10 +62,27 @@ def test_a_network_is_tried_with_few_epochs_before_it_gets_all(tmp_path):
     tried = settled.notes["search"]["gru"]
     assert tried["trials"] == 6
     assert settled.settings["gru"]["epochs"] == 6
-    assert tried["settings"].items() <= settled.settings["gru"].items()
+    assert (tried["settings"].items() <= settled.settings["gru"].items()) is (
+        tried["kept"] or tried["best"] == tried["usual"]
+    )
 
 
 def test_without_trials_nothing_is_searched(tmp_path):
     _, settled = run(tmp_path, replace(PLAN, trials={}))
     assert "search" not in settled.notes
+    assert "item_knn" not in settled.settings
+
+
+def test_the_luckiest_of_many_is_not_kept_where_nothing_can_be_foretold(tmp_path):
+    past, held = circle(STEPS)
+    rng = np.random.default_rng(9)
+    assert held.targets is not None
+    chance = Targets(held.targets.user, tuple(rng.integers(0, ITEMS, 1).astype(np.int32) for _ in held.targets.user))
+    _, settled = train(
+        RECIPE, past, "digest", "fit", PLAN, tmp_path / "fit", Silent(), validation=replace(held, targets=chance)
+    )
+    tried = settled.notes["search"]["item_knn"]
+    assert tried["best"] >= tried["usual"]
+    assert tried["gain"][0] <= 0
+    assert tried["kept"] is False
     assert "item_knn" not in settled.settings

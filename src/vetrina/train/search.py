@@ -10,11 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 
 from vetrina.core import plugins
 from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import Evidence, Past, Plan, Recipe
+from vetrina.metrics.bootstrap import paired
 from vetrina.train.settled import Settled, write_scenario
 
 
@@ -35,7 +38,8 @@ def search(
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """The best settings of ``SPACE`` in the model's ``train.py``, and what was tried.
 
-    ``into`` is a folder that ``prepare`` wrote. What the model has by itself is the first trial.
+    ``into`` is a folder that ``prepare`` wrote. What the model has by itself is the first trial, and stays unless the best one is
+    shown better on the same users: the best of many is the luckiest, too.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     part = plugins.part("models", name, "train")
@@ -46,31 +50,35 @@ def search(
         sampler=optuna.samplers.TPESampler(seed=plan.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_BEFORE_PRUNING),
     )
+    judged: dict[int, NDArray[np.float64]] = {}
     study.enqueue_trial({key: usual[key] for key in part.SPACE})
     with progress.step(f"{name}: trials", plan.trials[name]) as step:
 
         def worth(trial: optuna.Trial) -> float:
             chosen = {key: round(trial.suggest_float(key, *part.SPACE[key]), _DIGITS) for key in part.SPACE}
-            value = 0.0
             for number, rung in enumerate(rungs):
                 tried = _fitted(name, recipe, past, plan, {**usual, **chosen}, rung, into, number)
-                value = _judged(recipe, tried, evidence, name, rung.units)
-                trial.report(value, number)
+                judged[trial.number] = _judged(recipe, tried, evidence, name, rung.units)
+                trial.report(_mean(judged[trial.number]), number)
                 if trial.should_prune():
                     step.advance()
                     raise optuna.TrialPruned
             step.advance()
-            return value
+            return _mean(judged[trial.number])
 
         study.optimize(worth, n_trials=plan.trials[name])
     shutil.rmtree(into.parent / "trial", ignore_errors=True)
     states = [t.state for t in study.trials]
     best = {key: round(value, _DIGITS) for key, value in study.best_params.items()}
-    return best, {
+    gain = paired(judged[study.best_trial.number], judged[0])
+    kept = gain.low > 0
+    return best if kept else {}, {
         "trials": len(states),
         "ended_early": states.count(optuna.trial.TrialState.PRUNED),
         "usual": study.trials[0].value,
         "best": study.best_value,
+        "gain": [gain.low, gain.point, gain.high],
+        "kept": kept,
         "settings": best,
     }
 
@@ -92,10 +100,13 @@ def _fitted(
     return folder
 
 
-def _judged(recipe: Recipe, folder: Path, evidence: Evidence, name: str, units: int) -> float:
+def _judged(recipe: Recipe, folder: Path, evidence: Evidence, name: str, units: int) -> NDArray[np.float64]:
     write_scenario(folder, recipe, (name,), Settled({"home": {name: 1.0}, "discover": {name: 1.0}}))
     judge = plugins.part("scenarios", recipe.scenario, "evaluate").evaluate
-    values = judge(folder, evidence, only=name, new_only=True, most=units).values
+    return judge(folder, evidence, only=name, new_only=True, most=units).values
+
+
+def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
