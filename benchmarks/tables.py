@@ -99,7 +99,7 @@ def _clicks(root: Path) -> None:
             recipe.RECIPE, Past(table=table.take(rest)), "pinned", "judged", Plan(), work / "judged", Silent()
         )
         opened, columns_of = Predict(judged.folder), table.take(test).columns
-        each = {name: opened.probability(columns_of, name) for name in judged.notes}
+        each = opened.said(columns_of, opened.models)
         chosen = [name for name, weight in settled.weights["predict"].items() if weight]
         each |= {"mean of logistic, boosted and mlp": mean([each[n] for n in ("logistic", "boosted", "mlp")])}
         each |= {"what validation chose": mean([each[n] for n in chosen])}

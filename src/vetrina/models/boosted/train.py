@@ -10,9 +10,10 @@ import numpy as np
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
 from vetrina.layers import tree_ensemble
+from vetrina.layers.held_rows import SHARE, held_out
 
 SETTINGS = {"rate": 0.05, "leaves": 31, "least": 20, "columns": 0.7, "rows": 0.8, "penalty": 1.0}
-_HELD_OUT, _MOST_TREES, _PATIENCE = 0.15, 600, 40
+_MOST_TREES, _PATIENCE = 600, 40
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
@@ -21,7 +22,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         raise ValueError("boosted needs a table")
     chosen, label = plan.of("boosted", SETTINGS), past.table.label
     x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
-    held = np.random.default_rng(plan.seed).random(len(x)) < _HELD_OUT
+    held = held_out(len(x), plan.seed)
     settings = {
         "objective": "binary",
         "learning_rate": chosen["rate"],
@@ -44,7 +45,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
             settings, lightgbm.Dataset(x[~held], label[~held]), _MOST_TREES, [judged], callbacks=[stop]
         )
         step.advance()
-        count = max(1, round(some.best_iteration / (1.0 - _HELD_OUT)))
+        count = max(1, round(some.best_iteration / (1.0 - SHARE)))
         trees = lightgbm.train(settings, lightgbm.Dataset(x, label), count)
         step.advance()
     tree_ensemble.save(trees, into / "trees.onnx")

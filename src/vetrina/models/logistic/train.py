@@ -10,9 +10,10 @@ from scipy.optimize import minimize
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Past, Plan
+from vetrina.layers.held_rows import held_out
 
 PENALTIES = (1e-3, 1e-4, 1e-5)
-_HELD_OUT, _LEAST_ROWS = 0.15, 1_000
+_LEAST_ROWS = 1_000
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
@@ -23,7 +24,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     y = past.table.label.astype(np.float32)
     penalty = PENALTIES[0]
     if len(x) >= _LEAST_ROWS:
-        held = np.random.default_rng(plan.seed).random(len(x)) < _HELD_OUT
+        held = held_out(len(x), plan.seed)
         losses = {p: _loss(_fitted(x[~held], y[~held], p), x[held], y[held]) for p in PENALTIES}
         penalty = min(losses, key=lambda p: losses[p])
     weights = _fitted(x, y, penalty)

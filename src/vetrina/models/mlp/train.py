@@ -16,11 +16,12 @@ from torch import nn
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
 from vetrina.layers import losses as losses_of
+from vetrina.layers.held_rows import held_out
 from vetrina.layers.onnx_export import export
 from vetrina.layers.optimisers import optimiser as optimiser_of
 from vetrina.models.mlp.online import SIZES
 
-BATCH, RATE, EPOCHS, PATIENCE, VALIDATION_SHARE = 64, 1e-3, 200, 12, 0.15
+BATCH, RATE, EPOCHS, PATIENCE = 64, 1e-3, 200, 12
 PRUNED_SHARE = 0.5
 
 
@@ -44,7 +45,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     torch.manual_seed(plan.seed)
     torch.set_num_threads(1)
     x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
-    held = np.random.default_rng(plan.seed).random(len(x)) < VALIDATION_SHARE
+    held = held_out(len(x), plan.seed)
     model = network(x.shape[1])
     data = (torch.from_numpy(x), torch.from_numpy(past.table.label), torch.from_numpy(held))
     losses = _train(model, *data, plan, progress)

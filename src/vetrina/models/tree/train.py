@@ -13,11 +13,12 @@ import numpy as np
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Past, Plan
+from vetrina.layers.held_rows import held_out
 from vetrina.metrics.classification import log_loss
 from vetrina.models.tree.online import FILE, Node, Tree
 
 LEAVES = (2, 4, 8, 16, 32)
-_HELD_OUT, _LEAST_ROWS = 0.15, 20
+_LEAST_ROWS = 20
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
@@ -26,12 +27,12 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         raise ValueError("tree needs a table")
     x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
     label = past.table.label
-    held = np.random.default_rng(plan.seed).random(len(x)) < _HELD_OUT
+    held = held_out(len(x), plan.seed)
     losses: dict[int, float] = {}
     with progress.step("tree", len(LEAVES) + 1) as step:
         for leaves in LEAVES:
             some = Tree(_grown(x[~held], label[~held], leaves))
-            losses[leaves] = float(log_loss(label[held], some.probability(x[held])).mean()) if held.any() else 0.0
+            losses[leaves] = float(log_loss(label[held], some.probability(x[held])).mean())
             step.advance()
         leaves = min(losses, key=lambda n: losses[n])
         (into / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(_grown(x, label, leaves))))
@@ -63,7 +64,7 @@ def _add(found: dict[str, Any], x: Floats, label: Floats, rows: np.ndarray, node
     nodes.append(Node(len(rows), probability))
     if "split_feature" in found:
         column, threshold = int(found["split_feature"]), float(found["threshold"])
-        below = x[rows, column] <= threshold
+        below = x[rows, column].astype(np.float64) <= threshold  # as Tree compares
         left = _add(found["left_child"], x, label, rows[below], nodes)
         right = _add(found["right_child"], x, label, rows[~below], nodes)
         nodes[number] = Node(len(rows), probability, column, threshold, left, right)

@@ -27,13 +27,17 @@ class Predict:
         self.threshold = float(content.get("options", {}).get("threshold", USUAL))
         weights: dict[str, float] = content["weights"]["predict"]
         self.chosen = tuple(name for name in content["models"] if weights.get(name))
-        self._models = {m: plugins.part("models", m, "online").open(folder / m) for m in content["models"]}
+        self.models: tuple[str, ...] = tuple(content["models"])
+        self._models = {m: plugins.part("models", m, "online").open(folder / m) for m in self.models}
 
     def probability(self, columns: Mapping[str, np.ndarray], only: str | None = None) -> Floats:
         """(rows,) for raw columns."""
+        return mean([*self.said(columns, (only,) if only else self.chosen).values()])
+
+    def said(self, columns: Mapping[str, np.ndarray], models: Sequence[str]) -> dict[str, Floats]:
+        """What each of some models says, (rows,) for raw columns."""
         encoded = self.encoding.encode(columns)
-        found = [self._models[name].probability(encoded) for name in ((only,) if only else self.chosen)]
-        return mean(found)
+        return {name: self._models[name].probability(encoded) for name in models}
 
     def part(self, model: str) -> Any:
         """An opened model."""

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Floats, Plan
 from vetrina.metrics import threshold
@@ -22,9 +20,9 @@ def tune(
     opened, table = Predict(folder), evidence.table
     if table is None:
         raise ValueError("predict is tuned on a table")
-    models: list[str] = msgspec.json.decode((folder / "scenario.json").read_bytes())["models"]
+    models = opened.models
     label = positive(table, opened.encoding.positive)
-    said = {name: opened.probability(table.columns, name) for name in models}
+    said = opened.said(table.columns, models)
     several = [name for name in models if name not in _READABLE]
     asked: dict[tuple[str, ...], Floats] = {(name,): said[name] for name in models}
     if len(several) > 1:
