@@ -63,3 +63,54 @@ def table(folder: Path, rows: int = 600, seed: int = 3) -> Path:
             shown = "" if rng.random() < 0.1 else f"{x:.4f}"
             out.writerow([shown, f"{y:.4f}", colour, int(x > y or colour == "red")])
     return path
+
+
+def launching(folder: Path, seed: int = 5) -> dict[str, Path]:
+    """Eighty users, each a lover of one kind. Those with an odd number buy old products day by day; those with an even number
+    buy less, but most new products of their kind within two days.
+
+    A product of some kind is launched every day, two of each kind in the last days. So who buys one nobody has seen is known:
+    the even lovers of its kind.
+    """
+    rng, days, products, events = random.Random(seed), 120, [], []
+    for n in range(40):
+        products.append((f"old{n:03d}", KINDS[n % 4], 0))
+    for day in range(days):
+        products.append((f"new{day:03d}", KINDS[day % 4], day))
+    for user in range(80):
+        kind = KINDS[user // 2 % 4]
+        for day in range(0, days, 4 if user % 2 == 0 else 1):
+            item = rng.choice([p for p in products[:40] if p[1] == kind or rng.random() < 0.1])
+            events.append((START + day * DAY + 60 * user, f"u{user:03d}", item[0]))
+    for name, kind, day in products[40:]:
+        for user in range(80):
+            wants = user % 2 == 0 and KINDS[user // 2 % 4] == kind
+            if wants and rng.random() < 0.7:
+                events.append((START + day * DAY + rng.randrange(2 * DAY), f"u{user:03d}", name))
+    found = {"products": folder / "products.csv", "events": folder / "events.csv", "users": folder / "users.csv"}
+    _csv(
+        found["products"],
+        ["product_id", "title", "category", "brand", "price"],
+        [(name, f"{kind} {name}", f"home > {kind}", "Alder", 9) for name, kind, _ in products],
+    )
+    _csv(
+        found["events"],
+        ["timestamp", "user_id", "type", "product_id"],
+        [(t, u, "purchase", p) for t, u, p in sorted(events)],
+    )
+    _csv(
+        found["users"],
+        ["user_id", "email", "consent"],
+        [
+            (f"u{u:03d}", f" U{u:03d}@Example.com ", "no" if u in (0, 8) else "email, push, csv, webhook")
+            for u in range(80)
+        ],
+    )
+    return found
+
+
+def _csv(path: Path, columns: list[str], rows: list[tuple[object, ...]]) -> None:
+    with path.open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(columns)
+        out.writerows(rows)

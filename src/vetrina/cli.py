@@ -473,6 +473,44 @@ def similar(state: State, product: str | None, products: Path | None, limit: int
 
 
 @cli.command()
+@click.argument("product", required=False)
+@click.option("--size", default=100, show_default=True, help="How many users.")
+@click.option("--like", type=FILE, help="A file with user_id: users like these, instead of for a product.")
+@click.option("--segment", default="", help="best, loyal, big spenders, new, promising, at risk, lost.")
+@click.option("--channel", default="csv", show_default=True, help="csv, email, push, social, webhook.")
+@click.option("--products", type=FILE, help="A file with product_id: one audience for each, into one --out file.")
+@click.option("--note/--no-note", default=False, help="Note them as told: they come later in the next audience.")
+@click.option("--out", help="The file; for a webhook its address.")
+@click.pass_obj
+def audience(
+    state: State,
+    product: str | None,
+    size: int,
+    like: Path | None,
+    segment: str,
+    channel: str,
+    products: Path | None,
+    note: bool,
+    out: str | None,
+) -> None:
+    """Users to tell about a new product."""
+    from vetrina.pipeline import batch
+
+    shop = state.shop()
+    if products:
+        rows = batch.audiences(shop, products, Path(_given(out, "--out FILE")), shop.workshop.progress, size)
+        state.show({"rows": rows, "out": out}, lambda r: f"{r['rows']} rows in {r['out']}")
+        return
+    seeds = batch.ids_of(like) if like else ()
+    found = shop.audience(product, size=size, like=seeds, segment=segment, channel=channel, note=note)
+    if out is not None:
+        state.show(batch.handed_over(shop, channel, found, product, out), lambda r: f"{r['users']} users to {r['out']}")
+        return
+    rows = [{"rank": n, "user_id": p.user_id, "score": p.score, "why": p.reason} for n, p in enumerate(found.people, 1)]
+    state.show(rows, lambda r: f"{r['rank']:>5}  {r['user_id']:<16} {r['score']:>9}  ({r['why']})")
+
+
+@cli.command()
 @click.argument("features", required=False)
 @click.option("--table", type=FILE, help="A file with the table's columns.")
 @click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")

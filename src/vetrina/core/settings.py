@@ -159,6 +159,15 @@ class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quiet_hours: float = 6.0
 
 
+class Channels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What messages to people need: ``product_url`` with {product_id} in it, the push service's app, the shop's currency."""
+
+    product_url: str = ""
+    push_app: str = ""
+    push_heading: str = "New in the shop"
+    currency: str = "EUR"
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file. ``columns`` maps a table to {design's name: the file's name}; ``weights`` an event type to its weight."""
 
@@ -172,6 +181,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     serve: Serving = Serving()
     operate: Operate = Operate()
     alerts: Alerts = Alerts()
+    channels: Channels = Channels()
     store: StoreUrl = StoreUrl()
 
 

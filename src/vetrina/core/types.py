@@ -435,3 +435,36 @@ class Request:
     personalise: bool = True
     exclude_seen: bool | None = None
     explain: bool = False
+
+
+@dataclass(frozen=True)
+class Call:
+    """Whom to tell: ``size`` users for a product, like those of a seed list, or of a segment; all are pseudonyms.
+
+    ``told`` says how often users were told of something lately: each time halves their score. ``allowed`` narrows who may be
+    told at all; None for everybody.
+    """
+
+    product_id: str | None = None
+    size: int = 100
+    like: tuple[str, ...] = ()
+    segment: str = ""
+    told: Mapping[str, int] = field(default_factory=dict)
+    allowed: frozenset[str] | None = None
+
+
+@dataclass(frozen=True)
+class Member:
+    """One user of an audience, and why."""
+
+    user: str
+    score: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Audience:
+    """Users worth telling, best first; ``total`` counts all who might have been told."""
+
+    members: tuple[Member, ...]
+    total: int

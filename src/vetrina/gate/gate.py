@@ -63,7 +63,7 @@ def gate(
             reasons += slices(scores, against, policy.slice_units)
         if len(scores.values):
             reasons += _robust(scenario, candidate, champion, scores, evidence)
-        if plugins.part("scenarios", scenario, "recipe").RANKED:
+        if plugins.part("scenarios", scenario, "recipe").ANSWERS == "products":
             other = champion.folder if champion else None
             reasons += fairness(scenario, candidate.folder, other, evidence, policy.unfairness)
             reasons.append(off_policy(scenario, candidate.folder, evidence.exposures))
@@ -168,10 +168,13 @@ def _served_alone(scenario: str, candidate: Candidate, policy: Policy) -> Reason
     seen = probe.in_fresh_process(scenario, candidate.folder)
     if isinstance(seen, str):
         return Reason("loads-and-answers", False, f"the file does not answer in a fresh process: {seen}")
-    fast = seen.p99_ms <= policy.latency_ms
+    # Nobody waits in a shop for an audience: it may take as long as all users take.
+    waited_for = plugins.part("scenarios", scenario, "recipe").ANSWERS != "users"
+    fast = seen.p99_ms <= policy.latency_ms or not waited_for
+    allowed = f"{policy.latency_ms:.0f} allowed" if waited_for else "nobody waits for it"
     text = (
         f"opens in {seen.open_ms:.0f} ms in a fresh process without training libraries and answers in "
-        f"{seen.p50_ms:.1f} ms (99th percentile {seen.p99_ms:.1f} ms, {policy.latency_ms:.0f} allowed)"
+        f"{seen.p50_ms:.1f} ms (99th percentile {seen.p99_ms:.1f} ms, {allowed})"
     )
     numbers = {
         "open_ms": seen.open_ms,

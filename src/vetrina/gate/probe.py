@@ -12,7 +12,6 @@ import numpy as np
 from vetrina.core import clock, plugins
 from vetrina.core.delta import Delta
 from vetrina.core.protocols import Context
-from vetrina.core.types import Request
 
 _REQUESTS, _WARM_UP, _TIMEOUT = 60, 5, 120
 _TRAINING_LIBRARIES = ("torch", "polars", "pyarrow", "pandas", "transformers", "onnx", "ray", "duckdb")
@@ -45,11 +44,11 @@ def measure(scenario: str, folder: Path) -> Seen:
     started = time.perf_counter()
     opened = plugins.part("scenarios", scenario, "online").open(folder)
     open_ms = 1e3 * (time.perf_counter() - started)
-    ask = _asker(scenario, opened)
+    context = Context(_Quiet(), _Quiet(), clock.now())
     times = []
     for number in range(_WARM_UP + _REQUESTS):
         begun = time.perf_counter()
-        ask(number)
+        opened.try_out(number, context)
         times.append(1e3 * (time.perf_counter() - begun))
     p50, p99 = np.percentile(times[_WARM_UP:], [50, 99])
     loaded = [m for m in _TRAINING_LIBRARIES if m in sys.modules]
@@ -70,19 +69,6 @@ class _Quiet:
     def after(self, logged: int) -> Delta:
         """No change."""
         return Delta()
-
-
-def _asker(scenario, opened):
-    context = Context(_Quiet(), _Quiet(), clock.now())
-    if scenario == "predict":
-        row = [None] * len(opened.encoding.columns)
-        return lambda number: opened.answer([row])
-    if scenario == "search":
-        titles = [opened.shelf.title(i) for i in range(min(len(opened.shelf), _REQUESTS))]
-        words = [t.split()[0] if t.split() else "a" for t in titles] or ["a"]
-        return lambda number: opened.answer(Request(query=words[number % len(words)]), context)
-    ids = [str(i) for i in opened.shelf.ids[:_REQUESTS]]
-    return lambda number: opened.answer(Request(product_ids=tuple(ids[number % len(ids) :][:5])), context)
 
 
 def _memory_mb() -> float:

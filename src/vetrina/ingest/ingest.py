@@ -9,7 +9,7 @@ from vetrina.core.progress import Progress, Silent, each
 from vetrina.core.settings import Settings
 from vetrina.core.types import Snapshot, Source
 from vetrina.ingest import snapshots
-from vetrina.ingest.lake import Lake, NameUsers
+from vetrina.ingest.lake import KeepContacts, Lake, NameUsers
 
 # Rows of a log ("events" or "products") after a number, and the last number; no rows when there are no more.
 Log = Callable[[str, int], tuple[Sequence[Mapping[str, Any]], int]]
@@ -22,12 +22,13 @@ def ingest(
     name_users: NameUsers,
     log: Log,
     progress: Progress | None = None,
+    keep_contacts: KeepContacts | None = None,
 ) -> Snapshot:
     """Read ``source`` and the ``log`` into the lake below ``into`` and return the snapshot of all that is there.
 
     The same files, whatever their order or number of times, give the same digest. Nothing is kept of a call that fails.
     """
-    lake = Lake(into / "lake", settings.columns, name_users)
+    lake = Lake(into / "lake", settings.columns, name_users, keep_contacts)
     files = [(table, f) for table, paths in source.files().items() for f in paths]
     added = [
         lake.add(t, f, source.label if t == "table" else "") for t, f in each(progress or Silent(), "ingest", files)

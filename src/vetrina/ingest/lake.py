@@ -20,6 +20,8 @@ from vetrina.store.dataset import DELETED
 _ROW_GROUP = 1 << 18
 
 NameUsers = Callable[[list[str]], list[str]]
+# Pseudonyms with addresses and consent, None where a file has no such column or cell.
+KeepContacts = Callable[[Sequence[str], Sequence[str | None], Sequence[str | None]], None]
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,18 @@ class Part:
 
 
 class Lake:
-    """Parts of one shop. ``name_users`` turns user ids into pseudonyms: ids never reach the lake."""
+    """Parts of one shop. ``name_users`` turns user ids into pseudonyms, ``keep_contacts`` takes addresses: neither reaches
+    the lake."""
 
-    def __init__(self, folder: Path, mapping: dict[str, dict[str, str]], name_users: NameUsers) -> None:
-        self._folder, self._mapping, self._name_users = folder, mapping, name_users
+    def __init__(
+        self,
+        folder: Path,
+        mapping: dict[str, dict[str, str]],
+        name_users: NameUsers,
+        keep_contacts: KeepContacts | None = None,
+    ) -> None:
+        self._folder, self._mapping = folder, mapping
+        self._name_users, self._keep_contacts = name_users, keep_contacts
         self.parts = self._load()
 
     def path(self, part: Part) -> Path:
@@ -110,9 +120,13 @@ class Lake:
         good, bad = shape(raw, table, names, str(file))
         if good.is_empty():
             raise BadInput(str(file), f"has no usable row (row 0: {bad['_reason'][0]})", "correct the export")
+        emails = good["email"].to_list() if table == "users" and "email" in good.columns else None
         good = good.drop("email", strict=False)  # no model needs it, and the lake holds no plain identity
         if "user_id" in good.columns:
             good = self._pseudonymise(good)
+        if table == "users" and self._keep_contacts and (emails is not None or "consent" in good.columns):
+            said = good["consent"].to_list() if "consent" in good.columns else [None] * len(good)
+            self._keep_contacts(good["user_id"].to_list(), emails or [None] * len(good), said)
             bad = bad.with_columns(pl.lit("(withheld)").alias("user_id")) if len(bad) else bad
         return good, bad
 

@@ -11,7 +11,9 @@ from vetrina.core.files import beside
 from vetrina.core.progress import Progress, each
 from vetrina.core.types import Answer
 from vetrina.ingest.read import read_raw
+from vetrina.pipeline import channels
 from vetrina.pipeline.shop import Shop
+from vetrina.serve.audience import Found
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": lambda frame, path: frame.write_csv(path),
@@ -52,6 +54,34 @@ def predicted(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
     }
     _write(pl.DataFrame(table), out)
     return len(found)
+
+
+def audiences(shop: Shop, file: Path, out: Path, progress: Progress, size: int) -> int:
+    """For each product_id of a file its audience: product_id, rank, user_id, score. Returns the rows."""
+    frame = _with(read_raw(file), ("product_id",), file)
+    _check_out(out)
+    rows: list[tuple[str, int, str, float]] = []
+    for product in each(progress, f"audience: {file.name}", frame["product_id"].cast(pl.String).to_list()):
+        people = shop.audience(product, size=size).people
+        rows += [(product, rank, one.user_id, one.score) for rank, one in enumerate(people, start=1)]
+    columns = {"product_id": pl.String, "rank": pl.Int64, "user_id": pl.String, "score": pl.Float64}
+    _write(pl.DataFrame(rows, schema=columns, orient="row"), out)
+    return len(rows)
+
+
+def ids_of(file: Path) -> tuple[str, ...]:
+    """The user_id column of a file."""
+    return tuple(_with(read_raw(file), ("user_id",), file)["user_id"].cast(pl.String).drop_nulls().unique().to_list())
+
+
+def handed_over(shop: Shop, channel: str, found: Found, product: str | None, out: str) -> dict[str, Any]:
+    """Write or send an audience; what was written and how many users are in it."""
+    about = shop.product(product) if product else None
+    if channel == "webhook":
+        sent = channels.post(found.people, about, out, shop.folder.keys.token.encode())
+        return {"users": sent, "out": out}
+    files = channels.write(channel, found.people, about, Path(out), shop.folder.settings.channels)
+    return {"users": len(found.people), "out": ", ".join(map(str, files))}
 
 
 _KEYS = {

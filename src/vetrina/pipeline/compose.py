@@ -56,7 +56,7 @@ class Run:
         self._shop, self._settings = workshop.shop, workshop.shop.settings
         recipe = plugins.part("scenarios", scenario, "recipe")
         also = (
-            self._settings.train.also if recipe.OPTIONAL and recipe.RANKED else ()
+            self._settings.train.also if recipe.OPTIONAL and recipe.ANSWERS == "products" else ()
         )  # a table has classifiers of its own
         for name in (*also, *self._settings.train.without):
             plugins.part("models", name, "train")  # an unknown name is refused before anything starts
@@ -199,7 +199,7 @@ class Run:
     def _exposures(self) -> tuple[LoggedAnswer, ...]:
         """Answers of the holdout period whose places were drawn with known chances."""
         cuts = self._snapshot.cuts
-        if cuts is None or not plugins.part("scenarios", self._scenario, "recipe").RANKED:
+        if cuts is None or plugins.part("scenarios", self._scenario, "recipe").ANSWERS != "products":
             return ()
         return drawn_answers(self._workshop, self._scenario, cuts.holdout, cuts.end)
 
@@ -282,7 +282,7 @@ class Run:
         return Candidate(judged, self._workshop.open_version(judged))
 
     def _exposures_last_day(self) -> int:
-        if not plugins.part("scenarios", self._scenario, "recipe").RANKED:
+        if plugins.part("scenarios", self._scenario, "recipe").ANSWERS != "products":
             return 0
         query = (
             select(func.count())

@@ -21,6 +21,7 @@ from vetrina.metrics.bootstrap import interval
 from vetrina.pipeline.held import Held
 from vetrina.pipeline.runs import execute
 from vetrina.pipeline.workshop import Workshop
+from vetrina.serve.audience import Found, find
 from vetrina.serve.live import StoredChanges, StoredEvents
 from vetrina.store import dataset
 from vetrina.store.folder import ShopFolder
@@ -76,6 +77,25 @@ class Shop:
     def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
         """Products for a query."""
         return self._answer("search", Request(user=self._name(user), query=query, **request))
+
+    def audience(self, product: str | None = None, *, channel: str = "csv", note: bool = False, **call: Any) -> Found:
+        """Whom to tell of a product; or ``like`` a list of user ids, or of a ``segment``; ``size`` of them. With ``note`` they
+        are noted as told."""
+        self._changes.refresh()
+        context = Context(self._events, self._changes, clock.now())
+        engine, keys = self.workshop.engine, self.folder.keys
+        return find(self.open("launch"), engine, keys, context, channel, note, product_id=product, **call)
+
+    def product(self, product_id: str) -> dict[str, Any]:
+        """A product as the shop last described it. Raises NotFound."""
+        self._changes.refresh()
+        if body := self._changes.after(0).changed.get(product_id):
+            return {"product_id": product_id, **body}
+        snapshot = self.workshop.registry.show(self.champion("launch"))["snapshot"]
+        found = dataset.product(dataset.open_snapshot(self.folder.snapshots, snapshot), product_id)
+        if found is None:
+            raise NotFound(product_id, "is no product of this shop", "PUT it first, or ingest it")
+        return found
 
     def predict(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
         """A yes or no with its probability for each row."""

@@ -61,11 +61,12 @@ class Watch:
     def _read(self, part: str) -> Callable[[str, int, Sequence[Day]], Day]:
         if part == SHOP:
             return self._shop
-        return self._answers if plugins.part("scenarios", part, "recipe").RANKED else self._predictions
+        kinds = {"products": self._answers, "rows": self._predictions, "users": self._counted}
+        return kinds[plugins.part("scenarios", part, "recipe").ANSWERS]
 
     def learnt(self, part: str, version: str | None) -> Day | None:
         """What a version saw in training, where days are compared with that."""
-        if version is None or plugins.part("scenarios", part, "recipe").RANKED:
+        if version is None or plugins.part("scenarios", part, "recipe").ANSWERS != "rows":
             return None
         engine, name = self._workshop.engine, f"learnt:{version}"
         if known := days.since(engine, name, 0):
@@ -130,6 +131,13 @@ class Watch:
             replayed = overlap(self._workshop, opened, sorted(kept, key=lambda a: a["request_id"])[:_REPLAYED])
         day = of_answers(part, number, version, reader.columns(), shelf, self._encode(), rulers)
         return replace(day, replayed=replayed, count=mine[version])
+
+    def _counted(self, part: str, number: int, before: Sequence[Day]) -> Day:
+        """Only how many answers: no shopper saw them."""
+        begins = number * clock.DAY
+        counts = eventlog.answered(self._workshop.engine, part, begins, begins + clock.DAY)
+        version = max(counts, key=lambda key: counts[key])[0] if counts else None
+        return Day(part, number, version, sum(counts.values()), rulers=_rulers(before))
 
     def _predictions(self, part: str, number: int, before: Sequence[Day]) -> Day:
         """The predictions of the version that gave most of them, and what turned out true that day."""

@@ -1,5 +1,6 @@
 """One shop with its store open: what every stage of the pipeline is handed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import DataReport, Snapshot, Source
 from vetrina.ingest import ingest
 from vetrina.pipeline.journal import Journal, Straight
-from vetrina.store import eventlog, products
+from vetrina.store import contacts, eventlog, products
 from vetrina.store.database import append_alone, open_store
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
@@ -56,7 +57,10 @@ class Workshop:
         """Files and what the service logged to a snapshot; user ids are sealed into the store on the way."""
         shop = self.shop
         return self.journal.step(
-            "ingest", lambda: ingest(source, shop.root, shop.settings, self.name_users, self._log, self.progress)
+            "ingest",
+            lambda: ingest(
+                source, shop.root, shop.settings, self.name_users, self._log, self.progress, self._keep_contacts
+            ),
         )
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
@@ -78,6 +82,17 @@ class Workshop:
                 if fresh:
                     connection.execute(insert(users), fresh)
         return list(names)
+
+    def _keep_contacts(
+        self, names: Sequence[str], emails: Sequence[str | None], consents: Sequence[str | None]
+    ) -> None:
+        """Addresses are sealed like ids; consent counts from the moment on in which a file says so."""
+        seal = self.shop.keys.seal
+        rows = [
+            {"pseudonym": name, "sealed_email": seal(email) if email else None, "consent": consent}
+            for name, email, consent in zip(names, emails, consents, strict=True)
+        ]
+        contacts.remember(self.engine, rows)
 
     def open_version(self, version: str) -> Path:
         """The folder of a version, its signature checked."""

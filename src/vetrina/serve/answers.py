@@ -2,13 +2,15 @@
 
 from typing import Any
 
+import msgspec
 from litestar import post
 from litestar.datastructures import State
 from litestar.params import JSONBody
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Request
-from vetrina.serve.wire import PredictBody, RankedOut, RecommendBody, SearchBody
+from vetrina.serve.guard import needs_token
+from vetrina.serve.wire import AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody
 
 
 @post("/v1/search", status_code=200, sync_to_thread=False)
@@ -45,6 +47,14 @@ def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
     return state.service.ranked("recommend", asked)
 
 
+@post("/v1/audience", status_code=200, guards=[needs_token], sync_to_thread=True)
+def audience(data: JSONBody[AudienceBody], state: State) -> dict[str, Any]:
+    """Users to tell about a product, like some users, or of a segment; needs the token, since it names people."""
+    request, version, found = state.service.audience(msgspec.structs.asdict(data))
+    users = [{"user_id": p.user_id, "score": p.score, "reason": p.reason} for p in found.people]
+    return {"request_id": request, "version": version, "users": users, "total": found.total}
+
+
 @post(["/v1/predict", "/predict"], status_code=200, sync_to_thread=False)
 def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
     """A yes or no with its probability, for one row or several."""
@@ -57,4 +67,4 @@ def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
     return {"predictions": found, "version": version, "request_id": request}
 
 
-ROUTES = (search, recommend, predict)
+ROUTES = (search, recommend, audience, predict)

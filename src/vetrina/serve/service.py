@@ -15,6 +15,7 @@ from vetrina.core import clock
 from vetrina.core.protocols import Context
 from vetrina.core.rollout import CANARY, CHAMPION, INTERLEAVED, SHADOW
 from vetrina.core.types import Request as Asked
+from vetrina.serve.audience import Found, find
 from vetrina.serve.explore import Explored, drawn, kept, may_explore, widened
 from vetrina.serve.interleave import team_draft
 from vetrina.serve.live import Champions, Follower, Opened, StoredChanges, StoredEvents, Trials
@@ -158,6 +159,19 @@ class Service:
         self._expose(given, {"bins": serving.opened.bins(rows[:_ROWS_LOGGED])}, logged)
         self.seconds.labels("predict").observe(seconds)
         self.answers.labels("predict", serving.version).inc()
+        return request_id, serving.version, found
+
+    def audience(self, call: Mapping[str, Any]) -> tuple[str, str, Found]:
+        """Request id, version and the people of an audience. Who they are is not logged beside the answer."""
+        started = time.perf_counter()
+        serving = self.champions.get("launch")
+        context = Context(self.events, self.changes, clock.now())
+        found = find(serving.opened, self.engine, self.keys, context, **call)
+        seconds, request_id = time.perf_counter() - started, uuid4().hex
+        asked = {name: call[name] for name in ("product_id", "size", "segment", "channel") if call.get(name)}
+        self._expose(Given(request_id, "launch", serving.version, context.now, seconds), asked, [])
+        self.seconds.labels("launch").observe(seconds)
+        self.answers.labels("launch", serving.version).inc()
         return request_id, serving.version, found
 
     def _expose(

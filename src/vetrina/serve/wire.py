@@ -64,6 +64,17 @@ class RecommendBody(msgspec.Struct, forbid_unknown_fields=True):
     explain: bool = False
 
 
+class AudienceBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/audience: for a product, like some users, or of a segment."""
+
+    product_id: Id | None = None
+    size: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    like: Annotated[list[Id], Meta(max_length=100_000)] = []
+    segment: Annotated[str, Meta(max_length=32)] = ""
+    channel: Annotated[str, Meta(max_length=16)] = "csv"
+    note: bool = False
+
+
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/predict: one row or several, each in column order or by name."""
 

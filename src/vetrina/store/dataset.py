@@ -1,6 +1,7 @@
 """Reads a snapshot into the arrays that models learn from and gates judge with. Training side only."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -57,6 +58,17 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         logged=snapshot.logged.get("products", 0),
         tokens=tokens(frame, others),
     )
+
+
+def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
+    """One row of the products as the shop wrote it; of a product known from events alone only its id, which is its title."""
+    products = _read(snapshot, "products")
+    found = [] if products is None else products.filter(pl.col("product_id").cast(pl.String) == product_id).to_dicts()
+    if found:
+        return found[0]
+    events = _read(snapshot, "events")
+    known = events is not None and (events["product_id"].cast(pl.String) == product_id).any()
+    return {"product_id": product_id, "title": product_id} if known else None
 
 
 _USED = ("product_id", "title", "description", "category", "brand", "currency", "image", "media")

@@ -161,6 +161,21 @@ shadows = _table(
     Column("overlap", Float(53), nullable=False),  # share of the champion's items that the candidate also gives
     Index("shadows_by_rollout", "rollout"),
 )
+contacts = _table(  # how a person may be told of something; sealed like ids
+    "contacts",
+    Column("pseudonym", String(32), primary_key=True),
+    Column("sealed_email", LargeBinary),
+    Column("consent", String(256)),  # NULL: the shop says nothing about it
+)
+told = _table(  # who was told of what, so that nobody is told of everything
+    "told",
+    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("user", String(32), nullable=False),
+    Column("product_id", String(256)),
+    Column("channel", String(16), nullable=False),
+    Column("time", Float(53), nullable=False),
+    Index("told_by_time", "time"),
+)
 leases = _table(
     "leases",
     Column("name", String(32), primary_key=True),

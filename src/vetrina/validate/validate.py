@@ -12,6 +12,7 @@ from vetrina.validate import checks
 _NEEDS = {
     "recommend": ({"events", "products"}, "products in their catalogue order once there are products"),
     "search": ({"products"}, "nothing until a catalogue with titles is ingested"),
+    "launch": ({"events", "products"}, "nothing until products and events are ingested"),
     "predict": ({"table"}, "nothing until a table with a label is ingested"),
 }
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from vetrina.core import plugins
+from vetrina.core.protocols import Context
 from vetrina.core.types import Floats
 from vetrina.metrics.threshold import USUAL
 from vetrina.scenarios.predict.encoding import Encoding
@@ -51,6 +52,10 @@ class Predict:
         """``prediction`` and ``probability`` of each row. Raises BadInput."""
         found = self.probability(self.encoding.rows(rows)) if rows else []
         return [{"prediction": bool(p >= self.threshold), "probability": round(float(p), 6)} for p in found]
+
+    def try_out(self, number: int, context: Context) -> None:
+        """Answer the ``number``-th request of a trial: a row of which nothing is known."""
+        self.answer([[None] * len(self.encoding.columns)])
 
 
 def open(folder: Path) -> Predict:

@@ -14,7 +14,7 @@ RECIPE = Recipe(
     baselines=("logistic",),
     metric="negative log loss",
 )
-RANKED = False  # nobody is shown an answer: there are no shoppers to share out between two versions
+ANSWERS = "rows"  # nobody is shown an answer: there are no shoppers to share out between two versions
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 
 

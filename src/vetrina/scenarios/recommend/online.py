@@ -29,6 +29,7 @@ PLACEMENTS = {
 SESSION_WEIGHT = 0.1
 CANDIDATES, EACH = 100, 15  # what trees order: the best of the blend, and of each model
 _TIE = 1e-6
+_TRIED = 60  # products that a trial asks about
 
 
 class Part(NamedTuple):
@@ -164,6 +165,11 @@ class Recommend:
         changed = context.products.after(self.shelf.logged).changed
         items = tuple(self._item(int(i), float(scores[i]), parts, changed) for i in top)
         return Answer(items, int(allowed.sum()))
+
+    def try_out(self, number: int, context: Context) -> None:
+        """Answer the ``number``-th request of a trial."""
+        ids = [str(i) for i in self.shelf.ids[number % _TRIED : number % _TRIED + 5]]
+        self.answer(Request(product_ids=tuple(ids)), context)
 
     def history(self, request: Request, context: Context) -> History:
         """The user's past, then what happened since, then the products on the page or in the session."""

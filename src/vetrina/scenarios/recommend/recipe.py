@@ -12,7 +12,7 @@ RECIPE = Recipe(
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
-RANKED = True  # answers are ranked products shown to shoppers
+ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 _LEAST_EVENTS = 200
 _DEEP = ("sasrec", "gru")

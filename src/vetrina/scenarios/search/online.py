@@ -35,6 +35,7 @@ _REASONS = (
 _CANDIDATES, _CANDIDATES_FILTERED, _MEANING, _AGREEING = 400, 4_000, 200, 10
 _LONGEST_QUERY = 512
 _CLOSE = 1e-4
+_TRIED = 60  # products that a trial asks about
 _UNSOLD = 1e-3  # popularity up to this is only the order on the shelf
 _BASE = np.array([DEFAULT[s] * (s != "agreement") for s in SIGNALS], np.float32)
 Place = tuple[float, float]
@@ -139,6 +140,11 @@ class Search:
         page = [item for _, item in sorted(found, key=lambda f: f[0])[request.offset : wanted]]
         facets = self.shelf.facets(shown.items, request.facets) if request.facets else {}
         return Answer(tuple(page), len(shown.items) + len(fresh), facets)
+
+    def try_out(self, number: int, context: Context) -> None:
+        """Answer the ``number``-th request of a trial."""
+        words = self.shelf.title(number % min(len(self.shelf), _TRIED)).split() if len(self.shelf) else []
+        self.answer(Request(query=words[0] if words else "a"), context)
 
     def _history(self, request: Request, context: Context) -> History:
         """What is known of the shopper, nothing if the answer must not be personal."""

@@ -7,7 +7,7 @@ from vetrina.features import histories, item_statistics
 from vetrina.retrieval import shelf
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular"), baselines=("bm25",), metric="NDCG@10")
-RANKED = True  # answers are ranked products shown to shoppers
+ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = False  # every signal is computed from all of them
 
 

@@ -1,0 +1,153 @@
+"""How much every user has to do with every kind of product, and how readily they try what is new.
+
+One row of numbers a user for one product, whoever asks: training on products that were launched before, and serving for one
+that nobody has bought. The batch form is the only one; it is made anew with each bundle.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.clock import DAY
+from vetrina.core.types import Floats, Interactions, Ints
+from vetrina.features.kinds import LEVELS
+
+COUNTED = ("count", "lately", "products", "firsts")  # kept of each user and kind
+OF_USER = ("events", "events lately", "firsts", "new products", "products", "days since", "days known", "value")
+_SHOWN = (*COUNTED, "lift", "buyers")
+COLUMNS = (*(f"{level}: {name}" for level in LEVELS for name in _SHOWN), *OF_USER, "price")
+_FADES, _LATELY, _TRIES, _NEW, _FIRST, _LONG_AGO = 60 * DAY, 28 * DAY, 90 * DAY, 28 * DAY, DAY, 730 * DAY
+_SETTLED = 1 / 3  # of the log: what is first seen before then may be old
+
+
+def first_seen(events: Interactions, items: int) -> NDArray[np.float64]:
+    """(items,) moment of the first event, infinite for products without one, minus infinity for those that may be older.
+
+    A log begins with products that were there before: what shows up before a third of it is over (at most four weeks) counts
+    as old.
+    """
+    first = np.full(items, np.inf)
+    np.minimum.at(first, events.item, events.time)
+    if len(events):
+        begin = float(events.time.min())
+        first[first < begin + min(_NEW, _SETTLED * (events.until - begin))] = -np.inf
+    return first
+
+
+@dataclass(frozen=True)
+class Level:
+    """Users by kind: ``starts`` (kinds + 1,), ``users`` (n,) ascending within a kind, ``numbers`` (n, COUNTED)."""
+
+    starts: NDArray[np.int64]
+    users: Ints
+    numbers: Floats
+
+
+@dataclass(frozen=True)
+class Affinities:
+    """``levels`` as in ``kinds.LEVELS``; ``of_user`` (users, OF_USER)."""
+
+    levels: tuple[Level, ...]
+    of_user: Floats
+
+    @property
+    def users(self) -> int:
+        """How many there are."""
+        return len(self.of_user)
+
+    def features(self, kinds: Ints, price: float, users: Ints | None = None) -> Floats:
+        """(users, COLUMNS) float32 for a product of these ``kinds`` (levels,), -1 for an unknown one; of some users, or all."""
+        rows = slice(None) if users is None else users
+        own = self.of_user[rows]
+        found = np.zeros((len(own), len(COLUMNS)), np.float32)
+        active, whole = np.maximum(self.of_user[:, 0], 1.0), max(float(self.of_user[:, 0].sum()), 1.0)
+        width, dense = len(_SHOWN), np.zeros((self.users, len(COUNTED)), np.float32)
+        for at, (level, kind) in enumerate(zip(self.levels, kinds, strict=True)):
+            if kind < 0:
+                continue
+            inside = slice(int(level.starts[kind]), int(level.starts[kind + 1]))
+            dense[:] = 0.0
+            dense[level.users[inside]] = level.numbers[inside]
+            usual = float(dense[:, 0].sum()) / whole
+            found[:, at * width : at * width + len(COUNTED)] = dense[rows]
+            found[:, at * width + len(COUNTED)] = dense[rows, 0] / active[rows] / (usual + 1e-6)
+            found[:, at * width + len(COUNTED) + 1] = dense[:, 2].sum()
+        found[:, len(LEVELS) * width : -1] = own
+        found[:, -1] = price if np.isfinite(price) else -1.0
+        return found
+
+
+def build(
+    events: Interactions, codes: Ints, prices: NDArray[np.float64], first: NDArray[np.float64], until: float
+) -> Affinities:
+    """From the events before ``until``; ``codes`` (items, levels), ``prices`` and ``first`` (items,), see ``first_seen``."""
+    before = events.time < until
+    user, item = events.user[before], events.item[before]
+    time, weight = events.time[before], events.weight[before]
+    users, age = len(events.users), time - first[item]
+    lately, tried = time > until - _LATELY, time > until - _TRIES
+    firsts = (tried & (age < _FIRST)).astype(np.float64)
+    pairs = np.unique(user.astype(np.int64) * len(codes) + item)
+    of_user, of_item = pairs // len(codes), pairs % len(codes)
+    last, came = np.full(users, until - _LONG_AGO), np.full(users, until)
+    np.maximum.at(last, user, time)
+    np.minimum.at(came, user, time)
+    counted = [
+        np.bincount(user, weight, users),
+        np.bincount(user, weight * lately, users),
+        np.bincount(user, firsts, users),
+        np.bincount(user, tried & (age < _NEW), users),
+        np.bincount(of_user, minlength=users),
+        (until - last) / DAY,
+        (until - came) / DAY,
+        np.bincount(user, weight * np.nan_to_num(prices[item]), users),
+    ]
+    fading = weight * np.exp(-(until - time) / _FADES)
+    levels = []
+    for column in codes.T:
+        kinds = int(column.max(initial=-1)) + 1
+        known = column[item] >= 0
+        key, place = np.unique(column[item][known].astype(np.int64) * users + user[known], return_inverse=True)
+        sums = [np.bincount(place, values[known], len(key)) for values in (weight, fading, firsts)]
+        has = column[of_item] >= 0
+        distinct = np.searchsorted(key, column[of_item][has].astype(np.int64) * users + of_user[has])
+        numbers = np.stack([sums[0], sums[1], np.bincount(distinct, minlength=len(key)), sums[2]], 1)
+        starts = np.searchsorted(key // max(users, 1), np.arange(kinds + 1))
+        levels.append(
+            Level(starts.astype(np.int64), (key % max(users, 1)).astype(np.int32), numbers.astype(np.float32))
+        )
+    return Affinities(tuple(levels), np.stack(counted, 1).astype(np.float32))
+
+
+def write(affinities: Affinities, folder: Path) -> None:
+    """Arrays that open by memory-mapping."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "of_user.npy", affinities.of_user)
+    for at, level in enumerate(affinities.levels):
+        np.save(folder / f"starts-{at}.npy", level.starts)
+        np.save(folder / f"users-{at}.npy", level.users)
+        np.save(folder / f"numbers-{at}.npy", level.numbers.astype(np.float16))
+
+
+def read(folder: Path) -> Affinities:
+    """What ``write`` wrote."""
+
+    def array(name: str) -> Any:
+        return np.load(folder / f"{name}.npy", mmap_mode="r")
+
+    levels = (Level(array(f"starts-{n}"), array(f"users-{n}"), array(f"numbers-{n}")) for n in range(len(LEVELS)))
+    return Affinities(tuple(levels), np.load(folder / "of_user.npy"))
+
+
+def write_users(events: Interactions, items: int, folder: Path) -> None:
+    """Beside them who the users are, and which products somebody has taken: all others are new."""
+    np.save(folder / "users.npy", events.users)
+    np.save(folder / "sold.npy", np.bincount(events.item, minlength=items) > 0)
+
+
+def read_users(folder: Path) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
+    """(users,) pseudonyms, sorted, and (items,) whether somebody took a product."""
+    return np.load(folder / "users.npy", mmap_mode="r"), np.load(folder / "sold.npy")

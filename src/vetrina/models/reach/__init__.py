@@ -1,0 +1,1 @@
+"""Boosted trees that learnt from earlier launches who buys a new product."""

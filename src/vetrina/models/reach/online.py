@@ -1,0 +1,22 @@
+"""Features of users for one product in, the chance that each buys it out (up to the share of buyers among the examples)."""
+
+from pathlib import Path
+
+from vetrina.core.types import Floats
+from vetrina.retrieval.trees import Trees
+
+
+class Reach:
+    """One ONNX file of trees."""
+
+    def __init__(self, folder: Path) -> None:
+        self._trees = Trees(folder / "trees.onnx")
+
+    def score(self, features: Floats) -> Floats:
+        """(users,) log-odds for ``features`` (users, affinities.COLUMNS)."""
+        return self._trees.score(features)
+
+
+def open(folder: Path) -> Reach:
+    """Read what ``train`` wrote."""
+    return Reach(folder)

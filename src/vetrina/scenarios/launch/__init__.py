@@ -1,0 +1,1 @@
+"""Whom to tell of a new product: users most likely to buy it, like some others, or of a segment."""

@@ -1,0 +1,66 @@
+"""Judges launch by products that nobody had before: what share of their buyers stands among the first of all users."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.types import Evidence, Floats, Scores, Targets
+from vetrina.scenarios.launch.online import Launch
+
+SHARE = 0.05
+_MOST_LAUNCHES, _FIRST = 2_000, 100
+
+
+def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None, share: float = SHARE) -> Scores:
+    """Of each launch the share of its buyers among the first ``share`` of all users; ties at half rank.
+
+    A launch is a product of the catalogue that somebody took in the period and nobody before. Buyers whom the version does
+    not know cannot be told and count as missed.
+    """
+    opened, values, names = Launch(folder), [], []
+    reached = max(1, round(share * len(opened.users)))
+    for item, buyers in launched(opened, evidence.targets):
+        score = opened.scores(*opened.of_item(item), only)
+        known = buyers[buyers >= 0]
+        values.append(float((half_ranks(score, known) < reached).sum()) / len(buyers))
+        names.append(str(opened.shelf.ids[item]))
+    return Scores(f"Reach@{share:.0%}", tuple(names), np.array(values))
+
+
+def launched(opened: Launch, targets: Targets | None) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Each launch with its buyers as rows of users, -1 for one unknown; at most _MOST_LAUNCHES, evenly spread."""
+    if targets is None or not targets.items:
+        return
+    users = np.array(targets.user)
+    at = np.minimum(np.searchsorted(opened.users, users), max(0, len(opened.users) - 1))
+    row = np.where(opened.users[at] == users, at, -1) if len(opened.users) else np.full(len(users), -1)
+    item = np.concatenate(targets.items)
+    buyer = np.repeat(row, [len(i) for i in targets.items])
+    new = (item >= 0) & ~opened.sold[np.maximum(item, 0)]
+    item, buyer = item[new], buyer[new]
+    distinct = np.unique(item)
+    for chosen in distinct[:: max(1, -(-len(distinct) // _MOST_LAUNCHES))].tolist():
+        yield chosen, buyer[item == chosen]
+
+
+def half_ranks(scores: Floats, rows: NDArray[np.intp]) -> NDArray[np.float64]:
+    """The place, from 0, of some users among all; equal scores share the middle of their places."""
+    ordered = np.sort(-scores)
+    own = -scores[rows]
+    return (np.searchsorted(ordered, own, "left") + np.searchsorted(ordered, own, "right") - 1) / 2.0
+
+
+def requests(folder: Path, most: int) -> list[int]:
+    """Products of the catalogue, new ones first."""
+    opened = Launch(folder)
+    order = np.argsort(opened.sold, kind="stable")
+    return order[: min(most, _MOST_LAUNCHES)].tolist()
+
+
+def answers(folder: Path, asked: list[int]) -> list[list[str]]:
+    """The first users for each."""
+    opened = Launch(folder)
+    found = (opened.scores(*opened.of_item(item)) for item in asked)
+    return [[str(opened.users[u]) for u in np.argsort(-score, kind="stable")[:_FIRST]] for score in found]

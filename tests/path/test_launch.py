@@ -1,0 +1,191 @@
+"""Launch on a shop where it is known who buys a new product, from files to every channel."""
+
+import csv
+import hmac
+import json
+import shutil
+import threading
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import shops
+from click.testing import CliRunner
+from litestar.testing import TestClient
+
+from vetrina import Shop
+from vetrina.cli import cli
+from vetrina.core.errors import BadInput
+from vetrina.serve.app import create_app
+
+PIONEERS = {f"u{u:03d}" for u in range(80) if u % 2 == 0 and u // 2 % 4 == 0}  # even lovers of shoes
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Shop:
+    folder = tmp_path_factory.mktemp("launching")
+    files = shops.launching(folder)
+    shop = Shop(folder / "shop")
+    shop.ingest(products=[files["products"]], events=[files["events"]], users=[files["users"]])
+    released = shop.fit("launch")["launch"]
+    assert released is not None
+    assert released.outcome == "promoted"
+    shop.workshop.engine.dispose()
+    return shop
+
+
+@pytest.fixture
+def shop(trained_once, tmp_path) -> Shop:
+    """A copy: who was told in one test is fresh in the next."""
+    return Shop(shutil.copytree(trained_once.folder.root, tmp_path / "shop"))
+
+
+def run(shop: Shop, *words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(cli, ["--shop-dir", str(shop.folder.root), *words], catch_exceptions=True)
+    return done.exit_code, done.output if done.exception is None else f"{done.output}{done.exception}"
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_trees_learnt_who_tries_new_products_and_beat_the_category(shop):
+    shown = shop.workshop.registry.show(shop.champion("launch"))
+    assert shown["notes"]["settled"]["weights"]["audience"]["reach"] == 1.0
+    floor = next(r for r in shown["verdict"]["reasons"] if r["code"] == "floor:affinity")
+    assert floor["passed"]
+    assert floor["numbers"]["candidate"] > floor["numbers"]["reference"] + 0.1
+
+
+def test_a_product_nobody_has_seen_goes_to_who_will_buy_it(shop):
+    with TestClient(create_app(shop.folder.root)) as client:
+        token = {"authorization": f"Bearer {shop.folder.keys.token}"}
+        body = {"title": "shoes of tomorrow", "category": "home > shoes", "brand": "Alder", "price": 9}
+        assert client.put("/v1/products/tomorrow", json=body, headers=token).status_code == 200
+        asked = {"product_id": "tomorrow", "size": 8, "channel": "email"}
+        assert client.post("/v1/audience", json=asked).status_code == 401
+        for _ in range(40):
+            found = client.post("/v1/audience", json=asked, headers=token)
+            if found.status_code == 200:
+                break
+            threading.Event().wait(0.1)
+        users = [u["user_id"] for u in found.json()["users"]]
+        assert set(users) <= PIONEERS
+        assert len(users) == 8
+        assert not {"u000", "u008"} & set(users)  # they said no
+        assert found.json()["total"] == 78
+        assert "shoes" in found.json()["users"][0]["reason"] or "new" in found.json()["users"][0]["reason"]
+        assert client.post("/v1/audience", json={"product_id": "nothing"}, headers=token).status_code == 404
+        assert (
+            client.post("/v1/audience", json={"product_id": "tomorrow", "channel": "fax"}, headers=token).status_code
+            == 400
+        )
+
+
+def test_whoever_was_told_lately_comes_later(shop):
+    first = [p.user_id for p in shop.audience("new119", size=5, channel="email", note=True).people]
+    again = [p.user_id for p in shop.audience("new119", size=5, channel="email").people]
+    assert not set(first) & set(again)
+
+
+def test_users_like_a_few_are_of_their_kind(shop):
+    seeds = ["u002", "u010", "u018"]  # lovers of shirts
+    found = [p.user_id for p in shop.audience(like=seeds, size=10, channel="push").people]
+    assert not set(seeds) & set(found)
+    assert all(int(u[1:]) // 2 % 4 == 1 for u in found)
+
+
+def test_segments_narrow_and_stand_alone(shop):
+    loyal = {p.user_id for p in shop.audience(segment="loyal", size=100, channel="push").people}
+    inside = {p.user_id for p in shop.audience("new119", segment="loyal", size=100, channel="push").people}
+    assert inside == loyal
+    assert len(loyal) >= 16
+    assert all(int(u[1:]) % 2 == 1 for u in loyal)  # who buys day by day
+    with pytest.raises(BadInput, match="use one of best, loyal"):
+        shop.audience(segment="rich")
+
+
+def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
+    (shop.folder.root / "vetrina.toml").write_text('[channels]\nproduct_url = "https://shop.example/p/{product_id}"\n')
+    shop = Shop(shop.folder.root)
+    social = tmp_path / "social.csv"
+    assert (
+        run(shop, "audience", "new119", "--channel", "email", "--size", "3", "--out", str(tmp_path / "mail.csv"))[0]
+        == 0
+    )
+    rows = read(tmp_path / "mail.csv")
+    assert len(rows) == 3
+    assert rows[0]["product_link"] == "https://shop.example/p/new119"
+    assert rows[0]["Email Address"].strip().lower() == f"{rows[0]['user_id']}@example.com"
+    assert "nobody agreed to" in run(shop, "audience", "new119", "--channel", "social", "--out", str(social))[1]
+    everybody = tmp_path / "users.csv"
+    everybody.write_text(
+        "user_id,email,consent\n" + "".join(f"u{u:03d}, U{u:03d}@Example.com ,yes\n" for u in range(80))
+    )
+    assert run(shop, "ingest", "--users-file", str(everybody))[0] == 0
+    assert run(shop, "audience", "new119", "--channel", "social", "--size", "4", "--out", str(social))[0] == 0
+    told = [p.user_id for p in shop.audience("new119", channel="social", size=4).people]
+    assert [r["Email"] for r in read(social)] == [sha256(f"{u}@example.com".encode()).hexdigest() for u in told]
+    feed = read(tmp_path / "social-creatives.csv")[0]
+    assert feed["id"] == "new119"
+    assert feed["price"] == "9.00 EUR"
+    assert feed["availability"] == "in stock"
+    assert (
+        run(shop, "audience", "new119", "--channel", "push", "--size", "4", "--out", str(tmp_path / "push.jsonl"))[0]
+        == 0
+    )
+    message = json.loads((tmp_path / "push.jsonl").read_text())
+    assert len(message["include_aliases"]["external_id"]) == 4
+    assert message["contents"]["en"] == "chair new119"
+    assert message["custom_data"] == {"product_id": "new119"}
+    assert message["target_channel"] == "push"
+
+
+def test_a_webhook_gets_a_signed_body(shop):
+    seen: list[tuple[str, bytes]] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            seen.append((self.headers["x-vetrina-signature"], body))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/hook"
+        status, said = run(shop, "audience", "new119", "--channel", "webhook", "--size", "4", "--out", address)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert status == 0, said
+    signature, body = seen[0]
+    assert signature == "sha256=" + hmac.digest(shop.folder.keys.token.encode(), body, sha256).hex()
+    assert len(json.loads(body)["users"]) == 4
+    assert json.loads(body)["product"]["product_id"] == "new119"
+    assert "does not take the audience" in run(shop, "audience", "new119", "--channel", "webhook", "--out", address)[1]
+
+
+def test_a_file_of_products_gives_one_audience_each(shop, tmp_path):
+    asked, out = tmp_path / "asked.csv", tmp_path / "audiences.csv"
+    asked.write_text("product_id\nnew118\nnew119\n")
+    assert run(shop, "audience", "--products", str(asked), "--size", "3", "--out", str(out))[0] == 0
+    rows = read(out)
+    assert [r["product_id"] for r in rows] == ["new118"] * 3 + ["new119"] * 3
+    assert Path(out).read_text().startswith("product_id,rank,user_id,score")
+
+
+def test_wrong_calls_are_refused_in_one_line(shop):
+    for words, why in (
+        (("audience",), "is for a product or like a list of users"),
+        (("audience", "nothing"), "is no product of this shop"),
+        (("audience", "new119", "--size", "0"), "is less than one"),
+    ):
+        status, said = run(shop, *words)
+        assert status != 0
+        assert why in said

@@ -1,0 +1,113 @@
+"""What a launch is learnt from, on logs whose answer is known."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vetrina.core.clock import DAY
+from vetrina.core.errors import BadInput
+from vetrina.core.types import Catalogue, Interactions
+from vetrina.features import affinities, kinds
+from vetrina.features.affinities import COLUMNS, OF_USER
+from vetrina.layers import launches
+from vetrina.pipeline.channels import hashed
+from vetrina.scenarios.launch.evaluate import half_ranks
+from vetrina.scenarios.launch.segments import members, segments
+
+NONE = np.full(3, np.nan)
+
+
+def catalogue() -> Catalogue:
+    """Two shoes of one brand and a hat without any."""
+    text = ("", "", "")
+    return Catalogue(
+        np.array(["a", "b", "c"]), ("red shoe", "blue shoe", "hat"), text, ("wear > shoes", "wear > shoes", "wear"),
+        ("Alder", "Alder", ""), text, np.array([10.0, 20.0, np.nan]), NONE, NONE,
+    )  # fmt: skip
+
+
+def log(rows: list[tuple[int, int, float]], users: int, until: float) -> Interactions:
+    """(user, item, day) rows, each a purchase."""
+    user, item, day = (np.array(column) for column in zip(*sorted(rows, key=lambda r: r[2]), strict=True))
+    names = np.array([f"u{n}" for n in range(users)])
+    weight = np.ones(len(rows), np.float32)
+    return Interactions(names, user.astype(np.int32), item.astype(np.int32), day * DAY, weight, until * DAY)
+
+
+def test_kinds_go_from_coarse_to_fine_and_know_new_products(tmp_path):
+    codes = kinds.write(catalogue(), tmp_path)
+    opened = kinds.Kinds(tmp_path)
+    assert (codes[0] == codes[1])[:-1].all()
+    assert codes[2, kinds.LEVELS.index("brand")] == -1
+    fresh = opened.of(kinds.kinds_of("green shoe", "wear > shoes", "Birch"))
+    assert fresh[kinds.LEVELS.index("leaf")] == codes[0, kinds.LEVELS.index("leaf")]
+    assert fresh[kinds.LEVELS.index("brand")] == -1
+
+
+def test_features_count_what_a_user_took(tmp_path):
+    events = log([(0, 0, 0.0), (0, 0, 50.0), (1, 2, 60.0), (0, 1, 98.0)], users=2, until=100.0)
+    first = affinities.first_seen(events, 3)
+    assert first[0] == -np.inf  # there when the log began
+    assert first[1] == 98.0 * DAY
+    codes = kinds.codes(catalogue())[0]
+    found = affinities.build(events, codes, catalogue().prices, first, events.until)
+    affinities.write(found, tmp_path)
+    for one in (found, affinities.read(tmp_path)):
+        row = dict(zip(COLUMNS, one.features(codes[1], 20.0).T, strict=True))
+        assert row["leaf: count"].tolist() == [3.0, 0.0]
+        assert row["department: count"].tolist() == [3.0, 1.0]
+        assert row["leaf: products"].tolist() == [2.0, 0.0]
+        assert row["title: count"].tolist() == [1.0, 0.0]
+        assert row["brand: firsts"].tolist() == [1.0, 0.0]
+        assert row["price"].tolist() == [20.0, 20.0]
+        assert row["value"].tolist() == [40.0, 0.0]
+        assert row["leaf: lift"][0] == pytest.approx(1.0 / 0.75, rel=1e-3)
+    some = found.features(codes[1], 20.0, np.array([1], np.int32))
+    assert some.tolist() == found.features(codes[1], 20.0)[1:].tolist()
+
+
+def test_nothing_after_a_window_began_is_in_its_examples():
+    rng = np.random.default_rng(1)
+    drawn = np.stack([rng.integers(0, 30, 900), rng.integers(0, 60, 900), rng.uniform(0, 90, 900)], 1).tolist()
+    rows = [(int(u), int(i), max(d, i * 1.4)) for u, i, d in drawn]  # product i is launched on day 1.4 i
+    events = log(rows, users=30, until=90.0)
+    codes = np.zeros((60, len(kinds.LEVELS)), np.int32)
+    codes[:, -1] = np.arange(60)
+    found = launches.examples(events, codes, np.full(60, 5.0), seed=1)
+    assert found.bought.sum() > 20
+    # The title of a launched product is its own: nobody has taken it before the window.
+    assert (found.features[:, COLUMNS.index("title: count")] == 0).all()
+    assert launches.count(events, 60) >= found.bought.sum()
+
+
+def test_segments_are_fifths():
+    of_user = np.zeros((100, len(OF_USER)), np.float32)
+    of_user[:, OF_USER.index("events")] = np.arange(100)
+    of_user[:, OF_USER.index("value")] = np.arange(100)
+    of_user[:, OF_USER.index("days since")] = 100 - np.arange(100)
+    of_user[:, OF_USER.index("days known")] = 365
+    found = segments(of_user)
+    assert found["best"].tolist() == (np.arange(100) >= 60).tolist()
+    assert found["lost"].tolist() == (np.arange(100) < 20).tolist()
+    assert not found["new"].any()
+    with pytest.raises(BadInput, match="use one of"):
+        members(of_user, "rich")
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_half_ranks_are_the_mean_place_over_all_orders_of_ties(values):
+    scores = np.array(values, np.float32)
+    ranks = half_ranks(scores, np.arange(len(scores)))
+    assert ranks.sum() == pytest.approx(len(scores) * (len(scores) - 1) / 2)
+    for value in set(values):
+        own = ranks[scores == value]
+        assert (own == own[0]).all()
+        assert own[0] == (scores > value).sum() + (len(own) - 1) / 2
+
+
+@given(st.from_regex(r"[A-Za-z0-9]{1,8}@[a-z]{1,8}\.[a-z]{2,3}", fullmatch=True))
+def test_addresses_hash_alike_however_they_are_written(address):
+    assert hashed(f"  {address.upper()} ") == hashed(address.lower())
+    assert len(hashed(address)) == 64
