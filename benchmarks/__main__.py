@@ -10,6 +10,7 @@ NAMES = (
     "drift",
     "ingest",
     "kills",
+    "launches",
     "next_purchase",
     "off_policy",
     "product_search",

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.data import row
 from vetrina import Shop
 from vetrina.core.progress import Silent
 from vetrina.core.types import Past, Plan
@@ -51,34 +52,37 @@ def main() -> None:
             print(f"first {share:.0%} of households: lift (95 % interval)")
             best = max(list(hits)[:2], key=lambda way: hits[way][:, at].sum())
             for way, values in hits.items():
-                print(f"  {way:<28} {_said(lambda rows, v=values: _lift(v[rows, at], sizes[rows], share), len(sizes))}")
-            own, dull = hits["reach"][:, at], hits[best][:, at]
-            print(
-                f"  {f'reach over {best}':<28} {_said(lambda rows: own[rows].sum() / max(dull[rows].sum(), 1), len(sizes))}"
-            )
+                row(way, _lift(values[:, at], sizes, share))
+            row(f"reach over {best}", _ratio(hits["reach"][:, at], hits[best][:, at]), "goal 1.5")
 
 
 def _hits(opened: Launch, found: list[tuple[int, NDArray[np.intp]]], model: str | None) -> NDArray[np.float64]:
     """(launches, SHARES) how many buyers stand among the first households."""
     first = [max(1, round(share * len(opened.users))) for share in SHARES]
     rows = np.zeros((len(found), len(SHARES)))
-    for row, (item, buyers) in enumerate(found):
+    for at, (item, buyers) in enumerate(found):
         kinds, price = opened.of_item(item)
         score = opened.affinities.of_user[:, 0] if model is None else opened.scores(kinds, price, model)
         ranks = half_ranks(score, buyers[buyers >= 0])
-        rows[row] = [(ranks < reached).sum() for reached in first]
+        rows[at] = [(ranks < reached).sum() for reached in first]
     return rows
 
 
-def _lift(hits: NDArray[np.float64], sizes: NDArray[np.float64], share: float) -> float:
-    return float(hits.sum() / sizes.sum() / share)
+def _lift(hits: NDArray[np.float64], sizes: NDArray[np.float64], share: float) -> str:
+    return _said(hits / share, sizes)
 
 
-def _said(figure, launches: int) -> str:
+def _ratio(own: NDArray[np.float64], reference: NDArray[np.float64]) -> str:
+    return _said(own, reference)
+
+
+def _said(above: NDArray[np.float64], below: NDArray[np.float64]) -> str:
+    """The ratio of two sums over launches with its bootstrap interval."""
     rng = np.random.default_rng(42)
-    drawn = [figure(rng.integers(0, launches, launches)) for _ in range(2_000)]
+    rows = (rng.integers(0, len(above), len(above)) for _ in range(2_000))
+    drawn = [above[r].sum() / max(below[r].sum(), 1e-9) for r in rows]
     low, high = np.quantile(drawn, [0.025, 0.975])
-    return f"{figure(slice(None)):.2f} [{low:.2f}, {high:.2f}]"
+    return f"{above.sum() / below.sum():.2f} [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":

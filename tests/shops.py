@@ -109,6 +109,43 @@ def launching(folder: Path, seed: int = 5) -> dict[str, Path]:
     return found
 
 
+def advertising(folder: Path, until: float, seed: int = 6) -> dict[str, Path]:
+    """A hundred and twenty users who come with something in mind, look at three products of that kind and are shown an ad.
+
+    The ad is clicked by half if it is of that kind and by one in thirty if not; a third of the clicks end in a purchase. So what
+    somebody looks at now tells which ad they will click. ``until`` is when the log ends.
+    """
+    rng, days, kinds = random.Random(seed), 60, KINDS[:4]
+    products = [(f"p{n:03d}", kinds[n % 4]) for n in range(48)]
+    ads = [(f"a{n}", products[n][0], (1.0, 0.5)[n // 4], f"c{n % 4}") for n in range(8)]
+    kind_of, events = dict(products), []
+    for user in range(120):
+        for day in range(days):
+            if rng.random() < 0.5:
+                continue
+            moment = until - (days - day) * DAY + rng.randrange(DAY // 2)
+            mood, who = kinds[user % 4] if rng.random() < 0.5 else rng.choice(kinds), f"u{user:03d}"
+            for look in range(3):
+                seen = rng.choice([p for p, kind in products if kind == mood])
+                events.append((moment + 30 * look, who, "view", seen, ""))
+            product = rng.choice(ads)[1]
+            events.append((moment + 100, who, "ad_impression", product, 1))
+            if rng.random() < (0.5 if kind_of[product] == mood else 1 / 30):
+                events.append((moment + 110, who, "ad_click", product, 1))
+                if rng.random() < 1 / 3:
+                    events.append((moment + 300, who, "purchase", product, ""))
+    found = {name: folder / f"{name}.csv" for name in ("products", "events", "ads")}
+    _csv(
+        found["products"],
+        ["product_id", "title", "category", "brand", "price", "stock"],
+        [(name, f"{kind} {name}", f"home > {kind}", "Alder", 9, 10) for name, kind in products],
+    )
+    _csv(found["events"], ["timestamp", "user_id", "type", "product_id", "position"], sorted(events))
+    columns = ["ad_id", "product_id", "bid", "campaign_id", "daily_budget", "frequency_cap"]
+    _csv(found["ads"], columns, [(a, p, bid, c, 3.0, 4) for a, p, bid, c in ads])
+    return found
+
+
 def _csv(path: Path, columns: list[str], rows: list[tuple[object, ...]]) -> None:
     with path.open("w", newline="") as file:
         out = csv.writer(file)

@@ -473,6 +473,22 @@ def similar(state: State, product: str | None, products: Path | None, limit: int
 
 
 @cli.command()
+@click.argument("user", required=False)
+@click.option("--users", type=FILE, help="A file with user_id.")
+@click.option("--query", default="", help="What was searched for on the page.")
+@click.option("--limit", default=3, show_default=True, help="Places on the page.")
+@click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")
+@click.pass_obj
+def ads(state: State, user: str | None, users: Path | None, query: str, limit: int, out: Path | None) -> None:
+    """Ads that a user would see now, with the price of a click."""
+    shop = state.shop()
+    if users:
+        _batch(state, shop, "ads", users, out, {"slots": limit})
+        return
+    _print(state, shop.ads(_given(user, "USER or --users FILE"), slots=limit, query=query))
+
+
+@cli.command()
 @click.argument("product", required=False)
 @click.option("--size", default=100, show_default=True, help="How many users.")
 @click.option("--like", type=FILE, help="A file with user_id: users like these, instead of for a product.")

@@ -10,10 +10,10 @@ from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue, Interactions
 from vetrina.features import affinities, kinds
 from vetrina.features.affinities import COLUMNS, OF_USER
+from vetrina.features.segments import members, segments
 from vetrina.layers import launches
 from vetrina.pipeline.channels import hashed
 from vetrina.scenarios.launch.evaluate import half_ranks
-from vetrina.scenarios.launch.segments import members, segments
 
 NONE = np.full(3, np.nan)
 

@@ -1,7 +1,7 @@
 """The small interfaces that models, scenarios and features keep, and what serving injects."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -102,6 +102,47 @@ class CatalogueDelta(Protocol):
         ...
 
 
+class SpendLedger(Protocol):
+    """Injected by serve: what campaigns have spent and users have seen today, and how ads did of late."""
+
+    def spent(self, campaign: str, now: float) -> float:
+        """What clicks have cost a campaign on the day of ``now`` (UTC)."""
+        ...
+
+    def seen(self, person: str, now: float) -> Mapping[str, int]:
+        """How often a user or session was shown each ad on the day of ``now``."""
+        ...
+
+    def pace(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
+        """What a campaign's values are multiplied by (0 to 1) so that its daily budget lasts, and the share of answers in which
+        it takes part."""
+        ...
+
+    def correction(self, ad: str, now: float) -> float:
+        """Clicks of late over the clicks that were expected, drawn towards 1."""
+        ...
+
+
+class Unspent:
+    """A ledger in which nothing has happened yet."""
+
+    def spent(self, campaign: str, now: float) -> float:
+        """Nothing."""
+        return 0.0
+
+    def seen(self, person: str, now: float) -> Mapping[str, int]:
+        """Nothing."""
+        return {}
+
+    def pace(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
+        """Full values, everywhere."""
+        return 1.0, 1.0
+
+    def correction(self, ad: str, now: float) -> float:
+        """As expected."""
+        return 1.0
+
+
 @dataclass(frozen=True)
 class Context:
     """What serving injects into an answer."""
@@ -109,3 +150,4 @@ class Context:
     events: RecentEvents
     products: CatalogueDelta
     now: float
+    ledger: SpendLedger = field(default_factory=Unspent)

@@ -166,6 +166,57 @@ class Ties:
 
 
 @dataclass(frozen=True)
+class Impressions:
+    """Ads that were shown, oldest first: ``user`` (n,) indexes ``users`` (pseudonyms, sorted), ``item`` (n,) the catalogue.
+
+    ``time`` in seconds, ``place`` from 1, ``clicked`` and ``bought`` (n,): the product was bought within a day of the click.
+    """
+
+    users: NDArray[np.str_]
+    user: Ints
+    item: Ints
+    time: NDArray[np.float64]
+    place: Ints
+    clicked: NDArray[np.bool_]
+    bought: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def within(self, since: float, until: float) -> "Impressions":
+        """Those at or after ``since`` and before ``until``."""
+        rows = (self.time >= since) & (self.time < until)
+        return Impressions(
+            self.users,
+            self.user[rows],
+            self.item[rows],
+            self.time[rows],
+            self.place[rows],
+            self.clicked[rows],
+            self.bought[rows],
+        )
+
+
+@dataclass(frozen=True)
+class Ad:
+    """An ad as its campaign runs it. ``bid`` is the most that a click may cost; ``audience`` names a segment, empty for all.
+
+    ``daily_budget`` of the campaign, None for no limit; ``frequency_cap`` a user and day, 0 for none; moments in seconds, None
+    for always.
+    """
+
+    ad_id: str
+    product_id: str
+    bid: float
+    campaign_id: str
+    daily_budget: float | None = None
+    frequency_cap: int = 0
+    starts_at: float | None = None
+    ends_at: float | None = None
+    audience: str = ""
+
+
+@dataclass(frozen=True)
 class Judgments:
     """Graded query-product pairs; ``item`` indexes the catalogue, pairs of one query stand together."""
 
@@ -230,6 +281,7 @@ class Evidence:
     table: Table | None = None
     now: float = 0.0
     exposures: tuple[LoggedAnswer, ...] = ()
+    impressions: Impressions | None = None
 
 
 MEMORY = "memory.npz"  # what a model leaves to its next training; never packed
@@ -247,6 +299,8 @@ class Past:
     judgments: Judgments | None = None
     table: Table | None = None
     ties: Ties | None = None
+    impressions: Impressions | None = None
+    ads: tuple[Ad, ...] = ()
     earlier: Path | None = None
 
 
@@ -407,15 +461,37 @@ class Item:
     title: str
     score: float
     reasons: tuple[str, ...] = ()
+    ad: "Placed | None" = None
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What an ad that is shown agreed to: a click, of chance ``click_chance``, costs ``price``."""
+
+    ad_id: str
+    campaign_id: str
+    price: float
+    click_chance: float
+
+
+@dataclass(frozen=True)
+class Offer:
+    """An ad that might have been shown. It wins a place if its value is multiplied by more than ``ratio`` (0 if nobody else
+    wants one) and is then expected to cost ``spend``."""
+
+    campaign_id: str
+    ratio: float
+    spend: float
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A ranked answer; ``total`` counts all that matched."""
+    """A ranked answer; ``total`` counts all that matched, ``offers`` are the ads that took part."""
 
     items: tuple[Item, ...]
     total: int
     facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    offers: tuple[Offer, ...] = ()
 
 
 @dataclass(frozen=True)

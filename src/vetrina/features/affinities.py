@@ -5,6 +5,7 @@ that nobody has bought. The batch form is the only one; it is made anew with eac
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ class Level:
     users: Ints
     numbers: Floats
 
+    @cached_property
+    def totals(self) -> Floats:
+        """(kinds, 2): events and buyers of each kind."""
+        kind = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        counted = (np.bincount(kind, self.numbers[:, at], len(self.starts) - 1) for at in (0, 2))
+        return np.stack([*counted], 1).astype(np.float32)
+
+    @cached_property
+    def keys(self) -> NDArray[np.int64]:
+        """(n,) ascending: kind times 2^32, plus user."""
+        kind = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int64), np.diff(self.starts))
+        return (kind << 32) + self.users
+
 
 @dataclass(frozen=True)
 class Affinities:
@@ -71,12 +85,33 @@ class Affinities:
             inside = slice(int(level.starts[kind]), int(level.starts[kind + 1]))
             dense[:] = 0.0
             dense[level.users[inside]] = level.numbers[inside]
-            usual = float(dense[:, 0].sum()) / whole
+            events, buyers = level.totals[kind]
             found[:, at * width : at * width + len(COUNTED)] = dense[rows]
-            found[:, at * width + len(COUNTED)] = dense[rows, 0] / active[rows] / (usual + 1e-6)
-            found[:, at * width + len(COUNTED) + 1] = dense[:, 2].sum()
+            found[:, at * width + len(COUNTED)] = dense[rows, 0] / active[rows] / (events / whole + 1e-6)
+            found[:, at * width + len(COUNTED) + 1] = buyers
         found[:, len(LEVELS) * width : -1] = own
         found[:, -1] = price if np.isfinite(price) else -1.0
+        return found
+
+    def features_of(self, user: int, kinds: Ints, prices: NDArray[np.float64]) -> Floats:
+        """(products, COLUMNS) float32, what ``features`` says of one user for products of ``kinds`` (products, levels); -1 for
+        a user of whom nothing is known."""
+        found = np.zeros((len(kinds), len(COLUMNS)), np.float32)
+        own = self.of_user[user] if user >= 0 else np.zeros(len(OF_USER), np.float32)
+        active, whole, width = max(float(own[0]), 1.0), max(float(self.of_user[:, 0].sum()), 1.0), len(_SHOWN)
+        for at, level in enumerate(self.levels):
+            kind = kinds[:, at]
+            known = kind >= 0
+            key = (kind.astype(np.int64) << 32) + user
+            place = np.minimum(np.searchsorted(level.keys, key), max(0, len(level.keys) - 1))
+            has = known & (level.keys[place] == key) if len(level.keys) and user >= 0 else np.zeros(len(kinds), bool)
+            found[has, at * width : at * width + len(COUNTED)] = level.numbers[place[has]]
+            events, buyers = level.totals[np.maximum(kind, 0)].T if len(level.totals) else np.zeros((2, len(kinds)))
+            count = found[:, at * width]
+            found[:, at * width + len(COUNTED)] = np.where(known, count / active / (events / whole + 1e-6), 0.0)
+            found[:, at * width + len(COUNTED) + 1] = np.where(known, buyers, 0.0)
+        found[:, len(LEVELS) * width : -1] = own
+        found[:, -1] = np.where(np.isfinite(prices), prices, -1.0)
         return found
 
 

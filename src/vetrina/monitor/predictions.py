@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.health import Day, Moments, Ruler
+from vetrina.features.encoding import BINS, Encoding, Words
 from vetrina.metrics.moments import moments
 from vetrina.monitor import rulers as measure
-from vetrina.scenarios.predict.encoding import BINS, Encoding, Words
 
 LABEL = "label"
 Row = Mapping[str, Any]

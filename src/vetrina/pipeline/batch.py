@@ -89,6 +89,7 @@ _KEYS = {
     "recommend": ("user_id", ("user_id",)),
     "sessions": ("session_id", ("session_id", "product_ids")),
     "similar": ("product_id", ("product_id",)),
+    "ads": ("user_id", ("user_id",)),
 }
 
 
@@ -98,6 +99,8 @@ def _ask(shop: Shop, kind: str, row: dict[str, Any], options: dict[str, Any]) ->
         return shop.search(str(row["query"]), user, limit=options["limit"])
     if kind == "sessions":
         return shop.recommend(product_ids=_ids(row["product_ids"]), **options)
+    if kind == "ads":
+        return shop.ads(user, **options)
     if kind == "similar":
         return shop.similar(str(row["product_id"]), **options)
     return shop.recommend(user, **options)

@@ -1,5 +1,6 @@
 """Parts a snapshot into what models may see and what judges them."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
@@ -8,7 +9,7 @@ from hashlib import blake2b
 import numpy as np
 
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Catalogue, Evidence, Judgments, Past, Snapshot, Table, Ties
+from vetrina.core.types import Catalogue, Evidence, Impressions, Judgments, Past, Snapshot, Table, Ties
 from vetrina.store import dataset
 
 _HOLDOUT_SHARE, _SPLIT_SEED, _VALIDATION_SHARE = 0.2, 42, 0.2
@@ -41,6 +42,12 @@ class Held:
         return dataset.ties(self._snapshot) if self._scenario == "recommend" else None
 
     @cached_property
+    def _impressions(self) -> Impressions | None:
+        if self._scenario != "ads" or self._catalogue is None:
+            return None
+        return dataset.impressions(self._snapshot, self._catalogue)
+
+    @cached_property
     def _judgments(self) -> tuple[Judgments | None, Judgments | None]:
         if self._catalogue is None or (found := dataset.judgments(self._snapshot, self._catalogue)) is None:
             return None, None
@@ -60,7 +67,7 @@ class Held:
             return Past(table=self._table[0]), Evidence(table=self._table[1])
         cuts = self._snapshot.cuts
         found = self._evidence(cuts.validation if cuts else 0.0, cuts.holdout if cuts else 0.0, 0)
-        empty = not (found.targets and found.targets.user) and not found.judgments
+        empty = not (found.targets and found.targets.user) and not found.judgments and not found.impressions
         past = replace(self._until(cuts.validation if cuts else 0.0), judgments=self._to_learn_from[0])
         return past, None if empty else found
 
@@ -87,7 +94,9 @@ class Held:
         if self._catalogue is None:
             raise BadInput(self._snapshot.digest[:12], "holds no products", "ingest products or events first")
         events = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights) if moment else None
-        return Past(self._catalogue, events, self._judgments[0], ties=self._ties)
+        shown = self._impressions.within(-math.inf, moment) if self._impressions else None
+        ads = dataset.ads(self._snapshot) if self._scenario == "ads" else ()
+        return Past(self._catalogue, events, self._judgments[0], ties=self._ties, impressions=shown, ads=ads)
 
     def _evidence(self, since: float, until: float, half: int) -> Evidence:
         if self._catalogue is None:
@@ -95,6 +104,10 @@ class Held:
         if self._scenario == "search":
             held = self._judgments[1] if half else self._to_learn_from[1]
             return Evidence(judgments=held, now=since)
+        if self._scenario == "ads":
+            shown = self._impressions.within(since, until) if self._impressions else None
+            events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
+            return Evidence(impressions=shown, events=events, now=since)
         found = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
         events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
         return Evidence(targets=found, events=events, now=since)

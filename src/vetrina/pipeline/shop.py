@@ -22,6 +22,7 @@ from vetrina.pipeline.held import Held
 from vetrina.pipeline.runs import execute
 from vetrina.pipeline.workshop import Workshop
 from vetrina.serve.audience import Found, find
+from vetrina.serve.ledger import Ledger
 from vetrina.serve.live import StoredChanges, StoredEvents
 from vetrina.store import dataset
 from vetrina.store.folder import ShopFolder
@@ -77,6 +78,14 @@ class Shop:
     def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
         """Products for a query."""
         return self._answer("search", Request(user=self._name(user), query=query, **request))
+
+    def ads(self, user: str | None = None, slots: int = 3, **request: Any) -> Answer:
+        """Ads for a user: ``product_ids``, ``query``, ``filters`` as over HTTP. They are not counted as shown."""
+        ledger, opened = Ledger(self.workshop.engine), self.open("ads")
+        ledger.follow(opened.budgets)
+        self._changes.refresh()
+        context = Context(self._events, self._changes, clock.now(), ledger)
+        return opened.answer(Request(user=self._name(user), limit=slots, **request), context)
 
     def audience(self, product: str | None = None, *, channel: str = "csv", note: bool = False, **call: Any) -> Found:
         """Whom to tell of a product; or ``like`` a list of user ids, or of a ``segment``; ``size`` of them. With ``note`` they

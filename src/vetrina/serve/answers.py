@@ -10,7 +10,7 @@ from litestar.params import JSONBody
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Request
 from vetrina.serve.guard import needs_token
-from vetrina.serve.wire import AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody
+from vetrina.serve.wire import AdsBody, AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody
 
 
 @post("/v1/search", status_code=200, sync_to_thread=False)
@@ -47,6 +47,22 @@ def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
     return state.service.ranked("recommend", asked)
 
 
+@post("/v1/ads", status_code=200, sync_to_thread=False)
+def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
+    """Ads for the places of a page; send `ad_click` events with their `request_id`, a click is charged by it."""
+    asked = Request(
+        user=state.service.name_of(data.user_id),
+        session=data.session_id,
+        query=data.query,
+        product_ids=tuple(data.product_ids),
+        placement=data.placement,
+        filters=data.filters,
+        limit=data.slots,
+        explain=data.explain,
+    )
+    return state.service.ranked("ads", asked)
+
+
 @post("/v1/audience", status_code=200, guards=[needs_token], sync_to_thread=True)
 def audience(data: JSONBody[AudienceBody], state: State) -> dict[str, Any]:
     """Users to tell about a product, like some users, or of a segment; needs the token, since it names people."""
@@ -67,4 +83,4 @@ def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
     return {"predictions": found, "version": version, "request_id": request}
 
 
-ROUTES = (search, recommend, audience, predict)
+ROUTES = (search, recommend, ads, audience, predict)

@@ -15,6 +15,7 @@ from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta import Delta
 from vetrina.core.errors import NotReady, VetrinaError
+from vetrina.serve.ledger import Ledger
 from vetrina.serve.trial import Note, Trial
 from vetrina.store import eventlog, products
 from vetrina.store.bundles import Bundles
@@ -174,8 +175,11 @@ class StoredChanges:
 class Follower:
     """One thread that follows the store; every change is seen within FOLLOW_SECONDS and the time to open a bundle."""
 
-    def __init__(self, champions: Champions, trials: Trials, changes: StoredChanges, opened: Opened) -> None:
+    def __init__(
+        self, champions: Champions, trials: Trials, changes: StoredChanges, opened: Opened, ledger: Ledger
+    ) -> None:
         self._champions, self._trials, self._changes, self._opened = champions, trials, changes, opened
+        self._ledger = ledger
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
@@ -190,6 +194,8 @@ class Follower:
         self._trials.refresh()
         self._opened.keep(self._champions.in_use() | self._trials.in_use())
         self._changes.refresh()
+        ads = self._champions.get("ads").opened if "ads" in self._champions.all() else None
+        self._ledger.follow(ads.budgets if ads else {})
 
     def stop(self) -> None:
         """End the thread."""

@@ -18,6 +18,7 @@ from vetrina.core.types import Request as Asked
 from vetrina.serve.audience import Found, find
 from vetrina.serve.explore import Explored, drawn, kept, may_explore, widened
 from vetrina.serve.interleave import team_draft
+from vetrina.serve.ledger import Ledger
 from vetrina.serve.live import Champions, Follower, Opened, StoredChanges, StoredEvents, Trials
 from vetrina.serve.trial import Tried
 from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
@@ -57,7 +58,8 @@ class Service:
         self.trials = Trials(self.rollouts, opened, shop.settings.release.timeout_ms / 1e3, self.log.note_shadow)
         self.changes = StoredChanges(self.engine)
         self.events = StoredEvents(self.engine, shop.settings.weights)
-        self.follower = Follower(self.champions, self.trials, self.changes, opened)
+        self.ledger = Ledger(self.engine)
+        self.follower = Follower(self.champions, self.trials, self.changes, opened, self.ledger)
         self._rng = np.random.default_rng()
         self.metrics = CollectorRegistry()
         self.answers = Counter("vetrina_answers", "Answers given", ["scenario", "version"], registry=self.metrics)
@@ -91,7 +93,7 @@ class Service:
         """Answer, and log what is shown with the chance that each product had to stand at its place."""
         started = time.perf_counter()
         serving, trial = self.champions.get(scenario), self.trials.get(scenario)
-        context = Context(self.events, self.changes, clock.now())
+        context = Context(self.events, self.changes, clock.now(), self.ledger)
         rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
         arm = rollout.arm(asked.user, asked.session) if rollout else None
         if arm == INTERLEAVED and not may_explore(asked):
@@ -111,10 +113,13 @@ class Service:
         seconds, request_id = time.perf_counter() - started, uuid4().hex
         shown = [
             {"product_id": i.product_id, "position": asked.offset + at, "propensity": p, "score": round(i.score, 4)}
+            | (asdict(i.ad) if i.ad else {})
             for at, (i, p) in enumerate(zip(answer.items, shown_now.propensities, strict=True), start=1)
         ]
         for row, team in zip(shown, teams, strict=False):
             row["team"] = team
+        if answer.offers:
+            self.ledger.note(request_id, asked.user or asked.session, answer, context.now)
         self._expose(
             Given(request_id, scenario, version, context.now, seconds),
             _context(asked),
@@ -133,7 +138,13 @@ class Service:
         if tried.fault:
             self.faults.labels(scenario, tried.fault).inc()
         items = [
-            ItemOut(i.product_id, i.title, round(i.score, 6), list(i.reasons) if asked.explain else [])
+            ItemOut(
+                i.product_id,
+                i.title,
+                round(i.score, 6),
+                list(i.reasons) if asked.explain else [],
+                i.ad.ad_id if i.ad else "",
+            )
             for i in answer.items
         ]
         return RankedOut(request_id, version, items, answer.total, {k: dict(v) for k, v in answer.facets.items()})

@@ -64,6 +64,19 @@ class RecommendBody(msgspec.Struct, forbid_unknown_fields=True):
     explain: bool = False
 
 
+class AdsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/ads: who looks at which page, and how many places it has."""
+
+    user_id: Id | None = None
+    session_id: Id | None = None
+    query: Annotated[str, Meta(max_length=512)] = ""
+    product_ids: Annotated[list[Id], Meta(max_length=200)] = []
+    placement: Annotated[str, Meta(max_length=64)] = "home"
+    filters: dict[str, Any] = {}
+    slots: Annotated[int, Meta(ge=1, le=50)] = 1
+    explain: bool = False
+
+
 class AudienceBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/audience: for a product, like some users, or of a segment."""
 
@@ -130,6 +143,7 @@ class ItemOut(msgspec.Struct, omit_defaults=True):
     title: str
     score: float
     reasons: list[str] = []
+    ad_id: str = ""
 
 
 class RankedOut(msgspec.Struct, omit_defaults=True):

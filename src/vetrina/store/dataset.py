@@ -1,5 +1,6 @@
 """Reads a snapshot into the arrays that models learn from and gates judge with. Training side only."""
 
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,18 @@ import polars as pl
 
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.errors import NotFound
-from vetrina.core.types import Catalogue, Cuts, Interactions, Judgments, Snapshot, Table, Targets, Ties
+from vetrina.core.types import (
+    Ad,
+    Catalogue,
+    Cuts,
+    Impressions,
+    Interactions,
+    Judgments,
+    Snapshot,
+    Table,
+    Targets,
+    Ties,
+)
 from vetrina.store import clicks
 from vetrina.store.tokens import tokens
 
@@ -143,6 +155,77 @@ def ties(snapshot: Snapshot) -> Ties | None:
     names = pl.concat([pairs["user"], pairs["other"].alias("user")]).unique().sort()
     pairs = pairs.sort("user", "other")
     return Ties(np.array(names.to_list(), np.str_), _codes(pairs["user"], names), _codes(pairs["other"], names))
+
+
+def impressions(snapshot: Snapshot, catalogue: Catalogue) -> Impressions | None:
+    """Ads that were shown, and whether the same user clicked and then bought the product within a day. None without any."""
+    events = _read(snapshot, "events")
+    if events is None or "product_id" not in events.columns:
+        return None
+    kind = pl.col("type").cast(pl.String)
+    place = pl.col("position").fill_null(1) if "position" in events.columns else pl.lit(1)
+    named = events.select(
+        "timestamp",
+        user=pl.col("user_id").cast(pl.String),
+        type=kind,
+        product=pl.col("product_id").cast(pl.String),
+        place=place.cast(pl.Int32),
+    ).filter(pl.col("product").is_not_null())
+    shown = in_order(named.filter(pl.col("type") == "ad_impression").with_row_index("row"))
+    if shown.is_empty():
+        return None
+    clicks = named.filter(pl.col("type") == "ad_click").select("timestamp", "user", "product", click="timestamp")
+    bought = named.filter(pl.col("type") == "purchase").select("timestamp", "user", "product", purchase="timestamp")
+    joined = _next(_next(shown, clicks, "timestamp"), bought, "click").sort("row")
+    ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
+    joined = joined.with_columns(pl.Series("item", _codes(joined["product"], ids))).filter(pl.col("item") >= 0)
+    joined = joined.sort("timestamp", maintain_order=True)
+    users = joined["user"].unique().sort()
+    return Impressions(
+        users=np.array(users.to_list(), np.str_),
+        user=_codes(joined["user"], users),
+        item=joined["item"].to_numpy(),
+        time=joined["timestamp"].cast(pl.Int64).to_numpy() / 1e6,
+        place=joined["place"].to_numpy(),
+        clicked=joined["click"].is_not_null().to_numpy(),
+        bought=joined["purchase"].is_not_null().to_numpy(),
+    )
+
+
+def _next(rows: pl.DataFrame, events: pl.DataFrame, since: str) -> pl.DataFrame:
+    """``rows`` with the first of ``events`` by the same user on the same product within a day of ``since``, null without one."""
+    return rows.sort(since).join_asof(
+        events.sort("timestamp").drop("timestamp").with_columns(at=pl.col(events.columns[-1])).sort("at"),
+        left_on=since, right_on="at", by=["user", "product"], strategy="forward", tolerance="1d", check_sortedness=False,
+    ).drop("at", strict=False)  # fmt: skip
+
+
+def ads(snapshot: Snapshot) -> tuple[Ad, ...]:
+    """Every ad by its id; an ad without a campaign is one of its own."""
+    frame = _read(snapshot, "ads")
+    if frame is None:
+        return ()
+    rows = frame.sort(pl.col("ad_id").cast(pl.String)).to_dicts()
+    return tuple(_ad(row) for row in rows)
+
+
+def _ad(row: dict[str, Any]) -> Ad:
+    def moment(name: str) -> float | None:
+        value = row.get(name)
+        return None if value is None else value.replace(tzinfo=UTC).timestamp()
+
+    budget = row.get("daily_budget")
+    return Ad(
+        ad_id=str(row["ad_id"]),
+        product_id=str(row["product_id"]),
+        bid=float(row["bid"]),
+        campaign_id=str(row.get("campaign_id") or row["ad_id"]),
+        daily_budget=None if budget is None else float(budget),
+        frequency_cap=int(row.get("frequency_cap") or 0),
+        starts_at=moment("starts_at"),
+        ends_at=moment("ends_at"),
+        audience=str(row.get("audience") or ""),
+    )
 
 
 def judgments(snapshot: Snapshot, catalogue: Catalogue) -> Judgments | None:

@@ -177,6 +177,28 @@ def answers_named(engine: Engine, ids: Iterable[str]) -> dict[str, dict[str, Any
     return found
 
 
+def clicked_ads(engine: Engine, seq: int, since: float) -> tuple[list[dict[str, Any]], int]:
+    """Clicks on ads that name the answer they followed, after number ``seq`` and not before ``since``, in the order of the log;
+    and the number of the last event looked at."""
+    query = select(events.c.seq, events.c.time, events.c.body).where(events.c.seq > seq, events.c.time >= since)
+    with engine.connect().execution_options(read_only=True) as connection:
+        rows = connection.execute(query.order_by(events.c.seq)).all()
+    found = [{"time": r.time, **msgspec.json.decode(r.body)} for r in rows]
+    clicks = [c for c in found if c.get("type") == "ad_click" and c.get("request_id")]
+    return clicks, rows[-1].seq if rows else seq
+
+
+def items_of(engine: Engine, ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
+    """What the logged answers with these request ids held."""
+    wanted, found = list(ids), {}
+    with engine.connect().execution_options(read_only=True) as connection:
+        for start in range(0, len(wanted), _CHUNK):
+            columns = (exposures.c.request_id, exposures.c["items"])
+            query = select(*columns).where(exposures.c.request_id.in_(wanted[start : start + _CHUNK]))
+            found |= {request: msgspec.json.decode(items) for request, items in connection.execute(query)}
+    return found
+
+
 def probabilities(engine: Engine, ids: Iterable[str]) -> dict[str, list[float]]:
     """What was predicted in the logged answers with these request ids, by row."""
     wanted, found = list(ids), {}

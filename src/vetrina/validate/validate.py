@@ -13,6 +13,7 @@ _NEEDS = {
     "recommend": ({"events", "products"}, "products in their catalogue order once there are products"),
     "search": ({"products"}, "nothing until a catalogue with titles is ingested"),
     "launch": ({"events", "products"}, "nothing until products and events are ingested"),
+    "ads": ({"ads", "events", "products"}, "no ads until products, events and ads are ingested"),
     "predict": ({"table"}, "nothing until a table with a label is ingested"),
 }
 
@@ -23,7 +24,7 @@ def validate(snapshot: Snapshot, scenario: str) -> DataReport:
     if "events" in tables:
         tables["events"] = dataset.in_order(tables["events"])
     shop = checks.Shop(tables, dataset.label(snapshot), snapshot.quarantined)
-    relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users"}
+    relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users", "ads"}
     results: list[CheckResult] = []
     for info in pkgutil.iter_modules(checks.__path__):
         check = import_module(f"{checks.__name__}.{info.name}")

@@ -11,11 +11,10 @@ from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.protocols import Context
 from vetrina.core.types import Audience, Call, Floats, Ints, Member
-from vetrina.features import affinities
+from vetrina.features import affinities, segments
 from vetrina.features.affinities import COLUMNS, OF_USER
 from vetrina.features.kinds import LEVELS, Kinds, kinds_of
 from vetrina.retrieval.shelf import Shelf
-from vetrina.scenarios.launch import segments
 from vetrina.scenarios.launch.alike import likeness
 
 _TRIED = 60  # products that a trial asks about

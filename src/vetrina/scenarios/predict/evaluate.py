@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from vetrina.core.types import Evidence, Scores
+from vetrina.features.encoding import Column, Text, Words
 from vetrina.metrics.classification import log_loss
-from vetrina.scenarios.predict.encoding import Column, Text, Words
 from vetrina.scenarios.predict.online import Predict
 from vetrina.scenarios.predict.recipe import positive
 

@@ -10,8 +10,8 @@ import numpy as np
 from vetrina.core import plugins
 from vetrina.core.protocols import Context
 from vetrina.core.types import Floats
+from vetrina.features.encoding import Encoding
 from vetrina.metrics.threshold import USUAL
-from vetrina.scenarios.predict.encoding import Encoding
 
 
 def mean(said: Sequence[Floats]) -> Floats:

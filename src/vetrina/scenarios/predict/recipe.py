@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 
 from vetrina.core.types import Past, Recipe, Table
-from vetrina.scenarios.predict.encoding import Encoding
+from vetrina.features.encoding import Encoding
 
 RECIPE = Recipe(
     scenario="predict",

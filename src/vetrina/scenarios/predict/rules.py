@@ -1,6 +1,6 @@
 """What it means in the words of the table that an encoded column lies below or above a threshold."""
 
-from vetrina.scenarios.predict.encoding import Encoding, Number, Text
+from vetrina.features.encoding import Encoding, Number, Text
 
 
 def conditions(encoding: Encoding, at: int, threshold: float) -> tuple[str, str]:

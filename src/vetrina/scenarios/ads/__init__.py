@@ -1,0 +1,1 @@
+"""Which ads a shopper sees, in which order and at which price."""

@@ -1,0 +1,63 @@
+"""What ads is made of: click predictors on what a user has to do with an advertised product, and the shop's ads themselves."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from vetrina.core.types import Past, Recipe, Table
+from vetrina.features import affinities, histories, kinds
+from vetrina.features.encoding import Encoding
+from vetrina.retrieval import shelf
+from vetrina.scenarios.ads.examples import examples
+from vetrina.scenarios.ads.features import NAMES
+
+RECIPE = Recipe(
+    scenario="ads", models=("boosted", "mlp", "logistic"), baselines=("logistic",), metric="negative log loss"
+)
+ANSWERS = "products"  # ranked, shown to shoppers
+OPTIONAL = True  # a bundle may lack models that weigh nothing
+_LEAST_SHOWN, _LEAST_CLICKS = 200, 10
+_PRIOR_CLICKS = 20.0
+
+
+def models_for(past: Past) -> tuple[str, ...]:
+    """None where too few ads were shown to learn from: then whoever likes the kind of product is shown the ad."""
+    shown = past.impressions
+    if shown is None or len(shown) < _LEAST_SHOWN or not _LEAST_CLICKS <= shown.clicked.sum() < len(shown):
+        return ()
+    return RECIPE.models
+
+
+def prepare(past: Past, into: Path) -> Past:
+    """Write what serving needs beside the models, and hand impressions to them as an encoded table."""
+    catalogue, events, shown = past.catalogue, past.interactions, past.impressions
+    if catalogue is None or events is None:
+        raise ValueError("ads need a catalogue and behaviour")
+    shelf.write(catalogue, into / "shelf")
+    histories.write(events, into / "histories")
+    codes = kinds.write(catalogue, into / "kinds")
+    first = affinities.first_seen(events, len(catalogue))
+    affinities.write(affinities.build(events, codes, catalogue.prices, first, events.until), into / "affinities")
+    affinities.write_users(events, len(catalogue), into / "affinities")
+    (into / "ads.json").write_bytes(msgspec.json.encode(past.ads))
+    np.save(into / "conversion.npy", _conversion(past, len(catalogue)))
+    if not models_for(past) or shown is None:
+        return past
+    features = examples(shown, events, codes, catalogue.prices)
+    raw = Table({name: features[:, at] for at, name in enumerate(NAMES)}, shown.clicked.astype(np.float32))
+    encoding = Encoding.learn(raw)
+    (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
+    encoded = encoding.encode(raw.columns)
+    return Past(table=Table({str(i): encoded[:, i] for i in range(encoded.shape[1])}, raw.label))
+
+
+def _conversion(past: Past, items: int) -> np.ndarray:
+    """(items,) chance that a click is followed by a purchase over the shop's mean, drawn towards 1 by _PRIOR_CLICKS clicks."""
+    shown = past.impressions
+    if shown is None or not shown.bought.any():
+        return np.ones(items, np.float32)
+    clicks = np.bincount(shown.item, shown.clicked, items)
+    bought = np.bincount(shown.item, shown.bought, items)
+    mean = float(bought.sum() / clicks.sum())
+    return ((bought + _PRIOR_CLICKS * mean) / (clicks + _PRIOR_CLICKS) / mean).astype(np.float32)
