@@ -13,6 +13,7 @@ NAMES = (
     "launches",
     "next_purchase",
     "off_policy",
+    "pacing",
     "product_search",
     "releases",
     "screen",

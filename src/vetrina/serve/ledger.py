@@ -11,17 +11,18 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.types import Answer, Offer
-from vetrina.scenarios.ads.pacing import Pace, pace
+from vetrina.scenarios.ads.pacing import BUCKETS, Pace, coming, pace
 from vetrina.store import eventlog
 
 _PLACES, _SOLVED_EVERY = 2_000, 1.0
 _PRIOR, _FADES = 5.0, 6 * 3_600.0  # expected clicks that a correction is drawn to 1 by; how fast they are forgotten
-_TRAFFIC, _LATE = 3_600.0, 2.0
+_LATE = 2.0
 
 
 class _Day:
@@ -29,6 +30,7 @@ class _Day:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.asked = np.zeros(BUCKETS)
         self.spent: defaultdict[str, float] = defaultdict(float)
         self.seen: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
 
@@ -38,14 +40,13 @@ class Ledger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine, self._lock = engine, threading.Lock()
-        self._day = _Day(-1)
+        self._day, self._yesterday = _Day(-1), np.zeros(BUCKETS)
         self._budgets: dict[str, float] = {}
         self._known: dict[str, float] = {}  # requests whose exposure was counted, and when
         self._charged: set[tuple[str, str]] = set()
         self._events, self._exposed = 0, 0.0
         self._expected: dict[str, tuple[float, float, float]] = {}  # ad: moment, expected clicks, clicks, both fading
         self._places: defaultdict[str, deque[Offer]] = defaultdict(lambda: deque(maxlen=_PLACES))
-        self._asked: deque[float] = deque()
         self._paces: dict[str, tuple[float, Pace]] = {}
 
     def follow(self, budgets: Mapping[str, float]) -> None:
@@ -58,14 +59,22 @@ class Ledger:
         exposures = eventlog.shown(self._engine, "ads", since, now + DAY, items=True)
         clicks, last = eventlog.clicked_ads(self._engine, self._events, _midnight(now))
         answers = eventlog.items_of(self._engine, {c["request_id"] for c in clicks})
+        yesterday = self._before(now) if self._day.number < 0 else None
         with self._lock:
             self._turn(now)
+            if yesterday is not None:
+                self._yesterday = yesterday
             for row in exposures:
                 self._exposed = max(self._exposed, row["time"])
                 self._count(row["request_id"], row["user"] or row["session"], row["items"], row["time"])
             self._events = last
             for click in clicks:
                 self._charge(click, answers.get(click["request_id"], ()))
+
+    def _before(self, now: float) -> NDArray[np.float64]:
+        """Answers of the day before, by bucket, for a worker that has just begun."""
+        rows = eventlog.shown(self._engine, "ads", _midnight(now) - DAY, _midnight(now))
+        return np.bincount([_bucket(row["time"]) for row in rows], minlength=BUCKETS).astype(np.float64)
 
     def note(self, request_id: str, person: str | None, answer: Answer, now: float) -> None:
         """An answer that this worker gives now."""
@@ -103,21 +112,17 @@ class Ledger:
 
     def _solve(self, campaign: str, budget: float, now: float) -> Pace:
         places = self._places.get(campaign)
-        left, seconds = budget - self.spent(campaign, now), (now // DAY + 1) * DAY - now
+        left = budget - self.spent(campaign, now)
         if not places or left <= 0:
             return Pace() if left > 0 else Pace(0.0, 0.0)
-        while self._asked and self._asked[0] < now - _TRAFFIC:
-            self._asked.popleft()
-        watched = min(
-            _TRAFFIC, max(now - _midnight(now), 60.0), max(now - self._asked[0], 60.0) if self._asked else 60.0
-        )
-        coming = max(1.0, len(self._asked) / watched * seconds)
+        expected = coming(self._yesterday, self._day.asked, now - _midnight(now))
         ratio, spend = np.array([(offer.ratio, offer.spend) for offer in places]).T
-        return pace(ratio, spend, left / coming)
+        return pace(ratio, spend, left / expected)
 
     def _turn(self, now: float) -> None:
         """A new day begins with nothing spent and nothing seen."""
         if (number := int(now // DAY)) != self._day.number:
+            self._yesterday = self._day.asked if number == self._day.number + 1 else np.zeros(BUCKETS)
             self._day = _Day(number)
             self._known = {r: t for r, t in self._known.items() if t >= _midnight(now) - _LATE}
             self._charged = {c for c in self._charged if c[0] in self._known}
@@ -126,7 +131,7 @@ class Ledger:
         if request_id in self._known or int(time // DAY) != self._day.number:
             return
         self._known[request_id] = time
-        self._asked.append(time)
+        self._day.asked[_bucket(time)] += 1
         for item in items:
             if person:
                 self._day.seen[person][item["ad_id"]] += 1
@@ -152,6 +157,10 @@ class Ledger:
 
 def _logged(ad: Any) -> dict[str, Any]:
     return {"ad_id": ad.ad_id, "campaign_id": ad.campaign_id, "price": ad.price, "click_chance": ad.click_chance}
+
+
+def _bucket(moment: float) -> int:
+    return min(int((moment - _midnight(moment)) / DAY * BUCKETS), BUCKETS - 1)
 
 
 def _midnight(now: float) -> float:

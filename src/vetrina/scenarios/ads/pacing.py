@@ -12,6 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.clock import DAY
+
+BUCKETS = 288  # of a day: five minutes each
+_SECONDS, _HOUR = DAY / BUCKETS, 12
+_PRIOR, _MOST, _LEAST = 20.0, 5.0, 1e-9
+
 
 @dataclass(frozen=True)
 class Pace:
@@ -43,4 +49,20 @@ def pace(ratio: NDArray[np.float64], spend: NDArray[np.float64], rate: float) ->
     at_limit = float(spend[order][sorted_ratio == limit].sum()) / len(ratio)
     if spent > 0:
         return Pace(limit, 1.0)
-    return Pace(min(1.0, limit * (1.0 + 1e-9)) if limit > 0 else 1.0, min(1.0, rate / max(at_limit, 1e-12)))
+    return Pace(min(1.0, max(limit, _LEAST) * (1.0 + _LEAST)), min(1.0, rate / max(at_limit, 1e-12)))
+
+
+def coming(yesterday: NDArray[np.float64], today: NDArray[np.float64], second: float) -> float:
+    """How many places are expected from ``second`` of the day to its end; at least one.
+
+    Both are counts (BUCKETS,). The rest of yesterday, as much stronger or weaker as the last hour was than the same hour of
+    yesterday (drawn to it by _PRIOR places, at most _MOST times); without a yesterday as many a second as today so far.
+    """
+    if not yesterday.any():
+        return max(1.0, float(today.sum()) / max(second, 60.0) * (DAY - second))
+    at = min(int(second // _SECONDS), BUCKETS - 1)
+    rest = float(yesterday[at + 1 :].sum()) + float(yesterday[at]) * (1.0 - second / _SECONDS + at)
+    if at < _HOUR:
+        return max(1.0, rest)
+    then, now = (float(day[at - _HOUR : at].sum()) for day in (yesterday, today))
+    return max(1.0, rest * float(np.clip((now + _PRIOR) / (then + _PRIOR), 1.0 / _MOST, _MOST)))
