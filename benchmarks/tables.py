@@ -101,7 +101,7 @@ def _clicks(root: Path) -> None:
         opened, columns_of = Predict(judged.folder), table.take(test).columns
         each = opened.said(columns_of, opened.models)
         chosen = [name for name, weight in settled.weights["predict"].items() if weight]
-        each |= {"mean of logistic, boosted and mlp": mean([each[n] for n in ("logistic", "boosted", "mlp")])}
+        each |= {"mean of logistic, boosted and dcn": mean([each[n] for n in ("logistic", "boosted", "dcn")])}
         each |= {"what validation chose": mean([each[n] for n in chosen])}
         print(number, chosen, settled.notes["validation_log_loss"])
         for name, found in each.items():
@@ -111,7 +111,7 @@ def _clicks(root: Path) -> None:
         loss = interval(log_loss(label, found))
         shown = f"AUC {roc_auc(label, found):.4f}, log loss {loss.point:.4f} [{loss.low:.4f}, {loss.high:.4f}]"
         row(f"clicks, {name}", f"{shown}, ECE {calibration_error(label, found):.4f}", "")
-    best, usual = said["what validation chose"], said["mean of logistic, boosted and mlp"]
+    best, usual = said["what validation chose"], said["mean of logistic, boosted and dcn"]
     better = paired(-log_loss(label, best), -log_loss(label, usual))
     row(
         "clicks: less log loss than the mean", f"{better.point:+.4f} [{better.low:+.4f}, {better.high:+.4f}]", "above 0"

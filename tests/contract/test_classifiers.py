@@ -7,7 +7,7 @@ import pytest
 
 from vetrina.core import plugins
 from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Table
+from vetrina.core.types import Past, Plan, Rows
 from vetrina.metrics.classification import roc_auc
 
 CLASSIFIERS = [
@@ -30,7 +30,7 @@ def fitted(name: str, into: Path) -> Path:
     """Learnt from the first draw."""
     into.mkdir(parents=True)
     x, label = drawn(1)
-    past = Past(table=Table({str(i): x[:, i] for i in range(COLUMNS)}, label))
+    past = Past(rows=Rows(x, label=label))
     plugins.part("models", name, "train").fit(past, Plan(threads=1), into, Silent())
     return into
 
@@ -52,7 +52,7 @@ def test_there_are_some():
 
 def test_rows_never_seen_are_told_apart_and_probabilities_are_right_on_the_whole(folder):
     x, label = drawn(2)
-    said = opened(folder).probability(x)
+    said = opened(folder).probability(Rows(x))
     assert said.shape == (ROWS,)
     assert said.dtype == np.float32
     assert roc_auc(label, said) > 0.85
@@ -62,11 +62,11 @@ def test_rows_never_seen_are_told_apart_and_probabilities_are_right_on_the_whole
 
 def test_any_number_gives_a_probability(folder):
     wild = np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32)
-    said = opened(folder).probability(wild)
+    said = opened(folder).probability(Rows(wild))
     assert np.isfinite(said).all()
     assert ((said >= 0) & (said <= 1)).all()
 
 
 def test_fitting_twice_gives_the_same_answers(folder, tmp_path):
     again = plugins.part("models", folder[0], "online").open(fitted(folder[0], tmp_path / "b"))
-    np.testing.assert_array_equal(opened(folder).probability(drawn(3)[0]), again.probability(drawn(3)[0]))
+    np.testing.assert_array_equal(opened(folder).probability(Rows(drawn(3)[0])), again.probability(Rows(drawn(3)[0])))

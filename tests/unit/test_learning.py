@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Table
+from vetrina.core.types import Past, Plan, Rows
 from vetrina.layers import losses
 from vetrina.layers.optimisers import MOMENTUM, optimiser
 from vetrina.metrics.classification import roc_auc
@@ -50,9 +50,9 @@ def test_the_network_of_predict_learns_with_each(chosen, tmp_path):
     rng = np.random.default_rng(6)
     x = rng.normal(size=(1_200, 4)).astype(np.float32)
     label = (x[:, 0] * x[:, 1] > 0).astype(np.float32)
-    past = Past(table=Table({str(i): x[:, i] for i in range(4)}, label))
+    past = Past(rows=Rows(x, label=label))
     train.fit(past, Plan(threads=1, **chosen), tmp_path, Silent())
-    assert roc_auc(label, online.open(tmp_path).probability(x)) > 0.9
+    assert roc_auc(label, online.open(tmp_path).probability(Rows(x))) > 0.9
 
 
 def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_better(tmp_path):
@@ -65,8 +65,8 @@ def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_bett
     for loss in ("cross-entropy", "adversarial"):
         into = tmp_path / loss
         into.mkdir()
-        past = Past(table=Table({str(i): x[:, i] for i in range(3)}, label))
+        past = Past(rows=Rows(x, label=label))
         train.fit(past, Plan(threads=1, loss=loss), into, Silent())
         pushed = x - losses.STEP * np.outer(sign, [1, 1, 0]).astype(np.float32)
-        said[loss] = float(((online.open(into).probability(pushed) > 0.5) == (label > 0.5)).mean())
+        said[loss] = float(((online.open(into).probability(Rows(pushed)) > 0.5) == (label > 0.5)).mean())
     assert said["adversarial"] > said["cross-entropy"]

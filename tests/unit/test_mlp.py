@@ -7,7 +7,7 @@ import onnx
 from onnx import numpy_helper
 
 from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Table
+from vetrina.core.types import Past, Plan, Rows
 from vetrina.models.mlp import compress, online, train
 
 
@@ -15,10 +15,9 @@ def test_half_of_the_hidden_weights_are_zero_and_the_answers_hold(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((800, 6)).astype(np.float32)
     y = (x[:, 0] * x[:, 1] + x[:, 2] > 0).astype(np.float32)
-    table = Table({str(i): x[:, i] for i in range(6)}, y)
     for name in ("float", "small"):
         (tmp_path / name).mkdir()
-    train.fit(Past(table=table), Plan(), tmp_path / "float", Silent())
+    train.fit(Past(rows=Rows(x, label=y)), Plan(), tmp_path / "float", Silent())
     compress.compress(tmp_path / "float", tmp_path / "small")
     packed = tmp_path / "small" / "network.onnx.z"
     graph = onnx.load_from_string(zlib.decompress(packed.read_bytes())).graph
@@ -27,5 +26,5 @@ def test_half_of_the_hidden_weights_are_zero_and_the_answers_hold(tmp_path):
     for weight in hidden:
         assert (weight == 0).mean() >= 0.49
     assert packed.stat().st_size < (tmp_path / "float" / "network.onnx").stat().st_size / 3
-    right = [((online.open(tmp_path / n).probability(x) > 0.5) == (y > 0.5)).mean() for n in ("float", "small")]
+    right = [((online.open(tmp_path / n).probability(Rows(x)) > 0.5) == (y > 0.5)).mean() for n in ("float", "small")]
     assert min(right) > 0.9

@@ -247,6 +247,30 @@ class Table:
         return Table({k: v[rows] for k, v in self.columns.items()}, self.label[rows])
 
 
+_NO_IDS = np.empty((0, 0), np.int32)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """An encoded table: ``dense`` (n, columns) numbers, ``ids`` (n, k) numbers of frequent values, 0 for all others, of which
+    there are ``sizes`` (k,). ``label`` (n,) is 0 or 1, empty where it is asked for; ``second`` (n,) what followed a yes, if
+    anything is known of it.
+    """
+
+    dense: Floats
+    ids: Ints = field(default_factory=lambda: _NO_IDS)
+    sizes: tuple[int, ...] = ()
+    label: Floats = field(default_factory=lambda: np.empty(0, np.float32))
+    second: Floats | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ids.size:  # a table without such values still has a row for each
+            object.__setattr__(self, "ids", np.zeros((len(self.dense), 0), np.int32))
+
+    def __len__(self) -> int:
+        return len(self.dense)
+
+
 @dataclass(frozen=True)
 class Targets:
     """What a set of users really did next: for each user index the distinct items, -1 for one outside the catalogue."""
@@ -298,6 +322,7 @@ class Past:
     interactions: Interactions | None = None
     judgments: Judgments | None = None
     table: Table | None = None
+    rows: Rows | None = None
     ties: Ties | None = None
     impressions: Impressions | None = None
     ads: tuple[Ad, ...] = ()

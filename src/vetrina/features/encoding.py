@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 from statistics import NormalDist
@@ -13,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Floats, Table
+from vetrina.core.types import Floats, Rows, Table
 from vetrina.core.words import words
 
-_MOST_CATEGORIES = 32
+_MOST_CATEGORIES, _MOST_KNOWN, _PRIOR_ROWS, _LEAST_FOR_ID = 32, 20_000, 20.0, 5
+_PARTS, _PART_SEED = 5, 42
+RATE, COUNT = "its rate of yes", "how often it comes"
 _LEAST_TEXTS, _WORDS_OF_A_TEXT, _LEAST_ROWS, _MOST_WORDS, _MOST_CELLS = 50, 4.0, 3, 3_000, 60_000_000
 _POSITIVE_WORDS = ("1", "1.0", "true", "True", "TRUE", "yes", "Yes", "y", "Y", "positive")
 _LARGEST = 8.0
@@ -34,11 +37,25 @@ class Number(msgspec.Struct, frozen=True, tag="number"):
     holes: bool = False
 
 
-class Words(msgspec.Struct, frozen=True, tag="words"):
-    """One column for each frequent value; other and missing values are all zeros."""
+class Words(msgspec.Struct, frozen=True, tag="words", dict=True):
+    """One column for each of the most frequent values; other and missing values are all zeros.
+
+    Where there are more, every value seen twice is ``known``, too, the most frequent first: a column says how far the log-odds
+    of its ``rates`` lie above those of all rows, another how often it was seen, ln(1 + counts).
+    """
 
     name: str
     values: tuple[str, ...]
+    known: tuple[str, ...] = ()
+    rates: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    mean: float = 0.5
+    ids: int = 1  # how many numbers there are for values: 0 for rare and unseen ones
+
+    @cached_property
+    def place(self) -> dict[str, int]:
+        """Of each known value its place."""
+        return {value: at for at, value in enumerate(self.known)}
 
 
 class Text(msgspec.Struct, frozen=True, tag="text", dict=True):
@@ -77,14 +94,32 @@ class Encoding(msgspec.Struct, frozen=True):
             shown = ", ".join(values[:5])
             raise BadInput(f"label values {shown}", f"are {len(values)}, not two", "predict answers yes or no")
         positive = next((v for v in values if v in _POSITIVE_WORDS), values[-1])
-        columns = tuple(_learn(name, raw) for name, raw in table.columns.items())
+        label = np.array([str(v) == positive for v in table.label.tolist()], np.float64)
+        columns = tuple(_learn(name, raw, label) for name, raw in table.columns.items())
         return cls(columns, positive, next(v for v in values if v != positive))
 
-    def encode(self, columns: Mapping[str, NDArray[Any]]) -> Floats:
-        """(rows, encoded columns) float32, every value finite."""
-        return np.column_stack([block for c in self.columns for block in _encode(c, columns[c.name])]).astype(
-            np.float32
-        )
+    def encode(self, columns: Mapping[str, NDArray[Any]]) -> Rows:
+        """Rows without a label; every number is finite."""
+        return self._rows(columns, [_rated(c, columns[c.name]) for c in self.columns])
+
+    def learnt(self, columns: Mapping[str, NDArray[Any]], label: NDArray[np.floating]) -> Rows:
+        """The rows that the encoding was learnt from, with their ``label`` (rows,) of 0 and 1.
+
+        What a value's rate says of a row comes from the other parts of _PARTS: a model must not see a row's own label in it.
+        """
+        part = np.random.default_rng(_PART_SEED).integers(0, _PARTS, len(label))
+        rated = [_rated_by_others(c, columns[c.name], label, part) for c in self.columns]
+        return replace(self._rows(columns, rated), label=label.astype(np.float32))
+
+    def _rows(self, columns: Mapping[str, NDArray[Any]], rated: Sequence[list[NDArray[Any]]]) -> Rows:
+        blocks = [
+            block
+            for c, more in zip(self.columns, rated, strict=True)
+            for block in (*_encode(c, columns[c.name]), *more)
+        ]
+        many = [c for c in self.columns if isinstance(c, Words) and c.known]
+        ids = np.stack([_ids(c, columns[c.name]) for c in many], 1) if many else np.zeros((len(blocks[0]), 0), np.int32)
+        return Rows(np.column_stack(blocks).astype(np.float32), ids, tuple(c.ids for c in many))
 
     def names(self) -> list[tuple[Column, str]]:
         """Of each encoded column what it comes from, and the word that it stands for (``missing`` for holes)."""
@@ -106,22 +141,81 @@ class Encoding(msgspec.Struct, frozen=True):
 def _names(column: Column) -> Sequence[str]:
     if isinstance(column, Number):
         return ("", "missing") if column.holes else ("",)
-    return (column.values if isinstance(column, Words) else column.words) or ("",)
+    if isinstance(column, Text):
+        return column.words or ("",)
+    return (*(column.values or ("",)), *((RATE, COUNT) if column.known else ()))
 
 
-def _learn(name: str, raw: NDArray[Any]) -> Column:
+def _learn(name: str, raw: NDArray[Any], label: NDArray[np.float64]) -> Column:
     if raw.dtype == object and _is_text(raw):
         return _learn_text(name, raw)
     if raw.dtype == object:
         names, counts = np.unique([v for v in raw if v is not None], return_counts=True)
         frequent = names[np.argsort(-counts, kind="stable")][:_MOST_CATEGORIES]
-        return Words(name, tuple(str(v) for v in frequent))
+        if len(names) <= _MOST_CATEGORIES:
+            return Words(name, tuple(str(v) for v in frequent))
+        return _many(name, raw, label, tuple(str(v) for v in frequent))
     there = raw[np.isfinite(raw)]
     if not len(there):
         return Number(name, 0.0, 0.0, 1.0)
     median = float(np.median(there))
     filled = np.where(np.isfinite(raw), raw, median)
     return Number(name, median, float(filled.mean()), float(filled.std()) or 1.0, bool(len(there) < len(raw)))
+
+
+def _many(name: str, raw: NDArray[Any], label: NDArray[np.float64], values: tuple[str, ...]) -> Words:
+    counts = Counter(v for v in raw if v is not None)
+    known = [value for value, n in counts.most_common(_MOST_KNOWN) if n > 1]
+    place = {value: at for at, value in enumerate(known)}
+    at = np.array([place.get(v, -1) for v in raw], np.intp)
+    mean, seen = float(label.mean()), np.array([counts[v] for v in known], np.float64)
+    yes = np.bincount(at[at >= 0], label[at >= 0], len(known))
+    rates = (yes + _PRIOR_ROWS * mean) / (seen + _PRIOR_ROWS)
+    frequent = int((seen >= _LEAST_FOR_ID).sum())
+    return Words(
+        name,
+        values,
+        tuple(known),
+        tuple(np.round(rates, 6).tolist()),
+        tuple(seen.astype(int).tolist()),
+        mean,
+        1 + frequent,
+    )
+
+
+def _ids(column: Words, raw: NDArray[Any]) -> NDArray[np.int32]:
+    """The number of each value, 0 for one that was seen too seldom to learn anything of."""
+    at = np.array([column.place.get(v, column.ids) + 1 for v in raw], np.int32)
+    return np.where(at < column.ids, at, 0).astype(np.int32)
+
+
+def _rated(column: Column, raw: NDArray[Any]) -> list[NDArray[Any]]:
+    if not isinstance(column, Words) or not column.known:
+        return []
+    at = np.array([column.place.get(v, -1) for v in raw], np.intp)
+    rates, counts = np.array([*column.rates, column.mean]), np.array([*column.counts, 0])
+    return [_odds(rates[at]) - _odds(np.array(column.mean)), np.log1p(counts[at])]
+
+
+def _rated_by_others(
+    column: Column, raw: NDArray[Any], label: NDArray[np.floating], part: NDArray[np.intp]
+) -> list[NDArray[Any]]:
+    if not isinstance(column, Words) or not column.known:
+        return []
+    at = np.array([column.place.get(v, len(column.known)) for v in raw], np.intp)
+    cell, size = at * _PARTS + part, (len(column.known) + 1) * _PARTS
+    yes = np.bincount(cell, label, size).reshape(-1, _PARTS)
+    seen = np.bincount(cell, minlength=size).reshape(-1, _PARTS)
+    others_yes, others = (s.sum(1)[at] - s[at, part] for s in (yes, seen))
+    rate = (others_yes + _PRIOR_ROWS * column.mean) / (others + _PRIOR_ROWS)
+    rare = at == len(column.known)
+    odds = np.where(rare, 0.0, _odds(rate) - _odds(np.array(column.mean)))
+    return [odds, np.where(rare, 0.0, np.log1p(others))]
+
+
+def _odds(rate: NDArray[np.floating]) -> NDArray[np.float64]:
+    kept = np.clip(rate, 1e-4, 1.0 - 1e-4)
+    return np.log(kept / (1.0 - kept))
 
 
 def _is_text(raw: NDArray[Any]) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.types import Floats
+from vetrina.core.types import Floats, Rows
 from vetrina.retrieval.trees import Trees
 
 
@@ -14,9 +14,9 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._trees = Trees(folder / "trees.onnx")
 
-    def probability(self, x: Floats) -> Floats:
-        """(rows,) for encoded ``x`` (rows, columns)."""
-        return (1.0 / (1.0 + np.exp(-np.clip(self._trees.score(x), -30, 30)))).astype(np.float32)
+    def probability(self, rows: Rows) -> Floats:
+        """(rows,) of an encoded table."""
+        return (1.0 / (1.0 + np.exp(-np.clip(self._trees.score(rows.dense), -30, 30)))).astype(np.float32)
 
 
 def open(folder: Path) -> Classifier:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import lightgbm
-import numpy as np
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
@@ -17,11 +16,10 @@ _MOST_TREES, _PATIENCE = 600, 40
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``trees.onnx``: encoded columns to log-odds. ``past.table`` holds encoded numbers in column order."""
-    if past.table is None:
-        raise ValueError("boosted needs a table")
-    chosen, label = plan.of("boosted", SETTINGS), past.table.label
-    x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
+    """Writes ``trees.onnx``: encoded columns to log-odds. Needs ``past.rows``."""
+    if past.rows is None:
+        raise ValueError("boosted needs an encoded table")
+    chosen, label, x = plan.of("boosted", SETTINGS), past.rows.label, past.rows.dense
     held = held_out(len(x), plan.seed)
     settings = {
         "objective": "binary",
@@ -49,4 +47,4 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         trees = lightgbm.train(settings, lightgbm.Dataset(x, label), count)
         step.advance()
     tree_ensemble.save(trees, into / "trees.onnx")
-    return {"trees": count, "columns": tree_ensemble.names_of(trees, list(past.table.columns))}
+    return {"trees": count, "columns": tree_ensemble.names_of(trees, [str(n) for n in range(x.shape[1])])}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.types import Floats
+from vetrina.core.types import Floats, Rows
 
 
 class Classifier:
@@ -13,9 +13,9 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._weights = np.load(folder / "weights.npy")
 
-    def probability(self, x: Floats) -> Floats:
-        """(rows,) for encoded ``x`` (rows, columns)."""
-        z = x @ self._weights[:-1] + self._weights[-1]
+    def probability(self, rows: Rows) -> Floats:
+        """(rows,) of an encoded table."""
+        z = rows.dense @ self._weights[:-1] + self._weights[-1]
         return (1.0 / (1.0 + np.exp(-np.clip(z, -30, 30)))).astype(np.float32)
 
 

@@ -18,10 +18,10 @@ _LEAST_ROWS = 1_000
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``weights.npy`` (columns + 1,), the intercept last."""
-    if past.table is None:
-        raise ValueError("logistic needs a table")
-    x = np.column_stack([*past.table.columns.values(), np.ones(len(past.table))]).astype(np.float32)
-    y = past.table.label.astype(np.float32)
+    if past.rows is None:
+        raise ValueError("logistic needs an encoded table")
+    x = np.column_stack([past.rows.dense, np.ones(len(past.rows))]).astype(np.float32)
+    y = past.rows.label.astype(np.float32)
     penalty = PENALTIES[0]
     if len(x) >= _LEAST_ROWS:
         held = held_out(len(x), plan.seed)

@@ -4,7 +4,7 @@ import zlib
 from pathlib import Path
 
 from vetrina.core.onnx_session import session
-from vetrina.core.types import Floats
+from vetrina.core.types import Floats, Rows
 
 SIZES = (64, 32)
 
@@ -16,9 +16,9 @@ class Classifier:
         packed = folder / "network.onnx.z"
         self._session = session(zlib.decompress(packed.read_bytes()) if packed.exists() else folder / "network.onnx")
 
-    def probability(self, x: Floats) -> Floats:
-        """(rows,) for encoded ``x`` (rows, columns)."""
-        return self._session.run(None, {"x": x})[0].reshape(-1)
+    def probability(self, rows: Rows) -> Floats:
+        """(rows,) of an encoded table."""
+        return self._session.run(None, {"x": rows.dense})[0].reshape(-1)
 
 
 def open(folder: Path) -> Classifier:

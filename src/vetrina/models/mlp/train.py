@@ -39,15 +39,15 @@ def network(inputs: int) -> nn.Sequential:
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``network.onnx`` and the pruned twin's ``pruned.npz``. ``past.table`` holds encoded numbers in column order."""
-    if past.table is None:
-        raise ValueError("mlp needs a table")
+    """Writes ``network.onnx`` and the pruned twin's ``pruned.npz``. Needs ``past.rows``."""
+    if past.rows is None:
+        raise ValueError("mlp needs an encoded table")
     torch.manual_seed(plan.seed)
     torch.set_num_threads(1)
-    x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
+    x = past.rows.dense
     held = held_out(len(x), plan.seed)
     model = network(x.shape[1])
-    data = (torch.from_numpy(x), torch.from_numpy(past.table.label), torch.from_numpy(held))
+    data = (torch.from_numpy(x), torch.from_numpy(past.rows.label), torch.from_numpy(held))
     losses = _train(model, *data, plan, progress)
     save_network(model, into / "network.onnx")
     pruned = _train(model, *data, plan, progress, _smaller_half(model))

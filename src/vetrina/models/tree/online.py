@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.core.types import Floats
+from vetrina.core.types import Floats, Rows
 
 FILE = "tree.json"
 
@@ -35,8 +35,9 @@ class Tree:
         self._next = np.array([[n.above, n.below] for n in nodes])
         self._probability = np.array([n.probability for n in nodes], np.float32)
 
-    def probability(self, x: Floats) -> Floats:
-        """(rows,) for encoded ``x`` (rows, columns)."""
+    def probability(self, rows: Rows) -> Floats:
+        """(rows,) of an encoded table."""
+        x = rows.dense
         at = np.zeros(len(x), np.intp)
         while (inner := np.flatnonzero(self._column[at] >= 0)).size:
             here = at[inner]

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Past, Plan
+from vetrina.core.types import Floats, Past, Plan, Rows
 from vetrina.layers.held_rows import held_out
 from vetrina.metrics.classification import log_loss
 from vetrina.models.tree.online import FILE, Node, Tree
@@ -22,17 +22,16 @@ _LEAST_ROWS = 20
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``tree.json``. ``past.table`` holds encoded numbers in column order."""
-    if past.table is None:
-        raise ValueError("tree needs a table")
-    x = np.column_stack(list(past.table.columns.values())).astype(np.float32)
-    label = past.table.label
+    """Writes ``tree.json``. Needs ``past.rows``."""
+    if past.rows is None:
+        raise ValueError("tree needs an encoded table")
+    x, label = past.rows.dense, past.rows.label
     held = held_out(len(x), plan.seed)
     losses: dict[int, float] = {}
     with progress.step("tree", len(LEAVES) + 1) as step:
         for leaves in LEAVES:
             some = Tree(_grown(x[~held], label[~held], leaves))
-            losses[leaves] = float(log_loss(label[held], some.probability(x[held])).mean())
+            losses[leaves] = float(log_loss(label[held], some.probability(Rows(x[held]))).mean())
             step.advance()
         leaves = min(losses, key=lambda n: losses[n])
         (into / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(_grown(x, label, leaves))))

@@ -1,5 +1,6 @@
 """What ads is made of: click predictors on what a user has to do with an advertised product, and the shop's ads themselves."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from vetrina.scenarios.ads.examples import examples
 from vetrina.scenarios.ads.features import NAMES
 
 RECIPE = Recipe(
-    scenario="ads", models=("boosted", "mlp", "logistic"), baselines=("logistic",), metric="negative log loss"
+    scenario="ads", models=("boosted", "dcn", "logistic"), baselines=("logistic",), metric="negative log loss"
 )
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
@@ -48,8 +49,8 @@ def prepare(past: Past, into: Path) -> Past:
     raw = Table({name: features[:, at] for at, name in enumerate(NAMES)}, shown.clicked.astype(np.float32))
     encoding = Encoding.learn(raw)
     (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
-    encoded = encoding.encode(raw.columns)
-    return Past(table=Table({str(i): encoded[:, i] for i in range(encoded.shape[1])}, raw.label))
+    rows = encoding.learnt(raw.columns, raw.label)
+    return Past(rows=replace(rows, second=shown.bought.astype(np.float32)))
 
 
 def _conversion(past: Past, items: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from vetrina.features.encoding import Encoding
 
 RECIPE = Recipe(
     scenario="predict",
-    models=("mlp", "boosted", "tree", "logistic"),
+    models=("mlp", "boosted", "dcn", "tree", "logistic"),
     baselines=("logistic",),
     metric="negative log loss",
 )
@@ -29,9 +29,7 @@ def prepare(past: Past, into: Path) -> Past:
         raise ValueError("predict needs a table")
     encoding = Encoding.learn(past.table)
     (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
-    encoded = encoding.encode(past.table.columns)
-    columns = {str(i): encoded[:, i] for i in range(encoded.shape[1])}
-    return Past(table=Table(columns, positive(past.table, encoding.positive)))
+    return Past(rows=encoding.learnt(past.table.columns, positive(past.table, encoding.positive)))
 
 
 def positive(table: Table, name: str) -> np.ndarray:

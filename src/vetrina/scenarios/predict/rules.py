@@ -1,6 +1,6 @@
 """What it means in the words of the table that an encoded column lies below or above a threshold."""
 
-from vetrina.features.encoding import Encoding, Number, Text
+from vetrina.features.encoding import COUNT, RATE, Encoding, Number, Text
 
 
 def conditions(encoding: Encoding, at: int, threshold: float) -> tuple[str, str]:
@@ -8,6 +8,8 @@ def conditions(encoding: Encoding, at: int, threshold: float) -> tuple[str, str]
     column, word = encoding.names()[at]
     if isinstance(column, Text):
         return f"{column.name} hardly says {word!r}", f"{column.name} says {word!r}"
+    if word in (RATE, COUNT) and not isinstance(column, Number):
+        return f"{column.name}: {word} <= {threshold:.4g}", f"{column.name}: {word} > {threshold:.4g}"
     if not isinstance(column, Number):
         return f"{column.name} is not {word!r}", f"{column.name} is {word!r}"
     if word:

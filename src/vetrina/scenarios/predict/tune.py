@@ -1,5 +1,6 @@
 """Chooses on validation which model answers, or the mean of several, and from which probability on the answer is yes."""
 
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ def tune(
     label = positive(table, opened.encoding.positive)
     said = opened.said(table.columns, models)
     several = [name for name in models if name not in _READABLE]
-    asked: dict[tuple[str, ...], Floats] = {(name,): said[name] for name in models}
-    if len(several) > 1:
-        asked[tuple(several)] = mean([said[name] for name in several])
+    sets = [names for n in range(1, len(several) + 1) for names in combinations(several, n)]
+    asked: dict[tuple[str, ...], Floats] = {names: mean([said[name] for name in names]) for names in sets}
+    asked |= {(name,): said[name] for name in models}
     losses = {names: float(log_loss(label, found).mean()) for names, found in asked.items()}
     best = min(losses, key=lambda names: losses[names])
     options = {"threshold": threshold.chosen(label, asked[best], plan.goal)}

@@ -1,0 +1,105 @@
+"""Several DCN-V2 from several beginnings, fitted by Adam and stopped early on rows held out by chance; their mean answers.
+
+With ``rows.second`` the second head learns from all rows: the chance of a yes that is followed is the product of both heads
+(ESMM), so that rows without a yes teach it, too.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vetrina.core.progress import Progress
+from vetrina.core.types import Past, Plan, Rows
+from vetrina.layers import losses
+from vetrina.layers.held_rows import held_out
+from vetrina.layers.onnx_export import export
+from vetrina.layers.optimisers import optimiser as optimiser_of
+from vetrina.models.dcn.network import Network
+
+SETTINGS = {"rate": 1e-3, "penalty": 1e-2, "beginnings": 2.0}
+_BATCH, _EPOCHS, _PATIENCE, _MOST_STEPS = 128, 40, 4, 8_000
+
+
+def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes ``network.onnx``. Needs ``past.rows``."""
+    if past.rows is None:
+        raise ValueError("dcn needs an encoded table")
+    rows, chosen = past.rows, plan.of("dcn", SETTINGS)
+    torch.set_num_threads(1)
+    held, found = held_out(len(rows), plan.seed), []
+    begun = [_Lesson(rows, held, plan, plan.seed + number) for number in range(max(1, int(chosen["beginnings"])))]
+    with progress.step("dcn: epochs", len(begun) * _EPOCHS) as step:
+        for lesson in begun:
+            found.append(lesson.learn(chosen, step.advance))
+    save([lesson.network for lesson in begun], rows, into / "network.onnx")
+    return {"validation_loss": found, "second": rows.second is not None}
+
+
+def save(networks: list[Network], rows: Rows, path: Path) -> None:
+    """The mean of several networks as ONNX: ``dense`` and ``ids`` of rows to ``probability`` and ``second`` (rows,)."""
+    example = (torch.zeros(2, rows.dense.shape[1]), torch.zeros(2, rows.ids.shape[1], dtype=torch.int32))
+    free = {0: {0: "rows"}, 1: {0: "rows"}}
+    export(_Mean(networks).eval(), example, ("dense", "ids"), ("probability", "second"), free, path)
+
+
+class _Mean(nn.Module):
+    def __init__(self, networks: list[Network]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, dense: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        first, second = zip(*(network(dense, ids) for network in self.networks), strict=True)
+        return torch.stack(first).mean(0), torch.stack(second).mean(0)
+
+
+class _Lesson:
+    """One network and the rows that it learns from."""
+
+    def __init__(self, rows: Rows, held: np.ndarray, plan: Plan, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.network, self._plan = Network(rows.dense.shape[1], rows.sizes), plan
+        self._dense, self._ids = torch.from_numpy(rows.dense), torch.from_numpy(np.ascontiguousarray(rows.ids))
+        self._label = torch.from_numpy(rows.label)
+        self._second = None if rows.second is None else torch.from_numpy(rows.second)
+        self._rest, self._held = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+        self._order = torch.Generator().manual_seed(seed)
+
+    def learn(self, chosen: Mapping[str, float], advance: Any) -> float:
+        """The smallest loss on held-out rows, whose weights stay."""
+        optimiser, _ = optimiser_of(self._plan.optimiser, self.network.parameters(), chosen["rate"])
+        best, least, since, steps = self._state(), float("inf"), 0, 0
+        for _ in range(_EPOCHS):
+            self.network.train()
+            order = self._rest[torch.randperm(len(self._rest), generator=self._order)]
+            for batch in order.split(_BATCH):
+                optimiser.zero_grad(set_to_none=True)
+                (self._loss(batch) + chosen["penalty"] * self.network.embedded_square(self._ids[batch])).backward()
+                optimiser.step()
+                steps += 1
+            advance()
+            self.network.eval()
+            with torch.no_grad():
+                loss = float(self._loss(self._held))
+            since = 0 if loss < least else since + 1
+            if loss < least:
+                best, least = self._state(), loss
+            if since > _PATIENCE or steps > _MOST_STEPS:
+                break
+        self.network.load_state_dict(best)
+        return least
+
+    def _loss(self, batch: Tensor) -> Tensor:
+        first, second = self.network(self._dense[batch], self._ids[batch])
+        plain = losses.mse if self._plan.loss == "mse" else losses.cross_entropy
+        found = plain(first, self._label[batch])
+        if self._second is None:
+            return found
+        return found + functional.binary_cross_entropy(first * second, self._second[batch])
+
+    def _state(self) -> dict[str, Tensor]:
+        return {name: tensor.clone() for name, tensor in self.network.state_dict().items()}

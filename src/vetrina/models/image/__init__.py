@@ -1,0 +1,1 @@
+"""What products look like: a network on pictures that knows their categories, and products alike."""
