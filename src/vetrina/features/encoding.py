@@ -22,19 +22,32 @@ _PARTS, _PART_SEED = 5, 42
 RATE, COUNT = "its rate of yes", "how often it comes"
 _LEAST_TEXTS, _WORDS_OF_A_TEXT, _LEAST_ROWS, _MOST_WORDS, _MOST_CELLS = 50, 4.0, 3, 3_000, 60_000_000
 _POSITIVE_WORDS = ("1", "1.0", "true", "True", "TRUE", "yes", "Yes", "y", "Y", "positive")
-_LARGEST = 8.0
+_LARGEST, _SKEWED = 8.0, 2.0
 BINS = 16
 _CUTS = np.array([NormalDist().inv_cdf(k / BINS) for k in range(1, BINS)])
 
 
 class Number(msgspec.Struct, frozen=True, tag="number"):
-    """Missing values become the median; then (x - mean) / sd. A second column says what was missing, where anything was."""
+    """Missing values become the median; then (x - mean) / sd. A second column says what was missing, where anything was.
+
+    Of ``skewed`` numbers, such as counts and amounts, the signed logarithm sign(x) ln(1 + |x|) is taken before.
+    """
 
     name: str
     median: float
     mean: float
     sd: float
     holes: bool = False
+    skewed: bool = False
+
+    def straightened(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(rows,) as mean and sd are of."""
+        return _signed_log(raw) if self.skewed else raw
+
+    def meant(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(n,) in the table's own numbers, for values that lie so many standard deviations above the mean."""
+        values = self.mean + scaled * self.sd
+        return np.sign(values) * np.expm1(np.abs(values)) if self.skewed else values
 
 
 class Words(msgspec.Struct, frozen=True, tag="words", dict=True):
@@ -158,9 +171,23 @@ def _learn(name: str, raw: NDArray[Any], label: NDArray[np.float64]) -> Column:
     there = raw[np.isfinite(raw)]
     if not len(there):
         return Number(name, 0.0, 0.0, 1.0)
-    median = float(np.median(there))
-    filled = np.where(np.isfinite(raw), raw, median)
-    return Number(name, median, float(filled.mean()), float(filled.std()) or 1.0, bool(len(there) < len(raw)))
+    skewed = bool(_skew(there) > _SKEWED and _skew(_signed_log(there)) < _skew(there) / 2)
+    values = _signed_log(there) if skewed else there
+    median = float(np.median(values))
+    filled = np.full(len(raw), median)
+    filled[np.isfinite(raw)] = values
+    holes = bool(len(there) < len(raw))
+    return Number(name, median, float(filled.mean()), float(filled.std()) or 1.0, holes, skewed)
+
+
+def _signed_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.sign(values) * np.log1p(np.abs(values))
+
+
+def _skew(values: NDArray[np.float64]) -> float:
+    """|third standardised moment|."""
+    spread = float(values.std())
+    return abs(float((((values - values.mean()) / spread) ** 3).mean())) if spread > 0 else 0.0
 
 
 def _many(name: str, raw: NDArray[Any], label: NDArray[np.float64], values: tuple[str, ...]) -> Words:
@@ -261,7 +288,7 @@ def _binned(column: Column, raw: NDArray[Any]) -> NDArray[np.int8]:
         place = {value: at for at, value in enumerate(column.values)}
         return np.array([-1 if v is None else place.get(v, -2) for v in raw], np.int8)
     there = np.isfinite(raw)
-    z = (np.where(there, raw, column.mean) - column.mean) / column.sd
+    z = (np.where(there, column.straightened(raw), column.mean) - column.mean) / column.sd
     return np.where(there, np.searchsorted(_CUTS, z), -1).astype(np.int8)
 
 
@@ -270,7 +297,7 @@ def _encode(column: Column, raw: NDArray[Any]) -> list[NDArray[Any]]:
         return [_weighed(column, raw)] if column.words else [np.zeros(len(raw))]
     if isinstance(column, Words):
         return [raw == value for value in column.values] or [np.zeros(len(raw))]
-    filled = np.where(np.isfinite(raw), raw, column.median)
+    filled = np.where(np.isfinite(raw), column.straightened(raw), column.median)
     # A value far outside what was seen says "very large", no more: it must not drive the network.
     scaled = np.clip((filled - column.mean) / column.sd, -_LARGEST, _LARGEST)
     return [scaled, ~np.isfinite(raw)] if column.holes else [scaled]

@@ -11,8 +11,8 @@ from vetrina.core.types import Past, Plan
 from vetrina.layers import tree_ensemble
 from vetrina.layers.held_rows import SHARE, held_out
 
-SETTINGS = {"rate": 0.05, "leaves": 31, "least": 20, "columns": 0.7, "rows": 0.8, "penalty": 1.0}
-_MOST_TREES, _PATIENCE = 600, 40
+SETTINGS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
+_MOST_TREES, _PATIENCE = 1_200, 60
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:

@@ -34,7 +34,7 @@ def _drawn(column: Column, rows: int, rng: np.random.Generator) -> list[Any]:
     elif isinstance(column, Words):
         values = rng.choice(np.array(column.values or ("",), dtype=object), rows).tolist()
     else:
-        values = rng.normal(column.mean, column.sd, rows).tolist()
+        values = column.meant(rng.normal(size=rows)).tolist()
     return [None if gone else value for gone, value in zip(missing, values, strict=True)]
 
 

@@ -1,5 +1,7 @@
 """What it means in the words of the table that an encoded column lies below or above a threshold."""
 
+import numpy as np
+
 from vetrina.features.encoding import COUNT, RATE, Encoding, Number, Text
 
 
@@ -14,5 +16,5 @@ def conditions(encoding: Encoding, at: int, threshold: float) -> tuple[str, str]
         return f"{column.name} is not {word!r}", f"{column.name} is {word!r}"
     if word:
         return f"{column.name} is known", f"{column.name} is missing"
-    value = f"{column.mean + threshold * column.sd:.6g}"
+    value = f"{float(column.meant(np.array([threshold]))[0]):.6g}"
     return f"{column.name} <= {value}", f"{column.name} > {value}"
