@@ -14,6 +14,7 @@ NAMES = (
     "next_purchase",
     "off_policy",
     "pacing",
+    "pictures",
     "product_search",
     "releases",
     "screen",

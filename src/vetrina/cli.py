@@ -461,15 +461,18 @@ def recommend(
 @cli.command()
 @click.argument("product", required=False)
 @click.option("--products", type=FILE, help="A file with product_id.")
+@click.option("--looks", is_flag=True, help="Products that look like it, by their pictures.")
 @_batch_options
 @click.pass_obj
-def similar(state: State, product: str | None, products: Path | None, limit: int, out: Path | None) -> None:
+def similar(
+    state: State, product: str | None, products: Path | None, looks: bool, limit: int, out: Path | None
+) -> None:
     """Products that go with a product."""
-    shop = state.shop()
+    shop, options = state.shop(), {"limit": limit, **({"placement": "looks_like"} if looks else {})}
     if products:
-        _batch(state, shop, "similar", products, out, {"limit": limit})
+        _batch(state, shop, "similar", products, out, options)
     else:
-        _print(state, shop.similar(_given(product, "PRODUCT or --products FILE"), limit=limit))
+        _print(state, shop.similar(_given(product, "PRODUCT or --products FILE"), **options))
 
 
 @cli.command()

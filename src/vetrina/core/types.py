@@ -103,7 +103,7 @@ class Catalogue:
     """Products in the order of their index. Missing text is empty, missing numbers are NaN.
 
     ``tokens`` are the named properties of each product ("brand: Alder", "colour: red"), none where there are none.
-    ``logged`` is the last number of the service's product log that is inside.
+    ``logged`` is the last number of the service's product log that is inside. ``images`` are files, empty where there is none.
     """
 
     product_ids: NDArray[np.str_]
@@ -117,6 +117,7 @@ class Catalogue:
     available_at: NDArray[np.float64]
     logged: int = 0
     tokens: tuple[tuple[str, ...], ...] = ()
+    images: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.product_ids)

@@ -15,6 +15,7 @@ from vetrina.core.errors import BadInput
 from vetrina.core.files import beside, write_bytes
 from vetrina.ingest.once import once
 from vetrina.ingest.read import read_raw, shape
+from vetrina.store import pictures
 from vetrina.store.dataset import DELETED
 
 _ROW_GROUP = 1 << 18
@@ -117,6 +118,10 @@ class Lake:
             return raw, raw.clear()
         if DELETED in raw.columns:
             raise BadInput(f"{file}: column {DELETED!r}", "is a name that Vetrina keeps for itself", "rename it")
+        image = names.get("image", "image")
+        if table == "products" and image in raw.columns:
+            references = pictures.kept(self._folder.parent, raw[image].to_list(), file.parent)
+            raw = raw.with_columns(pl.Series(image, references, dtype=pl.String))
         good, bad = shape(raw, table, names, str(file))
         if good.is_empty():
             raise BadInput(str(file), f"has no usable row (row 0: {bad['_reason'][0]})", "correct the export")

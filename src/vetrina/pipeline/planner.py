@@ -19,6 +19,8 @@ SHARE_OF_TRIALS = 0.12
 PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
 PER_QUERY = 1.0e-2  # of the encoder of queries, an epoch
 PER_LIST = 3.0e-1  # of its teacher, an epoch: the eight texts that it reads beside a query
+PER_PICTURE, SHARE_OF_PICTURES = 2.0e-2, 0.4  # seconds of a picture, an epoch; of the whole run
+_PICTURE_EPOCHS, _MOST_SHOWN = 7, 20_000
 _LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
 _LEAST_OWN, _MADE, _MOST_TAUGHT, _MOST_BY_TEACHER = 200, 4_000, 4, 2
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
@@ -30,7 +32,7 @@ def planned(recipe: Recipe, past: Past, plan: Plan, units: int = 0) -> Plan:
 
     Trials are judged on ``units`` users of validation; too few cannot tell settings apart.
     """
-    plan = _taught(recipe, past, plan)
+    plan = _shown(recipe, past, _taught(recipe, past, plan))
     events = past.interactions
     if events is None or not len(events):
         return plan
@@ -69,6 +71,17 @@ def _taught(recipe: Recipe, past: Past, plan: Plan) -> Plan:
         wanted = {"epochs": float(epochs)} | ({"teacher": float(told)} if told > 0 else {}) if epochs else {}
     chosen = {**wanted, **plan.settings.get("text", {})}
     return replace(plan, settings={**plan.settings, "text": chosen}) if wanted else plan
+
+
+def _shown(recipe: Recipe, past: Past, plan: Plan) -> Plan:
+    """Epochs for the network on pictures, as many as it takes or none: with fewer ImageNet's weights serve better as they are."""
+    pictures = sum(map(bool, past.catalogue.images)) if past.catalogue is not None else 0
+    if "image" not in recipe.models or not pictures:
+        return plan
+    cost = PER_PICTURE * min(pictures, _MOST_SHOWN) * _PICTURE_EPOCHS * 2 / plan.threads
+    # Pictures are looked at once in a run, not once in each of its fits.
+    epochs = float(_PICTURE_EPOCHS) if cost <= SHARE_OF_PICTURES * plan.budget_seconds else 0.0
+    return replace(plan, settings={**plan.settings, "image": {"epochs": epochs, **plan.settings.get("image", {})}})
 
 
 def _counting(recipe: Recipe, past: Past, events: Interactions) -> dict[str, float]:

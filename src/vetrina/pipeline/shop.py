@@ -72,8 +72,8 @@ class Shop:
         return self._answer("recommend", Request(user=self._name(user), **request))
 
     def similar(self, product: str, **request: Any) -> Answer:
-        """Products that go with a product."""
-        return self.recommend(product_ids=(product,), placement="product", **request)
+        """Products that go with a product, or with ``placement="looks_like"`` that look like it."""
+        return self.recommend(product_ids=(product,), **{"placement": "product", **request})
 
     def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
         """Products for a query."""

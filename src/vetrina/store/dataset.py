@@ -22,7 +22,7 @@ from vetrina.core.types import (
     Targets,
     Ties,
 )
-from vetrina.store import clicks
+from vetrina.store import clicks, pictures
 from vetrina.store.tokens import tokens
 
 DELETED = "_deleted"
@@ -69,7 +69,16 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         available_at=_times(frame, "available_at"),
         logged=snapshot.logged.get("products", 0),
         tokens=tokens(frame, others),
+        images=_files(snapshot, frame),
     )
+
+
+def _files(snapshot: Snapshot, frame: pl.DataFrame) -> tuple[str, ...]:
+    """The file of each product's picture, none at all where no product has one. Pictures behind a URL are fetched."""
+    if "image" not in frame.columns or frame["image"].null_count() == len(frame):
+        return ()
+    root = snapshot.folder.parent.parent
+    return tuple(pictures.file(root, given) for given in frame["image"].cast(pl.String).to_list())
 
 
 def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:

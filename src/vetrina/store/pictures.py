@@ -20,19 +20,20 @@ def kept(root: Path, given: Sequence[str | bytes | None], beside: Path) -> list[
     return [_kept(root, one, beside) for one in given]
 
 
-def read(root: Path, reference: str) -> bytes | None:
-    """The bytes of a picture; a URL is fetched once and kept. None where there is nothing to be had."""
+def file(root: Path, reference: str | None) -> str:
+    """The file of a picture, a URL fetched once; empty where there is nothing to be had."""
+    if not reference:
+        return ""
     if not reference.startswith(("http://", "https://")):
-        path = root / reference
-        return path.read_bytes() if reference and path.is_file() else None
+        return str(root / reference) if (root / reference).is_file() else ""
     path = root / FOLDER / "fetched" / sha256(reference.encode()).hexdigest()[:32]
     if not path.exists():
         try:
             with urllib.request.urlopen(reference, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme was checked
                 write_bytes(path, answer.read(_LARGEST))
         except (URLError, TimeoutError, OSError):
-            return None
-    return path.read_bytes()
+            return ""
+    return str(path)
 
 
 def _kept(root: Path, given: str | bytes | None, beside: Path) -> str | None:

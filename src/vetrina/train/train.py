@@ -39,7 +39,8 @@ def train(
     if settled is not None:
         # A model that validation gave no weight serves nobody: it is not fitted again. Baselines stay for the gate.
         weighed = {m for weights in settled.weights.values() for m, weight in weights.items() if weight}
-        names = tuple(m for m in names if m in weighed or m in recipe.baselines or not recipe_part.OPTIONAL)
+        stay = {*recipe.baselines, *recipe_part.ALONE}
+        names = tuple(m for m in names if m in weighed or m in stay or not recipe_part.OPTIONAL)
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
     prepared = recipe_part.prepare(past, into)

@@ -10,6 +10,7 @@ from vetrina.retrieval import shelf
 RECIPE = Recipe(scenario="launch", models=("affinity", "reach"), baselines=("affinity",), metric="Reach@5%")
 ANSWERS = "users"  # asked for by the shop: there are no shoppers to share out between two versions
 OPTIONAL = True  # a bundle may lack models that weigh nothing
+ALONE = ()  # no model answers by itself
 _LEAST_BUYERS = 50
 
 

@@ -16,6 +16,7 @@ RECIPE = Recipe(
 )
 ANSWERS = "rows"  # nobody is shown an answer: there are no shoppers to share out between two versions
 OPTIONAL = True  # a bundle may lack models that weigh nothing
+ALONE = ()  # no model answers by itself
 
 
 def models_for(past: Past) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
 """Chooses on validation which model answers, or the mean of several, and from which probability on the answer is yes."""
 
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Evidence, Floats, Plan
+from vetrina.core.types import Evidence, Plan
 from vetrina.metrics import threshold
-from vetrina.metrics.classification import log_loss
-from vetrina.scenarios.predict.online import Predict, mean
+from vetrina.metrics.ensemble import choose
+from vetrina.scenarios.predict.online import Predict
 from vetrina.scenarios.predict.recipe import positive
 
 _READABLE = ("tree",)  # one tree is for people to read: it adds nothing to a mean
@@ -17,26 +16,19 @@ _READABLE = ("tree",)  # one tree is for people to read: it adds nothing to a me
 def tune(
     folder: Path, evidence: Evidence, plan: Plan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """What has the smallest loss on validation gets the weight: a baseline that wins ships."""
+    """The mean of all models gets the weight, or what validation shows to lose less: a baseline that wins ships."""
     opened, table = Predict(folder), evidence.table
     if table is None:
         raise ValueError("predict is tuned on a table")
-    models = opened.models
     label = positive(table, opened.encoding.positive)
-    said = opened.said(table.columns, models)
-    several = [name for name in models if name not in _READABLE]
-    sets = [names for n in range(1, len(several) + 1) for names in combinations(several, n)]
-    asked: dict[tuple[str, ...], Floats] = {names: mean([said[name] for name in names]) for names in sets}
-    asked |= {(name,): said[name] for name in models}
-    losses = {names: float(log_loss(label, found).mean()) for names, found in asked.items()}
-    best = min(losses, key=lambda names: losses[names])
-    options = {"threshold": threshold.chosen(label, asked[best], plan.goal)}
+    found = choose(label, opened.said(table.columns, opened.models), _READABLE)
+    options = {"threshold": threshold.chosen(label, found.said, plan.goal)}
     notes = {
-        "validation_log_loss": {" + ".join(names): loss for names, loss in losses.items()},
+        "validation_log_loss": {" + ".join(names): loss for names, loss in found.losses.items()},
         "goal": plan.goal,
         "options": options,
     }
-    return {"predict": {m: float(m in best) for m in models}}, notes
+    return {"predict": {m: float(m in found.names) for m in opened.models}}, notes
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:

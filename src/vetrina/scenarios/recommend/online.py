@@ -25,9 +25,11 @@ PLACEMENTS = {
     "product": ("session", True),
     "discover": ("discover", True),
     "buy_again": ("repeat", False),
+    "looks_like": ("looks", True),
 }
 SESSION_WEIGHT = 0.1
 CANDIDATES, EACH = 100, 15  # what trees order: the best of the blend, and of each model
+_FIXED = {"repeat": {"repeat": 1.0}, "looks": {"image": 1.0}}  # blends that no validation chooses
 _TIE = 1e-6
 _TRIED = 60  # products that a trial asks about
 
@@ -121,7 +123,7 @@ class Recommend:
 
     def blend(self, name: str) -> dict[str, float]:
         """The models that weigh something; what sells breaks every tie."""
-        chosen = {"repeat": 1.0} if name == "repeat" else self.weights.get(name) or self.weights["discover"]
+        chosen = _FIXED[name] if name in _FIXED else self.weights.get(name) or self.weights["discover"]
         weighed = {m: max(chosen.get(m, 0.0), _TIE * (m == "popular")) for m in self.models}
         return {m: w for m, w in weighed.items() if w > 0}
 
@@ -155,6 +157,10 @@ class Recommend:
         """The best ``limit`` products with their scores, and why."""
         if request.placement not in PLACEMENTS:
             raise BadInput(f"placement {request.placement!r}", "is unknown", f"use one of {', '.join(PLACEMENTS)}")
+        if request.placement == "looks_like" and "image" not in self.models:
+            raise BadInput(
+                "placement 'looks_like'", "needs pictures of products", "ingest products with a column image"
+            )
         history = self.history(request, context)
         blend_name, exclude = PLACEMENTS[request.placement]
         blend_name = self.blend_for(request.user, history, blend_name)
@@ -175,7 +181,7 @@ class Recommend:
         """The user's past, then what happened since, then the products on the page or in the session."""
         ids = [*context.events.of(request.user, request.session, self.histories.until, self.histories.logged)]
         shown = [(p, context.now, SESSION_WEIGHT) for p in request.product_ids]
-        on_page = request.placement == "product"
+        on_page = request.placement in ("product", "looks_like")
         user = None if on_page else request.user
         return self.histories.of(user, self._known(shown if on_page else [*ids, *shown]), context.now)
 

@@ -8,13 +8,26 @@ from vetrina.retrieval import shelf
 
 RECIPE = Recipe(
     scenario="recommend",
-    models=("popular", "repeat", "lately", "item_knn", "sessions", "graph_filter", "ease", "friends", "sasrec", "gru"),
+    models=(
+        "popular",
+        "repeat",
+        "lately",
+        "item_knn",
+        "sessions",
+        "graph_filter",
+        "ease",
+        "friends",
+        "image",
+        "sasrec",
+        "gru",
+    ),
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
-_LEAST_EVENTS = 200
+ALONE = ("image",)  # models that answer by themselves in some placement, whatever they weigh
+_LEAST_EVENTS, _LEAST_PICTURES = 200, 20
 _DEEP = ("sasrec", "gru")
 
 
@@ -24,6 +37,7 @@ def models_for(past: Past) -> tuple[str, ...]:
     if events is None or len(events) == 0:
         return ("popular",)
     without = (_DEEP if len(events) < _LEAST_EVENTS else ()) + (() if past.ties else ("friends",))
+    without += () if past.catalogue and sum(map(bool, past.catalogue.images)) >= _LEAST_PICTURES else ("image",)
     return tuple(m for m in RECIPE.models if m not in without)
 
 

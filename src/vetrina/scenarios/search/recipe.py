@@ -9,6 +9,7 @@ from vetrina.retrieval import shelf
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular"), baselines=("bm25",), metric="NDCG@10")
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = False  # every signal is computed from all of them
+ALONE = ()  # no model answers by itself
 
 
 def models_for(past: Past) -> tuple[str, ...]:

@@ -1,0 +1,166 @@
+"""Learns what categories look like, and gives every product with a picture a vector: near ones look alike.
+
+EfficientNet-Lite0 with ImageNet's weights learns on where the plan pays for epochs and categories have pictures enough, and
+stays as it is otherwise; without installed weights a small network starts from nothing. Pictures that others of their category
+speak against are noted as perhaps filed wrongly. What pictures say depends on no behaviour, so equal pictures are looked at
+once, whatever past is learnt from.
+"""
+
+import shutil
+from collections import Counter
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from vetrina.core.files import folder_beside
+from vetrina.core.onnx_session import session
+from vetrina.core.progress import Progress
+from vetrina.core.types import Catalogue, Past, Plan
+from vetrina.layers.onnx_export import export
+from vetrina.models.image import learning, network
+from vetrina.models.image.pictures import decoded, normalised
+
+SETTINGS = {"epochs": 0.0, "size": 160.0}
+LEAST = 20  # pictures below which there is nothing to learn
+_LEAST_OF_KIND, _MOST_TAUGHT, _WIDTH, _SURE, _DOUBTED, _MOST_NOTED = 8, 20_000, 128, 0.9, 0.02, 200
+_NOTES = "notes.json"
+
+
+def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes ``vectors.npy`` (items, width) unit rows or zeros, ``network.onnx`` from a picture to vector and category chances,
+    ``kinds.json`` their names. Needs ``catalogue.images``."""
+    catalogue = past.catalogue
+    if catalogue is None:
+        raise ValueError("image needs a catalogue")
+    chosen = plan.of("image", SETTINGS)
+    key = sha256(msgspec.json.encode([catalogue.images, catalogue.categories, sorted(chosen.items()), plan.seed]))
+    ready = into.parent.parent / "cache" / f"images-{key.hexdigest()[:24]}"
+    if not ready.exists():
+        with folder_beside(ready) as folder:
+            notes = _looked(catalogue, chosen, plan, folder, progress)
+            (folder / _NOTES).write_bytes(msgspec.json.encode(notes))
+    shutil.copytree(ready, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES))
+    return msgspec.json.decode((ready / _NOTES).read_bytes())
+
+
+def _looked(
+    catalogue: Catalogue, chosen: Mapping[str, float], plan: Plan, into: Path, progress: Progress
+) -> dict[str, Any]:
+    torch.set_num_threads(plan.threads)
+    size, seen, rows = int(chosen["size"]), [], []
+    with progress.step("image: read pictures", len(catalogue)) as step:
+        for row, file in enumerate(catalogue.images):
+            content = Path(file).read_bytes() if file and Path(file).is_file() else None
+            if (pixels := decoded(content, size)) is not None:
+                seen.append(pixels)
+                rows.append(row)
+            step.advance()
+    there, shown = np.array(rows, np.intp), np.stack(seen) if seen else np.empty((0, size, size, 3), np.uint8)
+    names, label = _kinds(catalogue, there)
+    weights = network.weights_file()
+    backbone = network.pretrained(weights) if weights else network.small()
+    found, notes = learning.features(backbone, shown), {"pictures": len(there), "pretrained": weights is not None}
+    known, taught = label >= 0, None
+    if len(names) > 1:
+        notes["misfiled"] = _misfiled(catalogue, there[known], names, found[known], label[known], plan.seed)
+        lesson = np.flatnonzero(known)[:_MOST_TAUGHT]
+        epochs = int(chosen["epochs"])
+        with progress.step("image: learn categories", max(1, epochs)) as step:
+            taught = learning.teach(backbone, shown[lesson], label[lesson], len(names), epochs, plan.seed, step.advance)
+        found = learning.features(backbone, shown) if epochs else found
+    head = taught.head if taught else nn.Linear(backbone.width, 1)
+    return notes | _written(into, backbone, head, names, found, there, shown, len(catalogue))
+
+
+def _kinds(catalogue: Catalogue, there: NDArray[np.intp]) -> tuple[list[str], NDArray[np.int64]]:
+    """Categories with pictures enough, and which of them each picture is of, -1 for none."""
+    counts = Counter(catalogue.categories[row] for row in there.tolist())
+    names = sorted(name for name, n in counts.items() if name and n >= _LEAST_OF_KIND)
+    place = {name: at for at, name in enumerate(names)}
+    return names, np.array([place.get(catalogue.categories[row], -1) for row in there.tolist()], np.int64)
+
+
+def _misfiled(
+    catalogue: Catalogue,
+    there: NDArray[np.intp],
+    names: list[str],
+    found: NDArray[np.float32],
+    label: NDArray[np.int64],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Products whose picture is surely of another category, in the eyes of what never saw it; the surest first."""
+    said = learning.told_by_others(found, label, seed)
+    best, own = said.argmax(1), said[np.arange(len(label)), label]
+    sure = said[np.arange(len(label)), best]
+    suspects = np.flatnonzero((best != label) & (sure > _SURE) & (own < _DOUBTED))
+    order = suspects[np.argsort(-sure[suspects], kind="stable")][:_MOST_NOTED]
+    return [
+        {
+            "product_id": str(catalogue.product_ids[there[at]]),
+            "filed": names[int(label[at])],
+            "looks_like": names[int(best[at])],
+            "chance": round(float(sure[at]), 4),
+        }
+        for at in order.tolist()
+    ]
+
+
+class _Whole(nn.Module):
+    """Pictures to unit vectors and the chance of every category."""
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear, mean: Tensor, axes: Tensor) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, head
+        self.register_buffer("mean", mean)
+        self.register_buffer("axes", axes)
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.backbone(picture)
+        vector = functional.normalize((found - self.mean) @ self.axes, dim=1)  # pyright: ignore[reportOperatorIssue]
+        return vector, torch.softmax(self.head(found), 1)
+
+
+def _written(
+    into: Path,
+    backbone: network.Backbone,
+    head: nn.Linear,
+    names: list[str],
+    found: NDArray[np.float32],
+    there: NDArray[np.intp],
+    shown: NDArray[np.uint8],
+    items: int,
+) -> dict[str, Any]:
+    mean, axes = _axes(found)
+    vectors = np.zeros((items, axes.shape[1]), np.float16)
+    turned = (found - mean) @ axes
+    vectors[there] = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)
+    np.save(into / "vectors.npy", vectors)
+    (into / "kinds.json").write_bytes(msgspec.json.encode(names))
+    whole = _Whole(backbone, head, torch.from_numpy(mean), torch.from_numpy(axes)).eval()
+    size = shown.shape[1]
+    example = torch.zeros(2, 3, size, size)
+    export(whole, (example,), ("picture",), ("vector", "chances"), {0: {0: "pictures"}}, into / "network.onnx")
+    if not len(there):
+        return {}
+    asked = normalised(shown[:8])
+    packed = session(into / "network.onnx").run(None, {"picture": asked.numpy()})[0]
+    with torch.no_grad():
+        float_ = whole(asked)[0].numpy()
+    return {"parity": float(np.abs(packed - float_).max()), "kinds": len(names)}
+
+
+def _axes(found: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean (width,) and the directions (width, k) in which pictures differ most."""
+    if len(found) < 2:
+        return np.zeros(found.shape[1], np.float32), np.eye(found.shape[1], dtype=np.float32)[:, :_WIDTH]
+    mean = found.mean(0)
+    _, vectors = np.linalg.eigh(np.cov((found - mean).T.astype(np.float64)))
+    return mean, np.ascontiguousarray(vectors[:, ::-1][:, :_WIDTH]).astype(np.float32)
