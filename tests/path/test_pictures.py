@@ -11,6 +11,7 @@ import shops
 from PIL import Image, ImageDraw
 
 from vetrina import Shop
+from vetrina.console.report import write_report
 from vetrina.core.errors import BadInput
 from vetrina.core.plugins import part
 from vetrina.core.progress import Silent
@@ -74,17 +75,14 @@ def test_products_that_look_alike_are_of_one_shape(shop):
 
 def test_a_picture_filed_wrongly_is_found(shop):
     version = shop.workshop.registry.show(shop.champion("recommend"))
-    notes = version["notes"]["models"].get("image") or _notes(shop)
+    notes = version["notes"]["models"]["image"]
     assert notes["pictures"] == 59
     assert {"product_id": "p19", "filed": "square", "looks_like": "circle"}.items() <= notes["misfiled"][0].items()
     assert len(notes["misfiled"]) <= 2
     assert notes["parity"] < 1e-3
-
-
-def _notes(shop: Shop) -> dict:
-    import msgspec
-
-    return msgspec.json.decode(next((shop.folder.work).glob("*/cache/images-*/notes.json")).read_bytes())
+    page = write_report(shop, version["version"]).read_text()
+    assert "Perhaps filed wrongly" in page
+    assert "<td>p19</td><td>square</td><td>circle</td>" in page
 
 
 def test_a_shop_without_pictures_says_so(trained):

@@ -41,6 +41,7 @@ def write_report(shop: Shop, version: str) -> Path:
         _compression(shown["notes"]["compression"]),
         _blend(shown),
     ]
+    parts.append(_misfiled(shown["notes"]["models"].get("image", {})))
     parts.append(_checks(shop, shown["scenario"]))
     if shown["scenario"] == "predict":
         parts.append(_curves(shop, shown))
@@ -131,6 +132,20 @@ def _blend(shown: dict[str, Any]) -> str:
         for name, weights in shown["notes"]["settled"]["weights"].items()
     )
     return f"<h2>Blend, chosen on validation</h2><table>{rows}</table>"
+
+
+def _misfiled(notes: dict[str, Any]) -> str:
+    """Products whose pictures speak against their category."""
+    found = notes.get("misfiled", [])
+    if not found:
+        return ""
+    rows = "".join(
+        f"<tr><td>{escape(f['product_id'])}</td><td>{escape(f['filed'])}</td><td>{escape(f['looks_like'])}</td>"
+        f"<td>{f['chance']:.1%}</td></tr>"
+        for f in found
+    )
+    head = "<tr><th>product<th>filed under<th>looks like<th>chance</tr>"
+    return f"<h2>Perhaps filed wrongly, by their pictures</h2><table>{head}{rows}</table>"
 
 
 def _checks(shop: Shop, scenario: str) -> str:
