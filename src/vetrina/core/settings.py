@@ -60,6 +60,8 @@ class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the threshold is for: empty for 0.5, ``accuracy``, ``f1``, or ``precision 0.9`` / ``recall 0.9``: at least so much."""
 
     goal: str = ""
+    onnx: str = ""  # the file of a model brought along, in the shop's folder or anywhere
+    onnx_inputs: tuple[str, ...] = ()  # the columns of its one matrix; empty: its inputs are named like columns
 
     def __post_init__(self) -> None:
         name, _, least = self.goal.partition(" ")

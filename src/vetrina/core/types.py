@@ -255,7 +255,7 @@ _NO_IDS = np.empty((0, 0), np.int32)
 class Rows:
     """An encoded table: ``dense`` (n, columns) numbers, ``ids`` (n, k) numbers of frequent values, 0 for all others, of which
     there are ``sizes`` (k,). ``label`` (n,) is 0 or 1, empty where it is asked for; ``second`` (n,) what followed a yes, if
-    anything is known of it.
+    anything is known of it; ``raw`` are the columns as they came, for models that encode for themselves.
     """
 
     dense: Floats
@@ -263,6 +263,7 @@ class Rows:
     sizes: tuple[int, ...] = ()
     label: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     second: Floats | None = None
+    raw: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.ids.size:  # a table without such values still has a row for each
@@ -338,7 +339,8 @@ class Plan:
     models that the budget does not pay for. ``halvings`` says how often the work done at once was halved because memory was
     short. A ``warm`` training begins where the last one of the same form ended.
     ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder,
-    ``goal`` what the threshold of predict is chosen for, ``optimiser`` and ``loss`` how networks learn.
+    ``goal`` what the threshold of predict is chosen for, ``optimiser`` and ``loss`` how networks learn. ``foreign`` is the
+    file of a model brought along, ``foreign_inputs`` the columns of its one matrix, if that is what it wants.
     """
 
     seed: int = 42
@@ -353,6 +355,8 @@ class Plan:
     goal: str = ""
     optimiser: str = "adam"
     loss: str = "cross-entropy"
+    foreign: str = ""
+    foreign_inputs: tuple[str, ...] = ()
 
     @property
     def pieces(self) -> int:

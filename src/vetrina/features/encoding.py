@@ -132,7 +132,8 @@ class Encoding(msgspec.Struct, frozen=True):
         ]
         many = [c for c in self.columns if isinstance(c, Words) and c.known]
         ids = np.stack([_ids(c, columns[c.name]) for c in many], 1) if many else np.zeros((len(blocks[0]), 0), np.int32)
-        return Rows(np.column_stack(blocks).astype(np.float32), ids, tuple(c.ids for c in many))
+        dense = np.column_stack(blocks).astype(np.float32)
+        return Rows(dense, ids, tuple(c.ids for c in many), raw=columns)
 
     def names(self) -> list[tuple[Column, str]]:
         """Of each encoded column what it comes from, and the word that it stands for (``missing`` for holes)."""

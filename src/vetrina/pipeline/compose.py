@@ -15,6 +15,8 @@ from sqlalchemy import func, select
 
 from vetrina.compress import Compressed, compress
 from vetrina.core import clock, plugins
+from vetrina.core.errors import BadInput
+from vetrina.core.files import digest_of, write_bytes
 from vetrina.core.types import (
     Bundle,
     LoggedAnswer,
@@ -58,6 +60,8 @@ class Run:
         also = (
             self._settings.train.also if recipe.OPTIONAL and recipe.ANSWERS == "products" else ()
         )  # a table has classifiers of its own
+        if scenario == "predict" and self._settings.predict.onnx:
+            also = ("onnx",)
         for name in (*also, *self._settings.train.without):
             plugins.part("models", name, "train")  # an unknown name is refused before anything starts
         own: Recipe = recipe.RECIPE
@@ -79,14 +83,30 @@ class Run:
             goal=self._settings.predict.goal,
             optimiser=chosen.optimiser,
             loss=chosen.loss,
+            foreign=self._foreign() if scenario == "predict" else "",
+            foreign_inputs=self._settings.predict.onnx_inputs,
         )
         self._work = self._shop.work / scenario
+
+    def _foreign(self) -> str:
+        """The model that was brought along, kept under its content's name: another file is another plan. Raises BadInput."""
+        given = self._settings.predict.onnx
+        if not given:
+            return ""
+        file = self._shop.root / given
+        if not file.is_file():
+            raise BadInput(f"[predict] onnx {given!r}", "is no file", "give its path, from the shop's folder on")
+        kept = self._shop.work / "foreign" / f"{digest_of(file)[:32]}.onnx"
+        if not kept.exists():
+            write_bytes(kept, file.read_bytes())
+        return str(kept)
 
     @cached_property
     def recipe_digest(self) -> str:
         """Changes when the code's version or a setting that shapes the result changes."""
         text = f"{VERSION} {self._recipe} {self._settings.train} {self._settings.weights} {self._plan.budget_seconds}"
         text += f" {self._plan.goal}" if self._plan.goal else ""
+        text += f" {self._plan.foreign} {self._plan.foreign_inputs}" if self._plan.foreign else ""
         return sha256(text.encode()).hexdigest()[:24]
 
     def is_done(self) -> bool:

@@ -64,6 +64,7 @@ def _key(name: str, digest: str, form: str, plan: Plan, earlier: Path | None) ->
     chosen = sorted(plan.settings.get(name, {}).items())
     began = f" {earlier.name}" if earlier else ""
     how = f" {plan.encoder} {plan.optimiser} {plan.loss}"
+    how += f" {plan.foreign} {plan.foreign_inputs}" if name == "onnx" else ""
     return sha256(f"{name} {digest} {form} {plan.seed} {chosen}{pieces}{began}{how}".encode()).hexdigest()[:24]
 
 

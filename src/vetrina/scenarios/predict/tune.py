@@ -10,7 +10,7 @@ from vetrina.metrics.ensemble import choose
 from vetrina.scenarios.predict.online import Predict
 from vetrina.scenarios.predict.recipe import positive
 
-_READABLE = ("tree",)  # one tree is for people to read: it adds nothing to a mean
+_ALONE = ("tree", "onnx")  # one tree is for people to read, a model brought along is meant as it is
 
 
 def tune(
@@ -21,7 +21,7 @@ def tune(
     if table is None:
         raise ValueError("predict is tuned on a table")
     label = positive(table, opened.encoding.positive)
-    found = choose(label, opened.said(table.columns, opened.models), _READABLE)
+    found = choose(label, opened.said(table.columns, opened.models), _ALONE)
     options = {"threshold": threshold.chosen(label, found.said, plan.goal)}
     notes = {
         "validation_log_loss": {" + ".join(names): loss for names, loss in found.losses.items()},

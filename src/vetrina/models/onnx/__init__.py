@@ -1,0 +1,1 @@
+"""Somebody else's model of a table, brought as an ONNX file."""

@@ -1,0 +1,51 @@
+"""Takes an ONNX file as it is: nothing is learnt here, but what it cannot answer is found out before the gate."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from vetrina.core.errors import BadInput
+from vetrina.core.progress import Progress
+from vetrina.core.types import Past, Plan
+from vetrina.metrics.classification import log_loss
+from vetrina.models.onnx.online import FILE, INPUTS, KINDS, Classifier
+
+_WAY_OUT = "docs/how-to/foreign-model.md says what a file must have"
+
+
+def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes ``model.onnx`` and ``inputs.json``. Needs ``past.rows`` with raw columns. Raises BadInput for a file that does not
+    open, wants columns that the table has not, or says no probabilities."""
+    if past.rows is None or not plan.foreign:
+        raise ValueError("onnx needs an encoded table and a file")
+    rows, file = past.rows, plan.foreign
+    shutil.copy(file, into / FILE)
+    (into / INPUTS).write_bytes(msgspec.json.encode(plan.foreign_inputs))
+    try:
+        opened = Classifier(into)
+        kinds = {i.name: i.type for i in opened._session.get_inputs()}
+    except StopIteration:
+        raise BadInput(file, "has no output of numbers", _WAY_OUT) from None
+    except Exception as error:  # noqa: BLE001 - ONNX Runtime raises what it likes for an unknown operator or a broken file
+        raise BadInput(file, f"does not open in ONNX Runtime ({_first(error)})", _WAY_OUT) from None
+    if wrong := next((kind for kind in kinds.values() if kind not in KINDS), None):
+        raise BadInput(file, f"has an input of kind {wrong}", f"use one of {', '.join(KINDS)}")
+    missing = sorted({c for columns in opened.columns.values() for c in columns} - set(rows.raw))
+    if missing:
+        has = ", ".join(sorted(rows.raw)[:12])
+        raise BadInput(f"{file}: input {missing[0]!r}", "is no column of the table", f"it has {has}")
+    try:
+        said = opened.said(rows)
+    except Exception as error:  # noqa: BLE001 - as above
+        raise BadInput(file, f"does not answer the table's rows ({_first(error)})", _WAY_OUT) from None
+    if not np.isfinite(said).all():
+        raise BadInput(file, "answers rows with something that is no number", "impute missing values inside the model")
+    return {"loss": float(log_loss(rows.label, np.clip(said, 0.0, 1.0)).mean()), "inputs": kinds}
+
+
+def _first(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
