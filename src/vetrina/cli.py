@@ -476,6 +476,22 @@ def similar(
 
 
 @cli.command()
+@click.argument("goal", default="margin")
+@click.pass_obj
+def tradeoff(state: State, goal: str) -> None:
+    """What a weight of GOAL (margin or revenue) costs in relevance, and gains."""
+    from vetrina.pipeline.tradeoff import tradeoff as curve
+
+    state.show(
+        [asdict(point) for point in curve(state.shop(), goal)],
+        lambda p: (
+            f"{p['weight']:>5.2f}  NDCG@10 {p['relevance']['point']:.4f} "
+            f"[{p['relevance']['low']:.4f}, {p['relevance']['high']:.4f}]  mean {goal} shown {p['worth']:.3f}"
+        ),
+    )
+
+
+@cli.command()
 @click.argument("user", required=False)
 @click.option("--users", type=FILE, help="A file with user_id.")
 @click.option("--query", default="", help="What was searched for on the page.")

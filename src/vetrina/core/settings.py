@@ -161,6 +161,22 @@ class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quiet_hours: float = 6.0
 
 
+class Goals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What recommendations lean to beside what shoppers want: 0 not at all, 1 as strongly as the worth itself differs."""
+
+    revenue: float = 0.0
+    margin: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("revenue", "margin"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} {getattr(self, name)} is no weight between 0 and 1")
+
+    def of(self) -> dict[str, float]:
+        """Those that weigh something."""
+        return {name: weight for name in ("revenue", "margin") if (weight := float(getattr(self, name)))}
+
+
 class Channels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What messages to people need: ``product_url`` with {product_id} in it, the push service's app, the shop's currency."""
 
@@ -184,6 +200,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operate: Operate = Operate()
     alerts: Alerts = Alerts()
     channels: Channels = Channels()
+    goals: Goals = Goals()
     store: StoreUrl = StoreUrl()
 
 

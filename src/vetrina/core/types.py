@@ -103,7 +103,8 @@ class Catalogue:
     """Products in the order of their index. Missing text is empty, missing numbers are NaN.
 
     ``tokens`` are the named properties of each product ("brand: Alder", "colour: red"), none where there are none.
-    ``logged`` is the last number of the service's product log that is inside. ``images`` are files, empty where there is none.
+    ``logged`` is the last number of the service's product log that is inside. ``images`` are files, empty where there is none;
+    ``costs`` what a product costs the shop, NaN for unknown.
     """
 
     product_ids: NDArray[np.str_]
@@ -118,6 +119,7 @@ class Catalogue:
     logged: int = 0
     tokens: tuple[tuple[str, ...], ...] = ()
     images: tuple[str, ...] = ()
+    costs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.product_ids)

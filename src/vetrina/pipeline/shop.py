@@ -135,7 +135,9 @@ class Shop:
 
     def _answer(self, scenario: str, request: Request) -> Answer:
         self._changes.refresh()
-        return self.open(scenario).answer(request, Context(self._events, self._changes, clock.now()))
+        goals = self.folder.settings.goals.of()
+        context = Context(self._events, self._changes, clock.now(), goals=goals)
+        return self.open(scenario).answer(request, context)
 
     @cached_property
     def _events(self) -> StoredEvents:

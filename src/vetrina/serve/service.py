@@ -93,7 +93,7 @@ class Service:
         """Answer, and log what is shown with the chance that each product had to stand at its place."""
         started = time.perf_counter()
         serving, trial = self.champions.get(scenario), self.trials.get(scenario)
-        context = Context(self.events, self.changes, clock.now(), self.ledger)
+        context = Context(self.events, self.changes, clock.now(), self.ledger, self.shop.settings.goals.of())
         rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
         arm = rollout.arm(asked.user, asked.session) if rollout else None
         if arm == INTERLEAVED and not may_explore(asked):

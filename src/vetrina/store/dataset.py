@@ -70,6 +70,7 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         logged=snapshot.logged.get("products", 0),
         tokens=tokens(frame, others),
         images=_files(snapshot, frame),
+        costs=_number(frame, "cost"),
     )
 
 

@@ -1,11 +1,13 @@
 """Judges recommend on what users really took next, over the full catalogue."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.ranking import half_ranks, ndcg, recall, reciprocal_rank
+from vetrina.retrieval.worth import lift
 from vetrina.scenarios.recommend.online import Recommend, best
 from vetrina.scenarios.recommend.units import users
 
@@ -22,11 +24,13 @@ def evaluate(
     metric: str = "NDCG@10",
     new_only: bool = False,
     allowed: np.ndarray | None = None,
+    goals: Mapping[str, float] | None = None,
     most: int = _MOST_UNITS,
 ) -> Scores:
     """The ``metric`` (name@k of ``METRICS``) of each of ``most`` users; ``only`` one model, ``new_only`` what is new to them.
 
-    Targets outside the catalogue count as missed. ``allowed`` (items,) bool narrows what is ranked.
+    Targets outside the catalogue count as missed. ``allowed`` (items,) bool narrows what is ranked, ``goals`` of the shop bend
+    the order.
     Slices: users known to the bundle or not.
     """
     figure, k = METRICS[metric.split("@")[0]], int(metric.split("@")[1])
@@ -35,12 +39,15 @@ def evaluate(
         opened.weights = {blend: {only: 1.0} for blend in opened.weights}
         opened.order_by_weights()
     names, values, known = [], [], []
+    lifted = lift(opened.worth, goals or {})
     for unit in users(opened.histories, evidence, new_only=new_only, most=most):
         name = opened.blend_for(unit.name, unit.history, "discover" if new_only else "home")
         mask = opened.may_show(name, unit.history, leave_out=new_only)
         if allowed is not None:
             mask &= allowed
         scores, _ = opened.ranked(unit.history, name, mask)
+        if lifted is not None:
+            scores = np.where(scores > 0, scores * lifted, scores)
         ranks = half_ranks(scores, unit.items)
         ranks = ranks[np.isfinite(scores[unit.items])]
         names.append(unit.name)

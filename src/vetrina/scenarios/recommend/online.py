@@ -14,8 +14,10 @@ from vetrina.core.protocols import Context, History, Scorer
 from vetrina.core.types import Answer, Floats, Ints, Item, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
+from vetrina.retrieval import worth
 from vetrina.retrieval.shelf import Shelf
 from vetrina.retrieval.trees import Trees
+from vetrina.retrieval.worth import lift
 from vetrina.scenarios.recommend.features import features
 
 # A placement names the blend it uses and whether the shopper's own products are left out; None leaves it to the recipe.
@@ -58,6 +60,7 @@ class Recommend:
         self._scorers: dict[str, Scorer] = {name: part.open(folder / name) for name, part in parts.items()}
         self._why = {name: part.REASON for name, part in parts.items()}
         self._statistics = item_statistics.read(folder / "statistics")
+        self.worth = worth.read(folder / "worth.npy")
         self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
         # Trees know what they were shown: weights of other models, set by hand, go without them.
         self._trees = {
@@ -166,6 +169,8 @@ class Recommend:
         blend_name = self.blend_for(request.user, history, blend_name)
         allowed = self._allowed(request, context, history, self.leaves_out(blend_name) if exclude is None else exclude)
         scores, parts = self.ranked(history, blend_name, allowed)
+        if (lifted := lift(self.worth, context.goals)) is not None:
+            scores = np.where(scores > 0, scores * lifted, scores)
         wanted = request.offset + request.limit
         top = best(scores, wanted)[request.offset :]
         changed = context.products.after(self.shelf.logged).changed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vetrina.core.types import Past, Recipe
 from vetrina.features import histories, item_statistics
-from vetrina.retrieval import shelf
+from vetrina.retrieval import shelf, worth
 
 RECIPE = Recipe(
     scenario="recommend",
@@ -48,4 +48,5 @@ def prepare(past: Past, into: Path) -> Past:
     shelf.write(past.catalogue, into / "shelf")
     histories.write(past.interactions, into / "histories")
     item_statistics.write(past, into / "statistics")
+    worth.write(past.catalogue, into / "worth.npy")
     return past

@@ -1,0 +1,41 @@
+"""What a sale of each product is worth to the shop, and how a goal bends an order towards it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.types import Catalogue, Floats
+
+GOALS = ("revenue", "margin")
+_MOST = 4.0  # no product is lifted or lowered by more than this factor
+
+
+def write(catalogue: Catalogue, path: Path) -> None:
+    """(items, GOALS) float32: price, and price less cost; NaN where either is unknown."""
+    costs = catalogue.costs if len(catalogue.costs) else np.full(len(catalogue), np.nan)
+    np.save(path, np.stack([catalogue.prices, catalogue.prices - costs], 1).astype(np.float32))
+
+
+def read(path: Path) -> Floats | None:
+    """What ``write`` wrote; None in a bundle from before."""
+    return np.load(path, mmap_mode="r") if path.exists() else None
+
+
+def lift(worth: Floats | None, goals: Mapping[str, float]) -> NDArray[np.float32] | None:
+    """(items,) what scores are multiplied by: the product over goals of (worth / median worth) ^ weight, 1 where it is unknown.
+
+    None where no goal weighs anything or nothing is known of any product. A loss counts as the smallest gain.
+    """
+    found: NDArray[np.float64] | None = None
+    for name, weight in goals.items():
+        if worth is None or not weight:
+            continue
+        values = np.asarray(worth[:, GOALS.index(name)], np.float64)
+        known = np.isfinite(values)
+        if not known.any() or (middle := float(np.median(values[known]))) <= 0:
+            continue
+        ratio = np.clip(np.where(known, values, middle) / middle, 1.0 / _MOST, _MOST) ** weight
+        found = ratio if found is None else found * ratio
+    return None if found is None else np.clip(found, 1.0 / _MOST, _MOST).astype(np.float32)

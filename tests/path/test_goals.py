@@ -1,0 +1,78 @@
+"""The shop's own goals: the order bends to margin, the curve says at what cost."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+import shops
+from click.testing import CliRunner
+
+from vetrina import Shop
+from vetrina.cli import cli
+from vetrina.core.errors import BadInput
+from vetrina.core.types import Catalogue
+from vetrina.pipeline.tradeoff import WEIGHTS, tradeoff
+from vetrina.retrieval import worth
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory) -> Shop:
+    """Odd and even users as ever; every fourth product brings ten times the margin of the others."""
+    folder = tmp_path_factory.mktemp("goals")
+    files = shops.checkerboard(folder)
+    rows = list(csv.DictReader(files["products"].read_text().splitlines()))
+    with files["products"].open("w", newline="") as file:
+        out = csv.DictWriter(file, [*rows[0], "cost"])
+        out.writeheader()
+        out.writerows([{**row, "price": 11, "cost": 1 if n % 4 < 2 else 10} for n, row in enumerate(rows)])
+    shop = Shop(folder / "shop")
+    shop.ingest(products=[files["products"]], events=[files["events"]])
+    shop.fit("recommend", budget_minutes=1)
+    shop.workshop.engine.dispose()
+    return shop
+
+
+def test_margin_lifts_what_earns_and_relevance_pays_for_it(trained_once):
+    points = tradeoff(trained_once, "margin")
+    assert [p.weight for p in points] == list(WEIGHTS)
+    worths = [p.worth for p in points]
+    assert worths == sorted(worths)
+    assert worths[-1] > worths[0] * 1.3
+    assert points[-1].relevance.point <= points[0].relevance.point
+
+
+def test_the_setting_bends_what_is_served(trained_once, tmp_path):
+    def earning(shop: Shop) -> int:
+        return sum(int(i.product_id[1:]) % 4 < 2 for i in shop.recommend("u000", limit=10, exclude_seen=False).items)
+
+    plain = Shop(shutil.copytree(trained_once.folder.root, tmp_path / "plain"))
+    bent = shutil.copytree(trained_once.folder.root, tmp_path / "bent")
+    (bent / "vetrina.toml").write_text("[goals]\nmargin = 1.0\n")
+    assert earning(Shop(bent)) > earning(plain)
+    assert all(int(i.product_id[1:]) % 2 == 0 for i in Shop(bent).recommend("u000", limit=5, exclude_seen=False).items)
+
+
+def test_what_cannot_be_judged_is_refused(trained_once, trained):
+    with pytest.raises(BadInput, match="use one of revenue, margin"):
+        tradeoff(trained_once, "fame")
+    with pytest.raises(BadInput, match="ingest products with a price and a cost"):
+        tradeoff(Shop(trained[0]), "margin")
+    said = CliRunner().invoke(cli, ["--shop-dir", str(trained_once.folder.root), "tradeoff", "revenue"])
+    assert said.exit_code == 0
+    assert said.output.count("NDCG@10") == len(WEIGHTS)
+
+
+def test_unknown_worth_changes_nothing_and_losses_count_as_the_smallest_gain(tmp_path):
+    text, number = ("",) * 4, np.full(4, np.nan)
+    catalogue = Catalogue(
+        np.array(list("abcd")), text, text, text, text, text, np.array([10.0, 10.0, 10.0, np.nan]), number, number,
+        costs=np.array([5.0, 9.0, 30.0, 1.0]),
+    )  # fmt: skip
+    worth.write(catalogue, tmp_path / "worth.npy")
+    known = worth.read(tmp_path / "worth.npy")
+    lifted = worth.lift(known, {"margin": 1.0})
+    assert lifted is not None
+    assert lifted.tolist() == [4.0, 1.0, 0.25, 1.0]
+    assert worth.lift(known, {}) is None
+    assert worth.lift(None, {"margin": 1.0}) is None
