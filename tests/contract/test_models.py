@@ -1,9 +1,13 @@
 """What every behaviour model keeps, whoever wrote it; models are found, not listed."""
 
+import tempfile
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vetrina.core import plugins
 from vetrina.core.progress import Silent
@@ -14,7 +18,7 @@ BEHAVIOUR = [
     n
     for n in plugins.names("models")
     if plugins.has_part("models", n, "train")
-    and "def score(" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
+    and "def score(self, history" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
 ]
 ITEMS, USERS = 30, 40
 # One thread, so that equal data give equal bytes; as many epochs as so few positions need.
@@ -38,7 +42,19 @@ def past(items: int = ITEMS) -> Past:
         np.array([f"u{u:02d}" for u in range(USERS)]), user.astype(np.int32), item.astype(np.int32), time,
         np.ones(len(rows), np.float32), 40_000.0,
     )  # fmt: skip
-    return Past(catalogue, events, ties=_circles(events.users))
+    return Past(replace(catalogue, images=_pictures(items)), events, ties=_circles(events.users))
+
+
+@cache
+def _pictures(items: int) -> tuple[str, ...]:
+    """Stripes from left to right on even items, from top to bottom on odd ones, each in a tone of its own."""
+    folder = Path(tempfile.mkdtemp())
+    for item in range(items):
+        pixels = np.full((48, 48, 3), 255, np.uint8)
+        pixels[::6, :, :] = 5 * item
+        picture = pixels if item % 2 == 0 else pixels.transpose(1, 0, 2)
+        Image.fromarray(np.ascontiguousarray(picture)).save(folder / f"{item}.png")
+    return tuple(str(folder / f"{item}.png") for item in range(items))
 
 
 def _circles(users: np.ndarray) -> Ties:

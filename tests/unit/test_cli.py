@@ -148,7 +148,10 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(tmp_path):
     )
     command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop), "run", "recommend"]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
-    time.sleep(4)
+    for _ in range(600):  # until it trains, however busy the machine is
+        if (shop / "work" / "recommend" / "fit").exists():
+            break
+        time.sleep(0.1)
     started.send_signal(signal.SIGINT)
     _, said = started.communicate(timeout=60)
     assert started.returncode == 130
