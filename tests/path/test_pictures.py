@@ -2,6 +2,8 @@
 
 import base64
 import io
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from vetrina.core.plugins import part
 from vetrina.core.progress import Silent
 from vetrina.core.types import Catalogue, Past, Plan
 from vetrina.models.image.pictures import augmented, decoded, normalised
+from vetrina.store import pictures
 
 SHAPES = ("circle", "square", "stripes")
 
@@ -100,6 +103,35 @@ def test_bytes_in_a_table_are_pictures_too(tmp_path):
     assert catalogue is not None
     assert Path(catalogue.images[0]).read_bytes() == drawing("circle", 1)
     assert catalogue.images[1] == ""
+
+
+def test_urls_are_fetched_once_and_given_up_when_nobody_answers(tmp_path):
+    asked: list[str] = []
+
+    class Pictures(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200 if self.path == "/a" else 404)
+            self.end_headers()
+            self.wfile.write(drawing("circle", 1))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Pictures)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    base = f"http://127.0.0.1:{server.server_port}"
+    try:
+        for _ in range(2):
+            found = pictures.files([f"{base}/a", "there.png", *(f"{base}/{n}" for n in range(9))], tmp_path)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert Path(found[0]).read_bytes() == drawing("circle", 1)
+    assert found[1] == "there.png"
+    assert found[2:] == [""] * 9
+    assert asked.count("/a") == 1
+    assert len(asked) == 1 + 5 + 5  # five failures in a row are enough
 
 
 def test_what_is_no_picture_is_none():

@@ -103,8 +103,8 @@ class Catalogue:
     """Products in the order of their index. Missing text is empty, missing numbers are NaN.
 
     ``tokens`` are the named properties of each product ("brand: Alder", "colour: red"), none where there are none.
-    ``logged`` is the last number of the service's product log that is inside. ``images`` are files, empty where there is none;
-    ``costs`` what a product costs the shop, NaN for unknown.
+    ``logged`` is the last number of the service's product log that is inside. ``images`` are files or URLs, empty where there
+    is none; ``costs`` what a product costs the shop, NaN for unknown.
     """
 
     product_ids: NDArray[np.str_]

@@ -75,11 +75,11 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
 
 
 def _files(snapshot: Snapshot, frame: pl.DataFrame) -> tuple[str, ...]:
-    """The file of each product's picture, none at all where no product has one. Pictures behind a URL are fetched."""
+    """The file or URL of each product's picture, none at all where no product has one."""
     if "image" not in frame.columns or frame["image"].null_count() == len(frame):
         return ()
     root = snapshot.folder.parent.parent
-    return tuple(pictures.file(root, given) for given in frame["image"].cast(pl.String).to_list())
+    return tuple(pictures.named(root, given) for given in frame["image"].cast(pl.String).to_list())
 
 
 def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:

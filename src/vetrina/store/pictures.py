@@ -11,7 +11,8 @@ from urllib.error import URLError
 from vetrina.core.files import write_bytes
 
 FOLDER = "pictures"
-_TIMEOUT, _LARGEST = 10.0, 20_000_000
+_REMOTE = ("http://", "https://")
+_TIMEOUT, _LARGEST, _PATIENCE = 5.0, 20_000_000, 5
 
 
 def kept(root: Path, given: Sequence[str | bytes | None], beside: Path) -> list[str | None]:
@@ -20,20 +21,35 @@ def kept(root: Path, given: Sequence[str | bytes | None], beside: Path) -> list[
     return [_kept(root, one, beside) for one in given]
 
 
-def file(root: Path, reference: str | None) -> str:
-    """The file of a picture, a URL fetched once; empty where there is nothing to be had."""
-    if not reference:
-        return ""
-    if not reference.startswith(("http://", "https://")):
-        return str(root / reference) if (root / reference).is_file() else ""
-    path = root / FOLDER / "fetched" / sha256(reference.encode()).hexdigest()[:32]
-    if not path.exists():
-        try:
-            with urllib.request.urlopen(reference, timeout=_TIMEOUT) as answer:  # noqa: S310  the scheme was checked
-                write_bytes(path, answer.read(_LARGEST))
-        except (URLError, TimeoutError, OSError):
-            return ""
-    return str(path)
+def named(root: Path, reference: str | None) -> str:
+    """The file that a reference of the lake names, or its URL; empty where there is neither."""
+    if not reference or reference.startswith(_REMOTE):
+        return reference or ""
+    return str(root / reference) if (root / reference).is_file() else ""
+
+
+def files(references: Sequence[str], into: Path) -> list[str]:
+    """For ``named`` references their files; URLs are fetched into a folder, each once, and empty where that fails.
+
+    After _PATIENCE failures in a row no further URL is tried: a shop without a way to its pictures must not wait for each.
+    """
+    found, failed = [], 0
+    for reference in references:
+        file = into / sha256(reference.encode()).hexdigest()[:32]
+        remote = reference.startswith(_REMOTE)
+        if remote and not file.exists() and failed < _PATIENCE:
+            failed = 0 if _fetched(reference, file) else failed + 1
+        found.append(reference if not remote else str(file) if file.exists() else "")
+    return found
+
+
+def _fetched(url: str, file: Path) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer:  # noqa: S310  only http and https come here
+            write_bytes(file, answer.read(_LARGEST))
+    except (URLError, TimeoutError, OSError, ValueError):
+        return False
+    return True
 
 
 def _kept(root: Path, given: str | bytes | None, beside: Path) -> str | None:
@@ -47,7 +63,7 @@ def _kept(root: Path, given: str | bytes | None, beside: Path) -> str | None:
 
 
 def _content(given: str | None, beside: Path) -> bytes | None:
-    if not given or given.startswith(("http://", "https://")):
+    if not given or given.startswith(_REMOTE):
         return None
     if given.startswith("data:"):
         try:

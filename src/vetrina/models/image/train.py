@@ -9,6 +9,7 @@ once, whatever past is learnt from.
 import shutil
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from vetrina.core.types import Catalogue, Past, Plan
 from vetrina.layers.onnx_export import export
 from vetrina.models.image import learning, network
 from vetrina.models.image.pictures import decoded, normalised
+from vetrina.store import pictures
 
 SETTINGS = {"epochs": 0.0, "size": 160.0}
 LEAST = 20  # pictures below which there is nothing to learn
@@ -40,12 +42,13 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     catalogue = past.catalogue
     if catalogue is None:
         raise ValueError("image needs a catalogue")
-    chosen = plan.of("image", SETTINGS)
-    key = sha256(msgspec.json.encode([catalogue.images, catalogue.categories, sorted(chosen.items()), plan.seed]))
-    ready = into.parent.parent / "cache" / f"images-{key.hexdigest()[:24]}"
+    chosen, cache = plan.of("image", SETTINGS), into.parent.parent / "cache"
+    images = pictures.files(catalogue.images, cache / "pictures")
+    key = sha256(msgspec.json.encode([images, catalogue.categories, sorted(chosen.items()), plan.seed]))
+    ready = cache / f"images-{key.hexdigest()[:24]}"
     if not ready.exists():
         with folder_beside(ready) as folder:
-            notes = _looked(catalogue, chosen, plan, folder, progress)
+            notes = _looked(replace(catalogue, images=tuple(images)), chosen, plan, folder, progress)
             (folder / _NOTES).write_bytes(msgspec.json.encode(notes))
     shutil.copytree(ready, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES))
     return msgspec.json.decode((ready / _NOTES).read_bytes())
