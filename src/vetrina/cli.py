@@ -5,44 +5,20 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
 from vetrina.console import lines
+from vetrina.console.answering import COMMANDS
 from vetrina.console.arguments import Minutes
 from vetrina.console.failures import in_one_line
+from vetrina.console.state import FILE, State, plain
 from vetrina.console.template import TEMPLATE
 from vetrina.core.errors import BadInput
 from vetrina.core.version import VERSION
-
-FILE = click.Path(path_type=Path, dir_okay=False)
-
-
-class State:
-    """The options before the command."""
-
-    def __init__(self, folder: Path, as_json: bool, debug: bool) -> None:
-        self.folder, self.as_json, self.debug = folder, as_json, debug
-
-    def shop(self) -> Any:
-        """The shop, with bars on a terminal."""
-        from vetrina.console.bars import Bars
-        from vetrina.pipeline.shop import Shop
-
-        return Shop(self.folder, Bars())
-
-    def show(self, rows: Any, line: Callable[[Any], str]) -> None:
-        """JSON for machines, a line a row for people."""
-        listed = rows if isinstance(rows, list) else [rows]
-        if self.as_json:
-            click.echo(json.dumps(rows, default=_plain, ensure_ascii=False))
-        else:
-            for row in listed:
-                click.echo(line(row))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -355,7 +331,7 @@ def show(state: State, version: str) -> None:
     found["notes"].pop("baseline", None)
     taken = cost(workshop, version)
     found["cost"] = asdict(taken) if taken else None
-    state.show(found, lambda r: json.dumps(r, indent=2, default=_plain))
+    state.show(found, lambda r: json.dumps(r, indent=2, default=plain))
 
 
 @cli.command()
@@ -409,195 +385,8 @@ def report(state: State, version: str) -> None:
     state.show({"report": str(write_report(state.shop(), version))}, lambda r: r["report"])
 
 
-def _batch_options(command: Any) -> Any:
-    command = click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")(command)
-    return click.option("--limit", type=click.IntRange(1, 200), default=10, show_default=True)(command)
-
-
-@cli.command()
-@click.argument("query", required=False)
-@click.option("--user", help="Personalise for this user.")
-@click.option("--queries", type=FILE, help="A file with query (and user_id).")
-@_batch_options
-@click.pass_obj
-def search(
-    state: State, query: str | None, user: str | None, queries: Path | None, limit: int, out: Path | None
-) -> None:
-    """Search as a shopper would."""
-    shop = state.shop()
-    if queries:
-        _batch(state, shop, "search", queries, out, {"limit": limit})
-    else:
-        _print(state, shop.search(_given(query, "QUERY or --queries FILE"), user, limit=limit))
-
-
-@cli.command()
-@click.argument("user", required=False)
-@click.option("--users", type=FILE, help="A file with user_id.")
-@click.option("--sessions", type=FILE, help="A file with session_id and product_ids (oldest first).")
-@click.option("--placement", default="home", show_default=True, help="home, product, cart, discover, buy_again.")
-@click.option("--exclude-seen/--include-seen", "exclude_seen", default=None, help="Leave out what the user had.")
-@_batch_options
-@click.pass_obj
-def recommend(
-    state: State,
-    user: str | None,
-    users: Path | None,
-    sessions: Path | None,
-    placement: str,
-    exclude_seen: bool | None,
-    limit: int,
-    out: Path | None,
-) -> None:
-    """Recommend products to a user."""
-    shop = state.shop()
-    options = {"limit": limit, "placement": placement, "exclude_seen": exclude_seen}
-    if users or sessions:
-        _batch(state, shop, "sessions" if sessions else "recommend", sessions or users, out, options)
-    else:
-        _print(state, shop.recommend(_given(user, "USER, --users FILE or --sessions FILE"), **options))
-
-
-@cli.command()
-@click.argument("product", required=False)
-@click.option("--products", type=FILE, help="A file with product_id.")
-@click.option("--looks", is_flag=True, help="Products that look like it, by their pictures.")
-@_batch_options
-@click.pass_obj
-def similar(
-    state: State, product: str | None, products: Path | None, looks: bool, limit: int, out: Path | None
-) -> None:
-    """Products that go with a product."""
-    shop, options = state.shop(), {"limit": limit, **({"placement": "looks_like"} if looks else {})}
-    if products:
-        _batch(state, shop, "similar", products, out, options)
-    else:
-        _print(state, shop.similar(_given(product, "PRODUCT or --products FILE"), **options))
-
-
-@cli.command()
-@click.argument("goal", default="margin")
-@click.pass_obj
-def tradeoff(state: State, goal: str) -> None:
-    """What a weight of GOAL (margin or revenue) costs in relevance, and gains."""
-    from vetrina.pipeline.tradeoff import tradeoff as curve
-
-    state.show(
-        [asdict(point) for point in curve(state.shop(), goal)],
-        lambda p: (
-            f"{p['weight']:>5.2f}  NDCG@10 {p['relevance']['point']:.4f} "
-            f"[{p['relevance']['low']:.4f}, {p['relevance']['high']:.4f}]  mean {goal} shown {p['worth']:.3f}"
-        ),
-    )
-
-
-@cli.command()
-@click.argument("user", required=False)
-@click.option("--users", type=FILE, help="A file with user_id.")
-@click.option("--query", default="", help="What was searched for on the page.")
-@click.option("--limit", default=3, show_default=True, help="Places on the page.")
-@click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")
-@click.pass_obj
-def ads(state: State, user: str | None, users: Path | None, query: str, limit: int, out: Path | None) -> None:
-    """Ads that a user would see now, with the price of a click."""
-    shop = state.shop()
-    if users:
-        _batch(state, shop, "ads", users, out, {"slots": limit})
-        return
-    _print(state, shop.ads(_given(user, "USER or --users FILE"), slots=limit, query=query))
-
-
-@cli.command()
-@click.argument("product", required=False)
-@click.option("--size", default=100, show_default=True, help="How many users.")
-@click.option("--like", type=FILE, help="A file with user_id: users like these, instead of for a product.")
-@click.option("--segment", default="", help="best, loyal, big spenders, new, promising, at risk, lost.")
-@click.option("--channel", default="csv", show_default=True, help="csv, email, push, social, webhook.")
-@click.option("--products", type=FILE, help="A file with product_id: one audience for each, into one --out file.")
-@click.option("--note/--no-note", default=False, help="Note them as told: they come later in the next audience.")
-@click.option("--out", help="The file; for a webhook its address.")
-@click.pass_obj
-def audience(
-    state: State,
-    product: str | None,
-    size: int,
-    like: Path | None,
-    segment: str,
-    channel: str,
-    products: Path | None,
-    note: bool,
-    out: str | None,
-) -> None:
-    """Users to tell about a new product."""
-    from vetrina.pipeline import batch
-
-    shop = state.shop()
-    if products:
-        rows = batch.audiences(shop, products, Path(_given(out, "--out FILE")), shop.workshop.progress, size)
-        state.show({"rows": rows, "out": out}, lambda r: f"{r['rows']} rows in {r['out']}")
-        return
-    seeds = batch.ids_of(like) if like else ()
-    found = shop.audience(product, size=size, like=seeds, segment=segment, channel=channel, note=note)
-    if out is not None:
-        state.show(batch.handed_over(shop, channel, found, product, out), lambda r: f"{r['users']} users to {r['out']}")
-        return
-    rows = [{"rank": n, "user_id": p.user_id, "score": p.score, "why": p.reason} for n, p in enumerate(found.people, 1)]
-    state.show(rows, lambda r: f"{r['rank']:>5}  {r['user_id']:<16} {r['score']:>9}  ({r['why']})")
-
-
-@cli.command()
-@click.argument("features", required=False)
-@click.option("--table", type=FILE, help="A file with the table's columns.")
-@click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")
-@click.pass_obj
-def predict(state: State, features: str | None, table: Path | None, out: Path | None) -> None:
-    """A yes or no for a row: FEATURES is a JSON list in column order, or an object by name."""
-    from vetrina.pipeline.batch import predicted
-
-    shop = state.shop()
-    if table:
-        rows = predicted(shop, table, _given(out, "--out FILE"), shop.workshop.progress)
-        state.show({"rows": rows, "out": str(out)}, lambda r: f"{r['rows']} rows in {r['out']}")
-        return
-    try:
-        row = json.loads(_given(features, "FEATURES or --table FILE"))
-    except json.JSONDecodeError as error:
-        raise BadInput(str(features), f"is no JSON ({error})", "write '[1, 2, \"red\"]'") from None
-    state.show(shop.predict([row])[0], lambda r: f"{r['prediction']} (probability {r['probability']})")
-
-
-def _batch(state: State, shop: Any, kind: str, file: Path | None, out: Path | None, options: dict[str, Any]) -> None:
-    from vetrina.pipeline.batch import ranked
-
-    rows = ranked(shop, kind, _given(file, "a file"), _given(out, "--out FILE"), shop.workshop.progress, options)
-    state.show({"rows": rows, "out": str(out)}, lambda r: f"{r['rows']} rows in {r['out']}")
-
-
-def _print(state: State, answer: Any) -> None:
-    from vetrina.pipeline.batch import listed
-
-    state.show(
-        list(listed(answer)),
-        lambda r: f"{r['rank']:>3}  {r['product_id']:<12} {r['score']:>8}  {r['title']}  ({r['why']})",
-    )
-
-
-def _given(value: Any, what: str) -> Any:
-    if value is None:
-        raise click.UsageError(f"give {what}")
-    return value
-
-
-def _plain(value: Any) -> Any:
-    import numpy as np
-
-    if is_dataclass(value) and not isinstance(value, type):
-        return asdict(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, Iterable):
-        return list(value)
-    return str(value)
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def main() -> None:

@@ -16,8 +16,10 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.cli import cli
+from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
+from vetrina.store import contacts
 
 PIONEERS = {f"u{u:03d}" for u in range(80) if u % 2 == 0 and u // 2 % 4 == 0}  # even lovers of shoes
 
@@ -168,7 +170,12 @@ def test_a_webhook_gets_a_signed_body(shop):
     assert signature == "sha256=" + hmac.digest(shop.folder.keys.token.encode(), body, sha256).hex()
     assert len(json.loads(body)["users"]) == 4
     assert json.loads(body)["product"]["product_id"] == "new119"
-    assert "does not take the audience" in run(shop, "audience", "new119", "--channel", "webhook", "--out", address)[1]
+    assert not contacts.told_lately(shop.workshop.engine, clock.now())
+    assert (
+        "does not take the audience"
+        in run(shop, "audience", "new119", "--channel", "webhook", "--note", "--out", address)[1]
+    )
+    assert not contacts.told_lately(shop.workshop.engine, clock.now())  # who was not reached was not told
 
 
 def test_a_file_of_products_gives_one_audience_each(shop, tmp_path):

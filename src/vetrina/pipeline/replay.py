@@ -35,7 +35,7 @@ def asked_again(workshop: Workshop, rows: Sequence[Row]) -> Iterator[Asked]:
         lists = {n: tuple(said[n]) for n in ("product_ids", "facets") if n in said}
         request = Request(user=row["user"], session=row["session"], **{**said, **lists})
         events = StoredEvents(workshop.engine, workshop.shop.settings.weights, as_of=row["time"])
-        yield Asked(row, request, Context(events, changes, row["time"]))
+        yield Asked(row, request, Context(events, changes, row["time"], goals=workshop.shop.settings.goals.of()))
 
 
 def drawn_answers(workshop: Workshop, scenario: str, since: float, until: float) -> tuple[LoggedAnswer, ...]:

@@ -21,7 +21,7 @@ from vetrina.metrics.bootstrap import interval
 from vetrina.pipeline.held import Held
 from vetrina.pipeline.runs import execute
 from vetrina.pipeline.workshop import Workshop
-from vetrina.serve.audience import Found, find
+from vetrina.serve.audience import Found, find, noted
 from vetrina.serve.ledger import Ledger
 from vetrina.serve.live import StoredChanges, StoredEvents
 from vetrina.store import dataset
@@ -94,6 +94,11 @@ class Shop:
         context = Context(self._events, self._changes, clock.now())
         engine, keys = self.workshop.engine, self.folder.keys
         return find(self.open("launch"), engine, keys, context, channel, note, product_id=product, **call)
+
+    def note_told(self, found: Found, product: str | None, channel: str) -> None:
+        """An audience was handed over: whoever is in it comes later in the next one."""
+        names = [self.folder.keys.name_of(one.user_id) for one in found.people]
+        noted(self.workshop.engine, names, product, channel)
 
     def product(self, product_id: str) -> dict[str, Any]:
         """A product as the shop last described it. Raises NotFound."""

@@ -10,7 +10,7 @@ from vetrina.core.errors import BadInput
 from vetrina.core.types import Interval
 from vetrina.metrics.bootstrap import interval
 from vetrina.pipeline.shop import Shop
-from vetrina.retrieval.worth import GOALS, lift
+from vetrina.retrieval.worth import GOALS, bent, lift
 
 WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 _UNITS, _PLACES = 1_000, 10
@@ -54,6 +54,6 @@ def _shown(opened, goal: str, goals: Mapping[str, float]) -> float:
     for name in opened.histories.users(_UNITS):
         history = opened.histories.of(name, (), opened.histories.until)
         scores, _ = opened.ranked(history, "home", opened.may_show("home", history))
-        bent = scores if lifted is None else np.where(scores > 0, scores * lifted, scores)
-        worths.append(np.asarray(values[np.argsort(-bent, kind="stable")[:_PLACES]], np.float64))
+        order = np.argsort(-bent(scores, lifted), kind="stable")[:_PLACES]
+        worths.append(np.asarray(values[order], np.float64))
     return float(np.nanmean(np.concatenate(worths))) if worths else float("nan")

@@ -23,6 +23,11 @@ def read(path: Path) -> Floats | None:
     return np.load(path, mmap_mode="r") if path.exists() else None
 
 
+def bent(scores: Floats, lifted: Floats | None) -> Floats:
+    """(items,) scores with their ``lift``; what scores nothing, or must not be shown, stays where it is."""
+    return scores if lifted is None else np.where(scores > 0, scores * lifted, scores)
+
+
 def lift(worth: Floats | None, goals: Mapping[str, float]) -> NDArray[np.float32] | None:
     """(items,) what scores are multiplied by: the product over goals of (worth / median worth) ^ weight, 1 where it is unknown.
 

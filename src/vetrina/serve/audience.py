@@ -47,9 +47,14 @@ def find(
     known = contacts.reach(engine, [member.user for member in chosen.members])
     there = [member for member in chosen.members if member.user in known]
     if note:
-        contacts.tell(engine, [m.user for m in there], call.get("product_id"), channel, clock.now())
+        noted(engine, [m.user for m in there], call.get("product_id"), channel)
     people = tuple(_unsealed(keys, known[m.user], m.score, m.reason) for m in there)
     return Found(people, chosen.total)
+
+
+def noted(engine: Any, pseudonyms: Sequence[str], product_id: str | None, channel: str) -> None:
+    """These users are told of something now."""
+    contacts.tell(engine, pseudonyms, product_id, channel, clock.now())
 
 
 def _unsealed(keys: Keys, contact: contacts.Contact, score: float, reason: str) -> Told:

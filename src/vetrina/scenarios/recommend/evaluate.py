@@ -7,7 +7,7 @@ import numpy as np
 
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.ranking import half_ranks, ndcg, recall, reciprocal_rank
-from vetrina.retrieval.worth import lift
+from vetrina.retrieval.worth import bent, lift
 from vetrina.scenarios.recommend.online import Recommend, best
 from vetrina.scenarios.recommend.units import users
 
@@ -46,8 +46,7 @@ def evaluate(
         if allowed is not None:
             mask &= allowed
         scores, _ = opened.ranked(unit.history, name, mask)
-        if lifted is not None:
-            scores = np.where(scores > 0, scores * lifted, scores)
+        scores = bent(scores, lifted)
         ranks = half_ranks(scores, unit.items)
         ranks = ranks[np.isfinite(scores[unit.items])]
         names.append(unit.name)

@@ -17,7 +17,6 @@ from vetrina.features.histories import Histories
 from vetrina.retrieval import worth
 from vetrina.retrieval.shelf import Shelf
 from vetrina.retrieval.trees import Trees
-from vetrina.retrieval.worth import lift
 from vetrina.scenarios.recommend.features import features
 
 # A placement names the blend it uses and whether the shopper's own products are left out; None leaves it to the recipe.
@@ -169,8 +168,7 @@ class Recommend:
         blend_name = self.blend_for(request.user, history, blend_name)
         allowed = self._allowed(request, context, history, self.leaves_out(blend_name) if exclude is None else exclude)
         scores, parts = self.ranked(history, blend_name, allowed)
-        if (lifted := lift(self.worth, context.goals)) is not None:
-            scores = np.where(scores > 0, scores * lifted, scores)
+        scores = worth.bent(scores, worth.lift(self.worth, context.goals))
         wanted = request.offset + request.limit
         top = best(scores, wanted)[request.offset :]
         changed = context.products.after(self.shelf.logged).changed
