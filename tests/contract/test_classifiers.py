@@ -1,4 +1,4 @@
-"""What every classifier of a table keeps, whoever wrote it; classifiers are found, not listed."""
+"""What every model of a table keeps, whoever wrote it; models are found, not listed."""
 
 from pathlib import Path
 
@@ -7,16 +7,19 @@ import pytest
 
 from vetrina.core import plugins
 from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Rows
+from vetrina.core.types import Past, Plan, Rows, Scale, Table
 from vetrina.metrics.classification import roc_auc
+from vetrina.scenarios.predict.recipe import models_for
 
-CLASSIFIERS = [
+FOUND = [
     n
     for n in plugins.names("models")
     if n != "onnx"  # learns nothing: tests/path/test_foreign_models.py brings it files
     and plugins.has_part("models", n, "online")
-    and "def probability(" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
+    and "def expected(" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
 ]
+NUMBERS = models_for(Past(table=Table({}, np.arange(3.0))))
+CLASSIFIERS = [n for n in FOUND if n in models_for(Past(table=Table({}, np.arange(2.0))))]
 ROWS, COLUMNS = 1_500, 5
 
 
@@ -49,11 +52,12 @@ def opened(folder: tuple[str, Path]):
 
 def test_there_are_some():
     assert {"mlp", "logistic", "boosted", "tree"} <= set(CLASSIFIERS)
+    assert set(FOUND) == {*CLASSIFIERS, *NUMBERS}
 
 
 def test_rows_never_seen_are_told_apart_and_probabilities_are_right_on_the_whole(folder):
     x, label = drawn(2)
-    said = opened(folder).probability(Rows(x))
+    said = opened(folder).expected(Rows(x))
     assert said.shape == (ROWS,)
     assert said.dtype == np.float32
     assert roc_auc(label, said) > 0.85
@@ -63,11 +67,51 @@ def test_rows_never_seen_are_told_apart_and_probabilities_are_right_on_the_whole
 
 def test_any_number_gives_a_probability(folder):
     wild = np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32)
-    said = opened(folder).probability(Rows(wild))
+    said = opened(folder).expected(Rows(wild))
     assert np.isfinite(said).all()
     assert ((said >= 0) & (said <= 1)).all()
 
 
 def test_fitting_twice_gives_the_same_answers(folder, tmp_path):
     again = plugins.part("models", folder[0], "online").open(fitted(folder[0], tmp_path / "b"))
-    np.testing.assert_array_equal(opened(folder).probability(Rows(drawn(3)[0])), again.probability(Rows(drawn(3)[0])))
+    np.testing.assert_array_equal(opened(folder).expected(Rows(drawn(3)[0])), again.expected(Rows(drawn(3)[0])))
+
+
+def measured(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """In standard units: twice the first number less the second, over their spread, with a fifth of it noise."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(ROWS, COLUMNS)).astype(np.float32)
+    return x, ((2 * x[:, 0] - x[:, 1]) / 5**0.5 + rng.normal(size=ROWS) * 0.2).astype(np.float32)
+
+
+def numbered(name: str, into: Path) -> Path:
+    """Learnt from the first draw."""
+    into.mkdir(parents=True)
+    x, label = measured(1)
+    past = Past(rows=Rows(x, label=label, number=Scale(0.0, 1.0, -5.0, 5.0)))
+    plugins.part("models", name, "train").fit(past, Plan(threads=1), into, Silent())
+    return into
+
+
+@pytest.fixture(scope="module", params=NUMBERS)
+def number_folder(request, tmp_path_factory) -> tuple[str, Path]:
+    """Each model of numbers fitted once."""
+    return request.param, numbered(request.param, tmp_path_factory.mktemp(request.param) / "a")
+
+
+def test_numbers_of_rows_never_seen_are_told(number_folder):
+    x, label = measured(2)
+    said = opened(number_folder).expected(Rows(x))
+    assert said.shape == (ROWS,)
+    assert said.dtype == np.float32
+    unexplained = float(((said - label) ** 2).mean() / label.var())
+    assert unexplained < (0.35 if number_folder[0] == "tree" else 0.1)
+    assert abs(float(said.mean()) - float(label.mean())) < 0.05
+
+
+def test_any_number_gives_a_number_and_twice_the_same(number_folder, tmp_path):
+    wild = Rows(np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32))
+    again = plugins.part("models", number_folder[0], "online").open(numbered(number_folder[0], tmp_path / "b"))
+    said = opened(number_folder).expected(wild)
+    assert np.isfinite(said).all()
+    np.testing.assert_array_equal(said, again.expected(wild))

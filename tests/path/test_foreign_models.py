@@ -99,6 +99,43 @@ def test_inputs_may_be_columns_by_their_names_words_among_them(tmp_path):
     )
 
 
+def test_a_model_may_say_a_number_in_the_unit_of_the_table(tmp_path):
+    """The product of two columns, which no weighted sum can say; models of our own but for the baseline stay out."""
+    folder, rng = tmp_path / "shop", np.random.default_rng(4)
+    folder.mkdir()
+    (folder / "vetrina.toml").write_text(
+        '[train]\nwithout = ["mlp", "boosted", "dcn", "tree"]\n[predict]\nonnx = "model.onnx"\n'
+    )
+    x = rng.normal(size=(800, 2))
+    with (tmp_path / "table.csv").open("w", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(["x", "y", "paid"])
+        out.writerows((f"{a:.5f}", f"{b:.5f}", f"{20 + 5 * a * b + rng.normal():.4f}") for a, b in x.tolist())
+    nodes = [
+        helper.make_node("Mul", ["x", "y"], ["product"]),
+        helper.make_node("Mul", ["product", "five"], ["more"]),
+        helper.make_node("Add", ["more", "twenty"], ["paid"]),
+    ]
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in ("x", "y")]
+    output = helper.make_tensor_value_info("paid", TensorProto.FLOAT, [None, 1])
+    given = [helper.make_tensor(n, TensorProto.FLOAT, [1], [v]) for n, v in (("five", 5.0), ("twenty", 20.0))]
+    graph = helper.make_graph(nodes, "paid", inputs, [output], given)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / "model.onnx"
+    )
+    made = Shop(folder)
+    made.ingest(table=tmp_path / "table.csv", label="paid")
+    released = made.fit("predict")["predict"]
+    assert released is not None
+    assert released.outcome == "promoted"
+    shown = made.workshop.registry.show(released.version)
+    assert shown["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "ridge": 0.0}
+    assert made.predict([[1.0, 1.0], [1.0, -1.0]]) == [
+        {"prediction": pytest.approx(25.0, abs=0.01)},
+        {"prediction": pytest.approx(15.0, abs=0.01)},
+    ]
+
+
 @pytest.mark.parametrize(
     ("settings", "content", "why"),
     [

@@ -52,7 +52,7 @@ def test_the_network_of_predict_learns_with_each(chosen, tmp_path):
     label = (x[:, 0] * x[:, 1] > 0).astype(np.float32)
     past = Past(rows=Rows(x, label=label))
     train.fit(past, Plan(threads=1, **chosen), tmp_path, Silent())
-    assert roc_auc(label, online.open(tmp_path).probability(Rows(x))) > 0.9
+    assert roc_auc(label, online.open(tmp_path).expected(Rows(x))) > 0.9
 
 
 def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_better(tmp_path):
@@ -68,5 +68,5 @@ def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_bett
         past = Past(rows=Rows(x, label=label))
         train.fit(past, Plan(threads=1, loss=loss), into, Silent())
         pushed = x - losses.STEP * np.outer(sign, [1, 1, 0]).astype(np.float32)
-        said[loss] = float(((online.open(into).probability(Rows(pushed)) > 0.5) == (label > 0.5)).mean())
+        said[loss] = float(((online.open(into).expected(Rows(pushed)) > 0.5) == (label > 0.5)).mean())
     assert said["adversarial"] > said["cross-entropy"]

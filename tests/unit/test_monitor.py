@@ -155,6 +155,8 @@ def test_labels_find_their_rows_whatever_else_is_sent():
     ]
     assert turned_out(labels, said) == pytest.approx((2.0, 1.1, 0.25, 1.0))
     assert turned_out(labels[2:], said) is None
+    # Of numbers that usually miss by half, what came true counts as it is.
+    assert turned_out(labels, said, 0.5) == pytest.approx((2.0, 1.1, 0.5, sum(e["value"] for e in labels[:2])))
 
 
 def test_calibration_of_predictions_is_happened_over_expected():

@@ -156,7 +156,7 @@ def audience(
 @click.option("--out", type=FILE, help="Where the batch goes (CSV, Parquet, JSON lines).")
 @click.pass_obj
 def predict(state: State, features: str | None, table: Path | None, out: Path | None) -> None:
-    """A yes or no for a row: FEATURES is a JSON list in column order, or an object by name."""
+    """A yes or no, or a number, for a row: FEATURES is a JSON list in column order, or an object by name."""
     from vetrina.pipeline.batch import predicted
 
     shop = state.shop()
@@ -168,7 +168,11 @@ def predict(state: State, features: str | None, table: Path | None, out: Path | 
         row = json.loads(_given(features, "FEATURES or --table FILE"))
     except json.JSONDecodeError as error:
         raise BadInput(str(features), f"is no JSON ({error})", "write '[1, 2, \"red\"]'") from None
-    state.show(shop.predict([row])[0], lambda r: f"{r['prediction']} (probability {r['probability']})")
+    state.show(shop.predict([row])[0], _told)
+
+
+def _told(found: dict[str, Any]) -> str:
+    return f"{found['prediction']}" + (f" (probability {found['probability']})" if "probability" in found else "")
 
 
 def _batch(state: State, shop: Any, kind: str, file: Path | None, out: Path | None, options: dict[str, Any]) -> None:

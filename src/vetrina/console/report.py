@@ -1,26 +1,17 @@
 """One page about one version: verdict, compression, data checks, curves. A single HTML file without scripts."""
 
 import time
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
-from vetrina.console.drawing import svg
+from vetrina.console.predict_page import predict_page
 from vetrina.console.quality_page import quality_page
-from vetrina.core.errors import NotFound
 from vetrina.core.files import write_bytes
 from vetrina.core.types import Reason
-from vetrina.metrics.classification import classified, precision_recall_curve, roc_curve
 from vetrina.pipeline.cost import Cost, cost
 from vetrina.pipeline.quality import scored
 from vetrina.pipeline.shop import Shop
-from vetrina.scenarios.predict.online import Predict
-from vetrina.scenarios.predict.recipe import positive
-from vetrina.scenarios.predict.rules import conditions
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330}
@@ -44,7 +35,7 @@ def write_report(shop: Shop, version: str) -> Path:
     parts.append(_misfiled(shown["notes"]["models"].get("image", {})))
     parts.append(_checks(shop, shown["scenario"]))
     if shown["scenario"] == "predict":
-        parts.append(_curves(shop, shown))
+        parts.append(predict_page(shop, shown))
     else:
         parts.append(quality_page(scored(shop, version), shown["notes"]["settled"]["notes"].get("learning", {})))
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{version}</title><style>{_STYLE}</style>{''.join(parts)}"
@@ -156,42 +147,3 @@ def _checks(shop: Shop, scenario: str) -> str:
     )
     head = "<tr><th><th>check<th>rows<th>first<th>meaning<th>done</tr>"
     return f"<h2>Data</h2><table>{head}{rows}</table>"
-
-
-def _curves(shop: Shop, shown: dict[str, Any]) -> str:
-    opened = shop.open("predict", shown["version"])
-    table = shop.held(shown).holdout().table
-    if table is None:
-        raise NotFound(shown["version"], "has lost its table", "ingest the table again")
-    label = positive(table, opened.encoding.positive)
-    probability = opened.probability(table.columns)
-    found = classified(label, probability, opened.threshold)
-    rows = {name: f"{one.point:.4f} (95 % interval {one.low:.4f} to {one.high:.4f})" for name, one in found.items()}
-    body = "".join(f"<tr><td>{k}</td><td>{v}</td></tr>" for k, v in rows.items())
-    protocol = (
-        f"{len(label)} rows held out (20 %, seed 42), model {' + '.join(opened.chosen)}, threshold {opened.threshold:g}"
-    )
-    return (
-        f"<h2>Quality</h2><p>{protocol}.</p><table>{body}</table><figure>{_figure(label, probability)}</figure>"
-        + _tree(opened)
-    )
-
-
-def _tree(opened: Predict) -> str:
-    """The rules of a decision tree, for a person to read."""
-    if opened.chosen != ("tree",):
-        return ""
-    lines = "\n".join(opened.part("tree").lines(partial(conditions, opened.encoding)))
-    return f"<h2>The tree</h2><pre>{escape(lines)}</pre>"
-
-
-def _figure(label: np.ndarray, probability: np.ndarray) -> str:
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.plot(*roc_curve(label, probability), color="#2456a6")
-    left.plot([0, 1], [0, 1], color="#99a", linestyle=":")
-    left.set(title="ROC", xlabel="false positive rate", ylabel="true positive rate")
-    right.plot(*precision_recall_curve(label, probability), color="#2456a6")
-    right.axhline(label.mean(), color="#99a", linestyle=":")
-    right.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
-    return svg(figure)

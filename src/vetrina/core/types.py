@@ -250,14 +250,33 @@ class Table:
         return Table({k: v[rows] for k, v in self.columns.items()}, self.label[rows])
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Where a label that is a number lies: models learn and say (label - mean) / sd. ``low`` to ``high`` was seen."""
+
+    mean: float
+    sd: float
+    low: float
+    high: float
+
+    def units(self, label: NDArray[np.floating]) -> Floats:
+        """Labels in standard units, of the shape of ``label``."""
+        return ((label - self.mean) / self.sd).astype(np.float32)
+
+    def meant(self, units: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The other way, never outside of what was seen."""
+        return np.clip(self.mean + units.astype(np.float64) * self.sd, self.low, self.high)
+
+
 _NO_IDS = np.empty((0, 0), np.int32)
 
 
 @dataclass(frozen=True)
 class Rows:
     """An encoded table: ``dense`` (n, columns) numbers, ``ids`` (n, k) numbers of frequent values, 0 for all others, of which
-    there are ``sizes`` (k,). ``label`` (n,) is 0 or 1, empty where it is asked for; ``second`` (n,) what followed a yes, if
-    anything is known of it; ``raw`` are the columns as they came, for models that encode for themselves.
+    there are ``sizes`` (k,). ``label`` (n,) is 0 or 1, or in standard units of ``number``, empty where it is asked for;
+    ``second`` (n,) what followed a yes, if anything is known of it; ``raw`` are the columns as they came, for models that
+    encode for themselves.
     """
 
     dense: Floats
@@ -266,6 +285,7 @@ class Rows:
     label: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     second: Floats | None = None
     raw: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    number: Scale | None = None
 
     def __post_init__(self) -> None:
         if not self.ids.size:  # a table without such values still has a row for each

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Floats, Rows, Table
+from vetrina.core.types import Floats, Rows, Scale, Table
 from vetrina.core.words import words
 
 _MOST_CATEGORIES, _MOST_KNOWN, _PRIOR_ROWS, _LEAST_FOR_ID = 32, 20_000, 20.0, 5
 _PARTS, _PART_SEED = 5, 42
-RATE, COUNT = "its rate of yes", "how often it comes"
+RATE, COUNT = "what its label is on average", "how often it comes"
 _LEAST_TEXTS, _WORDS_OF_A_TEXT, _LEAST_ROWS, _MOST_WORDS, _MOST_CELLS = 50, 4.0, 3, 3_000, 60_000_000
 _POSITIVE_WORDS = ("1", "1.0", "true", "True", "TRUE", "yes", "Yes", "y", "Y", "positive")
 _LARGEST, _SKEWED = 8.0, 2.0
@@ -54,7 +54,8 @@ class Words(msgspec.Struct, frozen=True, tag="words", dict=True):
     """One column for each of the most frequent values; other and missing values are all zeros.
 
     Where there are more, every value seen twice is ``known``, too, the most frequent first: a column says how far the log-odds
-    of its ``rates`` lie above those of all rows, another how often it was seen, ln(1 + counts).
+    of its ``rates`` lie above those of all rows (its mean label, in standard units, where ``of_number``), another how often it
+    was seen, ln(1 + counts).
     """
 
     name: str
@@ -64,6 +65,7 @@ class Words(msgspec.Struct, frozen=True, tag="words", dict=True):
     counts: tuple[int, ...] = ()
     mean: float = 0.5
     ids: int = 1  # how many numbers there are for values: 0 for rare and unseen ones
+    of_number: bool = False
 
     @cached_property
     def place(self) -> dict[str, int]:
@@ -93,30 +95,45 @@ Column = Number | Words | Text
 
 
 class Encoding(msgspec.Struct, frozen=True):
-    """Columns in the order of the table; ``positive`` is the label value that means yes."""
+    """Columns in the order of the table; ``positive`` is the label value that means yes, where the label is no ``number``."""
 
     columns: tuple[Column, ...]
     positive: str
     negative: str
+    number: Scale | None = None
 
     @classmethod
     def learn(cls, table: Table) -> "Encoding":
-        """From training rows alone."""
-        values = sorted({str(v) for v in table.label.tolist()})
-        if len(values) != 2:
+        """From training rows alone. Raises BadInput for a label that is neither a yes or no nor a number."""
+        values, numeric = sorted({str(v) for v in table.label.tolist()}), is_number(table)
+        if len(values) != 2 and not numeric:
             shown = ", ".join(values[:5])
-            raise BadInput(f"label values {shown}", f"are {len(values)}, not two", "predict answers yes or no")
-        positive = next((v for v in values if v in _POSITIVE_WORDS), values[-1])
-        label = np.array([str(v) == positive for v in table.label.tolist()], np.float64)
-        columns = tuple(_learn(name, raw, label) for name, raw in table.columns.items())
-        return cls(columns, positive, next(v for v in values if v != positive))
+            raise BadInput(
+                f"label values {shown}", f"are {len(values)}, not two", "predict answers yes or no, or a number"
+            )
+        if not numeric:
+            positive = next((v for v in values if v in _POSITIVE_WORDS), values[-1])
+            empty = cls((), positive, next(v for v in values if v != positive))
+        else:
+            label = table.label.astype(np.float64)
+            scale = Scale(float(label.mean()), float(label.std()), float(label.min()), float(label.max()))
+            empty = cls((), "", "", scale)
+        truth = empty.truth(table.label).astype(np.float64)
+        columns = tuple(_learn(name, raw, truth, empty.number is not None) for name, raw in table.columns.items())
+        return msgspec.structs.replace(empty, columns=columns)
+
+    def truth(self, label: NDArray[Any]) -> Floats:
+        """(rows,) labels as models learn them: 1 for yes and 0 for no, or in standard units."""
+        if self.number is not None:
+            return self.number.units(label)
+        return np.array([str(v) == self.positive for v in label.tolist()], np.float32)
 
     def encode(self, columns: Mapping[str, NDArray[Any]]) -> Rows:
         """Rows without a label; every number is finite."""
         return self._rows(columns, [_rated(c, columns[c.name]) for c in self.columns])
 
     def learnt(self, columns: Mapping[str, NDArray[Any]], label: NDArray[np.floating]) -> Rows:
-        """The rows that the encoding was learnt from, with their ``label`` (rows,) of 0 and 1.
+        """The rows that the encoding was learnt from, with their ``label`` (rows,) as ``truth`` gives it.
 
         What a value's rate says of a row comes from the other parts of _PARTS: a model must not see a row's own label in it.
         """
@@ -133,7 +150,7 @@ class Encoding(msgspec.Struct, frozen=True):
         many = [c for c in self.columns if isinstance(c, Words) and c.known]
         ids = np.stack([_ids(c, columns[c.name]) for c in many], 1) if many else np.zeros((len(blocks[0]), 0), np.int32)
         dense = np.column_stack(blocks).astype(np.float32)
-        return Rows(dense, ids, tuple(c.ids for c in many), raw=columns)
+        return Rows(dense, ids, tuple(c.ids for c in many), raw=columns, number=self.number)
 
     def names(self) -> list[tuple[Column, str]]:
         """Of each encoded column what it comes from, and the word that it stands for (``missing`` for holes)."""
@@ -152,6 +169,11 @@ class Encoding(msgspec.Struct, frozen=True):
         }
 
 
+def is_number(table: Table) -> bool:
+    """Whether the label is a number to be told, not one of two values."""
+    return table.label.dtype != object and len(np.unique(table.label)) > 2
+
+
 def _names(column: Column) -> Sequence[str]:
     if isinstance(column, Number):
         return ("", "missing") if column.holes else ("",)
@@ -160,7 +182,7 @@ def _names(column: Column) -> Sequence[str]:
     return (*(column.values or ("",)), *((RATE, COUNT) if column.known else ()))
 
 
-def _learn(name: str, raw: NDArray[Any], label: NDArray[np.float64]) -> Column:
+def _learn(name: str, raw: NDArray[Any], label: NDArray[np.float64], of_number: bool) -> Column:
     if raw.dtype == object and _is_text(raw):
         return _learn_text(name, raw)
     if raw.dtype == object:
@@ -168,7 +190,7 @@ def _learn(name: str, raw: NDArray[Any], label: NDArray[np.float64]) -> Column:
         frequent = names[np.argsort(-counts, kind="stable")][:_MOST_CATEGORIES]
         if len(names) <= _MOST_CATEGORIES:
             return Words(name, tuple(str(v) for v in frequent))
-        return _many(name, raw, label, tuple(str(v) for v in frequent))
+        return _many(name, raw, label, tuple(str(v) for v in frequent), of_number)
     there = raw[np.isfinite(raw)]
     if not len(there):
         return Number(name, 0.0, 0.0, 1.0)
@@ -191,7 +213,7 @@ def _skew(values: NDArray[np.float64]) -> float:
     return abs(float((((values - values.mean()) / spread) ** 3).mean())) if spread > 0 else 0.0
 
 
-def _many(name: str, raw: NDArray[Any], label: NDArray[np.float64], values: tuple[str, ...]) -> Words:
+def _many(name: str, raw: NDArray[Any], label: NDArray[np.float64], values: tuple[str, ...], of_number: bool) -> Words:
     counts = Counter(v for v in raw if v is not None)
     known = [value for value, n in counts.most_common(_MOST_KNOWN) if n > 1]
     place = {value: at for at, value in enumerate(known)}
@@ -208,6 +230,7 @@ def _many(name: str, raw: NDArray[Any], label: NDArray[np.float64], values: tupl
         tuple(seen.astype(int).tolist()),
         mean,
         1 + frequent,
+        of_number,
     )
 
 
@@ -222,7 +245,7 @@ def _rated(column: Column, raw: NDArray[Any]) -> list[NDArray[Any]]:
         return []
     at = np.array([column.place.get(v, -1) for v in raw], np.intp)
     rates, counts = np.array([*column.rates, column.mean]), np.array([*column.counts, 0])
-    return [_odds(rates[at]) - _odds(np.array(column.mean)), np.log1p(counts[at])]
+    return [_above(column, rates[at]), np.log1p(counts[at])]
 
 
 def _rated_by_others(
@@ -237,8 +260,15 @@ def _rated_by_others(
     others_yes, others = (s.sum(1)[at] - s[at, part] for s in (yes, seen))
     rate = (others_yes + _PRIOR_ROWS * column.mean) / (others + _PRIOR_ROWS)
     rare = at == len(column.known)
-    odds = np.where(rare, 0.0, _odds(rate) - _odds(np.array(column.mean)))
-    return [odds, np.where(rare, 0.0, np.log1p(others))]
+    above = np.where(rare, 0.0, _above(column, rate))
+    return [above, np.where(rare, 0.0, np.log1p(others))]
+
+
+def _above(column: Words, rate: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How far rates lie above that of all rows."""
+    if column.of_number:
+        return rate.astype(np.float64) - column.mean
+    return _odds(rate) - _odds(np.array(column.mean))
 
 
 def _odds(rate: NDArray[np.floating]) -> NDArray[np.float64]:

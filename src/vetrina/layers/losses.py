@@ -34,9 +34,10 @@ def adversarial(model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor
     return (plain + loss(model(worst_BC).squeeze(1), label_B)) / 2
 
 
-def of(name: str, model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor) -> Tensor:
-    """The loss ``name`` (of ``core.settings.LOSSES``) of a model that says a probability (rows, 1)."""
+def of(
+    name: str, model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor, plain: Loss = cross_entropy
+) -> Tensor:
+    """The loss ``name`` (of ``core.settings.LOSSES``) of a model that says (rows, 1); ``plain`` is what suits the label."""
     if name == "adversarial":
-        return adversarial(model, x_BC, label_B, cross_entropy, STEP)
-    plain = mse if name == "mse" else cross_entropy
-    return plain(model(x_BC).squeeze(1), label_B)
+        return adversarial(model, x_BC, label_B, plain, STEP)
+    return (mse if name == "mse" else plain)(model(x_BC).squeeze(1), label_B)

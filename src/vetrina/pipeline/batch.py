@@ -40,19 +40,15 @@ def ranked(shop: Shop, kind: str, file: Path, out: Path, progress: Progress, opt
 
 
 def predicted(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
-    """Writes row from 0, probability, prediction."""
+    """Writes row from 0, probability (of a yes or no), prediction."""
     frame = read_raw(file)
     _check_out(out)
     wanted = [c.name for c in shop.open("predict").encoding.columns]
     _with(frame, tuple(wanted), file)
     rows = frame.select(wanted).rows()
     found = [a for part in each(progress, f"predict: {file.name}", _parts(rows)) for a in shop.predict(part)]
-    table = {
-        "row": list(range(len(found))),
-        "probability": [a["probability"] for a in found],
-        "prediction": [a["prediction"] for a in found],
-    }
-    _write(pl.DataFrame(table), out)
+    said = {key: [a[key] for a in found] for key in ("probability", "prediction") if found and key in found[0]}
+    _write(pl.DataFrame({"row": list(range(len(found))), **said}), out)
     return len(found)
 
 

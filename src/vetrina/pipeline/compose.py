@@ -160,7 +160,7 @@ class Run:
                 self._scenario,
                 self._packed(judged, "judged"),
                 champion,
-                (dull,) if dull else self._recipe.baselines,
+                (dull,) if dull else tuple(m for m in self._recipe.baselines if m in judged.notes["models"]),
                 replace(self._data.holdout(), exposures=self._exposures()),
                 self._policy,
                 self._snapshot.digest,

@@ -112,7 +112,7 @@ class Shop:
         return found
 
     def predict(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """A yes or no with its probability for each row."""
+        """A yes or no with its probability, or a number, for each row."""
         return self.open("predict").answer(rows)
 
     def evaluate(self, scenario: str) -> Interval:

@@ -80,7 +80,8 @@ class Watch:
         table = dataset.table(snapshot)
         if table is None or opened is None:
             return None
-        bins, said = opened.encoding.bins(table.columns), opened.probability(table.columns)
+        bins, said, scale = opened.encoding.bins(table.columns), opened.expected(table.columns), opened.encoding.number
+        said = said if scale is None else scale.meant(said)
         days.keep(engine, of_predictions(name, 0, version, opened.encoding, bins, said, {}))
         return days.since(engine, name, 0)[0]
 
@@ -155,12 +156,12 @@ class Watch:
         labels = [
             e for begin in _hours(number) for e in eventlog.happened(engine, begin, begin + _HOUR) if e["type"] == LABEL
         ]
-        said = eventlog.probabilities(engine, {e["request_id"] for e in labels if e.get("request_id")})
         learnt, opened = self.learnt(part, version), self._opened(part, version)
         if opened is None:
-            return Day(part, number, version, sum(counts.values()), labelled=turned_out(labels, said))
-        rulers = learnt.rulers if learnt else {}
-        return of_predictions(part, number, version, opened.encoding, *read(found), rulers, turned_out(labels, said))
+            return Day(part, number, version, sum(counts.values()))
+        said = eventlog.predicted(engine, {e["request_id"] for e in labels if e.get("request_id")})
+        rulers, known = learnt.rulers if learnt else {}, turned_out(labels, said, opened.error)
+        return of_predictions(part, number, version, opened.encoding, *read(found), rulers, known)
 
     def _scores(
         self, part: str, version: str, opened: Any, rulers: Mapping[str, Ruler], before: Sequence[Day]

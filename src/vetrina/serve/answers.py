@@ -73,7 +73,7 @@ def audience(data: JSONBody[AudienceBody], state: State) -> dict[str, Any]:
 
 @post(["/v1/predict", "/predict"], status_code=200, sync_to_thread=False)
 def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
-    """A yes or no with its probability, for one row or several."""
+    """A yes or no with its probability, or a number, for one row or several."""
     if (data.features is None) == (data.rows is None):
         raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
     rows = [data.features] if data.features is not None else data.rows or []

@@ -165,7 +165,8 @@ class Service:
         serving = self.champions.get("predict")
         found = serving.opened.answer(rows)
         seconds, request_id = time.perf_counter() - started, uuid4().hex
-        logged = [{"position": n, "probability": f["probability"]} for n, f in enumerate(found[:_ROWS_LOGGED], start=1)]
+        kept = "probability" if serving.opened.encoding.number is None else "prediction"
+        logged = [{"position": n, kept: f[kept]} for n, f in enumerate(found[:_ROWS_LOGGED], start=1)]
         given = Given(request_id, "predict", serving.version, clock.now(), seconds)
         self._expose(given, {"bins": serving.opened.bins(rows[:_ROWS_LOGGED])}, logged)
         self.seconds.labels("predict").observe(seconds)

@@ -199,8 +199,8 @@ def items_of(engine: Engine, ids: Iterable[str]) -> dict[str, list[dict[str, Any
     return found
 
 
-def probabilities(engine: Engine, ids: Iterable[str]) -> dict[str, list[float]]:
-    """What was predicted in the logged answers with these request ids, by row."""
+def predicted(engine: Engine, ids: Iterable[str]) -> dict[str, list[float]]:
+    """Probabilities, or numbers, of the logged answers with these request ids, by row."""
     wanted, found = list(ids), {}
     for start in range(0, len(wanted), _CHUNK):
         query = select(exposures.c.request_id, exposures.c["items"]).where(
@@ -208,7 +208,7 @@ def probabilities(engine: Engine, ids: Iterable[str]) -> dict[str, list[float]]:
         )
         with engine.connect().execution_options(read_only=True) as connection:
             for request, items in connection.execute(query):
-                found[request] = [i["probability"] for i in msgspec.json.decode(items)]
+                found[request] = [i.get("probability", i.get("prediction")) for i in msgspec.json.decode(items)]
     return found
 
 

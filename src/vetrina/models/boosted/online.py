@@ -1,4 +1,4 @@
-"""Encoded rows in, probabilities out."""
+"""Encoded rows in, expected labels out."""
 
 from pathlib import Path
 
@@ -7,16 +7,20 @@ import numpy as np
 from vetrina.core.types import Floats, Rows
 from vetrina.retrieval.trees import Trees
 
+ODDS, NUMBERS = "trees.onnx", "numbers.onnx"
+
 
 class Classifier:
-    """One ONNX file of trees, which add up to log-odds."""
+    """One ONNX file of trees, which add up to log-odds, or to the label itself in ``numbers.onnx``."""
 
     def __init__(self, folder: Path) -> None:
-        self._trees = Trees(folder / "trees.onnx")
+        self._number = (folder / NUMBERS).exists()
+        self._trees = Trees(folder / (NUMBERS if self._number else ODDS))
 
-    def probability(self, rows: Rows) -> Floats:
+    def expected(self, rows: Rows) -> Floats:
         """(rows,) of an encoded table."""
-        return (1.0 / (1.0 + np.exp(-np.clip(self._trees.score(rows.dense), -30, 30)))).astype(np.float32)
+        found = self._trees.score(rows.dense)
+        return found if self._number else (1.0 / (1.0 + np.exp(-np.clip(found, -30, 30)))).astype(np.float32)
 
 
 def open(folder: Path) -> Classifier:

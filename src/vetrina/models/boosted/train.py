@@ -1,4 +1,7 @@
-"""Gradient-boosted trees (Friedman 2001) by LightGBM on cross-entropy, as many as rows held out by chance find best."""
+"""Gradient-boosted trees (Friedman 2001) by LightGBM on cross-entropy, or on the squared error of a number.
+
+There are as many as rows held out by chance find best.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,19 +13,20 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
 from vetrina.layers import tree_ensemble
 from vetrina.layers.held_rows import SHARE, held_out
+from vetrina.models.boosted.online import NUMBERS, ODDS
 
 SETTINGS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
 _MOST_TREES, _PATIENCE = 1_200, 60
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``trees.onnx``: encoded columns to log-odds. Needs ``past.rows``."""
+    """Writes ``trees.onnx``, encoded columns to log-odds, or ``numbers.onnx``. Needs ``past.rows``."""
     if past.rows is None:
         raise ValueError("boosted needs an encoded table")
     chosen, label, x = plan.of("boosted", SETTINGS), past.rows.label, past.rows.dense
     held = held_out(len(x), plan.seed)
     settings = {
-        "objective": "binary",
+        "objective": "binary" if past.rows.number is None else "regression",
         "learning_rate": chosen["rate"],
         "num_leaves": int(chosen["leaves"]),
         "min_data_in_leaf": int(chosen["least"]),
@@ -46,5 +50,5 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         count = max(1, round(some.best_iteration / (1.0 - SHARE)))
         trees = lightgbm.train(settings, lightgbm.Dataset(x, label), count)
         step.advance()
-    tree_ensemble.save(trees, into / "trees.onnx")
+    tree_ensemble.save(trees, into / (ODDS if past.rows.number is None else NUMBERS))
     return {"trees": count, "columns": tree_ensemble.names_of(trees, [str(n) for n in range(x.shape[1])])}

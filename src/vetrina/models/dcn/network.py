@@ -12,12 +12,15 @@ _SCALE = 0.01
 class Network(nn.Module):
     """Dense numbers (rows, columns) and ids (rows, k) to the chance of a yes (rows,), and of what follows a yes (rows,).
 
+    Where the label is a ``number``, the first is that number.
+
     x_0 are the numbers beside the embeddings of the ids; x_{l+1} = x_0 * (W_l x_l + b_l) + x_l. Beside the crosses an MLP reads
     x_0, and each number and id has a weight of its own.
     """
 
-    def __init__(self, columns: int, sizes: Sequence[int]) -> None:
+    def __init__(self, columns: int, sizes: Sequence[int], number: bool = False) -> None:
         super().__init__()
+        self.number, share = number, 0.0 if number else DROPOUT  # noise on what goes in draws a number towards the mean
         offsets = torch.tensor([0, *sizes[:-1]] if sizes else [], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", offsets)
         ids, width = max(1, sum(sizes)), columns + EMBEDDED * len(sizes)
@@ -28,12 +31,12 @@ class Network(nn.Module):
         self.crosses = nn.ModuleList(nn.Linear(width, width) for _ in range(CROSSES))
         layers: list[nn.Module] = []
         for inputs, outputs in zip((width, *HIDDEN[:-1]), HIDDEN, strict=True):
-            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(DROPOUT)]
-        self.deep, self.dropout = nn.Sequential(*layers), nn.Dropout(DROPOUT)
+            layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(share)]
+        self.deep, self.dropout = nn.Sequential(*layers), nn.Dropout(share)
         self.first, self.second = nn.Linear(width + HIDDEN[-1], 1), nn.Linear(width + HIDDEN[-1], 1)
 
     def forward(self, dense: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities."""
+        """Expected labels of both kinds."""
         at = ids.long() + self.offsets  # pyright: ignore[reportOperatorIssue]
         embedded = self.embedding(at).flatten(1)
         start = self.dropout(torch.cat([dense, embedded], 1))
@@ -42,7 +45,8 @@ class Network(nn.Module):
             crossed = start * cross(crossed) + crossed
         found = torch.cat([crossed, self.deep(start)], 1)
         own = self.linear(dense).squeeze(1) + self.weight(at).sum(1).squeeze(1)
-        return torch.sigmoid(own + self.first(found).squeeze(1)), torch.sigmoid(self.second(found).squeeze(1))
+        first = own + self.first(found).squeeze(1)
+        return first if self.number else torch.sigmoid(first), torch.sigmoid(self.second(found).squeeze(1))
 
     def embedded_square(self, ids: Tensor) -> Tensor:
         """Mean over rows of the squares of what the ids look up: the penalty that falls on a rare value only when it comes."""

@@ -1,4 +1,4 @@
-"""Encoded rows in, probabilities out."""
+"""Encoded rows in, expected labels out."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._session = session(folder / "network.onnx")
 
-    def probability(self, rows: Rows) -> Floats:
+    def expected(self, rows: Rows) -> Floats:
         """(rows,) of an encoded table."""
         return self._both(rows)[0]
 

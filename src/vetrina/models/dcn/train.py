@@ -41,10 +41,10 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
 
 
 def save(networks: list[Network], rows: Rows, path: Path) -> None:
-    """The mean of several networks as ONNX: ``dense`` and ``ids`` of rows to ``probability`` and ``second`` (rows,)."""
+    """The mean of several networks as ONNX: ``dense`` and ``ids`` of rows to ``expected`` and ``second`` (rows,)."""
     example = (torch.zeros(2, rows.dense.shape[1]), torch.zeros(2, rows.ids.shape[1], dtype=torch.int32))
     free = {0: {0: "rows"}, 1: {0: "rows"}}
-    export(_Mean(networks).eval(), example, ("dense", "ids"), ("probability", "second"), free, path)
+    export(_Mean(networks).eval(), example, ("dense", "ids"), ("expected", "second"), free, path)
 
 
 class _Mean(nn.Module):
@@ -62,7 +62,7 @@ class _Lesson:
 
     def __init__(self, rows: Rows, held: np.ndarray, plan: Plan, seed: int) -> None:
         torch.manual_seed(seed)
-        self.network, self._plan = Network(rows.dense.shape[1], rows.sizes), plan
+        self.network, self._plan = Network(rows.dense.shape[1], rows.sizes, rows.number is not None), plan
         self._dense, self._ids = torch.from_numpy(rows.dense), torch.from_numpy(np.ascontiguousarray(rows.ids))
         self._label = torch.from_numpy(rows.label)
         self._second = None if rows.second is None else torch.from_numpy(rows.second)
@@ -95,7 +95,7 @@ class _Lesson:
 
     def _loss(self, batch: Tensor) -> Tensor:
         first, second = self.network(self._dense[batch], self._ids[batch])
-        plain = losses.mse if self._plan.loss == "mse" else losses.cross_entropy
+        plain = losses.mse if self.network.number or self._plan.loss == "mse" else losses.cross_entropy
         found = plain(first, self._label[batch])
         if self._second is None:
             return found

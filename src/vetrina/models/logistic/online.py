@@ -13,7 +13,7 @@ class Classifier:
     def __init__(self, folder: Path) -> None:
         self._weights = np.load(folder / "weights.npy")
 
-    def probability(self, rows: Rows) -> Floats:
+    def expected(self, rows: Rows) -> Floats:
         """(rows,) of an encoded table."""
         z = rows.dense @ self._weights[:-1] + self._weights[-1]
         return (1.0 / (1.0 + np.exp(-np.clip(z, -30, 30)))).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Encoded rows in, probabilities out."""
+"""Encoded rows in, expected labels out."""
 
 import zlib
 from pathlib import Path
@@ -16,7 +16,7 @@ class Classifier:
         packed = folder / "network.onnx.z"
         self._session = session(zlib.decompress(packed.read_bytes()) if packed.exists() else folder / "network.onnx")
 
-    def probability(self, rows: Rows) -> Floats:
+    def expected(self, rows: Rows) -> Floats:
         """(rows,) of an encoded table."""
         return self._session.run(None, {"x": rows.dense})[0].reshape(-1)
 

@@ -1,5 +1,5 @@
 """Two hidden layers (64, 32) and a sigmoid, fitted by Adam on cross-entropy unless the plan says otherwise, stopped early on
-rows held out by chance.
+rows held out by chance. Where the label is a number, there is no sigmoid and the squared error is made small.
 
 A pruned twin is fitted beside it (Han et al. 2015): the smaller half of each hidden layer's weights is set to zero and what
 is left learns on. ``compress.py`` packs it.
@@ -25,8 +25,8 @@ BATCH, RATE, EPOCHS, PATIENCE = 64, 1e-3, 200, 12
 PRUNED_SHARE = 0.5
 
 
-def network(inputs: int) -> nn.Sequential:
-    """inputs -> 64 -> 32 -> 1, ReLU between, sigmoid at the end."""
+def network(inputs: int, number: bool = False) -> nn.Sequential:
+    """inputs -> 64 -> 32 -> 1, ReLU between, at the end a sigmoid, or nothing for a ``number``."""
     first, second = SIZES
     return nn.Sequential(
         nn.Linear(inputs, first),
@@ -34,7 +34,7 @@ def network(inputs: int) -> nn.Sequential:
         nn.Linear(first, second),
         nn.ReLU(),
         nn.Linear(second, 1),
-        nn.Sigmoid(),
+        nn.Identity() if number else nn.Sigmoid(),
     )
 
 
@@ -46,26 +46,28 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     torch.set_num_threads(1)
     x = past.rows.dense
     held = held_out(len(x), plan.seed)
-    model = network(x.shape[1])
+    number = past.rows.number is not None
+    model = network(x.shape[1], number)
     data = (torch.from_numpy(x), torch.from_numpy(past.rows.label), torch.from_numpy(held))
-    losses = _train(model, *data, plan, progress)
+    plain = losses_of.mse if number else losses_of.cross_entropy
+    losses = _train(model, *data, plan, plain, progress)
     save_network(model, into / "network.onnx")
-    pruned = _train(model, *data, plan, progress, _smaller_half(model))
-    np.savez(into / "pruned.npz", **{k: v.numpy() for k, v in model.state_dict().items()})
+    pruned = _train(model, *data, plan, plain, progress, _smaller_half(model))
+    np.savez(into / "pruned.npz", number=number, **{k: v.numpy() for k, v in model.state_dict().items()})
     return {"epochs": len(losses), "validation_loss": min(losses), "validation_loss_pruned": min(pruned)}
 
 
 def save_network(model: nn.Sequential, path: Path) -> None:
     """The network as ONNX."""
     width = next(model.parameters()).shape[1]
-    export(model.eval(), (torch.zeros(2, width),), ("x",), ("probability",), {0: {0: "rows"}}, path)
+    export(model.eval(), (torch.zeros(2, width),), ("x",), ("expected",), {0: {0: "rows"}}, path)
 
 
 def load(folder: Path) -> nn.Sequential:
     """The pruned network back from ``pruned.npz``."""
     with np.load(folder / "pruned.npz") as file:
-        state = {k: torch.from_numpy(file[k]) for k in file.files}
-    model = network(state["0.weight"].shape[1])
+        state = {k: torch.from_numpy(file[k]) for k in file.files if k != "number"}
+        model = network(state["0.weight"].shape[1], bool(file["number"]))
     model.load_state_dict(state)
     return model
 
@@ -82,6 +84,7 @@ def _train(
     y: torch.Tensor,
     held: torch.Tensor,
     plan: Plan,
+    plain: losses_of.Loss,
     progress: Progress,
     masks: Sequence[tuple[torch.Tensor, torch.Tensor]] = (),
 ) -> list[float]:
@@ -95,11 +98,11 @@ def _train(
         for _ in range(EPOCHS):
             for batch in rows[torch.randperm(len(rows))].split(BATCH):
                 optimiser.zero_grad(set_to_none=True)
-                losses_of.of(plan.loss, model, x[batch], y[batch]).backward()
+                losses_of.of(plan.loss, model, x[batch], y[batch], plain).backward()
                 optimiser.step()
                 _apply(masks)
             with torch.no_grad():
-                losses.append(float(losses_of.cross_entropy(model(x[held]).squeeze(1), y[held])))
+                losses.append(float(plain(model(x[held]).squeeze(1), y[held])))
             step.advance()
             if losses[-1] == min(losses):
                 best = {k: v.clone() for k, v in model.state_dict().items()}

@@ -1,4 +1,4 @@
-"""Raw columns in, as the file declares them, probabilities out."""
+"""Raw columns in, as the file declares them, expected labels out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.onnx_session import session
-from vetrina.core.types import Floats, Rows
+from vetrina.core.types import Floats, Rows, Scale
 
-FILE, INPUTS = "model.onnx", "inputs.json"
+FILE, INPUTS, SCALE = "model.onnx", "inputs.json", "scale.json"
 _WORDS = "tensor(string)"
 _NUMBERS = {
     "tensor(float)": np.float32,
@@ -26,19 +26,24 @@ class Classifier:
     """An ONNX file whose inputs are columns of the table by their names, or one matrix of declared columns.
 
     It says the chance of a yes: its first output of numbers with a decimal point, (rows,), (rows, 1) or (rows, 2) of no and yes.
+    Where the label is a number, it says that number as it stands in the table.
     """
 
     def __init__(self, folder: Path) -> None:
         self._session = session(folder / FILE)
         declared: list[str] = msgspec.json.decode((folder / INPUTS).read_bytes())
+        scale = folder / SCALE
+        self._scale = msgspec.json.decode(scale.read_bytes(), type=Scale) if scale.exists() else None
         self._inputs = [(i.name, i.type, i.shape) for i in self._session.get_inputs()]
         self.columns = {name: declared if declared else [name] for name, _, _ in self._inputs}
         self._output = next(
             o.name for o in self._session.get_outputs() if o.type in ("tensor(float)", "tensor(double)")
         )
 
-    def probability(self, rows: Rows) -> Floats:
-        """(rows,) of an encoded table that brings its raw columns along; 0.5 where the model says no number."""
+    def expected(self, rows: Rows) -> Floats:
+        """(rows,) of an encoded table that brings its raw columns along; where the model says no number, 0.5 or the mean."""
+        if self._scale is not None:
+            return np.nan_to_num(self._scale.units(self.said(rows)), nan=0.0, posinf=0.0, neginf=0.0)
         return np.nan_to_num(np.clip(self.said(rows), 0.0, 1.0), nan=0.5)
 
     def said(self, rows: Rows) -> Floats:

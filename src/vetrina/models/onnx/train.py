@@ -12,19 +12,22 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
 from vetrina.metrics.classification import log_loss
-from vetrina.models.onnx.online import FILE, INPUTS, KINDS, Classifier
+from vetrina.metrics.regression import squared_error
+from vetrina.models.onnx.online import FILE, INPUTS, KINDS, SCALE, Classifier
 
 _WAY_OUT = "docs/how-to/foreign-model.md says what a file must have"
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``model.onnx`` and ``inputs.json``. Needs ``past.rows`` with raw columns. Raises BadInput for a file that does not
-    open, wants columns that the table has not, or says no probabilities."""
+    open, wants columns that the table has not, or says no numbers."""
     if past.rows is None or not plan.foreign:
         raise ValueError("onnx needs an encoded table and a file")
     rows, file = past.rows, plan.foreign
     shutil.copy(file, into / FILE)
     (into / INPUTS).write_bytes(msgspec.json.encode(plan.foreign_inputs))
+    if rows.number is not None:
+        (into / SCALE).write_bytes(msgspec.json.encode(rows.number))
     try:
         opened = Classifier(into)
         kinds = {i.name: i.type for i in opened._session.get_inputs()}
@@ -44,7 +47,8 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         raise BadInput(file, f"does not answer the table's rows ({_first(error)})", _WAY_OUT) from None
     if not np.isfinite(said).all():
         raise BadInput(file, "answers rows with something that is no number", "impute missing values inside the model")
-    return {"loss": float(log_loss(rows.label, np.clip(said, 0.0, 1.0)).mean()), "inputs": kinds}
+    lost = log_loss if rows.number is None else squared_error
+    return {"loss": float(lost(rows.label, Classifier(into).expected(rows)).mean()), "inputs": kinds}
 
 
 def _first(error: Exception) -> str:

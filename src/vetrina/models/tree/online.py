@@ -12,8 +12,9 @@ FILE = "tree.json"
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``rows`` that it was learnt from and their ``probability``; rows with ``column`` <= ``threshold`` go to node ``below``.
+    """``rows`` that it was learnt from and the ``probability`` of a yes, or their mean in standard units.
 
+    Rows with ``column`` <= ``threshold`` go to node ``below``.
     A leaf has no column (-1).
     """
 
@@ -35,7 +36,7 @@ class Tree:
         self._next = np.array([[n.above, n.below] for n in nodes])
         self._probability = np.array([n.probability for n in nodes], np.float32)
 
-    def probability(self, rows: Rows) -> Floats:
+    def expected(self, rows: Rows) -> Floats:
         """(rows,) of an encoded table."""
         x = rows.dense
         at = np.zeros(len(x), np.intp)
@@ -45,25 +46,33 @@ class Tree:
             at[inner] = self._next[here, below.astype(np.intp)]
         return self._probability[at]
 
-    def lines(self, conditions: Callable[[int, float], tuple[str, str]]) -> list[str]:
-        """For people: a line a node, set in by its depth; leaves say the share of yes among their rows.
+    def lines(
+        self, conditions: Callable[[int, float], tuple[str, str]], said: Callable[[float], str] = "yes {:.1%}".format
+    ) -> list[str]:
+        """For people: a line a node, set in by its depth; leaves say the share of yes among their rows, or what ``said`` makes
+        of their value.
 
         ``conditions`` of a column and a threshold says what is so of rows below and above.
         """
-        return list(self._lines(0, "", "", conditions))
+        return list(self._lines(0, "", "", conditions, said))
 
     def _lines(
-        self, at: int, margin: str, why: str, conditions: Callable[[int, float], tuple[str, str]]
+        self,
+        at: int,
+        margin: str,
+        why: str,
+        conditions: Callable[[int, float], tuple[str, str]],
+        said: Callable[[float], str],
     ) -> Iterator[str]:
         node = self.nodes[at]
         if node.column < 0:
-            yield f"{margin}{why + ': ' if why else ''}yes {node.probability:.1%} ({node.rows:,} rows)"
+            yield f"{margin}{why + ': ' if why else ''}{said(node.probability)} ({node.rows:,} rows)"
             return
         if why:
             yield f"{margin}{why}"
         deeper = margin + "  " * bool(why)
         for child, then in zip((node.below, node.above), conditions(node.column, node.threshold), strict=True):
-            yield from self._lines(child, deeper, then, conditions)
+            yield from self._lines(child, deeper, then, conditions, said)
 
 
 def open(folder: Path) -> Tree:

@@ -74,7 +74,7 @@ class Ads:
             return (_USUAL_CHANCE * np.sqrt(np.expm1(features[:, _LIFT]).clip(0.01, 9.0))).astype(np.float32)
         encoded = self.encoding.encode({name: features[:, at].astype(np.float64) for at, name in enumerate(NAMES)})
         asked = (only,) if only else self.chosen
-        return np.stack([self._models[m].probability(encoded) for m in asked]).mean(axis=0).astype(np.float32)
+        return np.stack([self._models[m].expected(encoded) for m in asked]).mean(axis=0).astype(np.float32)
 
     def chance(self, features: Floats, only: str | None = None) -> Floats:
         """(n,) calibrated chance of a click; that of one model is as it says itself."""

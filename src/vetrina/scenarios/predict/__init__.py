@@ -1,1 +1,1 @@
-"""A probability for a row of a table."""
+"""A probability, or a number, for a row of a table."""

@@ -1,4 +1,4 @@
-"""Judges predict by the log loss of each row, turned round so that more is better."""
+"""Judges predict by what each row loses, turned round so that more is better: log loss, or the squared error of a number."""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +8,8 @@ import numpy as np
 from vetrina.core.types import Evidence, Scores
 from vetrina.features.encoding import Column, Text, Words
 from vetrina.metrics.classification import log_loss
+from vetrina.metrics.regression import squared_error
 from vetrina.scenarios.predict.online import Predict
-from vetrina.scenarios.predict.recipe import positive
 
 _MISSING, _TERMS = 0.05, 12
 
@@ -22,8 +22,12 @@ def requests(folder: Path, most: int) -> list[list[Any]]:
 
 
 def answers(folder: Path, asked: list[list[Any]]) -> list[list[str]]:
-    """The decision for each row."""
-    return [[str(found["prediction"])] for found in Predict(folder).answer(asked)]
+    """The decision for each row; a number to the nearest standard deviation of the label."""
+    opened = Predict(folder)
+    found, scale = [row["prediction"] for row in opened.answer(asked)], opened.encoding.number
+    if scale is not None:
+        found = np.rint(scale.units(np.array(found))).astype(int).tolist()
+    return [[str(one)] for one in found]
 
 
 def _drawn(column: Column, rows: int, rng: np.random.Generator) -> list[Any]:
@@ -39,10 +43,12 @@ def _drawn(column: Column, rows: int, rng: np.random.Generator) -> list[Any]:
 
 
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:
-    """Minus the cross-entropy of every row."""
+    """Minus the cross-entropy of every row, or minus its squared error in standard units of the label."""
     opened = Predict(folder)
     if evidence.table is None:
         raise ValueError("predict is judged on a table")
-    label = positive(evidence.table, opened.encoding.positive)
-    values = -log_loss(label, opened.probability(evidence.table.columns, only))
-    return Scores("negative log loss", tuple(str(i) for i in range(len(label))), values, {"positive rows": label > 0.5})
+    label, said = opened.encoding.truth(evidence.table.label), opened.expected(evidence.table.columns, only)
+    units = tuple(str(i) for i in range(len(label)))
+    if opened.encoding.number is not None:
+        return Scores("negative squared error", units, -squared_error(label, said), {"above the mean": label > 0.0})
+    return Scores("negative log loss", units, -log_loss(label, said), {"positive rows": label > 0.5})

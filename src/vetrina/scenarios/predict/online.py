@@ -1,4 +1,4 @@
-"""Answers predict requests: encode, then the classifier that validation chose, or the mean of several."""
+"""Answers predict requests: encode, then the model that validation chose, or the mean of several."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from vetrina.metrics.threshold import USUAL
 
 
 def mean(said: Sequence[Floats]) -> Floats:
-    """(rows,) of several models' probabilities (rows,)."""
+    """(rows,) of several models' expected labels (rows,)."""
     return np.stack(said).mean(axis=0).astype(np.float32)
 
 
@@ -25,20 +25,22 @@ class Predict:
     def __init__(self, folder: Path) -> None:
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         self.encoding = msgspec.json.decode((folder / "encoding.json").read_bytes(), type=Encoding)
-        self.threshold = float(content.get("options", {}).get("threshold", USUAL))
+        options: dict[str, float] = content.get("options", {})
+        self.threshold = float(options.get("threshold", USUAL))
+        self.error: float | None = options.get("error")  # of a number, its RMSE in validation
         weights: dict[str, float] = content["weights"]["predict"]
         self.chosen = tuple(name for name in content["models"] if weights.get(name))
         self.models: tuple[str, ...] = tuple(content["models"])
         self._models = {m: plugins.part("models", m, "online").open(folder / m) for m in self.models}
 
-    def probability(self, columns: Mapping[str, np.ndarray], only: str | None = None) -> Floats:
-        """(rows,) for raw columns."""
+    def expected(self, columns: Mapping[str, np.ndarray], only: str | None = None) -> Floats:
+        """(rows,) for raw columns, as ``Encoding.truth`` gives labels."""
         return mean([*self.said(columns, (only,) if only else self.chosen).values()])
 
     def said(self, columns: Mapping[str, np.ndarray], models: Sequence[str]) -> dict[str, Floats]:
         """What each of some models says, (rows,) for raw columns."""
         encoded = self.encoding.encode(columns)
-        return {name: self._models[name].probability(encoded) for name in models}
+        return {name: self._models[name].expected(encoded) for name in models}
 
     def part(self, model: str) -> Any:
         """An opened model."""
@@ -49,8 +51,10 @@ class Predict:
         return self.encoding.bins(self.encoding.rows(rows)).tolist() if rows else []
 
     def answer(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """``prediction`` and ``probability`` of each row. Raises BadInput."""
-        found = self.probability(self.encoding.rows(rows)) if rows else []
+        """``prediction`` of each row, and its ``probability`` where that is a yes or no. Raises BadInput."""
+        found = self.expected(self.encoding.rows(rows)) if rows else np.empty(0, np.float32)
+        if self.encoding.number is not None:
+            return [{"prediction": float(f"{value:.6g}")} for value in self.encoding.number.meant(found).tolist()]
         return [{"prediction": bool(p >= self.threshold), "probability": round(float(p), 6)} for p in found]
 
     def try_out(self, number: int, context: Context) -> None:

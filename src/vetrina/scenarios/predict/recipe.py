@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from vetrina.core.types import Past, Recipe, Table
-from vetrina.features.encoding import Encoding
+from vetrina.core.types import Past, Recipe
+from vetrina.features.encoding import Encoding, is_number
 
 RECIPE = Recipe(
     scenario="predict",
-    models=("mlp", "boosted", "dcn", "tree", "logistic"),
-    baselines=("logistic",),
+    models=("mlp", "boosted", "dcn", "tree", "logistic", "ridge"),
+    baselines=("logistic", "ridge"),
     metric="negative log loss",
 )
 ANSWERS = "rows"  # nobody is shown an answer: there are no shoppers to share out between two versions
@@ -21,8 +20,9 @@ REPEATABLE = True  # asked again as of then it gives the same answer
 
 
 def models_for(past: Past) -> tuple[str, ...]:
-    """Always all."""
-    return RECIPE.models
+    """All, but of the two linear models the one that suits the label."""
+    unfit = "logistic" if past.table is not None and is_number(past.table) else "ridge"
+    return tuple(m for m in RECIPE.models if m != unfit)
 
 
 def prepare(past: Past, into: Path) -> Past:
@@ -31,9 +31,4 @@ def prepare(past: Past, into: Path) -> Past:
         raise ValueError("predict needs a table")
     encoding = Encoding.learn(past.table)
     (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
-    return Past(rows=encoding.learnt(past.table.columns, positive(past.table, encoding.positive)))
-
-
-def positive(table: Table, name: str) -> np.ndarray:
-    """Labels as 0 and 1."""
-    return np.array([str(v) == name for v in table.label.tolist()], np.float32)
+    return Past(rows=encoding.learnt(past.table.columns, encoding.truth(past.table.label)))

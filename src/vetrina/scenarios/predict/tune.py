@@ -6,9 +6,10 @@ from typing import Any
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Plan
 from vetrina.metrics import threshold
+from vetrina.metrics.classification import log_loss
 from vetrina.metrics.ensemble import choose
+from vetrina.metrics.regression import squared_error
 from vetrina.scenarios.predict.online import Predict
-from vetrina.scenarios.predict.recipe import positive
 
 _ALONE = ("tree", "onnx")  # one tree is for people to read, a model brought along is meant as it is
 
@@ -20,11 +21,15 @@ def tune(
     opened, table = Predict(folder), evidence.table
     if table is None:
         raise ValueError("predict is tuned on a table")
-    label = positive(table, opened.encoding.positive)
-    found = choose(label, opened.said(table.columns, opened.models), _ALONE)
-    options = {"threshold": threshold.chosen(label, found.said, plan.goal)}
+    label, scale = opened.encoding.truth(table.label), opened.encoding.number
+    lost, name = (log_loss, "validation_log_loss") if scale is None else (squared_error, "validation_squared_error")
+    found = choose(label, opened.said(table.columns, opened.models), _ALONE, lost)
+    if scale is None:
+        options = {"threshold": threshold.chosen(label, found.said, plan.goal)}
+    else:
+        options = {"error": float(squared_error(label, found.said).mean() ** 0.5 * scale.sd)}
     notes = {
-        "validation_log_loss": {" + ".join(names): loss for names, loss in found.losses.items()},
+        name: {" + ".join(names): loss for names, loss in found.losses.items()},
         "goal": plan.goal,
         "options": options,
     }

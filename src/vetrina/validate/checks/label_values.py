@@ -1,4 +1,4 @@
-"""A label that a yes-or-no model can learn."""
+"""A label that can be learnt: a yes or no, or a number."""
 
 import polars as pl
 
@@ -9,13 +9,18 @@ TABLE = "table"
 
 
 def run(shop: Shop) -> CheckResult:
-    """Missing labels, more than two values, or one value only, fail."""
+    """Missing labels, more than two words, one value only, or numbers without end, fail."""
     table = shop.tables["table"]
     label = pl.col(shop.label).cast(pl.String)
     values = table.select(label.drop_nulls().unique().sort())[shop.label]
     if table[shop.label].null_count():
         offenders, why = table.filter(label.is_null()).with_row_index("row"), "rows without a label"
     else:
-        offenders = pl.DataFrame({"row": values}) if len(values) != 2 else pl.DataFrame({"row": []})
-        why = f"{len(values)} label values; predict answers yes or no"
-    return result("label_values", offenders, "row", why, "give two label values, one in every row", "FAIL")
+        learnable = len(values) == 2 or (len(values) > 2 and _finite(values))
+        offenders = pl.DataFrame({"row": []}) if learnable else pl.DataFrame({"row": values})
+        why = f"{len(values)} label values; predict answers yes or no, or a number"
+    return result("label_values", offenders, "row", why, "give two label values or numbers, one in every row", "FAIL")
+
+
+def _finite(values: pl.Series) -> bool:
+    return bool(values.cast(pl.Float64, strict=False).is_finite().fill_null(value=False).all())

@@ -1,0 +1,1 @@
+"""Ridge regression: the baseline of every table whose label is a number."""
