@@ -19,6 +19,12 @@ class Split(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdout_days: float = 14.0
 
 
+class Ingestion(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``doubt``: events that look made up to push a product are kept, but not learnt from."""
+
+    doubt: bool = True
+
+
 class Gate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Margins are relative to the champion's mean."""
 
@@ -192,6 +198,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     columns: dict[str, dict[str, str]] = {}
     weights: dict[str, float] = {}
     split: Split = Split()
+    ingest: Ingestion = Ingestion()
     gate: Gate = Gate()
     release: Releases = Releases()
     train: Training = Training()

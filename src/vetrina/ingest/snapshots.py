@@ -17,7 +17,7 @@ from vetrina.core.settings import Settings
 from vetrina.core.types import Cuts, Snapshot
 from vetrina.ingest.lake import Lake, Part, write_parquet
 from vetrina.ingest.once import once
-from vetrina.store import dataset
+from vetrina.store import dataset, trust
 
 _TABLES = ("products", "events", "users", "judgments", "ads", "table")
 _SHARE_HELD_BACK, _MOST_EVENTS = 0.1, 0.2
@@ -47,7 +47,9 @@ def compose(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
         }
         digests = {name: _write(lake, name, file) for name, file in files.items()}
         cuts = cut(pl.read_parquet(files["events"], columns=["timestamp"]), settings) if "events" in files else None
+        doubted = _doubted(files["events"]) if "events" in files and settings.ingest.doubt else None
         content = " ".join(f"{name}:{digest}" for name, digest in digests.items())
+        content += f" doubted:{sorted(doubted.rows())}" if doubted is not None and len(doubted) else ""
         digest = sha256(f"{content} {label} {cuts}".encode()).hexdigest()
         rows = {name: _rows(file) for name, file in files.items()}
         bad = sum(p.quarantined for p in lake.parts)
@@ -57,6 +59,8 @@ def compose(lake: Lake, folder: Path, settings: Settings) -> Snapshot:
         with folder_beside(snapshot.folder) as target:
             for name, file in files.items():
                 (target / f"{name}.parquet").hardlink_to(file)
+            if doubted is not None:
+                trust.keep(target, doubted)
             (target / "snapshot.json").write_bytes(msgspec.json.format(msgspec.json.encode(notes)))
     return snapshot
 
@@ -128,6 +132,13 @@ def _write(lake: Lake, table: str, file: Path) -> str:
     return digest_of(file)
 
 
+def _doubted(events: Path) -> pl.DataFrame | None:
+    """Pushes among events that name products."""
+    if "product_id" not in pl.read_parquet_schema(events):
+        return None
+    return trust.pushes(pl.read_parquet(events, columns=["timestamp", "user_id", "product_id"]))
+
+
 def _rows(file: Path) -> int:
     return int(pl.scan_parquet(file).select(pl.len()).collect().item())
 
@@ -135,4 +146,4 @@ def _rows(file: Path) -> int:
 def _identity(parts: list[Part], settings: Settings) -> str:
     # Files of events may come in any order; of the other tables the last one counts.
     lines = sorted(p.digest for p in parts if p.table == "events") + [p.digest for p in parts if p.table != "events"]
-    return sha256(f"{lines} {settings.split}".encode()).hexdigest()[:24]
+    return sha256(f"{lines} {settings.split} {settings.ingest}".encode()).hexdigest()[:24]

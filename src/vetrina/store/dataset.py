@@ -22,7 +22,7 @@ from vetrina.core.types import (
     Targets,
     Ties,
 )
-from vetrina.store import clicks, pictures
+from vetrina.store import clicks, pictures, trust
 from vetrina.store.tokens import tokens
 
 DELETED = "_deleted"
@@ -46,7 +46,7 @@ def label(snapshot: Snapshot) -> str:
 def catalogue(snapshot: Snapshot) -> Catalogue | None:
     """All products, and products known from events alone, sorted by id; none that was deleted."""
     products = _read(snapshot, "products")
-    events = _read(snapshot, "events")
+    events = _events(snapshot)
     if products is None and (events is None or "product_id" not in events.columns):
         return None
     frame = products if products is not None else pl.DataFrame({"product_id": []}, schema={"product_id": pl.String})
@@ -88,7 +88,7 @@ def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
     found = [] if products is None else products.filter(pl.col("product_id").cast(pl.String) == product_id).to_dicts()
     if found:
         return found[0]
-    events = _read(snapshot, "events")
+    events = _events(snapshot)
     known = events is not None and (events["product_id"].cast(pl.String) == product_id).any()
     return {"product_id": product_id, "title": product_id} if known else None
 
@@ -169,7 +169,7 @@ def ties(snapshot: Snapshot) -> Ties | None:
 
 def impressions(snapshot: Snapshot, catalogue: Catalogue) -> Impressions | None:
     """Ads that were shown, and whether the same user clicked and then bought the product within a day. None without any."""
-    events = _read(snapshot, "events")
+    events = _events(snapshot)
     if events is None or "product_id" not in events.columns:
         return None
     kind = pl.col("type").cast(pl.String)
@@ -289,7 +289,7 @@ def _raw_column(series: pl.Series) -> np.ndarray:
 
 
 def _taste(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame | None:
-    events = _read(snapshot, "events")
+    events = _events(snapshot)
     if events is None or "product_id" not in events.columns:
         return None
     merged = EVENT_WEIGHTS | (weights or {})
@@ -307,10 +307,18 @@ def _taste(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame
 
 
 def _from_events(snapshot: Snapshot) -> pl.DataFrame | None:
-    events = _read(snapshot, "events")
+    events = _events(snapshot)
     if events is None or "query" not in events.columns or "product_id" not in events.columns:
         return None
     return clicks.grades(events)
+
+
+def _events(snapshot: Snapshot) -> pl.DataFrame | None:
+    """Events that are learnt from: those that look made up to push a product are left out."""
+    events = _read(snapshot, "events")
+    if events is None or "product_id" not in events.columns:
+        return events
+    return trust.trusted(events, trust.read(snapshot.folder))
 
 
 def _read(snapshot: Snapshot, name: str) -> pl.DataFrame | None:

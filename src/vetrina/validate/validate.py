@@ -6,7 +6,7 @@ from importlib import import_module
 import polars as pl
 
 from vetrina.core.types import CheckResult, DataReport, Readiness, Snapshot
-from vetrina.store import dataset
+from vetrina.store import dataset, trust
 from vetrina.validate import checks
 
 _NEEDS = {
@@ -23,7 +23,7 @@ def validate(snapshot: Snapshot, scenario: str) -> DataReport:
     tables = {name: pl.read_parquet(snapshot.folder / f"{name}.parquet") for name in snapshot.rows}
     if "events" in tables:
         tables["events"] = dataset.in_order(tables["events"])
-    shop = checks.Shop(tables, dataset.label(snapshot), snapshot.quarantined)
+    shop = checks.Shop(tables, dataset.label(snapshot), snapshot.quarantined, trust.read(snapshot.folder))
     relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users", "ads"}
     results: list[CheckResult] = []
     for info in pkgutil.iter_modules(checks.__path__):

@@ -1,6 +1,6 @@
 """One file a check: ``TABLE`` names what it reads, ``run(shop)`` says what it found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -14,6 +14,7 @@ class Shop:
     tables: dict[str, pl.DataFrame]
     label: str
     quarantined: int
+    pushes: pl.DataFrame = field(default_factory=pl.DataFrame)  # as ``store.trust.pushes`` gives them
 
 
 def result(

@@ -1,0 +1,121 @@
+"""Which events look made up to push a product. Knows nothing of what they are used for.
+
+Whoever pushes a product needs many accounts, and accounts are cheap only when they are new and do little else. So a product is
+looked at by weeks: how many of the users who take to it come for a single day and never again. More than chance allows, beside
+what is usual in that week and was so far of that product, while it also draws more users than it used to, is called a push.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from scipy.stats import binom, poisson
+
+_BRIEF, _WEEK = pl.duration(days=1), 7 * 86_400
+_LEAST, _SURE = 10, 1e-4  # brief users of a push; chance that one is called in a whole log without any
+_FILE = "pushes.parquet"
+_SCHEMA = {"product_id": pl.String, "week": pl.Int64, "users": pl.Int64, "brief": pl.Int64}
+_PRIOR = 20.0  # users by which a product's own share of brief ones is drawn to that of all
+
+
+def pushes(events: pl.DataFrame) -> pl.DataFrame:
+    """``product_id``, ``week`` (seconds since 1970 over seven days), ``users`` and ``brief`` of each push, largest first.
+
+    ``events`` hold ``timestamp``, ``user_id`` and ``product_id``.
+    """
+    brief = _brief(events)
+    if not _suspect(events, brief):
+        return pl.DataFrame(schema=_SCHEMA)
+    cells, found = _cells(_first_taken(events, brief)), []
+    while True:  # pushes make brief users look usual: without the worst of them, the others show
+        more = _pushed(cells)
+        found.append(more)
+        if more.is_empty():
+            return pl.concat(found).sort(-pl.col("brief"), "product_id", "week")
+        cells = cells.join(more, on=["product_id", "week"], how="anti")
+
+
+def _pushed(cells: pl.DataFrame) -> pl.DataFrame:
+    users, brief = pl.col("users"), pl.col("brief")
+    cells = cells.sort("product_id", "week").with_columns(
+        usual=(brief.sum().over("week") - brief) / pl.max_horizontal(users.sum().over("week") - users, 1),
+        earlier=users.cum_sum().over("product_id") - users,
+        earlier_brief=brief.cum_sum().over("product_id") - brief,
+        weeks=pl.max_horizontal(pl.col("week") - pl.col("week").min().over("product_id"), 1),
+    )
+    many = max(1, len(cells))
+    cells = cells.filter(brief >= _LEAST).with_columns(
+        own=(pl.col("earlier_brief") + _PRIOR * pl.col("usual")) / (pl.col("earlier") + _PRIOR),
+        before=(pl.col("earlier") / pl.col("weeks")).clip(1.0),
+    )
+    share = cells.select(pl.max_horizontal("usual", "own").clip(1e-9, 1.0)).to_series().to_numpy()
+    chance = binom.sf(cells["brief"].to_numpy() - 1, cells["users"].to_numpy(), share)
+    grown = poisson.sf(cells["users"].to_numpy() - 1, cells["before"].to_numpy())
+    return cells.filter(pl.Series(np.maximum(chance, grown) < _SURE / many)).select(
+        "product_id", "week", "users", "brief"
+    )
+
+
+def trusted(events: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """``events`` without what brief users did with a product in a week of its push or beside it, in the same order."""
+    if found.is_empty():
+        return events
+    brief = _brief(events)
+    # A push begins and ends within a week, in which it may be too small to be called one.
+    cells = pl.concat([found.select("product_id", pl.col("week") + step) for step in (-1, 0, 1)])
+    doubted = (
+        events.with_row_index("row")
+        .with_columns(week=_week(), product_id=pl.col("product_id").cast(pl.String))
+        .join(brief, on="user_id", how="semi")
+        .join(cells, on=["product_id", "week"], how="semi")
+    )
+    return events.filter(~pl.int_range(pl.len()).is_in(doubted["row"].implode()))
+
+
+def keep(folder: Path, found: pl.DataFrame) -> None:
+    """Beside a snapshot's tables, where there is something to doubt."""
+    if len(found):
+        found.write_parquet(folder / _FILE)
+
+
+def read(folder: Path) -> pl.DataFrame:
+    """What ``keep`` wrote, empty where it did not."""
+    file = folder / _FILE
+    return pl.read_parquet(file) if file.exists() else pl.DataFrame(schema=_SCHEMA)
+
+
+def _brief(events: pl.DataFrame) -> pl.DataFrame:
+    """``user_id`` of those of whom all that is known lies within a day."""
+    times = events.group_by("user_id").agg(since=pl.col("timestamp").min(), until=pl.col("timestamp").max())
+    return times.filter(pl.col("until") - pl.col("since") <= _BRIEF).select("user_id")
+
+
+def _suspect(events: pl.DataFrame, brief: pl.DataFrame) -> bool:
+    """Whether any product has enough brief users for a push at all; most logs are done with here."""
+    if len(brief) < _LEAST:
+        return False
+    theirs = events.drop_nulls("product_id").join(brief, on="user_id", how="semi")
+    return bool((theirs.group_by("product_id").agg(pl.col("user_id").n_unique())["user_id"] >= _LEAST).any())
+
+
+def _first_taken(events: pl.DataFrame, brief: pl.DataFrame) -> pl.DataFrame:
+    """``timestamp``, ``user_id``, ``product_id``, ``week`` and ``brief`` of the first event of each user with each product."""
+    first = (
+        events.drop_nulls("product_id")
+        .group_by("user_id", pl.col("product_id").cast(pl.String))
+        .agg(pl.col("timestamp").min())
+    )
+    marked = brief.with_columns(brief=pl.lit(value=True))
+    return first.join(marked, on="user_id", how="left").with_columns(
+        pl.col("brief").fill_null(value=False), week=_week()
+    )
+
+
+def _cells(pairs: pl.DataFrame) -> pl.DataFrame:
+    return pairs.group_by("product_id", "week").agg(
+        users=pl.len().cast(pl.Int64), brief=pl.col("brief").sum().cast(pl.Int64)
+    )
+
+
+def _week() -> pl.Expr:
+    return pl.col("timestamp").dt.epoch("s") // _WEEK
