@@ -26,7 +26,7 @@ def pushes(events: pl.DataFrame) -> pl.DataFrame:
     brief = _brief(events)
     if not _suspect(events, brief):
         return pl.DataFrame(schema=_SCHEMA)
-    cells, found = _cells(_first_taken(events, brief)), []
+    cells, found = _cells(_taken(events, brief)), []
     while True:  # pushes make brief users look usual: without the worst of them, the others show
         more = _pushed(cells)
         found.append(more)
@@ -98,17 +98,12 @@ def _suspect(events: pl.DataFrame, brief: pl.DataFrame) -> bool:
     return bool((theirs.group_by("product_id").agg(pl.col("user_id").n_unique())["user_id"] >= _LEAST).any())
 
 
-def _first_taken(events: pl.DataFrame, brief: pl.DataFrame) -> pl.DataFrame:
-    """``timestamp``, ``user_id``, ``product_id``, ``week`` and ``brief`` of the first event of each user with each product."""
-    first = (
-        events.drop_nulls("product_id")
-        .group_by("user_id", pl.col("product_id").cast(pl.String))
-        .agg(pl.col("timestamp").min())
-    )
+def _taken(events: pl.DataFrame, brief: pl.DataFrame) -> pl.DataFrame:
+    """``user_id``, ``product_id``, ``week`` and ``brief``, each user once with a product in a week."""
+    product = pl.col("product_id").cast(pl.String)
+    pairs = events.drop_nulls("product_id").select("user_id", product, week=_week()).unique()
     marked = brief.with_columns(brief=pl.lit(value=True))
-    return first.join(marked, on="user_id", how="left").with_columns(
-        pl.col("brief").fill_null(value=False), week=_week()
-    )
+    return pairs.join(marked, on="user_id", how="left").with_columns(pl.col("brief").fill_null(value=False))
 
 
 def _cells(pairs: pl.DataFrame) -> pl.DataFrame:
