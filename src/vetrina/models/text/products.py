@@ -1,0 +1,98 @@
+"""Vectors of products' texts by a pretrained sentence encoder with int8 weights; those seen before come from a cache."""
+
+import os
+import shutil
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+
+from vetrina.core.files import beside
+from vetrina.core.progress import Progress
+from vetrina.core.types import Catalogue, Floats, Ints
+from vetrina.layers.onnx_export import export, quantize_dynamic
+from vetrina.models.text.online import SETTINGS_FILE, Encoder
+from vetrina.models.text.pretrained import Network, Pretrained, located
+
+_LONGEST, _BATCH = 64, 64
+
+
+def of_catalogue(
+    catalogue: Catalogue, encoder: str, threads: int, cache_folder: Path, progress: Progress
+) -> tuple[Floats, Ints]:
+    """Unit vectors (texts, width) of distinct texts, and which of them each product has (items,); ``encoder`` as in settings."""
+    pretrained = located(encoder)
+    with tempfile.TemporaryDirectory() as scratch:
+        encoder_into(Path(scratch), pretrained, Network(pretrained).eval(), cache_folder, progress)
+        distinct, text_of = np.unique(np.array(texts_of(catalogue), dtype=object), return_inverse=True)
+        opened = Encoder(Path(scratch), threads)
+        vectors = vectors_of(list(distinct), opened, cache_file(cache_folder, pretrained), progress)
+    return vectors, text_of.astype(np.int32)
+
+
+def cache_file(cache_folder: Path, pretrained: Pretrained) -> Path:
+    """Where vectors of that encoder are kept."""
+    return cache_folder / f"text-vectors-{pretrained.fingerprint}.npz"
+
+
+def texts_of(catalogue: Catalogue) -> list[str]:
+    """What stands for a product: title, category, brand, the start of the description."""
+    rows = zip(catalogue.titles, catalogue.categories, catalogue.brands, catalogue.texts, strict=True)
+    return [". ".join(p for p in (t, c, b, d[:200]) if p) for t, c, b, d in rows]
+
+
+def encoder_into(into: Path, pretrained: Pretrained, network: Network, cache_folder: Path, progress: Progress) -> None:
+    """The encoder as its makers left it: products are encoded with it, whatever queries learn."""
+    shutil.copy(pretrained.folder / "tokenizer.json", into / "tokenizer.json")
+    used = {"longest": _LONGEST, "pad": pretrained.pad, "query": pretrained.query, "document": pretrained.document}
+    (into / SETTINGS_FILE).write_bytes(msgspec.json.encode(used))
+    shared = os.environ.get("VETRINA_CACHE")  # shops of one machine may share the exported encoder
+    ready = (Path(shared) if shared else cache_folder) / f"encoder-{pretrained.fingerprint}.onnx"
+    if not ready.exists():
+        with progress.step("text: export and quantise the encoder", 1) as step, beside(ready) as temporary:
+            write_small(network, temporary)
+            step.advance()
+    shutil.copy(ready, into / "encoder.onnx")
+
+
+def write_small(network: Network, path: Path) -> None:
+    """``network`` as ONNX with 8-bit weights."""
+    tokens = torch.ones(2, 7, dtype=torch.int64)
+    free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = Path(scratch) / "float.onnx"
+        export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, whole)
+        quantize_dynamic(whole, path)
+
+
+def vectors_of(texts: list[str], encoder: Encoder, cache_file: Path, progress: Progress) -> Floats:
+    """Unit vectors (texts, width)."""
+    known = _load_cache(cache_file)
+    keys = [sha256(t.encode()).digest()[:12] for t in texts]
+    missing = [i for i, key in enumerate(keys) if key not in known]
+    if missing:
+        missing.sort(key=lambda i: len(texts[i]))
+        with progress.step("text: encode products", len(missing)) as step:
+            for start in range(0, len(missing), _BATCH):
+                rows = missing[start : start + _BATCH]
+                for i, vector in zip(rows, encoder.documents([texts[i] for i in rows]), strict=True):
+                    known[keys[i]] = vector.astype(np.float16)
+                step.advance(len(rows))
+        _save_cache(cache_file, known)
+    return np.array([known[k] for k in keys], dtype=np.float32)
+
+
+def _load_cache(path: Path) -> dict[bytes, np.ndarray]:
+    if not path.exists():
+        return {}
+    with np.load(path) as file:
+        return {bytes(k): v for k, v in zip(file["keys"], file["vectors"], strict=True)}
+
+
+def _save_cache(path: Path, known: dict[bytes, np.ndarray]) -> None:
+    keys = np.frombuffer(b"".join(known), np.uint8).reshape(len(known), 12)
+    with beside(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, keys=keys, vectors=np.array(list(known.values())))
