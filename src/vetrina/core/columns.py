@@ -15,6 +15,7 @@ PRODUCTS = {
     "stock": "float",
     "image": "str",
     "media": "str",
+    "embedding": "str",
     "available_at": "time",
     "attributes": "str",
 }

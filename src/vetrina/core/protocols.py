@@ -151,4 +151,4 @@ class Context:
     products: CatalogueDelta
     now: float
     ledger: SpendLedger = field(default_factory=Unspent)
-    goals: Mapping[str, float] = field(default_factory=dict)  # the shop's, by ``retrieval.worth.GOALS``
+    goals: Mapping[str, float] = field(default_factory=dict)  # the shop's, as ``[goals]`` names them

@@ -167,20 +167,30 @@ class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quiet_hours: float = 6.0
 
 
+_MOST_NEWCOMERS = 0.5
+
+
 class Goals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What recommendations lean to beside what shoppers want: 0 not at all, 1 as strongly as the worth itself differs."""
+    """What recommendations lean to beside what shoppers want: 0 not at all, 1 as strongly as the worth itself differs.
+
+    ``newcomers`` is the share of places that products get which nobody has taken yet.
+    """
 
     revenue: float = 0.0
     margin: float = 0.0
+    newcomers: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.newcomers <= _MOST_NEWCOMERS:
+            raise ValueError(f"newcomers {self.newcomers} is no share between 0 and {_MOST_NEWCOMERS:g}")
         for name in ("revenue", "margin"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} {getattr(self, name)} is no weight between 0 and 1")
 
     def of(self) -> dict[str, float]:
         """Those that weigh something."""
-        return {name: weight for name in ("revenue", "margin") if (weight := float(getattr(self, name)))}
+        names = ("revenue", "margin", "newcomers")
+        return {name: weight for name in names if (weight := float(getattr(self, name)))}
 
 
 class Channels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

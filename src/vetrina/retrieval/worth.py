@@ -35,7 +35,7 @@ def lift(worth: Floats | None, goals: Mapping[str, float]) -> NDArray[np.float32
     """
     found: NDArray[np.float64] | None = None
     for name, weight in goals.items():
-        if worth is None or not weight:
+        if worth is None or not weight or name not in GOALS:
             continue
         values = np.asarray(worth[:, GOALS.index(name)], np.float64)
         known = np.isfinite(values)

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from vetrina.core.columns import EVENT_WEIGHTS
-from vetrina.core.errors import NotFound
+from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.types import (
     Ad,
     Catalogue,
@@ -71,7 +71,33 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         tokens=tokens(frame, others),
         images=_files(snapshot, frame),
         costs=_number(frame, "cost"),
+        embeddings=_embeddings(frame),
     )
+
+
+def _embeddings(frame: pl.DataFrame) -> np.ndarray:
+    """Given vectors, JSON lists of numbers of one length; a row of zeros where there is none. Raises BadInput."""
+    if "embedding" not in frame.columns or frame["embedding"].null_count() == len(frame):
+        return np.empty((0, 0), np.float32)
+    found = [_vector(text, name) for text, name in zip(frame["embedding"], frame["product_id"], strict=True)]
+    width = next((len(v) for v in found if v), 0)
+    for vector, name in zip(found, frame["product_id"], strict=True):
+        if vector and len(vector) != width:
+            raise BadInput(f"embedding of {name}", f"has {len(vector)} numbers, others {width}", "give all one length")
+    return np.array([v or [0.0] * width for v in found], np.float32)
+
+
+def _vector(text: str | None, product: str) -> list[float]:
+    if not text:
+        return []
+    try:
+        said = msgspec.json.decode(text, type=list[float] | dict[str, list[float]])
+        numbers = said if isinstance(said, list) else next(iter(said.values()), [])
+    except msgspec.DecodeError:
+        numbers = [float("nan")]
+    if not np.isfinite(numbers).all():
+        raise BadInput(f"embedding of {product}", f"is no list of numbers: {text[:60]}", "write it like [0.12, -0.5]")
+    return numbers
 
 
 def _files(snapshot: Snapshot, frame: pl.DataFrame) -> tuple[str, ...]:
@@ -93,7 +119,7 @@ def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
     return {"product_id": product_id, "title": product_id} if known else None
 
 
-_USED = ("product_id", "title", "description", "category", "brand", "currency", "image", "media")
+_USED = ("product_id", "title", "description", "category", "brand", "currency", "image", "media", "embedding")
 
 
 def interactions(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 EMBEDDED, HIDDEN, CROSSES, DROPOUT = 4, (64, 32), 2, 0.3
+RANK, WIDE = 32, 256
 _SCALE = 0.01
 
 
@@ -14,7 +15,8 @@ class Network(nn.Module):
 
     Where the label is a ``number``, the first is that number.
 
-    x_0 are the numbers beside the embeddings of the ids; x_{l+1} = x_0 * (W_l x_l + b_l) + x_l. Beside the crosses an MLP reads
+    x_0 are the numbers beside the embeddings of the ids; x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, where W_l = U V' of rank RANK if
+    x_0 is wide, as it is with words of texts (section 3.2 of the paper). Beside the crosses an MLP reads
     x_0, and each number and id has a weight of its own.
     """
 
@@ -28,7 +30,7 @@ class Network(nn.Module):
         nn.init.normal_(self.embedding.weight, std=_SCALE)
         nn.init.zeros_(self.weight.weight)
         self.linear = nn.Linear(columns, 1)
-        self.crosses = nn.ModuleList(nn.Linear(width, width) for _ in range(CROSSES))
+        self.crosses = nn.ModuleList(_cross(width) for _ in range(CROSSES))
         layers: list[nn.Module] = []
         for inputs, outputs in zip((width, *HIDDEN[:-1]), HIDDEN, strict=True):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(share)]
@@ -52,3 +54,9 @@ class Network(nn.Module):
         """Mean over rows of the squares of what the ids look up: the penalty that falls on a rare value only when it comes."""
         at = ids.long() + self.offsets  # pyright: ignore[reportOperatorIssue]
         return (self.embedding(at).square().sum() + self.weight(at).square().sum()) / max(1, len(ids))
+
+
+def _cross(width: int) -> nn.Module:
+    if width <= WIDE:
+        return nn.Linear(width, width)
+    return nn.Sequential(nn.Linear(width, RANK, bias=False), nn.Linear(RANK, width))

@@ -25,11 +25,14 @@ def of_catalogue(
 ) -> tuple[Floats, Ints]:
     """Unit vectors (texts, width) of distinct texts, and which of them each product has (items,); ``encoder`` as in settings."""
     pretrained = located(encoder)
+    distinct, text_of = np.unique(np.array(texts_of(catalogue), dtype=object), return_inverse=True)
+    file = cache_file(cache_folder, pretrained)
+    known, keys = _load_cache(file), [_key(text) for text in distinct]
+    if all(key in known for key in keys):  # mostly: search has asked for them
+        return np.array([known[key] for key in keys], np.float32), text_of.astype(np.int32)
     with tempfile.TemporaryDirectory() as scratch:
         encoder_into(Path(scratch), pretrained, Network(pretrained).eval(), cache_folder, progress)
-        distinct, text_of = np.unique(np.array(texts_of(catalogue), dtype=object), return_inverse=True)
-        opened = Encoder(Path(scratch), threads)
-        vectors = vectors_of(list(distinct), opened, cache_file(cache_folder, pretrained), progress)
+        vectors = vectors_of(list(distinct), Encoder(Path(scratch), threads), file, progress)
     return vectors, text_of.astype(np.int32)
 
 
@@ -71,7 +74,7 @@ def write_small(network: Network, path: Path) -> None:
 def vectors_of(texts: list[str], encoder: Encoder, cache_file: Path, progress: Progress) -> Floats:
     """Unit vectors (texts, width)."""
     known = _load_cache(cache_file)
-    keys = [sha256(t.encode()).digest()[:12] for t in texts]
+    keys = [_key(text) for text in texts]
     missing = [i for i, key in enumerate(keys) if key not in known]
     if missing:
         missing.sort(key=lambda i: len(texts[i]))
@@ -83,6 +86,10 @@ def vectors_of(texts: list[str], encoder: Encoder, cache_file: Path, progress: P
                 step.advance(len(rows))
         _save_cache(cache_file, known)
     return np.array([known[k] for k in keys], dtype=np.float32)
+
+
+def _key(text: str) -> bytes:
+    return sha256(text.encode()).digest()[:12]
 
 
 def _load_cache(path: Path) -> dict[bytes, np.ndarray]:

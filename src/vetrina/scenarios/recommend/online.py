@@ -16,6 +16,7 @@ from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
 from vetrina.retrieval import worth
 from vetrina.retrieval.shelf import Shelf
+from vetrina.retrieval.slots import interleaved
 from vetrina.retrieval.trees import Trees
 from vetrina.scenarios.recommend.features import features
 
@@ -30,7 +31,8 @@ PLACEMENTS = {
 }
 SESSION_WEIGHT = 0.1
 CANDIDATES, EACH = 100, 15  # what trees order: the best of the blend, and of each model
-_FIXED = {"repeat": {"repeat": 1.0}, "looks": {"image": 1.0}}  # blends that no validation chooses
+# Blends that no validation chooses.
+_FIXED = {"repeat": {"repeat": 1.0}, "looks": {"image": 1.0}, "unseen": {"fusion": 1.0}}
 _TIE = 1e-6
 _TRIED = 60  # products that a trial asks about
 
@@ -60,6 +62,7 @@ class Recommend:
         self._why = {name: part.REASON for name, part in parts.items()}
         self._statistics = item_statistics.read(folder / "statistics")
         self.worth = worth.read(folder / "worth.npy")
+        self._untaken = np.zeros(len(self.shelf), bool) if self.counts is None else self.counts < 1.0
         self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
         # Trees know what they were shown: weights of other models, set by hand, go without them.
         self._trees = {
@@ -130,7 +133,16 @@ class Recommend:
         return {m: w for m, w in weighed.items() if w > 0}
 
     def blend_for(self, user: str | None, history: History, name: str) -> str:
-        """``home`` of somebody who is not known is ``session`` once they have looked at something, ``arriving`` before."""
+        """``home`` of somebody who is not known is ``session`` once they have looked at something, ``arriving`` before.
+
+        Products that nobody has taken say nothing by behaviour: a session of nothing else goes by what they are like.
+        """
+        name = self._blend_for(user, history, name)
+        if name != "session" or "fusion" not in self.models or not len(history.items):
+            return name
+        return "unseen" if self._untaken[history.items].all() else name
+
+    def _blend_for(self, user: str | None, history: History, name: str) -> str:
         if name != "home" or (user is not None and user in self.histories):
             return name
         return "session" if len(history.items) else "arriving" if "arriving" in self.weights else name
@@ -170,10 +182,22 @@ class Recommend:
         scores, parts = self.ranked(history, blend_name, allowed)
         scores = worth.bent(scores, worth.lift(self.worth, context.goals))
         wanted = request.offset + request.limit
-        top = best(scores, wanted)[request.offset :]
+        top = self._top(scores, wanted, history, allowed, context.goals.get("newcomers", 0.0))[request.offset :]
         changed = context.products.after(self.shelf.logged).changed
         items = tuple(self._item(int(i), float(scores[i]), parts, changed) for i in top)
         return Answer(items, int(allowed.sum()))
+
+    def _top(
+        self, scores: Floats, wanted: int, history: History, allowed: NDArray[np.bool_], newcomers: float
+    ) -> NDArray[np.intp]:
+        """The best of all, and in a share of places the best of those that nobody has taken."""
+        top = best(scores, wanted)
+        if not newcomers or "fusion" not in self.models:
+            return top
+        like = self._scorers["fusion"].score(history)
+        return interleaved(
+            top, best(np.where(allowed & self._untaken & (like > 0), like, -np.inf), wanted), newcomers, wanted
+        )
 
     def try_out(self, number: int, context: Context) -> None:
         """Answer the ``number``-th request of a trial."""

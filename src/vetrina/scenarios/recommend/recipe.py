@@ -18,6 +18,7 @@ RECIPE = Recipe(
         "ease",
         "friends",
         "image",
+        "fusion",
         "sasrec",
         "gru",
     ),
@@ -26,17 +27,18 @@ RECIPE = Recipe(
 )
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
-ALONE = ("image",)  # models that answer by themselves in some placement, whatever they weigh
+ALONE = ("image", "fusion")  # models that answer by themselves in some placement, whatever they weigh
 REPEATABLE = True  # asked again as of then it gives the same answer
 _LEAST_EVENTS, _LEAST_PICTURES = 200, 20
 _DEEP = ("sasrec", "gru")
 
 
 def models_for(past: Past) -> tuple[str, ...]:
-    """Without behaviour the shelf order is all there is, with little of it nothing deep is learnt; friends if there are any."""
+    """Without behaviour the shelf order is all there is, and what products are like; with little of it nothing deep is learnt;
+    friends if there are any."""
     events = past.interactions
     if events is None or len(events) == 0:
-        return ("popular",)
+        return ("popular", "fusion")
     without = (_DEEP if len(events) < _LEAST_EVENTS else ()) + (() if past.ties else ("friends",))
     without += () if past.catalogue and sum(map(bool, past.catalogue.images)) >= _LEAST_PICTURES else ("image",)
     return tuple(m for m in RECIPE.models if m not in without)

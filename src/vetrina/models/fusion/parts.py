@@ -1,0 +1,136 @@
+"""What is known of products, one block of vectors a modality: unit rows, or zeros where a product has none of it.
+
+The cosine of two rows of a block says how alike two products are in that alone.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from vetrina.core.progress import Progress
+from vetrina.core.types import Catalogue, Floats, Interactions, Plan
+from vetrina.core.words import words
+from vetrina.layers import low_rank
+from vetrina.layers.next_item import start
+from vetrina.layers.properties import incidence, likeness
+from vetrina.layers.sparse_rows import shape_of
+from vetrina.models.text import products as texts
+
+IMAGE = "image"  # the model beside this one that looks at pictures
+_WIDTH, _RIDGE, _LEAST_WORDS, _MOST_SHARE = 96, 0.3, 2, 0.2
+_TRUSTED = 3.0  # events at which what is taken beside a product counts half
+
+
+def content(catalogue: Catalogue, plan: Plan, into: Path, progress: Progress) -> Iterator[tuple[str, Floats]]:
+    """(name, (items, width)) of every modality but the id that at least one product has. ``into`` is the model's folder in a
+    run's."""
+    cache = into.parent.parent / "cache"
+    makers: dict[str, Callable[[], Floats]] = {
+        "text": partial(_text, catalogue, plan, cache, progress),
+        "words": partial(_words, catalogue, plan.seed),
+        "attributes": partial(_attributes, catalogue, plan.seed),
+        "price": partial(_price, catalogue),
+        "picture": partial(_picture, catalogue, into.parent / IMAGE),
+        "embedding": partial(_embedding, catalogue),
+    }
+    with progress.step("fusion: what is known of products", len(makers)) as step:
+        for name, made in makers.items():
+            found = made()
+            step.advance()
+            if found.any():
+                yield name, found
+
+
+def whitened(vectors: Floats) -> Floats:
+    """Unit rows in which no direction that most vectors share drowns the others: each of variance v by 1 / sqrt(v + ridge).
+
+    Sentence vectors lie in a narrow cone (Su et al. 2021, "Whitening sentence representations"); the ridge is a share of the mean
+    variance. Rows of zeros stay.
+    """
+    there = np.asarray(vectors.any(axis=1))
+    moved = vectors - vectors[there].mean(axis=0)
+    variance, direction = np.linalg.eigh(moved[there].T.astype(np.float64) @ moved[there] / max(1, int(there.sum())))
+    scale = 1.0 / np.sqrt(np.maximum(variance, 0.0) + _RIDGE * variance.mean() + 1e-12)
+    turned = (moved @ (direction * scale).astype(np.float32)) @ direction.T.astype(np.float32)
+    return np.where(there[:, None], unit(turned), 0.0).astype(np.float32)
+
+
+def unit(vectors: Floats) -> Floats:
+    """Rows of length 1, zeros where they were."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(length, 1e-9)).astype(np.float32)
+
+
+def _text(catalogue: Catalogue, plan: Plan, cache: Path, progress: Progress) -> Floats:
+    if not any(catalogue.titles) and not any(catalogue.texts):
+        return np.zeros((len(catalogue), 1), np.float32)
+    vectors, text_of = texts.of_catalogue(catalogue, plan.encoder, plan.threads, cache, progress)
+    return whitened(vectors)[text_of]
+
+
+def _words(catalogue: Catalogue, seed: int) -> Floats:
+    """Titles and descriptions by their words, log(1 + count) * idf, in as many directions as tell most apart."""
+    said = [words(f"{title} {text}") for title, text in zip(catalogue.titles, catalogue.texts, strict=True)]
+    lengths = np.array([len(s) for s in said], np.int64)
+    if not lengths.sum():
+        return np.zeros((len(catalogue), 1), np.float32)
+    names, code = np.unique(np.array([w for s in said for w in s], dtype=object).astype(str), return_inverse=True)
+    row = np.repeat(np.arange(len(said)), lengths)
+    counts = sparse.csr_array((np.ones(len(row), np.float32), (row, code)), shape=(len(said), len(names)))
+    counts.sum_duplicates()
+    counts.data = np.log1p(counts.data)
+    carriers = np.bincount(counts.indices, minlength=len(names))
+    kept = np.flatnonzero((carriers >= _LEAST_WORDS) & (carriers <= max(_LEAST_WORDS, _MOST_SHARE * len(said))))
+    idf = sparse.diags_array(np.log(len(said) / np.maximum(carriers[kept], 1)).astype(np.float32))
+    return _reduced(sparse.csr_array(counts[:, kept] @ idf), seed)
+
+
+def _attributes(catalogue: Catalogue, seed: int) -> Floats:
+    return _reduced(likeness(incidence(catalogue, titles=False)[0]), seed)
+
+
+def _reduced(rows: sparse.csr_array, seed: int) -> Floats:
+    """(rows, _WIDTH or fewer): sparse rows of length 1 along the largest right singular vectors, of length 1 again."""
+    if not rows.nnz:
+        return np.zeros((shape_of(rows)[0], 1), np.float32)
+    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    rows = sparse.csr_array(sparse.diags_array((1.0 / np.maximum(length, 1e-9)).astype(np.float32)) @ rows)
+    _, directions = low_rank.right_singular(rows, _WIDTH, seed)
+    return unit(np.asarray(rows @ directions, np.float32))
+
+
+def _price(catalogue: Catalogue) -> Floats:
+    """On a quarter of a circle by the price's rank within its category: cheap and dear are at right angles."""
+    found = np.zeros((len(catalogue), 2), np.float32)
+    kinds = np.unique(np.array(catalogue.categories, dtype=object).astype(str), return_inverse=True)[1]
+    known = np.flatnonzero(np.isfinite(catalogue.prices))
+    order = known[np.lexsort((catalogue.prices[known], kinds[known]))]
+    starts = np.flatnonzero(np.append(True, kinds[order][1:] != kinds[order][:-1])) if len(order) else np.empty(0, int)
+    lengths = np.diff(np.append(starts, len(order)))
+    place = (np.arange(len(order)) - np.repeat(starts, lengths) + 0.5) / np.repeat(lengths, lengths)
+    angle = place * np.pi / 2
+    found[order] = np.column_stack([np.cos(angle), np.sin(angle)])
+    return found
+
+
+def _picture(catalogue: Catalogue, folder: Path) -> Floats:
+    file = folder / "vectors.npy"
+    return whitened(np.load(file)) if file.exists() else np.zeros((len(catalogue), 1), np.float32)
+
+
+def _embedding(catalogue: Catalogue) -> Floats:
+    given = catalogue.embeddings
+    return whitened(given) if given.size and given.any() else np.zeros((len(catalogue), 1), np.float32)
+
+
+def taken_beside(events: Interactions, many: int, seed: int) -> Floats:
+    """(items, width) what is taken beside a product; shorter than 1 for products of few events, n / (n + _TRUSTED) of it."""
+    taken, rows, counts = np.unique(events.item, return_inverse=True, return_counts=True)
+    found = np.zeros((many, _WIDTH), np.float32)
+    vectors: NDArray[np.float32] = unit(start.vectors(events, rows, len(taken), _WIDTH, seed))
+    found[taken] = vectors * (counts / (counts + _TRUSTED))[:, None]
+    return found

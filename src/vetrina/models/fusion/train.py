@@ -1,0 +1,61 @@
+"""Lays the modalities beside each other, each as long as behaviour says that it counts, and keeps what tells most apart."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.progress import Progress
+from vetrina.core.types import Floats, Interactions, Past, Plan
+from vetrina.layers.cooccurrence import cooccurrence
+from vetrina.models.fusion.learning import ID, weights
+from vetrina.models.fusion.online import MOST
+from vetrina.models.fusion.parts import content, taken_beside
+
+SETTINGS = {"width": 128.0, "id_dropout": 0.5}
+_WINDOW, _DECAY, _ASKED = 5, 0.8, 0.3
+
+
+def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes ``vectors.npy`` (items, width) float32, whose products are sums of weighted cosines, and ``weights.json``."""
+    if past.catalogue is None:
+        raise ValueError("fusion needs a catalogue")
+    chosen, events, many = plan.of("fusion", SETTINGS), past.interactions, len(past.catalogue)
+    parts = dict(content(past.catalogue, plan, into, progress))
+    found = dict.fromkeys(parts, 1.0)
+    if events is not None and len(events):
+        # What is taken together is told to users whom the id's vectors have not met: of the others they know the answer.
+        asked = np.random.default_rng(plan.seed).random(len(events.users)) < _ASKED
+        own, others = _of(events, asked), _of(events, ~asked)
+        together = cooccurrence(own, many, window=_WINDOW, decay=_DECAY, back=0.0)
+        known = {ID: taken_beside(others, many, plan.seed)} if len(others) else {}
+        found = weights({**parts, **known}, together, plan.seed, chosen["id_dropout"])
+        parts |= {ID: taken_beside(events, many, plan.seed)} if known else {}
+    vectors = _narrowed([np.sqrt(found[name]) * block for name, block in parts.items()], int(chosen["width"]), many)
+    largest = float(np.sqrt((vectors**2).sum(axis=1).max(initial=0.0))) or 1.0
+    np.save(into / "vectors.npy", (vectors / largest).astype(np.float32))
+    (into / "weights.json").write_bytes(msgspec.json.encode(found))
+    return {"weights": {name: round(value, 4) for name, value in found.items()}, "last": MOST}
+
+
+def _of(events: Interactions, users: NDArray[np.bool_]) -> Interactions:
+    """Events of some users (users,)."""
+    rows = users[events.user]
+    return replace(
+        events, user=events.user[rows], item=events.item[rows], time=events.time[rows], weight=events.weight[rows]
+    )
+
+
+def _narrowed(parts: list[Floats], width: int, many: int) -> Floats:
+    """(items, width or fewer) whose products are as near as can be to those of all parts side by side (principal axes)."""
+    if not parts:
+        return np.zeros((many, 1), np.float32)
+    whole = np.concatenate(parts, axis=1, dtype=np.float32)
+    if whole.shape[1] <= width:
+        return whole
+    _, direction = np.linalg.eigh((whole.T @ whole).astype(np.float64))
+    return whole @ direction[:, ::-1][:, :width].astype(np.float32)
