@@ -9,6 +9,7 @@ NAMES = (
     "campaigns",
     "check_ins",
     "drift",
+    "fusion",
     "ingest",
     "kills",
     "launches",

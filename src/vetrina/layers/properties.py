@@ -13,18 +13,19 @@ _LEAST, _MOST_SHARE, _MOST = 2, 0.05, 1_000
 _TITLE = "title "
 
 
-def incidence(catalogue: Catalogue, *, titles: bool) -> tuple[sparse.csr_array, list[str]]:
+def incidence(catalogue: Catalogue, *, titles: bool, usual: bool = False) -> tuple[sparse.csr_array, list[str]]:
     """(products, tokens) of ones, and the tokens, sorted.
 
     A token that a single product has connects nothing, one of more than one in twenty products (or of a thousand) tells
-    little apart: both go.
+    little apart: both go. With ``usual`` up to half of all may have it.
     """
     rows = [
         [*tokens, *_words(title, titles)] for tokens, title in zip(_tokens(catalogue), catalogue.titles, strict=True)
     ]
     lengths = np.array([len(row) for row in rows], np.int64)
     names, codes, counts = _coded([token for row in rows for token in row])
-    kept = (counts >= _LEAST) & (counts <= max(_LEAST, min(_MOST, _MOST_SHARE * len(catalogue))))
+    most = len(catalogue) / 2 if usual else max(_LEAST, min(_MOST, _MOST_SHARE * len(catalogue)))
+    kept = (counts >= _LEAST) & (counts <= most)
     inside = kept[codes]
     row = np.repeat(np.arange(len(rows)), lengths)[inside]
     column = (np.cumsum(kept) - 1)[codes[inside]]

@@ -91,8 +91,8 @@ def _vector(text: str | None, product: str) -> list[float]:
     if not text:
         return []
     try:
-        said = msgspec.json.decode(text, type=list[float] | dict[str, list[float]])
-        numbers = said if isinstance(said, list) else next(iter(said.values()), [])
+        said = msgspec.json.decode(text, type=list[float] | dict[str, list[float] | None])
+        numbers = said if isinstance(said, list) else next(iter(said.values()), None) or []
     except msgspec.DecodeError:
         numbers = [float("nan")]
     if not np.isfinite(numbers).all():

@@ -21,7 +21,7 @@ from vetrina.layers.sparse_rows import shape_of
 from vetrina.models.text import products as texts
 
 IMAGE = "image"  # the model beside this one that looks at pictures
-_WIDTH, _RIDGE, _LEAST_WORDS, _MOST_SHARE = 96, 0.3, 2, 0.2
+_WIDTH, _RIDGE, _LEAST_WORDS, _MOST_SHARE = 96, 0.3, 2, 0.5
 _TRUSTED = 3.0  # events at which what is taken beside a product counts half
 
 
@@ -90,7 +90,7 @@ def _words(catalogue: Catalogue, seed: int) -> Floats:
 
 
 def _attributes(catalogue: Catalogue, seed: int) -> Floats:
-    return _reduced(likeness(incidence(catalogue, titles=False)[0]), seed)
+    return _reduced(likeness(incidence(catalogue, titles=False, usual=True)[0]), seed)
 
 
 def _reduced(rows: sparse.csr_array, seed: int) -> Floats:

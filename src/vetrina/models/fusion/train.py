@@ -1,7 +1,7 @@
 """Lays the modalities beside each other, each as long as behaviour says that it counts, and keeps what tells most apart."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, Past, Plan
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.models.fusion.learning import ID, weights
-from vetrina.models.fusion.online import MOST
 from vetrina.models.fusion.parts import content, taken_beside
 
 SETTINGS = {"width": 128.0, "id_dropout": 0.5}
@@ -24,22 +23,39 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     """Writes ``vectors.npy`` (items, width) float32, whose products are sums of weighted cosines, and ``weights.json``."""
     if past.catalogue is None:
         raise ValueError("fusion needs a catalogue")
-    chosen, events, many = plan.of("fusion", SETTINGS), past.interactions, len(past.catalogue)
-    parts = dict(content(past.catalogue, plan, into, progress))
+    chosen = plan.of("fusion", SETTINGS)
+    found = fused(
+        dict(content(past.catalogue, plan, into, progress)), past.interactions, len(past.catalogue), plan.seed, chosen
+    )
+    np.save(into / "vectors.npy", found.vectors)
+    (into / "weights.json").write_bytes(msgspec.json.encode(found.weights))
+    return {"weights": {name: round(value, 4) for name, value in found.weights.items()}}
+
+
+@dataclass(frozen=True)
+class Fused:
+    """``vectors`` (items, width) and the weight of each modality in them."""
+
+    vectors: Floats
+    weights: Mapping[str, float]
+
+
+def fused(
+    parts: Mapping[str, Floats], events: Interactions | None, many: int, seed: int, chosen: Mapping[str, float]
+) -> Fused:
+    """One vector for each of ``many`` products from the blocks of its modalities, and from what is taken beside it."""
     found = dict.fromkeys(parts, 1.0)
     if events is not None and len(events):
         # What is taken together is told to users whom the id's vectors have not met: of the others they know the answer.
-        asked = np.random.default_rng(plan.seed).random(len(events.users)) < _ASKED
+        asked = np.random.default_rng(seed).random(len(events.users)) < _ASKED
         own, others = _of(events, asked), _of(events, ~asked)
         together = cooccurrence(own, many, window=_WINDOW, decay=_DECAY, back=0.0)
-        known = {ID: taken_beside(others, many, plan.seed)} if len(others) else {}
-        found = weights({**parts, **known}, together, plan.seed, chosen["id_dropout"])
-        parts |= {ID: taken_beside(events, many, plan.seed)} if known else {}
+        known = {ID: taken_beside(others, many, seed)} if len(others) else {}
+        found = weights({**parts, **known}, together, seed, chosen["id_dropout"])
+        parts = {**parts, ID: taken_beside(events, many, seed)} if known else parts
     vectors = _narrowed([np.sqrt(found[name]) * block for name, block in parts.items()], int(chosen["width"]), many)
     largest = float(np.sqrt((vectors**2).sum(axis=1).max(initial=0.0))) or 1.0
-    np.save(into / "vectors.npy", (vectors / largest).astype(np.float32))
-    (into / "weights.json").write_bytes(msgspec.json.encode(found))
-    return {"weights": {name: round(value, 4) for name, value in found.items()}, "last": MOST}
+    return Fused((vectors / largest).astype(np.float32), found)
 
 
 def _of(events: Interactions, users: NDArray[np.bool_]) -> Interactions:
