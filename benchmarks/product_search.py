@@ -40,7 +40,7 @@ def main() -> None:
     source = folder("chorus-electronics")
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        products, judgments = _files(source, root)
+        products, judgments = search_files(source, root)
         shop = Shop(root / "shop")
         shop.ingest(products=[products], judgments=[judgments])
         release = shop.fit("search")["search"]
@@ -59,7 +59,7 @@ def main() -> None:
             "meaning alone (MiniLM, int8)": meaning.ranked,
             "default weights, no judgments": plain.ranked,
         }
-        found = {what: _scores(judged, rank) for what, rank in ranks.items()}
+        found = {what: scores_of(judged, rank) for what, rank in ranks.items()}
         found["five folds with judgments"] = _folds(judged, served, root)
         for what, (full, only) in found.items():
             _row(f"{what}, {len(full)} queries", full, only, _REFERENCES[what])
@@ -74,7 +74,7 @@ def _row(what: str, full: np.ndarray, only: np.ndarray, reference: str) -> None:
     row(what, f"NDCG@10 full / judged only {shown}", reference)
 
 
-def _scores(judged: Judged, rank: Callable[[str, float], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def scores_of(judged: Judged, rank: Callable[[str, float], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """NDCG@10 of each query over everything found, and over its judged products alone."""
     full, only = [], []
     for query, (items, grades) in judged.items():
@@ -97,7 +97,7 @@ def _folds(judged: Judged, served: Path, root: Path) -> tuple[np.ndarray, np.nda
         print(f"fold {number}: {chosen['search']}; trees kept: {trees.get('kept')}, gain {trees.get('gain')}")
         _write(chosen["search"], into)
         at = np.flatnonzero(fold == number)
-        full[at], only[at] = _scores({q: judged[q] for q in queries[at]}, Search(into).ranked)
+        full[at], only[at] = scores_of({q: judged[q] for q in queries[at]}, Search(into).ranked)
     return full, only
 
 
@@ -121,7 +121,7 @@ def _write(weights: dict[str, float], into: Path) -> None:
     (into / "scenario.json").write_bytes(msgspec.json.encode(content))
 
 
-def _files(source: Path, into: Path) -> tuple[Path, Path]:
+def search_files(source: Path, into: Path) -> tuple[Path, Path]:
     raw = pl.read_parquet(source / "products.parquet")
     values = pl.col("attributes").list.eval(pl.element().struct.field("value")).list.join(" ")
     raw.select(

@@ -41,6 +41,10 @@ class Encoder:
         tokens, mask = self.tokens(texts)
         return self._session.run(None, {"tokens": tokens, "mask": mask})[0]
 
+    def knows(self, word: str) -> bool:
+        """Whether there is a token for the whole word."""
+        return self._tokenizer.token_to_id(word) is not None
+
     def documents(self, texts: list[str]) -> Floats:
         """Unit vectors (n, width) of products' texts."""
         return self.vectors([self._document + text for text in texts])
@@ -64,6 +68,10 @@ class Text:
     def encode(self, query: str) -> Floats:
         """Unit vector (width,) of what somebody asks."""
         return self._encoder.query(query)
+
+    def knows(self, word: str) -> bool:
+        """Whether the encoder has a token for the whole word, as it has for those that are common in its language."""
+        return self._encoder.knows(word)
 
     def nearest(self, vector: Floats, limit: int) -> Ints:
         """Products (n,), best first; at most ``limit`` texts, products of one text stand together."""

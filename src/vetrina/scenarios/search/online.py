@@ -15,6 +15,7 @@ from vetrina.core.types import Answer, Floats, Ints, Item, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
 from vetrina.retrieval.shelf import Shelf
+from vetrina.retrieval.spelling import Spelling
 from vetrina.retrieval.trees import Trees
 from vetrina.scenarios.search.features import features
 
@@ -71,13 +72,15 @@ class Search:
         self.histories = Histories(folder / "histories")
         self._bm25 = plugins.part("models", "bm25", "online").open(folder / "bm25")
         self._text = plugins.part("models", "text", "online").open(folder / "text")
+        self._spelling = Spelling(folder / "spelling.json", self._text.knows)
         self._popular = plugins.part("models", "popular", "online").open(folder / "popular")
         self._statistics = item_statistics.read(folder / "statistics")
         self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
         self._trees = Trees(folder / TREES) if (folder / TREES).exists() else None
 
     def candidates(self, query: str, history: History, *, filtered: bool = False) -> Candidates:
-        """What words and meaning find, and all that ranks it."""
+        """What words and meaning find, and all that ranks it. A word that nobody knows is read as the one it is a slip of."""
+        query = self._spelling.mended(query)
         words, bm25 = self._bm25.search(query, _CANDIDATES_FILTERED if filtered else _CANDIDATES)
         vector = self._text.encode(query)
         # Products that share a text come all together: without a bound one text could be the whole page.
@@ -130,6 +133,7 @@ class Search:
         query = request.query.strip()[:_LONGEST_QUERY]
         if not query:
             raise BadInput("query ''", "is empty", "say what to search")
+        query = self._spelling.mended(query)
         history = self._history(request, context)
         candidates = self.candidates(query, history, filtered=bool(request.filters or request.facets))
         changes = context.products.after(self.shelf.logged)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vetrina.core.types import Past, Recipe
 from vetrina.features import histories, item_statistics
-from vetrina.retrieval import shelf
+from vetrina.retrieval import shelf, spelling
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular"), baselines=("bm25",), metric="NDCG@10")
 ANSWERS = "products"  # ranked, shown to shoppers
@@ -23,6 +23,7 @@ def prepare(past: Past, into: Path) -> Past:
     if past.catalogue is None:
         raise ValueError("search needs a catalogue")
     shelf.write(past.catalogue, into / "shelf")
+    spelling.write(past.catalogue, into / "spelling.json")
     histories.write(past.interactions, into / "histories")
     item_statistics.write(past, into / "statistics")
     return past
