@@ -54,7 +54,7 @@ def test_the_setting_bends_what_is_served(trained_once, tmp_path):
 
 
 def test_what_cannot_be_judged_is_refused(trained_once, trained):
-    with pytest.raises(BadInput, match="use one of revenue, margin"):
+    with pytest.raises(BadInput, match="use one of revenue, margin, retention_7, retention_28"):
         tradeoff(trained_once, "fame")
     with pytest.raises(BadInput, match="ingest products with a price and a cost"):
         tradeoff(Shop(trained[0]), "margin")
@@ -69,7 +69,7 @@ def test_unknown_worth_changes_nothing_and_losses_count_as_the_smallest_gain(tmp
         np.array(list("abcd")), text, text, text, text, text, np.array([10.0, 10.0, 10.0, np.nan]), number, number,
         costs=np.array([5.0, 9.0, 30.0, 1.0]),
     )  # fmt: skip
-    worth.write(catalogue, tmp_path / "worth.npy")
+    worth.write(catalogue, [np.full(4, np.nan, np.float32)] * 2, tmp_path / "worth.npy")
     known = worth.read(tmp_path / "worth.npy")
     lifted = worth.lift(known, {"margin": 1.0})
     assert lifted is not None

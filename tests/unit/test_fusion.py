@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import Silent
@@ -109,12 +110,17 @@ def test_pictures_and_given_vectors_of_sounds_are_modalities_and_some_may_lack_t
     assert past.catalogue is not None
     sounds = rng.normal(size=(ITEMS, 8)).astype(np.float32)
     sounds[ITEMS // 2 :] = 0.0
-    (tmp_path / "fit" / "image").mkdir(parents=True)
-    np.save(tmp_path / "fit" / "image" / "vectors.npy", unit(rng.normal(size=(ITEMS, 8)).astype(np.float32)))
-    catalogue = replace(past.catalogue, embeddings=sounds, prices=np.arange(1.0, ITEMS + 1))
+    images = []
+    for number in range(ITEMS):
+        file = tmp_path / f"{number}.png"
+        Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(file)
+        images.append(str(file) if number % 2 else "")
+    catalogue = replace(past.catalogue, embeddings=sounds, prices=np.arange(1.0, ITEMS + 1), images=tuple(images))
     parts = dict(content(catalogue, Plan(threads=1), tmp_path / "fit" / "fusion", Silent()))
     assert set(parts) == {"text", "words", "attributes", "price", "picture", "embedding"}
     assert not parts["embedding"][ITEMS // 2 :].any()
+    assert not parts["picture"][::2].any()
+    assert parts["picture"][1::2].any(axis=1).all()
     assert parts["price"][0] @ parts["price"][1] > parts["price"][0] @ parts["price"][-1] - 1e-6
     for block in parts.values():
         length = np.linalg.norm(block, axis=1)

@@ -81,7 +81,7 @@ def similar(
 @click.argument("goal", default="margin")
 @click.pass_obj
 def tradeoff(state: State, goal: str) -> None:
-    """What a weight of GOAL (margin or revenue) costs in relevance, and gains."""
+    """What a weight of GOAL (margin, revenue, retention_7 or retention_28) costs in relevance, and gains."""
     from vetrina.pipeline.tradeoff import tradeoff as curve
 
     state.show(

@@ -49,6 +49,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warm: bool = True
     optimiser: str = "adam"  # of OPTIMISERS, for networks of sequences and of predict
     loss: str = "cross-entropy"  # of LOSSES, for the network of predict
+    worth: str = ""  # what an event counts by beside its type: revenue or margin of its product, for recommend
     encoder: str = ""  # of texts: a folder or an id of huggingface.co; empty for the MiniLM that comes along
 
     def __post_init__(self) -> None:
@@ -56,6 +57,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"budget_minutes {self.budget_minutes} is no time at all")
         if self.optimiser not in OPTIMISERS:
             raise ValueError(f"optimiser {self.optimiser!r} is none of {', '.join(OPTIMISERS)}")
+        if self.worth not in ("", "revenue", "margin"):
+            raise ValueError(f"worth {self.worth!r} is neither revenue nor margin")
         if self.loss not in LOSSES:
             raise ValueError(f"loss {self.loss!r} is none of {', '.join(LOSSES)}")
         if self.threads < 1:
@@ -168,29 +171,32 @@ class Alerts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 _MOST_NEWCOMERS = 0.5
+_LEANED_TO = ("revenue", "margin", "retention_7", "retention_28")
 
 
 class Goals(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What recommendations lean to beside what shoppers want: 0 not at all, 1 as strongly as the worth itself differs.
 
-    ``newcomers`` is the share of places that products get which nobody has taken yet.
+    ``retention_7`` and ``retention_28``: users who come back within so many days. ``newcomers`` is the share of places that
+    products get which nobody has taken yet.
     """
 
     revenue: float = 0.0
     margin: float = 0.0
+    retention_7: float = 0.0
+    retention_28: float = 0.0
     newcomers: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.newcomers <= _MOST_NEWCOMERS:
             raise ValueError(f"newcomers {self.newcomers} is no share between 0 and {_MOST_NEWCOMERS:g}")
-        for name in ("revenue", "margin"):
+        for name in _LEANED_TO:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} {getattr(self, name)} is no weight between 0 and 1")
 
     def of(self) -> dict[str, float]:
         """Those that weigh something."""
-        names = ("revenue", "margin", "newcomers")
-        return {name: weight for name in names if (weight := float(getattr(self, name)))}
+        return {name: weight for name in (*_LEANED_TO, "newcomers") if (weight := float(getattr(self, name)))}
 
 
 class Channels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

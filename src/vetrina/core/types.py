@@ -105,7 +105,8 @@ class Catalogue:
     ``tokens`` are the named properties of each product ("brand: Alder", "colour: red"), none where there are none.
     ``logged`` is the last number of the service's product log that is inside. ``images`` are files or URLs, empty where there
     is none; ``costs`` what a product costs the shop, NaN for unknown; ``embeddings`` (n, width) vectors that the shop gives, of a
-    sound or a film perhaps, zeros for products without.
+    sound or a film perhaps, zeros for products without; ``returned`` the share of each product's purchases
+    that were sent back.
     """
 
     product_ids: NDArray[np.str_]
@@ -122,6 +123,7 @@ class Catalogue:
     images: tuple[str, ...] = ()
     costs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     embeddings: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    returned: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.product_ids)

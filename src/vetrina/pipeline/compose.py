@@ -131,7 +131,7 @@ class Run:
             checkpoint, settled = train(
                 self._recipe,
                 past,
-                self._snapshot.digest,
+                self._learnt_from,
                 "fit",
                 plan,
                 self._work / "fit",
@@ -234,7 +234,14 @@ class Run:
 
     @cached_property
     def _data(self) -> Held:
-        return Held(self._snapshot, self._settings.weights, self._scenario)
+        return Held(self._snapshot, self._settings.weights, self._scenario, self._settings.train.worth)
+
+    @property
+    def _learnt_from(self) -> str:
+        """Names what models learn from: the snapshot, and what its events count where the shop says so."""
+        weights, worth = self._settings.weights, self._settings.train.worth
+        said = f" {sorted(weights.items())} {worth}" if weights or worth else ""
+        return sha256(f"{self._snapshot.digest}{said}".encode()).hexdigest() if said else self._snapshot.digest
 
     def _repeat(self, tuned: Tuned, name: str, past: Past) -> Bundle:
         settled = tuned.settled if tuned.settled.weights else None
@@ -242,7 +249,7 @@ class Run:
         checkpoint, used = train(
             self._recipe,
             past,
-            self._snapshot.digest,
+            self._learnt_from,
             name,
             plan,
             self._work / name,
@@ -280,7 +287,7 @@ class Run:
             checkpoint, _ = train(
                 self._recipe,
                 self._data.judged(),
-                self._snapshot.digest,
+                self._learnt_from,
                 "judged",
                 plan,
                 self._work / "champion",

@@ -10,6 +10,7 @@ import numpy as np
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue, Evidence, Impressions, Judgments, Past, Snapshot, Table, Ties
+from vetrina.retrieval.worth import lift, of
 from vetrina.store import dataset
 
 _HOLDOUT_SHARE, _SPLIT_SEED, _VALIDATION_SHARE = 0.2, 42, 0.2
@@ -19,8 +20,9 @@ _LEAST_TO_LEARN_FROM = 500
 class Held:
     """One scenario's view of one snapshot."""
 
-    def __init__(self, snapshot: Snapshot, weights: Mapping[str, float], scenario: str) -> None:
+    def __init__(self, snapshot: Snapshot, weights: Mapping[str, float], scenario: str, goal: str = "") -> None:
         self._snapshot, self._weights, self._scenario = snapshot, dict(weights), scenario
+        self._goal = goal if scenario == "recommend" else ""  # of ``retrieval.worth.TRAINED``, for what is learnt
 
     @cached_property
     def _catalogue(self) -> Catalogue | None:
@@ -94,6 +96,9 @@ class Held:
         if self._catalogue is None:
             raise BadInput(self._snapshot.digest[:12], "holds no products", "ingest products or events first")
         events = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights) if moment else None
+        lifted = lift(of(self._catalogue), {self._goal: 1.0})
+        if events is not None and lifted is not None:
+            events = replace(events, weight=events.weight * lifted[events.item])
         shown = self._impressions.within(-math.inf, moment) if self._impressions else None
         ads = dataset.ads(self._snapshot) if self._scenario == "ads" else ()
         return Past(self._catalogue, events, self._judgments[0], ties=self._ties, impressions=shown, ads=ads)

@@ -128,7 +128,8 @@ class Shop:
     def held(self, shown: Mapping[str, Any]) -> Held:
         """The data that a version (as ``registry.show`` gives it) was made from."""
         snapshot = dataset.open_snapshot(self.folder.snapshots, shown["snapshot"])
-        return Held(snapshot, self.folder.settings.weights, shown["scenario"])
+        settings = self.folder.settings
+        return Held(snapshot, settings.weights, shown["scenario"], settings.train.worth)
 
     def open(self, scenario: str, version: str | None = None) -> Any:
         """The opened champion, or any other version."""

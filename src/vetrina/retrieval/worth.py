@@ -1,6 +1,6 @@
 """What a sale of each product is worth to the shop, and how a goal bends an order towards it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +8,21 @@ from numpy.typing import NDArray
 
 from vetrina.core.types import Catalogue, Floats
 
-GOALS = ("revenue", "margin")
+GOALS = ("revenue", "margin", "retention_7", "retention_28")
+TRAINED = GOALS[:2]  # those that events can be weighed by before anything is learnt
 _MOST = 4.0  # no product is lifted or lowered by more than this factor
 
 
-def write(catalogue: Catalogue, path: Path) -> None:
-    """(items, GOALS) float32: price, and price less cost; NaN where either is unknown."""
+def of(catalogue: Catalogue) -> NDArray[np.float64]:
+    """(items, TRAINED): price, and price less cost, of what is not sent back; NaN where either is unknown."""
     costs = catalogue.costs if len(catalogue.costs) else np.full(len(catalogue), np.nan)
-    np.save(path, np.stack([catalogue.prices, catalogue.prices - costs], 1).astype(np.float32))
+    stays = 1.0 - catalogue.returned if len(catalogue.returned) else np.ones(len(catalogue))
+    return np.stack([catalogue.prices * stays, (catalogue.prices - costs) * stays], 1)
+
+
+def write(catalogue: Catalogue, retention: Sequence[Floats], path: Path) -> None:
+    """(items, GOALS) float32: ``of``, and the shares of users (items,) who come back within 7 and 28 days."""
+    np.save(path, np.column_stack([of(catalogue), *retention]).astype(np.float32))
 
 
 def read(path: Path) -> Floats | None:
@@ -28,14 +35,14 @@ def bent(scores: Floats, lifted: Floats | None) -> Floats:
     return scores if lifted is None else np.where(scores > 0, scores * lifted, scores)
 
 
-def lift(worth: Floats | None, goals: Mapping[str, float]) -> NDArray[np.float32] | None:
+def lift(worth: NDArray[np.floating] | None, goals: Mapping[str, float]) -> NDArray[np.float32] | None:
     """(items,) what scores are multiplied by: the product over goals of (worth / median worth) ^ weight, 1 where it is unknown.
 
     None where no goal weighs anything or nothing is known of any product. A loss counts as the smallest gain.
     """
     found: NDArray[np.float64] | None = None
     for name, weight in goals.items():
-        if worth is None or not weight or name not in GOALS:
+        if worth is None or not weight or name not in GOALS[: worth.shape[1]]:
             continue
         values = np.asarray(worth[:, GOALS.index(name)], np.float64)
         known = np.isfinite(values)

@@ -72,7 +72,24 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         images=_files(snapshot, frame),
         costs=_number(frame, "cost"),
         embeddings=_embeddings(frame),
+        returned=_returned(events, frame["product_id"]),
     )
+
+
+def _returned(events: pl.DataFrame | None, products: pl.Series) -> np.ndarray:
+    """Share of each product's purchases that were sent back, drawn to that of all; empty where nothing ever was."""
+    if events is None or not (events["type"].cast(pl.String) == "return").any():
+        return np.empty(0)
+    kind = pl.col("type").cast(pl.String)
+    counts = events.group_by(pl.col("product_id").cast(pl.String)).agg(
+        bought=(kind == "purchase").sum(), back=(kind == "return").sum()
+    )
+    mean = min(1.0, int(counts["back"].sum()) / max(1, int(counts["bought"].sum())))
+    found = pl.DataFrame({"product_id": products.cast(pl.String)}).join(
+        counts, on="product_id", how="left", maintain_order="left"
+    )
+    share = (pl.col("back").fill_null(0) + _PRIOR * mean) / (pl.col("bought").fill_null(0) + _PRIOR)
+    return found.select(share.clip(0.0, _MOST_RETURNED)).to_series().to_numpy()
 
 
 def _embeddings(frame: pl.DataFrame) -> np.ndarray:
@@ -119,6 +136,7 @@ def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
     return {"product_id": product_id, "title": product_id} if known else None
 
 
+_PRIOR, _MOST_RETURNED = 10.0, 0.95
 _USED = ("product_id", "title", "description", "category", "brand", "currency", "image", "media", "embedding")
 
 

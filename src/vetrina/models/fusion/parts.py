@@ -18,9 +18,9 @@ from vetrina.layers import low_rank
 from vetrina.layers.next_item import start
 from vetrina.layers.properties import incidence, likeness
 from vetrina.layers.sparse_rows import shape_of
+from vetrina.models.image import train as pictures
 from vetrina.models.text import products as texts
 
-IMAGE = "image"  # the model beside this one that looks at pictures
 _WIDTH, _RIDGE, _LEAST_WORDS, _MOST_SHARE = 96, 0.3, 2, 0.5
 _TRUSTED = 3.0  # events at which what is taken beside a product counts half
 
@@ -34,7 +34,7 @@ def content(catalogue: Catalogue, plan: Plan, into: Path, progress: Progress) ->
         "words": partial(_words, catalogue, plan.seed),
         "attributes": partial(_attributes, catalogue, plan.seed),
         "price": partial(_price, catalogue),
-        "picture": partial(_picture, catalogue, into.parent / IMAGE),
+        "picture": partial(_picture, catalogue, plan, cache, progress),
         "embedding": partial(_embedding, catalogue),
     }
     with progress.step("fusion: what is known of products", len(makers)) as step:
@@ -117,9 +117,12 @@ def _price(catalogue: Catalogue) -> Floats:
     return found
 
 
-def _picture(catalogue: Catalogue, folder: Path) -> Floats:
-    file = folder / "vectors.npy"
-    return whitened(np.load(file)) if file.exists() else np.zeros((len(catalogue), 1), np.float32)
+def _picture(catalogue: Catalogue, plan: Plan, cache: Path, progress: Progress) -> Floats:
+    """As the model of pictures has looked at them in this run."""
+    if sum(map(bool, catalogue.images)) < pictures.LEAST:
+        return np.zeros((len(catalogue), 1), np.float32)
+    found = np.load(pictures.looked_at(catalogue, plan, cache, progress) / "vectors.npy")
+    return whitened(found) if found.any() else np.zeros((len(catalogue), 1), np.float32)
 
 
 def _embedding(catalogue: Catalogue) -> Floats:

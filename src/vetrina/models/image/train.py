@@ -39,10 +39,16 @@ _NOTES = "notes.json"
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``vectors.npy`` (items, width) unit rows or zeros, ``network.onnx`` from a picture to vector and category chances,
     ``kinds.json`` their names. Needs ``catalogue.images``."""
-    catalogue = past.catalogue
-    if catalogue is None:
+    if past.catalogue is None:
         raise ValueError("image needs a catalogue")
-    chosen, cache = plan.of("image", SETTINGS), into.parent.parent / "cache"
+    ready = looked_at(past.catalogue, plan, into.parent.parent / "cache", progress)
+    shutil.copytree(ready, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES))
+    return msgspec.json.decode((ready / _NOTES).read_bytes())
+
+
+def looked_at(catalogue: Catalogue, plan: Plan, cache: Path, progress: Progress) -> Path:
+    """A folder with what ``fit`` writes; pictures are looked at where nobody has asked for just these in just this way."""
+    chosen = plan.of("image", SETTINGS)
     images = pictures.files(catalogue.images, cache / "pictures")
     key = sha256(msgspec.json.encode([images, catalogue.categories, sorted(chosen.items()), plan.seed]))
     ready = cache / f"images-{key.hexdigest()[:24]}"
@@ -50,8 +56,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         with folder_beside(ready) as folder:
             notes = _looked(replace(catalogue, images=tuple(images)), chosen, plan, folder, progress)
             (folder / _NOTES).write_bytes(msgspec.json.encode(notes))
-    shutil.copytree(ready, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES))
-    return msgspec.json.decode((ready / _NOTES).read_bytes())
+    return ready
 
 
 def _looked(

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vetrina.core.types import Past, Recipe
-from vetrina.features import histories, item_statistics
+from vetrina.features import histories, item_statistics, retention
 from vetrina.retrieval import shelf, worth
 
 RECIPE = Recipe(
@@ -51,5 +51,6 @@ def prepare(past: Past, into: Path) -> Past:
     shelf.write(past.catalogue, into / "shelf")
     histories.write(past.interactions, into / "histories")
     item_statistics.write(past, into / "statistics")
-    worth.write(past.catalogue, into / "worth.npy")
+    back = [retention.returning(past.interactions, len(past.catalogue), days) for days in (7.0, 28.0)]
+    worth.write(past.catalogue, back, into / "worth.npy")
     return past
