@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Rows
+from vetrina.core.types import Interactions, Past, Plan, Rows
 from vetrina.layers import losses
 from vetrina.layers.optimisers import MOMENTUM, optimiser
 from vetrina.metrics.classification import roc_auc
@@ -70,3 +70,48 @@ def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_bett
         pushed = x - losses.STEP * np.outer(sign, [1, 1, 0]).astype(np.float32)
         said[loss] = float(((online.open(into).expected(Rows(pushed)) > 0.5) == (label > 0.5)).mean())
     assert said["adversarial"] > said["cross-entropy"]
+
+
+def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_push():
+    """One user with one step: pushed vectors can only raise the loss, and the gradient reaches the table."""
+    from vetrina.layers.next_item import training
+    from vetrina.layers.next_item.baskets import Baskets
+    from vetrina.layers.next_item.negatives import Negatives
+
+    class Looked(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.vectors = torch.nn.Parameter(torch.randn(12, 6, generator=torch.Generator().manual_seed(1)))
+
+        def forward(self, asked: np.ndarray) -> torch.Tensor:
+            return self.vectors[torch.from_numpy(asked)]
+
+    class Plain:
+        def mix(self, x: torch.Tensor, ages: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
+            return x
+
+        def finish(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    rng = np.random.default_rng(2)
+    user, item = np.repeat(np.arange(20), 6), rng.integers(0, 12, 120)
+    events = Interactions(
+        np.array([f"u{n:02d}" for n in range(20)]), user.astype(np.int32), item.astype(np.int32),
+        np.arange(120, dtype=np.float64), np.ones(120, np.float32), 999.0,
+    )  # fmt: skip
+    baskets = Baskets(events, item.astype(np.int64), 12, 10)
+    data = training._Data(baskets, Negatives(np.bincount(item, minlength=12), 8), 0.1)
+    table, batch = Looked(), baskets.batch(baskets.pieces)
+
+    def losses_at(seed: int) -> tuple[float, float]:
+        draw = int(np.random.default_rng(seed).integers(2**31))
+        usual = training.loss_of(table, Plain(), batch, data, np.random.default_rng(draw))
+        pushed = training.adversarial_loss_of(table, Plain(), batch, data, np.random.default_rng(seed))
+        return float(usual.detach()), float(pushed.detach())
+
+    for seed in range(5):
+        usual, pushed = losses_at(seed)
+        assert usual < pushed < 2 * usual
+    training.adversarial_loss_of(table, Plain(), batch, data, np.random.default_rng(0)).backward()
+    assert table.vectors.grad is not None
+    assert float(table.vectors.grad.abs().sum()) > 0

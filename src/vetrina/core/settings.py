@@ -48,7 +48,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 2
     warm: bool = True
     optimiser: str = "adam"  # of OPTIMISERS, for networks of sequences and of predict
-    loss: str = "cross-entropy"  # of LOSSES, for the network of predict
+    loss: str = "cross-entropy"  # of LOSSES, for networks of predict; adversarial for those of sequences, too
     worth: str = ""  # what an event counts by beside its type: revenue or margin of its product, for recommend
     encoder: str = ""  # of texts: a folder or an id of huggingface.co; empty for the MiniLM that comes along
 

@@ -4,7 +4,7 @@ loss = mean over pairs (position p, product i of its next basket) of -log softma
 shared negatives that are not in that basket. Cosines, so that popular products do not win by the length of their vectors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from vetrina.layers.properties import incidence
 POSITIONS, SMALLEST, LARGEST = 1_500, 64, 512  # asked in a batch, and the bounds of its pieces
 ASKED, FEWEST, MOST = 5.5e6, 6, 16  # positions in all epochs, unless set, and their bounds
 GUARD = 0.95
+PUSH = 0.1  # of the adversarial loss, in usual lengths of a product's vector
 AGAIN = 0.25  # share of the epochs where an earlier training is taken up
 TIMELESS = 0.3  # share of sequences without their times, as a page sends the products of a visit
 HELD_OUT, HELD_OUT_BATCH, HELD_OUT_PAIRS = 1_500, 50, 250  # pieces at most, at once, and pairs of these
@@ -105,8 +106,10 @@ def fit(
     return {"held_out": worth, "items": len(taken), "settings": {**chosen, "stop": stop}}
 
 
-def loss_of(table: Table, encoder: Encoder, batch: Batch, data: _Data, rng: np.random.Generator) -> Tensor:
-    """Mean cross-entropy over the pairs of a batch."""
+def loss_of(
+    table: Callable[[np.ndarray], Tensor], encoder: Encoder, batch: Batch, data: _Data, rng: np.random.Generator
+) -> Tensor:
+    """Mean cross-entropy over the pairs of a batch; ``table`` gives the vectors of products (n,)."""
     drawn, correction_N = data.negatives.draw(rng)
     asked, at = np.unique(np.concatenate([drawn, batch.target, batch.inputs.ravel()]), return_inverse=True)
     vectors, at = table(asked), torch.from_numpy(at)
@@ -124,6 +127,25 @@ def loss_of(table: Table, encoder: Encoder, batch: Batch, data: _Data, rng: np.r
     return (torch.logaddexp(positive, logits_PN.logsumexp(1)[pair]) - positive).mean()
 
 
+def adversarial_loss_of(table: Table, encoder: Encoder, batch: Batch, data: _Data, rng: np.random.Generator) -> Tensor:
+    """Mean of the loss and of that with every product's vector moved where it hurts most, by PUSH of the usual length.
+
+    APR (He et al. 2018, "Adversarial personalized ranking"): d v = PUSH * mean |v| * g / |g|, g = d loss / d v. Both look at the
+    same negatives.
+    """
+    draw, kept = int(rng.integers(2**31)), list[Tensor]()
+
+    def looked_up(asked: np.ndarray) -> Tensor:
+        kept.append(table(asked))
+        return kept[0]
+
+    plain = loss_of(looked_up, encoder, batch, data, np.random.default_rng(draw))
+    (slope_ND,) = torch.autograd.grad(plain, kept[0], retain_graph=True)
+    push_ND = PUSH * kept[0].detach().norm(dim=1).mean() * F.normalize(slope_ND, dim=1)
+    worst = loss_of(lambda asked: table(asked) + push_ND, encoder, batch, data, np.random.default_rng(draw))
+    return (plain + worst) / 2
+
+
 def _train(
     name: str, table: Table, encoder: Any, data: _Data, plan: Plan, chosen: Mapping[str, float], progress: Progress
 ) -> tuple[int, list[float]]:
@@ -139,6 +161,7 @@ def _train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, rate, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False, final_div_factor=40
     )
+    losses = (loss_of, adversarial_loss_of)
     worth: list[float] = []
     best = model.state_dict()
     with progress.step(f"{name}: epochs", stop or epochs) as step:
@@ -147,7 +170,7 @@ def _train(
             for rows in _batches(train, lengths, batch, rng):
                 optimiser.zero_grad(set_to_none=True)
                 parts = [data.baskets.batch(pieces[r]) for r in np.array_split(rows, plan.pieces) if len(r)]
-                if _learn(table, encoder, parts, data, rng):
+                if _learn(table, encoder, parts, data, rng, losses[plan.loss == "adversarial"]):
                     optimiser.step()
                 schedule.step()
                 step.advance(len(rows) / len(train))
@@ -162,12 +185,19 @@ def _train(
     return stop or epochs, worth
 
 
-def _learn(table: Table, encoder: Encoder, parts: list[Batch], data: _Data, rng: np.random.Generator) -> int:
+def _learn(
+    table: Table,
+    encoder: Encoder,
+    parts: list[Batch],
+    data: _Data,
+    rng: np.random.Generator,
+    loss: Callable[..., Tensor],
+) -> int:
     """Adds up the gradients of a batch's parts, each by its share of the pairs; returns the number of pairs."""
     pairs = sum(len(part.pair) for part in parts)
     for part in parts:
         if len(part.pair):
-            (loss_of(table, encoder, part, data, rng) * (len(part.pair) / pairs)).backward()
+            (loss(table, encoder, part, data, rng) * (len(part.pair) / pairs)).backward()
     return pairs
 
 

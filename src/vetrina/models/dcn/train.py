@@ -94,9 +94,13 @@ class _Lesson:
         return least
 
     def _loss(self, batch: Tensor) -> Tensor:
-        first, second = self.network(self._dense[batch], self._ids[batch])
+        dense, ids, label = self._dense[batch], self._ids[batch], self._label[batch]
+        first, second = self.network(dense, ids)
         plain = losses.mse if self.network.number or self._plan.loss == "mse" else losses.cross_entropy
-        found = plain(first, self._label[batch])
+        if self._plan.loss == "adversarial" and torch.is_grad_enabled():
+            found = losses.adversarial(lambda x: self.network(x, ids)[0][:, None], dense, label, plain, losses.STEP)
+        else:
+            found = plain(first, label)
         if self._second is None:
             return found
         return found + functional.binary_cross_entropy(first * second, self._second[batch])
