@@ -3,6 +3,7 @@
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.core import clock
+from vetrina.pipeline.replay import asked_again
 from vetrina.serve.app import create_app
 from vetrina.store import eventlog
 
@@ -112,6 +114,25 @@ def test_a_budget_is_never_overspent_and_another_worker_knows_the_same(client, s
     for campaign in ("c0", "c1", "c2", "c3"):
         assert ledger.spent(campaign, NOON) == pytest.approx(service.ledger.spent(campaign, NOON))
     assert spent > 0
+
+
+def test_every_decision_can_be_made_again_from_the_log(client, shop, monkeypatch):
+    """Budgets run out, caps fill and campaigns are paced meanwhile; each answer is given again as it was, price by price."""
+    service, ticks = client.app.state.service, count()
+    monkeypatch.setattr(clock, "now", lambda: NOON + next(ticks))
+    for number in range(40):
+        found = ask(client, user_id=f"u{number % 4:03d}", product_ids=["p000", "p004"], slots=3)
+        for item in found["items"]:
+            click = {"type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
+            client.post("/v1/events", json={"user_id": f"u{number % 4:03d}", **click})
+        service.follower.once()
+    service.log.add([]).result()
+    rows = list(eventlog.shown(service.engine, "ads", NOON - 1, NOON + next(ticks), items=True))
+    assert sum("ledger" in row["request"] for row in rows) > 20
+    for asked in asked_again(shop.workshop, rows):
+        again = shop.open("ads").answer(asked.request, asked.context).items
+        said = [(i["ad_id"], i["price"]) for i in asked.row["items"]]
+        assert [(i.ad.ad_id, i.ad.price) for i in again] == said
 
 
 def test_nobody_sees_an_ad_more_often_than_its_cap(client):

@@ -11,6 +11,7 @@ from vetrina.core.types import LoggedAnswer, Request
 from vetrina.metrics.attribution import followed
 from vetrina.pipeline.workshop import Workshop
 from vetrina.serve.live import StoredChanges, StoredEvents
+from vetrina.serve.testimony import Retold
 from vetrina.store import eventlog
 
 _MOST_DRAWN, _HOUR, _LATE = 20_000, 3_600.0, 3_600.0
@@ -32,10 +33,11 @@ def asked_again(workshop: Workshop, rows: Sequence[Row]) -> Iterator[Asked]:
     changes.refresh()
     for row in rows:
         said = msgspec.json.decode(row["request"])
+        ledger = Retold(said.pop("ledger", {}))
         lists = {n: tuple(said[n]) for n in ("product_ids", "facets") if n in said}
         request = Request(user=row["user"], session=row["session"], **{**said, **lists})
         events = StoredEvents(workshop.engine, workshop.shop.settings.weights, as_of=row["time"])
-        yield Asked(row, request, Context(events, changes, row["time"], goals=workshop.shop.settings.goals.of()))
+        yield Asked(row, request, Context(events, changes, row["time"], ledger, workshop.shop.settings.goals.of()))
 
 
 def drawn_answers(workshop: Workshop, scenario: str, since: float, until: float) -> tuple[LoggedAnswer, ...]:

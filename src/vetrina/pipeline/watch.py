@@ -129,10 +129,7 @@ class Watch:
         opened, replayed = self._opened(part, version), None
         if opened is not None:
             rulers = rulers | self._scores(part, version, opened, rulers, before)
-            repeatable = plugins.part("scenarios", part, "recipe").REPEATABLE
-            replayed = repeatable and overlap(
-                self._workshop, opened, sorted(kept, key=lambda a: a["request_id"])[:_REPLAYED]
-            )
+            replayed = overlap(self._workshop, opened, sorted(kept, key=lambda a: a["request_id"])[:_REPLAYED])
         day = of_answers(part, number, version, reader.columns(), shelf, self._encode(), rulers)
         return replace(day, replayed=replayed, count=mine[version])
 

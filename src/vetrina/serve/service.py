@@ -20,6 +20,7 @@ from vetrina.serve.explore import Explored, drawn, kept, may_explore, widened
 from vetrina.serve.interleave import team_draft
 from vetrina.serve.ledger import Ledger
 from vetrina.serve.live import Champions, Follower, Opened, StoredChanges, StoredEvents, Trials
+from vetrina.serve.testimony import Heard
 from vetrina.serve.trial import Tried
 from vetrina.serve.wire import EventBody, ItemOut, RankedOut, past_moment
 from vetrina.store.database import open_store
@@ -93,7 +94,8 @@ class Service:
         """Answer, and log what is shown with the chance that each product had to stand at its place."""
         started = time.perf_counter()
         serving, trial = self.champions.get(scenario), self.trials.get(scenario)
-        context = Context(self.events, self.changes, clock.now(), self.ledger, self.shop.settings.goals.of())
+        heard = Heard(self.ledger)
+        context = Context(self.events, self.changes, clock.now(), heard, self.shop.settings.goals.of())
         rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
         arm = rollout.arm(asked.user, asked.session) if rollout else None
         if arm == INTERLEAVED and not may_explore(asked):
@@ -122,7 +124,7 @@ class Service:
             self.ledger.note(request_id, asked.user or asked.session, answer, context.now)
         self._expose(
             Given(request_id, scenario, version, context.now, seconds),
-            _context(asked),
+            _context(asked) | ({"ledger": told} if (told := heard.told()) else {}),
             shown,
             arm=arm or CHAMPION,
             user=asked.user,

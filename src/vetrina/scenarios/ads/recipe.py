@@ -19,7 +19,6 @@ RECIPE = Recipe(
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 ALONE = ()  # no model answers by itself
-REPEATABLE = False  # budgets, caps and pace of the moment decide, too
 _LEAST_SHOWN, _LEAST_CLICKS = 200, 10
 _PRIOR_CLICKS = 20.0
 

@@ -11,7 +11,6 @@ RECIPE = Recipe(scenario="launch", models=("affinity", "reach"), baselines=("aff
 ANSWERS = "users"  # asked for by the shop: there are no shoppers to share out between two versions
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 ALONE = ()  # no model answers by itself
-REPEATABLE = True  # asked again as of then it gives the same answer
 _LEAST_BUYERS = 50
 
 

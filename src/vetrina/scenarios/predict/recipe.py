@@ -16,7 +16,6 @@ RECIPE = Recipe(
 ANSWERS = "rows"  # nobody is shown an answer: there are no shoppers to share out between two versions
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 ALONE = ()  # no model answers by itself
-REPEATABLE = True  # asked again as of then it gives the same answer
 
 
 def models_for(past: Past) -> tuple[str, ...]:

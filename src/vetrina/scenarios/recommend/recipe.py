@@ -28,7 +28,6 @@ RECIPE = Recipe(
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
 ALONE = ("image", "fusion")  # models that answer by themselves in some placement, whatever they weigh
-REPEATABLE = True  # asked again as of then it gives the same answer
 _LEAST_EVENTS, _LEAST_PICTURES = 200, 20
 _DEEP = ("sasrec", "gru")
 

@@ -10,7 +10,6 @@ RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular"), baselines
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = False  # every signal is computed from all of them
 ALONE = ()  # no model answers by itself
-REPEATABLE = True  # asked again as of then it gives the same answer
 
 
 def models_for(past: Past) -> tuple[str, ...]:
