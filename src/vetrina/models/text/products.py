@@ -31,7 +31,7 @@ def of_catalogue(
     if all(key in known for key in keys):  # mostly: search has asked for them
         return np.array([known[key] for key in keys], np.float32), text_of.astype(np.int32)
     with tempfile.TemporaryDirectory() as scratch:
-        encoder_into(Path(scratch), pretrained, Network(pretrained).eval(), cache_folder, progress)
+        encoder_into(Path(scratch), pretrained, cache_folder, progress)
         vectors = vectors_of(list(distinct), Encoder(Path(scratch), threads), file, progress)
     return vectors, text_of.astype(np.int32)
 
@@ -47,7 +47,7 @@ def texts_of(catalogue: Catalogue) -> list[str]:
     return [". ".join(p for p in (t, c, b, d[:200]) if p) for t, c, b, d in rows]
 
 
-def encoder_into(into: Path, pretrained: Pretrained, network: Network, cache_folder: Path, progress: Progress) -> None:
+def encoder_into(into: Path, pretrained: Pretrained, cache_folder: Path, progress: Progress) -> None:
     """The encoder as its makers left it: products are encoded with it, whatever queries learn."""
     shutil.copy(pretrained.folder / "tokenizer.json", into / "tokenizer.json")
     used = {"longest": _LONGEST, "pad": pretrained.pad, "query": pretrained.query, "document": pretrained.document}
@@ -56,7 +56,7 @@ def encoder_into(into: Path, pretrained: Pretrained, network: Network, cache_fol
     ready = (Path(shared) if shared else cache_folder) / f"encoder-{pretrained.fingerprint}.onnx"
     if not ready.exists():
         with progress.step("text: export and quantise the encoder", 1) as step, beside(ready) as temporary:
-            write_small(network, temporary)
+            write_small(Network(pretrained).eval(), temporary)
             step.advance()
     shutil.copy(ready, into / "encoder.onnx")
 

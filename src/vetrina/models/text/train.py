@@ -32,7 +32,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     cache_folder, chosen = into.parent.parent / "cache", plan.of("text", SETTINGS)
     pretrained, texts = located(plan.encoder), texts_of(past.catalogue)
     network = Network(pretrained).eval()
-    encoder_into(into, pretrained, network, cache_folder, progress)
+    encoder_into(into, pretrained, cache_folder, progress)
     distinct, text_of = np.unique(np.array(texts, dtype=object), return_inverse=True)
     encoder = Encoder(into, plan.threads)
     vectors = vectors_of(list(distinct), encoder, cache_file(cache_folder, pretrained), progress)
