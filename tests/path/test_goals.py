@@ -53,6 +53,23 @@ def test_the_setting_bends_what_is_served(trained_once, tmp_path):
     assert all(int(i.product_id[1:]) % 2 == 0 for i in Shop(bent).recommend("u000", limit=5, exclude_seen=False).items)
 
 
+def test_what_events_count_by_teaches_every_model_anew(trained_once, tmp_path):
+    """Of the same data: nothing fitted before may be taken for what was learnt from other weights."""
+    bent = shutil.copytree(trained_once.folder.root, tmp_path / "bent")
+    (bent / "vetrina.toml").write_text('[train]\nworth = "margin"\n')
+    shop = Shop(bent)
+    released = shop.fit("recommend", budget_minutes=1)["recommend"]
+    assert released is not None
+    other = shop.workshop.registry.show(released.version)["judged"]
+    first = trained_once.workshop.registry.show(trained_once.champion("recommend"))["judged"]
+    earns = np.array([int(p[1:]) % 4 < 2 for p in shop.open("recommend", other).shelf.ids])
+    found = {}
+    for name, folder, version in (("plain", trained_once, first), ("bent", shop, other)):
+        taken = np.load(folder.workshop.open_version(version) / "popular" / "scores.npy")
+        found[name] = float(taken[earns].sum() / taken.sum())
+    assert found["plain"] < 0.6 < 0.8 < found["bent"]
+
+
 def test_what_cannot_be_judged_is_refused(trained_once, trained):
     with pytest.raises(BadInput, match="use one of revenue, margin, retention_7, retention_28"):
         tradeoff(trained_once, "fame")
