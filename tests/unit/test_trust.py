@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from tests.shops import checkerboard
+from shops import checkerboard
 
 from vetrina import Shop
 from vetrina.simulate.attacks import fake_clicks
