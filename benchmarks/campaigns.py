@@ -19,7 +19,8 @@ import polars as pl
 
 from benchmarks.data import folder, row
 from vetrina.core.progress import Silent
-from vetrina.core.types import Evidence, Floats, Past, Plan, Table
+from vetrina.core.tables import Table
+from vetrina.core.types import Evidence, Floats, Past, Plan
 from vetrina.metrics.classification import roc_auc
 from vetrina.scenarios.predict import recipe
 from vetrina.scenarios.predict.online import Predict

@@ -18,7 +18,8 @@ from benchmarks.data import folder, row
 from vetrina import Shop
 from vetrina.core import plugins
 from vetrina.core.progress import Silent
-from vetrina.core.types import Evidence, Past, Plan, Table
+from vetrina.core.tables import Table
+from vetrina.core.types import Evidence, Past, Plan
 from vetrina.metrics.bootstrap import interval, paired
 from vetrina.metrics.classification import calibration_error, classified, log_loss, roc_auc
 from vetrina.metrics.regression import measured, squared_error

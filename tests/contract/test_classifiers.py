@@ -7,7 +7,8 @@ import pytest
 
 from vetrina.core import plugins
 from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Rows, Scale, Table
+from vetrina.core.tables import Rows, Scale, Table
+from vetrina.core.types import Past, Plan
 from vetrina.metrics.classification import roc_auc
 from vetrina.scenarios.predict.recipe import models_for
 

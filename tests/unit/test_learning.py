@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from vetrina.core.progress import Silent
-from vetrina.core.types import Interactions, Past, Plan, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Interactions, Past, Plan
 from vetrina.layers import losses
 from vetrina.layers.optimisers import MOMENTUM, optimiser
 from vetrina.metrics.classification import roc_auc

@@ -7,7 +7,8 @@ import onnx
 from onnx import numpy_helper
 
 from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Past, Plan
 from vetrina.models.mlp import compress, online, train
 
 

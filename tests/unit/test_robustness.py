@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.core.types import Evidence, Judgments, Table
+from vetrina.core.tables import Table
+from vetrina.core.types import Evidence, Judgments
 from vetrina.gate.robustness import rougher, slip
 
 

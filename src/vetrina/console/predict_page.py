@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from vetrina.console.drawing import svg
 from vetrina.core.errors import NotFound
-from vetrina.core.types import Interval, Scale, Table
+from vetrina.core.tables import Scale, Table
+from vetrina.core.types import Interval
 from vetrina.metrics.classification import classified, precision_recall_curve, roc_curve
 from vetrina.metrics.regression import measured
 from vetrina.pipeline.shop import Shop

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.tables import Floats, Ints, Rows, Table
+
 if TYPE_CHECKING:
     from vetrina.core.protocols import Context
-
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -237,66 +236,6 @@ class Judgments:
         for row, query in enumerate(self.query):
             found.setdefault(query, []).append(row)
         return {q: (self.item[rows], self.grade[rows]) for q, rows in found.items()}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A labelled table. ``columns`` maps a name to raw values (float64 with NaN, or object strings with None)."""
-
-    columns: Mapping[str, NDArray[Any]]
-    label: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.label)
-
-    def take(self, rows: NDArray[np.intp]) -> "Table":
-        """The named rows, in that order."""
-        return Table({k: v[rows] for k, v in self.columns.items()}, self.label[rows])
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Where a label that is a number lies: models learn and say (label - mean) / sd. ``low`` to ``high`` was seen."""
-
-    mean: float
-    sd: float
-    low: float
-    high: float
-
-    def units(self, label: NDArray[np.floating]) -> Floats:
-        """Labels in standard units, of the shape of ``label``."""
-        return ((label - self.mean) / self.sd).astype(np.float32)
-
-    def meant(self, units: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The other way, never outside of what was seen."""
-        return np.clip(self.mean + units.astype(np.float64) * self.sd, self.low, self.high)
-
-
-_NO_IDS = np.empty((0, 0), np.int32)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """An encoded table: ``dense`` (n, columns) numbers, ``ids`` (n, k) numbers of frequent values, 0 for all others, of which
-    there are ``sizes`` (k,). ``label`` (n,) is 0 or 1, or in standard units of ``number``, empty where it is asked for;
-    ``second`` (n,) what followed a yes, if anything is known of it; ``raw`` are the columns as they came, for models that
-    encode for themselves.
-    """
-
-    dense: Floats
-    ids: Ints = field(default_factory=lambda: _NO_IDS)
-    sizes: tuple[int, ...] = ()
-    label: Floats = field(default_factory=lambda: np.empty(0, np.float32))
-    second: Floats | None = None
-    raw: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    number: Scale | None = None
-
-    def __post_init__(self) -> None:
-        if not self.ids.size:  # a table without such values still has a row for each
-            object.__setattr__(self, "ids", np.zeros((len(self.dense), 0), np.int32))
-
-    def __len__(self) -> int:
-        return len(self.dense)
 
 
 @dataclass(frozen=True)

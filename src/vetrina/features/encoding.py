@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Floats, Rows, Scale, Table
+from vetrina.core.tables import Rows, Scale, Table
+from vetrina.core.types import Floats
 from vetrina.core.words import words
 
 _MOST_CATEGORIES, _MOST_KNOWN, _PRIOR_ROWS, _LEAST_FOR_ID = 32, 20_000, 20.0, 5

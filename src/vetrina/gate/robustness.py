@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vetrina.core.types import Evidence, Judgments, Table
+from vetrina.core.tables import Table
+from vetrina.core.types import Evidence, Judgments
 
 _HOLES = 0.1
 

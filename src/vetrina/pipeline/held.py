@@ -9,7 +9,8 @@ from hashlib import blake2b
 import numpy as np
 
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Catalogue, Evidence, Impressions, Judgments, Past, Snapshot, Table, Ties
+from vetrina.core.tables import Table
+from vetrina.core.types import Catalogue, Evidence, Impressions, Judgments, Past, Snapshot, Ties
 from vetrina.retrieval.worth import lift, of
 from vetrina.store import dataset
 

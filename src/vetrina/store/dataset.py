@@ -10,18 +10,8 @@ import polars as pl
 
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.errors import BadInput, NotFound
-from vetrina.core.types import (
-    Ad,
-    Catalogue,
-    Cuts,
-    Impressions,
-    Interactions,
-    Judgments,
-    Snapshot,
-    Table,
-    Targets,
-    Ties,
-)
+from vetrina.core.tables import Table
+from vetrina.core.types import Ad, Catalogue, Cuts, Impressions, Interactions, Judgments, Snapshot, Targets, Ties
 from vetrina.store import clicks, pictures, trust
 from vetrina.store.tokens import tokens
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.types import Floats, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Floats
 from vetrina.retrieval.trees import Trees
 
 ODDS, NUMBERS = "trees.onnx", "numbers.onnx"

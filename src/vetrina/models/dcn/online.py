@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from vetrina.core.onnx_session import session
-from vetrina.core.types import Floats, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Floats
 
 
 class Classifier:

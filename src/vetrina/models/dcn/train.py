@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Past, Plan
 from vetrina.layers import losses
 from vetrina.layers.held_rows import held_out
 from vetrina.layers.onnx_export import export

@@ -4,7 +4,8 @@ import zlib
 from pathlib import Path
 
 from vetrina.core.onnx_session import session
-from vetrina.core.types import Floats, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Floats
 
 SIZES = (64, 32)
 

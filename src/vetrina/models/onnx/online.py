@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.onnx_session import session
-from vetrina.core.types import Floats, Rows, Scale
+from vetrina.core.tables import Rows, Scale
+from vetrina.core.types import Floats
 
 FILE, INPUTS, SCALE = "model.onnx", "inputs.json", "scale.json"
 _WORDS = "tensor(string)"

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.core.types import Floats, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Floats
 
 FILE = "tree.json"
 

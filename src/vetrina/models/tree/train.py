@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Past, Plan, Rows
+from vetrina.core.tables import Rows
+from vetrina.core.types import Floats, Past, Plan
 from vetrina.layers.held_rows import held_out
 from vetrina.metrics.classification import log_loss
 from vetrina.metrics.regression import squared_error

@@ -6,7 +6,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.core.types import Past, Recipe, Table
+from vetrina.core.tables import Table
+from vetrina.core.types import Past, Recipe
 from vetrina.features import affinities, histories, kinds
 from vetrina.features.encoding import Encoding
 from vetrina.retrieval import shelf
