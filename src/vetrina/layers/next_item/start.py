@@ -17,10 +17,10 @@ from vetrina.layers.sparse_rows import shape_of
 _WINDOW, _DECAY = 20, 0.8
 
 
-def vectors(events: Interactions, rows: np.ndarray, count: int, width: int, seed: int) -> Floats:
+def vectors(events: Interactions, rows: np.ndarray, count: int, width: int, seed: int, window: int = _WINDOW) -> Floats:
     """(count, width) with a standard deviation of 1; ``rows`` (n,) says which of them each event is about."""
     counts = cooccurrence(
-        replace(events, item=rows.astype(np.int32)), count, window=_WINDOW, decay=_DECAY, back=1.0
+        replace(events, item=rows.astype(np.int32)), count, window=window, decay=_DECAY, back=1.0
     )  # fmt: skip
     values, found = right_singular(mutual_information(counts), width, seed)
     start = found * np.sqrt(values)

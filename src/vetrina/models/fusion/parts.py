@@ -22,6 +22,7 @@ from vetrina.models.image import train as pictures
 from vetrina.models.text import products as texts
 
 _WIDTH, _RIDGE, _LEAST_WORDS, _MOST_SHARE = 96, 0.3, 2, 0.5
+NEAR = 5  # events apart up to which two products are taken beside each other
 _TRUSTED = 3.0  # events at which what is taken beside a product counts half
 
 
@@ -134,6 +135,6 @@ def taken_beside(events: Interactions, many: int, seed: int) -> Floats:
     """(items, width) what is taken beside a product; shorter than 1 for products of few events, n / (n + _TRUSTED) of it."""
     taken, rows, counts = np.unique(events.item, return_inverse=True, return_counts=True)
     found = np.zeros((many, _WIDTH), np.float32)
-    vectors: NDArray[np.float32] = unit(start.vectors(events, rows, len(taken), _WIDTH, seed))
+    vectors: NDArray[np.float32] = unit(start.vectors(events, rows, len(taken), _WIDTH, seed, NEAR))
     found[taken] = vectors * (counts / (counts + _TRUSTED))[:, None]
     return found

@@ -13,10 +13,10 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, Past, Plan
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.models.fusion.learning import ID, weights
-from vetrina.models.fusion.parts import content, taken_beside
+from vetrina.models.fusion.parts import NEAR, content, taken_beside
 
 SETTINGS = {"width": 128.0, "id_dropout": 0.5}
-_WINDOW, _DECAY, _ASKED = 5, 0.8, 0.3
+_DECAY, _ASKED = 0.8, 0.3
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
@@ -49,7 +49,7 @@ def fused(
         # What is taken together is told to users whom the id's vectors have not met: of the others they know the answer.
         asked = np.random.default_rng(seed).random(len(events.users)) < _ASKED
         own, others = _of(events, asked), _of(events, ~asked)
-        together = cooccurrence(own, many, window=_WINDOW, decay=_DECAY, back=0.0)
+        together = cooccurrence(own, many, window=NEAR, decay=_DECAY, back=0.0)
         known = {ID: taken_beside(others, many, seed)} if len(others) else {}
         found = weights({**parts, **known}, together, seed, chosen["id_dropout"])
         parts = {**parts, ID: taken_beside(events, many, seed)} if known else parts
