@@ -17,6 +17,7 @@ from vetrina.models.fusion.parts import NEAR, content, taken_beside
 
 SETTINGS = {"width": 128.0, "id_dropout": 0.5}
 _DECAY, _ASKED = 0.8, 0.3
+_MOST = 300_000  # newest events that weights are learnt from: there are few of them
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
@@ -48,7 +49,8 @@ def fused(
     if events is not None and len(events):
         # What is taken together is told to users whom the id's vectors have not met: of the others they know the answer.
         asked = np.random.default_rng(seed).random(len(events.users)) < _ASKED
-        own, others = _of(events, asked), _of(events, ~asked)
+        newest = np.arange(len(events)) >= len(events) - _MOST
+        own, others = _of(events, asked[events.user] & newest), _of(events, ~asked[events.user] & newest)
         together = cooccurrence(own, many, window=NEAR, decay=_DECAY, back=0.0)
         known = {ID: taken_beside(others, many, seed)} if len(others) else {}
         found = weights({**parts, **known}, together, seed, chosen["id_dropout"])
@@ -58,9 +60,8 @@ def fused(
     return Fused((vectors / largest).astype(np.float32), found)
 
 
-def _of(events: Interactions, users: NDArray[np.bool_]) -> Interactions:
-    """Events of some users (users,)."""
-    rows = users[events.user]
+def _of(events: Interactions, rows: NDArray[np.bool_]) -> Interactions:
+    """Some of the events (n,)."""
     return replace(
         events, user=events.user[rows], item=events.item[rows], time=events.time[rows], weight=events.weight[rows]
     )
