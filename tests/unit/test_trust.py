@@ -42,7 +42,7 @@ def test_a_log_without_pushes_has_none(brief):
 def test_pushed_products_are_found_and_only_the_accounts_lose_events(share):
     real = log(users=800)
     fake = fake_clicks(real, TARGETS, share, np.random.default_rng(2))
-    both = pl.concat([real, fake]).with_row_index("number")
+    both = pl.concat([real, fake]).with_row_index("number").with_columns(row=pl.lit("a column of the shop"))
     found = pushes(both)
     assert set(TARGETS) <= set(found["product_id"])
     kept = trusted(both, found)

@@ -68,7 +68,7 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
 
 def _returned(events: pl.DataFrame | None, products: pl.Series) -> np.ndarray:
     """Share of each product's purchases that were sent back, drawn to that of all; empty where nothing ever was."""
-    if events is None or not (events["type"].cast(pl.String) == "return").any():
+    if events is None or "product_id" not in events.columns or not (events["type"].cast(pl.String) == "return").any():
         return np.empty(0)
     kind = pl.col("type").cast(pl.String)
     counts = events.group_by(pl.col("product_id").cast(pl.String)).agg(

@@ -64,7 +64,8 @@ def trusted(events: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     # A push begins and ends within a week, in which it may be too small to be called one.
     cells = pl.concat([found.select("product_id", pl.col("week") + step) for step in (-1, 0, 1)])
     doubted = (
-        events.with_row_index("row")
+        events.select("timestamp", "user_id", "product_id")  # further columns may be called anything
+        .with_row_index("row")
         .with_columns(week=_week(), product_id=pl.col("product_id").cast(pl.String))
         .join(brief, on="user_id", how="semi")
         .join(cells, on=["product_id", "week"], how="semi")
