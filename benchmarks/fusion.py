@@ -56,7 +56,7 @@ def _set(name: str, shop: Shop, root: Path) -> None:
     text = unit(vectors)[text_of]
     print(f"{name}: {many:,} products, {int(shop.new.sum())} new; {len(shop.asked)} rows with a new target")
     begun = time.process_time()
-    parts = dict(content(shop.catalogue, plan, into, Silent()))
+    parts = content(shop.catalogue, plan, into, Silent())
     whole = train.fused(parts, shop.events, many, plan.seed, train.SETTINGS)
     print(f"{ ({k: round(v, 2) for k, v in whole.weights.items()}) } in {time.process_time() - begun:.0f} CPU-s")
     reference = _shown(f"{name}: text nearest to the last", lambda row: text @ text[row[0][-1]], shop, None)

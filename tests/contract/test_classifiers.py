@@ -10,6 +10,7 @@ from vetrina.core.progress import Silent
 from vetrina.core.tables import Rows, Scale, Table
 from vetrina.core.types import Past, Plan
 from vetrina.metrics.classification import roc_auc
+from vetrina.scenarios.ads import recipe as ads
 from vetrina.scenarios.predict.recipe import models_for
 
 FOUND = [
@@ -20,7 +21,8 @@ FOUND = [
     and "def expected(" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
 ]
 NUMBERS = models_for(Past(table=Table({}, np.arange(3.0))))
-CLASSIFIERS = [n for n in FOUND if n in models_for(Past(table=Table({}, np.arange(2.0))))]
+ASKED_FOR = {*models_for(Past(table=Table({}, np.arange(2.0)))), *ads.RECIPE.models}
+CLASSIFIERS = [n for n in FOUND if n in ASKED_FOR]
 ROWS, COLUMNS = 1_500, 5
 
 

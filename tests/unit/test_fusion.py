@@ -116,7 +116,7 @@ def test_pictures_and_given_vectors_of_sounds_are_modalities_and_some_may_lack_t
         Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(file)
         images.append(str(file) if number % 2 else "")
     catalogue = replace(past.catalogue, embeddings=sounds, prices=np.arange(1.0, ITEMS + 1), images=tuple(images))
-    parts = dict(content(catalogue, Plan(threads=1), tmp_path / "fit" / "fusion", Silent()))
+    parts = content(catalogue, Plan(threads=1), tmp_path / "fit" / "fusion", Silent())
     assert set(parts) == {"text", "words", "attributes", "price", "picture", "embedding"}
     assert not parts["embedding"][ITEMS // 2 :].any()
     assert not parts["picture"][::2].any()

@@ -52,7 +52,8 @@ class Rows:
     """An encoded table: ``dense`` (n, columns) numbers, ``ids`` (n, k) numbers of frequent values, 0 for all others, of which
     there are ``sizes`` (k,). ``label`` (n,) is 0 or 1, or in standard units of ``number``, empty where it is asked for;
     ``second`` (n,) what followed a yes, if anything is known of it; ``raw`` are the columns as they came, for models that
-    encode for themselves.
+    encode for themselves. Where rows are about offers, ``asked`` (n, levels) are the kinds of what is offered and ``before``
+    (n, events, levels) those of what was done last, the newest first; -1 is an unknown kind, -2 an event that is not there.
     """
 
     dense: Floats
@@ -62,6 +63,8 @@ class Rows:
     second: Floats | None = None
     raw: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     number: Scale | None = None
+    asked: Ints | None = None
+    before: Ints | None = None
 
     def __post_init__(self) -> None:
         if not self.ids.size:  # a table without such values still has a row for each

@@ -1,5 +1,6 @@
 """The frozen values that stages hand to each other."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,7 +176,8 @@ class Ties:
 class Impressions:
     """Ads that were shown, oldest first: ``user`` (n,) indexes ``users`` (pseudonyms, sorted), ``item`` (n,) the catalogue.
 
-    ``time`` in seconds, ``place`` from 1, ``clicked`` and ``bought`` (n,): the product was bought within a day of the click.
+    ``time`` in seconds, ``place`` from 1; ``clicked_at`` within a day and ``bought_at`` within thirty days of the click, seconds
+    (n,), NaN for what did not happen. ``until`` is the moment at which the log ends: later clicks and purchases are not known.
     """
 
     users: NDArray[np.str_]
@@ -183,14 +185,25 @@ class Impressions:
     item: Ints
     time: NDArray[np.float64]
     place: Ints
-    clicked: NDArray[np.bool_]
-    bought: NDArray[np.bool_]
+    clicked_at: NDArray[np.float64]
+    bought_at: NDArray[np.float64]
+    until: float = math.inf
 
     def __len__(self) -> int:
         return len(self.user)
 
+    @property
+    def clicked(self) -> NDArray[np.bool_]:
+        """(n,) by now."""
+        return self.clicked_at < self.until
+
+    @property
+    def bought(self) -> NDArray[np.bool_]:
+        """(n,) by now."""
+        return self.clicked & (self.bought_at < self.until)
+
     def within(self, since: float, until: float) -> "Impressions":
-        """Those at or after ``since`` and before ``until``."""
+        """Those shown at or after ``since`` and before ``until``, and what is known of them then."""
         rows = (self.time >= since) & (self.time < until)
         return Impressions(
             self.users,
@@ -198,8 +211,9 @@ class Impressions:
             self.item[rows],
             self.time[rows],
             self.place[rows],
-            self.clicked[rows],
-            self.bought[rows],
+            self.clicked_at[rows],
+            self.bought_at[rows],
+            min(until, self.until),
         )
 
 

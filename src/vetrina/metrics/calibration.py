@@ -1,4 +1,7 @@
-"""Isotonic calibration: the non-decreasing steps nearest to what turned out true, by pool-adjacent-violators."""
+"""Isotonic calibration: the non-decreasing steps nearest to what turned out true, by pool-adjacent-violators.
+
+``field_calibration.py`` mends what such steps cannot: a probability that is right on the whole, but not for one value of a field.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.classification import log_loss
 
 _LEAST, _FOLDS = 200, 2
@@ -36,8 +40,11 @@ def isotonic(said: NDArray[np.floating], label: NDArray[np.floating]) -> Calibra
     return Calibration(tuple(x for x, _ in points), tuple(y for _, y in points))
 
 
-def chosen(said: NDArray[np.floating], label: NDArray[np.floating], seed: int = 42) -> Calibration:
-    """Isotonic steps where halves of the rows show each other a smaller log loss with them, else none."""
+def chosen(
+    said: NDArray[np.floating], label: NDArray[np.floating], seed: int = 42, *, shown: bool = False
+) -> Calibration:
+    """Isotonic steps where halves of the rows find each other a smaller log loss with them, else none; with ``shown`` only
+    where the lower 95 % bound of the gain is above nothing."""
     if len(label) < _LEAST or label.min() == label.max():
         return Calibration()
     part = np.random.default_rng(seed).permutation(len(label)) % _FOLDS
@@ -45,7 +52,8 @@ def chosen(said: NDArray[np.floating], label: NDArray[np.floating], seed: int = 
     for fold in range(_FOLDS):
         crossed[part == fold] = _smoothed(said[part != fold], label[part != fold]).of(said[part == fold])
     gain = log_loss(label, said) - log_loss(label, crossed)
-    return _smoothed(said, label) if float(gain.mean()) > 0 else Calibration()
+    least = paired(log_loss(label, said), log_loss(label, crossed)).low if shown else float(gain.mean())
+    return _smoothed(said, label) if least > 0 else Calibration()
 
 
 def _smoothed(said: NDArray[np.floating], label: NDArray[np.floating]) -> Calibration:

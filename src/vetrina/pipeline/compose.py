@@ -179,7 +179,9 @@ class Run:
         lost_to = max((r for r in verdict.reasons if not r.passed), key=lambda r: r.numbers["reference"])
         name = lost_to.code.removeprefix("floor:")
         weights = {blend: {m: float(m == name) for m in w} for blend, w in tuned.settled.weights.items()}
-        options = {**tuned.settled.notes.get("options", {}), "ranked": {}}
+        # Trees and calibration are of what lost.
+        kept = tuned.settled.notes.get("options", {}).items()
+        options = {k: v for k, v in kept if k not in ("calibration", "field")} | {"ranked": {}}
         notes = {**tuned.settled.notes, "options": options, "fell_back_to": name, "because": lost_to.text}
         return replace(tuned, settled=replace(tuned.settled, weights=weights, notes=notes))
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.errors import BadInput, NotFound
@@ -202,7 +203,7 @@ def ties(snapshot: Snapshot) -> Ties | None:
 
 
 def impressions(snapshot: Snapshot, catalogue: Catalogue) -> Impressions | None:
-    """Ads that were shown, and whether the same user clicked and then bought the product within a day. None without any."""
+    """Ads that were shown, when the same user clicked within a day, and bought the product within thirty. None without any."""
     events = _events(snapshot)
     if events is None or "product_id" not in events.columns:
         return None
@@ -220,7 +221,7 @@ def impressions(snapshot: Snapshot, catalogue: Catalogue) -> Impressions | None:
         return None
     clicks = named.filter(pl.col("type") == "ad_click").select("timestamp", "user", "product", click="timestamp")
     bought = named.filter(pl.col("type") == "purchase").select("timestamp", "user", "product", purchase="timestamp")
-    joined = _next(_next(shown, clicks, "timestamp"), bought, "click").sort("row")
+    joined = _next(_next(shown, clicks, "timestamp", "1d"), bought, "click", "30d").sort("row")
     ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
     joined = joined.with_columns(pl.Series("item", _codes(joined["product"], ids))).filter(pl.col("item") >= 0)
     joined = joined.sort("timestamp", maintain_order=True)
@@ -229,18 +230,23 @@ def impressions(snapshot: Snapshot, catalogue: Catalogue) -> Impressions | None:
         users=np.array(users.to_list(), np.str_),
         user=_codes(joined["user"], users),
         item=joined["item"].to_numpy(),
-        time=joined["timestamp"].cast(pl.Int64).to_numpy() / 1e6,
+        time=_moments(joined["timestamp"]),
         place=joined["place"].to_numpy(),
-        clicked=joined["click"].is_not_null().to_numpy(),
-        bought=joined["purchase"].is_not_null().to_numpy(),
+        clicked_at=_moments(joined["click"]),
+        bought_at=_moments(joined["purchase"]),
     )
 
 
-def _next(rows: pl.DataFrame, events: pl.DataFrame, since: str) -> pl.DataFrame:
-    """``rows`` with the first of ``events`` by the same user on the same product within a day of ``since``, null without one."""
+def _moments(column: pl.Series) -> NDArray[np.float64]:
+    """Seconds, NaN for nothing."""
+    return column.cast(pl.Int64).cast(pl.Float64).to_numpy() / 1e6
+
+
+def _next(rows: pl.DataFrame, events: pl.DataFrame, since: str, within: str) -> pl.DataFrame:
+    """``rows`` with the first of ``events`` by the same user on the same product ``within`` a time of ``since``, else null."""
     return rows.sort(since).join_asof(
         events.sort("timestamp").drop("timestamp").with_columns(at=pl.col(events.columns[-1])).sort("at"),
-        left_on=since, right_on="at", by=["user", "product"], strategy="forward", tolerance="1d", check_sortedness=False,
+        left_on=since, right_on="at", by=["user", "product"], strategy="forward", tolerance=within, check_sortedness=False,
     ).drop("at", strict=False)  # fmt: skip
 
 

@@ -16,14 +16,13 @@ from torch.nn import functional
 from vetrina.core.progress import Progress
 from vetrina.core.tables import Rows
 from vetrina.core.types import Past, Plan
-from vetrina.layers import losses
+from vetrina.layers import early_stopping, losses
 from vetrina.layers.held_rows import held_out
 from vetrina.layers.onnx_export import export
 from vetrina.layers.optimisers import optimiser as optimiser_of
 from vetrina.models.dcn.network import Network
 
 SETTINGS = {"rate": 1e-3, "penalty": 1e-2, "beginnings": 2.0}
-_BATCH, _EPOCHS, _PATIENCE, _MOST_STEPS = 128, 40, 4, 8_000
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
@@ -34,7 +33,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     torch.set_num_threads(1)
     held, found = held_out(len(rows), plan.seed), []
     begun = [_Lesson(rows, held, plan, plan.seed + number) for number in range(max(1, int(chosen["beginnings"])))]
-    with progress.step("dcn: epochs", len(begun) * _EPOCHS) as step:
+    with progress.step("dcn: epochs", len(begun) * early_stopping.EPOCHS) as step:
         for lesson in begun:
             found.append(lesson.learn(chosen, step.advance))
     save([lesson.network for lesson in begun], rows, into / "network.onnx")
@@ -67,32 +66,17 @@ class _Lesson:
         self._dense, self._ids = torch.from_numpy(rows.dense), torch.from_numpy(np.ascontiguousarray(rows.ids))
         self._label = torch.from_numpy(rows.label)
         self._second = None if rows.second is None else torch.from_numpy(rows.second)
-        self._rest, self._held = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
-        self._order = torch.Generator().manual_seed(seed)
+        self._rows = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+        self._seed = seed
 
     def learn(self, chosen: Mapping[str, float], advance: Any) -> float:
         """The smallest loss on held-out rows, whose weights stay."""
         optimiser, _ = optimiser_of(self._plan.optimiser, self.network.parameters(), chosen["rate"])
-        best, least, since, steps = self._state(), float("inf"), 0, 0
-        for _ in range(_EPOCHS):
-            self.network.train()
-            order = self._rest[torch.randperm(len(self._rest), generator=self._order)]
-            for batch in order.split(_BATCH):
-                optimiser.zero_grad(set_to_none=True)
-                (self._loss(batch) + chosen["penalty"] * self.network.embedded_square(self._ids[batch])).backward()
-                optimiser.step()
-                steps += 1
-            advance()
-            self.network.eval()
-            with torch.no_grad():
-                loss = float(self._loss(self._held))
-            since = 0 if loss < least else since + 1
-            if loss < least:
-                best, least = self._state(), loss
-            if since > _PATIENCE or steps > _MOST_STEPS:
-                break
-        self.network.load_state_dict(best)
-        return least
+
+        def penalty(batch: Tensor) -> Tensor:
+            return chosen["penalty"] * self.network.embedded_square(self._ids[batch])
+
+        return early_stopping.learn(self.network, optimiser, self._loss, penalty, self._rows, self._seed, advance)
 
     def _loss(self, batch: Tensor) -> Tensor:
         dense, ids, label = self._dense[batch], self._ids[batch], self._label[batch]
@@ -105,6 +89,3 @@ class _Lesson:
         if self._second is None:
             return found
         return found + functional.binary_cross_entropy(first * second, self._second[batch])
-
-    def _state(self) -> dict[str, Tensor]:
-        return {name: tensor.clone() for name, tensor in self.network.state_dict().items()}

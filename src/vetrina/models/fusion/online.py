@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
+from vetrina.core.types import Floats, Ints
 
 REASON = "like what you looked at"
 MOST, FADE = 5, 0.85
@@ -30,13 +30,25 @@ class Fusion:
 
     def score(self, history: History) -> Floats:
         """(items,) float32, 0 to 1: the largest likeness to one of the last products, those before the last faded."""
-        last = list(dict.fromkeys(history.items[::-1].tolist()))[:MOST]
-        if not last:
-            return np.zeros(len(self), np.float32)
         if self._whole is None:
             self._whole = self.vectors()
-        asked = self._whole[last] * (FADE ** np.arange(len(last), dtype=np.float32))[:, None]
-        return np.maximum((self._whole @ asked.T).max(axis=1), 0.0)
+        return _likeness(self._whole, self._whole[_last(history)])
+
+    def score_of(self, history: History, items: Ints) -> Floats:
+        """(n,) what ``score`` says of some products, read from the file."""
+        return _likeness(self.vectors(items), self.vectors(_last(history)))
+
+
+def _last(history: History) -> Ints:
+    """At most MOST distinct products, the newest first."""
+    return np.array(list(dict.fromkeys(history.items[::-1].tolist()))[:MOST], np.int32)
+
+
+def _likeness(vectors: Floats, last: Floats) -> Floats:
+    if not len(last):
+        return np.zeros(len(vectors), np.float32)
+    asked = last * (FADE ** np.arange(len(last), dtype=np.float32))[:, None]
+    return np.maximum((vectors @ asked.T).max(axis=1), 0.0)
 
 
 def open(folder: Path) -> Fusion:

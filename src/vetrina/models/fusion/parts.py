@@ -3,16 +3,21 @@
 The cosine of two rows of a block says how alike two products are in that alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vetrina.core.files import beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Floats, Interactions, Plan
+from vetrina.core.version import VERSION
 from vetrina.core.words import words
 from vetrina.layers import low_rank
 from vetrina.layers.next_item import start
@@ -26,24 +31,51 @@ NEAR = 5  # events apart up to which two products are taken beside each other
 _TRUSTED = 3.0  # events at which what is taken beside a product counts half
 
 
-def content(catalogue: Catalogue, plan: Plan, into: Path, progress: Progress) -> Iterator[tuple[str, Floats]]:
-    """(name, (items, width)) of every modality but the id that at least one product has. ``into`` is the model's folder in a
-    run's."""
+def content(catalogue: Catalogue, plan: Plan, into: Path, progress: Progress) -> dict[str, Floats]:
+    """(items, width) of every modality but the id that at least one product has. ``into`` is the model's folder in a run's.
+
+    A run's fits know the same catalogue: what the first of them found, the others read.
+    """
     cache = into.parent.parent / "cache"
+    picture = {"picture": _picture(catalogue, plan, cache, progress)}
+    file = cache / f"fusion-{_digest(catalogue, plan)}.npz"
+    if not file.exists():
+        found = _found(catalogue, plan, cache, progress)
+        for old in cache.glob("fusion-*.npz"):
+            old.unlink()
+        cache.mkdir(parents=True, exist_ok=True)
+        with beside(file) as temporary, temporary.open("wb") as opened:
+            halved: dict[str, Any] = {name: block.astype(np.float16) for name, block in found.items()}
+            np.savez(opened, **halved)
+    with np.load(file) as kept:
+        found = {name: kept[name].astype(np.float32) for name in kept.files}
+    return {name: block for name, block in (found | picture).items() if block.any()}
+
+
+def _digest(catalogue: Catalogue, plan: Plan) -> str:
+    """Names what modalities are made of, but for pictures."""
+    said = sha256(f"{VERSION} {plan.encoder} {plan.seed}".encode())
+    for column in (catalogue.titles, catalogue.texts, catalogue.categories, catalogue.brands, catalogue.tokens):
+        said.update(msgspec.json.encode(column))
+    for numbers in (catalogue.prices, catalogue.embeddings):
+        said.update(np.ascontiguousarray(numbers).tobytes())
+    return said.hexdigest()[:24]
+
+
+def _found(catalogue: Catalogue, plan: Plan, cache: Path, progress: Progress) -> dict[str, Floats]:
     makers: dict[str, Callable[[], Floats]] = {
         "text": partial(_text, catalogue, plan, cache, progress),
         "words": partial(_words, catalogue, plan.seed),
         "attributes": partial(_attributes, catalogue, plan.seed),
         "price": partial(_price, catalogue),
-        "picture": partial(_picture, catalogue, plan, cache, progress),
         "embedding": partial(_embedding, catalogue),
     }
+    found = {}
     with progress.step("fusion: what is known of products", len(makers)) as step:
         for name, made in makers.items():
-            found = made()
+            found[name] = made()
             step.advance()
-            if found.any():
-                yield name, found
+    return found
 
 
 def whitened(vectors: Floats) -> Floats:

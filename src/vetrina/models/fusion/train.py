@@ -26,7 +26,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         raise ValueError("fusion needs a catalogue")
     chosen = plan.of("fusion", SETTINGS)
     found = fused(
-        dict(content(past.catalogue, plan, into, progress)), past.interactions, len(past.catalogue), plan.seed, chosen
+        content(past.catalogue, plan, into, progress), past.interactions, len(past.catalogue), plan.seed, chosen
     )
     np.save(into / "vectors.npy", found.vectors)
     (into / "weights.json").write_bytes(msgspec.json.encode(found.weights))

@@ -2,34 +2,47 @@
 
 from bisect import bisect_left
 from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vetrina.core.types import Evidence, Floats, Scores
+from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.classification import log_loss
 from vetrina.scenarios.ads.examples import rows_of
-from vetrina.scenarios.ads.features import NAMES, RECENT
+from vetrina.scenarios.ads.features import RECENT, Situations
 from vetrina.scenarios.ads.online import Ads
 
 _MOST = 10_000
-_PLACE = NAMES.index("place")
 
 
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:
     """Minus the cross-entropy of at most _MOST impressions, evenly spread. Slices: users whom the bundle knows or not."""
     opened = Ads(folder)
-    rows, features, clicked, known = asked(opened, evidence)
-    values = -log_loss(clicked, opened.chance(features, only)) if len(rows) else np.empty(0)
-    slices = {"returning users": known, "new users": ~known}
-    return Scores("negative log loss", tuple(map(str, rows.tolist())), values, slices)
+    found = asked(opened, evidence)
+    if found is None:
+        return Scores("negative log loss", (), np.empty(0), {})
+    values = -log_loss(found.clicked, opened.chance(found.situations, only))
+    slices = {"returning users": found.known, "new users": ~found.known}
+    return Scores("negative log loss", tuple(map(str, found.rows.tolist())), values, slices)
 
 
-def asked(opened: Ads, evidence: Evidence) -> tuple[np.ndarray, Floats, np.ndarray, np.ndarray]:
-    """Which impressions (n,), their features (n, NAMES) as serving would have seen them, ``clicked`` (n,), known user (n,)."""
+@dataclass(frozen=True)
+class Asked:
+    """Impressions as serving would have seen them: ``rows`` (n,) of those shown, ``clicked`` and user ``known`` (n,)."""
+
+    rows: NDArray[np.intp]
+    situations: Situations
+    clicked: NDArray[np.float64]
+    known: NDArray[np.bool_]
+
+
+def asked(opened: Ads, evidence: Evidence) -> Asked | None:
+    """At most _MOST, evenly spread; None where nothing was shown or no model learnt from what was."""
     shown = evidence.impressions
     if shown is None or not len(shown) or not opened.models:
-        return np.empty(0, np.intp), np.empty((0, len(NAMES)), np.float32), np.empty(0), np.empty(0, bool)
+        return None
     rows = np.arange(len(shown))[:: max(1, -(-len(shown) // _MOST))]
     user = rows_of(np.asarray(opened.users), shown.users)
     happened: dict[str, tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
@@ -39,15 +52,16 @@ def asked(opened: Ads, evidence: Evidence) -> tuple[np.ndarray, Floats, np.ndarr
             times, items = happened[str(events.users[who])]
             times.append(time)
             items.append(item)
-    features = np.empty((len(rows), len(NAMES)), np.float32)
-    for at, row in enumerate(rows.tolist()):
+    found = []
+    for row in rows.tolist():
         name = str(shown.users[shown.user[row]])
         times, items = happened.get(name, ([], []))
         before = opened.histories.of(name, (), evidence.now).items[-RECENT:].tolist()
         recent = [*before, *items[: bisect_left(times, float(shown.time[row]))][-RECENT:]]
-        features[at] = opened.features(int(user[shown.user[row]]), recent[-RECENT:], shown.item[row : row + 1])[0]
-    features[:, _PLACE] = shown.place[rows]
-    return rows, features, shown.clicked[rows].astype(np.float64), user[shown.user[rows]] >= 0
+        asked_for, place = shown.item[row : row + 1], int(shown.place[row])
+        found.append(opened.situations(int(user[shown.user[row]]), recent[-RECENT:], asked_for, place))
+    clicked = shown.clicked[rows].astype(np.float64)
+    return Asked(rows, Situations.joined(found), clicked, user[shown.user[rows]] >= 0)
 
 
 def requests(folder: Path, most: int) -> list[tuple[str | None, float]]:
@@ -62,6 +76,6 @@ def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[list[st
     found = []
     for name, now in asked:
         recent = opened.histories.of(name, (), now).items[-RECENT:].tolist()
-        chance = opened.chance(opened.features(opened.row(name), recent, opened.items))
+        chance = opened.chance(opened.situations(opened.row(name), recent, opened.items))
         found.append([opened.ads[at].product_id for at in np.argsort(-chance, kind="stable")[:10].tolist()])
     return found

@@ -2,16 +2,16 @@
 
 import numpy as np
 
-from vetrina.core.types import Floats, Impressions, Interactions, Ints
+from vetrina.core.types import Impressions, Interactions, Ints
 from vetrina.features import affinities
 from vetrina.features.affinities import COLUMNS
-from vetrina.scenarios.ads.features import RECENT, assembled, matches
+from vetrina.scenarios.ads.features import RECENT, Situations
 
 _STRETCHES, _NOTHING = 12, -2
 
 
-def examples(shown: Impressions, events: Interactions, codes: Ints, prices: np.ndarray) -> Floats:
-    """(n, NAMES) for ``shown`` (n,); ``codes`` (items, levels) and ``prices`` (items,) of the catalogue."""
+def examples(shown: Impressions, events: Interactions, codes: Ints, prices: np.ndarray) -> Situations:
+    """Of ``shown`` (n,); ``codes`` (items, levels) and ``prices`` (items,) of the catalogue."""
     first, rows = affinities.first_seen(events, len(codes)), np.zeros((len(shown), len(COLUMNS)), np.float32)
     user = rows_of(events.users, shown.users)[shown.user]
     for part in np.array_split(np.arange(len(shown)), _STRETCHES):
@@ -21,8 +21,7 @@ def examples(shown: Impressions, events: Interactions, codes: Ints, prices: np.n
         for item in np.unique(shown.item[part]).tolist():
             mine = part[(shown.item[part] == item) & (user[part] >= 0)]
             rows[mine] = known.features(codes[item], float(prices[item]), user[mine])
-    kinds = codes[shown.item]
-    return assembled(rows, matches(_recent(shown, events, user, codes), kinds), shown.place)
+    return Situations.of(rows, codes[shown.item], _recent(shown, events, user, codes), shown.place)
 
 
 def rows_of(known: np.ndarray, asked: np.ndarray) -> Ints:

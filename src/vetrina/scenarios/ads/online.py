@@ -21,7 +21,7 @@ from vetrina.features.kinds import LEVELS, Kinds
 from vetrina.metrics.calibration import of_options
 from vetrina.retrieval.shelf import Shelf
 from vetrina.scenarios.ads.auction import Outcome, auction
-from vetrina.scenarios.ads.features import NAMES, RECENT, assembled, matches
+from vetrina.scenarios.ads.features import RECENT, Situations
 
 FLOOR = 0.001  # of a click, in the currency of the bids
 _TRIED = 60  # products that a trial asks about
@@ -68,27 +68,28 @@ class Ads:
         """How often products were taken is not kept here."""
         return
 
-    def said(self, features: Floats, only: str | None = None) -> Floats:
-        """(n,) chance of a click before calibration, for ``features`` (n, NAMES)."""
+    def said(self, situations: Situations, only: str | None = None) -> Floats:
+        """(n,) chance of a click before calibration."""
         if self.encoding is None:
-            return (_USUAL_CHANCE * np.sqrt(np.expm1(features[:, _LIFT]).clip(0.01, 9.0))).astype(np.float32)
-        encoded = self.encoding.encode({name: features[:, at].astype(np.float64) for at, name in enumerate(NAMES)})
+            lift = np.expm1(situations.numbers[:, _LIFT])
+            return (_USUAL_CHANCE * np.sqrt(lift.clip(0.01, 9.0))).astype(np.float32)
+        encoded = situations.encoded(self.encoding)
         asked = (only,) if only else self.chosen
         return np.stack([self._models[m].expected(encoded) for m in asked]).mean(axis=0).astype(np.float32)
 
-    def chance(self, features: Floats, only: str | None = None) -> Floats:
+    def chance(self, situations: Situations, only: str | None = None) -> Floats:
         """(n,) calibrated chance of a click; that of one model is as it says itself."""
-        said = self.said(features, only)
+        said = self.said(situations, only)
         return said if only else self.calibration.of(said)
 
-    def features(self, row: int, recent: Sequence[int], items: Ints, place: int = 1) -> Floats:
-        """(products, NAMES) for a user (row of ``users``, -1 for nobody known) whose last items are ``recent``, newest last."""
+    def situations(self, row: int, recent: Sequence[int], items: Ints, place: int = 1) -> Situations:
+        """Of products to a user (row of ``users``, -1 for nobody known) whose last items are ``recent``, newest last."""
         kinds = np.asarray(self.kinds.codes[items])
-        last = np.full((1, RECENT, kinds.shape[1]), -2, np.int32)
+        last = np.full((len(items), RECENT, kinds.shape[1]), -2, np.int32)
         newest = list(reversed(recent))[:RECENT]
-        last[0, : len(newest)] = self.kinds.codes[newest]
+        last[:, : len(newest)] = self.kinds.codes[newest]
         known = self.affinities.features_of(row, kinds, self._prices[items])
-        return assembled(known, matches(last, kinds), np.full(len(items), place, np.int32))
+        return Situations.of(known, kinds, last, np.full(len(items), place, np.int32))
 
     def row(self, user: str | None) -> int:
         """The row of a user, -1 for one whom the bundle does not know."""
@@ -103,7 +104,7 @@ class Ads:
         allowed = self._eligible(request, row, context)
         if not len(allowed):
             return Answer((), 0)
-        chance = self.chance(self.features(row, self._recent(request, context), self.items[allowed]))
+        chance = self.chance(self.situations(row, self._recent(request, context), self.items[allowed]))
         ledger, now = context.ledger, context.now
         chance = np.clip(chance * [ledger.correction(self.ads[at].ad_id, now) for at in allowed.tolist()], 1e-6, 1.0)
         quality = self._quality[allowed] * self._relevance(request.query, allowed)

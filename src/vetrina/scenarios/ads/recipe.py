@@ -10,12 +10,12 @@ from vetrina.core.tables import Table
 from vetrina.core.types import Past, Recipe
 from vetrina.features import affinities, histories, kinds
 from vetrina.features.encoding import Encoding
+from vetrina.metrics import delays
 from vetrina.retrieval import shelf
 from vetrina.scenarios.ads.examples import examples
-from vetrina.scenarios.ads.features import NAMES
 
 RECIPE = Recipe(
-    scenario="ads", models=("boosted", "dcn", "logistic"), baselines=("logistic",), metric="negative log loss"
+    scenario="ads", models=("boosted", "dcn", "din", "logistic"), baselines=("logistic",), metric="negative log loss"
 )
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = True  # a bundle may lack models that weigh nothing
@@ -47,20 +47,28 @@ def prepare(past: Past, into: Path) -> Past:
     np.save(into / "conversion.npy", _conversion(past, len(catalogue)))
     if not models_for(past) or shown is None:
         return past
-    features = examples(shown, events, codes, catalogue.prices)
-    raw = Table({name: features[:, at] for at, name in enumerate(NAMES)}, shown.clicked.astype(np.float32))
+    situations = examples(shown, events, codes, catalogue.prices)
+    raw = Table(situations.columns(), shown.clicked.astype(np.float32))
     encoding = Encoding.learn(raw)
     (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
-    rows = encoding.learnt(raw.columns, raw.label)
+    rows = situations.beside(encoding.learnt(raw.columns, raw.label))
     return Past(rows=replace(rows, second=shown.bought.astype(np.float32)))
 
 
 def _conversion(past: Past, items: int) -> np.ndarray:
-    """(items,) chance that a click is followed by a purchase over the shop's mean, drawn towards 1 by _PRIOR_CLICKS clicks."""
+    """(items,) chance that a click is followed by a purchase over the shop's mean, drawn towards 1 by _PRIOR_CLICKS clicks.
+
+    A click counts as far as what follows clicks of its age has followed by now.
+    """
     shown = past.impressions
-    if shown is None or not shown.bought.any():
+    if shown is None or past.interactions is None or not shown.bought.any():
         return np.ones(items, np.float32)
-    clicks = np.bincount(shown.item, shown.clicked, items)
-    bought = np.bincount(shown.item, shown.bought, items)
-    mean = float(bought.sum() / clicks.sum())
-    return ((bought + _PRIOR_CLICKS * mean) / (clicks + _PRIOR_CLICKS) / mean).astype(np.float32)
+    now, bought = min(shown.until, past.interactions.until), shown.bought
+    age = now - shown.clicked_at
+    arrived = np.zeros(len(shown))
+    arrived[shown.clicked] = delays.estimate(shown.bought_at[bought] - shown.clicked_at[bought], age[bought]).arrived(
+        age[shown.clicked]
+    )
+    clicks, sold = np.bincount(shown.item, arrived, items), np.bincount(shown.item, bought, items)
+    mean = float(sold.sum() / max(clicks.sum(), 1e-9))
+    return ((sold + _PRIOR_CLICKS * mean) / (clicks + _PRIOR_CLICKS) / mean).astype(np.float32)

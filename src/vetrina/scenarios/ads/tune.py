@@ -17,10 +17,11 @@ def tune(
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """The mean of all models gets the weight, or what validation shows to lose less: a baseline that wins ships."""
     opened = Ads(folder)
-    _, features, clicked, _ = asked(opened, evidence)
-    if not len(clicked):
+    judged = asked(opened, evidence)
+    if judged is None:
         return default_weights(opened.models), {}
-    found = choose(clicked, {name: opened.said(features, name) for name in opened.models})
+    clicked = judged.clicked
+    found = choose(clicked, {name: opened.said(judged.situations, name) for name in opened.models})
     steps = calibration.chosen(found.said, clicked, plan.seed)
     options = {"calibration": {"x": steps.x, "y": steps.y}} if steps.x else {}
     notes = {

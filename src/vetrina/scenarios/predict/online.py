@@ -11,6 +11,7 @@ from vetrina.core import plugins
 from vetrina.core.protocols import Context
 from vetrina.core.types import Floats
 from vetrina.features.encoding import Encoding
+from vetrina.metrics import calibration, field_calibration
 from vetrina.metrics.threshold import USUAL
 
 
@@ -27,6 +28,8 @@ class Predict:
         self.encoding = msgspec.json.decode((folder / "encoding.json").read_bytes(), type=Encoding)
         options: dict[str, float] = content.get("options", {})
         self.threshold = float(options.get("threshold", USUAL))
+        self.calibration = calibration.of_options(content.get("options", {}).get("calibration"))
+        self.field = field_calibration.of_options(content.get("options", {}).get("field"))
         self.error: float | None = options.get("error")  # of a number, its RMSE in validation
         weights: dict[str, float] = content["weights"]["predict"]
         self.chosen = tuple(name for name in content["models"] if weights.get(name))
@@ -34,8 +37,9 @@ class Predict:
         self._models = {m: plugins.part("models", m, "online").open(folder / m) for m in self.models}
 
     def expected(self, columns: Mapping[str, np.ndarray], only: str | None = None) -> Floats:
-        """(rows,) for raw columns, as ``Encoding.truth`` gives labels."""
-        return mean([*self.said(columns, (only,) if only else self.chosen).values()])
+        """(rows,) for raw columns, as ``Encoding.truth`` gives labels: calibrated, but of one model as it says itself."""
+        said = mean([*self.said(columns, (only,) if only else self.chosen).values()])
+        return said if only else self.field.of(self.calibration.of(said), columns)
 
     def said(self, columns: Mapping[str, np.ndarray], models: Sequence[str]) -> dict[str, Floats]:
         """What each of some models says, (rows,) for raw columns."""

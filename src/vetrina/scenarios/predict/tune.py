@@ -1,11 +1,13 @@
 """Chooses on validation which model answers, or the mean of several, and from which probability on the answer is yes."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Plan
-from vetrina.metrics import threshold
+from vetrina.features.encoding import Words
+from vetrina.metrics import calibration, field_calibration, threshold
 from vetrina.metrics.classification import log_loss
 from vetrina.metrics.ensemble import choose
 from vetrina.metrics.regression import squared_error
@@ -24,8 +26,15 @@ def tune(
     label, scale = opened.encoding.truth(table.label), opened.encoding.number
     lost, name = (log_loss, "validation_log_loss") if scale is None else (squared_error, "validation_squared_error")
     found = choose(label, opened.said(table.columns, opened.models), _ALONE, lost)
+    options: dict[str, Any]
     if scale is None:
-        options = {"threshold": threshold.chosen(label, found.said, plan.goal)}
+        words = {c.name: table.columns[c.name] for c in opened.encoding.columns if isinstance(c, Words)}
+        steps = calibration.chosen(found.said, label, plan.seed, shown=True)
+        field = field_calibration.chosen(steps.of(found.said), label, words, plan.seed)
+        said = field.of(steps.of(found.said), table.columns)
+        options = {"threshold": threshold.chosen(label, said, plan.goal)}
+        options |= {"calibration": {"x": steps.x, "y": steps.y}} if steps.x else {}
+        options |= {"field": asdict(field)} if field.name else {}
     else:
         options = {"error": float(squared_error(label, found.said).mean() ** 0.5 * scale.sd)}
     notes = {

@@ -19,10 +19,11 @@ from vetrina.retrieval.spelling import Spelling
 from vetrina.retrieval.trees import Trees
 from vetrina.scenarios.search.features import features
 
-SIGNALS = ("bm25", "text", "words", "agreement", "popular", "personal")
+SIGNALS = ("bm25", "text", "words", "agreement", "popular", "personal", "fusion")
+IMPERSONAL = 5  # the first of them say the same of every shopper
 # Where nothing can be tuned: words and meaning decide, what sells orders like products. Picked by looking at a few weights on
 # Chorus electronics (benchmarks/product_search.py), so a little flattering there.
-DEFAULT = {"bm25": 1.0, "text": 4.0, "words": 2.0, "agreement": 1.0, "popular": 0.4, "personal": 0.3}
+DEFAULT = {"bm25": 1.0, "text": 4.0, "words": 2.0, "agreement": 1.0, "popular": 0.4, "personal": 0.3, "fusion": 0.3}
 TREES = "trees/search.onnx"
 TREES_SCALE = 3.0  # trees learn what to add to this many times the weighted sum
 _REASONS = (
@@ -32,6 +33,7 @@ _REASONS = (
     "is like the best answers",
     "many shoppers take this now",
     "you take this often",
+    "is like what you looked at",
 )
 _CANDIDATES, _CANDIDATES_FILTERED, _MEANING, _AGREEING = 400, 4_000, 200, 10
 _LONGEST_QUERY = 512
@@ -39,6 +41,7 @@ _CLOSE = 1e-4
 _TRIED = 60  # products that a trial asks about
 _UNSOLD = 1e-3  # popularity up to this is only the order on the shelf
 _BASE = np.array([DEFAULT[s] * (s != "agreement") for s in SIGNALS], np.float32)
+RANKED = 6  # what trees see of the signals
 Place = tuple[float, float]
 
 
@@ -74,6 +77,7 @@ class Search:
         self._text = plugins.part("models", "text", "online").open(folder / "text")
         self._spelling = Spelling(folder / "spelling.json", self._text.knows)
         self._popular = plugins.part("models", "popular", "online").open(folder / "popular")
+        self._fusion = plugins.part("models", "fusion", "online").open(folder / "fusion") if self.weights[-1] else None
         self._statistics = item_statistics.read(folder / "statistics")
         self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
         self._trees = Trees(folder / TREES) if (folder / TREES).exists() else None
@@ -97,6 +101,7 @@ class Search:
         signals[:, 2] = found[:, 0]
         signals[:, 4] = np.sqrt(np.sqrt(np.maximum(self._popular.score(history)[items] - _UNSOLD, 0.0)))
         signals[:, 5] = counts[items] / (1.0 + counts[items])
+        signals[:, 6] = 0.0 if self._fusion is None else self._fusion.score_of(history, items)
         signals[:, 3] = _agreement(vectors, signals @ _BASE)
         return Candidates(items, signals, raw, found, len(query.split()))
 
@@ -120,7 +125,7 @@ class Search:
         codes = tuple(code[candidates.items] for code in self._codes)
         weighed = candidates.signals @ self.weights
         return features(
-            candidates.signals, weighed, candidates.bm25, candidates.found, self._statistics[candidates.items],
+            candidates.signals[:, :RANKED], weighed, candidates.bm25, candidates.found, self._statistics[candidates.items],
             codes, candidates.asked,
         )  # fmt: skip
 

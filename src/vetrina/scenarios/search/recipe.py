@@ -6,7 +6,7 @@ from vetrina.core.types import Past, Recipe
 from vetrina.features import histories, item_statistics
 from vetrina.retrieval import shelf, spelling
 
-RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular"), baselines=("bm25",), metric="NDCG@10")
+RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular", "fusion"), baselines=("bm25",), metric="NDCG@10")
 ANSWERS = "products"  # ranked, shown to shoppers
 OPTIONAL = False  # every signal is computed from all of them
 ALONE = ()  # no model answers by itself

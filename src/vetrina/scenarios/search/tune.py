@@ -13,7 +13,7 @@ from vetrina.metrics import blend
 from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.ranking import graded_ndcg
 from vetrina.scenarios.search.features import names
-from vetrina.scenarios.search.online import DEFAULT, SIGNALS, TREES, TREES_SCALE, Candidates, Search
+from vetrina.scenarios.search.online import DEFAULT, IMPERSONAL, RANKED, SIGNALS, TREES, TREES_SCALE, Candidates, Search
 
 _K, _LEVELS, _HIGHEST = 10, 20, 15  # the highest grade that trees tell apart
 _LEAST_FOR_TREES, _LEAST_FOR_WEIGHTS, _LEVEL = 60, 20, 0.8
@@ -52,16 +52,16 @@ def _weights(asked: Sequence[Candidates], judged: Sequence[Judged]) -> tuple[dic
         best = np.sort(np.exp2(grades) - 1)[::-1][:_K]
         ideals.append(float((best / np.log2(2.0 + np.arange(len(best)))).sum()))
     gains = [(np.exp2(_grades(c, j)) - 1).astype(np.float32) for c, j in zip(asked, judged, strict=True)]
-    units = blend.stack([c.signals for c in asked], gains, ideals)
-    start = [DEFAULT[s] for s in SIGNALS]
+    units = blend.stack([c.signals[:, :IMPERSONAL] for c in asked], gains, ideals)
+    start = [DEFAULT[s] for s in SIGNALS[:IMPERSONAL]]
     chosen, value = blend.choose(units, start)
     usual = blend.ndcg_of(units, np.array(start, np.float32))
     found = blend.ndcg_of(units, np.array(chosen, np.float32))
     # A grid always finds something on the very queries it looks at: at nineteen in twenty, or the default knows better.
     if paired(found, usual).low <= 0:
         chosen, value = start, float(usual.mean())
-    alone = {s: float(blend.ndcg_of(units, row).mean()) for s, row in zip(SIGNALS, _one_each(), strict=True)}
-    weights = dict(zip(SIGNALS, chosen, strict=True)) | {"personal": DEFAULT["personal"]}
+    alone = {s: float(blend.ndcg_of(units, row).mean()) for s, row in zip(SIGNALS, _one_each(), strict=False)}
+    weights = DEFAULT | dict(zip(SIGNALS, chosen, strict=False))  # nobody judges for one shopper
     return weights, {"validation_ndcg": value, "default_ndcg": float(usual.mean()), "alone": alone}
 
 
@@ -88,7 +88,7 @@ def _trees(opened: Search, asked: Sequence[Candidates], judged: Sequence[Judged]
         "crossed_ndcg": float(after.mean()),
         "blend_ndcg": float(before.mean()),
         "gain": [gain.low, gain.point, gain.high],
-        "features": tree_ensemble.names_of(learnt.trees, names(SIGNALS)),
+        "features": tree_ensemble.names_of(learnt.trees, names(SIGNALS[:RANKED])),
     }
 
 
@@ -106,4 +106,4 @@ def _ndcg(asked: Sequence[Candidates], scores: Sequence[Floats], judged: Sequenc
 
 
 def _one_each() -> Floats:
-    return np.eye(len(SIGNALS), dtype=np.float32)
+    return np.eye(IMPERSONAL, dtype=np.float32)
