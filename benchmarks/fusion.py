@@ -46,7 +46,7 @@ def main() -> None:
     """Both sets, with each modality left out."""
     for name in ("office", "industrial"):
         with tempfile.TemporaryDirectory() as scratch:
-            _set(name, _read(name), Path(scratch))
+            _set(name, read(name), Path(scratch))
 
 
 def _set(name: str, shop: Shop, root: Path) -> None:
@@ -115,7 +115,7 @@ def _said(values: np.ndarray) -> str:
     return f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]"
 
 
-def _read(name: str) -> Shop:
+def read(name: str) -> Shop:
     at = folder("amazon18-text-seq")
     items = pl.read_parquet(at / f"{name}_items.parquet").sort("item_id")
     many, none = len(items), np.full(len(items), np.nan)

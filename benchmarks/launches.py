@@ -45,7 +45,12 @@ def main() -> None:
         buyers = sum(len(b) for _, b in found)
         print(f"{len(found)} launches, {buyers / len(found):.2f} buyers each, {len(opened.users)} households")
         print(f"trees learnt from {fitted.notes['reach']['launches']} earlier launches in {spent:.0f} CPU-seconds")
-        ways = {"activity of the household": None, "category affinity": "affinity", "reach": "reach"}
+        ways = {
+            "activity of the household": None,
+            "category affinity": "affinity",
+            "content alone": "content",
+            "reach": "reach",
+        }
         hits = {way: _hits(opened, found, model) for way, model in ways.items()}
         sizes = np.array([len(b) for _, b in found], np.float64)
         for at, share in enumerate(SHARES):
@@ -61,8 +66,7 @@ def _hits(opened: Launch, found: list[tuple[int, NDArray[np.intp]]], model: str 
     first = [max(1, round(share * len(opened.users))) for share in SHARES]
     rows = np.zeros((len(found), len(SHARES)))
     for at, (item, buyers) in enumerate(found):
-        kinds, price = opened.of_item(item)
-        score = opened.affinities.of_user[:, 0] if model is None else opened.scores(kinds, price, model)
+        score = opened.affinities.of_user[:, 0] if model is None else opened.scores(opened.of_item(item), model)
         ranks = half_ranks(score, buyers[buyers >= 0])
         rows[at] = [(ranks < reached).sum() for reached in first]
     return rows

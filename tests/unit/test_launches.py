@@ -74,7 +74,7 @@ def test_nothing_after_a_window_began_is_in_its_examples():
     events = log(rows, users=30, until=90.0)
     codes = np.zeros((60, len(kinds.LEVELS)), np.int32)
     codes[:, -1] = np.arange(60)
-    found = launches.examples(events, codes, np.full(60, 5.0), seed=1)
+    found = launches.examples(events, codes, np.full(60, 5.0), np.eye(60, dtype=np.float32), seed=1)
     assert found.bought.sum() > 20
     # The title of a launched product is its own: nobody has taken it before the window.
     assert (found.features[:, COLUMNS.index("title: count")] == 0).all()

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
 from vetrina.core.types import Floats, Interactions, Ints
-from vetrina.features import affinities
+from vetrina.features import affinities, likeness
+
+COLUMNS = (*affinities.COLUMNS, *likeness.COLUMNS)
 
 _LENGTH, _WINDOWS, _LEAST_BEFORE, _SHORTEST = 14 * DAY, 8, 1 / 3, 1 / 20
 _MOST_LAUNCHES, _OTHERS = 700, 150
@@ -16,7 +18,7 @@ _MOST_LAUNCHES, _OTHERS = 700, 150
 
 @dataclass(frozen=True)
 class Examples:
-    """``features`` (n, affinities.COLUMNS), ``bought`` (n,) and the number of the launch (n,), ascending."""
+    """``features`` (n, COLUMNS), ``bought`` (n,) and the number of the launch (n,), ascending."""
 
     features: Floats
     bought: NDArray[np.bool_]
@@ -56,21 +58,26 @@ def count(events: Interactions, items: int) -> int:
     return sum(len(users) for begin, end in windows(events) for _, users in buyers(events, first, begin, end))
 
 
-def examples(events: Interactions, codes: Ints, prices: NDArray[np.float64], seed: int) -> Examples:
-    """Of each launch its buyers and some users drawn by chance, as they were before the window in which it began."""
+def examples(events: Interactions, codes: Ints, prices: NDArray[np.float64], vectors: Floats, seed: int) -> Examples:
+    """Of each launch its buyers and some users drawn by chance, as they were before the window in which it began.
+
+    ``codes`` (items, levels), ``prices`` (items,) and ``vectors`` (items, width) say what products are.
+    """
     rng, first = np.random.default_rng(seed), affinities.first_seen(events, len(codes))
     features, bought, launch, users = [], [], [], len(events.users)
     for begin, end in windows(events):
         known = affinities.build(events, codes, prices, first, begin)
+        last = likeness.taken(events, len(codes), begin)
         found = list(buyers(events, first, begin, end))
         for at in np.sort(rng.permutation(len(found))[:_MOST_LAUNCHES]):
             item, took = found[at]
             others = np.setdiff1d(rng.choice(users, min(users, _OTHERS), replace=False), took)
             asked = np.concatenate([took, others]).astype(np.int32)
-            features.append(known.features(codes[item], float(prices[item]), asked))
+            like = likeness.columns(last[asked], vectors, vectors[item])
+            features.append(np.column_stack([known.features(codes[item], float(prices[item]), asked), like]))
             bought.append(np.arange(len(asked)) < len(took))
             launch.append(np.full(len(asked), len(launch), np.int32))
     if not features:
         none = np.empty(0, np.int32)
-        return Examples(np.empty((0, len(affinities.COLUMNS)), np.float32), none.astype(bool), none)
+        return Examples(np.empty((0, len(COLUMNS)), np.float32), none.astype(bool), none)
     return Examples(np.concatenate(features), np.concatenate(bought), np.concatenate(launch))

@@ -13,7 +13,7 @@ class Reach:
         self._trees = Trees(folder / "trees.onnx")
 
     def score(self, features: Floats) -> Floats:
-        """(users,) log-odds for ``features`` (users, affinities.COLUMNS)."""
+        """(users,) log-odds for ``features`` (users, those of affinities and of likeness)."""
         return self._trees.score(features)
 
 

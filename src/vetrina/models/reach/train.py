@@ -12,9 +12,9 @@ import lightgbm
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
 from vetrina.features import kinds
-from vetrina.features.affinities import COLUMNS
 from vetrina.layers import tree_ensemble
-from vetrina.layers.launches import examples
+from vetrina.layers.launches import COLUMNS, examples
+from vetrina.models.content import train as content
 
 SETTINGS = {"rate": 0.05, "leaves": 31, "least": 50, "columns": 0.6, "penalty": 5.0}
 _MOST_TREES, _PATIENCE, _HELD = 400, 30, 4
@@ -27,7 +27,8 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     chosen = plan.of("reach", SETTINGS)
     with progress.step("reach: launches and trees", 3) as step:
         codes = kinds.codes(past.catalogue)[0]
-        found = examples(past.interactions, codes, past.catalogue.prices, plan.seed)
+        vectors = content.vectors(past.catalogue, plan, into, progress)
+        found = examples(past.interactions, codes, past.catalogue.prices, vectors, plan.seed)
         step.advance()
         settings = {
             "objective": "binary",

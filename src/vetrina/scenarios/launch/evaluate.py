@@ -22,7 +22,7 @@ def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None, share
     opened, values, names = Launch(folder), [], []
     reached = max(1, round(share * len(opened.users)))
     for item, buyers in launched(opened, evidence.targets):
-        score = opened.scores(*opened.of_item(item), only)
+        score = opened.scores(opened.of_item(item), only)
         known = buyers[buyers >= 0]
         values.append(float((half_ranks(score, known) < reached).sum()) / len(buyers))
         names.append(str(opened.shelf.ids[item]))
@@ -62,5 +62,5 @@ def requests(folder: Path, most: int) -> list[int]:
 def answers(folder: Path, asked: list[int]) -> list[list[str]]:
     """The first users for each."""
     opened = Launch(folder)
-    found = (opened.scores(*opened.of_item(item)) for item in asked)
+    found = (opened.scores(opened.of_item(item)) for item in asked)
     return [[str(opened.users[u]) for u in np.argsort(-score, kind="stable")[:_FIRST]] for score in found]

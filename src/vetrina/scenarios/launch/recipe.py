@@ -2,23 +2,28 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from vetrina.core.types import Past, Recipe
-from vetrina.features import affinities, kinds
+from vetrina.features import affinities, kinds, likeness
 from vetrina.layers import launches
 from vetrina.retrieval import shelf
 
-RECIPE = Recipe(scenario="launch", models=("affinity", "reach"), baselines=("affinity",), metric="Reach@5%")
+RECIPE = Recipe(scenario="launch", models=("affinity", "content", "reach"), baselines=("affinity",), metric="Reach@5%")
 ANSWERS = "users"  # asked for by the shop: there are no shoppers to share out between two versions
 OPTIONAL = True  # a bundle may lack models that weigh nothing
-ALONE = ()  # no model answers by itself
+ALONE = ("content",)  # its vectors are asked for by the trees, whatever it weighs itself
 _LEAST_BUYERS = 50
 
 
 def models_for(past: Past) -> tuple[str, ...]:
-    """Without launches in the log there is nothing to learn from, and who likes the category is told."""
+    """Without launches in the log there is nothing to learn from, and who likes the category is told; in a shop without
+    categories, who took what is like it."""
     events = past.interactions
-    if past.catalogue is None or events is None or launches.count(events, len(past.catalogue)) < _LEAST_BUYERS:
+    if past.catalogue is None or events is None:
         return ("affinity",)
+    if launches.count(events, len(past.catalogue)) < _LEAST_BUYERS:
+        return ("affinity",) if any(past.catalogue.categories) else ("affinity", "content")
     return RECIPE.models
 
 
@@ -32,4 +37,5 @@ def prepare(past: Past, into: Path) -> Past:
     first = affinities.first_seen(events, len(catalogue))
     affinities.write(affinities.build(events, codes, catalogue.prices, first, events.until), into / "affinities")
     affinities.write_users(events, len(catalogue), into / "affinities")
+    np.save(into / "taken.npy", likeness.taken(events, len(catalogue), events.until))
     return past

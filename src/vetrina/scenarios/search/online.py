@@ -23,7 +23,7 @@ SIGNALS = ("bm25", "text", "words", "agreement", "popular", "personal", "fusion"
 IMPERSONAL = 5  # the first of them say the same of every shopper
 # Where nothing can be tuned: words and meaning decide, what sells orders like products. Picked by looking at a few weights on
 # Chorus electronics (benchmarks/product_search.py), so a little flattering there.
-DEFAULT = {"bm25": 1.0, "text": 4.0, "words": 2.0, "agreement": 1.0, "popular": 0.4, "personal": 0.3, "fusion": 0.3}
+DEFAULT = {"bm25": 1.0, "text": 4.0, "words": 2.0, "agreement": 1.0, "popular": 0.4, "personal": 0.3, "fusion": 2.0}
 TREES = "trees/search.onnx"
 TREES_SCALE = 3.0  # trees learn what to add to this many times the weighted sum
 _REASONS = (

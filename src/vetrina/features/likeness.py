@@ -1,0 +1,51 @@
+"""How like one product is to what each user took last, by vectors that say what products are.
+
+Nothing here depends on who took the product itself, so one that nobody has seen is asked for like any other.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.types import Floats, Interactions, Ints
+
+LAST = 50  # distinct products of a user that are looked at
+COLUMNS = ("likeness: nearest", "likeness: best three", "likeness: best ten", "likeness: all", "likeness: many near")
+_SHARPNESS, _NOTHING = 10.0, 1e-6
+
+
+def taken(events: Interactions, items: int, until: float) -> Ints:
+    """(users, LAST) the distinct products that each user took last before ``until``, newest first, -1 where there are fewer."""
+    before = events.time < until
+    user, item = events.user[before], events.item[before]
+    order = np.lexsort((-events.time[before], user))
+    user, item = user[order], item[order]
+    newest = np.sort(np.unique(user.astype(np.int64) * items + item, return_index=True)[1])
+    user, item = user[newest], item[newest]
+    place = np.arange(len(user)) - np.searchsorted(user, user)
+    found = np.full((len(events.users), LAST), -1, np.int32)
+    kept = place < LAST
+    found[user[kept], place[kept]] = item[kept]
+    return found
+
+
+def columns(last: Ints, vectors: Floats, vector: Floats) -> Floats:
+    """(users, COLUMNS) float32 of a product's ``vector`` (width,) to users who took ``last`` (users, LAST) of ``vectors``
+    (items, width): the largest products of vectors, means of the largest, and ln of the sum of exp(10 (v - 1))."""
+    found = np.zeros((len(last), len(COLUMNS)), np.float32)
+    if not len(last) or not len(vectors):
+        return found
+    distinct, at = np.unique(last, return_inverse=True)
+    like = np.where(distinct >= 0, vectors[np.maximum(distinct, 0)] @ vector, 0.0)[at.reshape(last.shape)]
+    ordered: NDArray[np.float32] = -np.sort(-like, axis=1)
+    near = np.exp(_SHARPNESS * (ordered - 1.0)).sum(axis=1)
+    for column, most in enumerate((1, 3, 10, LAST)):
+        found[:, column] = ordered[:, :most].mean(axis=1)
+    found[:, -1] = np.log(near + _NOTHING)
+    return found
+
+
+def nearest(last: Ints, vectors: Floats, vector: Floats) -> Ints:
+    """(users,) which of what each took is most like it, -1 for somebody who took nothing."""
+    like = np.where(last >= 0, np.einsum("uld,d->ul", vectors[np.maximum(last, 0)], vector), -np.inf)
+    best = like.argmax(axis=1)
+    return last[np.arange(len(last)), best]

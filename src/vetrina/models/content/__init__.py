@@ -1,0 +1,1 @@
+"""What products are, one vector each, whoever took them: a product that nobody has seen has one, too."""

@@ -1,0 +1,40 @@
+"""How like a product is to what users took, on vectors whose products are known."""
+
+import numpy as np
+import pytest
+
+from vetrina.core.types import Interactions
+from vetrina.features import likeness
+from vetrina.features.likeness import COLUMNS, LAST
+
+
+def log(rows: list[tuple[int, int, float]], users: int) -> Interactions:
+    user, item, time = (np.array(c) for c in zip(*sorted(rows, key=lambda r: r[2]), strict=True))
+    names = np.array([f"u{n}" for n in range(users)])
+    return Interactions(names, user, item, time, np.ones(len(rows), np.float32), 1_000.0)
+
+
+def test_the_last_distinct_products_come_newest_first_and_nothing_after_the_moment():
+    events = log([(0, 3, 1.0), (0, 5, 2.0), (0, 3, 4.0), (0, 9, 50.0), (2, 1, 3.0)], users=3)
+    found = likeness.taken(events, items=10, until=10.0)
+    assert found.shape == (3, LAST)
+    assert found[0, :3].tolist() == [3, 5, -1]
+    assert (found[1] == -1).all()
+    assert found[2, :2].tolist() == [1, -1]
+    many = likeness.taken(log([(0, n, float(n)) for n in range(80)], users=1), items=80, until=1_000.0)
+    assert many[0].tolist() == list(range(79, 79 - LAST, -1))
+
+
+def test_columns_are_means_of_the_most_alike_and_some_users_are_rows_of_all():
+    vectors = np.eye(4, dtype=np.float32)
+    vectors[1] = [0.6, 0.8, 0.0, 0.0]
+    last = np.full((3, LAST), -1, np.int32)
+    last[0, :3], last[1, :2] = [2, 1, 0], [2, 3]
+    found = likeness.columns(last, vectors, vectors[0])
+    row = dict(zip(COLUMNS, found.T.tolist(), strict=True))
+    assert row["likeness: nearest"] == pytest.approx([1.0, 0.0, 0.0])
+    assert row["likeness: best three"] == pytest.approx([1.6 / 3, 0.0, 0.0])
+    assert row["likeness: many near"][0] > row["likeness: many near"][1]
+    np.testing.assert_allclose(likeness.columns(last[:1], vectors, vectors[0]), found[:1])
+    assert likeness.nearest(last, vectors, vectors[0]).tolist()[0] == 0
+    assert likeness.nearest(last, vectors, vectors[3]).tolist()[1:] == [3, -1]
