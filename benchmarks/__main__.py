@@ -17,6 +17,7 @@ NAMES = (
     "next_purchase",
     "off_policy",
     "pacing",
+    "personal_search",
     "pictures",
     "product_search",
     "releases",

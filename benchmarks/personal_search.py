@@ -1,9 +1,9 @@
 """Whether what shoppers looked at helps them find: search on Amazon 2018 Office and Industrial with the weights of a new shop.
 
 The next product of each history of the test part is the target, asked for by the two words of its title that most other titles
-share (letters only, no brand, in less than a tenth of the titles): how a shopper may name a kind of product. Learnt from the valid
-part; what the history holds is left out. NDCG@10 of the target, 95 % paired bootstrap over rows, seed 42. "New" are targets
-that nobody took in the valid part. The reference is the same search for a shopper nobody knows.
+share (letters only, no brand, in less than a tenth of the titles): how a shopper may name a kind of product. Learnt from the
+valid part; what the history holds is left out. NDCG@10 of the target, 95 % paired bootstrap over rows, seed 42. "New" are
+targets that nobody took in the valid part. The reference is the same search for a shopper nobody knows.
 """
 
 import tempfile

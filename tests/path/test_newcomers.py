@@ -33,6 +33,7 @@ def trained_once(tmp_path_factory) -> Shop:
     shop = Shop(folder / "shop")
     shop.ingest(products=[folder / "products.csv"], events=[folder / "events.csv"])
     shop.fit("recommend", budget_minutes=1)
+    shop.fit("search", budget_minutes=1)
     shop.workshop.engine.dispose()
     return shop
 
@@ -57,3 +58,14 @@ def test_newcomers_get_their_share_of_places_and_no_more(trained_once, tmp_path)
     (folder / "vetrina.toml").write_text("[goals]\nnewcomers = 0.7\n")
     with pytest.raises(BadInput, match=r"newcomers 0.7 is no share between 0 and 0.5"):
         Shop(folder).recommend("u000")
+
+
+def test_search_knows_what_somebody_looked_at(trained_once):
+    """Every title holds the word: what a shopper takes otherwise decides, and of what they never had, too."""
+    for user in range(3):
+        found = trained_once.search("number", f"u{user:03d}", limit=14).items
+        kind = shops.KINDS[user % len(shops.KINDS)]
+        assert [kind in i.title for i in found].count(True) >= 10
+        assert f"new-{kind}" in {i.product_id for i in found}
+    nobody = trained_once.search("number", limit=14).items
+    assert len({i.title.split()[1] for i in nobody}) > 1
