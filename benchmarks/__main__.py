@@ -17,6 +17,7 @@ NAMES = (
     "next_purchase",
     "off_policy",
     "pacing",
+    "paid_clicks",
     "personal_search",
     "pictures",
     "product_search",
