@@ -21,8 +21,8 @@ def test_the_last_distinct_products_come_newest_first_and_nothing_after_the_mome
     assert found[0, :3].tolist() == [3, 5, -1]
     assert (found[1] == -1).all()
     assert found[2, :2].tolist() == [1, -1]
-    many = likeness.taken(log([(0, n, float(n)) for n in range(80)], users=1), items=80, until=1_000.0)
-    assert many[0].tolist() == list(range(79, 79 - LAST, -1))
+    many = likeness.taken(log([(0, n, float(n)) for n in range(150)], users=1), items=150, until=1_000.0)
+    assert many[0].tolist() == list(range(149, 149 - LAST, -1))
 
 
 def test_columns_are_means_of_the_most_alike_and_some_users_are_rows_of_all():

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vetrina.core.types import Floats, Interactions, Ints
 
-LAST = 50  # distinct products of a user that are looked at
+LAST = 100  # distinct products of a user that are looked at
 COLUMNS = ("likeness: nearest", "likeness: best three", "likeness: best ten", "likeness: all", "likeness: many near")
 _SHARPNESS, _NOTHING = 10.0, 1e-6
 
