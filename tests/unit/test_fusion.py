@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from vetrina.core.compression import Lesson
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import Silent
 from vetrina.core.protocols import History
@@ -88,7 +89,9 @@ def test_what_is_taken_together_says_which_modality_counts_and_new_products_foll
 def test_small_vectors_say_the_same_and_an_empty_history_nothing(tmp_path):
     opened = fitted(shop("kind"), tmp_path / "fit" / "fusion")
     (tmp_path / "small").mkdir()
-    compress.compress(tmp_path / "fit" / "fusion", tmp_path / "small")
+    compress.compress(
+        tmp_path / "fit" / "fusion", tmp_path / "small", compress.FORMS[-1], Lesson(Past(), Plan(), Silent())
+    )
     small = online.open(tmp_path / "small")
     np.testing.assert_allclose(small.score(asked(3, 7)), opened.score(asked(3, 7)), atol=0.02)
     assert not opened.score(asked()).any()

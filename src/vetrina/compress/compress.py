@@ -1,21 +1,26 @@
-"""The stage: try each model's compression, judge it on validation in the serving runtime, keep or undo it."""
+"""The stage: try each model's small forms, judge them on validation in the serving runtime, keep the one that works least."""
 
 import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from vetrina.core import plugins
+from vetrina.core.compression import CompressionStep, Form, Lesson
+from vetrina.core.errors import Unfit
 from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
-from vetrina.core.types import Checkpoint, CompressionStep, Evidence, Scores
+from vetrina.core.types import Checkpoint, Evidence, Past, Plan, Scores
 from vetrina.metrics.bootstrap import paired
 from vetrina.scenarios.agreement import Agreement, Reference
 
 _POINT_LOSS, _RESOLUTION_CAP = 0.005, 0.03
 _AGREEMENT, _AGREEMENT_UNITS = 0.9, 5_000
+_FITS, _SHARE_OF_TEACHING = 3, 0.15  # a smaller model is taught in each fit of a run; of the run's whole budget
 
 
 @dataclass(frozen=True)
@@ -26,88 +31,130 @@ class Compressed:
     steps: tuple[CompressionStep, ...]
 
     @property
-    def kept(self) -> tuple[str, ...]:
-        """Models whose small form is in the folder."""
-        return tuple(s.model for s in self.steps if s.kept)
+    def kept(self) -> dict[str, str]:
+        """Of each model whose small form is in the folder the name of that form."""
+        return {s.model: s.step for s in self.steps if s.kept}
 
 
 def compress(
     checkpoint: Checkpoint,
+    past: Past,
+    plan: Plan,
     into: Path,
     progress: Progress,
     *,
     validation: Evidence | None = None,
-    repeat: tuple[str, ...] | None = None,
+    repeat: Mapping[str, str] | None = None,
 ) -> Compressed:
-    """Shrink a checkpoint into ``into``.
+    """Shrink a checkpoint into ``into``; smaller models are taught with its ``past``.
 
-    With ``validation`` each step is judged on it; with ``repeat`` the named models' steps are taken again. Without
-    either there is nothing to judge by, and the float forms stay.
+    With ``validation`` each form is judged on it, those that work least first, until one may stay; with ``repeat`` the named
+    models take the named forms again. Without either there is nothing to judge by, and the float forms stay.
     """
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(checkpoint.folder, into, copy_function=_link)
-    weighed = _weighed(checkpoint.folder)
-    names = [m for m in sorted(checkpoint.notes) if m in weighed and plugins.has_part("models", m, "compress")]
+    lesson = Lesson(past, plan, progress)
     if repeat is not None:
-        for name in (n for n in names if n in repeat):
-            _shrink(name, checkpoint.folder, into)
+        for name, form in repeat.items():
+            if name in checkpoint.notes and (again := next((f for f in _forms(name) if f.name == form), None)):
+                _shrink(name, again, checkpoint.folder, into, lesson)
         return Compressed(into, ())
     if validation is None:
         return Compressed(into, ())
+    weighed = _weighed(checkpoint.folder)
+    names = [m for m in sorted(checkpoint.notes) if m in weighed and _forms(m)]
     evaluate = plugins.part("scenarios", checkpoint.scenario, "evaluate").evaluate
     steps: list[CompressionStep] = []
-    with progress.step("compress: judge each step", len(names) + 1) as step:
-        before: Scores = evaluate(into, validation)
-        teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
+    with progress.step("compress: judge each form", len(names) + 1) as step:
+        trial = _Trial(checkpoint, into, lesson, evaluate, validation)
         step.advance()
         for name in names:
-            before_bytes = size_of(into / name)
-            what = _shrink(name, checkpoint.folder, into)
-            after: Scores = evaluate(into, validation)
-            like = teacher.agreement(into)
-            judged = judge(name, what, before, after, before_bytes, size_of(into / name), like)
-            steps.append(judged)
-            if judged.kept:
-                before = after
-            else:
-                shutil.rmtree(into / name)
-                shutil.copytree(checkpoint.folder / name, into / name, copy_function=_link)
+            steps += trial.tried(name)
             step.advance()
     return Compressed(into, tuple(steps))
 
 
+class _Trial:
+    """One folder in which models take their forms one after the other."""
+
+    def __init__(self, checkpoint: Checkpoint, into: Path, lesson: Lesson, evaluate: Any, validation: Evidence) -> None:
+        self._checkpoint, self._into, self._lesson = checkpoint, into, lesson
+        self._evaluate, self._validation = evaluate, validation
+        self._before: Scores = evaluate(into, validation)
+        self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
+        self._work = self._teacher.work
+
+    def tried(self, name: str) -> Iterator[CompressionStep]:
+        """Each form of a model until one is kept; else its float form is back."""
+        source = self._checkpoint.folder
+        for form in _forms(name):
+            if not paid(form, self._lesson.plan):
+                continue
+            try:
+                _shrink(name, form, source, self._into, self._lesson)
+                judged = self._judged(name, form)
+            except Unfit as why:
+                judged = self._unfit(name, form, str(why))
+            yield judged
+            if judged.kept:
+                return
+            shutil.rmtree(self._into / name)
+            shutil.copytree(source / name, self._into / name, copy_function=_link)
+
+    def _judged(self, name: str, form: Form) -> CompressionStep:
+        after: Scores = self._evaluate(self._into, self._validation)
+        if not np.isfinite(after.values).all():
+            raise Unfit("its answers are no numbers")
+        like = self._teacher.agreement(self._into)
+        sizes = size_of(self._checkpoint.folder / name), size_of(self._into / name)
+        judged = judge(name, form.name, self._before, after, sizes, like, self._work)
+        if judged.kept:
+            self._before, self._work = after, like.work
+        return judged
+
+    def _unfit(self, name: str, form: Form, why: str) -> CompressionStep:
+        size, quality = size_of(self._checkpoint.folder / name), float(self._before.values.mean())
+        return CompressionStep(name, form.name, False, size, size, quality, quality, 0.0, why, 0.0)
+
+
+def paid(form: Form, plan: Plan) -> bool:
+    """Whether a run's budget pays for teaching this form in each of its fits."""
+    return form.seconds * _FITS * 2 / plan.threads <= _SHARE_OF_TEACHING * plan.budget_seconds
+
+
 def judge(
-    model: str, step: str, before: Scores, after: Scores, bytes_before: int, bytes_after: int, like: Agreement
+    model: str,
+    form: str,
+    before: Scores,
+    after: Scores,
+    sizes: tuple[int, int],
+    like: Agreement,
+    work: float = 0.0,
 ) -> CompressionStep:
     """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %.
 
     Losses are relative to the mean before; the resolution is half the width of the interval of that mean, relative
     to it, at most 3 %. Where labels resolve less than 0.5 %, nine in ten answers must be those of the float models, too.
+    ``sizes`` are bytes before and after, ``work`` CPU-microseconds of an answer before.
     """
     mean = abs(float(before.values.mean())) or 1.0
     lost = paired(before.values, after.values)
     noise = 1.96 * float(before.values.std()) / np.sqrt(len(before.values)) / mean
     limit = max(_POINT_LOSS, min(_RESOLUTION_CAP, float(noise)))
     point, upper = lost.point / mean, lost.high / mean
-    smaller = bytes_after < bytes_before
     alike = noise <= _POINT_LOSS or like.share >= _AGREEMENT
-    kept = bool(upper <= limit and point <= _POINT_LOSS and smaller and alike)
+    kept = bool(upper <= limit and point <= _POINT_LOSS and sizes[1] < sizes[0] and alike)
     why = (
-        f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {bytes_before / max(1, bytes_after):.1f} times "
+        f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {sizes[0] / max(1, sizes[1]):.1f} times "
         f"smaller; {like.share:.1%} of {like.units:,} answers as before"
     )
-    return CompressionStep(
-        model,
-        step,
-        kept,
-        bytes_before,
-        bytes_after,
-        float(before.values.mean()),
-        float(after.values.mean()),
-        upper,
-        why,
-        like.share,
-    )
+    quality = float(before.values.mean()), float(after.values.mean())
+    return CompressionStep(model, form, kept, *sizes, *quality, upper, why, like.share, work, like.work)
+
+
+def gentlest(model: str) -> str:
+    """The name of the form that is nearest to float."""
+    return _forms(model)[-1].name
 
 
 def _weighed(folder: Path) -> set[str]:
@@ -116,10 +163,15 @@ def _weighed(folder: Path) -> set[str]:
     return {model for weights in blends for model, weight in weights.items() if weight}
 
 
-def _shrink(name: str, source: Path, into: Path) -> str:
+def _forms(name: str) -> tuple[Form, ...]:
+    known = plugins.has_part("models", name, "compress")
+    return tuple(plugins.part("models", name, "compress").FORMS) if known else ()
+
+
+def _shrink(name: str, form: Form, source: Path, into: Path, lesson: Lesson) -> None:
     shutil.rmtree(into / name)
     (into / name).mkdir()
-    return plugins.part("models", name, "compress").compress(source / name, into / name)
+    plugins.part("models", name, "compress").compress(source / name, into / name, form, lesson)
 
 
 def _link(source: str, target: str) -> None:

@@ -33,6 +33,10 @@ class NotReady(BadInput):
     """Nothing is released yet for this scenario; HTTP 503."""
 
 
+class Unfit(VetrinaError):
+    """A model cannot take this form; the stage says so and tries the next."""
+
+
 def _one_line(value: str, limit: int = 120) -> str:
     flat = " ".join(value.split())
     return flat if len(flat) <= limit else f"{flat[:limit]}... ({len(flat)} characters)"

@@ -1,6 +1,6 @@
 """The small interfaces that models, scenarios and features keep, and what serving injects."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.compression import Form, Lesson
 from vetrina.core.delta import Delta
 from vetrina.core.progress import Progress
 from vetrina.core.types import Evidence, Floats, Ints, Past, Plan, Recipe, Scores
@@ -24,10 +25,12 @@ class Model(Protocol):
 
 
 class Compressor(Protocol):
-    """``models/<name>/compress.py``, optional: writes a smaller form that the same ``online.py`` opens."""
+    """``models/<name>/compress.py``, optional: writes smaller forms that the same ``online.py`` opens."""
 
-    def compress(self, source: Path, into: Path) -> str:
-        """Returns the name of the step, such as ``int8``."""
+    FORMS: Sequence[Form]  # those that answer with the least work first
+
+    def compress(self, source: Path, into: Path, form: Form, lesson: Lesson) -> None:
+        """One of FORMS of what lies in ``source``. Raises Unfit where it cannot be made of this one."""
         ...
 
 

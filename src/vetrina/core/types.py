@@ -367,22 +367,6 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class CompressionStep:
-    """One step tried on one model, and whether it was kept. ``agreement`` is the share of answers as in float."""
-
-    model: str
-    step: str
-    kept: bool
-    bytes_before: int
-    bytes_after: int
-    quality_before: float
-    quality_after: float
-    loss_upper: float
-    why: str
-    agreement: float
-
-
-@dataclass(frozen=True)
 class Bundle:
     """A signed manifest of content-addressed parts with everything a scenario needs to serve."""
 

@@ -13,7 +13,7 @@ from uuid import uuid4
 import msgspec
 from sqlalchemy import func, select
 
-from vetrina.compress import Compressed, compress
+from vetrina.compress import Compressed, compress, gentlest
 from vetrina.core import clock, plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.files import digest_of, write_bytes
@@ -139,7 +139,9 @@ class Run:
                 validation=validation,
             )
         with self._stage("compress"):
-            small = compress(checkpoint, self._work / "fit-small", self._workshop.progress, validation=validation)
+            small = compress(
+                checkpoint, past, plan, self._work / "fit-small", self._workshop.progress, validation=validation
+            )
         return Tuned(replace(settled, notes={**settled.notes, "plan": asdict(plan)}), small)
 
     def repeat_on_fit_and_validation(self, tuned: Tuned) -> Bundle:
@@ -260,7 +262,7 @@ class Run:
             decided=self._work / "fit",
         )
         kept = tuned.compressed.kept
-        small = compress(checkpoint, self._work / f"{name}-small", self._workshop.progress, repeat=kept)
+        small = compress(checkpoint, past, plan, self._work / f"{name}-small", self._workshop.progress, repeat=kept)
         notes = {
             "form": name,
             "snapshot": self._snapshot.digest,
@@ -285,10 +287,10 @@ class Run:
         if not all(plugins.has_part("models", m, "train") for m in weighed & set(plugins.names("models"))):
             return self._as_it_was_judged(version)
         with self._stage("train champion"):
-            plan = replace(self._plan, settings=settled.settings)
+            plan, past = replace(self._plan, settings=settled.settings), self._data.judged()
             checkpoint, _ = train(
                 self._recipe,
-                self._data.judged(),
+                past,
                 self._learnt_from,
                 "judged",
                 plan,
@@ -297,11 +299,15 @@ class Run:
                 settled=settled,
                 decided=self._workshop.open_version(version),
             )
+            kept = bundle.notes["kept"]
             small = compress(
                 checkpoint,
+                past,
+                plan,
                 self._work / "champion-small",
                 self._workshop.progress,
-                repeat=tuple(bundle.notes["kept"]),
+                # Bundles of before forms could be chosen name models only, each in the one form that it had.
+                repeat=kept if isinstance(kept, dict) else {model: gentlest(model) for model in kept},
             )
         return Candidate(version, small.folder)
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from vetrina.layers.onnx_export import quantize_dynamic
 
 
-def compress(source: Path, into: Path) -> str:
+def compress(source: Path, into: Path) -> None:
     """Writes the same names as ``training.fit``, plus ``scales.npy`` and ``score.onnx``."""
     table = np.load(source / "table.npy")
     scales = np.maximum(np.abs(table).max(1), 1e-8) / 127.0
@@ -21,7 +21,6 @@ def compress(source: Path, into: Path) -> str:
         shutil.copy(source / name, into / name)
     quantize_dynamic(source / "encoder.onnx", into / "encoder.onnx")
     onnx.save(scoring_graph(rows, scales.astype(np.float32)), into / "score.onnx")
-    return "int8"
 
 
 def scoring_graph(rows: np.ndarray, scales: np.ndarray) -> onnx.ModelProto:

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from vetrina.core.compression import Form, Lesson
 from vetrina.retrieval.neighbours import quantize
 
-STEP = "int8"
+FORMS = (Form(("int8",)),)
 
 
-def compress(source: Path, into: Path) -> str:
+def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
     """The same files, the values in a quarter of the bytes."""
     quantize(source, into)
-    return STEP

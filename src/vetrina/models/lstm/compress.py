@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from vetrina.core.compression import Form, Lesson
 from vetrina.layers.next_item import small
 
-STEP = "int8"
+FORMS = (Form(("int8",)),)
 
 
-def compress(source: Path, into: Path) -> str:
+def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
     """The same names in a quarter of the bytes."""
-    return small.compress(source, into)
+    small.compress(source, into)

@@ -1,0 +1,55 @@
+"""Ways to make a model small, and what was seen of each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from vetrina.core.progress import Progress
+from vetrina.core.types import Past, Plan
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to make a model small: its ``steps`` in their order, such as ``distil`` and ``int8``, with ``settings``.
+
+    ``seconds`` is about what it takes to make it with two threads, where a smaller model has to be taught.
+    """
+
+    steps: tuple[str, ...]
+    settings: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """Of steps and settings."""
+        said = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
+        return " + ".join(self.steps) + (f" ({said})" if said else "")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a smaller model may be taught with: what its teacher has seen."""
+
+    past: Past
+    plan: Plan
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class CompressionStep:
+    """One form tried on one model, and whether it was kept. ``agreement`` is the share of answers as before.
+
+    ``work_before`` and ``work_after`` are CPU-microseconds of the scenario's answer to one request, in float and with this form.
+    """
+
+    model: str
+    step: str
+    kept: bool
+    bytes_before: int
+    bytes_after: int
+    quality_before: float
+    quality_after: float
+    loss_upper: float
+    why: str
+    agreement: float
+    work_before: float = 0.0
+    work_after: float = 0.0
