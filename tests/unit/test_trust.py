@@ -97,3 +97,23 @@ def test_doubted_events_are_kept_reported_and_not_learnt_from(tmp_path: Path):
         assert (check.status, check.first) == (("WARN", str(target)) if doubt == "true" else ("PASS", ""))
     pushed = int((fake["product_id"] == target).sum())
     assert learnt["false"] - learnt["true"] == pushed
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_paid_clicks_on_an_ad_are_told_though_its_product_is_looked_at_anyway(tmp_path: Path, number: int):
+    world = World(products=300, users=600, days=60)
+    moment = pl.from_epoch(pl.col("timestamp").cast(pl.Float64) * 1e6, "us")
+    events = pl.read_csv(write(world, tmp_path)["events"], infer_schema=False)
+    events = events.select(moment, "user_id", "type", "product_id").filter(pl.col("product_id") != "")
+    target = world.product_ids[world.advertised[number]]
+    looks = events.filter(pl.col("type") == "view")
+    fake = fake_clicks(looks, [target], 0.02, np.random.default_rng(number), days=28.0)
+    own = fake.filter(pl.col("product_id") == target)
+    shown, clicked = (own.with_columns(type=pl.lit(kind)) for kind in ("ad_impression", "ad_click"))
+    both = pl.concat([events, fake.filter(pl.col("product_id") != target), shown, clicked])
+    found = pushes(both)
+    assert set(found["product_id"]) == {target}
+    theirs = pl.col("user_id").str.starts_with("account-") & (pl.col("type") == "ad_click")
+    left = trusted(both, found).filter(theirs).height
+    assert left <= 0.05 * clicked.height
+    assert pushes(events).is_empty()

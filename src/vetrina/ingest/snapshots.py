@@ -136,7 +136,7 @@ def _doubted(events: Path) -> pl.DataFrame | None:
     """Pushes among events that name products."""
     if "product_id" not in pl.read_parquet_schema(events):
         return None
-    return trust.pushes(pl.read_parquet(events, columns=["timestamp", "user_id", "product_id"]))
+    return trust.pushes(pl.read_parquet(events, columns=["timestamp", "user_id", "type", "product_id"]))
 
 
 def _rows(file: Path) -> int:

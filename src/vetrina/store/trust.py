@@ -13,17 +13,27 @@ from scipy.stats import binom, poisson
 
 _BRIEF, _WEEK = pl.duration(days=1), 7 * 86_400
 _LEAST, _SURE = 10, 1e-4  # brief users of a push; chance that one is called in a whole log without any
-_FILE = "pushes.parquet"
+_FILE, _PAID = "pushes.parquet", "ad_click"
 _SCHEMA = {"product_id": pl.String, "week": pl.Int64, "users": pl.Int64, "brief": pl.Int64}
+_ALL = 0.95  # as good as everybody
 _PRIOR = 20.0  # users by which a product's own share of brief ones is drawn to that of all
 
 
 def pushes(events: pl.DataFrame) -> pl.DataFrame:
     """``product_id``, ``week`` (seconds since 1970 over seven days), ``users`` and ``brief`` of each push, largest first.
 
-    ``events`` hold ``timestamp``, ``user_id`` and ``product_id``.
+    ``events`` hold ``timestamp``, ``user_id`` and ``product_id``. Where they have a ``type``, clicks on ads are looked at once
+    more by themselves: they are so few that a push of them drowns among those who look at the product anyway.
     """
     brief = _brief(events)
+    parts = (
+        [events] if "type" not in events.columns else [events, events.filter(pl.col("type").cast(pl.String) == _PAID)]
+    )
+    found = [_pushes(part, brief) for part in parts]
+    return pl.concat(found).unique(["product_id", "week"], keep="first").sort(-pl.col("brief"), "product_id", "week")
+
+
+def _pushes(events: pl.DataFrame, brief: pl.DataFrame) -> pl.DataFrame:
     if not _suspect(events, brief):
         return pl.DataFrame(schema=_SCHEMA)
     cells, found = _cells(_taken(events, brief)), []
@@ -31,7 +41,7 @@ def pushes(events: pl.DataFrame) -> pl.DataFrame:
         more = _pushed(cells)
         found.append(more)
         if more.is_empty():
-            return pl.concat(found).sort(-pl.col("brief"), "product_id", "week")
+            return pl.concat(found)
         cells = cells.join(more, on=["product_id", "week"], how="anti")
 
 
@@ -46,9 +56,12 @@ def _pushed(cells: pl.DataFrame) -> pl.DataFrame:
     many = max(1, len(cells))
     cells = cells.filter(brief >= _LEAST).with_columns(
         own=(pl.col("earlier_brief") + _PRIOR * pl.col("usual")) / (pl.col("earlier") + _PRIOR),
-        before=(pl.col("earlier") / pl.col("weeks")).clip(1.0),
     )
-    share = cells.select(pl.max_horizontal("usual", "own").clip(1e-9, 1.0)).to_series().to_numpy()
+    # Users a week, told by those who came again: the first days of a push must not excuse the rest of it.
+    again = (pl.col("earlier") - pl.col("earlier_brief")) / pl.col("weeks")
+    cells = cells.with_columns(share=pl.max_horizontal("usual", "own").clip(1e-9, _ALL))
+    cells = cells.with_columns(before=(again / (1.0 - pl.col("share"))).clip(1.0))
+    share = cells["share"].to_numpy()
     chance = binom.sf(cells["brief"].to_numpy() - 1, cells["users"].to_numpy(), share)
     grown = poisson.sf(cells["users"].to_numpy() - 1, cells["before"].to_numpy())
     return cells.filter(pl.Series(np.maximum(chance, grown) < _SURE / many)).select(
