@@ -1,9 +1,10 @@
 """What search is made of."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from vetrina.core.types import Past, Recipe
-from vetrina.features import histories, item_statistics
+from vetrina.features import histories, item_statistics, titles
 from vetrina.retrieval import shelf, spelling
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular", "fusion"), baselines=("bm25",), metric="NDCG@10")
@@ -18,11 +19,12 @@ def models_for(past: Past) -> tuple[str, ...]:
 
 
 def prepare(past: Past, into: Path) -> Past:
-    """Write what serving needs beside the models."""
+    """Write what serving needs beside the models. They read titles without the words that they are stuffed with."""
     if past.catalogue is None:
         raise ValueError("search needs a catalogue")
     shelf.write(past.catalogue, into / "shelf")
-    spelling.write(past.catalogue, into / "spelling.json")
     histories.write(past.interactions, into / "histories")
     item_statistics.write(past, into / "statistics")
-    return past
+    read = replace(past.catalogue, titles=titles.honest(past.catalogue))
+    spelling.write(read, into / "spelling.json")
+    return replace(past, catalogue=read)
