@@ -6,13 +6,14 @@ import numpy as np
 
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
+from vetrina.retrieval import nibbles
 
 REASON = "like what you looked at"
 MOST, FADE = 5, 0.85
 
 
 class Fusion:
-    """``vectors`` (items, width), memory-mapped: float32, or int8 with ``scales`` (items,)."""
+    """``vectors`` (items, width), memory-mapped: float32, int8 with ``scales`` (items,), or as ``nibbles`` packs them."""
 
     def __init__(self, folder: Path) -> None:
         self._vectors = np.load(folder / "vectors.npy", mmap_mode="r")
@@ -25,7 +26,10 @@ class Fusion:
 
     def vectors(self, items: np.ndarray | slice = slice(None)) -> Floats:
         """(n, width) float32 of some products."""
-        found = np.asarray(self._vectors[items], np.float32)
+        found = np.asarray(self._vectors[items])
+        if self._scales is not None and self._scales.ndim > 1:
+            return nibbles.unpacked(found, self._scales[items])
+        found = found.astype(np.float32)
         return found if self._scales is None else found * self._scales[items][:, None]
 
     def score(self, history: History) -> Floats:

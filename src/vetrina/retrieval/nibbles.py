@@ -1,0 +1,41 @@
+"""Two numbers a byte: rows of vectors in 4 bits, one scale for each block of columns."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.types import Floats
+
+MIDDLE = 8  # 4 bits hold 0 to 15; MIDDLE stands for nothing
+BLOCKS = (64, 32, 16)  # columns of a block; the largest that divides the width
+_CLIPS = (1.0, 0.9, 0.8, 0.7)
+Bytes = NDArray[np.uint8]
+
+
+def block_of(width: int) -> int:
+    """Columns of a block, 0 where none divides the width."""
+    return next((block for block in BLOCKS if width % block == 0), 0)
+
+
+def packed(rows: Floats) -> tuple[Bytes, Floats]:
+    """(rows, blocks, block / 2) bytes, the lower half of each first, and scales (rows, blocks).
+
+    Of a few clips the one with the smallest squared error.
+    """
+    block = block_of(rows.shape[1])
+    blocks = rows.reshape(len(rows), -1, block)
+    largest = np.maximum(np.abs(blocks).max(axis=2, keepdims=True), 1e-8)
+    best, least, scale = np.zeros(blocks.shape, np.uint8), np.full(largest.shape, np.inf, np.float32), largest
+    for clip in _CLIPS:
+        step = (largest * (clip / (MIDDLE - 1))).astype(np.float32)
+        whole = np.clip(np.rint(blocks / step), -MIDDLE, MIDDLE - 1)
+        error = ((whole * step - blocks) ** 2).sum(axis=2, keepdims=True)
+        better = error < least
+        best = np.where(better, whole + MIDDLE, best).astype(np.uint8)
+        least, scale = np.where(better, error, least), np.where(better, step, scale)
+    return (best[..., 0::2] | (best[..., 1::2] << 4)).astype(np.uint8), scale[:, :, 0].astype(np.float32)
+
+
+def unpacked(pairs: Bytes, scales: Floats) -> Floats:
+    """(rows, width) of what ``packed`` gave."""
+    whole = np.stack([pairs & 15, pairs >> 4], axis=3).reshape(*pairs.shape[:2], -1).astype(np.float32)
+    return ((whole - MIDDLE) * scales[:, :, None]).reshape(len(pairs), -1)
