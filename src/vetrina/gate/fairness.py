@@ -90,7 +90,7 @@ def _taken(evidence: Evidence) -> NDArray[np.intp]:
 
 def _shown(scenario: str, folder: Path, shelf: Shelf, asked: list) -> list[NDArray[np.int32]]:
     answers = plugins.part("scenarios", scenario, "evaluate").answers(folder, asked)
-    return [shelf.index_of(a[:_PLACES]) for a in answers]
+    return [shelf.index_of(list(a)[:_PLACES]) for a in answers]
 
 
 def _exposure(shown: list[NDArray[np.int32]], group: NDArray[np.intp], groups: int) -> NDArray[np.float64]:

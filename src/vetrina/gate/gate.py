@@ -1,7 +1,7 @@
 """The stage: paired bootstrap on the holdout against champion and baselines, and checks of the packaged file."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -160,8 +160,12 @@ def _parity(scenario: str, candidate: Candidate) -> list[Reason]:
     if candidate.teacher is None:
         return []
     like = Reference(scenario, candidate.teacher, _REQUESTS).agreement(candidate.folder)
-    text = f"gives {like.share:.1%} of the float models' answers ({_PARITY:.0%} asked for; {like.units:,} requests)"
-    return [Reason("parity", like.share >= _PARITY, text, {"units": float(like.units), "share": like.share})]
+    text = (
+        f"gives {like.share:.1%} of the float models' answers ({_PARITY:.0%} asked for; {like.units:,} requests), scores off by "
+        f"{like.mean_error:.2%} in the mean and {like.max_error:.2%} at most, order correlates at {like.correlation:.4f}"
+    )
+    numbers = {name: float(value) for name, value in asdict(like).items()}
+    return [Reason("parity", like.share >= _PARITY, text, numbers)]
 
 
 def _served_alone(scenario: str, candidate: Candidate, policy: Policy) -> Reason:

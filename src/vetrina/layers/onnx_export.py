@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vetrina.core import processor
+
 
 def export(
     module: Any,
@@ -37,11 +39,15 @@ def export(
 
 
 def quantize_dynamic(source: Path, into: Path) -> None:
-    """Weights to QInt8, one scale a column; activations are quantised while running."""
+    """Weights to QInt8, one scale a column; activations are quantised while running.
+
+    Where sums may saturate, weights keep to 7 bits.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    reduced = processor.saturates(processor.kind())
     logging.disable(logging.WARNING)
     try:
-        quantize_dynamic(source, into, weight_type=QuantType.QInt8, per_channel=True)
+        quantize_dynamic(source, into, weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduced)
     finally:
         logging.disable(logging.NOTSET)

@@ -35,6 +35,7 @@ from vetrina.pipeline.planner import planned, said
 from vetrina.pipeline.replay import drawn_answers
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release import release
+from vetrina.scenarios import samples
 from vetrina.store.registry import Used
 from vetrina.store.tables import exposures
 from vetrina.train import Settled, train
@@ -270,6 +271,7 @@ class Run:
             "settled": asdict(used),
             "compression": [asdict(s) for s in tuned.compressed.steps],
             "kept": kept,
+            "samples": samples.taken(self._scenario, small.folder),
             "models": checkpoint.notes,
             "vetrina": VERSION,
         }

@@ -100,7 +100,7 @@ def _lists(scenario: str, folder: Any) -> ListFigures | None:
     if counts is None:
         return None
     answers = evaluation.answers(folder, evaluation.requests(folder, _LISTS))
-    lists = [opened.shelf.index_of(row) for row in answers]
+    lists = [opened.shelf.index_of(list(row)) for row in answers]
     if not any(map(len, lists)):
         return None
     return list_figures(lists, counts, np.asarray(opened.shelf.coded("category")[1]))

@@ -22,7 +22,7 @@ def packed(rows: Floats) -> tuple[Bytes, Floats]:
     Of a few clips the one with the smallest squared error.
     """
     block = block_of(rows.shape[1])
-    blocks = rows.reshape(len(rows), -1, block)
+    blocks = rows.reshape(len(rows), rows.shape[1] // block, block)
     largest = np.maximum(np.abs(blocks).max(axis=2, keepdims=True), 1e-8)
     best, least, scale = np.zeros(blocks.shape, np.uint8), np.full(largest.shape, np.inf, np.float32), largest
     for clip in _CLIPS:
@@ -37,5 +37,6 @@ def packed(rows: Floats) -> tuple[Bytes, Floats]:
 
 def unpacked(pairs: Bytes, scales: Floats) -> Floats:
     """(rows, width) of what ``packed`` gave."""
-    whole = np.stack([pairs & 15, pairs >> 4], axis=3).reshape(*pairs.shape[:2], -1).astype(np.float32)
-    return ((whole - MIDDLE) * scales[:, :, None]).reshape(len(pairs), -1)
+    rows, blocks, half = pairs.shape
+    whole = np.stack([pairs & 15, pairs >> 4], axis=3).reshape(rows, blocks, 2 * half).astype(np.float32)
+    return ((whole - MIDDLE) * scales[:, :, None]).reshape(rows, blocks * 2 * half)

@@ -1,22 +1,32 @@
 """How alike two folders of one scenario answer the same requests; needs no label, so it can always be asked."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from vetrina.core import plugins
+
+Answers = Sequence[Mapping[str, float]]  # of each request what was answered, best first, with its score
 
 
 @dataclass(frozen=True)
 class Agreement:
     """``share`` of the reference's answers (top ten, or decisions) that another folder gives too, over ``units`` requests.
 
-    ``work`` is CPU-microseconds of one answer of that folder, without opening it.
+    Of what both give: ``correlation`` of the two orders (Spearman, mean over requests), ``mean_error`` and ``max_error`` of the
+    scores over the reference's largest of a request. ``work`` is CPU-microseconds of one answer of that folder, without opening
+    it.
     """
 
     units: int
     share: float
+    correlation: float = 1.0
+    mean_error: float = 0.0
+    max_error: float = 0.0
     work: float = 0.0
 
 
@@ -31,8 +41,7 @@ class Reference:
     def agreement(self, folder: Path) -> Agreement:
         """Ask another folder the same."""
         given, work = self._answered(folder)
-        shares = [len(set(x) & set(y)) / len(set(y)) for x, y in zip(given, self._answers, strict=True) if y]
-        return Agreement(len(shares), sum(shares) / len(shares) if shares else 1.0, work)
+        return replace(compared(given, self._answers), work=work)
 
     def _answered(self, folder: Path) -> tuple[list[Any], float]:
         begun = time.process_time()
@@ -41,3 +50,23 @@ class Reference:
         given = self._evaluation.answers(folder, self._asked)
         took = (time.process_time() - opened) - (opened - begun)
         return given, max(0.0, 1e6 * took / max(1, len(self._asked) - 1))
+
+
+def compared(given: Answers, usual: Answers) -> Agreement:
+    """Of answers to the same requests; those that the reference leaves empty say nothing."""
+    pairs = [(a, b) for a, b in zip(given, usual, strict=True) if b]
+    if not pairs:
+        return Agreement(0, 1.0)
+    shares = [len(a.keys() & b.keys()) / len(b) for a, b in pairs]
+    both = [(np.array([a[k] for k in b if k in a]), np.array([b[k] for k in b if k in a])) for a, b in pairs]
+    orders = [_spearman(x, y) for x, y in both if len(x) > 2]
+    errors = [np.abs(x - y) / max(float(np.abs(y).max()), 1e-12) for x, y in both if len(x)]
+    off = np.concatenate(errors) if errors else np.zeros(1)
+    order = float(np.mean(orders)) if orders else 1.0
+    return Agreement(len(pairs), float(np.mean(shares)), order, float(off.mean()), float(off.max()))
+
+
+def _spearman(x: np.ndarray, y: np.ndarray) -> float:
+    """1 where one of them has no order."""
+    a, b = (np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(float) for values in (x, y))
+    return float(np.corrcoef(a, b)[0, 1]) if len(x) > 1 else 1.0

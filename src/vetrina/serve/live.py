@@ -15,6 +15,7 @@ from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta import Delta
 from vetrina.core.errors import NotReady, VetrinaError
+from vetrina.scenarios import samples
 from vetrina.serve.ledger import Ledger
 from vetrina.serve.trial import Note, Trial
 from vetrina.store import eventlog, products
@@ -48,7 +49,8 @@ class Opened:
             return None
         if version not in self._open:
             try:
-                _, folder = self._bundles.unpack(version, check_parts=True)
+                bundle, folder = self._bundles.unpack(version, check_parts=True)
+                samples.verify(scenario, folder, bundle.notes.get("samples"))
                 self._open[version] = plugins.part("scenarios", scenario, "online").open(folder)
             except (VetrinaError, OSError, ValueError, KeyError) as error:
                 self._broken.add(version)

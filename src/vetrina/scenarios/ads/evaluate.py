@@ -70,12 +70,16 @@ def requests(folder: Path, most: int) -> list[tuple[str | None, float]]:
     return [(name, histories.until) for name in (None, *histories.users(most))]
 
 
-def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[list[str]]:
-    """The products of the ten likeliest clicks for each."""
+def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[dict[str, float]]:
+    """The products of the ten likeliest clicks for each, with their chances."""
     opened = Ads(folder)
     found = []
     for name, now in asked:
         recent = opened.histories.of(name, (), now).items[-RECENT:].tolist()
         chance = opened.chance(opened.situations(opened.row(name), recent, opened.items))
-        found.append([opened.ads[at].product_id for at in np.argsort(-chance, kind="stable")[:10].tolist()])
+        order = np.argsort(-chance, kind="stable")[:10].tolist()
+        of_product: dict[str, float] = {}
+        for at in order:
+            of_product.setdefault(opened.ads[at].product_id, float(chance[at]))
+        found.append(of_product)
     return found

@@ -59,8 +59,11 @@ def requests(folder: Path, most: int) -> list[int]:
     return order[: min(most, _MOST_LAUNCHES)].tolist()
 
 
-def answers(folder: Path, asked: list[int]) -> list[list[str]]:
-    """The first users for each."""
+def answers(folder: Path, asked: list[int]) -> list[dict[str, float]]:
+    """The first users for each, with their scores."""
     opened = Launch(folder)
     found = (opened.scores(opened.of_item(item)) for item in asked)
-    return [[str(opened.users[u]) for u in np.argsort(-score, kind="stable")[:_FIRST]] for score in found]
+    return [
+        {str(opened.users[u]): float(score[u]) for u in np.argsort(-score, kind="stable")[:_FIRST].tolist()}
+        for score in found
+    ]

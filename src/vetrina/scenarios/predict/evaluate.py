@@ -21,13 +21,14 @@ def requests(folder: Path, most: int) -> list[list[Any]]:
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def answers(folder: Path, asked: list[list[Any]]) -> list[list[str]]:
-    """The decision for each row; a number to the nearest standard deviation of the label."""
+def answers(folder: Path, asked: list[list[Any]]) -> list[dict[str, float]]:
+    """The decision for each row with its probability; a number to the nearest standard deviation of the label."""
     opened = Predict(folder)
-    found, scale = [row["prediction"] for row in opened.answer(asked)], opened.encoding.number
-    if scale is not None:
-        found = np.rint(scale.units(np.array(found))).astype(int).tolist()
-    return [[str(one)] for one in found]
+    said, scale = opened.answer(asked), opened.encoding.number
+    if scale is None:
+        return [{str(row["prediction"]): row["probability"]} for row in said]
+    steps = np.rint(scale.units(np.array([row["prediction"] for row in said]))).astype(int).tolist()
+    return [{str(step): row["prediction"]} for step, row in zip(steps, said, strict=True)]
 
 
 def _drawn(column: Column, rows: int, rng: np.random.Generator) -> list[Any]:

@@ -63,12 +63,12 @@ def requests(folder: Path, most: int) -> list[tuple[str | None, float]]:
     return [(name, histories.until) for name in (None, *histories.users(most))]
 
 
-def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[list[str]]:
-    """The first ten product ids for each."""
+def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[dict[str, float]]:
+    """The first ten product ids for each, with their scores."""
     opened = Recommend(folder)
     found = []
     for name, now in asked:
         history = opened.histories.of(name, (), now)
         scores, _ = opened.ranked(history, "home", opened.may_show("home", history))
-        found.append([str(opened.shelf.ids[i]) for i in best(scores, _K)])
+        found.append({str(opened.shelf.ids[i]): float(scores[i]) for i in best(scores, _K)})
     return found

@@ -18,11 +18,15 @@ def requests(folder: Path, most: int) -> list[str]:
     return [" ".join(words) for words in titles if words]
 
 
-def answers(folder: Path, asked: list[str]) -> list[list[str]]:
-    """The first ten product ids for each query, for a shopper nobody knows."""
+def answers(folder: Path, asked: list[str]) -> list[dict[str, float]]:
+    """The first ten product ids for each query, for a shopper nobody knows, with their scores."""
     opened = Search(folder)
     now = opened.histories.until
-    return [[str(opened.shelf.ids[i]) for i in opened.ranked(query, now)[:_K]] for query in asked]
+    found = (opened.scored(query, now) for query in asked)
+    return [
+        {str(opened.shelf.ids[i]): s for i, s in zip(items[:_K].tolist(), scores[:_K].tolist(), strict=True)}
+        for items, scores in found
+    ]
 
 
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:

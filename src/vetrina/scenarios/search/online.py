@@ -115,8 +115,14 @@ class Search:
 
     def ranked(self, query: str, now: float) -> Ints:
         """Products for a shopper nobody knows, best first."""
+        return self.scored(query, now)[0]
+
+    def scored(self, query: str, now: float) -> tuple[Ints, Floats]:
+        """The same with their scores."""
         candidates = self.candidates(query, self.histories.of(None, (), now))
-        return candidates.items[np.lexsort((candidates.items, -self.scores(candidates)))]
+        scores = self.scores(candidates)
+        order = np.lexsort((candidates.items, -scores))
+        return candidates.items[order], scores[order]
 
     def features(self, candidates: Candidates) -> Floats:
         """(n, columns) of what trees see."""

@@ -1,0 +1,98 @@
+"""A bundle made small for one processor is asked anew on another."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import shops
+import torch
+
+from vetrina import Shop
+from vetrina.core import processor
+from vetrina.core.errors import Unfit
+from vetrina.layers import onnx_export
+from vetrina.scenarios import samples
+from vetrina.scenarios.agreement import compared
+
+INTEL = "processor: 0\nflags\t\t: fpu sse2 avx2 avx512f avx512_vnni\n"
+OLDER = "processor: 0\nflags\t\t: fpu sse2 avx2\n"
+ARM = "processor: 0\nFeatures\t: fp asimd asimddp\n"
+
+
+def test_processors_are_told_by_what_their_sums_hold(tmp_path: Path):
+    found = {}
+    for name, text in {"intel": INTEL, "older": OLDER, "arm": ARM}.items():
+        (tmp_path / name).write_text(text)
+        found[name] = processor.kind(tmp_path / name)
+    assert found["intel"].endswith("avx2 avx512f avx512_vnni")
+    assert {name: processor.saturates(kind) for name, kind in found.items()} == {
+        "intel": False,
+        "older": True,
+        "arm": False,
+    }
+    assert processor.kind(tmp_path / "nothing").split()[1:] == []
+
+
+@pytest.mark.parametrize(("flags", "largest"), [(INTEL, 127), (OLDER, 64)])
+def test_weights_keep_to_seven_bits_where_sums_saturate(tmp_path: Path, monkeypatch, flags: str, largest: int):
+    (tmp_path / "cpuinfo").write_text(flags)
+    kind = processor.kind(tmp_path / "cpuinfo")
+    monkeypatch.setattr(processor, "kind", lambda: kind)
+    network = torch.nn.Linear(32, 16).eval()
+    onnx_export.export(network, (torch.zeros(2, 32),), ("x",), ("y",), {0: {0: "rows"}}, tmp_path / "float.onnx")
+    onnx_export.quantize_dynamic(tmp_path / "float.onnx", tmp_path / "small.onnx")
+    weights = [
+        onnx.numpy_helper.to_array(t)
+        for t in onnx.load(tmp_path / "small.onnx").graph.initializer
+        if t.data_type == onnx.TensorProto.INT8 and len(t.dims) == 2
+    ]
+    assert len(weights) == 1
+    assert largest - 1 <= np.abs(weights[0].astype(int)).max() <= largest
+
+
+def test_answers_are_compared_by_what_is_in_them_by_order_and_by_score():
+    usual = [{"a": 4.0, "b": 3.0, "c": 2.0}, {}, {"a": 1.0}]
+    same = compared(usual, usual)
+    assert (same.units, same.share, same.correlation, same.max_error) == (2, 1.0, 1.0, 0.0)
+    other = compared([{"b": 4.0, "a": 3.0, "c": 2.0}, {"z": 1.0}, {"q": 1.0}], usual)
+    assert other.share == pytest.approx(0.5)
+    assert other.correlation == pytest.approx(0.5)
+    assert other.max_error == pytest.approx(0.25)
+    assert other.mean_error == pytest.approx((0.25 + 0.25 + 0.0) / 3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("samples")
+    shop = Shop(root / "shop")
+    shop.ingest(table=shops.table(root), label="label")
+    released = shop.fit("predict", budget_minutes=1)["predict"]
+    assert released is not None
+    shop.workshop.engine.dispose()
+    return shop.workshop.open_version(released.version)
+
+
+def test_a_file_that_answers_otherwise_on_another_processor_is_refused(folder: Path):
+    found = samples.taken("predict", folder)
+    samples.verify("predict", folder, None)
+    samples.verify("predict", folder, found)
+    samples.verify("predict", folder, found, here="another one")
+    wrong = [{str(k == "False"): 1.0 for k in answer} for answer in found["answers"]]
+    samples.verify("predict", folder, {**found, "answers": wrong})  # on the same processor there is nothing to doubt
+    with pytest.raises(Unfit, match=r"gives 0% of the answers that it gave on .* made small for another processor"):
+        samples.verify("predict", folder, {**found, "answers": wrong}, here="another one")
+
+
+def test_a_server_that_verifies_loads_no_training_library(folder: Path):
+    script = (
+        "import sys; from pathlib import Path; from vetrina.scenarios import samples; import msgspec; "
+        f"folder = Path({str(folder)!r}); notes = msgspec.json.decode((folder / 'manifest.json').read_bytes())['notes']; "
+        "samples.verify('predict', folder, notes['samples'], 'another one'); "
+        "print([m for m in ('torch', 'polars', 'pyarrow', 'pandas', 'onnx', 'scipy', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
