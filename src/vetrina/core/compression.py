@@ -1,7 +1,8 @@
 """Ways to make a model small, and what was seen of each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
@@ -38,7 +39,8 @@ class Lesson:
 class CompressionStep:
     """One form tried on one model, and whether it was kept. ``agreement`` is the share of answers as before.
 
-    ``work_before`` and ``work_after`` are CPU-microseconds of the scenario's answer to one request, in float and with this form.
+    ``work_before`` and ``work_after`` are CPU-microseconds of the scenario's answer to one request, before and with this form;
+    measured, so they are no part of a bundle, which the same plan must give again to the bit.
     """
 
     model: str
@@ -53,3 +55,7 @@ class CompressionStep:
     agreement: float
     work_before: float = 0.0
     work_after: float = 0.0
+
+    def repeatable(self) -> dict[str, Any]:
+        """All but what was measured by the clock."""
+        return {name: value for name, value in asdict(self).items() if not name.startswith("work")}

@@ -269,13 +269,16 @@ class Run:
             "snapshot": self._snapshot.digest,
             "logged": self._snapshot.logged,
             "settled": asdict(used),
-            "compression": [asdict(s) for s in tuned.compressed.steps],
+            "compression": [s.repeatable() for s in tuned.compressed.steps],
             "kept": kept,
             "samples": samples.taken(self._scenario, small.folder),
             "models": checkpoint.notes,
             "vetrina": VERSION,
         }
-        return self._shop.bundles.pack(small.folder, self._scenario, _plain(notes))
+        bundle = self._shop.bundles.pack(small.folder, self._scenario, _plain(notes))
+        tried = self._shop.reports / f"{bundle.version}.forms.json"
+        write_bytes(tried, msgspec.json.encode([asdict(s) for s in tuned.compressed.steps]))
+        return bundle
 
     def _champion_twin(self) -> Candidate | None:
         """The champion's blend and settings on this run's past. Equal fits are taken from the model cache."""
