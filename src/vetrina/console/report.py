@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from vetrina.console.forms_page import forms_page, read
 from vetrina.console.predict_page import predict_page
 from vetrina.console.quality_page import quality_page
 from vetrina.core.files import write_bytes
@@ -29,7 +30,7 @@ def write_report(shop: Shop, version: str) -> Path:
         _cost(cost(shop.workshop, version)),
         _verdict(shown["verdict"]),
         _among_shoppers(shop, version),
-        _compression(shown["notes"]["compression"]),
+        forms_page(read(shop.folder.reports / f"{version}.forms.json", shown["notes"]["compression"])),
         _blend(shown),
     ]
     parts.append(_misfiled(shown["notes"]["models"].get("image", {})))
@@ -103,18 +104,6 @@ def _word(passed: bool, evaluable: bool) -> str:
 
 def _moment(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
-def _compression(steps: list[dict[str, Any]]) -> str:
-    if not steps:
-        return "<h2>Compression</h2><p>No step was taken: nothing to judge it by, or no model with a smaller form.</p>"
-    rows = "".join(
-        f"<tr><td>{escape(s['model'])}</td><td>{escape(s['step'])}</td><td>{'kept' if s['kept'] else 'undone'}</td>"
-        f"<td>{s['bytes_before'] / 1e6:.2f} to {s['bytes_after'] / 1e6:.2f} MB</td><td>{escape(s['why'])}</td></tr>"
-        for s in steps
-    )
-    head = "<tr><th>model<th>step<th><th>size<th>why</tr>"
-    return f"<h2>Compression</h2><table>{head}{rows}</table>"
 
 
 def _blend(shown: dict[str, Any]) -> str:
