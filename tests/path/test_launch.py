@@ -7,6 +7,7 @@ import shutil
 import threading
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.cli import cli
+from vetrina.console.report import write_report
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
+from vetrina.scenarios.launch.evaluate import curve
 from vetrina.serve.app import create_app
 from vetrina.store import contacts
 
@@ -144,6 +147,21 @@ def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
     assert message["contents"]["en"] == "chair new119"
     assert message["custom_data"] == {"product_id": "new119"}
     assert message["target_channel"] == "push"
+
+
+def test_the_page_shows_what_telling_more_reaches_and_costs(shop):
+    version = shop.champion("launch")
+    shown = shop.workshop.registry.show(version)
+    found = curve(shop.workshop.open_version(shown["judged"]), shop.held(shown).holdout())
+    assert [p.share for p in found] == sorted(p.share for p in found)
+    assert all(a.reach <= b.reach for a, b in pairwise(found))
+    tenth = next(p for p in found if p.share == 0.1)  # eight of eighty users; ten want each launch, seven of them buy
+    assert tenth.reach > 0.5
+    assert tenth.precision == pytest.approx(0.7, abs=0.25)
+    assert found[-1].precision < tenth.precision
+    page = write_report(shop, version).read_text()
+    assert "of the buyers reached" in page
+    assert f"{tenth.reach:.1%}" in page
 
 
 def test_a_webhook_gets_a_signed_body(shop):

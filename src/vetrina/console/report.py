@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.console.forms_page import forms_page, read
+from vetrina.console.launch_page import launch_page
 from vetrina.console.predict_page import predict_page
 from vetrina.console.quality_page import quality_page
 from vetrina.core.files import write_bytes
@@ -35,6 +36,8 @@ def write_report(shop: Shop, version: str) -> Path:
     ]
     parts.append(_misfiled(shown["notes"]["models"].get("image", {})))
     parts.append(_checks(shop, shown["scenario"]))
+    if shown["scenario"] == "launch":
+        parts.append(launch_page(shop, shown))
     if shown["scenario"] == "predict":
         parts.append(predict_page(shop, shown))
     else:

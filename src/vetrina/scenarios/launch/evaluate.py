@@ -1,6 +1,7 @@
 """Judges launch by products that nobody had before: what share of their buyers stands among the first of all users."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from vetrina.core.types import Evidence, Floats, Scores, Targets
 from vetrina.scenarios.launch.online import Launch
 
-SHARE = 0.05
+SHARE, SHARES = 0.05, (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _MOST_LAUNCHES, _FIRST = 2_000, 100
 
 
@@ -66,4 +67,31 @@ def answers(folder: Path, asked: list[int]) -> list[dict[str, float]]:
     return [
         {str(opened.users[u]): float(score[u]) for u in np.argsort(-score, kind="stable")[:_FIRST].tolist()}
         for score in found
+    ]
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Telling the first ``share`` of all users of each launch: which share of the buyers that reaches, and how many of those told
+    buy (``precision``)."""
+
+    share: float
+    reach: float
+    precision: float
+
+
+def curve(folder: Path, evidence: Evidence, shares: Sequence[float] = SHARES) -> list[Reached]:
+    """Pooled over the launches of a period; empty where there were none."""
+    opened, ranks, launches, buyers = Launch(folder), [], 0, 0
+    for item, took in launched(opened, evidence.targets):
+        score = opened.scores(opened.of_item(item))
+        ranks.append(half_ranks(score, took[took >= 0]))
+        launches, buyers = launches + 1, buyers + len(took)
+    if not buyers:
+        return []
+    found, told = np.concatenate(ranks), [max(1, round(share * len(opened.users))) for share in shares]
+    hits = [int((found < most).sum()) for most in told]
+    return [
+        Reached(share, hit / buyers, hit / (launches * most))
+        for share, hit, most in zip(shares, hits, told, strict=True)
     ]
