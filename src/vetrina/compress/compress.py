@@ -62,7 +62,10 @@ def compress(
     if validation is None:
         return Compressed(into, ())
     weighed = _weighed(checkpoint.folder)
-    names = [m for m in sorted(checkpoint.notes) if m in weighed and _forms(m)]
+    names = [m for m in checkpoint.notes if m in weighed and _forms(m)]
+    names.sort(
+        key=lambda m: (-size_of(checkpoint.folder / m), m)
+    )  # the largest first, while there is time for bold forms
     evaluate = plugins.part("scenarios", checkpoint.scenario, "evaluate").evaluate
     steps: list[CompressionStep] = []
     with progress.step("compress: judge each form", len(names) + 1) as step:
@@ -82,14 +85,15 @@ class _Trial:
         self._evaluate, self._validation = evaluate, validation
         self._before: Scores = evaluate(into, validation)
         self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
-        self._work = self._teacher.work
+        self._work, self._tries = self._teacher.work, lesson.plan.tries
 
     def tried(self, name: str) -> Iterator[CompressionStep]:
         """Each form of a model until one is kept; else its float form is back."""
         source = self._checkpoint.folder
         for form in _forms(name):
-            if not paid(form, self._lesson.plan):
+            if not paid(form, self._lesson.plan) or (self._tries < 1 and form.name != gentlest(name)):
                 continue
+            self._tries -= form.name != gentlest(name)
             try:
                 _shrink(name, form, source, self._into, self._lesson)
                 judged = self._judged(name, form)

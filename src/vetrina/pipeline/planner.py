@@ -17,11 +17,13 @@ SHARE_OF_A_FIT = 0.12
 SHARE_OF_TRIALS = 0.12
 # Of a trial: to count a line, to ask a model of one product for one user, to invert a cube of products.
 PER_COUNT, PER_ASKED, PER_CUBE = 1.4e-5, 2.5e-8, 1.5e-11
+PER_ANSWERED, SHARE_OF_FORMS = 3.6e-8, 0.08  # of an answer's product; of the whole run, for small forms
 PER_QUERY = 1.0e-2  # of the encoder of queries, an epoch
 PER_LIST = 3.0e-1  # of its teacher, an epoch: the eight texts that it reads beside a query
 PER_PICTURE, SHARE_OF_PICTURES = 2.0e-2, 0.4  # seconds of a picture, an epoch; of the whole run
 _PICTURE_EPOCHS, _MOST_SHOWN = 7, 20_000
 _LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
+_COMPARED = 5_000
 _LEAST_OWN, _MADE, _MOST_TAUGHT, _MOST_BY_TEACHER = 200, 4_000, 4, 2
 _BATCH, _WIDTH, _FEWEST, _MOST, _POSITIONS = 1_500, 64, 2, 16, 5.5e6
 _NETWORKS = {"sasrec": 1.0, "gru": 0.8, "lstm": 0.9}  # best first, and what an epoch costs beside the first
@@ -53,7 +55,14 @@ def planned(recipe: Recipe, past: Past, plan: Plan, units: int = 0) -> Plan:
     costs = {name: enough * epoch * _NETWORKS[name] for name in wanted if name not in without}
     seconds = SHARE_OF_TRIALS * plan.budget_seconds if units >= _LEAST_UNITS else 0.0
     trials = dict(_trials(seconds, _counting(recipe, past, events) | costs))
-    return replace(plan, settings=settings, without=tuple(without), trials=trials)
+    tries = int(SHARE_OF_FORMS * plan.budget_seconds / max(1e-9, _try(past, events, units)))
+    return replace(plan, settings=settings, without=tuple(without), trials=trials, tries=min(plan.tries, tries))
+
+
+def _try(past: Past, events: Interactions, units: int) -> float:
+    """Seconds of judging one small form: users of validation, and requests whose answers are compared."""
+    products = len(past.catalogue) if past.catalogue is not None else 0
+    return PER_ANSWERED * products * (units + min(len(events.users), _COMPARED))
 
 
 def _taught(recipe: Recipe, past: Past, plan: Plan) -> Plan:
