@@ -1,6 +1,5 @@
 """Sparse rows of neighbours, summed for a handful of products at once."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +36,28 @@ class Neighbours:
         return np.bincount(self._items[at], values, minlength=len(self)).astype(np.float32)
 
 
-def quantize(source: Path, into: Path) -> None:
-    """Values to uint8 with one scale a row; the smallest value stays 1, so that no neighbour is lost."""
-    starts, values = np.load(source / "starts.npy"), np.load(source / "values.npy")
+def quantize(source: Path, into: Path, keep: float = 1.0) -> None:
+    """Values to uint8 with one scale a row; the smallest value stays 1, so that no neighbour is lost.
+
+    Before that, of each row only the ``keep`` share with the largest values stays: fewer neighbours are less work, too.
+    """
+    starts, items, values = (np.load(source / f"{name}.npy") for name in ("starts", "items", "values"))
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+    if keep < 1.0:
+        kept = _largest(rows, values, starts, keep)
+        rows, items, values = rows[kept], items[kept], values[kept]
+        starts = np.searchsorted(rows, np.arange(len(starts))).astype(starts.dtype)
     largest = np.zeros(len(starts) - 1, np.float32)
     np.maximum.at(largest, rows, values)
     scales = np.where(largest > 0, largest / 255.0, 1.0).astype(np.float32)
     np.save(into / "values.npy", np.rint(values / scales[rows]).clip(1, 255).astype(np.uint8))
-    np.save(into / "scales.npy", scales)
-    for name in ("starts.npy", "items.npy"):
-        shutil.copy(source / name, into / name)
+    for name, array in {"scales": scales, "starts": starts, "items": items}.items():
+        np.save(into / f"{name}.npy", array)
+
+
+def _largest(rows: NDArray[np.integer], values: Floats, starts: NDArray[np.integer], keep: float) -> NDArray[np.intp]:
+    """Places, in their order, of the ``keep`` share of each row that has the largest values; at least one."""
+    order = np.lexsort((-values, rows))
+    place = np.arange(len(rows)) - starts[rows]  # sorted by row, rows lie where they lay
+    most = np.ceil(keep * np.diff(starts))[rows]
+    return np.sort(order[place < most])
