@@ -78,6 +78,9 @@ def test_evaluation_comes_with_an_interval(trained):
 def test_quality_is_scored_under_a_printed_protocol(trained):
     shop = Shop(trained[0])
     page = write_report(shop, shop.champion("recommend")).read_text()
+    assert "CPU-milliseconds of an answer" in page  # of every small form that was tried
+    assert "<h2>Model card</h2>" in page
+    assert "the whole catalogue is ranked" in page
     assert "vetrina bench quality" in page, "nobody has scored it yet"
     assert "held-out users" in page, "how its networks learnt"
     found = quality(shop, "recommend")

