@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vetrina.core import plugins
+from vetrina.core.compression import Lesson
 from vetrina.core.progress import Silent
 from vetrina.core.tables import Rows, Scale, Table
 from vetrina.core.types import Past, Plan
@@ -78,6 +79,20 @@ def test_any_number_gives_a_probability(folder):
 def test_fitting_twice_gives_the_same_answers(folder, tmp_path):
     again = plugins.part("models", folder[0], "online").open(fitted(folder[0], tmp_path / "b"))
     np.testing.assert_array_equal(opened(folder).expected(Rows(drawn(3)[0])), again.expected(Rows(drawn(3)[0])))
+
+
+def test_every_small_form_tells_rows_apart_nearly_as_well(folder, tmp_path):
+    if not plugins.has_part("models", folder[0], "compress"):
+        pytest.skip("offers no smaller form")
+    part, (x, label) = plugins.part("models", folder[0], "compress"), drawn(2)
+    lesson = Lesson(Past(rows=Rows(drawn(1)[0], label=drawn(1)[1])), Plan(threads=1), Silent())
+    for number, form in enumerate(part.FORMS):
+        into = tmp_path / str(number)
+        into.mkdir()
+        part.compress(folder[1], into, form, lesson)
+        small = plugins.part("models", folder[0], "online").open(into).expected(Rows(x))
+        assert roc_auc(label, small) > roc_auc(label, opened(folder).expected(Rows(x))) - 0.01
+        assert abs(float(small.mean()) - float(label.mean())) < 0.06
 
 
 def measured(seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ _FOR = {
     "predict": "tells yes or no, or a number, for a row of the shop's table",
 }
 _PROTOCOLS = {
-    "search": "judged file on half of the judged queries, all products found are ranked; NDCG@10, what nobody judged gains nothing",
+    "search": "judged file on half of the judged queries, all that is found is ranked; NDCG@10, unjudged products gain nothing",
     "ads": "judged file on the impressions of the holdout, each as serving would have seen it; log loss",
     "launch": "judged file on products that nobody had before the holdout, all known users ranked, ties at half rank",
     "predict": "a random 80/20 split with seed 42; the 20 % judge only",
