@@ -105,12 +105,19 @@ def test_where_no_form_fits_the_float_model_is_back_and_the_report_says_why(stag
     assert why in done.steps[0].why
 
 
+def test_a_bold_form_of_a_model_that_no_judged_answer_asks_is_not_taken_on_trust(stage):
+    model = Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
+    done = stage({"m": model})
+    assert [(s.step, s.kept) for s in done.steps] == [("bold", False), ("mild", True)]
+    assert "no answer that is judged asks it" in done.steps[0].why
+
+
 def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
     models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
     done = stage(models, Plan(tries=1))
     assert [m.made for m in models.values()] == [["bold", "mild"], ["mild"], ["mild"]]
     assert set(done.kept.values()) == {"mild"}
-    taught = Model((TAUGHT, MILD), {"mild": 0.0, TAUGHT.name: 0.0})
+    taught = Model((TAUGHT, MILD), {"mild": 0.0, TAUGHT.name: 0.001})
     stage({"m": taught}, Plan(budget_seconds=600.0))
     assert taught.made == ["mild"]
     stage({"m": taught}, Plan(budget_seconds=6_000.0))

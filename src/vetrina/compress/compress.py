@@ -85,7 +85,7 @@ class _Trial:
         self._evaluate, self._validation = evaluate, validation
         self._before: Scores = evaluate(into, validation)
         self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
-        self._work, self._tries = self._teacher.work, lesson.plan.tries
+        self._like, self._tries = Agreement(0, 1.0, work=self._teacher.work), lesson.plan.tries
 
     def tried(self, name: str) -> Iterator[CompressionStep]:
         """Each form of a model until one is kept; else its float form is back."""
@@ -110,11 +110,18 @@ class _Trial:
         if not np.isfinite(after.values).all():
             raise Unfit("its answers are no numbers")
         like = self._teacher.agreement(self._into)
+        if form.name != gentlest(name) and self._unasked(after, like):
+            raise Unfit("no answer that is judged asks it: only its gentlest form may be taken on trust")
         sizes = size_of(self._checkpoint.folder / name), size_of(self._into / name)
-        judged = judge(name, form.name, self._before, after, sizes, like, self._work)
+        judged = judge(name, form.name, self._before, after, sizes, like, self._like.work)
         if judged.kept:
-            self._before, self._work = after, like.work
+            self._before, self._like = after, like
         return judged
+
+    def _unasked(self, after: Scores, like: Agreement) -> bool:
+        """Nothing changed at all: the model weighs only where nobody judges, such as on the pages of products."""
+        errors = ((a.share, a.mean_error, a.max_error) for a in (like, self._like))
+        return np.array_equal(after.values, self._before.values) and len(set(errors)) == 1
 
     def _unfit(self, name: str, form: Form, why: str) -> CompressionStep:
         size, quality = size_of(self._checkpoint.folder / name), float(self._before.values.mean())

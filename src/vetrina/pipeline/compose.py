@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -87,7 +88,16 @@ class Run:
             foreign=self._foreign() if scenario == "predict" else "",
             foreign_inputs=self._settings.predict.onnx_inputs,
         )
-        self._work = self._shop.work / scenario
+
+    @cached_property
+    def _work(self) -> Path:
+        """The scenario's own folder. What is known of texts and pictures is known to all scenarios."""
+        own, shared = self._shop.work / self._scenario, self._shop.work / "cache"
+        for folder in (own, shared):
+            folder.mkdir(parents=True, exist_ok=True)
+        if not (own / "cache").exists():  # before 0.3 each had one
+            (own / "cache").symlink_to(Path("..") / "cache", target_is_directory=True)
+        return own
 
     def _foreign(self) -> str:
         """The model that was brought along, kept under its content's name: another file is another plan. Raises BadInput."""
@@ -262,7 +272,9 @@ class Run:
             settled=settled,
             decided=self._work / "fit",
         )
-        kept = tuned.compressed.kept
+        kept, dull = tuned.compressed.kept, settled.notes.get("fell_back_to") if settled else None
+        if dull:  # forms were judged in a blend, not where one model answers alone
+            kept = {model: gentlest(model) for model in kept if model == dull}
         small = compress(checkpoint, past, plan, self._work / f"{name}-small", self._workshop.progress, repeat=kept)
         notes = {
             "form": name,

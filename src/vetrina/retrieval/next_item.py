@@ -1,8 +1,6 @@
 """Runs a sequence encoder over the last products and compares its vector with those of all products."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from vetrina.core.onnx_session import session
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
-from vetrina.retrieval import nibbles
+from vetrina.retrieval import packed_table
 
 GAPS = 32
 # How much flatter than in training the softmax is when it answers: on Amazon Beauty's validation products a blend with two to
@@ -28,14 +26,11 @@ def gaps(times: NDArray[np.float64], first: NDArray[np.bool_]) -> NDArray[np.int
     return np.where(first | (since <= 0), 0, np.minimum(1 + np.log2(1.0 + since).astype(np.int64), GAPS - 1))
 
 
-TABLE = "table.bin"
-
-
 class NextItem:
     """exp((cos(user, product) - the largest) / (SOFTER * temperature)) for all products.
 
-    Float: ``table.npy`` (rows, width). Compressed: TABLE in 8 or 4 bits with ``scales.npy``, multiplied in ``score.onnx``. Both
-    with ``lengths.npy`` (rows,) of the rows, ``rows.npy`` (items,) from products to rows, -1 for none, and ``settings.json``.
+    Float: ``table.npy`` (rows, width). Compressed: a ``packed_table``. Both with ``lengths.npy`` (rows,) of the rows,
+    ``rows.npy`` (items,) from products to rows, -1 for none, and ``settings.json``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +40,7 @@ class NextItem:
         self._shrink = 1.0 / np.load(folder / "lengths.npy")
         chosen = msgspec.json.decode((folder / "settings.json").read_bytes())
         self._temperature, self._last = SOFTER * float(chosen["temperature"]), int(chosen["length"])
-        self._table = _opened(folder, len(self._shrink), chosen)
+        self._table = packed_table.opened(folder, "table.npy")
         self._encoder = session(folder / "encoder.onnx")
 
     def score(self, history: History) -> Floats:
@@ -57,57 +52,7 @@ class NextItem:
         rows, times = self._rows[history.items[known]], history.times[known]
         asked = {"items": self._table.vectors(rows)[None], "gaps": gaps(times, np.arange(len(times)) == 0)[None]}
         user = self._encoder.run(None, asked)[0][0, -1]
-        cosine = self._table.products(user / max(float(np.linalg.norm(user)), 1e-9)) * self._shrink
+        unit = user / max(float(np.linalg.norm(user)), 1e-9)
+        cosine = self._table.products(unit[None])[0] * self._shrink
         scores[self._taken] = np.exp((cosine - cosine.max()) / self._temperature)
         return scores
-
-
-class _Whole:
-    """float32."""
-
-    def __init__(self, folder: Path) -> None:
-        self._table = np.load(folder / "table.npy", mmap_mode="r")
-
-    def vectors(self, rows: NDArray[np.int32]) -> Floats:
-        """(n, width) of some rows."""
-        return self._table[rows]
-
-    def products(self, user: Floats) -> Floats:
-        """(rows,) with a user's vector."""
-        return self._table @ user
-
-
-class _Eight:
-    """int8 (width, rows), one scale a row."""
-
-    def __init__(self, folder: Path, rows: int) -> None:
-        self._table = np.memmap(folder / TABLE, np.int8, "r").reshape(-1, rows)
-        self._scales = np.load(folder / "scales.npy")
-        self._score = session(folder / "score.onnx")
-
-    def vectors(self, rows: NDArray[np.int32]) -> Floats:
-        """(n, width) of some rows."""
-        return self._table[:, rows].T.astype(np.float32) * self._scales[rows, None]
-
-    def products(self, user: Floats) -> Floats:
-        """(rows,) with a user's vector."""
-        return self._score.run(None, {"user": user[None]})[0][0]
-
-
-class _Four(_Eight):
-    """As ``nibbles`` packs (rows, width)."""
-
-    def __init__(self, folder: Path, rows: int) -> None:
-        super().__init__(folder, rows)
-        self._table = np.memmap(folder / TABLE, np.uint8, "r").reshape(rows, self._scales.shape[1], -1)
-
-    def vectors(self, rows: NDArray[np.int32]) -> Floats:
-        """(n, width) of some rows."""
-        return nibbles.unpacked(np.asarray(self._table[rows]), self._scales[rows])
-
-
-def _opened(folder: Path, rows: int, chosen: Mapping[str, Any]) -> _Whole | _Eight:
-    bits = chosen.get("bits", 32)
-    if bits == 32:
-        return _Whole(folder)
-    return _Four(folder, rows) if bits == 4 else _Eight(folder, rows)

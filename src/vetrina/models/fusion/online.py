@@ -6,53 +6,48 @@ import numpy as np
 
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
-from vetrina.retrieval import nibbles
+from vetrina.retrieval import packed_table
 
 REASON = "like what you looked at"
 MOST, FADE = 5, 0.85
 
 
 class Fusion:
-    """``vectors`` (items, width), memory-mapped: float32, int8 with ``scales`` (items,), or as ``nibbles`` packs them."""
+    """Vectors (items, width): float32 in ``vectors.npy``, or a ``packed_table``."""
 
     def __init__(self, folder: Path) -> None:
-        self._vectors = np.load(folder / "vectors.npy", mmap_mode="r")
-        scales = folder / "scales.npy"
-        self._scales = np.load(scales) if scales.exists() else None
-        self._whole: Floats | None = None
+        self._table = packed_table.opened(folder, "vectors.npy")
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        return len(self._table)
 
-    def vectors(self, items: np.ndarray | slice = slice(None)) -> Floats:
+    def vectors(self, items: Ints | slice = slice(None)) -> Floats:
         """(n, width) float32 of some products."""
-        found = np.asarray(self._vectors[items])
-        if self._scales is not None and self._scales.ndim > 1:
-            return nibbles.unpacked(found, self._scales[items])
-        found = found.astype(np.float32)
-        return found if self._scales is None else found * self._scales[items][:, None]
+        return self._table.vectors(items)
 
     def score(self, history: History) -> Floats:
         """(items,) float32, 0 to 1: the largest likeness to one of the last products, those before the last faded."""
-        if self._whole is None:
-            self._whole = self.vectors()
-        return _likeness(self._whole, self._whole[_last(history)])
+        asked = self._asked(history)
+        if not len(asked):
+            return np.zeros(len(self), np.float32)
+        return np.maximum(self._table.products(asked).max(axis=0), 0.0)
 
     def score_of(self, history: History, items: Ints) -> Floats:
-        """(n,) what ``score`` says of some products, read from the file."""
-        return _likeness(self.vectors(items), self.vectors(_last(history)))
+        """(n,) what ``score`` says of some products, told by their rows alone."""
+        asked = self._asked(history)
+        if not len(asked):
+            return np.zeros(len(items), np.float32)
+        return np.maximum((self.vectors(items) @ asked.T).max(axis=1), 0.0)
+
+    def _asked(self, history: History) -> Floats:
+        """(at most MOST, width): the last products, faded."""
+        last = _last(history)
+        return self.vectors(last) * np.power(FADE, np.arange(len(last)), dtype=np.float32)[:, None]
 
 
 def _last(history: History) -> Ints:
     """At most MOST distinct products, the newest first."""
     return np.array(list(dict.fromkeys(history.items[::-1].tolist()))[:MOST], np.int32)
-
-
-def _likeness(vectors: Floats, last: Floats) -> Floats:
-    if not len(last):
-        return np.zeros(len(vectors), np.float32)
-    asked = last * (FADE ** np.arange(len(last), dtype=np.float32))[:, None]
-    return np.maximum((vectors @ asked.T).max(axis=1), 0.0)
 
 
 def open(folder: Path) -> Fusion:

@@ -24,7 +24,7 @@ from vetrina.layers.next_item import start
 from vetrina.layers.properties import incidence, likeness
 from vetrina.layers.sparse_rows import shape_of
 from vetrina.models.image import train as pictures
-from vetrina.models.text import products as texts
+from vetrina.models.text import products as sentences
 
 _WIDTH, _RIDGE, _LEAST_WORDS, _MOST_SHARE = 96, 0.3, 2, 0.5
 NEAR = 5  # events apart up to which two products are taken beside each other
@@ -41,7 +41,7 @@ def content(catalogue: Catalogue, plan: Plan, into: Path, progress: Progress) ->
     file = cache / f"fusion-{_digest(catalogue, plan)}.npz"
     if not file.exists():
         found = _found(catalogue, plan, cache, progress)
-        for old in cache.glob("fusion-*.npz"):
+        for old in sorted(cache.glob("fusion-*.npz"), key=lambda kept: kept.stat().st_mtime)[:-1]:
             old.unlink()
         cache.mkdir(parents=True, exist_ok=True)
         with beside(file) as temporary, temporary.open("wb") as opened:
@@ -55,7 +55,8 @@ def content(catalogue: Catalogue, plan: Plan, into: Path, progress: Progress) ->
 def _digest(catalogue: Catalogue, plan: Plan) -> str:
     """Names what modalities are made of, but for pictures."""
     said = sha256(f"{VERSION} {plan.encoder} {plan.seed}".encode())
-    for column in (catalogue.titles, catalogue.texts, catalogue.categories, catalogue.brands, catalogue.tokens):
+    texts = (catalogue.titles, catalogue.texts, catalogue.categories, catalogue.brands, catalogue.attributes)
+    for column in (*texts, catalogue.tokens):
         said.update(msgspec.json.encode(column))
     for numbers in (catalogue.prices, catalogue.embeddings):
         said.update(np.ascontiguousarray(numbers).tobytes())
@@ -101,7 +102,7 @@ def unit(vectors: Floats) -> Floats:
 def _text(catalogue: Catalogue, plan: Plan, cache: Path, progress: Progress) -> Floats:
     if not any(catalogue.titles) and not any(catalogue.texts):
         return np.zeros((len(catalogue), 1), np.float32)
-    vectors, text_of = texts.of_catalogue(catalogue, plan.encoder, plan.threads, cache, progress)
+    vectors, text_of = sentences.of_catalogue(catalogue, plan.encoder, plan.threads, cache, progress)
     return whitened(vectors)[text_of]
 
 
