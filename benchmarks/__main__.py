@@ -6,6 +6,7 @@ from importlib import import_module
 from benchmarks.data import MissingData
 
 NAMES = (
+    "adversarial",
     "attacks",
     "campaigns",
     "check_ins",
