@@ -1,8 +1,8 @@
-"""What adversarial training does for a sequence network: SASRec on Amazon Beauty, `[train] loss` cross-entropy and adversarial (APR).
+"""What adversarial training (APR) does for a sequence network: SASRec on Amazon Beauty with either `[train] loss`.
 
 Leave-one-out as in ``sequences``, 6,000 users in the order of their pseudonyms, NDCG@10 of the network alone; as it is, and with
-every product's vector moved at random by .3 and .6 of the usual length (seed 0), as small forms and stale products move them. 95 %
-bootstrap over users.
+every product's vector moved at random by .3 and .6 of the usual length (seed 0), as small forms and stale products move them.
+95 % bootstrap over users.
 """
 
 import tempfile
