@@ -85,15 +85,18 @@ class _Trial:
         self._evaluate, self._validation = evaluate, validation
         self._before: Scores = evaluate(into, validation)
         self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
+        # The first blend is the one that is judged: bold forms of models that weigh only in others would be taken on trust.
+        self._judged_by = _weighed(checkpoint.folder, first=True)
         self._like, self._tries = Agreement(0, 1.0, work=self._teacher.work), lesson.plan.tries
 
     def tried(self, name: str) -> Iterator[CompressionStep]:
         """Each form of a model until one is kept; else its float form is back."""
         source = self._checkpoint.folder
         for form in _forms(name):
-            if not paid(form, self._lesson.plan) or (self._tries < 1 and form.name != gentlest(name)):
+            bold = form.name != gentlest(name)
+            if not paid(form, self._lesson.plan) or (bold and (self._tries < 1 or name not in self._judged_by)):
                 continue
-            self._tries -= form.name != gentlest(name)
+            self._tries -= bold
             try:
                 _shrink(name, form, source, self._into, self._lesson)
                 judged = self._judged(name, form)
@@ -168,10 +171,10 @@ def gentlest(model: str) -> str:
     return _forms(model)[-1].name
 
 
-def _weighed(folder: Path) -> set[str]:
-    """Models that weigh something in any blend: the others change no answer, so there is nothing to judge."""
-    blends = msgspec.json.decode((folder / "scenario.json").read_bytes())["weights"].values()
-    return {model for weights in blends for model, weight in weights.items() if weight}
+def _weighed(folder: Path, *, first: bool = False) -> set[str]:
+    """Models that weigh something in any blend, or in the first: the others change no answer, so there is nothing to judge."""
+    blends = list(msgspec.json.decode((folder / "scenario.json").read_bytes())["weights"].values())
+    return {model for weights in blends[: 1 if first else None] for model, weight in weights.items() if weight}
 
 
 def _forms(name: str) -> tuple[Form, ...]:

@@ -18,7 +18,7 @@ from vetrina.pipeline.shop import Shop
 from vetrina.serve.serve import bind
 
 _SCENARIOS = ("search", "recommend")
-_BUDGET = 6.0  # minutes of each run, so that the demo takes ten at most
+_BUDGET = 5.0  # minutes of each run, so that the demo takes ten at most
 _READY_SECONDS = 60
 
 

@@ -1,17 +1,16 @@
-"""Vectors in 4 or 8 bits."""
+"""Vectors in 4 bits."""
 
 import shutil
 from pathlib import Path
 
-import numpy as np
-
 from vetrina.core.compression import Form, Lesson
 from vetrina.layers import packed_table
+from vetrina.models.fusion.online import Fusion
 
-FORMS = (Form(("int4",)), Form(("int8",)))
+FORMS = (Form(("int4",)),)
 
 
 def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
-    """An eighth or a quarter of the bytes."""
-    packed_table.write(np.load(source / "vectors.npy"), into, bits=4 if form == FORMS[0] else 8)
+    """Half of the bytes."""
+    packed_table.write(Fusion(source).vectors(), into, bits=4)
     shutil.copy(source / "weights.json", into / "weights.json")

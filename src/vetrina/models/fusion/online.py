@@ -13,7 +13,7 @@ MOST, FADE = 5, 0.85
 
 
 class Fusion:
-    """Vectors (items, width): float32 in ``vectors.npy``, or a ``packed_table``."""
+    """Vectors (items, width): a ``packed_table``, or float32 in ``vectors.npy``."""
 
     def __init__(self, folder: Path) -> None:
         self._table = packed_table.opened(folder, "vectors.npy")

@@ -11,26 +11,32 @@ from numpy.typing import NDArray
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, Past, Plan
+from vetrina.layers import packed_table
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.models.fusion.learning import ID, weights
 from vetrina.models.fusion.parts import NEAR, content, taken_beside
 
 SETTINGS = {"width": 128.0, "id_dropout": 0.5}
-_DECAY, _ASKED = 0.8, 0.3
+_DECAY, _ASKED, _WEIGHT = 0.8, 0.3, "weight of "
 _MOST = 300_000  # newest events that weights are learnt from: there are few of them
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``vectors.npy`` (items, width) float32, whose products are sums of weighted cosines, and ``weights.json``."""
+    """Writes vectors (items, width) whose products are sums of weighted cosines, in 8 bits, their largest form, and
+    ``weights.json``. The notes' ``settings`` hold the weights, so that they are learnt once in a run."""
     if past.catalogue is None:
         raise ValueError("fusion needs a catalogue")
     chosen = plan.of("fusion", SETTINGS)
     found = fused(
         content(past.catalogue, plan, into, progress), past.interactions, len(past.catalogue), plan.seed, chosen
     )
-    np.save(into / "vectors.npy", found.vectors)
+    packed_table.write(found.vectors, into, bits=8)  # every user of a validation asks all products five times
     (into / "weights.json").write_bytes(msgspec.json.encode(found.weights))
-    return {"weights": {name: round(value, 4) for name, value in found.weights.items()}}
+    learnt = {f"{_WEIGHT}{name}": value for name, value in found.weights.items()}
+    return {
+        "weights": {name: round(value, 4) for name, value in found.weights.items()},
+        "settings": {**chosen, **learnt},
+    }
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,15 @@ class Fused:
 def fused(
     parts: Mapping[str, Floats], events: Interactions | None, many: int, seed: int, chosen: Mapping[str, float]
 ) -> Fused:
-    """One vector for each of ``many`` products from the blocks of its modalities, and from what is taken beside it."""
+    """One vector for each of ``many`` products from the blocks of its modalities, and from what is taken beside it.
+
+    ``chosen`` may hold the weights of all of them, as an earlier fit learnt them.
+    """
     found = dict.fromkeys(parts, 1.0)
-    if events is not None and len(events):
+    told = {n.removeprefix(_WEIGHT): value for n, value in chosen.items() if n.startswith(_WEIGHT)}
+    if events is not None and len(events) and told.keys() == {*parts, ID}:
+        found, parts = told, {**parts, ID: taken_beside(events, many, seed)}
+    elif events is not None and len(events):
         # What is taken together is told to users whom the id's vectors have not met: of the others they know the answer.
         asked = np.random.default_rng(seed).random(len(events.users)) < _ASKED
         newest = np.arange(len(events)) >= len(events) - _MOST
