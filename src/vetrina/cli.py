@@ -328,7 +328,8 @@ def show(state: State, version: str) -> None:
 
     workshop = state.shop().workshop
     found = workshop.registry.show(version)
-    found["notes"].pop("baseline", None)
+    for name in ("baseline", "samples"):  # for machines
+        found["notes"].pop(name, None)
     taken = cost(workshop, version)
     found["cost"] = asdict(taken) if taken else None
     state.show(found, lambda r: json.dumps(r, indent=2, default=plain))
