@@ -38,3 +38,14 @@ def test_columns_are_means_of_the_most_alike_and_some_users_are_rows_of_all():
     np.testing.assert_allclose(likeness.columns(last[:1], vectors, vectors[0]), found[:1])
     assert likeness.nearest(last, vectors, vectors[0]).tolist()[0] == 0
     assert likeness.nearest(last, vectors, vectors[3]).tolist()[1:] == [3, -1]
+
+
+def test_few_users_of_many_products_and_many_of_few_are_told_the_same():
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(400, 8)).astype(np.float32)
+    last = rng.integers(-1, 400, (40, LAST)).astype(np.int32)
+    last[3] = -1
+    many = likeness.columns(last, vectors, vectors[7])  # more places than products
+    few = np.concatenate([likeness.columns(last[n : n + 2], vectors, vectors[7]) for n in range(0, 40, 2)])
+    np.testing.assert_allclose(few, many, rtol=1e-4, atol=1e-5)
+    assert many[3].tolist()[:4] == [0.0] * 4

@@ -10,7 +10,7 @@ from vetrina.core.types import Floats, Interactions, Ints
 
 LAST = 100  # distinct products of a user that are looked at
 COLUMNS = ("likeness: nearest", "likeness: best three", "likeness: best ten", "likeness: all", "likeness: many near")
-_SHARPNESS, _NOTHING = 10.0, 1e-6
+_SHARPNESS, _NOTHING, _AT_ONCE = 10.0, 1e-6, 50_000
 
 
 def taken(events: Interactions, items: int, until: float) -> Ints:
@@ -32,16 +32,26 @@ def columns(last: Ints, vectors: Floats, vector: Floats) -> Floats:
     """(users, COLUMNS) float32 of a product's ``vector`` (width,) to users who took ``last`` (users, LAST) of ``vectors``
     (items, width): the largest products of vectors, means of the largest, and ln of the sum of exp(10 (v - 1))."""
     found = np.zeros((len(last), len(COLUMNS)), np.float32)
-    if not len(last) or not len(vectors):
+    if not last.size or not len(vectors):
         return found
-    distinct, at = np.unique(last, return_inverse=True)
-    like = np.where(distinct >= 0, vectors[np.maximum(distinct, 0)] @ vector, 0.0)[at.reshape(last.shape)]
+    if last.size < len(vectors):  # few users: only what they took is compared
+        distinct, at = np.unique(last, return_inverse=True)
+        like = np.where(distinct >= 0, vectors[np.maximum(distinct, 0)] @ vector, np.float32(0.0))
+    else:
+        like, at = np.append(vectors @ vector, np.float32(0.0)), last  # the last, at -1, is of nothing taken
+    at = at.reshape(last.shape)
+    for start in range(0, len(last), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        found[rows] = _columns(like[at[rows]])
+    return found
+
+
+def _columns(like: Floats) -> Floats:
+    """(users, COLUMNS) of the likenesses (users, LAST) to what each took."""
     ordered: NDArray[np.float32] = -np.sort(-like, axis=1)
     near = np.exp(_SHARPNESS * (ordered - 1.0)).sum(axis=1)
-    for column, most in enumerate((1, 3, 10, LAST)):
-        found[:, column] = ordered[:, :most].mean(axis=1)
-    found[:, -1] = np.log(near + _NOTHING)
-    return found
+    means = [ordered[:, :most].mean(axis=1) for most in (1, 3, 10, LAST)]
+    return np.stack([*means, np.log(near + _NOTHING)], axis=1)
 
 
 def nearest(last: Ints, vectors: Floats, vector: Floats) -> Ints:
