@@ -63,9 +63,8 @@ def compress(
         return Compressed(into, ())
     weighed = _weighed(checkpoint.folder)
     names = [m for m in checkpoint.notes if m in weighed and _forms(m)]
-    names.sort(
-        key=lambda m: (-size_of(checkpoint.folder / m), m)
-    )  # the largest first, while there is time for bold forms
+    # The largest first, while there is time for bold forms.
+    names.sort(key=lambda m: (-size_of(checkpoint.folder / m), m))
     evaluate = plugins.part("scenarios", checkpoint.scenario, "evaluate").evaluate
     steps: list[CompressionStep] = []
     with progress.step("compress: judge each form", len(names) + 1) as step:

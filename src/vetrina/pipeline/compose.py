@@ -95,7 +95,7 @@ class Run:
         own, shared = self._shop.work / self._scenario, self._shop.work / "cache"
         for folder in (own, shared):
             folder.mkdir(parents=True, exist_ok=True)
-        if not (own / "cache").exists():  # before 0.3 each had one
+        if not (own / "cache").exists():  # a shop of before may have one for each scenario
             (own / "cache").symlink_to(Path("..") / "cache", target_is_directory=True)
         return own
 

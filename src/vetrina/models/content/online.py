@@ -8,6 +8,7 @@ from vetrina.core.types import Floats, Ints
 from vetrina.features.affinities import COLUMNS
 from vetrina.features.likeness import COLUMNS as LIKENESS
 
+LARGEST = np.float32(127.0)  # what stands for 1
 _NEAREST = len(COLUMNS) + LIKENESS.index("likeness: nearest")
 
 
@@ -15,7 +16,7 @@ class Content:
     """``vectors`` (items, width) of the catalogue."""
 
     def __init__(self, folder: Path) -> None:
-        self.vectors: Floats = np.load(folder / "vectors.npy").astype(np.float32) / np.float32(127.0)
+        self.vectors: Floats = np.load(folder / "vectors.npy").astype(np.float32) / LARGEST
 
     def score(self, features: Floats) -> Floats:
         """(users,) for ``features`` (users, those of affinities and of likeness)."""
