@@ -85,7 +85,7 @@ def test_every_small_form_tells_rows_apart_nearly_as_well(folder, tmp_path):
     if not plugins.has_part("models", folder[0], "compress"):
         pytest.skip("offers no smaller form")
     part, (x, label) = plugins.part("models", folder[0], "compress"), drawn(2)
-    lesson = Lesson(Past(rows=Rows(drawn(1)[0], label=drawn(1)[1])), Plan(threads=1), Silent())
+    lesson = Lesson(lambda: Past(rows=Rows(drawn(1)[0], label=drawn(1)[1])), Plan(threads=1), Silent())
     for number, form in enumerate(part.FORMS):
         into = tmp_path / str(number)
         into.mkdir()

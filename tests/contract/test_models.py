@@ -128,7 +128,7 @@ def test_fitting_twice_gives_the_same_files(folder, tmp_path):
 def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):
     if not plugins.has_part("models", folder[0], "compress"):
         pytest.skip("offers no smaller form")
-    part, lesson = plugins.part("models", folder[0], "compress"), Lesson(past(), PLAN, Silent())
+    part, lesson = plugins.part("models", folder[0], "compress"), Lesson(past, PLAN, Silent())
     assert len({form.name for form in part.FORMS}) == len(part.FORMS)
     for number, form in enumerate(part.FORMS):
         (tmp_path / str(number)).mkdir()

@@ -90,7 +90,7 @@ def test_small_vectors_say_the_same_and_an_empty_history_nothing(tmp_path):
     opened = fitted(shop("kind"), tmp_path / "fit" / "fusion")
     (tmp_path / "small").mkdir()
     compress.compress(
-        tmp_path / "fit" / "fusion", tmp_path / "small", compress.FORMS[-1], Lesson(Past(), Plan(), Silent())
+        tmp_path / "fit" / "fusion", tmp_path / "small", compress.FORMS[-1], Lesson(Past, Plan(), Silent())
     )
     small = online.open(tmp_path / "small")
     found, usual = small.score(asked(3, 7)), opened.score(asked(3, 7))

@@ -20,7 +20,7 @@ def test_half_of_the_hidden_weights_are_zero_and_the_answers_hold(tmp_path):
     for name in ("float", "small"):
         (tmp_path / name).mkdir()
     train.fit(Past(rows=Rows(x, label=y)), Plan(), tmp_path / "float", Silent())
-    compress.compress(tmp_path / "float", tmp_path / "small", compress.FORMS[-1], Lesson(Past(), Plan(), Silent()))
+    compress.compress(tmp_path / "float", tmp_path / "small", compress.FORMS[-1], Lesson(Past, Plan(), Silent()))
     packed = tmp_path / "small" / "network.onnx.z"
     graph = onnx.load_from_string(zlib.decompress(packed.read_bytes())).graph
     hidden = [w for w in map(numpy_helper.to_array, graph.initializer) if w.dtype == np.int8 and w.size > 100]

@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.retrieval.neighbours import Neighbours, quantize
+from vetrina.core.errors import Unfit
+from vetrina.retrieval.neighbours import LEAST, PAGE, Neighbours, pack, quantize
 
 
 def written(folder: Path, lengths: list[int], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -26,15 +28,43 @@ def test_the_larger_share_of_each_row_stays_at_nearly_its_worth(tmp_path_factory
     root = tmp_path_factory.mktemp("rows")
     starts, items, values = written(root / "float", lengths + [0] * (50 - len(lengths)), seed)
     (root / "small").mkdir()
-    quantize(root / "float", root / "small", keep)
+    (pack if seed % 2 else quantize)(root / "float", root / "small", keep)
     small = Neighbours(root / "small")
     assert len(small) == 50
     for row in range(50):
         inside = slice(starts[row], starts[row + 1])
-        kept = int(np.ceil(keep * len(values[inside])))
+        kept = min(len(values[inside]), max(LEAST, int(np.ceil(keep * len(values[inside])))))
         expected = np.zeros(50, np.float32)
         best = np.argsort(-values[inside], kind="stable")[:kept]
         expected[items[inside][best]] = values[inside][best]
         found = small.sum(np.array([row]), np.ones(1))
         np.testing.assert_allclose(found, expected, atol=float(values[inside].max(initial=0.0)) / 255.0)
         assert (found > 0).sum() == kept
+
+
+def test_more_products_than_two_bytes_can_name(tmp_path):
+    rng, many = np.random.default_rng(3), 2 * PAGE + 10
+    lengths = np.zeros(many, np.int64)
+    lengths[[5, PAGE, many - 1]] = 400, 3, 7
+    starts = np.append(0, np.cumsum(lengths))
+    items = np.concatenate([rng.choice(many, n, replace=False) for n in lengths[lengths > 0]]).astype(np.int32)
+    items[-3:] = 0, PAGE, many - 1  # the edges of pages
+    (tmp_path / "float").mkdir()
+    (tmp_path / "small").mkdir()
+    for name, array in {"starts": starts, "items": items, "values": np.ones(len(items), np.float32)}.items():
+        np.save(tmp_path / "float" / f"{name}.npy", array)
+    pack(tmp_path / "float", tmp_path / "small")
+    whole, small = Neighbours(tmp_path / "float"), Neighbours(tmp_path / "small")
+    assert len(small) == many
+    for rows in ([5], [many - 1], [5, PAGE, many - 1], [0]):
+        asked = np.array(rows), np.arange(1.0, 1.0 + len(rows))
+        np.testing.assert_allclose(small.sum(*asked), whole.sum(*asked), rtol=1e-5)
+    assert np.load(tmp_path / "small" / "items.npy").dtype == np.uint16
+
+
+def test_neighbours_that_are_worth_no_number_are_refused(tmp_path):
+    written(tmp_path / "float", [3, *[0] * 49], 1)
+    np.save(tmp_path / "float" / "values.npy", np.full(3, np.nan, np.float32))
+    (tmp_path / "small").mkdir()
+    with pytest.raises(Unfit, match="no number"):
+        pack(tmp_path / "float", tmp_path / "small")

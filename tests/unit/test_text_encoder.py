@@ -12,10 +12,11 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
 
-from vetrina.core.errors import BadInput
+from vetrina.core.compression import Lesson as Taught
+from vetrina.core.errors import BadInput, Unfit
 from vetrina.core.progress import Silent
 from vetrina.core.types import Catalogue, Past, Plan
-from vetrina.models.text import finetune, online, queries, teacher, train
+from vetrina.models.text import compress, finetune, online, queries, student, teacher, train
 from vetrina.models.text.lesson import Lesson
 from vetrina.models.text.pretrained import Network, located
 from vetrina.models.text.queries import Asked
@@ -70,6 +71,45 @@ def test_vectors_are_those_of_its_first_token_with_what_it_wants_before_a_text(e
         wanted = network(tokens, torch.ones_like(tokens))[0].numpy()
     assert float(opened.encode("red dress") @ wanted) > 0.99
     np.testing.assert_allclose(np.linalg.norm(opened.vectors(np.arange(4)), axis=1), 1.0, atol=0.02)
+
+
+def taught(folder, into, monkeypatch):
+    """The form ``distil`` of what lies in a folder, in a shop small enough for a test."""
+    monkeypatch.setattr(compress, "LEAST", 1)
+    monkeypatch.setattr(compress, "_EPOCHS", 200)
+    monkeypatch.setattr(student, "RATE", 0.03)
+    empty, nothing = ("",) * 4, np.full(4, np.nan)
+    catalogue = Catalogue(np.array(["a", "b", "c", "d"]), TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
+    into.mkdir()
+    compress.compress(folder, into, compress.FORMS[0], Taught(lambda: Past(catalogue), Plan(threads=1), Silent()))
+    return online.Encoder(into)
+
+
+def test_a_student_says_what_its_teacher_says_of_what_is_asked_in_the_shop(opened, tmp_path, monkeypatch):
+    folder = tmp_path / "work/fit/text"
+    (tmp_path / "work/cache").mkdir(exist_ok=True)
+    asked = [*TITLES, "dress", "car"]
+    said, told = taught(folder, tmp_path / "small", monkeypatch).queries(asked), online.Encoder(folder).queries(asked)
+    assert said.shape == told.shape
+    np.testing.assert_allclose(np.linalg.norm(said, axis=1), 1.0, atol=1e-3)
+    assert float((said * told).sum(1).min()) > 0.97
+    alone = online.open(tmp_path / "small")
+    assert [alone.nearest(alone.encode(t), 1).tolist() for t in TITLES] == [
+        opened.nearest(opened.encode(t), 1).tolist() for t in TITLES
+    ]
+    # What was taught once is there for the next fit with the same texts.
+    monkeypatch.setattr(student, "taught", None)
+    again = taught(folder, tmp_path / "again", monkeypatch).queries(asked)
+    np.testing.assert_array_equal(again, said)
+
+
+def test_a_few_products_teach_no_student(opened, tmp_path):
+    empty, nothing = ("",) * 4, np.full(4, np.nan)
+    catalogue = Catalogue(np.array(["a", "b", "c", "d"]), TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
+    with pytest.raises(Unfit, match="too little of a language"):
+        compress.compress(
+            tmp_path, tmp_path, compress.FORMS[0], Taught(lambda: Past(catalogue), Plan(threads=1), Silent())
+        )
 
 
 def test_a_product_is_nearest_to_its_own_text(encoder, opened):

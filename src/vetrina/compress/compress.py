@@ -1,6 +1,7 @@
 """The stage: try each model's small forms, judge them on validation in the serving runtime, keep the one that works least."""
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def compress(
     """
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(checkpoint.folder, into, copy_function=_link)
-    lesson = Lesson(past, plan, progress)
+    lesson = Lesson(lambda: _prepared(checkpoint.scenario, past), plan, progress)
     if repeat is not None:
         for name, form in repeat.items():
             if name in checkpoint.notes and (again := next((f for f in _forms(name) if f.name == form), None)):
@@ -166,14 +167,20 @@ def judge(
 
 
 def gentlest(model: str) -> str:
-    """The name of the form that is nearest to float."""
-    return _forms(model)[-1].name
+    """The name of the form that is nearest to float; empty where every form has to be taught."""
+    return next((form.name for form in reversed(_forms(model)) if not form.seconds), "")
 
 
 def _weighed(folder: Path, *, first: bool = False) -> set[str]:
     """Models that weigh something in any blend, or in the first: the others change no answer, so there is nothing to judge."""
     blends = list(msgspec.json.decode((folder / "scenario.json").read_bytes())["weights"].values())
     return {model for weights in blends[: 1 if first else None] for model, weight in weights.items() if weight}
+
+
+def _prepared(scenario: str, past: Past) -> Past:
+    """As models learnt from it; what serving needs beside them is there already."""
+    with tempfile.TemporaryDirectory() as scratch:
+        return plugins.part("scenarios", scenario, "recipe").prepare(past, Path(scratch))
 
 
 def _forms(name: str) -> tuple[Form, ...]:

@@ -1,7 +1,8 @@
 """Ways to make a model small, and what was seen of each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 from vetrina.core.progress import Progress
@@ -28,11 +29,16 @@ class Form:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a smaller model may be taught with: what its teacher has seen."""
+    """What a smaller model may be taught with: what its teacher has seen, prepared when it is asked for."""
 
-    past: Past
+    prepare: Callable[[], Past]
     plan: Plan
     progress: Progress
+
+    @cached_property
+    def past(self) -> Past:
+        """As the teacher's ``fit`` was given it."""
+        return self.prepare()
 
 
 @dataclass(frozen=True)

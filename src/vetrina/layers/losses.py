@@ -25,6 +25,15 @@ def listwise(logits_QT: Tensor, shares_QT: Tensor) -> Tensor:
     return -(shares_QT * F.log_softmax(logits_QT, dim=1)).sum(1).mean()
 
 
+def listwise_kl(said_QT: Tensor, told_QT: Tensor) -> Tensor:
+    """Mean over queries of KL(softmax(told) || softmax(said)): how far a student's order of the texts is from its teacher's.
+
+    Hinton et al. 2015, "Distilling the knowledge in a neural network"; logits are already over their temperature.
+    """
+    told = F.log_softmax(told_QT, dim=1)
+    return F.kl_div(F.log_softmax(said_QT, dim=1), told, reduction="batchmean", log_target=True)
+
+
 def adversarial(model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor, loss: Loss, step: float) -> Tensor:
     """Mean of the loss at x and at x + step * sign(d loss / d x), the worst nearby row (FGSM, Goodfellow et al. 2015)."""
     asked_BC = x_BC.detach().requires_grad_(True)

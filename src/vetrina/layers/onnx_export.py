@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnx
+
 from vetrina.core import processor
 
 
@@ -17,8 +19,14 @@ def export(
     free: Mapping[int, Mapping[int, str]],
     path: Path,
 ) -> None:
-    """Write ``module`` as ONNX. ``free`` names the dimensions that may vary: {input index: {dimension: name}}."""
+    """Write ``module`` as ONNX. ``free`` names the dimensions that may vary: {input index: {dimension: name}}.
+
+    Raises ValueError where one tensor stands for two inputs: the exporter would take them for the same.
+    """
     import torch
+
+    if len({id(tensor) for tensor in example}) < len(example):
+        raise ValueError("each input needs a tensor of its own")
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     shapes = tuple({d: torch.export.Dim.DYNAMIC for d in free.get(i, {})} for i in range(len(example)))
@@ -35,7 +43,19 @@ def export(
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    program.save(str(path), external_data=False)
+    onnx.save(_bare(program.model_proto), path)
+
+
+def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without what the exporter notes of every step: its source lines, with paths of this machine, are half of a small file."""
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+    for value in (*model.graph.initializer, *model.graph.input, *model.graph.output):
+        value.ClearField("metadata_props")
+    model.graph.ClearField("value_info")
+    model.graph.ClearField("metadata_props")
+    return model
 
 
 def quantize_dynamic(source: Path, into: Path) -> None:

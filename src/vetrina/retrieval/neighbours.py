@@ -5,11 +5,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.errors import Unfit
 from vetrina.core.types import Floats, Ints
+
+LEAST = 10  # neighbours that a row keeps, if it has them
+PAGE = 65_536  # items whose numbers differ in their last 16 bits alone
 
 
 class Neighbours:
-    """CSR rows, memory-mapped: ``starts`` (items + 1,), ``items``, ``values``; uint8 values come with ``scales`` (items,)."""
+    """CSR rows, memory-mapped: ``starts`` (items + 1,), ``items``, ``values``; uint8 values come with ``scales`` (items,).
+
+    Where ``items`` are uint16, each row is cut into one part for every PAGE of items, and ``starts`` are those of the parts.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._starts = np.load(folder / "starts.npy", mmap_mode="r")
@@ -17,23 +24,45 @@ class Neighbours:
         self._values = np.load(folder / "values.npy", mmap_mode="r")
         scales = folder / "scales.npy"
         self._scales = np.load(scales, mmap_mode="r") if scales.exists() else None
+        parts = len(self._starts) - 1
+        self._pages = parts // max(1, len(self._scales)) if self._scales is not None else 1
 
     def __len__(self) -> int:
-        return len(self._starts) - 1
+        return (len(self._starts) - 1) // self._pages
 
     def sum(self, rows: Ints, weights: NDArray[np.floating]) -> Floats:
         """(items,) float32: sum over ``rows`` (n,) of weight * row."""
-        starts, ends = self._starts[rows], self._starts[rows + 1]
+        scaled = weights if self._scales is None else weights * self._scales[rows]
+        if self._pages > 1:
+            return self._paged(rows, scaled)
+        return self._summed(rows, scaled, len(self))
+
+    def _paged(self, rows: Ints, scaled: NDArray[np.floating]) -> Floats:
+        parts = (self._summed(rows * self._pages + page, scaled, PAGE) for page in range(self._pages))
+        return np.concatenate([*parts])[: len(self)]
+
+    def _summed(self, parts: Ints, scaled: NDArray[np.floating], items: int) -> Floats:
+        starts, ends = self._starts[parts], self._starts[parts + 1]
         lengths = ends - starts
         total = int(lengths.sum())
         if total == 0:
-            return np.zeros(len(self), np.float32)
+            return np.zeros(items, np.float32)
         # One index run over all rows: row starts repeated, plus the place inside the row.
         before = np.cumsum(lengths) - lengths
         at = np.repeat(starts - before, lengths) + np.arange(total)
-        scaled = weights if self._scales is None else weights * self._scales[rows]
         values = self._values[at] * np.repeat(scaled, lengths)
-        return np.bincount(self._items[at], values, minlength=len(self)).astype(np.float32)
+        return np.bincount(self._items[at], values, minlength=items).astype(np.float32)
+
+
+def pack(source: Path, into: Path, keep: float = 1.0) -> None:
+    """``quantize`` for rows of as many items as there are rows, with two bytes an item instead of four."""
+    starts, items, values, scales = _rounded(source, keep)
+    rows = np.repeat(np.arange(len(scales)), np.diff(starts))
+    order = np.lexsort((items, rows))  # by item, so that a page is a part; also what sums are added up by fastest
+    pages = max(1, -(-len(scales) // PAGE))
+    part = rows[order] * pages + items[order] // PAGE
+    starts = np.searchsorted(part, np.arange(len(scales) * pages + 1)).astype(np.int64)
+    _write(into, starts, (items[order] % PAGE).astype(np.uint16), values[order], scales)
 
 
 def quantize(source: Path, into: Path, keep: float = 1.0) -> None:
@@ -41,7 +70,15 @@ def quantize(source: Path, into: Path, keep: float = 1.0) -> None:
 
     Before that, of each row only the ``keep`` share with the largest values stays: fewer neighbours are less work, too.
     """
+    _write(into, *_rounded(source, keep))
+
+
+def _rounded(
+    source: Path, keep: float
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
     starts, items, values = (np.load(source / f"{name}.npy") for name in ("starts", "items", "values"))
+    if not np.isfinite(values).all():
+        raise Unfit("its neighbours are worth what is no number")
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
     if keep < 1.0:
         kept = _largest(rows, values, starts, keep)
@@ -50,14 +87,17 @@ def quantize(source: Path, into: Path, keep: float = 1.0) -> None:
     largest = np.zeros(len(starts) - 1, np.float32)
     np.maximum.at(largest, rows, values)
     scales = np.where(largest > 0, largest / 255.0, 1.0).astype(np.float32)
-    np.save(into / "values.npy", np.rint(values / scales[rows]).clip(1, 255).astype(np.uint8))
-    for name, array in {"scales": scales, "starts": starts, "items": items}.items():
+    return starts, items, np.rint(values / scales[rows]).clip(1, 255).astype(np.uint8), scales
+
+
+def _write(into: Path, starts: np.ndarray, items: np.ndarray, values: np.ndarray, scales: np.ndarray) -> None:
+    for name, array in {"scales": scales, "starts": starts, "items": items, "values": values}.items():
         np.save(into / f"{name}.npy", array)
 
 
 def _largest(rows: NDArray[np.integer], values: Floats, starts: NDArray[np.integer], keep: float) -> NDArray[np.intp]:
-    """Places, in their order, of the ``keep`` share of each row that has the largest values; at least one."""
+    """Places, in their order, of the ``keep`` share of each row that has the largest values; at least LEAST."""
     order = np.lexsort((-values, rows))
     place = np.arange(len(rows)) - starts[rows]  # sorted by row, rows lie where they lay
-    most = np.ceil(keep * np.diff(starts))[rows]
+    most = np.maximum(np.ceil(keep * np.diff(starts)), LEAST)[rows]
     return np.sort(order[place < most])

@@ -17,10 +17,10 @@ class Network(nn.Module):
 
     x_0 are the numbers beside the embeddings of the ids; x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, where W_l = U V' of rank RANK if
     x_0 is wide, as it is with words of texts (section 3.2 of the paper). Beside the crosses an MLP reads
-    x_0, and each number and id has a weight of its own.
+    x_0, and each number and id has a weight of its own. RANK and HIDDEN are divided by ``narrow``.
     """
 
-    def __init__(self, columns: int, sizes: Sequence[int], number: bool = False) -> None:
+    def __init__(self, columns: int, sizes: Sequence[int], number: bool = False, narrow: int = 1) -> None:
         super().__init__()
         self.number, share = number, 0.0 if number else DROPOUT  # noise on what goes in draws a number towards the mean
         offsets = torch.tensor([0, *sizes[:-1]] if sizes else [], dtype=torch.int64).cumsum(0)
@@ -30,12 +30,13 @@ class Network(nn.Module):
         nn.init.normal_(self.embedding.weight, std=_SCALE)
         nn.init.zeros_(self.weight.weight)
         self.linear = nn.Linear(columns, 1)
-        self.crosses = nn.ModuleList(_cross(width) for _ in range(CROSSES))
+        self.crosses = nn.ModuleList(_cross(width, RANK // narrow) for _ in range(CROSSES))
         layers: list[nn.Module] = []
-        for inputs, outputs in zip((width, *HIDDEN[:-1]), HIDDEN, strict=True):
+        hidden = [size // narrow for size in HIDDEN]
+        for inputs, outputs in zip((width, *hidden[:-1]), hidden, strict=True):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(share)]
         self.deep, self.dropout = nn.Sequential(*layers), nn.Dropout(share)
-        self.first, self.second = nn.Linear(width + HIDDEN[-1], 1), nn.Linear(width + HIDDEN[-1], 1)
+        self.first, self.second = nn.Linear(width + hidden[-1], 1), nn.Linear(width + hidden[-1], 1)
 
     def forward(self, dense: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Expected labels of both kinds."""
@@ -56,7 +57,7 @@ class Network(nn.Module):
         return (self.embedding(at).square().sum() + self.weight(at).square().sum()) / max(1, len(ids))
 
 
-def _cross(width: int) -> nn.Module:
+def _cross(width: int, rank: int) -> nn.Module:
     if width <= WIDE:
         return nn.Linear(width, width)
-    return nn.Sequential(nn.Linear(width, RANK, bias=False), nn.Linear(RANK, width))
+    return nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))

@@ -29,15 +29,23 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     """Writes ``network.onnx``. Needs ``past.rows``."""
     if past.rows is None:
         raise ValueError("dcn needs an encoded table")
-    rows, chosen = past.rows, plan.of("dcn", SETTINGS)
+    beginnings = max(1, int(plan.of("dcn", SETTINGS)["beginnings"]))
+    networks, found = learnt(past.rows, plan, progress, beginnings)
+    save(networks, past.rows, into / "network.onnx")
+    return {"validation_loss": found, "second": past.rows.second is not None}
+
+
+def learnt(
+    rows: Rows, plan: Plan, progress: Progress, beginnings: int, narrow: int = 1
+) -> tuple[list[Network], list[float]]:
+    """One network for each beginning, its inner layers ``narrow`` times narrower, and the smallest losses on held-out rows."""
     torch.set_num_threads(1)
     held, found = held_out(len(rows), plan.seed), []
-    begun = [_Lesson(rows, held, plan, plan.seed + number) for number in range(max(1, int(chosen["beginnings"])))]
+    begun = [_Lesson(rows, held, plan, plan.seed + number, narrow) for number in range(beginnings)]
     with progress.step("dcn: epochs", len(begun) * early_stopping.EPOCHS) as step:
         for lesson in begun:
-            found.append(lesson.learn(chosen, step.advance))
-    save([lesson.network for lesson in begun], rows, into / "network.onnx")
-    return {"validation_loss": found, "second": rows.second is not None}
+            found.append(lesson.learn(plan.of("dcn", SETTINGS), step.advance))
+    return [lesson.network for lesson in begun], found
 
 
 def save(networks: list[Network], rows: Rows, path: Path) -> None:
@@ -60,9 +68,10 @@ class _Mean(nn.Module):
 class _Lesson:
     """One network and the rows that it learns from."""
 
-    def __init__(self, rows: Rows, held: np.ndarray, plan: Plan, seed: int) -> None:
+    def __init__(self, rows: Rows, held: np.ndarray, plan: Plan, seed: int, narrow: int) -> None:
         torch.manual_seed(seed)
-        self.network, self._plan = Network(rows.dense.shape[1], rows.sizes, rows.number is not None), plan
+        self.network = Network(rows.dense.shape[1], rows.sizes, rows.number is not None, narrow)
+        self._plan = plan
         self._dense, self._ids = torch.from_numpy(rows.dense), torch.from_numpy(np.ascontiguousarray(rows.ids))
         self._label = torch.from_numpy(rows.label)
         self._second = None if rows.second is None else torch.from_numpy(rows.second)

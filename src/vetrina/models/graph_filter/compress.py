@@ -1,13 +1,13 @@
-"""uint8 similarities with one scale a row, of all neighbours or of the nearer half."""
+"""uint8 similarities with one scale a row, of all neighbours or of the nearest."""
 
 from pathlib import Path
 
 from vetrina.core.compression import Form, Lesson
-from vetrina.retrieval.neighbours import quantize
+from vetrina.retrieval.neighbours import pack
 
-FORMS = (Form(("prune 50 %", "int8")), Form(("int8",)))
+FORMS = (Form(("prune", "int8"), {"keep": 0.2}), Form(("prune", "int8"), {"keep": 0.5}), Form(("int8",)))
 
 
 def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
-    """The same files, the values in a quarter of the bytes or less."""
-    quantize(source, into, 0.5 if form == FORMS[0] else 1.0)
+    """The same files, values in a quarter and products in half of the bytes, or less."""
+    pack(source, into, form.settings.get("keep", 1.0))

@@ -49,9 +49,18 @@ class Encoder:
         """Unit vectors (n, width) of products' texts."""
         return self.vectors([self._document + text for text in texts])
 
+    def queries(self, texts: list[str]) -> Floats:
+        """Unit vectors (n, width) of what somebody asks."""
+        return self.vectors([self._query + text for text in texts])
+
     def query(self, text: str) -> Floats:
         """Unit vector (width,) of what somebody asks."""
-        return self.vectors([self._query + text])[0]
+        return self.queries([text])[0]
+
+    def vocabulary(self) -> list[str]:
+        """What each token stands for, by its number, without the marks of where in a word it stands."""
+        tokens = (self._tokenizer.id_to_token(i) or "" for i in range(self._tokenizer.get_vocab_size()))
+        return [token.removeprefix("##").replace("▁", " ").replace("Ġ", " ").strip() for token in tokens]
 
 
 class Text:

@@ -1,0 +1,189 @@
+"""A student of whatever ranks products after the last products of a user: one small network in place of a whole blend.
+
+For the teacher's scores t of all products after some products, and the student's logits s, the loss is listwise:
+
+KL(softmax(t / (TEMPERATURE max t)) || softmax(s))
+
+over the teacher's TOP products, those of the other requests of a batch, which are near, and others by chance; small
+catalogues are gone through whole. Products begin as the singular vectors of what the teacher says after each product alone, so
+that the student begins as the best linear map of its rank. Training side only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import svds
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vetrina.core.types import Floats, Ints
+from vetrina.retrieval.next_item import GAPS
+
+TOP, TEMPERATURE, WHOLE, BY_CHANCE = 100, 0.08, 20_000, 2_000
+_ASKED, _SEEN, _FADE, _SHARP = 32, 64, 0.3, 20.0
+_RATE, _LAST, _WARM, _BATCH, _TOGETHER = 2e-3, 0.02, 50, 256, 20
+_NOTHING, _OWN = -1e9, -30.0
+
+
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """``items`` (n, length) numbers of the last products, the newest first, -1 where there is none; ``gaps`` (n, length) as
+    ``retrieval.next_item.gaps`` gives them."""
+
+    items: NDArray[np.int64]
+    gaps: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+
+@dataclass(frozen=True)
+class Told:
+    """The teacher's best products (n, TOP) of each request with their scores; ``own`` is false where it leaves out a user's own
+    products."""
+
+    items: Ints
+    scores: Floats
+    own: bool
+
+
+class SequenceStudent(nn.Module):
+    """Items and gaps as ``Requests`` has them (batch, length) to logits of all products (batch, products).
+
+    ``asked`` and ``answers`` (products, width) are what it begins with. Attention and pooling look along the products; an
+    empty history is answered by what is liked anyway.
+    """
+
+    def __init__(self, asked: Floats, answers: Floats, length: int) -> None:
+        super().__init__()
+        width = asked.shape[1]
+        self.asked = nn.Embedding.from_pretrained(torch.from_numpy(asked.copy()), freeze=False)
+        self.answers = nn.Linear(width, len(answers))
+        self.answers.weight.data = torch.from_numpy(answers * _SHARP)
+        nn.init.zeros_(self.answers.bias)
+        self.gap, self.place = nn.Embedding(GAPS, width), nn.Parameter(torch.zeros(length, width))
+        self.age = nn.Parameter(-_FADE * torch.arange(length).float())
+        self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.seen, self.out = nn.Linear(width, 2 * _ASKED + _SEEN), nn.Linear(_SEEN, width)
+        self.weight, self.wide, self.narrow = nn.Linear(width, 1), nn.Linear(width, width), nn.Linear(width, width)
+        for nothing in (self.gap.weight, self.weight.weight, self.weight.bias, self.out.weight, self.out.bias):
+            nn.init.zeros_(nothing)
+        nn.init.zeros_(self.narrow.weight)
+        nn.init.zeros_(self.narrow.bias)
+
+    def forward(self, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
+        """Logits of all products."""
+        return self.answers(self.user(self.asked(items_BL.clamp(min=0)), items_BL, gaps_BL))
+
+    def user(self, x_BLD: Tensor, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
+        """(batch, width) of the products' vectors."""
+        length, there_BL = items_BL.shape[1], (items_BL >= 0).to(x_BLD.dtype)
+        known_BLD = self.before(x_BLD) + self.place[:length] + self.gap(gaps_BL)
+        q_BLK, k_BLK, v_BLV = self.seen(known_BLD).split((_ASKED, _ASKED, _SEEN), dim=2)
+        away_BL = (1.0 - there_BL) * _NOTHING
+        mixed_BLL = torch.softmax(q_BLK @ k_BLK.transpose(1, 2) / _ASKED**0.5 + away_BL[:, None], dim=-1)
+        x_BLD = x_BLD + self.out(mixed_BLL @ v_BLV)
+        share_BL = torch.exp((self.weight(known_BLD)[:, :, 0] + self.age[:length]).clamp(max=20.0)) * there_BL
+        share_BL = share_BL / share_BL.sum(1, keepdim=True).clamp(min=1e-9)
+        u_BD = (x_BLD * share_BL[:, :, None]).sum(1)
+        return u_BD + self.narrow(F.gelu(self.wide(self.between(u_BD))))
+
+
+def begin(told: Told, products: int, width: int, alone: NDArray[np.intp]) -> tuple[Floats, Floats]:
+    """(products, width) twice: singular vectors of the teacher's answers after each single product.
+
+    ``alone`` (products,) are the rows of ``told`` that are about one product each, -1 where nobody asked.
+    """
+    rows = np.flatnonzero(alone >= 0)
+    found, scores = told.items[alone[rows]], _scaled(told.scores[alone[rows]])
+    shape = (products, products)
+    matrix = sparse.csr_array((scores.ravel(), (np.repeat(rows, found.shape[1]), found.ravel())), shape=shape)
+    left, values, right = svds(matrix.astype(np.float64), k=min(width, len(rows) - 1, products - 1), rng=0)
+    assert left is not None
+    assert right is not None
+    root, more = np.sqrt(np.maximum(values, 1e-6)), width - len(values)
+    pad = ((0, 0), (0, more))
+    return np.pad(left * root, pad).astype(np.float32), np.pad(right.T * root, pad).astype(np.float32)
+
+
+def teach(
+    student: SequenceStudent,
+    requests: Requests,
+    told: Told,
+    epochs: int,
+    seed: int,
+    advance: Callable[[float], None],
+) -> None:
+    """Adam over ``epochs``; ``advance`` is called with the share of an epoch."""
+    torch.manual_seed(seed)
+    rng, products = np.random.default_rng(seed), student.answers.out_features
+    optimiser = torch.optim.Adam(student.parameters(), _RATE)
+    lengths = (requests.items >= 0).sum(1)
+    batches = -(-len(requests) // _BATCH)
+    steps = epochs * batches
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: max(_LAST, 1 - step / steps) * min(1.0, (step + 1) / _WARM)
+    )
+    student.train()
+    for _ in range(epochs):
+        for rows in _alike(lengths, rng):
+            optimiser.zero_grad(set_to_none=True)
+            _loss(student, requests, told, rows, _shown(told.items[rows], products, rng)).backward()
+            optimiser.step()
+            schedule.step()
+            advance(1 / batches)
+    student.eval()
+
+
+def _loss(
+    student: SequenceStudent, requests: Requests, told: Told, rows: Rows, shown: NDArray[np.int64] | None
+) -> Tensor:
+    longest = max(1, int((requests.items[rows] >= 0).sum(1).max()))
+    items_BL, gaps_BL = (torch.from_numpy(x[rows, :longest]) for x in (requests.items, requests.gaps))
+    user_BD = student.user(student.asked(items_BL.clamp(min=0)), items_BL, gaps_BL)
+    best, own = told.items[rows].astype(np.int64), requests.items[rows, :longest]
+    weight, bias = student.answers.weight, student.answers.bias
+    if shown is None:
+        logits_BT = F.linear(user_BD, weight, bias)
+    else:  # what is drawn by chance stands for all that was not drawn
+        at = torch.from_numpy(shown)
+        logits_BT = F.linear(user_BD, weight[at], bias[at])
+        best = np.searchsorted(shown, best)
+        at_own = np.minimum(np.searchsorted(shown, own), len(shown) - 1)
+        own = np.where(shown[at_own] == own, at_own, -1)
+    if not told.own:
+        there = own >= 0
+        row = np.nonzero(there)[0]
+        logits_BT = logits_BT.index_put(
+            (torch.from_numpy(row), torch.from_numpy(own[there])), torch.tensor(_OWN)
+        )  # fmt: skip
+    share_BK = torch.softmax(torch.from_numpy(_scaled(told.scores[rows]) / TEMPERATURE), 1)
+    said_BK = torch.log_softmax(logits_BT, 1).gather(1, torch.from_numpy(best))
+    return (share_BK * (share_BK.clamp(min=1e-12).log() - said_BK)).sum(1).mean()
+
+
+def _shown(best: Ints, products: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
+    """The products that a batch is compared over, sorted; None for all."""
+    if products <= WHOLE:
+        return None
+    return np.union1d(best.ravel(), rng.integers(0, products, BY_CHANCE)).astype(np.int64)
+
+
+def _scaled(scores: Floats) -> Floats:
+    return (scores / np.maximum(scores.max(1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+def _alike(lengths: NDArray[np.integer], rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """Batches of requests of like length in random order."""
+    order = rng.permutation(len(lengths))
+    parts = (order[at : at + _TOGETHER * _BATCH] for at in range(0, len(order), _TOGETHER * _BATCH))
+    found = [part[np.argsort(lengths[part], kind="stable")] for part in parts]
+    batches = [part[at : at + _BATCH] for part in found for at in range(0, len(part), _BATCH)]
+    return [batches[i] for i in rng.permutation(len(batches))]
