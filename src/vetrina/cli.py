@@ -378,6 +378,27 @@ def rollback(state: State, scenario: str) -> None:
 
 @cli.command()
 @click.argument("version")
+@click.option(
+    "--format", "form", type=click.Choice(["onnx", "litert", "executorch"]), default="onnx", show_default=True
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A folder that is not there yet (default: VERSION-FORMAT)."
+)
+@click.option(
+    "--products", type=click.IntRange(20), default=2_000, show_default=True, help="The shelf: the most taken ones."
+)
+@click.option("--python", default="", help="For litert and executorch: a Python that has their tools.")
+@click.pass_obj
+def export(state: State, version: str, form: str, out: Path | None, products: int, python: str) -> None:
+    """A student of what a version recommends, with its shelf, for a browser or a phone: 2 MB at most."""
+    from vetrina.pipeline.export import export as exported
+
+    into = out or Path(f"{version}-{form}")
+    state.show(asdict(exported(state.shop(), version, form, into, products, python)), lines.exported)
+
+
+@cli.command()
+@click.argument("version")
 @click.pass_obj
 def report(state: State, version: str) -> None:
     """Write a page about a version."""

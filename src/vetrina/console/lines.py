@@ -106,3 +106,11 @@ def rolled_back(row: dict[str, Any]) -> str:
     if "out" in row:
         return f"{row['out']} is taken out; {row['version']} serves {row['scenario']} alone"
     return f"{row['version']} serves {row['scenario']} again"
+
+
+def exported(row: dict[str, Any]) -> str:
+    """What was written for a device, and how it does."""
+    return (
+        f"{row['folder']}: {row['products']:,} products, {row['bytes'] / 1e6:.2f} MB with model; gives {row['agreement']:.0%} of "
+        f"the version's first ten on histories that it did not learn from (what sells most: {row['popular']:.0%})"
+    )

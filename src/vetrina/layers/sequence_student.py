@@ -66,7 +66,8 @@ class SequenceStudent(nn.Module):
         width = asked.shape[1]
         self.asked = nn.Embedding.from_pretrained(torch.from_numpy(asked.copy()), freeze=False)
         self.answers = nn.Linear(width, len(answers))
-        self.answers.weight.data = torch.from_numpy(answers * _SHARP)
+        self.answers.weight.data = torch.from_numpy(answers.copy())
+        self.sharp = nn.Parameter(torch.tensor(_SHARP))  # apart from the vectors, which may then learn in small steps
         nn.init.zeros_(self.answers.bias)
         self.gap, self.place = nn.Embedding(GAPS, width), nn.Parameter(torch.zeros(length, width))
         self.age = nn.Parameter(-_FADE * torch.arange(length).float())
@@ -93,7 +94,7 @@ class SequenceStudent(nn.Module):
         share_BL = torch.exp((self.weight(known_BLD)[:, :, 0] + self.age[:length]).clamp(max=20.0)) * there_BL
         share_BL = share_BL / share_BL.sum(1, keepdim=True).clamp(min=1e-9)
         u_BD = (x_BLD * share_BL[:, :, None]).sum(1)
-        return u_BD + self.narrow(F.gelu(self.wide(self.between(u_BD))))
+        return self.sharp * (u_BD + self.narrow(F.gelu(self.wide(self.between(u_BD)))))
 
 
 def begin(told: Told, products: int, width: int, alone: NDArray[np.intp]) -> tuple[Floats, Floats]:
@@ -106,11 +107,9 @@ def begin(told: Told, products: int, width: int, alone: NDArray[np.intp]) -> tup
     shape = (products, products)
     matrix = sparse.csr_array((scores.ravel(), (np.repeat(rows, found.shape[1]), found.ravel())), shape=shape)
     left, values, right = svds(matrix.astype(np.float64), k=min(width, len(rows) - 1, products - 1), rng=0)
-    assert left is not None
-    assert right is not None
     root, more = np.sqrt(np.maximum(values, 1e-6)), width - len(values)
     pad = ((0, 0), (0, more))
-    return np.pad(left * root, pad).astype(np.float32), np.pad(right.T * root, pad).astype(np.float32)
+    return tuple(np.pad(side * root, pad).astype(np.float32) for side in (left, right.T))  # pyright: ignore[reportOptionalMemberAccess, reportOptionalOperand, reportReturnType]
 
 
 def teach(

@@ -1,0 +1,1 @@
+"""Where a version goes beside the shop's own service."""

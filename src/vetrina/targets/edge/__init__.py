@@ -1,0 +1,5 @@
+"""Files for devices that run without the shop's service: phones and browsers."""
+
+from vetrina.targets.edge.formats import FORMATS, write
+
+__all__ = ["FORMATS", "write"]

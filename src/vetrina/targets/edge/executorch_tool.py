@@ -1,0 +1,33 @@
+"""Run by a Python with executorch: a saved program to .pte, and what that file says of requests.
+
+Knows nothing of Vetrina: executorch_tool.py PROGRAM.pt2 INTO.pte ASKED.npz SAID.npy
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+from executorch.exir import to_edge_transform_and_lower
+from executorch.runtime import Runtime
+
+
+def main(program: str, into: str, asked: str, said: str) -> None:
+    """Convert, then ask."""
+    lowered = to_edge_transform_and_lower(torch.export.load(program), partitioner=[XnnpackPartitioner()])
+    with Path(into).open("wb") as file:
+        lowered.to_executorch().write_to_file(file)
+    with np.load(asked) as file:
+        items, gaps = file["items"], file["gaps"]
+    loaded = Runtime.get().load_program(into)  # has to outlive its method
+    method = loaded.load_method("forward")
+    answers = [
+        method.execute([torch.from_numpy(i[None].copy()), torch.from_numpy(g[None].copy())])[0][0].numpy().copy()
+        for i, g in zip(items, gaps, strict=True)
+    ]
+    np.save(said, np.stack(answers))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,110 @@
+"""A student in the format of a device, run here before it is handed out: it has to say what the network says.
+
+``onnx`` is read by ONNX Runtime, also in a browser. ``litert`` (.tflite) and ``executorch`` (.pte) are written by tools that want
+an environment of their own, so a Python with them is named and asked in a process of its own.
+"""
+
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import which
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vetrina.core.errors import BadInput, Unfit
+from vetrina.core.onnx_session import session
+from vetrina.core.types import Floats
+from vetrina.layers import student_file
+from vetrina.layers.sequence_student import Requests, SequenceStudent
+
+FORMATS = {"onnx": "student.onnx", "litert": "student.tflite", "executorch": "student.pte"}
+TOOLS = {
+    "litert": "torch==2.13.0 'litert-torch==0.10.*' 'ai-edge-litert==2.3.*'",
+    "executorch": "torch==2.13.0 'executorch==1.5.*'",
+}
+PYTHON = "VETRINA_EDGE_PYTHON"
+# Of the spread of a request's scores: what rounding to 8 bits may move one, and what other kernels may.
+_ROUNDED, _SAME, _ASKED, _TIMEOUT = 0.1, 1e-3, 64, 1_800
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file, and how far it is at most from the network, over the spread of a request's scores."""
+
+    file: Path
+    bytes: int
+    error: float
+
+
+def write(student: SequenceStudent, form: str, into: Path, requests: Requests, python: str = "") -> Written:
+    """Writes the file of that format into a folder, none that answers otherwise. ``requests`` are what both are asked.
+
+    Raises BadInput where the tool of the format is missing, Unfit where the answers differ.
+    """
+    asked = Requests(requests.items[:_ASKED], requests.gaps[:_ASKED])
+    with torch.no_grad():
+        told = student(torch.from_numpy(asked.items), torch.from_numpy(asked.gaps)).numpy()
+    target = into / FORMATS[form]
+    with tempfile.TemporaryDirectory(dir=into) as scratch:
+        file = Path(scratch) / target.name
+        if form == "onnx":
+            student_file.write(student, file, bits=8)
+            said = _by_onnxruntime(file, asked)
+        else:
+            said = _elsewhere(student, form, file, asked, python or os.environ.get(PYTHON, ""))
+        error = float((np.abs(said - told).max(1) / np.maximum(told.max(1) - told.min(1), 1e-9)).max())
+        allowed = _ROUNDED if form == "onnx" else _SAME
+        if not error <= allowed:  # what is no number is not allowed either
+            raise Unfit(f"the {form} file is {error:.2g} of the spread of its scores off ({allowed:g} allowed)")
+        file.replace(target)
+    return Written(target, target.stat().st_size, error)
+
+
+class _Fixed(nn.Module):
+    """For runtimes with inputs of fixed shape: 32-bit numbers in, -1 fills a short history up."""
+
+    def __init__(self, student: SequenceStudent) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, items: Tensor, gaps: Tensor) -> Tensor:
+        return self.student(items, gaps)
+
+
+def _by_onnxruntime(file: Path, asked: Requests) -> Floats:
+    opened, found = session(file), []
+    for items, gaps in zip(asked.items, asked.gaps, strict=True):
+        n = max(1, int((items >= 0).sum()))
+        found.append(opened.run(None, {"items": items[None, :n], "gaps": gaps[None, :n]})[0][0])
+    return np.stack(found)
+
+
+def _elsewhere(student: SequenceStudent, form: str, file: Path, asked: Requests, python: str) -> Floats:
+    if not python or not which(python):
+        how = f"python3 -m venv edge && edge/bin/pip install {TOOLS[form]}, then --python edge/bin/python"
+        raise BadInput(f"format {form!r}", "needs a Python that has its tools", how)
+    folder = file.parent
+    # Two tensors: one for both inputs would be taken for the same input.
+    items, gaps = (torch.from_numpy(part[:1].astype(np.int32)) for part in (asked.items, asked.gaps))
+    torch.export.save(torch.export.export(_Fixed(student).eval(), (items, gaps)), folder / "student.pt2")
+    np.savez(folder / "asked.npz", items=asked.items.astype(np.int32), gaps=asked.gaps.astype(np.int32))
+    script = Path(__file__).parent / f"{form}_tool.py"
+    command = [
+        python,
+        str(script),
+        str(folder / "student.pt2"),
+        str(file),
+        str(folder / "asked.npz"),
+        str(folder / "said.npy"),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+    if ran.returncode:
+        last = (ran.stderr.strip() or ran.stdout.strip() or "it said nothing").splitlines()[-1]
+        raise BadInput(
+            f"format {form!r}", f"could not be written by {python}: {last[:300]}", f"install {TOOLS[form]} there"
+        )
+    return np.load(folder / "said.npy")
