@@ -2,13 +2,28 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
+from onnxruntime import quantization
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
 
 from vetrina.core import processor
+from vetrina.core.errors import Unfit
+
+LEAST_BATCHES = 4
+
+
+class _Reader(CalibrationDataReader):
+    def __init__(self, batches: Iterator[Mapping[str, NDArray[np.float32]]]) -> None:
+        self._batches = batches
+
+    def get_next(self) -> Any:
+        return next(self._batches, None)
 
 
 def export(
@@ -58,16 +73,47 @@ def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def quantize_static(source: Path, into: Path, batches: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+    """Weights to QInt8, one scale a channel, activations to QUInt8 with the ranges seen in ``batches`` of inputs by name.
+
+    Raises Unfit where these are fewer than LEAST_BATCHES, hold what is no number, or are all alike: then they show no range.
+    """
+
+    if len(batches) < LEAST_BATCHES:
+        raise Unfit(f"{len(batches)} batches are too few to calibrate with ({LEAST_BATCHES} asked for)")
+    for name in batches[0]:
+        values = np.concatenate([np.ravel(batch[name]) for batch in batches])
+        if not np.isfinite(values).all():
+            raise Unfit(f"what it is calibrated with holds what is no number ({name})")
+        if values.std() < 1e-6:
+            raise Unfit(f"what it is calibrated with is all alike ({name})")
+    reduced = processor.saturates(processor.kind())
+    given = iter(batches)
+    logging.disable(logging.WARNING)
+    try:
+        quantization.quantize_static(
+            source,
+            into,
+            _Reader(given),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            activation_type=QuantType.QUInt8,
+            reduce_range=reduced,
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def quantize_dynamic(source: Path, into: Path) -> None:
     """Weights to QInt8, one scale a column; activations are quantised while running.
 
     Where sums may saturate, weights keep to 7 bits.
     """
-    from onnxruntime.quantization import QuantType, quantize_dynamic
 
     reduced = processor.saturates(processor.kind())
     logging.disable(logging.WARNING)
     try:
-        quantize_dynamic(source, into, weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduced)
+        quantization.quantize_dynamic(source, into, weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduced)
     finally:
         logging.disable(logging.NOTSET)

@@ -19,6 +19,7 @@ from vetrina.scenarios.recommend.online import Recommend, best
 
 LAST, BLEND = 20, "home"
 _MOST, _LEAST, _HELD, _PASSES, _FEWEST, _OFTENEST, _K = 60_000, 20, 500, 1_200_000, 6, 40, 10
+_NOTHING = 0.02  # of the lessons are about somebody of whom nothing is known
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,8 @@ def taught(folder: Path, most: int, width: int, plan: Plan, progress: Progress) 
         raise Unfit("it knows too few users to teach a student with")
     products = len(teacher.shelf)
     alone = [(np.array([i]), np.zeros(1)) for i in range(products)]
-    lessons = [*asked[len(held) :], *alone]
+    nothing = [(np.empty(0, np.int64), np.empty(0))] * max(1, int(_NOTHING * len(asked)))
+    lessons = [*asked[len(held) :], *nothing, *alone]
     told, requests = teacher.told(lessons, progress), requests_of(lessons)
     rows = np.arange(len(lessons) - products, len(lessons))
     student = SequenceStudent(*begin(told, products, width, rows), LAST)

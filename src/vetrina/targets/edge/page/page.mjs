@@ -30,7 +30,7 @@ async function show(shelf) {
   const order = [...scores.keys()].sort((a, b) => scores[b] - scores[a] || a - b).slice(0, SHOWN);
   const seen = new Set(looked.map((click) => click.id));
   list.replaceChildren(...order.map((at) => item(shelf, shelf.products[at], seen)));
-  const about = looked.length ? `by the last ${looked.length} you looked at` : "as most like it";
+  const about = looked.length ? `by the last ${looked.length} you looked at` : "as most like them";
   said.textContent = `${shelf.products.length} products, ranked here ${about} in ${took.toFixed(1)} ms. Nothing left this device.`;
 }
 
