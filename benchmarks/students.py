@@ -1,4 +1,4 @@
-"""Large models learn, small ones serve: a student of a blend, and one of the encoder of queries. Both beside float in ONNX Runtime.
+"""Large models learn, small ones serve: students of a blend and of the encoder of queries, beside float in ONNX Runtime.
 
 Behaviour: Amazon Beauty, leave-one-out as ``benchmarks.sequences`` has it. The teacher is the blend that validation chose; the
 student (one network, width 128) learns what the blend says after histories cut anywhere, before the test products were taken.
