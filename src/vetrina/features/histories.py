@@ -34,7 +34,7 @@ def write(past: Interactions | None, folder: Path) -> None:
         "recent_times": recent_times,
         "count_starts": count_starts,
         "count_items": count_items,
-        "counts": counts.astype(np.float64),
+        "counts": counts.astype(np.float32),
     }
     for name, values in parts.items():
         np.save(folder / f"{name}.npy", values)
@@ -84,7 +84,7 @@ class Histories:
         r = slice(int(part["recent_starts"][row]), int(part["recent_starts"][row + 1]))
         c = slice(int(part["count_starts"][row]), int(part["count_starts"][row + 1]))
         recent = Recent(np.array(part["recent_items"][r]), np.array(part["recent_times"][r]))
-        return recent, Counts(np.array(part["count_items"][c]), np.array(part["counts"][c]), self.until)
+        return recent, Counts(np.array(part["count_items"][c]), np.array(part["counts"][c], np.float64), self.until)
 
     def _row(self, user: str) -> int:
         users = self._part["users"]
