@@ -20,7 +20,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.core.types import Floats, Ints
+from vetrina.core.types import Floats, Ints, Plan
 from vetrina.retrieval.next_item import GAPS
 
 TOP, TEMPERATURE, WHOLE, BY_CHANCE = 100, 0.08, 20_000, 2_000
@@ -117,12 +117,13 @@ def teach(
     requests: Requests,
     told: Told,
     epochs: int,
-    seed: int,
+    plan: Plan,
     advance: Callable[[float], None],
 ) -> None:
     """Adam over ``epochs``; ``advance`` is called with the share of an epoch."""
-    torch.manual_seed(seed)
-    rng, products = np.random.default_rng(seed), student.answers.out_features
+    torch.manual_seed(plan.seed)
+    torch.set_num_threads(plan.threads)
+    rng, products = np.random.default_rng(plan.seed), student.answers.out_features
     optimiser = torch.optim.Adam(student.parameters(), _RATE)
     lengths = (requests.items >= 0).sum(1)
     batches = -(-len(requests) // _BATCH)

@@ -101,7 +101,7 @@ def taught(folder: Path, most: int, width: int, plan: Plan, progress: Progress) 
     student = SequenceStudent(*begin(told, products, width, rows), LAST)
     epochs = int(np.clip(_PASSES // len(lessons), _FEWEST, _OFTENEST))
     with progress.step("student: epochs", epochs) as step:
-        teach(student, requests, told, epochs, plan.seed, step.advance)
+        teach(student, requests, told, epochs, plan, step.advance)
     return Taught(student, teacher.shelf, requests_of(held), *_agreement(student, teacher, held))
 
 
