@@ -14,9 +14,9 @@ from vetrina.cli import cli
 from vetrina.core.errors import BadInput, NotFound, Unfit
 from vetrina.core.onnx_session import session
 from vetrina.layers import student_file
-from vetrina.layers.sequence_student import SequenceStudent
+from vetrina.layers.sequence_student import SequenceStudent, Told
 from vetrina.pipeline.export import export
-from vetrina.scenarios.recommend.student import LAST, requests_of
+from vetrina.scenarios.recommend.student import LAST, longer, requests_of
 from vetrina.targets import edge
 
 
@@ -55,6 +55,20 @@ def test_the_student_keeps_the_taste_of_what_was_clicked(written):
     nothing = student.run(None, {"items": np.full((1, 1), -1), "gaps": np.zeros((1, 1), np.int64)})[0]
     assert np.isfinite(nothing).all()
     assert (into / "index.html").exists()
+
+
+def test_histories_that_go_on_mostly_follow_what_is_recommended():
+    asked = [(np.arange(25), np.arange(25.0)), (np.array([4]), np.zeros(1))] * 200
+    told = Told(
+        np.tile(np.array([[90, 91, 92]], np.int32), (400, 1)), np.tile(np.float32([[1, 0.9, 0]]), (400, 1)), True
+    )
+    found = longer(asked, told, 100, 1)
+    assert {len(own) for own, _ in found} == {LAST, 2}
+    assert all((np.diff(times) > 0).all() for _, times in found)
+    new = np.array([own[-1] for own, _ in found])
+    assert 0.6 < np.isin(new, [90, 91, 92]).mean() < 0.85
+    assert (new == 90).sum() > (new == 91).sum() > (new == 92).sum()
+    assert len(np.unique(new)) > 50
 
 
 def test_every_width_of_numbers_says_nearly_the_same(tmp_path):

@@ -53,6 +53,11 @@ class Told:
     scores: Floats
     own: bool
 
+    def before(self, others: "Told") -> "Told":
+        """These, and others of the same teacher after them."""
+        items = np.concatenate([self.items, others.items])
+        return Told(items, np.concatenate([self.scores, others.scores]), self.own)
+
 
 class SequenceStudent(nn.Module):
     """Items and gaps as ``Requests`` has them (batch, length) to logits of all products (batch, products).

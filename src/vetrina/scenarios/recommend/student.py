@@ -18,7 +18,10 @@ from vetrina.retrieval.next_item import gaps
 from vetrina.scenarios.recommend.online import Recommend, best
 
 LAST, BLEND = 20, "home"
-_MOST, _LEAST, _HELD, _PASSES, _FEWEST, _OFTENEST, _K = 60_000, 20, 500, 1_200_000, 6, 40, 10
+_MOST, _LEAST, _HELD, _PASSES, _FEWEST, _OFTENEST, _K = 40_000, 20, 500, 1_200_000, 6, 40, 10
+# Of products behind a history so many are recommended ones, drawn by their scores at this temperature, so many seconds later.
+_FOLLOWS, _CURIOUS, _LATER = 0.7, 0.15, (60.0, 3_600.0, 86_400.0)
+Asked = tuple[NDArray[np.integer], NDArray[np.float64]]  # products of the shelf and their times, oldest first
 _NOTHING = 0.02  # of the lessons are about somebody of whom nothing is known
 
 
@@ -50,7 +53,7 @@ class Teacher:
         self._allowed = self._place >= 0
         self.counts = counts[shelf]
 
-    def histories(self, seed: int) -> list[tuple[Ints, NDArray[np.float64]]]:
+    def histories(self, seed: int) -> list[Asked]:
         """Products of the shelf (rows of it) with their times, oldest first: of users, cut anywhere, at most _MOST."""
         histories, rng = self.opened.histories, np.random.default_rng(seed)
         found = []
@@ -62,7 +65,7 @@ class Teacher:
         chosen = rng.permutation(len(found))[:_MOST]
         return [found[i] for i in chosen]
 
-    def told(self, asked: list[tuple[Ints, NDArray[np.float64]]], progress: Progress) -> Told:
+    def told(self, asked: list[Asked], progress: Progress) -> Told:
         """What the bundle says of each history."""
         k = min(TOP, len(self.shelf))
         items, scores = np.zeros((len(asked), k), np.int32), np.zeros((len(asked), k), np.float32)
@@ -74,13 +77,13 @@ class Teacher:
                 step.advance()
         return Told(items, scores, not self.opened.leaves_out(BLEND))
 
-    def said(self, own: Ints, times: NDArray[np.float64]) -> Floats:
+    def said(self, own: NDArray[np.integer], times: NDArray[np.float64]) -> Floats:
         """(shelf,) of one history."""
         history = self._history(own, times)
         allowed = self._allowed & self.opened.may_show(BLEND, history)
         return self.opened.ranked(history, BLEND, allowed)[0][self.shelf]
 
-    def _history(self, own: Ints, times: NDArray[np.float64]) -> History:
+    def _history(self, own: NDArray[np.integer], times: NDArray[np.float64]) -> History:
         events = [(int(self.shelf[i]), float(t), 1.0) for i, t in zip(own, times, strict=True)]
         return self.opened.histories.of(None, events, self.opened.histories.until)
 
@@ -95,8 +98,10 @@ def taught(folder: Path, most: int, width: int, plan: Plan, progress: Progress) 
     products = len(teacher.shelf)
     alone = [(np.array([i]), np.zeros(1)) for i in range(products)]
     nothing = [(np.empty(0, np.int64), np.empty(0))] * max(1, int(_NOTHING * len(asked)))
-    lessons = [*asked[len(held) :], *nothing, *alone]
-    told, requests = teacher.told(lessons, progress), requests_of(lessons)
+    known = asked[len(held) :]
+    first = teacher.told(known, progress)
+    lessons = [*known, *longer(known, first, products, plan.seed), *nothing, *alone]
+    told, requests = first.before(teacher.told(lessons[len(known) :], progress)), requests_of(lessons)
     rows = np.arange(len(lessons) - products, len(lessons))
     student = SequenceStudent(*begin(told, products, width, rows), LAST)
     epochs = int(np.clip(_PASSES // len(lessons), _FEWEST, _OFTENEST))
@@ -105,7 +110,18 @@ def taught(folder: Path, most: int, width: int, plan: Plan, progress: Progress) 
     return Taught(student, teacher.shelf, requests_of(held), *_agreement(student, teacher, held))
 
 
-def requests_of(asked: list[tuple[Ints, NDArray[np.float64]]]) -> Requests:
+def longer(asked: list[Asked], told: Told, products: int, seed: int) -> list[Asked]:
+    """The histories with one product behind, mostly one that is recommended there: what a device asks about is never a history
+    that the bundle knows, but one that went on."""
+    rng, found = np.random.default_rng(seed), []
+    for (own, times), items, scores in zip(asked, told.items, told.scores, strict=True):
+        weight = np.exp(scores.astype(np.float64) / max(float(scores.max()), 1e-9) / _CURIOUS)
+        new = rng.choice(items, p=weight / weight.sum()) if rng.random() < _FOLLOWS else rng.integers(products)
+        found.append((np.append(own[1 - LAST :], new), np.append(times[1 - LAST :], times[-1] + rng.choice(_LATER))))
+    return found
+
+
+def requests_of(asked: list[Asked]) -> Requests:
     """As the student is asked: the newest first."""
     items, apart = np.full((len(asked), LAST), -1, np.int64), np.zeros((len(asked), LAST), np.int64)
     for row, (own, times) in enumerate(asked):
@@ -115,9 +131,7 @@ def requests_of(asked: list[tuple[Ints, NDArray[np.float64]]]) -> Requests:
     return Requests(items, apart)
 
 
-def _agreement(
-    student: SequenceStudent, teacher: Teacher, held: list[tuple[Ints, NDArray[np.float64]]]
-) -> tuple[float, float]:
+def _agreement(student: SequenceStudent, teacher: Teacher, held: list[Asked]) -> tuple[float, float]:
     import torch
 
     shares, dull = [], []
