@@ -33,36 +33,37 @@ class Neighbours:
     def sum(self, rows: Ints, weights: NDArray[np.floating]) -> Floats:
         """(items,) float32: sum over ``rows`` (n,) of weight * row."""
         scaled = weights if self._scales is None else weights * self._scales[rows]
-        if self._pages > 1:
-            return self._paged(rows, scaled)
-        return self._summed(rows, scaled, len(self))
-
-    def _paged(self, rows: Ints, scaled: NDArray[np.floating]) -> Floats:
-        parts = (self._summed(rows * self._pages + page, scaled, PAGE) for page in range(self._pages))
-        return np.concatenate([*parts])[: len(self)]
-
-    def _summed(self, parts: Ints, scaled: NDArray[np.floating], items: int) -> Floats:
+        page = np.tile(np.arange(self._pages), len(rows))
+        parts, scaled = np.repeat(rows * self._pages, self._pages) + page, np.repeat(scaled, self._pages)
         starts, ends = self._starts[parts], self._starts[parts + 1]
         lengths = ends - starts
         total = int(lengths.sum())
         if total == 0:
-            return np.zeros(items, np.float32)
-        # One index run over all rows: row starts repeated, plus the place inside the row.
+            return np.zeros(len(self), np.float32)
+        # One index run over all parts: their starts repeated, plus the place inside the part.
         before = np.cumsum(lengths) - lengths
         at = np.repeat(starts - before, lengths) + np.arange(total)
+        items = self._items[at] if self._pages == 1 else self._items[at] + np.repeat(page * PAGE, lengths)
         values = self._values[at] * np.repeat(scaled, lengths)
-        return np.bincount(self._items[at], values, minlength=items).astype(np.float32)
+        return np.bincount(items, values, minlength=len(self)).astype(np.float32)
 
 
 def pack(source: Path, into: Path, keep: float = 1.0) -> None:
     """``quantize`` for rows of as many items as there are rows, with two bytes an item instead of four."""
     starts, items, values, scales = _rounded(source, keep)
     rows = np.repeat(np.arange(len(scales)), np.diff(starts))
-    order = np.lexsort((items, rows))  # by item, so that a page is a part; also what sums are added up by fastest
     pages = max(1, -(-len(scales) // PAGE))
-    part = rows[order] * pages + items[order] // PAGE
-    starts = np.searchsorted(part, np.arange(len(scales) * pages + 1)).astype(np.int64)
-    _write(into, starts, (items[order] % PAGE).astype(np.uint16), values[order], scales)
+    part = rows * pages + items // PAGE
+    lengths = np.bincount(part, minlength=len(scales) * pages)
+    starts = np.append(0, np.cumsum(lengths))
+    place = np.empty(len(items), np.int64)
+    for page in range(pages):  # in the order of rows already, so that nothing has to be sorted
+        here = np.flatnonzero(items // PAGE == page)
+        before = np.cumsum(lengths[page::pages]) - lengths[page::pages]
+        place[here] = starts[part[here]] + np.arange(len(here)) - before[rows[here]]
+    few, worth = np.empty(len(items), np.uint16), np.empty(len(items), np.uint8)
+    few[place], worth[place] = items % PAGE, values
+    _write(into, starts, few, worth, scales)
 
 
 def quantize(source: Path, into: Path, keep: float = 1.0) -> None:
