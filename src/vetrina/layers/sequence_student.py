@@ -21,11 +21,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vetrina.core.types import Floats, Ints, Plan
+from vetrina.layers.batches import SIZE, falling, of_like_length
 from vetrina.retrieval.next_item import GAPS
 
 TOP, TEMPERATURE, WHOLE, BY_CHANCE = 100, 0.08, 20_000, 2_000
 _ASKED, _SEEN, _FADE, _SHARP = 32, 64, 0.3, 20.0
-_RATE, _LAST, _WARM, _BATCH, _TOGETHER = 2e-3, 0.02, 50, 256, 20
+_RATE = 2e-3
 _NOTHING, _OWN = -1e9, -30.0
 
 
@@ -131,14 +132,12 @@ def teach(
     rng, products = np.random.default_rng(plan.seed), student.answers.out_features
     optimiser = torch.optim.Adam(student.parameters(), _RATE)
     lengths = (requests.items >= 0).sum(1)
-    batches = -(-len(requests) // _BATCH)
+    batches = -(-len(requests) // SIZE)
     steps = epochs * batches
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: max(_LAST, 1 - step / steps) * min(1.0, (step + 1) / _WARM)
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, falling(steps))
     student.train()
     for _ in range(epochs):
-        for rows in _alike(lengths, rng):
+        for rows in of_like_length(lengths, rng):
             optimiser.zero_grad(set_to_none=True)
             _loss(student, requests, told, rows, _shown(told.items[rows], products, rng)).backward()
             optimiser.step()
@@ -183,12 +182,3 @@ def _shown(best: Ints, products: int, rng: np.random.Generator) -> NDArray[np.in
 
 def _scaled(scores: Floats) -> Floats:
     return (scores / np.maximum(scores.max(1, keepdims=True), 1e-9)).astype(np.float32)
-
-
-def _alike(lengths: NDArray[np.integer], rng: np.random.Generator) -> list[NDArray[np.intp]]:
-    """Batches of requests of like length in random order."""
-    order = rng.permutation(len(lengths))
-    parts = (order[at : at + _TOGETHER * _BATCH] for at in range(0, len(order), _TOGETHER * _BATCH))
-    found = [part[np.argsort(lengths[part], kind="stable")] for part in parts]
-    batches = [part[at : at + _BATCH] for part in found for at in range(0, len(part), _BATCH)]
-    return [batches[i] for i in rng.permutation(len(batches))]

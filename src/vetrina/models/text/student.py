@@ -21,13 +21,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vetrina.core.types import Floats, Plan
+from vetrina.layers.batches import SIZE, falling, of_like_length
 from vetrina.layers.losses import listwise_kl
 from vetrina.layers.onnx_export import export
 from vetrina.models.text.teacher import nearest
 
 WIDTH, TEMPERATURE, NEAR, BY_CHANCE = 256, 0.05, 8, 1_000
 _ASKED, _SEEN, _WIDE, _LONGEST = 32, 64, 128, 64
-RATE, _LAST, _WARM, _BATCH, _TOGETHER = 2e-3, 0.02, 50, 256, 20
+RATE = 2e-3
 
 
 class Student(nn.Module):
@@ -107,11 +108,11 @@ def taught(
     slow = [parameter for name, parameter in student.named_parameters() if name != "embedding.weight"]
     optimisers = torch.optim.SparseAdam([student.embedding.weight], RATE), torch.optim.Adam(slow, RATE)
     lengths = lessons.mask.sum(1)
-    batches = -(-len(lengths) // _BATCH)
-    schedules = [torch.optim.lr_scheduler.LambdaLR(o, _falling(epochs * batches)) for o in optimisers]
+    batches = -(-len(lengths) // SIZE)
+    schedules = [torch.optim.lr_scheduler.LambdaLR(o, falling(epochs * batches)) for o in optimisers]
     student.train()
     for _ in range(epochs):
-        for rows in _alike(lengths, rng):
+        for rows in of_like_length(lengths, rng):
             drawn = rng.integers(0, len(inside), min(BY_CHANCE, len(inside)))
             shown = np.union1d(near[rows].ravel(), drawn)
             longest = int(lengths[rows].max())
@@ -157,16 +158,3 @@ class Small(nn.Module):
         """As the student's."""
         x_BLD = self.table[tokens_BL].float() * self.scales[tokens_BL, None]  # pyright: ignore[reportIndexIssue]
         return self.student.outside(self.student.within(x_BLD, mask_BL))
-
-
-def _falling(steps: int) -> Callable[[int], float]:
-    return lambda step: max(_LAST, 1 - step / steps) * min(1.0, (step + 1) / _WARM)
-
-
-def _alike(lengths: NDArray[np.integer], rng: np.random.Generator) -> list[NDArray[np.intp]]:
-    """Batches of texts of like length in random order, so that little is padding."""
-    order = rng.permutation(len(lengths))
-    parts = (order[at : at + _TOGETHER * _BATCH] for at in range(0, len(order), _TOGETHER * _BATCH))
-    sorted_ = [part[np.argsort(lengths[part], kind="stable")] for part in parts]
-    batches = [part[at : at + _BATCH] for part in sorted_ for at in range(0, len(part), _BATCH)]
-    return [batches[i] for i in rng.permutation(len(batches))]

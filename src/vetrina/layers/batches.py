@@ -1,0 +1,23 @@
+"""Batches of sequences, and the rates that they are learnt at. Training side only."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIZE = 256
+_TOGETHER, _LAST, _WARM = 20, 0.02, 50  # batches sorted together; the last rate; steps until the first is reached
+
+
+def of_like_length(lengths: NDArray[np.integer], rng: np.random.Generator) -> list[NDArray[np.intp]]:
+    """All rows in batches of SIZE, those of like length together so that little is padding, in random order."""
+    order = rng.permutation(len(lengths))
+    parts = (order[at : at + _TOGETHER * SIZE] for at in range(0, len(order), _TOGETHER * SIZE))
+    found = [part[np.argsort(lengths[part], kind="stable")] for part in parts]
+    batches = [part[at : at + SIZE] for part in found for at in range(0, len(part), SIZE)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def falling(steps: int) -> Callable[[int], float]:
+    """What the rate of each of ``steps`` is multiplied by: up for a few, then down in a straight line."""
+    return lambda step: max(_LAST, 1 - step / steps) * min(1.0, (step + 1) / _WARM)
