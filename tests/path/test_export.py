@@ -105,11 +105,18 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
     monkeypatch.delenv("VETRINA_EDGE_PYTHON", raising=False)
     with pytest.raises(BadInput, match="needs a Python that has its tools"):
         export(shop, version, "litert", into, 40)
-    with pytest.raises(BadInput, match="No module named"):
+    with pytest.raises(BadInput, match="has no executorch"):
         export(shop, version, "executorch", into, 40, sys.executable)
     monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 50_000)
     with pytest.raises(BadInput, match=r"ask for \d+ or fewer"):
         export(shop, version, "onnx", into, 40)
+    # What can be known beforehand is said before anything is taught.
+    monkeypatch.setattr("vetrina.pipeline.export.taught", None)
+    monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 4_000)
+    with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 31 or fewer"):
+        export(shop, version, "onnx", into, 50_000)
+    with pytest.raises(BadInput, match="needs a Python"):
+        export(shop, version, "executorch", into, 40)
     assert list(tmp_path.iterdir()) == []
     ran = CliRunner().invoke(cli, ["--shop-dir", str(shop.folder.root), "export", version, "--format", "coreml"])
     assert ran.exit_code == 2

@@ -4,8 +4,8 @@ For the teacher's scores t of all products after some products, and the student'
 
 KL(softmax(t / (TEMPERATURE max t)) || softmax(s))
 
-over the teacher's TOP products, those of the other requests of a batch, which are near, and others by chance; small
-catalogues are gone through whole. Products begin as the singular vectors of what the teacher says after each product alone, so
+over the teacher's TOP products against all others, the student's own mistakes and any that chance would draw among
+them: a shelf is small enough. Products begin as the singular vectors of what the teacher says after each product alone, so
 that the student begins as the best linear map of its rank. Training side only.
 """
 
@@ -24,13 +24,10 @@ from vetrina.core.types import Floats, Ints, Plan
 from vetrina.layers.batches import SIZE, falling, of_like_length
 from vetrina.retrieval.next_item import GAPS
 
-TOP, TEMPERATURE, WHOLE, BY_CHANCE = 100, 0.08, 20_000, 2_000
+TOP, TEMPERATURE = 100, 0.08
 _ASKED, _SEEN, _FADE, _SHARP = 32, 64, 0.3, 20.0
 _RATE = 2e-3
 _NOTHING, _OWN = -1e9, -30.0
-
-
-Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ def teach(
     """Adam over ``epochs``; ``advance`` is called with the share of an epoch."""
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
-    rng, products = np.random.default_rng(plan.seed), student.answers.out_features
+    rng = np.random.default_rng(plan.seed)
     optimiser = torch.optim.Adam(student.parameters(), _RATE)
     lengths = (requests.items >= 0).sum(1)
     batches = -(-len(requests) // SIZE)
@@ -139,45 +136,24 @@ def teach(
     for _ in range(epochs):
         for rows in of_like_length(lengths, rng):
             optimiser.zero_grad(set_to_none=True)
-            _loss(student, requests, told, rows, _shown(told.items[rows], products, rng)).backward()
+            _loss(student, requests, told, rows).backward()
             optimiser.step()
             schedule.step()
             advance(1 / batches)
     student.eval()
 
 
-def _loss(
-    student: SequenceStudent, requests: Requests, told: Told, rows: Rows, shown: NDArray[np.int64] | None
-) -> Tensor:
+def _loss(student: SequenceStudent, requests: Requests, told: Told, rows: NDArray[np.intp]) -> Tensor:
     longest = max(1, int((requests.items[rows] >= 0).sum(1).max()))
-    items_BL, gaps_BL = (torch.from_numpy(x[rows, :longest]) for x in (requests.items, requests.gaps))
-    user_BD = student.user(student.asked(items_BL.clamp(min=0)), items_BL, gaps_BL)
-    best, own = told.items[rows].astype(np.int64), requests.items[rows, :longest]
-    weight, bias = student.answers.weight, student.answers.bias
-    if shown is None:
-        logits_BT = F.linear(user_BD, weight, bias)
-    else:  # what is drawn by chance stands for all that was not drawn
-        at = torch.from_numpy(shown)
-        logits_BT = F.linear(user_BD, weight[at], bias[at])
-        best = np.searchsorted(shown, best)
-        at_own = np.minimum(np.searchsorted(shown, own), len(shown) - 1)
-        own = np.where(shown[at_own] == own, at_own, -1)
+    own = requests.items[rows, :longest]
+    logits_BT = student(torch.from_numpy(own), torch.from_numpy(requests.gaps[rows, :longest]))
     if not told.own:
-        there = own >= 0
-        row = np.nonzero(there)[0]
-        logits_BT = logits_BT.index_put(
-            (torch.from_numpy(row), torch.from_numpy(own[there])), torch.tensor(_OWN)
-        )  # fmt: skip
+        row, place = np.nonzero(own >= 0)
+        left_out = torch.from_numpy(row), torch.from_numpy(own[row, place])
+        logits_BT = logits_BT.index_put(left_out, torch.tensor(_OWN))
     share_BK = torch.softmax(torch.from_numpy(_scaled(told.scores[rows]) / TEMPERATURE), 1)
-    said_BK = torch.log_softmax(logits_BT, 1).gather(1, torch.from_numpy(best))
+    said_BK = torch.log_softmax(logits_BT, 1).gather(1, torch.from_numpy(told.items[rows].astype(np.int64)))
     return (share_BK * (share_BK.clamp(min=1e-12).log() - said_BK)).sum(1).mean()
-
-
-def _shown(best: Ints, products: int, rng: np.random.Generator) -> NDArray[np.int64] | None:
-    """The products that a batch is compared over, sorted; None for all."""
-    if products <= WHOLE:
-        return None
-    return np.union1d(best.ravel(), rng.integers(0, products, BY_CHANCE)).astype(np.int64)
 
 
 def _scaled(scores: Floats) -> Floats:

@@ -44,29 +44,31 @@ def export(shop: Shop, version: str, form: str, into: Path, products: int, pytho
     settings, progress = shop.workshop.shop.settings.train, shop.workshop.progress
     plan = Plan(settings.seed, threads=settings.threads)
     folder = shop.workshop.open_version(version)
+    shelf, found_tool = Shelf(folder / "shelf"), edge.tool(form, python)
+    least = 2 * WIDTH * edge.NUMBER[form]  # bytes of a product, before anything is taught for minutes
+    _must_fit(min(products, len(shelf)), min(products, len(shelf)) * least)
     try:
         found = taught(folder, products, WIDTH, plan, progress)
     except Unfit as why:
         raise BadInput(
             f"version {version!r}", f"teaches no student: {why}", "export one that knows more users"
         ) from None
-    shelf = Shelf(folder / "shelf")
     listed = {
         "version": version,
         "last": LAST,
         "products": [{"id": str(shelf.ids[i]), "title": shelf.title(int(i))} for i in found.shelf],
     }
     with folder_beside(into) as scratch:
-        written = edge.write(found.student, form, scratch, found.held, python)
+        written = edge.write(found.student, form, scratch, found.held, found_tool)
         (scratch / "shelf.json").write_bytes(msgspec.json.encode(listed))
         size = written.bytes + (scratch / "shelf.json").stat().st_size
-        if size > BUDGET:
-            fits = int(len(found.shelf) * BUDGET / size)
-            raise BadInput(
-                f"{len(found.shelf):,} products",
-                f"take {size / 1e6:.1f} MB, {BUDGET / 1e6:g} MB at most",
-                f"ask for {fits:,} or fewer",
-            )
+        _must_fit(len(found.shelf), size)
         if form == "onnx":
             shutil.copytree(_PAGE, scratch, dirs_exist_ok=True)
     return Exported(str(into), form, len(found.shelf), size, found.agreement, found.popular, written.error)
+
+
+def _must_fit(products: int, size: int) -> None:
+    if size > BUDGET:
+        rule = f"take {size / 1e6:.1f} MB, {BUDGET / 1e6:g} MB at most"
+        raise BadInput(f"{products:,} products", rule, f"ask for {int(products * BUDGET / size):,} or fewer")

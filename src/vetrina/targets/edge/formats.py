@@ -27,6 +27,9 @@ TOOLS = {
     "executorch": "torch==2.13.0 'executorch==1.5.*'",
 }
 PYTHON = "VETRINA_EDGE_PYTHON"
+NUMBER = {"onnx": 1, "litert": 4, "executorch": 4}  # bytes of a number of the tables
+_IMPORTS = {"litert": "litert_torch", "executorch": "executorch"}
+_FINDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
 # Of the spread of a request's scores: what rounding to 8 bits may move one, and what other kernels may.
 _ROUNDED, _SAME, _ASKED, _TIMEOUT = 0.1, 1e-3, 64, 1_800
 
@@ -38,6 +41,20 @@ class Written:
     file: Path
     bytes: int
     error: float
+
+
+def tool(form: str, python: str = "") -> str:
+    """The Python that writes the format, empty where none is needed. Raises BadInput for one that lacks its tools."""
+    if form not in TOOLS:
+        return ""
+    found = which(python or os.environ.get(PYTHON, ""))
+    how = f"python3 -m venv edge && edge/bin/pip install {TOOLS[form]}, then --python edge/bin/python"
+    if not found:
+        raise BadInput(f"format {form!r}", "needs a Python that has its tools", how)
+    asked = subprocess.run([found, "-c", _FINDS, _IMPORTS[form]], capture_output=True, check=False)  # noqa: S603
+    if asked.returncode:
+        raise BadInput(f"python {found}", f"has no {_IMPORTS[form]}", how)
+    return found
 
 
 def write(student: SequenceStudent, form: str, into: Path, requests: Requests, python: str = "") -> Written:
@@ -55,7 +72,7 @@ def write(student: SequenceStudent, form: str, into: Path, requests: Requests, p
             student_file.write(student, file, bits=8)
             said = _by_onnxruntime(file, asked)
         else:
-            said = _elsewhere(student, form, file, asked, python or os.environ.get(PYTHON, ""))
+            said = _elsewhere(student, form, file, asked, tool(form, python))
         error = float((np.abs(said - told).max(1) / np.maximum(told.max(1) - told.min(1), 1e-9)).max())
         allowed = _ROUNDED if form == "onnx" else _SAME
         if not error <= allowed:  # what is no number is not allowed either
@@ -84,9 +101,6 @@ def _by_onnxruntime(file: Path, asked: Requests) -> Floats:
 
 
 def _elsewhere(student: SequenceStudent, form: str, file: Path, asked: Requests, python: str) -> Floats:
-    if not python or not which(python):
-        how = f"python3 -m venv edge && edge/bin/pip install {TOOLS[form]}, then --python edge/bin/python"
-        raise BadInput(f"format {form!r}", "needs a Python that has its tools", how)
     folder = file.parent
     # Two tensors: one for both inputs would be taken for the same input.
     items, gaps = (torch.from_numpy(part[:1].astype(np.int32)) for part in (asked.items, asked.gaps))
@@ -101,7 +115,10 @@ def _elsewhere(student: SequenceStudent, form: str, file: Path, asked: Requests,
         str(folder / "asked.npz"),
         str(folder / "said.npy"),
     ]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+    try:
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+    except subprocess.TimeoutExpired:
+        raise Unfit(f"the {form} file was not written within {_TIMEOUT:,} s; ask for fewer products") from None
     if ran.returncode:
         last = (ran.stderr.strip() or ran.stdout.strip() or "it said nothing").splitlines()[-1]
         raise BadInput(
