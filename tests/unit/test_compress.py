@@ -10,9 +10,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from vetrina.compress import compress
-from vetrina.compress.compress import judge, paid
+from vetrina.compress.compress import judge, teaching
+from vetrina.compress.search import middle, still_open
 from vetrina.core import plugins
 from vetrina.core.compression import Form, Lesson
 from vetrina.core.errors import Unfit
@@ -44,6 +47,7 @@ class Model:
         if lost is None:
             raise Unfit("its operator Foo is not supported")
         write(into, lost, 100)
+        (into / "form").write_text(form.name)
 
 
 @pytest.fixture
@@ -59,7 +63,7 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         answers=lambda folder, asked: [{"a": 1.0, "b": 0.5} for _ in asked],
     )
 
-    def run(models: dict[str, Model], plan: Plan | None = None, **how: Any) -> Any:
+    def run(models: dict[str, Model], plan: Plan | None = None, compared: set[str] | None = None, **how: Any) -> Any:
         source = tmp_path / "source"
         shutil.rmtree(source, ignore_errors=True)
         for name in models:
@@ -73,18 +77,56 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         monkeypatch.setattr(plugins, "has_part", lambda *where: where in part)
         checkpoint = Checkpoint("made-up", source, {name: {} for name in models})
         how = how or {"validation": Evidence()}
+        if compared is not None:
+            evaluation.compared_models = lambda folder: compared
         return compress(checkpoint, Past(), plan or Plan(), tmp_path / "small", Silent(), **how)
 
     return run
 
 
-def test_the_first_form_that_costs_nothing_is_kept_and_the_rest_is_not_tried(stage):
-    model = Model((BOLD, MILD), {"bold": 0.001, "mild": 0.0})
+FORMS = tuple(Form(("prune",), {"keep": keep}) for keep in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0))
+
+
+def losing(forms: tuple[Form, ...], first: int) -> dict[str, float | None]:
+    """Forms from the ``first`` on cost nothing."""
+    return {form.name: 0.001 if at >= first else 0.02 for at, form in enumerate(forms)}
+
+
+@pytest.mark.parametrize("first", range(len(FORMS)))
+def test_the_smallest_form_that_costs_nothing_is_found_with_three_judgements_of_seven(stage, first):
+    model = Model(FORMS, losing(FORMS, first))
     done = stage({"m": model})
-    assert model.made == ["bold"]
-    assert done.kept == {"m": "bold"}
-    assert (done.folder / "m" / "bytes").stat().st_size == 100
-    assert done.steps[0].bytes_before > 4 * done.steps[0].bytes_after
+    assert done.kept == {"m": FORMS[first].name}
+    assert len(model.made) == 3
+    assert float(np.load(done.folder / "m" / "lost.npy")) == 0.001
+    assert (done.folder / "m" / "form").read_text() == FORMS[first].name
+    surpassed = [s for s in done.steps if "a smaller form may stay, too" in s.why]
+    assert all(not s.kept for s in surpassed)
+    assert len(surpassed) + 1 == sum(s.quality_after > 0.99 * s.quality_before for s in done.steps)
+
+
+@given(st.data())
+def test_the_search_ends_with_the_cheapest_of_a_grid_that_passes_where_less_is_never_better(data):
+    shares, bits = st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=4), [4.0, 8.0, 16.0]
+    grid = [Form(("prune",), {"keep": k / 10, "bits": b}) for k in sorted(data.draw(shares)) for b in bits]
+    keep, least = data.draw(st.integers(1, 10)) / 10, data.draw(st.sampled_from(bits))
+    passes = [f for f in grid if f.settings["keep"] >= keep and f.settings["bits"] >= least]
+    open_, best, judged = tuple(grid), None, []
+    while open_:
+        form = middle(open_)
+        judged.append(form)
+        if form in passes:
+            best = form
+        open_ = still_open(open_, form, form in passes)
+    assert len(judged) == len(set(f.name for f in judged))
+    assert best == (passes[0] if passes else None)
+
+
+def test_a_taught_form_says_nothing_of_one_that_is_not_taught():
+    small = Form(("distil", "int8"), {"width": 32.0}, seconds=100.0)
+    plain = Form(("int8",))
+    assert still_open((small, plain), plain, kept=False) == (small,)
+    assert still_open((small, plain), small, kept=False) == (plain,)
 
 
 def test_a_form_that_costs_too_much_is_undone_and_the_next_is_judged_against_the_same(stage):
@@ -105,11 +147,19 @@ def test_where_no_form_fits_the_float_model_is_back_and_the_report_says_why(stag
     assert why in done.steps[0].why
 
 
-def test_a_bold_form_of_a_model_that_no_judged_answer_asks_is_not_taken_on_trust(stage):
+def test_bold_forms_of_a_model_whose_answers_nobody_compares_are_not_taken_on_trust(stage):
     model = Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
-    done = stage({"m": model})
-    assert [(s.step, s.kept) for s in done.steps] == [("bold", False), ("mild", True)]
-    assert "no answer that is judged asks it" in done.steps[0].why
+    done = stage({"m": model}, compared={"another"})
+    assert [(s.step, s.kept) for s in done.steps] == [("mild", True)]
+    assert stage({"m": model}, compared={"m"}).kept == {"m": "bold"}
+
+
+def test_answers_that_no_label_stands_for_have_to_stay_as_they_were():
+    scores = Scores("worth", tuple(map(str, range(UNITS))), WORTH)
+    assert judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.96)).kept
+    other = judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94))
+    assert not other.kept
+    assert "94.0% where nothing is judged" in other.why
 
 
 def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
@@ -122,8 +172,7 @@ def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
     assert taught.made == ["mild"]
     stage({"m": taught}, Plan(budget_seconds=6_000.0))
     assert taught.made[1:] == ["distil + int8 (width 32)"]
-    assert paid(TAUGHT, replace(Plan(), budget_seconds=2_000.0, threads=2))
-    assert not paid(TAUGHT, replace(Plan(), budget_seconds=2_000.0, threads=1))
+    assert teaching(TAUGHT, replace(Plan(), threads=1)) == 2 * teaching(TAUGHT, replace(Plan(), threads=2)) == 600.0
 
 
 def test_what_was_decided_is_repeated_without_judging(stage):

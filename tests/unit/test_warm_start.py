@@ -120,3 +120,14 @@ def test_of_models_fitted_long_ago_the_newest_of_each_form_stay(tmp_path):
     notes = fit(tmp_path, before(1.0), "served", plan)
     assert notes["began_from"] in left, "a warm start finds what is newest"
     assert fit(tmp_path, before(0.5), "fit", plan)["settings"], "what was removed is fitted anew"
+
+
+def test_it_begins_from_an_older_one_where_that_is_asked_for(tmp_path):
+    first, second = before(0.5), before(0.8)
+    fit(tmp_path, first, "fit")
+    newest = fit(tmp_path, second, "fit")
+    assert first.interactions is not None
+    asked = replace(PLAN, begin_before=first.interactions.until)
+    assert fit(tmp_path, before(0.9), "fit", asked)["began_from"] == newest["began_from"]
+    assert fit(tmp_path, before(0.9), "fit")["began_from"] != newest["began_from"]
+    assert "began_from" not in fit(tmp_path, before(0.9), "fit", replace(PLAN, begin_before=1.0))

@@ -1,15 +1,20 @@
-"""The stage: try each model's small forms, judge them on validation in the serving runtime, keep the one that works least."""
+"""The stage: a search among each model's small forms, judged on validation in the serving runtime, for the one that works least.
+
+A form may stay if it loses nothing that validation can show, and answers as before where nothing is judged. The search
+(``search.py``) goes on while the run's budget pays for judging and for teaching.
+"""
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from vetrina.compress.search import middle, still_open
 from vetrina.core import plugins
 from vetrina.core.compression import CompressionStep, Form, Lesson
 from vetrina.core.errors import Unfit
@@ -59,6 +64,8 @@ def compress(
     if repeat is not None:
         for name, form in repeat.items():
             if name in checkpoint.notes and (again := next((f for f in _forms(name) if f.name == form), None)):
+                shutil.rmtree(into / name)
+                (into / name).mkdir()
                 _shrink(name, again, checkpoint.folder, into, lesson)
         return Compressed(into, ())
     if validation is None:
@@ -86,55 +93,69 @@ class _Trial:
         self._evaluate, self._validation = evaluate, validation
         self._before: Scores = evaluate(into, validation)
         self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
-        # The first blend is the one that is judged: bold forms of models that weigh only in others would be taken on trust.
-        self._judged_by = _weighed(checkpoint.folder, first=True)
-        self._like, self._tries = Agreement(0, 1.0, work=self._teacher.work), lesson.plan.tries
+        self._like = self._teacher.itself()
+        # Bold forms of models whose answers nobody compares would be taken on trust.
+        self._compared = self._teacher.models(checkpoint.folder, _weighed(checkpoint.folder))
+        self._tries, self._seconds = lesson.plan.tries, _SHARE_OF_TEACHING * lesson.plan.budget_seconds
 
-    def tried(self, name: str) -> Iterator[CompressionStep]:
-        """Each form of a model until one is kept; else its float form is back."""
-        source = self._checkpoint.folder
-        for form in _forms(name):
-            bold = form.name != gentlest(name)
-            if not paid(form, self._lesson.plan) or (bold and (self._tries < 1 or name not in self._judged_by)):
-                continue
-            self._tries -= bold
-            try:
-                _shrink(name, form, source, self._into, self._lesson)
-                judged = self._judged(name, form)
-            except Unfit as why:
-                judged = self._unfit(name, form, str(why))
-            yield judged
-            if judged.kept:
-                return
-            shutil.rmtree(self._into / name)
-            shutil.copytree(source / name, self._into / name, copy_function=_link)
+    def tried(self, name: str) -> list[CompressionStep]:
+        """The forms that were judged, in their order; the kept one, or the float form, is in the folder."""
+        place, steps = self._into / name, list[CompressionStep]()
+        with tempfile.TemporaryDirectory(dir=self._into.parent) as scratch:
+            best, seen = Path(scratch) / "best", (self._before, self._like)
+            shutil.move(place, best)
+            forms = _forms(name)
+            while open_ := self._affordable(name, forms, found=any(s.kept for s in steps)):
+                form = middle(open_)
+                step, after = self._judged(name, form)
+                if step.kept:
+                    shutil.rmtree(best)
+                    shutil.move(place, best)
+                    seen = after
+                    steps = [_surpassed(s) for s in steps]
+                steps.append(step)
+                forms = still_open(forms, form, step.kept)
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.move(best, place)
+        self._before, self._like = seen
+        return steps
 
-    def _judged(self, name: str, form: Form) -> CompressionStep:
-        after: Scores = self._evaluate(self._into, self._validation)
-        if not np.isfinite(after.values).all():
-            raise Unfit("its answers are no numbers")
-        like = self._teacher.agreement(self._into)
-        if form.name != gentlest(name) and self._unasked(after, like):
-            raise Unfit("no answer that is judged asks it: only its gentlest form may be taken on trust")
+    def _affordable(self, name: str, forms: Sequence[Form], *, found: bool) -> list[Form]:
+        """Forms that may still be judged: bold ones while there are tries, taught ones while their teaching is paid for."""
+        last = gentlest(name)
+        bold = self._tries > 0 and name in self._compared
+        paid = [f for f in forms if teaching(f, self._lesson.plan) <= self._seconds]
+        return paid if bold else [f for f in paid if f.name == last and not found]
+
+    def _judged(self, name: str, form: Form) -> tuple[CompressionStep, tuple[Scores, Agreement]]:
+        """Leaves the form in the folder."""
+        self._tries -= form.name != gentlest(name)
+        self._seconds -= teaching(form, self._lesson.plan)
+        shutil.rmtree(self._into / name, ignore_errors=True)
+        (self._into / name).mkdir()
+        try:
+            _shrink(name, form, self._checkpoint.folder, self._into, self._lesson)
+            after: Scores = self._evaluate(self._into, self._validation)
+            if not np.isfinite(after.values).all():
+                raise Unfit("its answers are no numbers")
+            like = self._teacher.agreement(self._into)
+        except Unfit as why:
+            return self._unfit(name, form, str(why)), (self._before, self._like)
         sizes = size_of(self._checkpoint.folder / name), size_of(self._into / name)
-        judged = judge(name, form.name, self._before, after, sizes, like, self._like.work)
-        if judged.kept:
-            self._before, self._like = after, like
-        return judged
-
-    def _unasked(self, after: Scores, like: Agreement) -> bool:
-        """Nothing changed at all: the model weighs only where nobody judges, such as on the pages of products."""
-        errors = ((a.share, a.mean_error, a.max_error) for a in (like, self._like))
-        return np.array_equal(after.values, self._before.values) and len(set(errors)) == 1
+        return judge(name, form.name, self._before, after, sizes, like, self._like.work), (after, like)
 
     def _unfit(self, name: str, form: Form, why: str) -> CompressionStep:
         size, quality = size_of(self._checkpoint.folder / name), float(self._before.values.mean())
         return CompressionStep(name, form.name, False, size, size, quality, quality, 0.0, why, 0.0)
 
 
-def paid(form: Form, plan: Plan) -> bool:
-    """Whether a run's budget pays for teaching this form in each of its fits."""
-    return form.seconds * _FITS * 2 / plan.threads <= _SHARE_OF_TEACHING * plan.budget_seconds
+def _surpassed(step: CompressionStep) -> CompressionStep:
+    return replace(step, kept=False, why=f"{step.why}; a smaller form may stay, too") if step.kept else step
+
+
+def teaching(form: Form, plan: Plan) -> float:
+    """Seconds of teaching this form in each fit of a run."""
+    return form.seconds * _FITS * 2 / plan.threads
 
 
 def judge(
@@ -149,7 +170,8 @@ def judge(
     """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %.
 
     Losses are relative to the mean before; the resolution is half the width of the interval of that mean, relative
-    to it, at most 3 %. _ALWAYS of the answers must be those of the float models, _AGREEMENT where labels resolve less than 0.5 %.
+    to it, at most 3 %. _ALWAYS of the answers must be those of the float models, _AGREEMENT where labels resolve less than 0.5 %
+    or say nothing.
     ``sizes`` are bytes before and after, ``work`` CPU-microseconds of an answer before.
     """
     mean = abs(float(before.values.mean())) or 1.0
@@ -157,12 +179,12 @@ def judge(
     noise = 1.96 * float(before.values.std()) / np.sqrt(len(before.values)) / mean
     limit = max(_POINT_LOSS, min(_RESOLUTION_CAP, float(noise)))
     point, upper = lost.point / mean, lost.high / mean
-    alike = like.share >= (_ALWAYS if noise <= _POINT_LOSS else _AGREEMENT)
+    alike = like.share >= (_ALWAYS if noise <= _POINT_LOSS else _AGREEMENT) and like.unjudged >= _AGREEMENT
     kept = bool(upper <= limit and point <= _POINT_LOSS and sizes[1] < sizes[0] and alike)
     why = (
         f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {sizes[0] / max(1, sizes[1]):.1f} times "
         f"smaller; {like.share:.1%} of {like.units:,} answers as before"
-    )
+    ) + (f", {like.unjudged:.1%} where nothing is judged" if like.unjudged < 1 else "")
     quality = float(before.values.mean()), float(after.values.mean())
     return CompressionStep(model, form, kept, *sizes, *quality, upper, why, like.share, work, like.work)
 
@@ -172,10 +194,10 @@ def gentlest(model: str) -> str:
     return next((form.name for form in reversed(_forms(model)) if not form.seconds), "")
 
 
-def _weighed(folder: Path, *, first: bool = False) -> set[str]:
-    """Models that weigh something in any blend, or in the first: the others change no answer, so there is nothing to judge."""
-    blends = list(msgspec.json.decode((folder / "scenario.json").read_bytes())["weights"].values())
-    return {model for weights in blends[: 1 if first else None] for model, weight in weights.items() if weight}
+def _weighed(folder: Path) -> set[str]:
+    """Models that weigh something in any blend: the others change no answer, so there is nothing to judge."""
+    blends = msgspec.json.decode((folder / "scenario.json").read_bytes())["weights"].values()
+    return {model for weights in blends for model, weight in weights.items() if weight}
 
 
 def _prepared(scenario: str, past: Past) -> Past:
@@ -190,8 +212,7 @@ def _forms(name: str) -> tuple[Form, ...]:
 
 
 def _shrink(name: str, form: Form, source: Path, into: Path, lesson: Lesson) -> None:
-    shutil.rmtree(into / name)
-    (into / name).mkdir()
+    """Writes the form into the model's folder, which is to be empty."""
     plugins.part("models", name, "compress").compress(source / name, into / name, form, lesson)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from math import inf
 from typing import Any
 
 from vetrina.core.progress import Progress
@@ -13,7 +14,8 @@ from vetrina.core.types import Past, Plan
 class Form:
     """One way to make a model small: its ``steps`` in their order, such as ``distil`` and ``int8``, with ``settings``.
 
-    ``seconds`` is about what it takes to make it with two threads, where a smaller model has to be taught.
+    Each setting says how much stays, so less is bolder: a share of neighbours, bits, a width. ``seconds`` is about what it takes
+    to make it with two threads, where a smaller model has to be taught.
     """
 
     steps: tuple[str, ...]
@@ -25,6 +27,13 @@ class Form:
         """Of steps and settings."""
         said = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
         return " + ".join(self.steps) + (f" ({said})" if said else "")
+
+    def as_bold_as(self, other: "Form") -> bool:
+        """Whether no less is taken away than by ``other``, in every respect that either names. A taught model compares with
+        taught ones only."""
+        named = {*self.settings, *other.settings}
+        less = all(self.settings.get(name, inf) <= other.settings.get(name, inf) for name in named)
+        return less and bool(self.seconds) == bool(other.seconds) and (bool(named) or self == other)
 
 
 @dataclass(frozen=True)

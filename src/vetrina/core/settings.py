@@ -51,6 +51,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss: str = "cross-entropy"  # of LOSSES, for networks of predict; adversarial for those of sequences, too
     worth: str = ""  # what an event counts by beside its type: revenue or margin of its product, for recommend
     encoder: str = ""  # of texts: a folder or an id of huggingface.co; empty for the MiniLM that comes along
+    begin: str = ""  # a version: a warm run begins its networks where they were then; empty for the newest run
 
     def __post_init__(self) -> None:
         if not self.budget_minutes > 0:
@@ -63,6 +64,37 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"loss {self.loss!r} is none of {', '.join(LOSSES)}")
         if self.threads < 1:
             raise ValueError(f"threads {self.threads} is less than one")
+
+
+class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a pretrained network learns on; what is not said is the model's own default."""
+
+    layers: int | None = None  # that learn, from the top; -1 all weights, 0 none
+    thaw: int | None = None  # further ones below that join with each epoch
+    rank: int | None = None  # of low-rank corrections that learn in place of the weights; 0 the weights
+    patience: int | None = None  # epochs without a gain on held-out data after which it ends; 0 never
+
+    def __post_init__(self) -> None:
+        for name, value in self.of().items():
+            if value < (-1 if name == "layers" else 0):
+                raise ValueError(
+                    f"{name} {value:g} is less than {'-1, which is all' if name == 'layers' else 'nothing'}"
+                )
+
+    def of(self) -> dict[str, float]:
+        """What is said."""
+        return {name: float(value) for name in self.__struct_fields__ if (value := getattr(self, name)) is not None}
+
+
+class Transfers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of the encoder of queries, and of the network of pictures."""
+
+    text: Transfer = Transfer()
+    image: Transfer = Transfer()
+
+    def of(self) -> dict[str, dict[str, float]]:
+        """By model, where anything is said."""
+        return {name: said for name in self.__struct_fields__ if (said := getattr(self, name).of())}
 
 
 class Prediction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -218,6 +250,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     gate: Gate = Gate()
     release: Releases = Releases()
     train: Training = Training()
+    transfer: Transfers = Transfers()
     predict: Prediction = Prediction()
     serve: Serving = Serving()
     operate: Operate = Operate()

@@ -316,7 +316,7 @@ class Plan:
 
     ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``without`` are the
     models that the budget does not pay for. ``halvings`` says how often the work done at once was halved because memory was
-    short. A ``warm`` training begins where the last one of the same form ended.
+    short. A ``warm`` training begins where the last one of the same form ended that knew nothing after ``begin_before``.
     ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder,
     ``goal`` what the threshold of predict is chosen for, ``optimiser`` and ``loss`` how networks learn. ``foreign`` is the
     file of a model brought along, ``foreign_inputs`` the columns of its one matrix, if that is what it wants. ``tries`` says how
@@ -330,6 +330,7 @@ class Plan:
     without: tuple[str, ...] = ()
     halvings: int = 0
     warm: bool = False
+    begin_before: float = math.inf
     trials: Mapping[str, int] = field(default_factory=dict)
     encoder: str = ""
     goal: str = ""

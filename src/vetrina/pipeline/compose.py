@@ -1,5 +1,6 @@
 """Wires stages to one shop: one scenario's way from a snapshot to a release."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from vetrina.pipeline.replay import drawn_answers
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release import release
 from vetrina.scenarios import samples
+from vetrina.store import dataset
 from vetrina.store.registry import Used
 from vetrina.store.tables import exposures
 from vetrina.train import Settled, train
@@ -81,6 +83,8 @@ class Run:
             without=left_out,
             halvings=halvings,
             warm=chosen.warm,
+            settings=self._settings.transfer.of(),
+            begin_before=self._begin_before(),
             encoder=chosen.encoder,
             goal=self._settings.predict.goal,
             optimiser=chosen.optimiser,
@@ -98,6 +102,14 @@ class Run:
         if not (own / "cache").exists():  # a shop of before may have one for each scenario
             (own / "cache").symlink_to(Path("..") / "cache", target_is_directory=True)
         return own
+
+    def _begin_before(self) -> float:
+        """The end of what the version that networks begin from could know. Raises NotFound for an unknown one."""
+        if not self._settings.train.begin:
+            return math.inf
+        shown = self._workshop.registry.show(self._settings.train.begin)
+        cuts = dataset.open_snapshot(self._shop.snapshots, shown["snapshot"]).cuts
+        return cuts.end if cuts else 0.0
 
     def _foreign(self) -> str:
         """The model that was brought along, kept under its content's name: another file is another plan. Raises BadInput."""
@@ -117,6 +129,7 @@ class Run:
         """Changes when the code's version or a setting that shapes the result changes."""
         text = f"{VERSION} {self._recipe} {self._settings.train} {self._settings.weights} {self._plan.budget_seconds}"
         text += f" {self._plan.goal}" if self._plan.goal else ""
+        text += f" {self._settings.transfer}" if self._settings.transfer.of() else ""
         text += f" {self._plan.foreign} {self._plan.foreign_inputs}" if self._plan.foreign else ""
         return sha256(text.encode()).hexdigest()[:24]
 

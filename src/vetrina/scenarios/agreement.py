@@ -10,6 +10,7 @@ import numpy as np
 
 from vetrina.core import plugins
 
+_ELSEWHERE = 5  # one in so many of the requests that labels stand for is asked where none does
 Answers = Sequence[Mapping[str, float]]  # of each request what was answered, best first, with its score
 
 
@@ -19,7 +20,7 @@ class Agreement:
 
     Of what both give: ``correlation`` of the two orders (Spearman, mean over requests), ``mean_error`` and ``max_error`` of the
     scores over the reference's largest of a request. ``work`` is CPU-microseconds of one answer of that folder, without opening
-    it.
+    it. ``unjudged`` is the share where no label says what is right, such as on the pages of products.
     """
 
     units: int
@@ -28,20 +29,38 @@ class Agreement:
     mean_error: float = 0.0
     max_error: float = 0.0
     work: float = 0.0
+    unjudged: float = 1.0
 
 
 class Reference:
     """The answers of one folder to requests that it suggests: its users, its products' words, rows like those it learnt from."""
 
     def __init__(self, scenario: str, folder: Path, most: int) -> None:
-        self._evaluation = plugins.part("scenarios", scenario, "evaluate")
-        self._asked = self._evaluation.requests(folder, most)
+        self._evaluation = evaluation = plugins.part("scenarios", scenario, "evaluate")
+        self._asked, self._elsewhere = evaluation.requests(folder, most), []
+        if hasattr(evaluation, "unjudged"):
+            self._elsewhere = evaluation.unjudged(folder, most // _ELSEWHERE)
         self._answers, self.work = self._answered(folder)
+        self._pages = self._there(folder)
+
+    def itself(self) -> Agreement:
+        """Of the reference's own folder."""
+        return Agreement(len(self._asked), 1.0, work=self.work)
 
     def agreement(self, folder: Path) -> Agreement:
         """Ask another folder the same."""
         given, work = self._answered(folder)
-        return replace(compared(given, self._answers), work=work)
+        return replace(
+            compared(given, self._answers), work=work, unjudged=compared(self._there(folder), self._pages).share
+        )
+
+    def models(self, folder: Path, weighed: set[str]) -> set[str]:
+        """Those of ``weighed`` whose answers are compared."""
+        known = getattr(self._evaluation, "compared_models", None)
+        return weighed if known is None else weighed & known(folder)
+
+    def _there(self, folder: Path) -> Answers:
+        return self._evaluation.answers(folder, self._elsewhere) if self._elsewhere else []
 
     def _answered(self, folder: Path) -> tuple[list[Any], float]:
         begun = time.process_time()

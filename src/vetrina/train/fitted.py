@@ -29,7 +29,7 @@ def fitted(
     what the same form left of the newest shorter past: never another form's, which may have seen what this one is judged on.
     """
     models = into.parent / "models"
-    earlier = _earlier(models, name, form, past) if plan.warm else None
+    earlier = _earlier(models, name, form, past, plan.begin_before) if plan.warm else None
     kept = models / f"{name}-{_key(name, digest, form, plan, earlier)}"
     if not kept.exists():
         with folder_beside(kept) as folder:
@@ -68,12 +68,12 @@ def _key(name: str, digest: str, form: str, plan: Plan, earlier: Path | None) ->
     return sha256(f"{name} {digest} {form} {plan.seed} {chosen}{pieces}{began}{how}".encode()).hexdigest()[:24]
 
 
-def _earlier(models: Path, name: str, form: str, past: Past) -> Path | None:
+def _earlier(models: Path, name: str, form: str, past: Past, before: float) -> Path | None:
     found = []
     for folder in models.glob(f"{name}-*"):
         if (folder / MEMORY).exists() and (folder / _MADE).exists():
             made = msgspec.json.decode((folder / _MADE).read_bytes())
-            if made["form"] == form and made["until"] < _until(past):
+            if made["form"] == form and made["until"] < _until(past) and made["until"] <= before:
                 found.append((made["until"], folder.name, folder))
     return max(found)[2] if found else None
 

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vetrina.layers.transfer import Learner, Transfer
 from vetrina.models.image.network import Backbone
 from vetrina.models.image.pictures import Pixels, augmented, normalised
 
 _BATCH, _RATE, _HEAD, _DECAY, _SMOOTHING, _DROPOUT, _WARM = 32, 1e-3, 5.0, 0.02, 0.1, 0.3, 0.15
-_ASKED = 64
+_ASKED, _HELD_OUT, _WHOLE = 64, 0.1, Transfer()
 
 
 @dataclass(frozen=True)
@@ -32,20 +33,28 @@ def teach(
     epochs: int,
     seed: int,
     advance: Callable[[], None],
+    how: Transfer = _WHOLE,
 ) -> Taught:
-    """AdamW over one cycle of rates on pictures (n, size, size, 3) changed at random, with smoothed labels; ``advance`` is
-    called after each epoch."""
+    """AdamW over one cycle of rates on pictures (n, size, size, 3) changed at random, with smoothed labels.
+
+    Where ``how`` has patience, a tenth of the pictures is held out and the epoch that tells most of them right stays.
+    ``advance`` is called after each epoch.
+    """
     torch.manual_seed(seed)
     rng, head = np.random.default_rng(seed), nn.Linear(backbone.width, classes)
     backbone.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    groups = [{"params": backbone.parameters(), "lr": _RATE}, {"params": head.parameters(), "lr": _RATE * _HEAD}]
-    optimiser = torch.optim.AdamW(groups, weight_decay=_DECAY)
-    steps = max(1, epochs * -(-len(pixels) // _BATCH))
-    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, [_RATE, _RATE * _HEAD], steps, pct_start=_WARM)
+    learner = Learner(backbone, [backbone.stem, *backbone.blocks, backbone.head], how, epochs)
+    groups = [{"params": learner.parameters, "lr": _RATE}, {"params": head.parameters(), "lr": _RATE * _HEAD}]
+    optimiser = torch.optim.AdamW([group for group in groups if group["params"]], weight_decay=_DECAY)
+    held, learnt = np.split(rng.permutation(len(pixels)), [int(_HELD_OUT * len(pixels)) if how.patience else 0])
+    steps = max(1, epochs * -(-len(learnt) // _BATCH))
+    highest = [group["lr"] for group in optimiser.param_groups]
+    rates = torch.optim.lr_scheduler.OneCycleLR(optimiser, highest, steps, pct_start=_WARM)
     target = torch.from_numpy(label.astype(np.int64))
-    for _ in range(epochs):
-        backbone.train()
-        for rows in np.array_split(rng.permutation(len(pixels)), -(-len(pixels) // _BATCH)):
+    best, most, kept = 0, -1.0, _state(backbone, head)
+    for epoch in range(1, epochs + 1):
+        learner.begin(epoch)
+        for rows in np.array_split(rng.permutation(learnt), -(-len(learnt) // _BATCH)):
             found = functional.dropout(backbone(augmented(pixels[rows], rng)), _DROPOUT)
             loss = functional.cross_entropy(head(found), target[torch.from_numpy(rows)], label_smoothing=_SMOOTHING)
             optimiser.zero_grad(set_to_none=True)
@@ -53,8 +62,29 @@ def teach(
             optimiser.step()
             rates.step()
         advance()
-    backbone.eval()
+        if len(held):
+            right = _right(Taught(backbone, head), pixels[held], label[held])
+            if right > most:
+                best, most, kept = epoch, right, _state(backbone, head)
+            if how.over(best, epoch):
+                break
+    if len(held):
+        _restore(kept, backbone, head)
+    learner.end()
     return Taught(backbone, head)
+
+
+def _right(taught: Taught, pixels: Pixels, label: NDArray[np.integer]) -> float:
+    return float((chances(taught, features(taught.backbone, pixels)).argmax(1) == label).mean())
+
+
+def _state(*parts: nn.Module) -> list[dict[str, Tensor]]:
+    return [{name: value.clone() for name, value in part.state_dict().items()} for part in parts]
+
+
+def _restore(states: list[dict[str, Tensor]], *parts: nn.Module) -> None:
+    for state, part in zip(states, parts, strict=True):
+        part.load_state_dict(state)
 
 
 @torch.no_grad()

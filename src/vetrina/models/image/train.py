@@ -27,12 +27,13 @@ from vetrina.core.files import folder_beside
 from vetrina.core.onnx_session import session
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Floats, Past, Plan
+from vetrina.layers import transfer
 from vetrina.layers.onnx_export import export, quantize_static
 from vetrina.models.image import learning, network
 from vetrina.models.image.pictures import decoded, normalised
 from vetrina.store import pictures
 
-SETTINGS = {"epochs": 0.0, "size": 160.0}
+SETTINGS = {"epochs": 0.0, "size": 160.0, **transfer.SETTINGS}
 LEAST = 20  # pictures below which there is nothing to learn
 _ASKED, _CALIBRATED, _BATCH, _LEAST_ALIKE = 64, 192, 16, 0.9
 _LEAST_OF_KIND, _MOST_TAUGHT, _WIDTH, _SURE, _DOUBTED, _MOST_NOTED = 8, 20_000, 128, 0.9, 0.02, 200
@@ -85,7 +86,16 @@ def _looked(
         lesson = np.flatnonzero(known)[:_MOST_TAUGHT]
         epochs = int(chosen["epochs"])
         with progress.step("image: learn categories", max(1, epochs)) as step:
-            taught = learning.teach(backbone, shown[lesson], label[lesson], len(names), epochs, plan.seed, step.advance)
+            taught = learning.teach(
+                backbone,
+                shown[lesson],
+                label[lesson],
+                len(names),
+                epochs,
+                plan.seed,
+                step.advance,
+                transfer.Transfer.of(chosen),
+            )
         found = learning.features(backbone, shown) if epochs else found
     head = taught.head if taught else nn.Linear(backbone.width, 1)
     return notes | _written(into, backbone, head, names, found, there, shown, len(catalogue))

@@ -14,17 +14,19 @@ from torch import Tensor
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Plan
+from vetrina.layers import transfer
 from vetrina.layers.losses import listwise
 from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.ranking import graded_ndcg
 from vetrina.models.text.online import Encoder
-from vetrina.models.text.pretrained import Network, upper
+from vetrina.models.text.pretrained import Network, layers_of
 from vetrina.models.text.queries import Asked
 from vetrina.models.text.teacher import Lessons
 
 SETTINGS = {
     "epochs": 0,
     "stop": 0,
+    **transfer.SETTINGS,
     "layers": 3,
     "rate": 2e-5,
     "temperature": 0.05,
@@ -33,6 +35,7 @@ SETTINGS = {
     "margin": 0.1,
 }
 _BATCH, _MOST_TEXTS, _HELD_OUT, _MOST_HELD, _K, _LEVEL = 32, 20_000, 0.2, 500, 10, 0.8
+_LOW_RANK = 10.0  # times the rate: corrections begin at nothing and have few weights to do their work with
 
 
 def parted(asked: Sequence[Asked], plan: Plan, chosen: Mapping[str, float]) -> tuple[list[Asked], list[Asked]]:
@@ -63,16 +66,19 @@ def finetune(
     rng = np.random.default_rng(plan.seed)
     stop, epochs = int(chosen["stop"]), int(chosen["epochs"])
     texts = torch.from_numpy(vectors)
-    trained = upper(network.backbone, int(chosen["layers"]))
-    optimiser = torch.optim.AdamW(trained, lr=chosen["rate"], weight_decay=0.01)
+    how = transfer.Transfer.of(chosen)
+    learner = transfer.Learner(network, layers_of(network.backbone), how, stop or epochs)
+    trained = learner.parameters
+    rate = chosen["rate"] * (_LOW_RANK if how.rank else 1.0)
+    optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
     steps = epochs * -(-len(learnt) // _BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, chosen["rate"], total_steps=steps + 1, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=0.1)
     before = _worth(network, encoder, vectors, held)
     first = _state(trained)
     best, kept, values = 0, first, before
     with progress.step("text: the shop's language", stop or epochs) as step:
         for epoch in range(1, (stop or epochs) + 1):
-            network.train()
+            learner.begin(epoch)
             for rows in np.array_split(rng.permutation(len(learnt)), -(-len(learnt) // _BATCH)):
                 optimiser.zero_grad(set_to_none=True)
                 part = [learnt[i] for i in rows]
@@ -88,11 +94,13 @@ def finetune(
             found = _worth(network, encoder, vectors, held)
             if stop or found.mean() > values.mean():
                 best, kept, values = epoch, _state(trained), found
+            if not stop and how.over(best, epoch):
+                break
     gain = paired(values, before, _LEVEL) if held else None
     if gain is not None and gain.low <= 0:
         best, kept = 0, first
     _restore(trained, kept)
-    network.eval()
+    learner.end()
     noted = (
         {} if gain is None else {"held_out": len(held), "before": float(before.mean()), "after": float(values.mean())}
     )

@@ -79,18 +79,13 @@ def backbone_of(pretrained: Pretrained) -> Any:
     return AutoModel.from_pretrained(str(pretrained.folder), attn_implementation="eager")
 
 
-def upper(backbone: Any, layers: int) -> list[nn.Parameter]:
-    """The parameters of the last ``layers``; all others are frozen. Raises BadInput for an encoder built otherwise."""
+def layers_of(backbone: Any) -> list[nn.Module]:
+    """From the bottom to the top. Raises BadInput for an encoder built otherwise."""
     stack = getattr(backbone, "encoder", None) or getattr(backbone, "transformer", None)
     found = getattr(stack, "layer", None)
     if found is None:
         raise BadInput(type(backbone).__name__, "has no list of layers to teach", "name a BERT-like encoder")
-    for parameter in backbone.parameters():
-        parameter.requires_grad_(False)
-    taught = [p for layer in found[-layers:] for p in layer.parameters()]
-    for parameter in taught:
-        parameter.requires_grad_(True)
-    return taught
+    return list(found)
 
 
 def _package() -> Path:

@@ -19,9 +19,10 @@ from torch.nn import functional as F
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interval, Ints, Plan
+from vetrina.layers.transfer import Learner, Transfer
 from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.ranking import graded_ndcg
-from vetrina.models.text.pretrained import Pretrained, backbone_of, upper
+from vetrina.models.text.pretrained import Pretrained, backbone_of, layers_of
 from vetrina.models.text.queries import Asked
 
 LIST, NEAR, SHOWN = 8, 50, 20
@@ -70,7 +71,8 @@ class Teacher:
     def learn(self, asked: Sequence[Asked], near: Ints, epochs: int, progress: Progress) -> None:
         """Listwise, from queries and the texts ``near`` (queries, n) each of them, best first."""
         network = self._network.train()
-        learnt = [*upper(network.backbone, _LAYERS), *network.score.parameters()]
+        learner = Learner(network.backbone, layers_of(network.backbone), Transfer(_LAYERS))
+        learnt = [*learner.parameters, *network.score.parameters()]
         optimiser = torch.optim.AdamW(learnt, lr=_RATE, weight_decay=0.01)
         with progress.step("text: a teacher reads query and product together", epochs) as step:
             for _ in range(epochs):

@@ -1,6 +1,6 @@
 """Judges recommend on what users really took next, over the full catalogue."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,9 @@ from vetrina.scenarios.recommend.units import users
 
 METRICS = {"NDCG": ndcg, "Recall": recall, "MRR": lambda ranks, relevant, k: reciprocal_rank(ranks, k)}
 _K = 10
+_COMPARED = ("home", "session")
+# A user or nobody and when; on the page of a product its id.
+Asked = tuple[str | None, float] | tuple[None, float, str]
 _MOST_UNITS = 4_000
 
 
@@ -57,18 +60,36 @@ def evaluate(
     return Scores(metric, tuple(names), np.array(values), slices)
 
 
-def requests(folder: Path, most: int) -> list[tuple[str | None, float]]:
+def requests(folder: Path, most: int) -> list[Asked]:
     """Users whom this folder knows, and nobody, each at the moment where its past ends."""
     histories = Recommend(folder).histories
     return [(name, histories.until) for name in (None, *histories.users(most))]
 
 
-def answers(folder: Path, asked: list[tuple[str | None, float]]) -> list[dict[str, float]]:
+def unjudged(folder: Path, most: int) -> list[Asked]:
+    """What no held-out user stands for: somebody unknown on the pages of products, evenly from the most to the least taken."""
+    opened = Recommend(folder)
+    if opened.counts is None:
+        return []
+    taken = best(np.where(opened.counts >= 1, opened.counts, -np.inf), len(opened.shelf))
+    some = taken[np.linspace(0, len(taken) - 1, min(most, len(taken)), dtype=np.intp)] if len(taken) else taken
+    return [(None, opened.histories.until, str(opened.shelf.ids[i])) for i in some]
+
+
+def compared_models(folder: Path) -> set[str]:
+    """Models that say something of what ``requests`` and ``unjudged`` ask."""
+    opened = Recommend(folder)
+    return {model for name in _COMPARED for model in opened.blend(name)}
+
+
+def answers(folder: Path, asked: Sequence[Asked]) -> list[dict[str, float]]:
     """The first ten product ids for each, with their scores."""
     opened = Recommend(folder)
     found = []
-    for name, now in asked:
-        history = opened.histories.of(name, (), now)
-        scores, _ = opened.ranked(history, "home", opened.may_show("home", history))
+    for name, now, *page in asked:
+        history = opened.page(page, now) if page else opened.histories.of(name, (), now)
+        blend = opened.blend_for(None, history, "session") if page else "home"
+        allowed = opened.may_show(blend, history, leave_out=bool(page))
+        scores, _ = opened.ranked(history, blend, allowed)
         found.append({str(opened.shelf.ids[i]): float(scores[i]) for i in best(scores, _K)})
     return found

@@ -212,6 +212,10 @@ class Recommend:
         user = None if on_page else request.user
         return self.histories.of(user, self._known(shown if on_page else [*ids, *shown]), context.now)
 
+    def page(self, product_ids: Iterable[str], now: float) -> History:
+        """Of somebody unknown who looks at products."""
+        return self.histories.of(None, self._known((p, now, SESSION_WEIGHT) for p in product_ids), now)
+
     def _known(self, events: Iterable[tuple[str, float, float]]) -> list[tuple[int, float, float]]:
         listed = list(events)
         index = self.shelf.index_of([e[0] for e in listed])

@@ -6,7 +6,7 @@ import numpy as np
 
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.ranking import graded_ndcg
-from vetrina.scenarios.search.online import Search
+from vetrina.scenarios.search.online import IMPERSONAL, SIGNALS, Search
 
 _K = 10
 
@@ -27,6 +27,11 @@ def answers(folder: Path, asked: list[str]) -> list[dict[str, float]]:
         {str(opened.shelf.ids[i]): s for i, s in zip(items[:_K].tolist(), scores[:_K].tolist(), strict=True)}
         for items, scores in found
     ]
+
+
+def compared_models(folder: Path) -> set[str]:
+    """Models that say something of what ``requests`` ask: of a shopper nobody knows."""
+    return set(SIGNALS[:IMPERSONAL])
 
 
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:
