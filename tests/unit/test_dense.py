@@ -10,17 +10,35 @@ from vetrina.retrieval import dense
 def vectors() -> np.ndarray:
     """Unit vectors in clumps, as texts are."""
     rng = np.random.default_rng(0)
-    found = rng.standard_normal((40, 32)).repeat(50, axis=0) + 0.4 * rng.standard_normal((2_000, 32))
+    found = rng.standard_normal((40, 64)).repeat(50, axis=0) + 0.4 * rng.standard_normal((2_000, 64))
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_finds_nearly_the_true_neighbours_best_first(vectors, tmp_path, monkeypatch, exact):
-    monkeypatch.setattr(dense, "_EXACT_UP_TO", 10_000 if exact else 100)
+@pytest.fixture(params=["exact", "lists", "codes", "codes in lists"])
+def built(request, monkeypatch, tmp_path):
+    """Builds an index of one kind."""
+    few, coded = (10_000, 10_000) if request.param in ("exact", "codes") else (100, 100)
+    monkeypatch.setattr(dense, "_EXACT_UP_TO", few)
+    monkeypatch.setattr(dense, "_CODED_UP_TO", coded)
     monkeypatch.setattr(dense, "_LISTS", 32)
     monkeypatch.setattr(dense, "_PROBES", 8)
-    dense.build(vectors, tmp_path / "index")
-    index = dense.DenseIndex(tmp_path / "index")
+
+    def build(vectors: np.ndarray) -> dense.DenseIndex:
+        dense.build(vectors, tmp_path / "index")
+        if "codes" in request.param:
+            dense.shrink(tmp_path / "index", tmp_path / "small")
+            assert (tmp_path / "small").stat().st_size < (tmp_path / "index").stat().st_size
+            again = tmp_path / "again"
+            dense.shrink(tmp_path / "index", again)
+            assert again.read_bytes() == (tmp_path / "small").read_bytes()
+            return dense.DenseIndex(tmp_path / "small")
+        return dense.DenseIndex(tmp_path / "index")
+
+    return build
+
+
+def test_finds_nearly_the_true_neighbours_best_first(vectors, built):
+    index = built(vectors)
     right = 0
     for row in range(0, 2_000, 100):
         items, products = index.nearest(vectors[row], 10)
@@ -30,6 +48,12 @@ def test_finds_nearly_the_true_neighbours_best_first(vectors, tmp_path, monkeypa
     assert right / 200 > 0.9
 
 
+def test_few_vectors_or_ones_of_odd_width_show_no_codes():
+    assert dense.fits(dense.LEAST, 384)
+    assert not dense.fits(dense.LEAST - 1, 384)
+    assert not dense.fits(dense.LEAST, 300)
+
+
 def test_equal_vectors_give_an_equal_file_and_more_than_there_is_is_no_error(vectors, tmp_path):
     for name in ("a", "b"):
         dense.build(vectors[:7], tmp_path / name)
@@ -37,11 +61,8 @@ def test_equal_vectors_give_an_equal_file_and_more_than_there_is_is_no_error(vec
     assert len(dense.DenseIndex(tmp_path / "a").nearest(vectors[0], 50)[0]) == 7
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_vectors_of_chosen_rows(vectors, tmp_path, monkeypatch, exact):
-    monkeypatch.setattr(dense, "_EXACT_UP_TO", 10_000 if exact else 100)
-    monkeypatch.setattr(dense, "_LISTS", 32)
-    dense.build(vectors, tmp_path / "index")
-    index, rows = dense.DenseIndex(tmp_path / "index"), np.array([7, 1_999, 7, 0], np.int32)
+def test_vectors_of_chosen_rows(vectors, built):
+    index, rows = built(vectors), np.array([7, 1_999, 7, 0], np.int32)
+    assert index.width == vectors.shape[1]
     assert index.vectors(rows) == pytest.approx(vectors[rows], abs=0.02)
     assert index.vectors(rows[:0]).shape == (0, vectors.shape[1])

@@ -81,7 +81,7 @@ def taught(folder, into, monkeypatch):
     empty, nothing = ("",) * 4, np.full(4, np.nan)
     catalogue = Catalogue(np.array(["a", "b", "c", "d"]), TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
     into.mkdir()
-    compress.compress(folder, into, compress.FORMS[0], Taught(lambda: Past(catalogue), Plan(threads=1), Silent()))
+    compress.compress(folder, into, compress.FORMS[1], Taught(lambda: Past(catalogue), Plan(threads=1), Silent()))
     return online.Encoder(into)
 
 
@@ -108,7 +108,7 @@ def test_a_few_products_teach_no_student(opened, tmp_path):
     catalogue = Catalogue(np.array(["a", "b", "c", "d"]), TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
     with pytest.raises(Unfit, match="too little of a language"):
         compress.compress(
-            tmp_path, tmp_path, compress.FORMS[0], Taught(lambda: Past(catalogue), Plan(threads=1), Silent())
+            tmp_path, tmp_path, compress.FORMS[1], Taught(lambda: Past(catalogue), Plan(threads=1), Silent())
         )
 
 

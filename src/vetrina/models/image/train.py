@@ -7,7 +7,6 @@ once, whatever past is learnt from.
 """
 
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,20 +21,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vetrina.core.errors import Unfit
 from vetrina.core.files import folder_beside
-from vetrina.core.onnx_session import session
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Floats, Past, Plan
+from vetrina.core.types import Catalogue, Past, Plan
 from vetrina.layers import transfer
-from vetrina.layers.onnx_export import export, quantize_static
-from vetrina.models.image import learning, network
-from vetrina.models.image.pictures import decoded, normalised
+from vetrina.models.image import learning, network, small
+from vetrina.models.image.pictures import decoded
 from vetrina.store import pictures
 
 SETTINGS = {"epochs": 0.0, "size": 160.0, **transfer.SETTINGS}
 LEAST = 20  # pictures below which there is nothing to learn
-_ASKED, _CALIBRATED, _BATCH, _LEAST_ALIKE = 64, 192, 16, 0.9
 _LEAST_OF_KIND, _MOST_TAUGHT, _WIDTH, _SURE, _DOUBTED, _MOST_NOTED = 8, 20_000, 128, 0.9, 0.02, 200
 _NOTES = "notes.json"
 
@@ -98,7 +93,7 @@ def _looked(
             )
         found = learning.features(backbone, shown) if epochs else found
     head = taught.head if taught else nn.Linear(backbone.width, 1)
-    return notes | _written(into, backbone, head, names, found, there, shown, len(catalogue))
+    return notes | _written(into, backbone, head, names, found, there, shown, len(catalogue), plan.seed)
 
 
 def _kinds(catalogue: Catalogue, there: NDArray[np.intp]) -> tuple[list[str], NDArray[np.int64]]:
@@ -158,6 +153,7 @@ def _written(
     there: NDArray[np.intp],
     shown: NDArray[np.uint8],
     items: int,
+    seed: int,
 ) -> dict[str, Any]:
     mean, axes = _axes(found)
     vectors = np.zeros((items, axes.shape[1]), np.float16)
@@ -167,40 +163,11 @@ def _written(
     (into / "kinds.json").write_bytes(msgspec.json.encode(names))
     whole = _Whole(backbone, head, torch.from_numpy(mean), torch.from_numpy(axes)).eval()
     size = shown.shape[1]
-    example = torch.zeros(2, 3, size, size)
     network = into / "network.onnx"
-    export(whole, (example,), ("picture",), ("vector", "chances"), {0: {0: "pictures"}}, network)
+    small.write(whole, size, network)
     if not len(there):
         return {}
-    asked = normalised(shown[:_ASKED])
-    with torch.no_grad():
-        vector, chances = (part.numpy() for part in whole(asked))
-    return {"kinds": len(names), **_quantised(network, shown, asked.contiguous().numpy(), vector, chances)}
-
-
-def _quantised(
-    network: Path, shown: NDArray[np.uint8], asked: Floats, vector: Floats, chances: Floats
-) -> dict[str, Any]:
-    """int8 in place of the float file where nine in ten ``asked`` pictures are told as before and vectors stay near; else why
-    not."""
-    some = shown[np.linspace(0, len(shown) - 1, min(len(shown), _CALIBRATED), dtype=np.intp)]
-    batches = [
-        {"picture": normalised(some[at : at + _BATCH]).contiguous().numpy()} for at in range(0, len(some), _BATCH)
-    ]
-    with tempfile.TemporaryDirectory() as scratch:
-        small = Path(scratch) / "int8.onnx"
-        try:
-            quantize_static(network, small, batches)
-        except Unfit as why:
-            return {"form": "float", "because": str(why)}
-        said_vector, said_chances = session(small).run(None, {"picture": asked})
-        cosine = float((said_vector * vector).sum(1).mean())
-        alike = float((said_chances.argmax(1) == chances.argmax(1)).mean())
-        told = {"parity_cosine": cosine, "alike": alike}
-        if min(cosine, alike) < _LEAST_ALIKE:
-            return {"form": "float", "because": "int8 tells pictures otherwise", **told}
-        network.write_bytes(small.read_bytes())
-    return {"form": "int8", **told}
+    return {"kinds": len(names), **small.quantised(whole, network, shown, seed)}
 
 
 def _axes(found: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,4 +1,7 @@
-"""A student in place of the encoder of queries; what it was taught is kept for the next fit with the same encoder and texts."""
+"""A student in place of the encoder of queries, and codes in place of the products' vectors in 8 bits.
+
+What a student was taught is kept for the next fit with the same encoder and texts.
+"""
 
 import shutil
 from collections.abc import Callable
@@ -13,15 +16,40 @@ from vetrina.core.files import beside
 from vetrina.core.types import Floats
 from vetrina.models.text import phrases, student
 from vetrina.models.text.online import Encoder
+from vetrina.retrieval import dense
 from vetrina.retrieval.dense import DenseIndex
 
 LEAST = 2_000  # products; fewer show too little of a language
 _EPOCHS, _ENCODED = 8, 128
-FORMS = (Form(("distil", "int8"), seconds=120.0),)  # a third of what it takes: all fits of a run share one student
+# Of the index: 8 bits a number as it is built, or 6 behind codes. The seconds are a third of what teaching takes: all fits of a
+# run share one student.
+FORMS = (
+    Form(("distil", "int8", "pq"), {"bits": 6}, seconds=120.0),
+    Form(("distil", "int8"), {"bits": 8}, seconds=120.0),
+    Form(("pq",), {"bits": 6}),
+)
 
 
 def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
-    """The same folder with another ``encoder.onnx``: a tenth of the float one's bytes, and less of its work."""
+    """The same folder with another ``encoder.onnx`` (a tenth of the float one's bytes), ``index.faiss``, or both."""
+    encoder = _student(source, lesson) if "distil" in form.steps else source / "encoder.onnx"
+    for file in source.iterdir():
+        if file.name not in ("encoder.onnx", "index.faiss"):
+            shutil.copy(file, into / file.name)
+    shutil.copy(encoder, into / "encoder.onnx")
+    if "pq" not in form.steps:
+        shutil.copy(source / "index.faiss", into / "index.faiss")
+        return
+    index = DenseIndex(source / "index.faiss")
+    if not dense.fits(len(index), index.width):
+        raise Unfit(
+            f"{len(index):,} texts of {index.width} numbers are too few, or of a width that codes do not divide"
+        )
+    dense.shrink(source / "index.faiss", into / "index.faiss")
+
+
+def _student(source: Path, lesson: Lesson) -> Path:
+    """Its file, from the shop's cache if it was taught before."""
     catalogue = lesson.past.catalogue
     if catalogue is None or len(catalogue) < LEAST:
         raise Unfit(f"fewer than {LEAST:,} products show too little of a language")
@@ -31,10 +59,7 @@ def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
     if not ready.exists():
         with beside(ready) as temporary:
             student.write(_taught(source, texts, lesson), temporary)
-    for file in source.iterdir():
-        if file.name != "encoder.onnx":
-            shutil.copy(file, into / file.name)
-    shutil.copy(ready, into / "encoder.onnx")
+    return ready
 
 
 def _taught(source: Path, texts: list[str], lesson: Lesson) -> student.Student:
