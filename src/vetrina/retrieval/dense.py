@@ -13,6 +13,7 @@ import numpy as np
 from vetrina.core.types import Floats, Ints
 
 LEAST, AGAIN = 1_000, 4
+_FEWEST = 100  # that codes are asked for: of few they miss more
 _EXACT_UP_TO, _CODED_UP_TO = 50_000, 200_000
 _LISTS, _PROBES = 1_024, 32
 _CODED, _BITS = 8, 4  # numbers that share a code, and its bits
@@ -81,9 +82,10 @@ class DenseIndex:
 
     def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
         """Row numbers and inner products, best first, at most ``limit``."""
-        products, rows = self._index.search(vector[None].astype(np.float32), min(limit, len(self)))
+        asked = max(limit, _FEWEST) if self._whole is not self._index else limit
+        products, rows = self._index.search(vector[None].astype(np.float32), min(asked, len(self)))
         found = rows[0] >= 0
-        return rows[0][found].astype(np.int32), products[0][found]
+        return rows[0][found][:limit].astype(np.int32), products[0][found][:limit]
 
     def vectors(self, rows: Ints) -> Floats:
         """(n, width) of some rows."""
