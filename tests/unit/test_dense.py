@@ -37,15 +37,16 @@ def built(request, monkeypatch, tmp_path):
     return build
 
 
-def test_finds_nearly_the_true_neighbours_best_first(vectors, built):
+def test_finds_nearly_the_true_neighbours_best_first(vectors, built, request):
     index = built(vectors)
+    least = 0.85 if "codes" in request.node.name else 0.9  # within a clump 6 bits tell less apart than 8
     right = 0
     for row in range(0, 2_000, 100):
         items, products = index.nearest(vectors[row], 10)
         assert items[0] == row
         assert (np.diff(products) <= 0).all()
         right += len(set(items) & set(np.argsort(-(vectors @ vectors[row]))[:10]))
-    assert right / 200 > 0.9
+    assert right / 200 > least
 
 
 def test_few_vectors_or_ones_of_odd_width_show_no_codes():
