@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from vetrina.core import plugins
@@ -178,12 +179,9 @@ def _served_alone(scenario: str, candidate: Candidate, policy: Policy) -> Reason
     allowed = f"{policy.latency_ms:.0f} allowed" if waited_for else "nobody waits for it"
     text = (
         f"opens in {seen.open_ms:.0f} ms in a fresh process without training libraries and answers in "
-        f"{seen.p50_ms:.1f} ms (99th percentile {seen.p99_ms:.1f} ms, {allowed})"
+        f"{seen.p50_ms:.1f} ms (99th percentile {seen.p99_ms:.1f} ms, {allowed}), {seen.cpu_us:,.0f} us of CPU"
+        + (f", {seen.row_cpu_us:,.1f} us for each of {probe.ROWS} rows" if seen.row_cpu_us is not None else "")
+        + f"; {seen.memory_mb:,.0f} MB in memory, {seen.disk_mb:,.1f} MB on disk; on {seen.processor}"
     )
-    numbers = {
-        "open_ms": seen.open_ms,
-        "p50_ms": seen.p50_ms,
-        "p99_ms": seen.p99_ms,
-        "memory_mb": seen.memory_mb,
-    }
+    numbers = {name: value for name, value in msgspec.structs.asdict(seen).items() if isinstance(value, float)}
     return Reason("loads-and-answers", fast, text, numbers)

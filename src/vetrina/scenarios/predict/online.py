@@ -63,7 +63,11 @@ class Predict:
 
     def try_out(self, number: int, context: Context) -> None:
         """Answer the ``number``-th request of a trial: a row of which nothing is known."""
-        self.answer([[None] * len(self.encoding.columns)])
+        self.try_out_rows(1)
+
+    def try_out_rows(self, many: int) -> None:
+        """Answer so many rows at once."""
+        self.answer([[None] * len(self.encoding.columns)] * many)
 
 
 def open(folder: Path) -> Predict:
