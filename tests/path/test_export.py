@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from vetrina import Shop
@@ -14,9 +15,9 @@ from vetrina.cli import cli
 from vetrina.core.errors import BadInput, NotFound, Unfit
 from vetrina.core.onnx_session import session
 from vetrina.layers import student_file
-from vetrina.layers.sequence_student import SequenceStudent, Told
+from vetrina.layers.sequence_student import Begin, SequenceStudent, Told, begin
 from vetrina.pipeline.export import export
-from vetrina.scenarios.recommend.student import LAST, longer, requests_of
+from vetrina.scenarios.recommend.student import LAST, longer, requests_of, thinned
 from vetrina.targets import edge
 
 
@@ -57,6 +58,27 @@ def test_the_student_keeps_the_taste_of_what_was_clicked(written):
     assert (into / "index.html").exists()
 
 
+def untaught(products: int, width: int, seed: int = 2) -> SequenceStudent:
+    """A student that says something of everything."""
+    rng = np.random.default_rng(seed)
+    asked, answers = rng.normal(0, 0.3, (2, products, width)).astype(np.float32)
+    near = np.argsort(rng.random((products, products)), axis=1)[:, :7].astype(np.int32)
+    return SequenceStudent(Begin(asked, answers, near, rng.normal(0, 3, near.shape).astype(np.float32)), LAST).eval()
+
+
+def test_a_student_begins_with_what_its_teacher_says_after_each_product_alone():
+    rng, products = np.random.default_rng(4), 40
+    scores = rng.random((products, products)).astype(np.float32) ** 8
+    order = np.argsort(-scores, axis=1)[:, :30].astype(np.int32)
+    told = Told(order, np.take_along_axis(scores, order, 1), True)
+    student = SequenceStudent(begin(told, products, 8, np.arange(products)), LAST).eval()
+    with torch.no_grad():
+        said = student(torch.arange(products)[:, None], torch.zeros(products, 1, dtype=torch.int64)).numpy()
+    best = np.argsort(-scores, axis=1)[:, :10]
+    wanted, given = (np.take_along_axis(s, best, 1) for s in (scores / scores.max(1, keepdims=True), said / 20.0))
+    np.testing.assert_allclose(given, wanted, atol=1e-3)
+
+
 def test_histories_that_go_on_mostly_follow_what_is_recommended():
     asked = [(np.arange(25), np.arange(25.0)), (np.array([4]), np.zeros(1))] * 200
     told = Told(
@@ -65,6 +87,9 @@ def test_histories_that_go_on_mostly_follow_what_is_recommended():
     found = longer(asked, told, 100, 1)
     assert {len(own) for own, _ in found} == {LAST, 2}
     assert all((np.diff(times) > 0).all() for _, times in found)
+    thin = [thinned((np.arange(20), np.arange(20.0)), np.random.default_rng(n)) for n in range(200)]
+    assert all(own[-1] == 19 and len(own) == len(times) for own, times in thin)
+    assert 0.7 < np.mean([len(own) for own, _ in thin]) / 20 < 0.83
     new = np.array([own[-1] for own, _ in found])
     assert 0.6 < np.isin(new, [90, 91, 92]).mean() < 0.85
     assert (new == 90).sum() > (new == 91).sum() > (new == 92).sum()
@@ -72,20 +97,21 @@ def test_histories_that_go_on_mostly_follow_what_is_recommended():
 
 
 def test_every_width_of_numbers_says_nearly_the_same(tmp_path):
-    rng = np.random.default_rng(2)
-    asked, answers = (rng.normal(0, 0.3, (500, 32)).astype(np.float32) for _ in range(2))
-    student, said = SequenceStudent(asked, answers, LAST).eval(), {}
+    student, said = untaught(500, 32), {}
+    given = {"items": np.array([[3, 1, 4]]), "gaps": np.array([[2, 0, 5]])}
     for bits in (32, 8, 4):
         student_file.write(student, tmp_path / f"{bits}.onnx", bits)
         opened = session(tmp_path / f"{bits}.onnx")
-        given = {"items": np.array([[3, 1, 4]]), "gaps": np.array([[2, 0, 5]])}
         said[bits] = opened.run(None, given)[0][0]
+    with torch.no_grad():
+        wanted = student(*(torch.from_numpy(given[name]) for name in ("items", "gaps")))[0].numpy()
+    np.testing.assert_allclose(said[32], wanted, rtol=1e-3, atol=1e-3)
     assert np.corrcoef(said[32], said[8])[0, 1] > 0.999
     assert np.corrcoef(said[32], said[4])[0, 1] > 0.97
     sizes = [(tmp_path / f"{bits}.onnx").stat().st_size for bits in (4, 8, 32)]
     assert sizes == sorted(sizes)
     with pytest.raises(Unfit, match="no multiple"):
-        student_file.write(SequenceStudent(asked[:, :10], answers[:, :10], LAST), tmp_path / "x.onnx", 4)
+        student_file.write(untaught(50, 10), tmp_path / "x.onnx", 4)
     student.answers.bias.data[3] = float("nan")
     with pytest.raises(Unfit, match="no number"):
         student_file.write(student, tmp_path / "x.onnx", 8)
@@ -123,11 +149,10 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
 
 
 def test_a_file_that_answers_otherwise_is_not_handed_out(tmp_path, monkeypatch):
-    rng = np.random.default_rng(3)
-    student = SequenceStudent(*rng.normal(0, 0.3, (2, 60, 16)).astype(np.float32), LAST).eval()
+    student = untaught(60, 16)
     asked = requests_of([(np.array([1, 2, 3]), np.arange(3.0)), (np.array([7]), np.zeros(1))])
     assert edge.write(student, "onnx", tmp_path, asked).error < 0.05
-    wrong = SequenceStudent(*rng.normal(0, 0.3, (2, 60, 16)).astype(np.float32), LAST).eval()
+    wrong = untaught(60, 16, seed=3)
     right = student_file.write
     monkeypatch.setattr(student_file, "write", lambda _, file, bits: right(wrong, file, bits))
     (tmp_path / "other").mkdir()

@@ -24,7 +24,7 @@ from vetrina.core.types import Floats, Ints, Plan
 from vetrina.layers.batches import SIZE, falling, of_like_length
 from vetrina.retrieval.next_item import GAPS
 
-TOP, TEMPERATURE = 100, 0.08
+TOP, NEAR, TEMPERATURE = 100, 24, 0.08
 _ASKED, _SEEN, _FADE, _SHARP = 32, 64, 0.3, 20.0
 _RATE = 2e-3
 _NOTHING, _OWN = -1e9, -30.0
@@ -57,19 +57,30 @@ class Told:
         return Told(items, np.concatenate([self.scores, others.scores]), self.own)
 
 
+@dataclass(frozen=True)
+class Begin:
+    """What a student begins with: ``asked`` and ``answers`` (products, width), and beside them what the teacher says after each
+    product alone and they do not: ``near`` (products, k) products and ``more`` (products, k) of their logits."""
+
+    asked: Floats
+    answers: Floats
+    near: Ints
+    more: Floats
+
+
 class SequenceStudent(nn.Module):
     """Items and gaps as ``Requests`` has them (batch, length) to logits of all products (batch, products).
 
-    ``asked`` and ``answers`` (products, width) are what it begins with. Attention and pooling look along the products; an
-    empty history is answered by what is liked anyway.
+    Attention and pooling look along the products; each product also lifts a few others directly, for what vectors
+    of so few columns cannot say of single products. An empty history is answered by what is liked anyway.
     """
 
-    def __init__(self, asked: Floats, answers: Floats, length: int) -> None:
+    def __init__(self, begin: Begin, length: int) -> None:
         super().__init__()
-        width = asked.shape[1]
-        self.asked = nn.Embedding.from_pretrained(torch.from_numpy(asked.copy()), freeze=False)
-        self.answers = nn.Linear(width, len(answers))
-        self.answers.weight.data = torch.from_numpy(answers.copy())
+        width = begin.asked.shape[1]
+        self.asked = nn.Embedding.from_pretrained(torch.from_numpy(begin.asked.copy()), freeze=False)
+        self.answers = nn.Linear(width, len(begin.answers))
+        self.answers.weight.data = torch.from_numpy(begin.answers.copy())
         self.sharp = nn.Parameter(torch.tensor(_SHARP))  # apart from the vectors, which may then learn in small steps
         nn.init.zeros_(self.answers.bias)
         self.gap, self.place = nn.Embedding(GAPS, width), nn.Parameter(torch.zeros(length, width))
@@ -77,14 +88,26 @@ class SequenceStudent(nn.Module):
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
         self.seen, self.out = nn.Linear(width, 2 * _ASKED + _SEEN), nn.Linear(_SEEN, width)
         self.weight, self.wide, self.narrow = nn.Linear(width, 1), nn.Linear(width, width), nn.Linear(width, width)
-        for nothing in (self.gap.weight, self.weight.weight, self.weight.bias, self.out.weight, self.out.bias):
-            nn.init.zeros_(nothing)
-        nn.init.zeros_(self.narrow.weight)
-        nn.init.zeros_(self.narrow.bias)
+        self.register_buffer("near", torch.from_numpy(begin.near.astype(np.int64)))
+        self.more = nn.Embedding.from_pretrained(torch.from_numpy(begin.more.copy()), freeze=False)
+        self.near_age, self.near_gap = nn.Parameter(self.age.detach().clone()), nn.Embedding(GAPS, 1)
+        for nothing in (self.gap, self.near_gap, self.weight, self.out, self.narrow):
+            for parameter in nothing.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
         """Logits of all products."""
-        return self.answers(self.user(self.asked(items_BL.clamp(min=0)), items_BL, gaps_BL))
+        own_BL = items_BL.clamp(min=0)
+        logits_BT = self.answers(self.user(self.asked(own_BL), items_BL, gaps_BL))
+        lift_BLK = self.more(own_BL) * self.share(items_BL, gaps_BL)[:, :, None]
+        return logits_BT.scatter_add(1, self.near[own_BL].flatten(1), lift_BLK.flatten(1))  # pyright: ignore[reportIndexIssue]
+
+    def share(self, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
+        """(batch, length) how much each product's own lifts count; of a history they sum to 1."""
+        there_BL = (items_BL >= 0).to(self.near_age.dtype)
+        known_BL = self.near_gap(gaps_BL)[:, :, 0] + self.near_age[: items_BL.shape[1]]
+        share_BL = torch.exp(known_BL.clamp(max=20.0)) * there_BL
+        return share_BL / share_BL.sum(1, keepdim=True).clamp(min=1e-9)
 
     def user(self, x_BLD: Tensor, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
         """(batch, width) of the products' vectors."""
@@ -100,19 +123,23 @@ class SequenceStudent(nn.Module):
         return self.sharp * (u_BD + self.narrow(F.gelu(self.wide(self.between(u_BD)))))
 
 
-def begin(told: Told, products: int, width: int, alone: NDArray[np.intp]) -> tuple[Floats, Floats]:
-    """(products, width) twice: singular vectors of the teacher's answers after each single product.
+def begin(told: Told, products: int, width: int, alone: NDArray[np.intp]) -> Begin:
+    """Singular vectors of the teacher's answers after each single product, and where they are off for its best NEAR.
 
-    ``alone`` (products,) are the rows of ``told`` that are about one product each, -1 where nobody asked.
+    ``alone`` (products,) are the rows of ``told`` that are about one product each.
     """
-    rows = np.flatnonzero(alone >= 0)
-    found, scores = told.items[alone[rows]], _scaled(told.scores[alone[rows]])
+    found, scores = told.items[alone], _scaled(told.scores[alone])
     shape = (products, products)
-    matrix = sparse.csr_array((scores.ravel(), (np.repeat(rows, found.shape[1]), found.ravel())), shape=shape)
-    left, values, right = svds(matrix.astype(np.float64), k=min(width, len(rows) - 1, products - 1), rng=0)
-    root, more = np.sqrt(np.maximum(values, 1e-6)), width - len(values)
-    pad = ((0, 0), (0, more))
-    return tuple(np.pad(side * root, pad).astype(np.float32) for side in (left, right.T))  # pyright: ignore[reportOptionalMemberAccess, reportOptionalOperand, reportReturnType]
+    matrix = sparse.csr_array(
+        (scores.ravel(), (np.repeat(np.arange(products), found.shape[1]), found.ravel())), shape=shape
+    )
+    left, values, right = svds(matrix.astype(np.float64), k=min(width, products - 1), rng=0)
+    root, pad = np.sqrt(np.maximum(values, 1e-6)), ((0, 0), (0, width - len(values)))
+    asked, answers = (np.pad(side * root, pad).astype(np.float32) for side in (left, right.T))  # pyright: ignore[reportOptionalMemberAccess, reportOptionalOperand]
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :NEAR]
+    near = np.take_along_axis(found, best, 1)
+    said = np.einsum("nd,nkd->nk", asked, answers[near])
+    return Begin(asked, answers, near, (_SHARP * (np.take_along_axis(scores, best, 1) - said)).astype(np.float32))
 
 
 def teach(

@@ -15,6 +15,7 @@ from vetrina.layers.onnx_export import export
 from vetrina.layers.sequence_student import SequenceStudent
 from vetrina.retrieval import nibbles
 
+_SHORT = 65_536  # products that 16 bits tell apart
 Graph = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
 
 
@@ -28,19 +29,20 @@ def write(student: SequenceStudent, path: Path, bits: int) -> None:
         raise Unfit(f"a width of {asked.shape[1]} is no multiple of {nibbles.BLOCKS[-1]}")
     inner = _inner(student)
     looked_up, multiplied = {4: (_rows_4, _dots_4), 8: (_rows_8, _dots_8), 32: (_rows_32, _dots_32)}[bits]
-    (first, tables), (last, more) = looked_up(asked), multiplied(answers)
+    (first, tables), (last, more), (lift, lifts) = looked_up(asked), multiplied(answers), _lifts(student, bits)
     clamp = [helper.make_node("Max", ["items", "none"], ["there"])]
-    shift = [helper.make_node("Add", ["dots", "bias"], ["scores"])]
+    shift = [helper.make_node("Add", ["dots", "bias"], ["logits"])]
     constants = [
         *tables,
         *more,
+        *lifts,
         numpy_helper.from_array(bias[None], "bias"),
         numpy_helper.from_array(np.zeros(1, np.int64), "none"),
     ]
     whole = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "length"]) for name in ("items", "gaps")]
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, len(answers)])
     graph = helper.make_graph(
-        [*clamp, *first, *inner.graph.node, *last, *shift],
+        [*clamp, *first, *inner.graph.node, *last, *shift, *lift],
         "student",
         whole,
         [scores],
@@ -52,14 +54,14 @@ def write(student: SequenceStudent, path: Path, bits: int) -> None:
 
 
 class _Inner(nn.Module):
-    """Products' vectors to the user's."""
+    """Products' vectors to the user's, and how much what each product lifts counts."""
 
     def __init__(self, student: SequenceStudent) -> None:
         super().__init__()
         self.student = student
 
-    def forward(self, x_BLD: Tensor, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
-        return self.student.user(x_BLD, items_BL, gaps_BL)
+    def forward(self, x_BLD: Tensor, items_BL: Tensor, gaps_BL: Tensor) -> tuple[Tensor, Tensor]:
+        return self.student.user(x_BLD, items_BL, gaps_BL), self.student.share(items_BL, gaps_BL)
 
 
 def _inner(student: SequenceStudent) -> onnx.ModelProto:
@@ -68,7 +70,7 @@ def _inner(student: SequenceStudent) -> onnx.ModelProto:
     free = {number: {1: "length"} for number in range(3)}
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "inner.onnx"
-        export(_Inner(student).eval(), example, ("vectors", "items", "gaps"), ("user",), free, file)
+        export(_Inner(student).eval(), example, ("vectors", "items", "gaps"), ("user", "share"), free, file)
         return onnx.load(file)
 
 
@@ -137,6 +139,34 @@ def _dots_4(table: Floats) -> Graph:
         accuracy_level=4,
     )
     return [node], [numpy_helper.from_array(pairs, "answers"), numpy_helper.from_array(scales.ravel(), "answer_scales")]
+
+
+def _lifts(student: SequenceStudent, bits: int) -> Graph:
+    """Adds what each product lifts to the logits of a few others; in 8 bits where tables are small."""
+    near, more = (t.detach().numpy() for t in (student.near, student.more.weight))  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+    at = near.astype(np.uint16 if len(near) <= _SHORT else np.int32)
+    values, scales = (more, np.ones((len(more), 1), np.float32)) if bits == 32 else _rounded(more)
+    nodes = [
+        helper.make_node("Gather", ["near", "there"], ["near_short"]),
+        helper.make_node("Cast", ["near_short"], ["near_at"], to=TensorProto.INT64),
+        helper.make_node("Reshape", ["near_at", "row"], ["lifted"]),
+        helper.make_node("Gather", ["more", "there"], ["more_short"]),
+        helper.make_node("Cast", ["more_short"], ["more_whole"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", ["more_scales", "there"], ["more_scale"]),
+        helper.make_node("Mul", ["more_whole", "more_scale"], ["more_scaled"]),
+        helper.make_node("Unsqueeze", ["share", "last"], ["share_of"]),
+        helper.make_node("Mul", ["more_scaled", "share_of"], ["more_shared"]),
+        helper.make_node("Reshape", ["more_shared", "row"], ["by"]),
+        helper.make_node("ScatterElements", ["logits", "lifted", "by"], ["scores"], axis=1, reduction="add"),
+    ]
+    constants = {
+        "near": at,
+        "more": values,
+        "more_scales": scales,
+        "row": np.array([1, -1], np.int64),
+        "last": np.array([2], np.int64),
+    }
+    return nodes, [numpy_helper.from_array(np.ascontiguousarray(v), name) for name, v in constants.items()]
 
 
 def _rounded(table: Floats) -> tuple[np.ndarray, Floats]:

@@ -1,6 +1,7 @@
 """A student of the blend that a bundle serves, for where the bundle cannot go. It knows the products of a shelf and no user.
 
-It asks the bundle alone: the requests are what its users took last, cut anywhere, and every product of the shelf by itself.
+It asks the bundle alone: what its users took, cut anywhere, gone on or thinned, and every product of the shelf by itself. A
+student learns the very histories that it is taught with by heart, so it takes many, each a few times.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,11 @@ from vetrina.retrieval.next_item import gaps
 from vetrina.scenarios.recommend.online import Recommend, best
 
 LAST, BLEND = 20, "home"
-_MOST, _LEAST, _HELD, _PASSES, _FEWEST, _OFTENEST, _K = 40_000, 20, 500, 1_200_000, 6, 40, 10
+_LEAST, _HELD, _PASSES, _FEWEST, _OFTENEST, _K = 20, 500, 1_500_000, 5, 40, 10
+# An answer of the teacher looks at every product of its catalogue, so that many are looked at in all; requests at most.
+_LOOKED_AT, _MOST = 4.0e9, 300_000
+# Of a user's whole history so many go on; of the requests a third at most, and a sixth are histories of which a share is missing.
+_GO_ON, _THINNED, _MISSING = 4, 6, 0.25
 # Of products behind a history so many are recommended ones, drawn by their scores at this temperature, so many seconds later.
 _FOLLOWS, _CURIOUS, _LATER = 0.7, 0.15, (60.0, 3_600.0, 86_400.0)
 Asked = tuple[NDArray[np.integer], NDArray[np.float64]]  # products of the shelf and their times, oldest first
@@ -54,16 +59,19 @@ class Teacher:
         self.counts = counts[shelf]
 
     def histories(self, seed: int) -> list[Asked]:
-        """Products of the shelf (rows of it) with their times, oldest first: of users, cut anywhere, at most _MOST."""
-        histories, rng = self.opened.histories, np.random.default_rng(seed)
-        found = []
-        for user in histories.users(_MOST):
-            known = histories.of(user, (), histories.until)
-            there = self._place[known.items] >= 0
-            items, times = self._place[known.items[there]], known.times[there]
-            found += [(items[max(0, e - LAST) : e], times[max(0, e - LAST) : e]) for e in range(1, len(items) + 1)]
-        chosen = rng.permutation(len(found))[:_MOST]
-        return [found[i] for i in chosen]
+        """Whole histories of users in random order: products of the shelf (rows of it) with their times, oldest first."""
+        known, found = self.opened.histories, []
+        for user in known.users(_MOST):
+            history = known.of(user, (), known.until)
+            there = self._place[history.items] >= 0
+            if there.any():
+                found.append((self._place[history.items[there]], history.times[there]))
+        return [found[i] for i in np.random.default_rng(seed).permutation(len(found))]
+
+    @property
+    def answers(self) -> int:
+        """How many requests it can be asked in reasonable time."""
+        return int(min(_MOST, _LOOKED_AT / len(self._place)))
 
     def told(self, asked: list[Asked], progress: Progress) -> Told:
         """What the bundle says of each history."""
@@ -90,24 +98,51 @@ class Teacher:
 
 def taught(folder: Path, most: int, width: int, plan: Plan, progress: Progress) -> Taught:
     """A student of ``width`` for the ``most`` taken products. Raises Unfit for a bundle that says too little."""
-    teacher = Teacher(folder, most)
-    asked = teacher.histories(plan.seed)
-    held = asked[: min(_HELD, len(asked) // 10)]
+    teacher, rng = Teacher(folder, most), np.random.default_rng(plan.seed)
+    users = teacher.histories(plan.seed)
+    held = [_cut(user, int(rng.integers(len(user[0]))) + 1) for user in users[: min(_HELD, len(users) // 10)]]
     if not held:
         raise Unfit("it knows too few users to teach a student with")
+    requests, told = _lessons(teacher, users[len(held) :], plan.seed, progress)
     products = len(teacher.shelf)
-    alone = [(np.array([i]), np.zeros(1)) for i in range(products)]
-    nothing = [(np.empty(0, np.int64), np.empty(0))] * max(1, int(_NOTHING * len(asked)))
-    known = asked[len(held) :]
-    first = teacher.told(known, progress)
-    lessons = [*known, *longer(known, first, products, plan.seed), *nothing, *alone]
-    told, requests = first.before(teacher.told(lessons[len(known) :], progress)), requests_of(lessons)
-    rows = np.arange(len(lessons) - products, len(lessons))
-    student = SequenceStudent(*begin(told, products, width, rows), LAST)
-    epochs = int(np.clip(_PASSES // len(lessons), _FEWEST, _OFTENEST))
+    rows = np.arange(len(requests) - products, len(requests))
+    student = SequenceStudent(begin(told, products, width, rows), LAST)
+    epochs = int(np.clip(_PASSES // len(requests), _FEWEST, _OFTENEST))
     with progress.step("student: epochs", epochs) as step:
         teach(student, requests, told, epochs, plan, step.advance)
     return Taught(student, teacher.shelf, requests_of(held), *_agreement(student, teacher, held))
+
+
+def _lessons(teacher: Teacher, users: list[Asked], seed: int, progress: Progress) -> tuple[Requests, Told]:
+    """Requests and what the teacher says of them; the last are about every product of the shelf alone.
+
+    Whole histories first, since what goes on behind them follows what is recommended there; then histories cut anywhere, some
+    with products missing, and nobody's.
+    """
+    rng, products = np.random.default_rng(seed), len(teacher.shelf)
+    whole = [_cut(user, len(user[0])) for user in users[: teacher.answers // 4]]
+    first = teacher.told(whole, progress)
+    more = min(_GO_ON, max(1, teacher.answers // 3 // len(whole)))
+    asked = [one for turn in range(more) for one in longer(whole, first, products, seed + turn)]
+    cuts = [(user, end) for user in users for end in range(1, len(user[0]))]
+    chosen = rng.permutation(len(cuts))[: max(0, teacher.answers - len(asked) - len(whole))]
+    short = [_cut(*cuts[i]) for i in chosen]
+    asked += [thinned(one, rng) if at % _THINNED == 0 else one for at, one in enumerate(short)]
+    asked += [(np.empty(0, np.int64), np.empty(0))] * max(1, int(_NOTHING * len(asked)))
+    asked += [(np.array([i]), np.zeros(1)) for i in range(products)]
+    return requests_of([*whole, *asked]), first.before(teacher.told(asked, progress))
+
+
+def _cut(user: Asked, end: int) -> Asked:
+    """The last LAST of the first ``end``."""
+    return user[0][max(0, end - LAST) : end], user[1][max(0, end - LAST) : end]
+
+
+def thinned(asked: Asked, rng: np.random.Generator) -> Asked:
+    """A history of which a share is missing, the newest product never."""
+    keep = rng.random(len(asked[0])) >= _MISSING
+    keep[-1:] = True
+    return asked[0][keep], asked[1][keep]
 
 
 def longer(asked: list[Asked], told: Told, products: int, seed: int) -> list[Asked]:
