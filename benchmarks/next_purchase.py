@@ -51,7 +51,7 @@ def main() -> None:
         fitted, settled = train(
             RECIPE, past(VALIDATION), "pinned", "fit", plan, root / "w/fit", Silent(), validation=held
         )
-        small = compress(fitted, root / "w/fit-small", Silent(), validation=held)
+        small = compress(fitted, past(VALIDATION), plan, root / "w/fit-small", Silent(), validation=held)
         plan = replace(plan, settings=settled.settings)
         final = past(TEST)
         weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in settled.weights.items()}
@@ -59,7 +59,7 @@ def main() -> None:
         judged, _ = train(
             RECIPE, final, "pinned", "judged", plan, root / "w/judged", Silent(), settled=every, decided=root / "w/fit"
         )
-        packed = compress(judged, root / "w/judged-small", Silent(), repeat=small.kept)
+        packed = compress(judged, final, plan, root / "w/judged-small", Silent(), repeat=small.kept)
         for name, chosen in settled.weights.items():
             print(f"{name}: {chosen}")
         print(f"kept compression: {small.kept}; settings: {settled.settings}")

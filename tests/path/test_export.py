@@ -139,7 +139,7 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
     # What can be known beforehand is said before anything is taught.
     monkeypatch.setattr("vetrina.pipeline.export.taught", None)
     monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 4_000)
-    with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 31 or fewer"):
+    with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 17 or fewer"):
         export(shop, version, "onnx", into, 50_000)
     with pytest.raises(BadInput, match="needs a Python"):
         export(shop, version, "executorch", into, 40)

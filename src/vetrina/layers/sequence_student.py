@@ -24,7 +24,7 @@ from vetrina.core.types import Floats, Ints, Plan
 from vetrina.layers.batches import SIZE, falling, of_like_length
 from vetrina.retrieval.next_item import GAPS
 
-TOP, NEAR, TEMPERATURE = 100, 24, 0.08
+TOP, NEAR, TEMPERATURE = 100, 32, 0.08
 _ASKED, _SEEN, _FADE, _SHARP = 32, 64, 0.3, 20.0
 _RATE = 2e-3
 _NOTHING, _OWN = -1e9, -30.0
@@ -88,7 +88,7 @@ class SequenceStudent(nn.Module):
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
         self.seen, self.out = nn.Linear(width, 2 * _ASKED + _SEEN), nn.Linear(_SEEN, width)
         self.weight, self.wide, self.narrow = nn.Linear(width, 1), nn.Linear(width, width), nn.Linear(width, width)
-        self.register_buffer("near", torch.from_numpy(begin.near.astype(np.int64)))
+        self.register_buffer("near", torch.from_numpy(begin.near.astype(np.int32)))
         self.more = nn.Embedding.from_pretrained(torch.from_numpy(begin.more.copy()), freeze=False)
         self.near_age, self.near_gap = nn.Parameter(self.age.detach().clone()), nn.Embedding(GAPS, 1)
         for nothing in (self.gap, self.near_gap, self.weight, self.out, self.narrow):
@@ -97,10 +97,15 @@ class SequenceStudent(nn.Module):
 
     def forward(self, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
         """Logits of all products."""
+        logits_BT, at_BN, by_BN = self.parts(items_BL, gaps_BL)
+        return logits_BT.scatter_add(1, at_BN, by_BN)
+
+    def parts(self, items_BL: Tensor, gaps_BL: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits of all products without lifts, which products are lifted (batch, lifts), and by how much."""
         own_BL = items_BL.clamp(min=0)
         logits_BT = self.answers(self.user(self.asked(own_BL), items_BL, gaps_BL))
         lift_BLK = self.more(own_BL) * self.share(items_BL, gaps_BL)[:, :, None]
-        return logits_BT.scatter_add(1, self.near[own_BL].flatten(1), lift_BLK.flatten(1))  # pyright: ignore[reportIndexIssue]
+        return logits_BT, self.near[own_BL].flatten(1).long(), lift_BLK.flatten(1)  # pyright: ignore[reportIndexIssue]
 
     def share(self, items_BL: Tensor, gaps_BL: Tensor) -> Tensor:
         """(batch, length) how much each product's own lifts count; of a history they sum to 1."""

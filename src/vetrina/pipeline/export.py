@@ -9,6 +9,7 @@ import msgspec
 from vetrina.core.errors import BadInput, Unfit
 from vetrina.core.files import folder_beside
 from vetrina.core.types import Plan
+from vetrina.layers.sequence_student import NEAR
 from vetrina.pipeline.shop import Shop
 from vetrina.retrieval.shelf import Shelf
 from vetrina.scenarios.recommend.student import LAST, taught
@@ -45,8 +46,10 @@ def export(shop: Shop, version: str, form: str, into: Path, products: int, pytho
     plan = Plan(settings.seed, threads=settings.threads)
     folder = shop.workshop.open_version(version)
     shelf, found_tool = Shelf(folder / "shelf"), edge.tool(form, python)
-    least = 2 * WIDTH * edge.NUMBER[form]  # bytes of a product, before anything is taught for minutes
-    _must_fit(min(products, len(shelf)), min(products, len(shelf)) * least)
+    # Bytes of a product, before anything is taught for minutes.
+    shown_at_once = min(products, len(shelf))
+    least = 2 * WIDTH * edge.NUMBER[form] + min(NEAR, shown_at_once) * edge.LIFT[form]
+    _must_fit(shown_at_once, shown_at_once * least)
     try:
         found = taught(folder, products, WIDTH, plan, progress)
     except Unfit as why:

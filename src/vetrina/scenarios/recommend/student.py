@@ -96,46 +96,49 @@ class Teacher:
         return self.opened.histories.of(None, events, self.opened.histories.until)
 
 
-def taught(folder: Path, most: int, width: int, plan: Plan, progress: Progress) -> Taught:
-    """A student of ``width`` for the ``most`` taken products. Raises Unfit for a bundle that says too little."""
+def taught(folder: Path, most: int, width: int, plan: Plan, progress: Progress, last: int = LAST) -> Taught:
+    """A student of ``width`` for the ``most`` taken products that looks at the ``last`` ones of a user.
+
+    Raises Unfit for a bundle that says too little.
+    """
     teacher, rng = Teacher(folder, most), np.random.default_rng(plan.seed)
     users = teacher.histories(plan.seed)
-    held = [_cut(user, int(rng.integers(len(user[0]))) + 1) for user in users[: min(_HELD, len(users) // 10)]]
+    held = [_cut(user, int(rng.integers(len(user[0]))) + 1, last) for user in users[: min(_HELD, len(users) // 10)]]
     if not held:
         raise Unfit("it knows too few users to teach a student with")
-    requests, told = _lessons(teacher, users[len(held) :], plan.seed, progress)
+    requests, told = _lessons(teacher, users[len(held) :], last, plan.seed, progress)
     products = len(teacher.shelf)
     rows = np.arange(len(requests) - products, len(requests))
-    student = SequenceStudent(begin(told, products, width, rows), LAST)
+    student = SequenceStudent(begin(told, products, width, rows), last)
     epochs = int(np.clip(_PASSES // len(requests), _FEWEST, _OFTENEST))
     with progress.step("student: epochs", epochs) as step:
         teach(student, requests, told, epochs, plan, step.advance)
-    return Taught(student, teacher.shelf, requests_of(held), *_agreement(student, teacher, held))
+    return Taught(student, teacher.shelf, requests_of(held, last), *_agreement(student, teacher, held, last))
 
 
-def _lessons(teacher: Teacher, users: list[Asked], seed: int, progress: Progress) -> tuple[Requests, Told]:
+def _lessons(teacher: Teacher, users: list[Asked], last: int, seed: int, progress: Progress) -> tuple[Requests, Told]:
     """Requests and what the teacher says of them; the last are about every product of the shelf alone.
 
     Whole histories first, since what goes on behind them follows what is recommended there; then histories cut anywhere, some
     with products missing, and nobody's.
     """
     rng, products = np.random.default_rng(seed), len(teacher.shelf)
-    whole = [_cut(user, len(user[0])) for user in users[: teacher.answers // 4]]
+    whole = [_cut(user, len(user[0]), last) for user in users[: teacher.answers // 4]]
     first = teacher.told(whole, progress)
     more = min(_GO_ON, max(1, teacher.answers // 3 // len(whole)))
-    asked = [one for turn in range(more) for one in longer(whole, first, products, seed + turn)]
+    asked = [one for turn in range(more) for one in longer(whole, first, products, seed + turn, last)]
     cuts = [(user, end) for user in users for end in range(1, len(user[0]))]
     chosen = rng.permutation(len(cuts))[: max(0, teacher.answers - len(asked) - len(whole))]
-    short = [_cut(*cuts[i]) for i in chosen]
+    short = [_cut(user, end, last) for user, end in (cuts[i] for i in chosen)]
     asked += [thinned(one, rng) if at % _THINNED == 0 else one for at, one in enumerate(short)]
     asked += [(np.empty(0, np.int64), np.empty(0))] * max(1, int(_NOTHING * len(asked)))
     asked += [(np.array([i]), np.zeros(1)) for i in range(products)]
-    return requests_of([*whole, *asked]), first.before(teacher.told(asked, progress))
+    return requests_of([*whole, *asked], last), first.before(teacher.told(asked, progress))
 
 
-def _cut(user: Asked, end: int) -> Asked:
-    """The last LAST of the first ``end``."""
-    return user[0][max(0, end - LAST) : end], user[1][max(0, end - LAST) : end]
+def _cut(user: Asked, end: int, last: int) -> Asked:
+    """The ``last`` of the first ``end``."""
+    return user[0][max(0, end - last) : end], user[1][max(0, end - last) : end]
 
 
 def thinned(asked: Asked, rng: np.random.Generator) -> Asked:
@@ -145,20 +148,20 @@ def thinned(asked: Asked, rng: np.random.Generator) -> Asked:
     return asked[0][keep], asked[1][keep]
 
 
-def longer(asked: list[Asked], told: Told, products: int, seed: int) -> list[Asked]:
+def longer(asked: list[Asked], told: Told, products: int, seed: int, last: int = LAST) -> list[Asked]:
     """The histories with one product behind, mostly one that is recommended there: what a device asks about is never a history
     that the bundle knows, but one that went on."""
     rng, found = np.random.default_rng(seed), []
     for (own, times), items, scores in zip(asked, told.items, told.scores, strict=True):
         weight = np.exp(scores.astype(np.float64) / max(float(scores.max()), 1e-9) / _CURIOUS)
         new = rng.choice(items, p=weight / weight.sum()) if rng.random() < _FOLLOWS else rng.integers(products)
-        found.append((np.append(own[1 - LAST :], new), np.append(times[1 - LAST :], times[-1] + rng.choice(_LATER))))
+        found.append((np.append(own[1 - last :], new), np.append(times[1 - last :], times[-1] + rng.choice(_LATER))))
     return found
 
 
-def requests_of(asked: list[Asked]) -> Requests:
+def requests_of(asked: list[Asked], last: int = LAST) -> Requests:
     """As the student is asked: the newest first."""
-    items, apart = np.full((len(asked), LAST), -1, np.int64), np.zeros((len(asked), LAST), np.int64)
+    items, apart = np.full((len(asked), last), -1, np.int64), np.zeros((len(asked), last), np.int64)
     for row, (own, times) in enumerate(asked):
         n = len(own)
         items[row, :n] = own[::-1]
@@ -166,11 +169,11 @@ def requests_of(asked: list[Asked]) -> Requests:
     return Requests(items, apart)
 
 
-def _agreement(student: SequenceStudent, teacher: Teacher, held: list[Asked]) -> tuple[float, float]:
+def _agreement(student: SequenceStudent, teacher: Teacher, held: list[Asked], last: int) -> tuple[float, float]:
     import torch
 
     shares, dull = [], []
-    requests = requests_of(held)
+    requests = requests_of(held, last)
     with torch.no_grad():
         said = student(torch.from_numpy(requests.items), torch.from_numpy(requests.gaps)).numpy()
     for (own, times), row in zip(held, said, strict=True):

@@ -1,5 +1,5 @@
 """Files for devices that run without the shop's service: phones and browsers."""
 
-from vetrina.targets.edge.formats import FORMATS, NUMBER, tool, write
+from vetrina.targets.edge.formats import FORMATS, LIFT, NUMBER, tool, write
 
-__all__ = ["FORMATS", "NUMBER", "tool", "write"]
+__all__ = ["FORMATS", "LIFT", "NUMBER", "tool", "write"]

@@ -28,6 +28,7 @@ TOOLS = {
 }
 PYTHON = "VETRINA_EDGE_PYTHON"
 NUMBER = {"onnx": 1, "litert": 4, "executorch": 4}  # bytes of a number of the tables
+LIFT = {"onnx": 3, "litert": 8, "executorch": 8}  # of a product that another one lifts
 _IMPORTS = {"litert": "litert_torch", "executorch": "executorch"}
 _FINDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
 # Of the spread of a request's scores: what rounding to 8 bits may move one, and what other kernels may.
@@ -82,14 +83,19 @@ def write(student: SequenceStudent, form: str, into: Path, requests: Requests, p
 
 
 class _Fixed(nn.Module):
-    """For runtimes with inputs of fixed shape: 32-bit numbers in, -1 fills a short history up."""
+    """For runtimes with inputs of fixed shape: 32-bit numbers in, -1 fills a short history up.
+
+    They cannot add up at places (LiteRT has no such kernel), so a lift is compared with every product; a shelf is small.
+    """
 
     def __init__(self, student: SequenceStudent) -> None:
         super().__init__()
         self.student = student
 
     def forward(self, items: Tensor, gaps: Tensor) -> Tensor:
-        return self.student(items, gaps)
+        logits_BT, at_BN, by_BN = self.student.parts(items, gaps)
+        there_BNT = at_BN[:, :, None] == torch.arange(logits_BT.shape[1])
+        return logits_BT + (by_BN[:, None] @ there_BNT.to(by_BN.dtype))[:, 0]
 
 
 def _by_onnxruntime(file: Path, asked: Requests) -> Floats:
