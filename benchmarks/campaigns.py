@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -109,7 +110,7 @@ def _pairs() -> Iterator[pl.DataFrame]:
         )
 
 
-def _history(got: pl.DataFrame, used: pl.DataFrame, campaign: dict[str, object]) -> pl.DataFrame:
+def _history(got: pl.DataFrame, used: pl.DataFrame, campaign: dict[str, Any]) -> pl.DataFrame:
     """Campaigns that a household got before and what it redeemed of them."""
     begins, same = campaign["start_date"], pl.col("campaign_type") == campaign["campaign_type"]
     used = used.filter(pl.col("redemption_date") < begins)
@@ -123,7 +124,7 @@ def _history(got: pl.DataFrame, used: pl.DataFrame, campaign: dict[str, object])
     found = earlier.join(did, on="household_id", how="left").with_columns(
         pl.col("redeemed", "redeemed_same", "coupons_redeemed").fill_null(0), pl.col("lately_redeemed").fill_null(-400)
     )
-    usual = found["redeemed"].sum() / max(1, found["got"].sum())
+    usual = float(found["redeemed"].to_numpy().sum()) / max(1, int(found["got"].to_numpy().sum()))
     return found.with_columns(rate=(pl.col("redeemed") + _SMOOTH * usual) / (pl.col("got") + _SMOOTH))
 
 
@@ -207,7 +208,7 @@ def _drawn(label: np.ndarray, said: np.ndarray, household: np.ndarray) -> np.nda
     """AUC (draws,) over households drawn with replacement; the same draws for every way."""
     rng, (_, group) = np.random.default_rng(42), np.unique(household, return_inverse=True)
     order = np.argsort(group, kind="stable")
-    ends = np.append(0, np.cumsum(np.bincount(group)))
+    ends = [0, *np.cumsum(np.bincount(group)).tolist()]
     found = []
     for _ in range(_DRAWS):
         picked = rng.integers(0, len(ends) - 1, len(ends) - 1)

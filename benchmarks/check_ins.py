@@ -38,7 +38,7 @@ def main(most: int = 10**9) -> None:
     item = item[np.lexsort((rng.random(len(item)), user))]  # the files sort each list by the number of the product
     held = rng.random(len(item)) < _HELD_OUT
     names = np.array([f"u{n:05d}" for n in range(len(lists))])
-    products = _products(max(int(item.max()), int(test["item_ids"].list.max().max() or 0)) + 1)
+    products = _products(max(int(item.max()), int(test["item_ids"].explode().to_numpy().max())) + 1)
 
     def past(rows: np.ndarray) -> Past:
         ones = np.ones(int(rows.sum()), np.float32)

@@ -25,7 +25,7 @@ _LONGEST = {"ingest": 1.5, "run": 8.0}
 
 def main() -> None:
     """SQLite, PostgreSQL and MariaDB, two at a time."""
-    import servers
+    import servers  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(2) as pool:
         root = Path(scratch)
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _database(name: str, folder: Path, start, undisturbed: Path) -> None:
-    import servers
+    import servers  # pyright: ignore[reportMissingImports]
 
     folder.mkdir()
     if start is None:
@@ -80,7 +80,7 @@ def _measure(name: str, folder: Path, url, undisturbed: Path) -> None:
 
 
 def _undisturbed(folder: Path) -> Path:
-    import shops
+    import shops  # pyright: ignore[reportMissingImports]
 
     (folder / "files").mkdir(parents=True)
     shops.checkerboard(folder / "files", users=40, items=30, days=40)
@@ -119,7 +119,7 @@ def _killed(shop: Path, undisturbed: Path, rng: random.Random) -> int:
 
 
 def _server_killed(shop: Path, rng: random.Random, turn: int) -> list[str]:
-    from path.test_kills import _post, serving
+    from path.test_kills import _post, serving  # pyright: ignore[reportMissingImports]
 
     acknowledged: list[str] = []
     with serving(shop) as (server, address):
@@ -147,7 +147,7 @@ def _outcome(folder: Path) -> tuple[str | None, int]:
 
 
 def _there(folder: Path) -> list[str]:
-    from path.test_kills import kept
+    from path.test_kills import kept  # pyright: ignore[reportMissingImports]
 
     shop = Shop(folder)
     return kept(shop.folder.store_url)

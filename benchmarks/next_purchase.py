@@ -73,7 +73,7 @@ def main() -> None:
         forms = {"float": judged.folder, "int8": packed.folder}
         for new_only in (False, True):
             print("products new to the household" if new_only else "all products")
-            asked = {"personal frequency, decayed": (frequency, "repeat")}
+            asked: dict[str, tuple[Path, str | None]] = {"personal frequency, decayed": (frequency, "repeat")}
             for model in (*judged.notes, None):
                 for form, folder in forms.items() if model is None or model in small.kept else [("", judged.folder)]:
                     asked[f"{model or 'blend'} {form}".strip()] = (folder, model)

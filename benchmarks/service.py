@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks.data import row
@@ -69,7 +70,7 @@ def _serve(root: Path) -> None:
 
 
 def _cost(
-    connection: http.client.HTTPConnection, pid: int, route: str, body: dict[str, object] | None
+    connection: http.client.HTTPConnection, pid: int, route: str, body: Mapping[str, object] | None
 ) -> tuple[str, str]:
     for _ in range(50):
         _ask(connection, route, body)

@@ -25,7 +25,7 @@ _BODY = '{"type":"click","product_id":"p0001","request_id":"0123456789abcdef","p
 
 def main() -> None:
     """SQLite, PostgreSQL and MariaDB where they are."""
-    import servers
+    import servers  # pyright: ignore[reportMissingImports]
 
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
