@@ -81,7 +81,7 @@ def _cost(
     return f"{1e6 * cpu / _REQUESTS:.0f} us CPU, {1e3 * wall / _REQUESTS:.2f} ms", "goal 150 us" if body is None else ""
 
 
-def _ask(connection: http.client.HTTPConnection, route: str, body: dict[str, object] | None) -> None:
+def _ask(connection: http.client.HTTPConnection, route: str, body: Mapping[str, object] | None) -> None:
     if body is None:
         connection.request("GET", route)
     else:
