@@ -31,6 +31,7 @@ NAMES = (
     "students",
     "swaps",
     "tables",
+    "transfer",
     "visits",
     "warm_start",
 )
