@@ -1,10 +1,12 @@
 """Large models learn, small ones serve: students of a blend and of the encoder of queries, beside float in ONNX Runtime.
 
-Behaviour: Amazon Beauty, leave-one-out as ``benchmarks.sequences`` has it. The teacher is the blend that validation chose; the
-student (one network, width 128) learns what the blend says after histories cut anywhere, before the test products were taken.
-NDCG@10 over all products on at most 4,000 test users. Beside it the count model of the blend alone, pruned and in int8.
-Text: Chorus electronics, 81 judged queries, the default weights of search (which were chosen with the teacher's vectors). The
-reference is MiniLM in float; products keep its int8 vectors in all rows.
+``beauty`` is Amazon Beauty, leave-one-out as ``benchmarks.sequences`` has it, 4,000 test users; ``households`` is Complete Journey as
+``benchmarks.next_purchase`` has it, all products. The teacher is the blend that validation chose, with its trees where they are
+kept. Beside it the same blend in the forms that the stage of compression chose on validation, and a student (one network, width
+128) that learns what the blend says of histories cut anywhere, gone on and thinned, before the test products were taken.
+NDCG@10. Of Beauty the count model of the blend alone, too, with fewer neighbours.
+``text`` is Chorus electronics, 81 judged queries, the default weights of search (which were chosen with the teacher's vectors).
+The reference is MiniLM in float; products keep its int8 vectors in all rows but the one with product codes.
 CPU-microseconds of one request: one thread, median of five rounds that take turns. 95 % paired bootstrap over users or queries.
 """
 
@@ -13,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +23,20 @@ import numpy as np
 import torch
 
 from benchmarks.data import folder, row
+from benchmarks.next_purchase import END as UNTIL
+from benchmarks.next_purchase import TEST, VALIDATION
 from benchmarks.product_search import Judged, _with, scores_of, search_files
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
+from vetrina.compress import compress
 from vetrina.core import plugins
 from vetrina.core.compression import Lesson
 from vetrina.core.files import size_of
 from vetrina.core.onnx_session import session
 from vetrina.core.progress import Silent
 from vetrina.core.protocols import History
-from vetrina.core.types import Evidence, Past, Plan
+from vetrina.core.types import Catalogue, Evidence, Past, Plan
+from vetrina.demo import files as grocer
 from vetrina.features import histories
 from vetrina.layers import student_file
 from vetrina.layers.onnx_export import export
@@ -40,100 +47,147 @@ from vetrina.models.text.online import Encoder
 from vetrina.models.text.pretrained import Network, located
 from vetrina.pipeline.compose import Held
 from vetrina.retrieval import neighbours
+from vetrina.retrieval.dense import DenseIndex
 from vetrina.retrieval.next_item import gaps
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.online import Recommend
 from vetrina.scenarios.recommend.recipe import RECIPE
-from vetrina.scenarios.recommend.student import LAST, taught
+from vetrina.scenarios.recommend.student import LAST, Taught, taught
 from vetrina.scenarios.recommend.units import users
 from vetrina.scenarios.search.online import DEFAULT, Search
 from vetrina.store import dataset
 from vetrina.train import train
 
 _WIDTH, _USERS, _ASKED, _ROUNDS = 128, 4_000, 400, 5
+Judge = Callable[[Callable[[History], np.ndarray]], np.ndarray]
+_MEANING = 200
+_LONG, _SHELF = 100, 20_000  # last products that a student of households looks at, and the products it knows
+NAMES = ("beauty", "households", "text")
 
 
-def main(names: Sequence[str] = ("behaviour", "text")) -> None:
-    """One or both."""
+def main(names: Sequence[str] = NAMES) -> None:
+    """One or all."""
     for name in names:
         with tempfile.TemporaryDirectory() as scratch:
-            {"behaviour": _behaviour, "text": _text}[name](Path(scratch))
+            {"beauty": _beauty, "households": _households, "text": _text}[name](Path(scratch))
 
 
-def _behaviour(root: Path) -> None:
+@dataclass(frozen=True)
+class _Set:
+    """A blend learnt before ``validation``, and what is asked of it at ``test``."""
+
+    name: str
+    catalogue: Catalogue
+    past: Callable[[float], Past]
+    validation: Evidence
+    test: Evidence
+    new_only: bool
+
+
+def _beauty(root: Path) -> None:
     products, events = files("amazon-beauty-5core", root)
     snapshot = Shop(root / "shop").ingest(products=[products], events=[events])
-    catalogue = dataset.catalogue(snapshot)
+    catalogue, last = dataset.catalogue(snapshot), END.timestamp()
     assert catalogue is not None
-    last = END.timestamp()
-
-    def past(until: float) -> Past:
-        return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
 
     def evidence(since: float) -> Evidence:
         return Evidence(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)
 
-    fitted, _ = train(
-        RECIPE, past(last - DAY), "pinned", "fit", Plan(), root / "w/fit", Silent(), validation=evidence(last - DAY)
-    )
+    def past(until: float) -> Past:
+        return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
+
+    of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
+    folder_, judged, asked = _behaviour(of, root, len(catalogue), LAST)
+    knn = plugins.part("models", "item_knn", "online")
+    counts = {"item_knn, float": knn.open(folder_ / "item_knn").score}
+    sizes = {"item_knn, float": size_of(folder_ / "item_knn")}
+    for keep in (1.0, 0.5, 0.2):
+        into = root / f"kept{keep}"
+        into.mkdir()
+        neighbours.pack(folder_ / "item_knn", into, keep)
+        shutil.copy(folder_ / "item_knn/settings.json", into)
+        name = f"item_knn, {keep:.0%} of neighbours, int8"
+        counts[name], sizes[name] = knn.open(into).score, size_of(into)
+    _table("beauty, counts alone", counts, sizes, judged, asked)
+
+
+def _households(root: Path) -> None:
+    source = grocer(root / "source")
+    snapshot = Shop(root / "shop").ingest(products=source.products, events=source.events)
+    catalogue = dataset.catalogue(snapshot)
+    assert catalogue is not None
+
+    def evidence(since: float, until: float) -> Evidence:
+        return Evidence(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
+
+    def past(until: float) -> Past:
+        return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
+
+    of = _Set("households", catalogue, past, evidence(VALIDATION, TEST), evidence(TEST, UNTIL), new_only=False)
+    _behaviour(of, root, _SHELF, _LONG)
+
+
+def _behaviour(of: _Set, root: Path, shelf: int, last: int) -> tuple[Path, Judge, list[History]]:
+    """Prints the table; the float folder with the histories of the test, how scores are judged, and what is asked."""
+    plan, learnt = Plan(tries=20, threads=1), of.past(of.validation.now)
+    fitted, _ = train(RECIPE, learnt, "pinned", "fit", plan, root / "w/fit", Silent(), validation=of.validation)
+    small = compress(fitted, learnt, plan, root / "w/small", Silent(), validation=of.validation)
+    print(f"{of.name}: {small.kept}")
     begun = time.process_time()
-    found = taught(fitted.folder, len(catalogue), _WIDTH, Plan(), Silent())
+    found = taught(fitted.folder, shelf, _WIDTH, plan, Silent(), last)
     print(
         f"student taught in {time.process_time() - begun:.0f} CPU-s, {found.agreement:.3f} of the first ten as before"
     )
-    histories.write(past(last).interactions, fitted.folder / "histories")
-    opened = Recommend(fitted.folder)
+    for folder_ in (fitted.folder, small.folder):
+        shutil.rmtree(folder_ / "histories")
+        histories.write(of.past(of.test.now).interactions, folder_ / "histories")
+    opened, less = Recommend(fitted.folder), Recommend(small.folder)
     blend = opened.blend("home")
-    units = list(users(opened.histories, evidence(last), new_only=True, most=_USERS))
-    place = np.full(len(catalogue), -1)
-    place[found.shelf] = np.arange(len(found.shelf))
+    units = list(users(opened.histories, of.test, new_only=of.new_only, most=_USERS))
 
     def judged(score: Callable[[History], np.ndarray]) -> np.ndarray:
         values = []
         for unit in units:
-            allowed = opened.may_show("home", unit.history, leave_out=True)
+            allowed = opened.may_show("home", unit.history, leave_out=of.new_only)
             scores = np.where(allowed, score(unit.history), -np.inf)
             ranks = half_ranks(scores, unit.items)
             values.append(ndcg(ranks[np.isfinite(scores[unit.items])], unit.relevant, 10))
         return np.array(values)
 
-    def student(file: Path) -> Callable[[History], np.ndarray]:
-        net = session(file)
-
-        def score(history: History) -> np.ndarray:
-            own = place[history.items]
-            there = np.flatnonzero(own >= 0)[-LAST:]
-            apart = gaps(history.times[there], np.arange(len(there)) == 0)
-            asked = {"items": own[there][::-1][None].astype(np.int64), "gaps": np.ascontiguousarray(apart[::-1])[None]}
-            scores = np.full(len(place), -np.inf, np.float32)
-            scores[found.shelf] = net.run(None, asked)[0][0]
-            return scores
-
-        return score
-
-    whole: dict[str, Callable[[History], np.ndarray]] = {"blend, float": lambda h: opened.blended(h, blend)[0]}
-    sizes = {"blend, float": sum(size_of(fitted.folder / model) for model in blend)}
+    whole: dict[str, Callable[[History], np.ndarray]] = {
+        "blend, float": lambda h: opened.ranked(h, "home")[0],
+        "blend, forms": lambda h: less.ranked(h, "home")[0],
+    }
+    sizes = {
+        name: sum(size_of(folder_ / model) for model in blend)
+        for name, folder_ in (("blend, float", fitted.folder), ("blend, forms", small.folder))
+    }
     for bits in (32, 8, 4):
         file = root / f"{bits}.onnx"
         student_file.write(found.student, file, bits)
         name = f"student, {'float' if bits == 32 else f'int{bits}'}"
-        whole[name], sizes[name] = student(file), file.stat().st_size
-    _table(
-        f"beauty, {' + '.join(m for m in blend if blend[m] > 1e-3)}", whole, sizes, judged, [u.history for u in units]
-    )
-    knn = plugins.part("models", "item_knn", "online")
-    counts = {"item_knn, float": knn.open(fitted.folder / "item_knn").score}
-    sizes = {"item_knn, float": size_of(fitted.folder / "item_knn")}
-    for keep in (1.0, 0.5, 0.2):
-        into = root / f"kept{keep}"
-        into.mkdir()
-        neighbours.pack(fitted.folder / "item_knn", into, keep)
-        shutil.copy(fitted.folder / "item_knn/settings.json", into)
-        name = f"item_knn, {keep:.0%} of neighbours, int8"
-        counts[name], sizes[name] = knn.open(into).score, size_of(into)
-    _table("beauty, counts alone", counts, sizes, judged, [u.history for u in units])
-    stated = evaluate(fitted.folder, evidence(last), new_only=True, most=_USERS).values.mean()
+        whole[name], sizes[name] = _by_student(file, found, len(of.catalogue), last), file.stat().st_size
+    asked = [u.history for u in units]
+    _table(f"{of.name}, {' + '.join(m for m in blend if blend[m] > 1e-3)}", whole, sizes, judged, asked)
+    stated = evaluate(fitted.folder, of.test, new_only=of.new_only, most=_USERS).values.mean()
     print(f"the blend by evaluate(): {stated:.4f}")
+    return fitted.folder, judged, asked
+
+
+def _by_student(file: Path, found: Taught, products: int, last: int) -> Callable[[History], np.ndarray]:
+    net, place = session(file), np.full(products, -1)
+    place[found.shelf] = np.arange(len(found.shelf))
+
+    def score(history: History) -> np.ndarray:
+        own = place[history.items]
+        there = np.flatnonzero(own >= 0)[-last:]
+        apart = gaps(history.times[there], np.arange(len(there)) == 0)
+        asked = {"items": own[there][::-1][None].astype(np.int64), "gaps": np.ascontiguousarray(apart[::-1])[None]}
+        scores = np.full(products, -np.inf, np.float32)
+        scores[found.shelf] = net.run(None, asked)[0][0]
+        return scores
+
+    return score
 
 
 def _text(root: Path) -> None:
@@ -149,14 +203,17 @@ def _text(root: Path) -> None:
     judged: Judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
     catalogue = dataset.catalogue(shop.ingest())
     network, tokens = Network(located("")).eval(), torch.ones(2, 7, dtype=torch.int64)
-    small, float_ = root / "small", shutil.copytree(served / "text", root / "float")
+    float_ = shutil.copytree(served / "text", root / "float")
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
-    small.mkdir()
     begun = time.process_time()
-    text.compress(served / "text", small, text.FORMS[0], Lesson(lambda: Past(catalogue), Plan(), Silent()))
+    forms = {"student, int8": text.FORMS[1], "MiniLM, int8, behind codes": text.FORMS[2]}
+    for form in forms.values():
+        (root / form.name).mkdir()
+        lesson = Lesson(lambda: Past(catalogue), Plan(), Silent())
+        text.compress(served / "text", root / form.name, form, lesson)
     print(f"student taught in {time.process_time() - begun:.0f} CPU-s")
-    folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": small}
+    folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.FORMS[1].name}
     encoders = {name: Encoder(where) for name, where in folders.items()}
     sizes = {name: (where / "encoder.onnx").stat().st_size for name, where in folders.items()}
     opened = Search(served)
@@ -166,6 +223,22 @@ def _text(root: Path) -> None:
         return scores_of(judged, opened.ranked)[0]
 
     _table("chorus", {n: e.query for n, e in encoders.items()}, sizes, ranked, list(judged))
+    indices = {"8 bits": served / "text/index.faiss", "codes and 6 bits": root / text.FORMS[2].name / "index.faiss"}
+    vectors = {query: encoders["MiniLM, int8"].query(query) for query in judged}
+    opened._text.encode = encoders["MiniLM, int8"].query
+
+    def nearest(index: DenseIndex) -> Callable[[str], Any]:
+        return lambda query: index.nearest(vectors[query], _MEANING)
+
+    opened_ = {name: DenseIndex(file) for name, file in indices.items()}
+    ways = {name: nearest(index) for name, index in opened_.items()}
+    index_of = {id(way): opened_[name] for name, way in ways.items()}
+
+    def by_index(way: Callable[[str], Any]) -> np.ndarray:
+        opened._text._index = index_of[id(way)]
+        return scores_of(judged, opened.ranked)[0]
+
+    _table("chorus, texts", ways, {n: f.stat().st_size for n, f in indices.items()}, by_index, list(judged))
 
 
 def _table(
@@ -202,4 +275,4 @@ def _work(forms: Mapping[str, Callable[[Any], Any]], asked: Sequence[Any]) -> di
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ("behaviour", "text"))
+    main(sys.argv[1:] or NAMES)
