@@ -1,9 +1,9 @@
 """Large models learn, small ones serve: students of a blend and of the encoder of queries, beside float in ONNX Runtime.
 
-``beauty`` is Amazon Beauty, leave-one-out as ``benchmarks.sequences`` has it, 4,000 test users; ``households`` is Complete Journey as
-``benchmarks.next_purchase`` has it, all products. The teacher is the blend that validation chose, with its trees where they are
-kept. Beside it the same blend in the forms that the stage of compression chose on validation, and a student (one network, width
-128) that learns what the blend says of histories cut anywhere, gone on and thinned, before the test products were taken.
+``beauty`` is Amazon Beauty, leave-one-out as ``benchmarks.sequences`` has it, 4,000 test users; ``households`` Complete Journey
+as ``benchmarks.next_purchase`` has it, all products. The teacher is the blend that validation chose, with its trees where they
+are kept. Beside it the same blend in the forms that the stage of compression chose on validation, and a student (one network,
+width 128) that learns what the blend says of histories cut anywhere, gone on and thinned, before the test products were taken.
 NDCG@10. Of Beauty the count model of the blend alone, too, with fewer neighbours.
 ``text`` is Chorus electronics, 81 judged queries, the default weights of search (which were chosen with the teacher's vectors).
 The reference is MiniLM in float; products keep its int8 vectors in all rows but the one with product codes.
