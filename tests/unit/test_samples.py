@@ -1,5 +1,6 @@
 """A bundle made small for one processor is asked anew on another."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from vetrina.core import processor
 from vetrina.core.errors import Unfit
 from vetrina.layers import onnx_export
 from vetrina.scenarios import samples
-from vetrina.scenarios.agreement import compared
+from vetrina.scenarios.agreement import Reference, compared
+from vetrina.scenarios.recommend import evaluate
 
 INTEL = "processor: 0\nflags\t\t: fpu sse2 avx2 avx512f avx512_vnni\n"
 OLDER = "processor: 0\nflags\t\t: fpu sse2 avx2\n"
@@ -96,3 +98,20 @@ def test_a_server_that_verifies_loads_no_training_library(folder: Path):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_the_pages_that_no_label_stands_for_are_asked_as_a_page_asks(pristine, tmp_path: Path):
+    shop = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
+    version = shop.workshop.registry.champion("recommend")[0]
+    folder, opened = shop.workshop.open_version(version), shop.open("recommend")
+    asked = evaluate.unjudged(folder, 8)
+    assert len(asked) == len({page for *_, page in asked}) == 8
+    for (_, _, page), said in zip(asked, evaluate.answers(folder, asked), strict=True):
+        shown = shop.similar(page, limit=10).items
+        assert [item.product_id for item in shown] == list(said)
+        assert page not in said
+    weigh = evaluate.compared_models(folder)
+    assert "popular" in weigh
+    assert weigh <= set(opened.models)
+    like = Reference("recommend", folder, 40)
+    assert (like.agreement(folder).share, like.agreement(folder).unjudged) == (1.0, 1.0)
