@@ -14,6 +14,9 @@ import torch
 from vetrina import Shop
 from vetrina.core import processor
 from vetrina.core.errors import Unfit
+from vetrina.core.protocols import Context
+from vetrina.core.types import Request
+from vetrina.gate.probe import _Quiet
 from vetrina.layers import onnx_export
 from vetrina.scenarios import samples
 from vetrina.scenarios.agreement import Reference, compared
@@ -104,10 +107,12 @@ def test_the_pages_that_no_label_stands_for_are_asked_as_a_page_asks(pristine, t
     shop = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
     version = shop.workshop.registry.champion("recommend")[0]
     folder, opened = shop.workshop.open_version(version), shop.open("recommend")
-    asked = evaluate.unjudged(folder, 8)
-    assert len(asked) == len({page for *_, page in asked}) == 8
-    for (_, _, page), said in zip(asked, evaluate.answers(folder, asked), strict=True):
-        shown = shop.similar(page, limit=10).items
+    asked = evaluate.unjudged(folder, 9)
+    assert [where for *_, where in asked] == ["product", "cart"] * 3 + ["discover"] * 3
+    assert len({page for *_, page, _ in asked}) == 7
+    for (user, _, page, where), said in zip(asked, evaluate.answers(folder, asked), strict=True):
+        request = Request(user=user, product_ids=(page,) if page else (), placement=where, limit=10)
+        shown = opened.answer(request, Context(_Quiet(), _Quiet(), opened.histories.until)).items
         assert [item.product_id for item in shown] == list(said)
         assert page not in said
     weigh = evaluate.compared_models(folder)

@@ -8,14 +8,14 @@ import numpy as np
 from vetrina.core.types import Evidence, Scores
 from vetrina.metrics.ranking import half_ranks, ndcg, recall, reciprocal_rank
 from vetrina.retrieval.worth import bent, lift
-from vetrina.scenarios.recommend.online import Recommend, best
+from vetrina.scenarios.recommend.online import PLACEMENTS, Recommend, best
 from vetrina.scenarios.recommend.units import users
 
 METRICS = {"NDCG": ndcg, "Recall": recall, "MRR": lambda ranks, relevant, k: reciprocal_rank(ranks, k)}
 _K = 10
-_COMPARED = ("home", "session")
-# A user or nobody and when; on the page of a product its id.
-Asked = tuple[str | None, float] | tuple[None, float, str]
+_COMPARED = ("home", "session", "discover")
+# A user or nobody and when; elsewhere than at home the product of the page, and the placement.
+Asked = tuple[str | None, float] | tuple[str | None, float, str, str]
 _MOST_UNITS = 4_000
 
 
@@ -67,13 +67,16 @@ def requests(folder: Path, most: int) -> list[Asked]:
 
 
 def unjudged(folder: Path, most: int) -> list[Asked]:
-    """What no held-out user stands for: somebody unknown on the pages of products, evenly from the most to the least taken."""
-    opened = Recommend(folder)
+    """What no held-out user stands for: somebody unknown on the page of a product or with it in the cart, evenly from the most to
+    the least taken, and known users who want to discover something.
+    """
+    opened, third = Recommend(folder), -(-most // 3)
     if opened.counts is None:
         return []
-    taken = best(np.where(opened.counts >= 1, opened.counts, -np.inf), len(opened.shelf))
-    some = taken[np.linspace(0, len(taken) - 1, min(most, len(taken)), dtype=np.intp)] if len(taken) else taken
-    return [(None, opened.histories.until, str(opened.shelf.ids[i])) for i in some]
+    now, taken = opened.histories.until, best(np.where(opened.counts >= 1, opened.counts, -np.inf), len(opened.shelf))
+    some = taken[np.linspace(0, len(taken) - 1, min(2 * third, len(taken)), dtype=np.intp)] if len(taken) else taken
+    pages = [(None, now, str(opened.shelf.ids[i]), ("product", "cart")[at % 2]) for at, i in enumerate(some)]
+    return [*pages, *((name, now, "", "discover") for name in opened.histories.users(third))]
 
 
 def compared_models(folder: Path) -> set[str]:
@@ -86,10 +89,12 @@ def answers(folder: Path, asked: Sequence[Asked]) -> list[dict[str, float]]:
     """The first ten product ids for each, with their scores."""
     opened = Recommend(folder)
     found = []
-    for name, now, *page in asked:
-        history = opened.page(page, now) if page else opened.histories.of(name, (), now)
-        blend = opened.blend_for(None, history, "session") if page else "home"
-        allowed = opened.may_show(blend, history, leave_out=bool(page))
+    for name, now, *where in asked:
+        page, placement = where or ("", "home")
+        history = opened.page([page], now) if page else opened.histories.of(name, (), now)
+        blend, leave_out = PLACEMENTS[placement]
+        blend = blend if blend == "home" else opened.blend_for(name, history, blend)
+        allowed = opened.may_show(blend, history, leave_out=bool(leave_out))
         scores, _ = opened.ranked(history, blend, allowed)
         found.append({str(opened.shelf.ids[i]): float(scores[i]) for i in best(scores, _K)})
     return found
