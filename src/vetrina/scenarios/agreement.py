@@ -10,7 +10,7 @@ import numpy as np
 
 from vetrina.core import plugins
 
-_ELSEWHERE = 5  # one in so many of the requests that labels stand for is asked where none does
+_ELSEWHERE = 10  # one in so many of the requests that labels stand for is asked where none does
 Answers = Sequence[Mapping[str, float]]  # of each request what was answered, best first, with its score
 
 
