@@ -160,6 +160,8 @@ def test_answers_that_no_label_stands_for_have_to_stay_as_they_were():
     other = judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94))
     assert not other.kept
     assert "94.0% where nothing is judged" in other.why
+    gentle = judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94), bold=False)
+    assert gentle.kept, "as where nobody can compare at all"
 
 
 def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):

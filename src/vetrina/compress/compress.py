@@ -142,7 +142,8 @@ class _Trial:
         except Unfit as why:
             return self._unfit(name, form, str(why)), (self._before, self._like)
         sizes = size_of(self._checkpoint.folder / name), size_of(self._into / name)
-        return judge(name, form.name, self._before, after, sizes, like, self._like.work), (after, like)
+        bold, work = form.name != gentlest(name), self._like.work
+        return judge(name, form.name, self._before, after, sizes, like, work, bold=bold), (after, like)
 
     def _unfit(self, name: str, form: Form, why: str) -> CompressionStep:
         size, quality = size_of(self._checkpoint.folder / name), float(self._before.values.mean())
@@ -166,12 +167,14 @@ def judge(
     sizes: tuple[int, int],
     like: Agreement,
     work: float = 0.0,
+    *,
+    bold: bool = True,
 ) -> CompressionStep:
     """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %.
 
     Losses are relative to the mean before; the resolution is half the width of the interval of that mean, relative
-    to it, at most 3 %. _ALWAYS of the answers must be those of the float models, _AGREEMENT where labels resolve less than 0.5 %
-    or say nothing.
+    to it, at most 3 %. _ALWAYS of the answers must be those of the float models, _AGREEMENT where labels resolve less than 0.5 %.
+    Where they say nothing, ``bold`` forms have to give _AGREEMENT, too; the gentlest is taken on trust there.
     ``sizes`` are bytes before and after, ``work`` CPU-microseconds of an answer before.
     """
     mean = abs(float(before.values.mean())) or 1.0
@@ -179,7 +182,9 @@ def judge(
     noise = 1.96 * float(before.values.std()) / np.sqrt(len(before.values)) / mean
     limit = max(_POINT_LOSS, min(_RESOLUTION_CAP, float(noise)))
     point, upper = lost.point / mean, lost.high / mean
-    alike = like.share >= (_ALWAYS if noise <= _POINT_LOSS else _AGREEMENT) and like.unjudged >= _AGREEMENT
+    alike = like.share >= (_ALWAYS if noise <= _POINT_LOSS else _AGREEMENT) and (
+        not bold or like.unjudged >= _AGREEMENT
+    )
     kept = bool(upper <= limit and point <= _POINT_LOSS and sizes[1] < sizes[0] and alike)
     why = (
         f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {sizes[0] / max(1, sizes[1]):.1f} times "
