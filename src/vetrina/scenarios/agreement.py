@@ -41,7 +41,7 @@ class Reference:
         if hasattr(evaluation, "unjudged"):
             self._elsewhere = evaluation.unjudged(folder, most // _ELSEWHERE)
         self._answers, self.work = self._answered(folder)
-        self._pages = self._there(folder)
+        self._usual_elsewhere = self._elsewhere_of(folder)
 
     def itself(self) -> Agreement:
         """Of the reference's own folder."""
@@ -51,7 +51,9 @@ class Reference:
         """Ask another folder the same."""
         given, work = self._answered(folder)
         return replace(
-            compared(given, self._answers), work=work, unjudged=compared(self._there(folder), self._pages).share
+            compared(given, self._answers),
+            work=work,
+            unjudged=compared(self._elsewhere_of(folder), self._usual_elsewhere).share,
         )
 
     def models(self, folder: Path, weighed: set[str]) -> set[str]:
@@ -59,7 +61,7 @@ class Reference:
         known = getattr(self._evaluation, "compared_models", None)
         return weighed if known is None else weighed & known(folder)
 
-    def _there(self, folder: Path) -> Answers:
+    def _elsewhere_of(self, folder: Path) -> Answers:
         return self._evaluation.answers(folder, self._elsewhere) if self._elsewhere else []
 
     def _answered(self, folder: Path) -> tuple[list[Any], float]:
