@@ -130,6 +130,9 @@ def test_the_settings_say_it_and_refuse_what_is_nothing(tmp_path: Path):
     file.write_text("[transfer.image]\nlayers = -2\n")
     with pytest.raises(BadInput, match="layers -2 is less than -1, which is all"):
         load(file)
+    file.write_text("[transfer.text]\nlayers = 0\nthaw = 1\n")
+    with pytest.raises(BadInput, match="layers 0 leaves nothing to learn in the first epoch"):
+        load(file)
     file.write_text("[transfer.text]\nrank = -1\n")
     with pytest.raises(BadInput, match="rank -1 is less than nothing"):
         load(file)

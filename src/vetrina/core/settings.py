@@ -75,6 +75,10 @@ class Transfer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience: int | None = None  # epochs without a gain on held-out data after which it ends; 0 never
 
     def __post_init__(self) -> None:
+        if self.layers == 0 and self.thaw:
+            raise ValueError(
+                f"layers 0 leaves nothing to learn in the first epoch; with thaw {self.thaw} begin with one at least"
+            )
         for name, value in self.of().items():
             if value < (-1 if name == "layers" else 0):
                 raise ValueError(

@@ -39,7 +39,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     build(vectors, into / "index.faiss")
     np.save(into / "text_of.npy", text_of.astype(np.int32))
     notes: dict[str, Any] = {}
-    if chosen["epochs"]:
+    if chosen["epochs"] and chosen["layers"]:  # without layers that learn it stays as it was
         asked, chosen = queries.of(past, plan.seed, chosen, text_of.astype(np.int32))
         lesson = Lesson(pretrained, network, encoder, list(distinct), vectors)
         notes = {"queries": len(asked), **lesson.learn(asked, plan, chosen, progress)}
