@@ -1,7 +1,7 @@
 """The stage on made-up models: which form is tried, which is kept, what the others leave behind."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ from vetrina.core.compression import Form, Lesson
 from vetrina.core.errors import Unfit
 from vetrina.core.progress import Silent
 from vetrina.core.types import Checkpoint, Evidence, Past, Plan, Scores
-from vetrina.scenarios.agreement import Agreement
+from vetrina.scenarios.agreement import Agreement, Reference
 
 UNITS = 400
 BOLD, MILD, TAUGHT = Form(("bold",)), Form(("mild",)), Form(("distil", "int8"), {"width": 32.0}, seconds=100.0)
@@ -63,7 +63,13 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         answers=lambda folder, asked: [{"a": 1.0, "b": 0.5} for _ in asked],
     )
 
-    def run(models: dict[str, Model], plan: Plan | None = None, compared: set[str] | None = None, **how: Any) -> Any:
+    def run(
+        models: dict[str, Model],
+        plan: Plan | None = None,
+        compared: set[str] | None = None,
+        pages: Collection[str] = (),
+        **how: Any,
+    ) -> Any:
         source = tmp_path / "source"
         shutil.rmtree(source, ignore_errors=True)
         for name in models:
@@ -78,7 +84,7 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         checkpoint = Checkpoint("made-up", source, {name: {} for name in models})
         how = how or {"validation": Evidence()}
         if compared is not None:
-            evaluation.compared_models = lambda folder: compared
+            evaluation.asked_models = lambda folder: (compared, set(pages))
         return compress(checkpoint, Past(), plan or Plan(), tmp_path / "small", Silent(), **how)
 
     return run
@@ -152,6 +158,17 @@ def test_bold_forms_of_a_model_whose_answers_nobody_compares_are_not_taken_on_tr
     done = stage({"m": model}, compared={"another"})
     assert [(s.step, s.kept) for s in done.steps] == [("mild", True)]
     assert stage({"m": model}, compared={"m"}).kept == {"m": "bold"}
+
+
+def test_what_a_model_says_nothing_of_is_not_asked_again(stage, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Reference, "_elsewhere_of", lambda self, folder: asked.append("page") or [{"a": 1.0}])
+    monkeypatch.setattr(
+        Reference, "_answered", lambda self, folder: (asked.append("label"), ([{"a": 1.0}] * 50, 1.0))[1]
+    )
+    models = {name: Model((MILD,), {"mild": 0.02}) for name in ("a", "b")}
+    assert stage(models, compared={"a"}, pages={"b"}).kept == {"b": "mild"}, "what labels would say of b is not asked"
+    assert asked == ["label", "page", "label", "page"]
 
 
 def test_answers_that_no_label_stands_for_have_to_stay_as_they_were():

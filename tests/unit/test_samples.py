@@ -115,8 +115,8 @@ def test_the_pages_that_no_label_stands_for_are_asked_as_a_page_asks(pristine, t
         shown = opened.answer(request, Context(_Quiet(), _Quiet(), opened.histories.until)).items
         assert [item.product_id for item in shown] == list(said)
         assert page not in said
-    weigh = evaluate.compared_models(folder)
-    assert "popular" in weigh
-    assert weigh <= set(opened.models)
+    judged, unjudged = evaluate.asked_models(folder)
+    assert "popular" in judged & unjudged
+    assert judged | unjudged <= set(opened.models)
     like = Reference("recommend", folder, 40)
     assert (like.agreement(folder).share, like.agreement(folder).unjudged) == (1.0, 1.0)

@@ -94,8 +94,6 @@ class _Trial:
         self._before: Scores = evaluate(into, validation)
         self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
         self._like = self._teacher.itself()
-        # Bold forms of models whose answers nobody compares would be taken on trust.
-        self._compared = self._teacher.models(checkpoint.folder, _weighed(checkpoint.folder))
         self._tries, self._seconds = lesson.plan.tries, _SHARE_OF_TEACHING * lesson.plan.budget_seconds
 
     def tried(self, name: str) -> list[CompressionStep]:
@@ -123,7 +121,7 @@ class _Trial:
     def _affordable(self, name: str, forms: Sequence[Form], *, found: bool) -> list[Form]:
         """Forms that may still be judged: bold ones while there are tries, taught ones while their teaching is paid for."""
         last = gentlest(name)
-        bold = self._tries > 0 and name in self._compared
+        bold = self._tries > 0 and self._teacher.compares(name)  # else they would be taken on trust
         paid = [f for f in forms if teaching(f, self._lesson.plan) <= self._seconds]
         return paid if bold else [f for f in paid if f.name == last and not found]
 
@@ -135,10 +133,11 @@ class _Trial:
         (self._into / name).mkdir()
         try:
             _shrink(name, form, self._checkpoint.folder, self._into, self._lesson)
-            after: Scores = self._evaluate(self._into, self._validation)
+            judged = self._teacher.judges(name)  # what asks for other models alone is as it was
+            after: Scores = self._evaluate(self._into, self._validation) if judged else self._before
             if not np.isfinite(after.values).all():
                 raise Unfit("its answers are no numbers")
-            like = self._teacher.agreement(self._into)
+            like = self._teacher.agreement(self._into, changed=name, before=self._like)
         except Unfit as why:
             return self._unfit(name, form, str(why)), (self._before, self._like)
         sizes = size_of(self._checkpoint.folder / name), size_of(self._into / name)

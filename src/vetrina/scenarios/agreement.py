@@ -40,6 +40,8 @@ class Reference:
         self._asked, self._elsewhere = evaluation.requests(folder, most), []
         if hasattr(evaluation, "unjudged"):
             self._elsewhere = evaluation.unjudged(folder, most // _ELSEWHERE)
+        known = getattr(evaluation, "asked_models", None)
+        self._judged, self._unjudged = known(folder) if known else (None, frozenset())
         self._answers, self.work = self._answered(folder)
         self._usual_elsewhere = self._elsewhere_of(folder)
 
@@ -47,19 +49,29 @@ class Reference:
         """Of the reference's own folder."""
         return Agreement(len(self._asked), 1.0, work=self.work)
 
-    def agreement(self, folder: Path) -> Agreement:
-        """Ask another folder the same."""
-        given, work = self._answered(folder)
-        return replace(
-            compared(given, self._answers),
-            work=work,
-            unjudged=compared(self._elsewhere_of(folder), self._usual_elsewhere).share,
-        )
+    def agreement(self, folder: Path, *, changed: str = "", before: Agreement | None = None) -> Agreement:
+        """Ask another folder the same.
 
-    def models(self, folder: Path, weighed: set[str]) -> set[str]:
-        """Those of ``weighed`` whose answers are compared."""
-        known = getattr(self._evaluation, "compared_models", None)
-        return weighed if known is None else weighed & known(folder)
+        Where it differs in one model, ``changed``, from a folder that answered as ``before`` says, only what that model says
+        something of is asked.
+        """
+        like = before or Agreement(len(self._asked), 1.0)
+        if before is None or self.judges(changed):
+            given, work = self._answered(folder)
+            like = replace(compared(given, self._answers), work=work, unjudged=like.unjudged)
+        else:
+            self._evaluation.answers(folder, self._asked[:1])  # which opens it
+        if before is None or changed in self._unjudged:
+            like = replace(like, unjudged=compared(self._elsewhere_of(folder), self._usual_elsewhere).share)
+        return like
+
+    def judges(self, model: str) -> bool:
+        """Whether it says something of what labels judge."""
+        return self._judged is None or model in self._judged
+
+    def compares(self, model: str) -> bool:
+        """Whether it says something of what is asked at all."""
+        return self.judges(model) or model in self._unjudged
 
     def _elsewhere_of(self, folder: Path) -> Answers:
         return self._evaluation.answers(folder, self._elsewhere) if self._elsewhere else []

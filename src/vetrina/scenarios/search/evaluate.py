@@ -29,9 +29,9 @@ def answers(folder: Path, asked: list[str]) -> list[dict[str, float]]:
     ]
 
 
-def compared_models(folder: Path) -> set[str]:
-    """Models that say something of what ``requests`` ask: of a shopper nobody knows."""
-    return set(SIGNALS[:IMPERSONAL])
+def asked_models(folder: Path) -> tuple[set[str], set[str]]:
+    """Models that say something of what ``evaluate`` and ``requests`` ask: of a shopper nobody knows; nothing else is asked."""
+    return set(SIGNALS[:IMPERSONAL]), set()
 
 
 def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None) -> Scores:
