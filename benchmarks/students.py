@@ -2,9 +2,10 @@
 
 ``beauty`` is Amazon Beauty, leave-one-out as ``benchmarks.sequences`` has it, 4,000 test users; ``households`` Complete Journey
 as ``benchmarks.next_purchase`` has it, all products. The teacher is the blend that validation chose, with its trees where they
-are kept. Beside it the same blend in the forms that the stage of compression chose on validation, and a student (one network,
-width 128) that learns what the blend says of histories cut anywhere, gone on and thinned, before the test products were taken.
-NDCG@10. Of Beauty the count model of the blend alone, too, with fewer neighbours.
+are kept. Beside it the same blend in the forms that the stage of compression chose on validation, and a student: of Beauty a
+network of width 128 that learns what the blend says of histories cut anywhere, gone on and thinned, of households one of width 32
+that reads how often and how lately they took what, now and at earlier moments; both before the test products were taken. NDCG@10.
+Of Beauty the count model of the blend alone, too, with fewer neighbours.
 ``text`` is Chorus electronics, 81 judged queries, the default weights of search (which were chosen with the teacher's vectors).
 The reference is MiniLM in float; products keep its int8 vectors in all rows but the one with product codes.
 CPU-microseconds of one request: one thread, median of five rounds that take turns. 95 % paired bootstrap over users or queries.
@@ -39,6 +40,8 @@ from vetrina.core.types import Catalogue, Evidence, Past, Plan
 from vetrina.demo import files as grocer
 from vetrina.features import histories
 from vetrina.layers import student_file
+from vetrina.layers.distillation import Asked
+from vetrina.layers.habit_student import HabitStudent
 from vetrina.layers.onnx_export import export
 from vetrina.metrics.bootstrap import paired
 from vetrina.metrics.ranking import half_ranks, ndcg
@@ -48,20 +51,21 @@ from vetrina.models.text.pretrained import Network, located
 from vetrina.pipeline.compose import Held
 from vetrina.retrieval import neighbours
 from vetrina.retrieval.dense import DenseIndex
-from vetrina.retrieval.next_item import gaps
+from vetrina.scenarios.recommend import habits, sequences
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.online import Recommend
 from vetrina.scenarios.recommend.recipe import RECIPE
-from vetrina.scenarios.recommend.student import LAST, Taught, taught
+from vetrina.scenarios.recommend.student import Taught, taught
 from vetrina.scenarios.recommend.units import users
 from vetrina.scenarios.search.online import DEFAULT, Search
 from vetrina.store import dataset
 from vetrina.train import train
 
-_WIDTH, _USERS, _ASKED, _ROUNDS = 128, 4_000, 400, 5
+_USERS, _ASKED, _ROUNDS = 4_000, 400, 5
 Judge = Callable[[Callable[[History], np.ndarray]], np.ndarray]
 _MEANING = 200
-_LONG, _SHELF = 100, 20_000  # last products that a student of households looks at, and the products it knows
+# Columns of a product's vectors, and products of a user that a student looks at.
+_BEAUTY, _HOUSEHOLD = (128, sequences.LAST), (32, 640)
 NAMES = ("beauty", "households", "text")
 
 
@@ -97,7 +101,7 @@ def _beauty(root: Path) -> None:
         return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
 
     of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
-    folder_, judged, asked = _behaviour(of, root, len(catalogue), LAST)
+    folder_, judged, asked = _behaviour(of, root, *_BEAUTY)
     knn = plugins.part("models", "item_knn", "online")
     counts = {"item_knn, float": knn.open(folder_ / "item_knn").score}
     sizes = {"item_knn, float": size_of(folder_ / "item_knn")}
@@ -124,17 +128,17 @@ def _households(root: Path) -> None:
         return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
 
     of = _Set("households", catalogue, past, evidence(VALIDATION, TEST), evidence(TEST, UNTIL), new_only=False)
-    _behaviour(of, root, _SHELF, _LONG)
+    _behaviour(of, root, *_HOUSEHOLD)
 
 
-def _behaviour(of: _Set, root: Path, shelf: int, last: int) -> tuple[Path, Judge, list[History]]:
+def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Judge, list[History]]:
     """Prints the table; the float folder with the histories of the test, how scores are judged, and what is asked."""
     plan, learnt = Plan(tries=20, threads=1), of.past(of.validation.now)
     fitted, _ = train(RECIPE, learnt, "pinned", "fit", plan, root / "w/fit", Silent(), validation=of.validation)
     small = compress(fitted, learnt, plan, root / "w/small", Silent(), validation=of.validation)
     print(f"{of.name}: {small.kept}")
     begun = time.process_time()
-    found = taught(fitted.folder, shelf, _WIDTH, plan, Silent(), last)
+    found = taught(fitted.folder, len(of.catalogue), width, plan, Silent(), length)
     print(
         f"student taught in {time.process_time() - begun:.0f} CPU-s, {found.agreement:.3f} of the first ten as before"
     )
@@ -166,7 +170,7 @@ def _behaviour(of: _Set, root: Path, shelf: int, last: int) -> tuple[Path, Judge
         file = root / f"{bits}.onnx"
         student_file.write(found.student, file, bits)
         name = f"student, {'float' if bits == 32 else f'int{bits}'}"
-        whole[name], sizes[name] = _by_student(file, found, len(of.catalogue), last), file.stat().st_size
+        whole[name], sizes[name] = _by_student(file, found, len(of.catalogue)), file.stat().st_size
     asked = [u.history for u in units]
     _table(f"{of.name}, {' + '.join(m for m in blend if blend[m] > 1e-3)}", whole, sizes, judged, asked)
     stated = evaluate(fitted.folder, of.test, new_only=of.new_only, most=_USERS).values.mean()
@@ -174,17 +178,22 @@ def _behaviour(of: _Set, root: Path, shelf: int, last: int) -> tuple[Path, Judge
     return fitted.folder, judged, asked
 
 
-def _by_student(file: Path, found: Taught, products: int, last: int) -> Callable[[History], np.ndarray]:
+def _by_student(file: Path, found: Taught, products: int) -> Callable[[History], np.ndarray]:
     net, place = session(file), np.full(products, -1)
     place[found.shelf] = np.arange(len(found.shelf))
+    length = found.held.items.shape[1]
+
+    def requests(history: History) -> Asked:
+        if isinstance(found.student, HabitStudent):
+            return habits.requests_of([habits.facts(history)], place, length)
+        own = place[history.items]
+        there = np.flatnonzero(own >= 0)[-length:]
+        return sequences.requests_of([(own[there], history.times[there])], length)
 
     def score(history: History) -> np.ndarray:
-        own = place[history.items]
-        there = np.flatnonzero(own >= 0)[-last:]
-        apart = gaps(history.times[there], np.arange(len(there)) == 0)
-        asked = {"items": own[there][::-1][None].astype(np.int64), "gaps": np.ascontiguousarray(apart[::-1])[None]}
+        given = requests(history).of(np.zeros(1, np.intp))
         scores = np.full(products, -np.inf, np.float32)
-        scores[found.shelf] = net.run(None, asked)[0][0]
+        scores[found.shelf] = net.run(None, dict(zip(found.student.INPUTS, given, strict=True)))[0][0]
         return scores
 
     return score

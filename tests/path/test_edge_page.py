@@ -10,17 +10,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime import InferenceSession
 
 from vetrina import Shop
 from vetrina.core.onnx_session import session
+from vetrina.features.histories import Histories
 from vetrina.pipeline.export import export
+from vetrina.scenarios.recommend import habits, sequences
+from vetrina.scenarios.recommend.online import Recommend
 
 pytestmark = pytest.mark.heavy
 CHROMIUM, NPM = shutil.which("chromium"), shutil.which("npm")
-RANKED = """async (clicks) => {
+RANKED = """async ([clicks, now]) => {
     const { open } = await import("./rerank.mjs");
     const shelf = await open();
-    return Array.from(await shelf.scores(clicks));
+    return Array.from(await shelf.scores(clicks, now));
+}"""
+FACTS = """async ([clicks, now]) => {
+    const { facts_of } = await import("./rerank.mjs");
+    return facts_of(clicks, now);
 }"""
 
 
@@ -29,13 +37,17 @@ class Quiet(SimpleHTTPRequestHandler):
         """Nothing on the terminal."""
 
 
-@pytest.fixture(scope="module")
-def folder(pristine, tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=["habits", "sequence"])
+def folder(request, pristine, tmp_path_factory) -> Path:
+    """Of a version that shows users what they had, and as if it showed new products alone."""
     if not CHROMIUM or not NPM:
         pytest.skip("needs chromium and npm: apt-get install chromium npm")
     shop = Shop(shutil.copytree(pristine[0], tmp_path_factory.mktemp("browser") / "shop"))
     into = tmp_path_factory.mktemp("page") / "shelf"
-    export(shop, shop.workshop.registry.champion("recommend")[0], "onnx", into, 40)
+    with pytest.MonkeyPatch.context() as patched:
+        if request.param == "sequence":
+            patched.setattr(Recommend, "leaves_out", lambda self, name: True)
+        export(shop, shop.workshop.registry.champion("recommend")[0], "onnx", into, 40)
     subprocess.run([NPM, "install", "--no-audit", "--no-fund"], cwd=into, check=True, capture_output=True, timeout=300)
     return into
 
@@ -68,19 +80,51 @@ def shown(page) -> list[str]:
     return [button.get_attribute("data-product") for button in page.query_selector_all("#shelf button")]
 
 
+CLICKS = ([], [(3, 0)], [(3, 0), (7, 60), (1, 60.5), (3, 90_000), (5, 100_000), (7, 2e6)])
+NOW = 2e6 + 500
+
+
+def habits_of(clicks: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """As the shop's own code has it, from the same clicks."""
+    known = Histories.__new__(Histories)  # of which nothing is asked but to fold events in
+    known.until = 0.0
+    history = known.of(None, ((item, time, 1.0) for item, time in clicks), NOW)
+    return habits.facts(history)
+
+
+def test_the_browser_knows_the_facts_that_the_shop_knows(page):
+    for clicks in CLICKS:
+        found = page.evaluate(FACTS, [[{"item": item, "at": at} for item, at in clicks], NOW])
+        items, facts = habits_of(clicks)
+        if not clicks:
+            assert (found["items"], len(found["facts"])) == ([-1], 1)
+            continue
+        assert found["items"] == items.tolist()
+        np.testing.assert_allclose(found["facts"], facts, rtol=1e-5, atol=1e-6)
+
+
 def test_the_browser_ranks_as_the_runtime_here_does(page, folder):
     shelf = json.loads((folder / "shelf.json").read_bytes())
     ids = [product["id"] for product in shelf["products"]]
     student = session(folder / "student.onnx")
-    for clicks, items, gaps in (
-        ([], [-1], [0]),
-        ([(3, 0)], [3], [0]),
-        ([(3, 0), (7, 60), (1, 60.5), (5, 100_000)], [5, 1, 7, 3], [17, 1, 6, 0]),
-    ):
-        given = {"items": np.array([items]), "gaps": np.array([gaps])}
+    for clicks in CLICKS:
+        items, times = np.array([item for item, _ in clicks], np.int64), np.array([time for _, time in clicks])
+        if shelf["reads"] == "gaps":
+            asked = sequences.requests_of([(items, times)])
+            given = {"items": asked.items[:, : max(1, len(items))], "gaps": asked.gaps[:, : max(1, len(items))]}
+        elif clicks:
+            own, facts = habits_of(clicks)
+            given = {"items": own[None].astype(np.int64), "facts": facts[None]}
+        else:
+            given = {"items": np.array([[-1]]), "facts": np.zeros((1, 1, facts_each(student)), np.float32)}
         wanted = student.run(None, given)[0][0]
-        said = page.evaluate(RANKED, [{"id": ids[item], "at": at} for item, at in clicks])
+        said = page.evaluate(RANKED, [[{"id": ids[item], "at": at} for item, at in clicks], NOW])
         np.testing.assert_allclose(said, wanted, atol=1e-4)
+
+
+def facts_each(student: InferenceSession) -> int:
+    """Columns of the input."""
+    return next(given.shape[2] for given in student.get_inputs() if given.name == "facts")
 
 
 def test_clicks_change_the_shelf_and_stay_on_the_device(page, tmp_path):

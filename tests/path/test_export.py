@@ -14,10 +14,14 @@ from vetrina import Shop
 from vetrina.cli import cli
 from vetrina.core.errors import BadInput, NotFound, Unfit
 from vetrina.core.onnx_session import session
+from vetrina.core.protocols import History
 from vetrina.layers import student_file
-from vetrina.layers.sequence_student import Begin, SequenceStudent, Told, begin
+from vetrina.layers.distillation import Told
+from vetrina.layers.sequence_student import Begin, SequenceStudent, begin
 from vetrina.pipeline.export import export
-from vetrina.scenarios.recommend.student import LAST, longer, requests_of, thinned
+from vetrina.scenarios.recommend import habits
+from vetrina.scenarios.recommend.online import Recommend
+from vetrina.scenarios.recommend.sequences import LAST, longer, requests_of, thinned
 from vetrina.targets import edge
 
 
@@ -33,12 +37,23 @@ def version(shop) -> str:
 
 @pytest.fixture(scope="module")
 def written(shop, version, tmp_path_factory):
+    """Users are shown what they had, so that the student reads habits."""
     into = tmp_path_factory.mktemp("device") / "shelf"
     return into, export(shop, version, "onnx", into, 40)
 
 
-def test_the_student_keeps_the_taste_of_what_was_clicked(written):
-    into, found = written
+@pytest.fixture(scope="module")
+def read_in_order(shop, version, tmp_path_factory):
+    """As if users were shown new products alone: the student reads the last ones."""
+    into = tmp_path_factory.mktemp("device") / "shelf"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Recommend, "leaves_out", lambda self, name: True)
+        return into, export(shop, version, "onnx", into, 40)
+
+
+@pytest.mark.parametrize("kind", ["written", "read_in_order"])
+def test_the_student_keeps_the_taste_of_what_was_clicked(kind, request):
+    into, found = request.getfixturevalue(kind)
     shelf = json.loads((into / "shelf.json").read_bytes())
     ids = [product["id"] for product in shelf["products"]]
     assert found.products == len(ids) == 40
@@ -46,15 +61,26 @@ def test_the_student_keeps_the_taste_of_what_was_clicked(written):
     assert found.bytes < 2_000_000
     number = np.array([int("".join(filter(str.isdigit, i))) for i in ids])
     student = session(into / "student.onnx")
+    assert shelf["reads"] == {"written": "facts", "read_in_order": "gaps"}[kind]
+
+    def asked(items: np.ndarray) -> dict[str, np.ndarray]:
+        if shelf["reads"] == "gaps":
+            return {"items": items[None].astype(np.int64), "gaps": np.full((1, len(items)), 17)}
+        now = 1_000.0 * len(items)
+        taken = History(items, np.arange(len(items)) * 1_000.0, np.sort(items), np.ones(len(items)), now)
+        own, facts = habits.facts(taken)
+        return {"items": own[None].astype(np.int64), "facts": facts[None]}
+
     for start in (0, 1):
-        clicked = np.flatnonzero(number % 2 == start)[:6]
-        items, gaps = clicked[None].astype(np.int64), np.full((1, 6), 17)
-        scores = student.run(None, {"items": items, "gaps": gaps})[0][0]
+        clicked = np.flatnonzero(number % 2 == start)[:6].astype(np.int32)
+        scores = student.run(None, asked(clicked))[0][0]
         best = np.argsort(-scores)[:8]
         assert (number[best] % 2 == start).mean() >= 0.75
     # Nothing clicked yet is an answer, too.
-    nothing = student.run(None, {"items": np.full((1, 1), -1), "gaps": np.zeros((1, 1), np.int64)})[0]
-    assert np.isfinite(nothing).all()
+    empty = {"items": np.full((1, 1), -1)}
+    width = next(i.shape[2] for i in student.get_inputs() if i.name == "facts") if shelf["reads"] == "facts" else 0
+    other = {"facts": np.zeros((1, 1, width), np.float32)} if width else {"gaps": np.zeros((1, 1), np.int64)}
+    assert np.isfinite(student.run(None, empty | other)[0]).all()
     assert (into / "index.html").exists()
 
 
@@ -133,13 +159,13 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
         export(shop, version, "litert", into, 40)
     with pytest.raises(BadInput, match="has no executorch"):
         export(shop, version, "executorch", into, 40, sys.executable)
-    monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 50_000)
+    monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 20_000)
     with pytest.raises(BadInput, match=r"ask for \d+ or fewer"):
         export(shop, version, "onnx", into, 40)
     # What can be known beforehand is said before anything is taught.
     monkeypatch.setattr("vetrina.pipeline.export.taught", None)
     monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 4_000)
-    with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 17 or fewer"):
+    with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 27 or fewer"):
         export(shop, version, "onnx", into, 50_000)
     with pytest.raises(BadInput, match="needs a Python"):
         export(shop, version, "executorch", into, 40)

@@ -1,15 +1,9 @@
-"""A student of whatever ranks products after the last products of a user: one small network in place of a whole blend.
+"""A student that reads a user's last products: one small network in place of a whole blend.
 
-For the teacher's scores t of all products after some products, and the student's logits s, the loss is listwise:
-
-KL(softmax(t / (TEMPERATURE max t)) || softmax(s))
-
-over the teacher's TOP products against all others, the student's own mistakes and any that chance would draw among
-them: a shelf is small enough. Products begin as the singular vectors of what the teacher says after each product alone, so
-that the student begins as the best linear map of its rank. Training side only.
+Products begin as the singular vectors of what the teacher says after each product alone, so that the student begins as the best
+linear map of its rank. Training side only.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,18 +14,17 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.core.types import Floats, Ints, Plan
-from vetrina.layers.batches import SIZE, falling, of_like_length
+from vetrina.core.types import Floats, Ints
+from vetrina.layers.distillation import Told
 from vetrina.retrieval.next_item import GAPS
 
-TOP, NEAR, TEMPERATURE = 100, 32, 0.08
+NEAR = 32
 _ASKED, _SEEN, _FADE, _SHARP = 32, 64, 0.3, 20.0
-_RATE = 2e-3
-_NOTHING, _OWN = -1e9, -30.0
+_NOTHING = -1e9
 
 
 @dataclass(frozen=True)
-class Requests:
+class Sequences:
     """``items`` (n, length) numbers of the last products, the newest first, -1 where there is none; ``gaps`` (n, length) as
     ``retrieval.next_item.gaps`` gives them."""
 
@@ -41,20 +34,15 @@ class Requests:
     def __len__(self) -> int:
         return len(self.items)
 
+    @property
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
+        """Of all requests."""
+        return self.items, self.gaps
 
-@dataclass(frozen=True)
-class Told:
-    """The teacher's best products (n, TOP) of each request with their scores; ``own`` is false where it leaves out a user's own
-    products."""
-
-    items: Ints
-    scores: Floats
-    own: bool
-
-    def before(self, others: "Told") -> "Told":
-        """These, and others of the same teacher after them."""
-        items = np.concatenate([self.items, others.items])
-        return Told(items, np.concatenate([self.scores, others.scores]), self.own)
+    def of(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.generic], ...]:
+        """Items and gaps."""
+        longest = max(1, int((self.items[rows] >= 0).sum(1).max()))
+        return self.items[rows, :longest], self.gaps[rows, :longest]
 
 
 @dataclass(frozen=True)
@@ -69,11 +57,13 @@ class Begin:
 
 
 class SequenceStudent(nn.Module):
-    """Items and gaps as ``Requests`` has them (batch, length) to logits of all products (batch, products).
+    """Items and gaps as ``Sequences`` has them (batch, length) to logits of all products (batch, products).
 
     Attention and pooling look along the products; each product also lifts a few others directly, for what vectors
     of so few columns cannot say of single products. An empty history is answered by what is liked anyway.
     """
+
+    INPUTS, COLUMNS, LIFTS = ("items", "gaps"), 0, NEAR  # of a product beside its two vectors, and others that it lifts
 
     def __init__(self, begin: Begin, length: int) -> None:
         super().__init__()
@@ -133,7 +123,7 @@ def begin(told: Told, products: int, width: int, alone: NDArray[np.intp]) -> Beg
 
     ``alone`` (products,) are the rows of ``told`` that are about one product each.
     """
-    found, scores = told.items[alone], _scaled(told.scores[alone])
+    found, scores = told.items[alone], told.scaled(alone)
     shape = (products, products)
     matrix = sparse.csr_array(
         (scores.ravel(), (np.repeat(np.arange(products), found.shape[1]), found.ravel())), shape=shape
@@ -145,48 +135,3 @@ def begin(told: Told, products: int, width: int, alone: NDArray[np.intp]) -> Beg
     near = np.take_along_axis(found, best, 1)
     said = np.einsum("nd,nkd->nk", asked, answers[near])
     return Begin(asked, answers, near, (_SHARP * (np.take_along_axis(scores, best, 1) - said)).astype(np.float32))
-
-
-def teach(
-    student: SequenceStudent,
-    requests: Requests,
-    told: Told,
-    epochs: int,
-    plan: Plan,
-    advance: Callable[[float], None],
-) -> None:
-    """Adam over ``epochs``; ``advance`` is called with the share of an epoch."""
-    torch.manual_seed(plan.seed)
-    torch.set_num_threads(plan.threads)
-    rng = np.random.default_rng(plan.seed)
-    optimiser = torch.optim.Adam(student.parameters(), _RATE)
-    lengths = (requests.items >= 0).sum(1)
-    batches = -(-len(requests) // SIZE)
-    steps = epochs * batches
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, falling(steps))
-    student.train()
-    for _ in range(epochs):
-        for rows in of_like_length(lengths, rng):
-            optimiser.zero_grad(set_to_none=True)
-            _loss(student, requests, told, rows).backward()
-            optimiser.step()
-            schedule.step()
-            advance(1 / batches)
-    student.eval()
-
-
-def _loss(student: SequenceStudent, requests: Requests, told: Told, rows: NDArray[np.intp]) -> Tensor:
-    longest = max(1, int((requests.items[rows] >= 0).sum(1).max()))
-    own = requests.items[rows, :longest]
-    logits_BT = student(torch.from_numpy(own), torch.from_numpy(requests.gaps[rows, :longest]))
-    if not told.own:
-        row, place = np.nonzero(own >= 0)
-        left_out = torch.from_numpy(row), torch.from_numpy(own[row, place])
-        logits_BT = logits_BT.index_put(left_out, torch.tensor(_OWN))
-    share_BK = torch.softmax(torch.from_numpy(_scaled(told.scores[rows]) / TEMPERATURE), 1)
-    said_BK = torch.log_softmax(logits_BT, 1).gather(1, torch.from_numpy(told.items[rows].astype(np.int64)))
-    return (share_BK * (share_BK.clamp(min=1e-12).log() - said_BK)).sum(1).mean()
-
-
-def _scaled(scores: Floats) -> Floats:
-    return (scores / np.maximum(scores.max(1, keepdims=True), 1e-9)).astype(np.float32)

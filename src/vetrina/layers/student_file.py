@@ -1,4 +1,4 @@
-"""Writes a ``SequenceStudent`` as one ONNX file: ``items`` and ``gaps`` (1, length) to ``scores`` (1, products)."""
+"""Writes a student as one ONNX file: ``items`` and ``gaps`` or ``facts`` of one request to ``scores`` (1, products)."""
 
 import tempfile
 from pathlib import Path
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vetrina.core.errors import Unfit
 from vetrina.core.types import Floats
+from vetrina.layers.habit_student import HabitStudent
 from vetrina.layers.onnx_export import export
 from vetrina.layers.sequence_student import SequenceStudent
 from vetrina.retrieval import nibbles
@@ -19,42 +20,44 @@ _SHORT = 65_536  # products that 16 bits tell apart
 Graph = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
 
 
-def write(student: SequenceStudent, path: Path, bits: int) -> None:
+def write(student: SequenceStudent | HabitStudent, path: Path, bits: int) -> None:
     """Tables of products in ``bits`` (4, 8 or 32 for float) a number. Raises Unfit for weights that are no numbers."""
-    asked, answers = (t.detach().numpy() for t in (student.asked.weight, student.answers.weight))
-    bias = student.answers.bias.detach().numpy()
+    answers, bias = (t.detach().numpy() for t in (student.answers.weight, student.answers.bias))
     if not all(torch.isfinite(weight).all() for weight in student.parameters()):
         raise Unfit("its weights hold what is no number")
-    if bits == 4 and not nibbles.block_of(asked.shape[1]):
-        raise Unfit(f"a width of {asked.shape[1]} is no multiple of {nibbles.BLOCKS[-1]}")
-    inner = _inner(student)
+    if bits == 4 and not nibbles.block_of(answers.shape[1]):
+        raise Unfit(f"a width of {answers.shape[1]} is no multiple of {nibbles.BLOCKS[-1]}")
     looked_up, multiplied = {4: (_rows_4, _dots_4), 8: (_rows_8, _dots_8), 32: (_rows_32, _dots_32)}[bits]
-    (first, tables), (last, more), (lift, lifts) = looked_up(asked), multiplied(answers), _lifts(student, bits)
-    clamp = [helper.make_node("Max", ["items", "none"], ["there"])]
-    shift = [helper.make_node("Add", ["dots", "bias"], ["logits"])]
-    constants = [
-        *tables,
-        *more,
-        *lifts,
-        numpy_helper.from_array(bias[None], "bias"),
-        numpy_helper.from_array(np.zeros(1, np.int64), "none"),
+    tables = {"asked": student.asked.weight}
+    if isinstance(student, HabitStudent):
+        tables["own"] = student.own.weight
+        inner, lift = _inner(_Habits(student), tables, student.mean.numel()), _itself()  # pyright: ignore[reportCallIssue]
+    else:
+        inner, lift = _inner(_Sequences(student), tables, 0), _lifts(student, bits)
+    parts: list[Graph] = [
+        (
+            [helper.make_node("Max", ["items", "none"], ["there"])],
+            [numpy_helper.from_array(np.zeros(1, np.int64), "none")],
+        ),
+        *(looked_up(name, table.detach().numpy()) for name, table in tables.items()),
+        (list(inner.graph.node), list(inner.graph.initializer)),
+        multiplied(answers),
+        ([helper.make_node("Add", ["dots", "bias"], ["logits"])], [numpy_helper.from_array(bias[None], "bias")]),
+        lift,
     ]
-    whole = [helper.make_tensor_value_info(name, TensorProto.INT64, [1, "length"]) for name in ("items", "gaps")]
+    given = [given for given in inner.graph.input if given.name in student.INPUTS]
     scores = helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, len(answers)])
-    graph = helper.make_graph(
-        [*clamp, *first, *inner.graph.node, *last, *shift, *lift],
-        "student",
-        whole,
-        [scores],
-        [*inner.graph.initializer, *constants],
-    )
+    nodes, constants = [n for part, _ in parts for n in part], [c for _, part in parts for c in part]
+    graph = helper.make_graph(nodes, "student", given, [scores], constants)
     opset = max(known.version for known in inner.opset_import if not known.domain)
     sets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     onnx.save(helper.make_model(graph, opset_imports=sets, ir_version=10), path)
 
 
-class _Inner(nn.Module):
+class _Sequences(nn.Module):
     """Products' vectors to the user's, and how much what each product lifts counts."""
+
+    names = ("asked_rows", "items", "gaps"), ("user", "share")
 
     def __init__(self, student: SequenceStudent) -> None:
         super().__init__()
@@ -64,18 +67,33 @@ class _Inner(nn.Module):
         return self.student.user(x_BLD, items_BL, gaps_BL), self.student.share(items_BL, gaps_BL)
 
 
-def _inner(student: SequenceStudent) -> onnx.ModelProto:
+class _Habits(nn.Module):
+    """Products' vectors and columns to the user's vector, and how much each product is lifted."""
+
+    names = ("asked_rows", "own_rows", "items", "facts"), ("user", "by")
+
+    def __init__(self, student: HabitStudent) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, x_BLD: Tensor, own_BLC: Tensor, items_BL: Tensor, facts_BLF: Tensor) -> tuple[Tensor, Tensor]:
+        return self.student.user(x_BLD, own_BLC, items_BL, facts_BLF)
+
+
+def _inner(part: _Sequences | _Habits, tables: dict[str, Tensor], facts: int) -> onnx.ModelProto:
+    """``facts`` of each product, 0 where its gap is given instead."""
     items = torch.zeros(1, 5, dtype=torch.int64)
-    example = torch.zeros(1, 5, student.asked.embedding_dim), items, torch.zeros_like(items)
-    free = {number: {1: "length"} for number in range(3)}
+    rows = [torch.zeros(1, 5, table.shape[1]) for table in tables.values()]
+    example = *rows, items, torch.zeros(1, 5, facts) if facts else torch.zeros_like(items)
+    free = {number: {1: "length"} for number in range(len(example))}
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "inner.onnx"
-        export(_Inner(student).eval(), example, ("vectors", "items", "gaps"), ("user", "share"), free, file)
+        export(part.eval(), example, *part.names, free, file)
         return onnx.load(file)
 
 
-def _rows_32(table: Floats) -> Graph:
-    return [helper.make_node("Gather", ["asked", "there"], ["vectors"])], [numpy_helper.from_array(table, "asked")]
+def _rows_32(name: str, table: Floats) -> Graph:
+    return [helper.make_node("Gather", [name, "there"], [f"{name}_rows"])], [numpy_helper.from_array(table, name)]
 
 
 def _dots_32(table: Floats) -> Graph:
@@ -83,15 +101,15 @@ def _dots_32(table: Floats) -> Graph:
     return [helper.make_node("MatMul", ["user", "answers"], ["dots"])], [held]
 
 
-def _rows_8(table: Floats) -> Graph:
+def _rows_8(name: str, table: Floats) -> Graph:
     whole, scales = _rounded(table)
     nodes = [
-        helper.make_node("Gather", ["asked", "there"], ["asked_q"]),
-        helper.make_node("Cast", ["asked_q"], ["asked_f"], to=TensorProto.FLOAT),
-        helper.make_node("Gather", ["asked_scales", "there"], ["asked_s"]),
-        helper.make_node("Mul", ["asked_f", "asked_s"], ["vectors"]),
+        helper.make_node("Gather", [name, "there"], [f"{name}_q"]),
+        helper.make_node("Cast", [f"{name}_q"], [f"{name}_f"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", [f"{name}_scales", "there"], [f"{name}_s"]),
+        helper.make_node("Mul", [f"{name}_f", f"{name}_s"], [f"{name}_rows"]),
     ]
-    return nodes, [numpy_helper.from_array(whole, "asked"), numpy_helper.from_array(scales, "asked_scales")]
+    return nodes, [numpy_helper.from_array(whole, name), numpy_helper.from_array(scales, f"{name}_scales")]
 
 
 def _dots_8(table: Floats) -> Graph:
@@ -107,21 +125,21 @@ def _dots_8(table: Floats) -> Graph:
     return nodes, [held, numpy_helper.from_array(np.ascontiguousarray(scales.T), "answer_scales")]
 
 
-def _rows_4(table: Floats) -> Graph:
+def _rows_4(name: str, table: Floats) -> Graph:
     pairs, scales = nibbles.packed(table)
     block = nibbles.block_of(table.shape[1])
     node = helper.make_node(
         "GatherBlockQuantized",
-        ["asked", "there", "asked_scales"],
-        ["vectors"],
+        [name, "there", f"{name}_scales"],
+        [f"{name}_rows"],
         domain="com.microsoft",
         bits=4,
         block_size=block,
         gather_axis=0,
         quantize_axis=1,
     )
-    flat = numpy_helper.from_array(np.ascontiguousarray(pairs.reshape(len(pairs), -1)), "asked")
-    return [node], [flat, numpy_helper.from_array(scales, "asked_scales")]
+    flat = numpy_helper.from_array(np.ascontiguousarray(pairs.reshape(len(pairs), -1)), name)
+    return [node], [flat, numpy_helper.from_array(scales, f"{name}_scales")]
 
 
 def _dots_4(table: Floats) -> Graph:
@@ -139,6 +157,11 @@ def _dots_4(table: Floats) -> Graph:
         accuracy_level=4,
     )
     return [node], [numpy_helper.from_array(pairs, "answers"), numpy_helper.from_array(scales.ravel(), "answer_scales")]
+
+
+def _itself() -> Graph:
+    """Lifts the products that were taken."""
+    return [helper.make_node("ScatterElements", ["logits", "there", "by"], ["scores"], axis=1, reduction="add")], []
 
 
 def _lifts(student: SequenceStudent, bits: int) -> Graph:

@@ -9,10 +9,9 @@ import msgspec
 from vetrina.core.errors import BadInput, Unfit
 from vetrina.core.files import folder_beside
 from vetrina.core.types import Plan
-from vetrina.layers.sequence_student import NEAR
 from vetrina.pipeline.shop import Shop
 from vetrina.retrieval.shelf import Shelf
-from vetrina.scenarios.recommend.student import LAST, taught
+from vetrina.scenarios.recommend.student import kind, taught
 from vetrina.targets import edge
 
 WIDTH, BUDGET = 64, 2_000_000
@@ -48,7 +47,9 @@ def export(shop: Shop, version: str, form: str, into: Path, products: int, pytho
     shelf, found_tool = Shelf(folder / "shelf"), edge.tool(form, python)
     # Bytes of a product, before anything is taught for minutes.
     shown_at_once = min(products, len(shelf))
-    least = 2 * WIDTH * edge.NUMBER[form] + min(NEAR, shown_at_once) * edge.LIFT[form]
+    student = kind(folder)
+    columns, lifts = 2 * WIDTH + student.COLUMNS, min(student.LIFTS, shown_at_once)
+    least = columns * edge.NUMBER[form] + lifts * edge.LIFT[form]
     _must_fit(shown_at_once, shown_at_once * least)
     try:
         found = taught(folder, products, WIDTH, plan, progress)
@@ -58,7 +59,8 @@ def export(shop: Shop, version: str, form: str, into: Path, products: int, pytho
         ) from None
     listed = {
         "version": version,
-        "last": LAST,
+        "reads": found.student.INPUTS[1],
+        "last": found.held.items.shape[1],
         "products": [{"id": str(shelf.ids[i]), "title": shelf.title(int(i))} for i in found.shelf],
     }
     with folder_beside(into) as scratch:

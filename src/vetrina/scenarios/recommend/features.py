@@ -50,7 +50,7 @@ def features(
         ranks[:models],
         opinions[models:],
         ranks[models:],
-        _own(items, history),
+        own(items, history),
         _alike(items, history, codes),
         statistics[items].T,
         np.repeat(_context(history, statistics)[:, None], len(items), 1),
@@ -58,8 +58,8 @@ def features(
     return np.ascontiguousarray(np.concatenate(columns).T, dtype=np.float32)
 
 
-def _own(items: Ints, history: History) -> NDArray[np.float64]:
-    """Rows of _OWN about the product itself."""
+def own(items: Ints, history: History) -> NDArray[np.float64]:
+    """(8, items): the first eight of _OWN, about the user's dealings with a product itself."""
     found = np.zeros((8, len(items)))
     found[1], found[2], found[3] = _NEVER, _NEVER, -1.0
     taken, ages = history.items, np.maximum(history.now - history.times, 0.0)

@@ -19,12 +19,12 @@ def main(program: str, into: str, asked: str, said: str) -> None:
     with Path(into).open("wb") as file:
         lowered.to_executorch().write_to_file(file)
     with np.load(asked) as file:
-        items, gaps = file["items"], file["gaps"]
+        given = [file[name] for name in file.files]
     loaded = Runtime.get().load_program(into)  # has to outlive its method
     method = loaded.load_method("forward")
     answers = [
-        method.execute([torch.from_numpy(i[None].copy()), torch.from_numpy(g[None].copy())])[0][0].numpy().copy()
-        for i, g in zip(items, gaps, strict=True)
+        method.execute([torch.from_numpy(part[None].copy()) for part in row])[0][0].numpy().copy()
+        for row in zip(*given, strict=True)
     ]
     np.save(said, np.stack(answers))
 

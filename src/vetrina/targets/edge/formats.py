@@ -7,19 +7,23 @@ an environment of their own, so a Python with them is named and asked in a proce
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import which
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vetrina.core.errors import BadInput, Unfit
 from vetrina.core.onnx_session import session
 from vetrina.core.types import Floats
 from vetrina.layers import student_file
-from vetrina.layers.sequence_student import Requests, SequenceStudent
+from vetrina.layers.distillation import Asked
+from vetrina.layers.habit_student import HabitStudent
+from vetrina.layers.sequence_student import SequenceStudent
 
 FORMATS = {"onnx": "student.onnx", "litert": "student.tflite", "executorch": "student.pte"}
 TOOLS = {
@@ -31,6 +35,8 @@ NUMBER = {"onnx": 1, "litert": 4, "executorch": 4}  # bytes of a number of the t
 LIFT = {"onnx": 3, "litert": 8, "executorch": 8}  # of a product that another one lifts
 _IMPORTS = {"litert": "litert_torch", "executorch": "executorch"}
 _FINDS = "import sys; from importlib.util import find_spec; sys.exit(find_spec(sys.argv[1]) is None)"
+Student = SequenceStudent | HabitStudent
+Given = Mapping[str, NDArray[np.generic]]  # by the names of the inputs, a row a request
 # Of the spread of a request's scores: what rounding to 8 bits may move one, and what other kernels may.
 _ROUNDED, _SAME, _ASKED, _TIMEOUT = 0.1, 1e-3, 64, 1_800
 
@@ -58,14 +64,14 @@ def tool(form: str, python: str = "") -> str:
     return found
 
 
-def write(student: SequenceStudent, form: str, into: Path, requests: Requests, python: str = "") -> Written:
+def write(student: Student, form: str, into: Path, requests: Asked, python: str = "") -> Written:
     """Writes the file of that format into a folder, none that answers otherwise. ``requests`` are what both are asked.
 
     Raises BadInput where the tool of the format is missing, Unfit where the answers differ.
     """
-    asked = Requests(requests.items[:_ASKED], requests.gaps[:_ASKED])
+    asked = {name: values[:_ASKED] for name, values in zip(student.INPUTS, requests.arrays, strict=True)}
     with torch.no_grad():
-        told = student(torch.from_numpy(asked.items), torch.from_numpy(asked.gaps)).numpy()
+        told = student(*map(torch.from_numpy, asked.values())).numpy()
     target = into / FORMATS[form]
     with tempfile.TemporaryDirectory(dir=into) as scratch:
         file = Path(scratch) / target.name
@@ -88,30 +94,31 @@ class _Fixed(nn.Module):
     They cannot add up at places (LiteRT has no such kernel), so a lift is compared with every product; a shelf is small.
     """
 
-    def __init__(self, student: SequenceStudent) -> None:
+    def __init__(self, student: Student) -> None:
         super().__init__()
         self.student = student
 
-    def forward(self, items: Tensor, gaps: Tensor) -> Tensor:
-        logits_BT, at_BN, by_BN = self.student.parts(items, gaps)
+    def forward(self, items: Tensor, about: Tensor) -> Tensor:
+        logits_BT, at_BN, by_BN = self.student.parts(items, about)
         there_BNT = at_BN[:, :, None] == torch.arange(logits_BT.shape[1])
         return logits_BT + (by_BN[:, None] @ there_BNT.to(by_BN.dtype))[:, 0]
 
 
-def _by_onnxruntime(file: Path, asked: Requests) -> Floats:
+def _by_onnxruntime(file: Path, asked: Given) -> Floats:
     opened, found = session(file), []
-    for items, gaps in zip(asked.items, asked.gaps, strict=True):
+    for row, items in enumerate(asked["items"]):
         n = max(1, int((items >= 0).sum()))
-        found.append(opened.run(None, {"items": items[None, :n], "gaps": gaps[None, :n]})[0][0])
+        found.append(opened.run(None, {name: values[row : row + 1, :n] for name, values in asked.items()})[0][0])
     return np.stack(found)
 
 
-def _elsewhere(student: SequenceStudent, form: str, file: Path, asked: Requests, python: str) -> Floats:
+def _elsewhere(student: Student, form: str, file: Path, asked: Given, python: str) -> Floats:
     folder = file.parent
-    # Two tensors: one for both inputs would be taken for the same input.
-    items, gaps = (torch.from_numpy(part[:1].astype(np.int32)) for part in (asked.items, asked.gaps))
-    torch.export.save(torch.export.export(_Fixed(student).eval(), (items, gaps)), folder / "student.pt2")
-    np.savez(folder / "asked.npz", items=asked.items.astype(np.int32), gaps=asked.gaps.astype(np.int32))
+    # Whole numbers of 32 bits; two tensors, since one for both inputs would be taken for the same input.
+    given = {n: v if v.dtype == np.float32 else v.astype(np.int32) for n, v in asked.items()}
+    example = tuple(torch.from_numpy(values[:1].copy()) for values in given.values())
+    torch.export.save(torch.export.export(_Fixed(student).eval(), example), folder / "student.pt2")
+    np.savez(folder / "asked.npz", **given)  # pyright: ignore[reportArgumentType]
     script = Path(__file__).parent / f"{form}_tool.py"
     command = [
         python,

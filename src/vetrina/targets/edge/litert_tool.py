@@ -11,7 +11,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 
 
-class Named(torch.nn.Module):
+class Sequences(torch.nn.Module):
     """A saved program keeps no names for its inputs."""
 
     def __init__(self, program: str) -> None:
@@ -23,16 +23,28 @@ class Named(torch.nn.Module):
         return self.inner(items, gaps)
 
 
+class Habits(Sequences):
+    """The same of a student that reads habits."""
+
+    def forward(self, items: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
+        """Scores."""
+        return self.inner(items, facts)
+
+
 def main(program: str, into: str, asked: str, said: str) -> None:
     """Convert, then ask."""
     with np.load(asked) as file:
-        items, gaps = file["items"], file["gaps"]
-    example = {"items": torch.from_numpy(items[:1].copy()), "gaps": torch.from_numpy(gaps[:1].copy())}
-    litert_torch.convert(Named(program), sample_kwargs=example).export(into)
+        given = {name: file[name] for name in file.files}
+    named = Habits if "facts" in given else Sequences
+    example = {name: torch.from_numpy(values[:1].copy()) for name, values in given.items()}
+    litert_torch.convert(named(program), sample_kwargs=example).export(into)
     interpreter = Interpreter(into, num_threads=1)
     interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
-    answers = [next(iter(run(items=i[None], gaps=g[None]).values()))[0] for i, g in zip(items, gaps, strict=True)]
+    rows = zip(*given.values(), strict=True)
+    answers = [
+        next(iter(run(**{name: part[None] for name, part in zip(given, row, strict=True)}).values()))[0] for row in rows
+    ]
     np.save(said, np.stack(answers))
 
 

@@ -1,0 +1,160 @@
+"""What a student of habits is told: facts, earlier moments, and its file."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vetrina.core.clock import DAY
+from vetrina.core.errors import Unfit
+from vetrina.core.onnx_session import session
+from vetrina.core.protocols import History
+from vetrina.core.types import Interactions
+from vetrina.features import histories
+from vetrina.features.histories import Histories
+from vetrina.layers import student_file
+from vetrina.layers.habit_student import Habits, HabitStudent
+from vetrina.scenarios.recommend import habits
+from vetrina.scenarios.recommend.habits import Moment, before, facts, moments
+
+USERS = ("a", "b", "c")
+
+
+def log(events: list[tuple[int, int, float]], until: float) -> Interactions:
+    """Of (user, item, time)."""
+    kept = sorted((e for e in events if e[2] < until), key=lambda e: e[2])
+    user, item, time = (np.array([e[at] for e in kept]) for at in range(3))
+    return Interactions(
+        np.array(USERS), user.astype(np.int32), item.astype(np.int32), time, np.ones(len(kept), np.float32), until
+    )
+
+
+def opened(events: list[tuple[int, int, float]], until: float, folder: Path) -> Histories:
+    histories.write(log(events, until), folder)
+    return Histories(folder)
+
+
+def test_facts_say_how_often_how_lately_and_in_which_order():
+    now = 40 * DAY
+    items, times = np.array([5, 2, 5, 9], np.int32), np.array([10.0, 20.0, 30.0, 39.0]) * DAY
+    history = History(items, times, np.array([2, 4, 5, 9], np.int32), np.array([1.0, 0.5, 2.0, 1.0]), now)
+    found, rows = facts(history)
+    assert found.tolist() == [2, 4, 5, 9]
+    two, four, five, nine = rows
+    assert five[:5].tolist() == pytest.approx(
+        [1.0, (2 ** (-10 / 14) + 2 ** (-30 / 14)) * 2 ** (1 / 14), 0.0, np.log(2), np.log(3)]
+    )
+    assert four[[0, 4, 7, 8]].tolist() == pytest.approx([0.25, 0.0, 1.0, -1.0]), (
+        "taken before the events that are known"
+    )
+    assert nine[[1, 3, 5]].tolist() == pytest.approx([1.0, 0.0, 0.0])
+    assert nine[6] == pytest.approx(np.log1p(24))
+    assert five[8] == pytest.approx(0.5), "ten days since, twenty between"
+    assert two[-5:].tolist() == pytest.approx([np.log1p(4), np.log1p(24), np.log1p(30 * 24), np.log1p(4), 0.75])
+    assert facts(History(items[:0], times[:0], items[:0], times[:0], now))[1].shape == (0, rows.shape[1])
+
+
+EVENTS = st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 10_000))
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 10_000)),
+        min_size=1,
+        max_size=40,
+        unique_by=lambda e: e[2],
+    ),
+    st.integers(0, 10),
+)
+def test_what_is_undone_never_was(tmp_path_factory, events, back):
+    """A history some events ago is that of a log which ends there."""
+    folder = tmp_path_factory.mktemp("known")
+    timed = [(user, item, hours * 3_600.0) for user, item, hours in events]
+    known = opened(timed, 10_001 * 3_600.0, folder / "all")
+    own = sorted(time for user, _, time in timed if user == 0)
+    back = min(back, max(0, len(own) - 1))
+    if not own:
+        return
+    now = own[len(own) - 1 - back] + 1.0
+    then = opened(timed, now, folder / "then").of("a", (), now)
+    found = before(known, Moment("a", back, 0, now))
+    assert found.items.tolist() == then.items.tolist()
+    assert found.counts_items.tolist() == then.counts_items.tolist()
+    np.testing.assert_allclose(found.counts, then.counts, rtol=1e-3, atol=1e-5)
+    last = before(known, Moment("a", back, 2, now))
+    assert last.items.tolist() == then.items[-2:].tolist()
+    assert last.counts.sum() <= 2.0
+
+
+def test_moments_are_all_users_as_they_are_and_earlier_ones(tmp_path):
+    rng = np.random.default_rng(3)
+    events = [(u, int(rng.integers(9)), float(t) * 3_600) for u in (0, 1) for t in rng.permutation(500)[:50]]
+    known = opened(events, 501 * 3_600.0, tmp_path)
+    found = moments(known, list(USERS), 1_000, 1)
+    assert [(m.user, m.back, m.alone) for m in found[:3]] == [(u, 0, 0) for u in USERS], "c has taken nothing"
+    assert 3 + 20 < len(found) <= 20 * len(USERS)
+    earlier = found[3:]
+    assert {m.user for m in earlier} == {"a", "b"}
+    assert max(m.back for m in earlier) < 0.6 * 50 + 1
+    assert 0 < sum(m.alone > 0 for m in earlier) < len(earlier) / 2
+    for moment in earlier:
+        history = before(known, moment)
+        assert history.now >= history.times.max()
+        assert len(history.items) == (moment.alone or 50 - moment.back)
+
+
+def student(products: int, width: int) -> tuple[HabitStudent, Habits]:
+    rng = np.random.default_rng(5)
+    items = np.stack([rng.permutation(products)[:12] for _ in range(20)]).astype(np.int64)
+    items[3, 4:] = -1
+    known = Habits(items, rng.normal(3, 2, (20, 12, 7)).astype(np.float32))
+    torch.manual_seed(1)
+    found = HabitStudent(rng.integers(1, 90, products).astype(np.float32), known, width)
+    for parameter in found.parameters():
+        parameter.data += 0.3 * torch.randn_like(parameter)
+    return found.eval(), known
+
+
+def test_its_file_says_what_it_says_in_every_width_of_numbers(tmp_path):
+    network, known = student(300, 32)
+    said: dict[int, np.ndarray] = {}
+    for bits in (32, 8, 4):
+        student_file.write(network, tmp_path / f"{bits}.onnx", bits)
+        file = session(tmp_path / f"{bits}.onnx")
+        rows = (known.of(np.array([row])) for row in range(len(known)))
+        said[bits] = np.concatenate([file.run(None, dict(zip(network.INPUTS, row, strict=True)))[0] for row in rows])
+    with torch.no_grad():
+        wanted = network(*map(torch.from_numpy, known.arrays)).numpy()
+    np.testing.assert_allclose(said[32], wanted, rtol=1e-3, atol=1e-3)
+    assert np.corrcoef(said[32].ravel(), said[8].ravel())[0, 1] > 0.999
+    assert np.corrcoef(said[32].ravel(), said[4].ravel())[0, 1] > 0.98
+    sizes = [(tmp_path / f"{bits}.onnx").stat().st_size for bits in (4, 8, 32)]
+    assert sizes == sorted(sizes)
+    network.own.weight.data[3] = float("nan")
+    with pytest.raises(Unfit, match="no number"):
+        student_file.write(network, tmp_path / "x.onnx", 8)
+
+
+def test_what_was_taken_lifts_itself_alone_and_what_is_missing_says_nothing():
+    network, known = student(300, 16)
+    items, facts_ = (torch.from_numpy(part[3:4]) for part in known.arrays)
+    with torch.no_grad():
+        whole, cut = network(items, facts_), network(items[:, :4], facts_[:, :4])
+        plain, at, by = network.parts(items[:, :4], facts_[:, :4])
+    np.testing.assert_allclose(whole, cut, rtol=1e-4, atol=1e-4)
+    changed = (cut - plain)[0]
+    assert sorted(torch.nonzero(changed)[:, 0].tolist()) == sorted(at[0].tolist()) == sorted(items[0, :4].tolist())
+    np.testing.assert_allclose(changed[at[0]], by[0], rtol=1e-4, atol=1e-4)
+
+
+def test_of_many_products_those_taken_most_are_told():
+    place = np.array([3, -1, 0, 1, 2])
+    rows = np.zeros((5, 18), np.float32)
+    rows[:, 0] = [0.9, 1.0, 0.1, 0.2, 0.3]
+    rows[:, 1] = [0.0, 1.0, 0.9, 0.0, 0.0]
+    asked = habits.requests_of([(np.arange(5, dtype=np.int32), rows)], place, 2)
+    assert asked.items.tolist() == [[3, 0]]
+    assert asked.facts[0, :, 0].tolist() == pytest.approx([0.9, 0.1])
