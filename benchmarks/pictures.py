@@ -28,7 +28,7 @@ def main() -> None:
         return
     names, pixels, label = clothes(_SIZE)
     backbone = network.pretrained(weights)
-    frozen = {name: learning.features(backbone, found) for name, found in pixels.items()}
+    frozen = {name: learning.features(backbone, pixels[name]) for name in ("train", "test")}
     said = learning.told_by(frozen["train"], label["train"], frozen["test"], _SEED)
     _show("frozen, linear layer", said, label["test"], begun)
     begun = time.process_time()
@@ -38,8 +38,10 @@ def main() -> None:
 
 
 def clothes(size: int, most: int = 0) -> tuple[list[str], dict[str, Pixels], dict[str, np.ndarray]]:
-    """Kinds; pictures (n, size, size, 3) and kinds (n,) of the parts train (``most`` of it by chance, if given) and test."""
-    parts = {name: pl.read_parquet(folder("clothing-images") / f"{name}.parquet") for name in ("train", "test")}
+    """Kinds; pictures (n, size, size, 3) and kinds (n,) of the parts train (``most`` of it by chance, if given), validation and
+    test."""
+    names = ("train", "validation", "test")
+    parts = {name: pl.read_parquet(folder("clothing-images") / f"{name}.parquet") for name in names}
     names = sorted(parts["train"]["label"].unique())
     if most:
         parts["train"] = parts["train"].sample(most, seed=_SEED)

@@ -62,7 +62,7 @@ EVENTS = st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 10_000))
 
 @given(
     st.lists(
-        st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 10_000)),
+        EVENTS,
         min_size=1,
         max_size=40,
         unique_by=lambda e: e[2],

@@ -43,6 +43,16 @@ def test_cheap_models_are_tried_first_and_none_too_seldom_to_find_anything():
     assert tried[2].keys() == {"item_knn", "sasrec"}
 
 
+def test_pictures_are_learnt_where_that_is_paid_for_and_a_student_of_them_where_more_is():
+    recipe = Recipe("recommend", ("popular", "image"), ("popular",), "NDCG@10")
+    nothing, unknown = ("",) * 1_000, np.full(1_000, np.nan)
+    ids = np.array([f"p{n}" for n in range(1_000)])
+    catalogue = Catalogue(ids, *(nothing,) * 5, unknown, unknown, unknown, images=("x.png",) * 1_000)
+    seen = Past(catalogue)  # 20 s an epoch
+    paid = [planned(recipe, seen, Plan(budget_seconds=s)).settings["image"] for s in (300, 400, 800)]
+    assert paid == [{"epochs": 0.0}, {"epochs": 7.0}, {"epochs": 7.0, "student": 8.0}]
+
+
 def test_few_users_cannot_tell_settings_apart():
     assert planned(RECIPE, past(10_000), Plan(budget_seconds=3_600), units=999).trials == {}
 

@@ -21,10 +21,9 @@ from vetrina.core.errors import Unfit
 from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, Evidence, Past, Plan, Scores
-from vetrina.metrics.bootstrap import paired
+from vetrina.metrics.loss import loss
 from vetrina.scenarios.agreement import Agreement, Reference
 
-_POINT_LOSS, _RESOLUTION_CAP = 0.005, 0.03
 _AGREEMENT, _AGREEMENT_UNITS = 0.95, 5_000
 _ALWAYS = 0.93  # the gate asks for nine in ten of the judged file, which learns from more: what is kept here has to stand that
 _FITS, _SHARE_OF_TEACHING = 3, 0.15  # a smaller model is taught in each fit of a run; of the run's whole budget
@@ -169,28 +168,22 @@ def judge(
     *,
     bold: bool = True,
 ) -> CompressionStep:
-    """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %.
+    """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %
+    (``metrics.loss``).
 
-    Losses are relative to the mean before; the resolution is half the width of the interval of that mean, relative
-    to it, at most 3 %. _ALWAYS of the answers must be those of the float models, _AGREEMENT where labels resolve less than 0.5 %.
+    _ALWAYS of the answers must be those of the float models, _AGREEMENT where labels resolve less than 0.5 %.
     Where they say nothing, ``bold`` forms have to give _AGREEMENT, too; the gentlest is taken on trust there.
     ``sizes`` are bytes before and after, ``work`` CPU-microseconds of an answer before.
     """
-    mean = abs(float(before.values.mean())) or 1.0
-    lost = paired(before.values, after.values)
-    noise = 1.96 * float(before.values.std()) / np.sqrt(len(before.values)) / mean
-    limit = max(_POINT_LOSS, min(_RESOLUTION_CAP, float(noise)))
-    point, upper = lost.point / mean, lost.high / mean
-    alike = like.share >= (_ALWAYS if noise <= _POINT_LOSS else _AGREEMENT) and (
-        not bold or like.unjudged >= _AGREEMENT
-    )
-    kept = bool(upper <= limit and point <= _POINT_LOSS and sizes[1] < sizes[0] and alike)
+    lost = loss(before.values, after.values)
+    alike = like.share >= (_ALWAYS if lost.resolved else _AGREEMENT) and (not bold or like.unjudged >= _AGREEMENT)
+    kept = bool(lost.bearable and sizes[1] < sizes[0] and alike)
     why = (
-        f"loss {point:+.2%}, at most {upper:+.2%} (allowed {limit:.2%}); {sizes[0] / max(1, sizes[1]):.1f} times "
-        f"smaller; {like.share:.1%} of {like.units:,} answers as before"
+        f"loss {lost.point:+.2%}, at most {lost.upper:+.2%} (allowed {lost.allowed:.2%}); {sizes[0] / max(1, sizes[1]):.1f} "
+        f"times smaller; {like.share:.1%} of {like.units:,} answers as before"
     ) + (f", {like.unjudged:.1%} where nothing is judged" if like.unjudged < 1 else "")
     quality = float(before.values.mean()), float(after.values.mean())
-    return CompressionStep(model, form, kept, *sizes, *quality, upper, why, like.share, work, like.work)
+    return CompressionStep(model, form, kept, *sizes, *quality, lost.upper, why, like.share, work, like.work)
 
 
 def gentlest(model: str) -> str:

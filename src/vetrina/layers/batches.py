@@ -9,12 +9,12 @@ SIZE = 256
 _TOGETHER, _LAST, _WARM = 20, 0.02, 50  # batches sorted together; the last rate; steps until the first is reached
 
 
-def of_like_length(lengths: NDArray[np.integer], rng: np.random.Generator) -> list[NDArray[np.intp]]:
-    """All rows in batches of SIZE, those of like length together so that little is padding, in random order."""
+def of_like_length(lengths: NDArray[np.integer], rng: np.random.Generator, size: int = SIZE) -> list[NDArray[np.intp]]:
+    """All rows in batches of ``size``, those of like length together so that little is padding, in random order."""
     order = rng.permutation(len(lengths))
-    parts = (order[at : at + _TOGETHER * SIZE] for at in range(0, len(order), _TOGETHER * SIZE))
+    parts = (order[at : at + _TOGETHER * size] for at in range(0, len(order), _TOGETHER * size))
     found = [part[np.argsort(lengths[part], kind="stable")] for part in parts]
-    batches = [part[at : at + SIZE] for part in found for at in range(0, len(part), SIZE)]
+    batches = [part[at : at + size] for part in found for at in range(0, len(part), size)]
     return [batches[i] for i in rng.permutation(len(batches))]
 
 

@@ -82,19 +82,20 @@ def teach(
     epochs: int,
     plan: Plan,
     advance: Callable[[float], None],
+    size: int = SIZE,
 ) -> None:
-    """Adam over ``epochs``; ``advance`` is called with the share of an epoch."""
+    """Adam over ``epochs`` in batches of ``size``; ``advance`` is called with the share of an epoch."""
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     rng = np.random.default_rng(plan.seed)
     optimiser = torch.optim.Adam(student.parameters(), _RATE)
     lengths = (requests.items >= 0).sum(1)
-    batches = -(-len(requests) // SIZE)
+    batches = -(-len(requests) // size)
     steps = epochs * batches
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, falling(steps))
     student.train()
     for _ in range(epochs):
-        for rows in of_like_length(lengths, rng):
+        for rows in of_like_length(lengths, rng, size):
             optimiser.zero_grad(set_to_none=True)
             _loss(student, requests, told, rows).backward()
             optimiser.step()

@@ -21,7 +21,7 @@ PER_ANSWERED, SHARE_OF_FORMS = 3.6e-8, 0.08  # of an answer's product; of the wh
 PER_QUERY = 1.0e-2  # of the encoder of queries, an epoch
 PER_LIST = 3.0e-1  # of its teacher, an epoch: the eight texts that it reads beside a query
 PER_PICTURE, SHARE_OF_PICTURES = 2.0e-2, 0.4  # seconds of a picture, an epoch; of the whole run
-_PICTURE_EPOCHS, _MOST_SHOWN = 7, 20_000
+_PICTURE_EPOCHS, _STUDENT_EPOCHS, _MOST_SHOWN = 7, 8, 20_000
 _LEAST_UNITS, _ASKED, _LEAST_TRIALS, _MOST_TRIALS, _MOST_INVERTED = 1_000, 1_500, 8, 40, 6_000
 _COMPARED, _UNJUDGED = 5_000, 500
 _LEAST_OWN, _MADE, _MOST_TAUGHT, _MOST_BY_TEACHER = 200, 4_000, 4, 2
@@ -83,14 +83,20 @@ def _taught(recipe: Recipe, past: Past, plan: Plan) -> Plan:
 
 
 def _shown(recipe: Recipe, past: Past, plan: Plan) -> Plan:
-    """Epochs for the network on pictures, as many as it takes or none: with fewer ImageNet's weights serve better as they are."""
+    """Epochs for the network on pictures, as many as it takes or none: with fewer ImageNet's weights serve better as they are.
+
+    Then those of a smaller network that learns from it.
+    """
     pictures = sum(map(bool, past.catalogue.images)) if past.catalogue is not None else 0
     if "image" not in recipe.models or not pictures:
         return plan
-    cost = PER_PICTURE * min(pictures, _MOST_SHOWN) * _PICTURE_EPOCHS * 2 / plan.threads
+    each = PER_PICTURE * min(pictures, _MOST_SHOWN) * 2 / plan.threads
     # Pictures are looked at once in a run, not once in each of its fits.
-    epochs = float(_PICTURE_EPOCHS) if cost <= SHARE_OF_PICTURES * plan.budget_seconds else 0.0
-    return replace(plan, settings={**plan.settings, "image": {"epochs": epochs, **plan.settings.get("image", {})}})
+    paid = SHARE_OF_PICTURES * plan.budget_seconds / each
+    epochs = float(_PICTURE_EPOCHS) if paid >= _PICTURE_EPOCHS else 0.0
+    student = {"student": float(_STUDENT_EPOCHS)} if paid >= _PICTURE_EPOCHS + _STUDENT_EPOCHS else {}
+    chosen = {"epochs": epochs, **student, **plan.settings.get("image", {})}
+    return replace(plan, settings={**plan.settings, "image": chosen})
 
 
 def _counting(recipe: Recipe, past: Past, events: Interactions) -> dict[str, float]:

@@ -112,5 +112,23 @@ def pretrained(weights: Path) -> Backbone:
     return network
 
 
+class Whole(nn.Module):
+    """Pictures to unit vectors and the chance of every category."""
+
+    def __init__(self, backbone: Backbone, head: nn.Linear, turn: nn.Linear) -> None:
+        super().__init__()
+        self.backbone, self.head, self.turn = backbone, head, turn
+
+    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """(n, 3, size, size) to (n, axes) and (n, categories)."""
+        vector, logits = self.said(picture)
+        return functional.normalize(vector, dim=1), torch.softmax(logits, 1)
+
+    def said(self, picture: Tensor) -> tuple[Tensor, Tensor]:
+        """The same before their lengths are made 1."""
+        found = self.backbone(picture)
+        return self.turn(found), self.head(found)
+
+
 def _norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)

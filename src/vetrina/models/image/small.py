@@ -1,22 +1,28 @@
-"""The network of pictures in 8 bits: calibrated with pictures, taught to live with rounding where that is too little."""
+"""The network of pictures in 8 bits: calibrated with pictures, taught to live with rounding where that is too little.
+
+Or a student of it in its place.
+"""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from vetrina.core.errors import Unfit
 from vetrina.core.onnx_session import session
+from vetrina.core.types import Floats
 from vetrina.layers.losses import listwise_kl
 from vetrina.layers.onnx_export import export, quantize_static
 from vetrina.layers.rounding import Rounded
-from vetrina.models.image.pictures import normalised
+from vetrina.metrics.loss import loss
+from vetrina.models.image.pictures import Pixels, normalised
+from vetrina.models.image.student import SIZE, smaller
 
 _ASKED, _CALIBRATED, _BATCH, _LEAST_ALIKE = 64, 192, 16, 0.9
 _STEPS, _RATE = 150, 1e-3
@@ -38,13 +44,13 @@ def quantised(whole: nn.Module, network: Path, shown: NDArray[np.uint8], seed: i
     with tempfile.TemporaryDirectory() as scratch:
         into = Path(scratch) / "int8.onnx"
         try:
-            quantize_static(network, into, told.batches())
+            quantize_static(network, into, told.calibration)
             found, form = told.beside(into), "int8"
             if min(found.values()) < _LEAST_ALIKE:
                 learnt = Path(scratch) / "learnt.onnx"
                 _settle(whole, shown, seed)
                 write(whole, shown.shape[1], learnt)
-                quantize_static(learnt, into, told.batches())
+                quantize_static(learnt, into, told.calibration)
                 found, form = told.beside(into), "learnt with rounding + int8"
         except Unfit as why:
             return {"form": "float", "because": str(why)}
@@ -54,19 +60,59 @@ def quantised(whole: nn.Module, network: Path, shown: NDArray[np.uint8], seed: i
     return {"form": form, **found}
 
 
+def distilled(
+    whole: nn.Module, student: nn.Module, network: Path, shown: Pixels, held: Pixels, label: NDArray[np.integer]
+) -> dict[str, Any]:
+    """The ``student`` in 8 bits in place of the file ``network``, where it tells pictures as well as ``whole`` does.
+
+    ``shown`` calibrate it. Of ``held`` (n, size, size, 3), which nobody learnt from, and their ``label`` (n,) the loss of accuracy
+    decides, by the rule of ``metrics.loss``, and whether nine in ten are told as before. The notes say what was seen.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        float_, into = Path(scratch) / "float.onnx", Path(scratch) / "int8.onnx"
+        write(student, SIZE, float_)
+        try:
+            quantize_static(float_, into, calibration(shown, smaller))
+        except Unfit as why:
+            return {"student": f"not kept: {why}"}
+        opened, usual, told = session(into), [], []
+        for at in range(0, len(held), _ASKED):
+            pictures = normalised(held[at : at + _ASKED])
+            with torch.no_grad():
+                usual.append(whole(pictures)[1].numpy().argmax(1))
+            told.append(opened.run(None, _asked(smaller(pictures)))[1].argmax(1))
+        before, after = np.concatenate(usual), np.concatenate(told)
+        lost = loss((before == label).astype(float), (after == label).astype(float))
+        alike = float((before == after).mean())
+        kept = lost.bearable and alike >= _LEAST_ALIKE and into.stat().st_size < network.stat().st_size
+        said = (
+            f"accuracy lost {lost.point:+.2%}, at most {lost.upper:+.2%} (allowed {lost.allowed:.2%}) on {len(held):,} held-out "
+            f"pictures, {alike:.1%} told as before"
+        )
+        if not kept:
+            return {"student": f"not kept: {said}"}
+        network.write_bytes(into.read_bytes())
+    return {"student": said, "form": "distil + prune + int8", "size": SIZE}
+
+
+def calibration(shown: Pixels, seen: Callable[[Tensor], Tensor] = Tensor.contiguous) -> list[dict[str, Floats]]:
+    """Of pictures (n, size, size, 3) what a file is calibrated with, as a network sees them."""
+    some = shown[np.linspace(0, len(shown) - 1, min(len(shown), _CALIBRATED), dtype=np.intp)]
+    return [_asked(seen(normalised(some[at : at + _BATCH]))) for at in range(0, len(some), _BATCH)]
+
+
+def _asked(pictures: Tensor) -> dict[str, Floats]:
+    return {"picture": pictures.contiguous().numpy()}
+
+
 class _Told:
     """What the float network says of some pictures, and pictures to calibrate with."""
 
     def __init__(self, whole: nn.Module, shown: NDArray[np.uint8]) -> None:
-        self._some = shown[np.linspace(0, len(shown) - 1, min(len(shown), _CALIBRATED), dtype=np.intp)]
+        self.calibration = calibration(shown)
         self._asked = normalised(shown[:_ASKED]).contiguous()
         with torch.no_grad():
             self._vector, self._chances = (part.numpy() for part in whole(self._asked))
-
-    def batches(self) -> list[dict[str, NDArray[np.float32]]]:
-        """To calibrate with."""
-        starts = range(0, len(self._some), _BATCH)
-        return [{"picture": normalised(self._some[at : at + _BATCH]).contiguous().numpy()} for at in starts]
 
     def beside(self, file: Path) -> Mapping[str, float]:
         """Mean cosine of a file's vectors with the float ones, and the share of pictures told as before."""
@@ -91,10 +137,10 @@ def _settle(whole: nn.Module, shown: NDArray[np.uint8], seed: int) -> None:
             if isinstance(part, nn.BatchNorm2d):
                 part.eval()  # its means are part of what was learnt, and of the file
         said, told = whole(normalised(shown[rows.numpy()]))
-        loss = 1 - functional.cosine_similarity(said, vector[rows]).mean()
-        loss = loss + listwise_kl(told.clamp(min=1e-9).log(), chances[rows].clamp(min=1e-9).log())
+        off = 1 - functional.cosine_similarity(said, vector[rows]).mean()
+        off = off + listwise_kl(told.clamp(min=1e-9).log(), chances[rows].clamp(min=1e-9).log())
         optimiser.zero_grad(set_to_none=True)
-        loss.backward()
+        off.backward()
         optimiser.step()
         rates.step()
     rounded.end()

@@ -6,6 +6,7 @@ speak against are noted as perhaps filed wrongly. What pictures say depends on n
 once, whatever past is learnt from.
 """
 
+import copy
 import shutil
 from collections import Counter
 from collections.abc import Mapping
@@ -18,19 +19,20 @@ import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional
 
 from vetrina.core.files import folder_beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Past, Plan
 from vetrina.layers import transfer
-from vetrina.models.image import learning, network, small
-from vetrina.models.image.pictures import decoded
+from vetrina.models.image import learning, network, small, student
+from vetrina.models.image.pictures import Pixels, decoded
 from vetrina.store import pictures
 
-SETTINGS = {"epochs": 0.0, "size": 160.0, **transfer.SETTINGS}
+SETTINGS = {"epochs": 0.0, "size": 160.0, "student": 0.0, **transfer.SETTINGS}  # epochs of a student; 0: none
 LEAST = 20  # pictures below which there is nothing to learn
+_LEAST_FOR_A_STUDENT = 500  # pictures, of which a tenth are held out
 _LEAST_OF_KIND, _MOST_TAUGHT, _WIDTH, _SURE, _DOUBTED, _MOST_NOTED = 8, 20_000, 128, 0.9, 0.02, 200
 _NOTES = "notes.json"
 
@@ -62,7 +64,40 @@ def _looked(
     catalogue: Catalogue, chosen: Mapping[str, float], plan: Plan, into: Path, progress: Progress
 ) -> dict[str, Any]:
     torch.set_num_threads(plan.threads)
-    size, seen, rows = int(chosen["size"]), [], []
+    there, shown = _read(catalogue, int(chosen["size"]), progress)
+    names, label = _kinds(catalogue, there)
+    weights = network.weights_file()
+    backbone = network.pretrained(weights) if weights else network.small()
+    found, notes = learning.features(backbone, shown), {"pictures": len(there), "pretrained": weights is not None}
+    known, taught, epochs = np.flatnonzero(label >= 0), None, int(chosen["epochs"])
+    further = int(chosen["student"]) if weights and epochs and len(names) > 1 else 0
+    lesson, held = _lesson(known, further, plan.seed)
+    if len(names) > 1:
+        notes["misfiled"] = _misfiled(catalogue, there[known], names, found[known], label[known], plan.seed)
+        how = transfer.Transfer.of(chosen)
+        with progress.step("image: learn categories", max(1, epochs)) as step:
+            taught = learning.teach(
+                backbone, shown[lesson], label[lesson], len(names), epochs, plan.seed, step.advance, how
+            )
+        found = learning.features(backbone, shown) if epochs else found
+    head = taught.head if taught else nn.Linear(backbone.width, 1)
+    whole, file = network.Whole(backbone, head, turn(found)).eval(), into / "network.onnx"
+    _write(into, whole, names, found, there, len(catalogue))
+    small.write(whole, int(chosen["size"]), file)
+    if not len(there):
+        return notes
+    notes |= {"kinds": len(names), "size": int(chosen["size"])}
+    notes |= small.quantised(copy.deepcopy(whole), file, shown, plan.seed)
+    if len(held):
+        with progress.step("image: teach a student", further) as step:
+            less = student.taught(whole, shown[lesson], found[lesson], further, plan.seed, step.advance)
+        notes |= small.distilled(whole, less, file, shown, shown[held], label[held])
+    return notes
+
+
+def _read(catalogue: Catalogue, size: int, progress: Progress) -> tuple[NDArray[np.intp], Pixels]:
+    """Products with a picture that can be read, and the pictures (n, size, size, 3)."""
+    rows, seen = [], []
     with progress.step("image: read pictures", len(catalogue)) as step:
         for row, file in enumerate(catalogue.images):
             content = Path(file).read_bytes() if file and Path(file).is_file() else None
@@ -70,30 +105,16 @@ def _looked(
                 seen.append(pixels)
                 rows.append(row)
             step.advance()
-    there, shown = np.array(rows, np.intp), np.stack(seen) if seen else np.empty((0, size, size, 3), np.uint8)
-    names, label = _kinds(catalogue, there)
-    weights = network.weights_file()
-    backbone = network.pretrained(weights) if weights else network.small()
-    found, notes = learning.features(backbone, shown), {"pictures": len(there), "pretrained": weights is not None}
-    known, taught = label >= 0, None
-    if len(names) > 1:
-        notes["misfiled"] = _misfiled(catalogue, there[known], names, found[known], label[known], plan.seed)
-        lesson = np.flatnonzero(known)[:_MOST_TAUGHT]
-        epochs = int(chosen["epochs"])
-        with progress.step("image: learn categories", max(1, epochs)) as step:
-            taught = learning.teach(
-                backbone,
-                shown[lesson],
-                label[lesson],
-                len(names),
-                epochs,
-                plan.seed,
-                step.advance,
-                transfer.Transfer.of(chosen),
-            )
-        found = learning.features(backbone, shown) if epochs else found
-    head = taught.head if taught else nn.Linear(backbone.width, 1)
-    return notes | _written(into, backbone, head, names, found, there, shown, len(catalogue), plan.seed)
+    return np.array(rows, np.intp), np.stack(seen) if seen else np.empty((0, size, size, 3), np.uint8)
+
+
+def _lesson(known: NDArray[np.intp], epochs: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Pictures to learn from, and those that are to say whether a student of so many ``epochs`` is as good."""
+    if not epochs or len(known) < _LEAST_FOR_A_STUDENT:
+        return known[:_MOST_TAUGHT], known[:0]
+    mixed = np.random.default_rng(seed).permutation(known)[:_MOST_TAUGHT]
+    held, lesson = np.split(mixed, [len(mixed) // 10])
+    return np.sort(lesson), np.sort(held)
 
 
 def _kinds(catalogue: Catalogue, there: NDArray[np.intp]) -> tuple[list[str], NDArray[np.int64]]:
@@ -129,45 +150,28 @@ def _misfiled(
     ]
 
 
-class _Whole(nn.Module):
-    """Pictures to unit vectors and the chance of every category."""
-
-    def __init__(self, backbone: nn.Module, head: nn.Linear, mean: Tensor, axes: Tensor) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, head
-        self.register_buffer("mean", mean)
-        self.register_buffer("axes", axes)
-
-    def forward(self, picture: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.backbone(picture)
-        vector = functional.normalize((found - self.mean) @ self.axes, dim=1)  # pyright: ignore[reportOperatorIssue]
-        return vector, torch.softmax(self.head(found), 1)
-
-
-def _written(
+def _write(
     into: Path,
-    backbone: network.Backbone,
-    head: nn.Linear,
+    whole: network.Whole,
     names: list[str],
     found: NDArray[np.float32],
     there: NDArray[np.intp],
-    shown: NDArray[np.uint8],
     items: int,
-    seed: int,
-) -> dict[str, Any]:
-    mean, axes = _axes(found)
-    vectors = np.zeros((items, axes.shape[1]), np.float16)
-    turned = (found - mean) @ axes
-    vectors[there] = turned / np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-9)
+) -> None:
+    """What every product looks like, and the names of the chances."""
+    vectors = np.zeros((items, whole.turn.out_features), np.float16)
+    with torch.no_grad():
+        vectors[there] = functional.normalize(whole.turn(torch.from_numpy(found)), dim=1).numpy()
     np.save(into / "vectors.npy", vectors)
     (into / "kinds.json").write_bytes(msgspec.json.encode(names))
-    whole = _Whole(backbone, head, torch.from_numpy(mean), torch.from_numpy(axes)).eval()
-    size = shown.shape[1]
-    network = into / "network.onnx"
-    small.write(whole, size, network)
-    if not len(there):
-        return {}
-    return {"kinds": len(names), **small.quantised(whole, network, shown, seed)}
+
+
+def turn(found: NDArray[np.float32]) -> nn.Linear:
+    """From features (width,) to where they lie along the directions in which pictures differ most."""
+    mean, axes = _axes(found)
+    layer = nn.Linear(*axes.shape)
+    layer.weight.data, layer.bias.data = torch.from_numpy(axes.T.copy()), torch.from_numpy(-mean @ axes)
+    return layer
 
 
 def _axes(found: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -22,7 +22,8 @@ from vetrina.scenarios.recommend.online import Recommend, best
 from vetrina.scenarios.recommend.teacher import BLEND, MOST, Teacher
 
 _HELD, _FEWEST, _OFTENEST, _K = 500, 5, 40, 10
-_SEQUENCES, _HABITS = 1_500_000, 400_000  # requests that are learnt in all, each several times
+# Requests that are learnt in all, each several times, and in one batch: habits are told in fewer, and want as many steps.
+_SEQUENCES, _HABITS = (1_500_000, 256), (400_000, 64)
 
 
 @dataclass(frozen=True)
@@ -83,11 +84,17 @@ def _must_know(held: list) -> None:
 
 
 def _learn(
-    student: SequenceStudent | HabitStudent, requests: Asked, told: Told, passes: int, plan: Plan, progress: Progress
+    student: SequenceStudent | HabitStudent,
+    requests: Asked,
+    told: Told,
+    lesson: tuple[int, int],
+    plan: Plan,
+    progress: Progress,
 ) -> None:
+    passes, size = lesson
     epochs = int(np.clip(passes // len(requests), _FEWEST, _OFTENEST))
     with progress.step("student: epochs", epochs) as step:
-        teach(student, requests, told, epochs, plan, step.advance)
+        teach(student, requests, told, epochs, plan, step.advance, size)
 
 
 def _judged(

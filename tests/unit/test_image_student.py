@@ -1,0 +1,92 @@
+"""A smaller network of pictures: how it begins, what it learns, and when its file takes the place of the larger one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from vetrina.core.onnx_session import session
+from vetrina.models.image import learning, network, small, student, train
+from vetrina.models.image.pictures import normalised
+
+SIZE, KINDS = 112, 3
+
+
+def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Stripes that lie, stand or cross, in some colours."""
+    rng, kind = np.random.default_rng(seed), np.arange(count) % KINDS
+    across, down = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
+    shown = np.empty((count, SIZE, SIZE, 3), np.uint8)
+    for n in range(count):
+        width, at = rng.integers(6, 12), rng.integers(0, 12)
+        lying, standing = (((line + at) // width) % 2 == 0 for line in (down, across))
+        pattern = (lying, standing, lying ^ standing)[kind[n]]
+        shown[n] = np.where(pattern[..., None], rng.integers(0, 90, 3), rng.integers(150, 256, 3))
+    return shown, kind
+
+
+@pytest.fixture(scope="module")
+def teacher() -> tuple[network.Whole, np.ndarray]:
+    """Three layers that end as EfficientNet-Lite0 does, learnt from nothing."""
+    torch.manual_seed(3)
+    stem = nn.Sequential(nn.Conv2d(3, 16, 7, 4, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
+    blocks = nn.Sequential(nn.Sequential(nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()))
+    end = nn.Sequential(network.Same(32, network.WIDTH, 1, bias=False), nn.BatchNorm2d(network.WIDTH), nn.ReLU6())
+    shown, kind = pictures(120, 1)
+    taught = learning.teach(network.Backbone(stem, blocks, end, network.WIDTH), shown, kind, KINDS, 8, 1, lambda: None)
+    found = learning.features(taught.backbone, shown)
+    return network.Whole(taught.backbone, taught.head, train.turn(found)).eval(), found
+
+
+def test_it_begins_as_its_teacher_with_fewer_features(teacher):
+    whole, found = teacher
+    shown, _ = pictures(30, 2)
+    begun = student._narrowed(whole, found).eval()
+    with torch.no_grad():
+        (vector, chances), (wanted, usual) = (one(normalised(shown)) for one in (begun, whole))
+    assert begun.backbone.width == begun.head.in_features == begun.turn.in_features == student.FEATURES
+    assert whole.backbone.width == whole.head.in_features == network.WIDTH, "the teacher stays as it is"
+    assert float((vector * wanted).sum(1).mean()) > 0.8
+    assert float((chances.argmax(1) == usual.argmax(1)).float().mean()) > 0.8
+    assert functional.cosine_similarity(vector, wanted).min() < 0.9999
+
+
+def test_its_file_takes_the_place_of_a_larger_one_where_held_out_pictures_are_told_as_well(teacher, tmp_path: Path):
+    whole, found = teacher
+    shown, _ = pictures(120, 1)
+    held, kind = pictures(90, 3)
+    file, epochs = tmp_path / "network.onnx", []
+    small.write(whole, SIZE, file)
+    less = student.taught(whole, shown, found, 8, 1, lambda: epochs.append(1))
+    assert len(epochs) == 8
+    larger = file.read_bytes()
+    wrong = nn.Linear(student.FEATURES, KINDS)
+    right, less.head = less.head, wrong
+    refused = small.distilled(whole, less, file, shown, held, kind)
+    assert refused["student"].startswith("not kept: accuracy lost +")
+    assert "form" not in refused
+    assert file.read_bytes() == larger, "nothing was changed"
+    less.head = right
+    notes = small.distilled(whole, less, file, shown, held, kind)
+    assert notes["form"] == "distil + prune + int8", notes
+    assert "on 90 held-out pictures" in notes["student"]
+    assert len(larger) > 3.5 * file.stat().st_size
+    opened = session(file)
+    assert (
+        list(opened.get_inputs()[0].shape[1:]) == [3, notes["size"], notes["size"]] == [3, student.SIZE, student.SIZE]
+    )
+    vector, chances = opened.run(None, {"picture": student.smaller(normalised(held)).contiguous().numpy()})
+    assert (chances.argmax(1) == kind).mean() > 0.8
+    np.testing.assert_allclose(np.linalg.norm(vector, axis=1), 1.0, atol=0.05)
+
+
+def test_a_tenth_of_the_pictures_judges_the_student_and_teaches_nobody():
+    known = np.arange(7, 1_007)
+    lesson, held = train._lesson(known, 8, 1)
+    assert (len(lesson), len(held)) == (900, 100)
+    assert sorted([*lesson, *held]) == known.tolist()
+    assert [len(part) for part in train._lesson(known, 0, 1)] == [1_000, 0], "without a student all of them teach"
+    assert [len(part) for part in train._lesson(known[:400], 8, 1)] == [400, 0], "so few could judge nothing"
