@@ -65,8 +65,8 @@ def distilled(
 ) -> dict[str, Any]:
     """The ``student`` in 8 bits in place of the file ``network``, where it tells pictures as well as ``whole`` does.
 
-    ``shown`` calibrate it. Of ``held`` (n, size, size, 3), which nobody learnt from, and their ``label`` (n,) the loss of accuracy
-    decides, by the rule of ``metrics.loss``, and whether nine in ten are told as before. The notes say what was seen.
+    ``shown`` calibrate it. Of ``held`` (n, size, size, 3), which nobody learnt from, and their ``label`` (n,) the loss of
+    accuracy decides by the rule of ``metrics.loss``, and whether nine in ten are told as before. The notes say what was seen.
     """
     with tempfile.TemporaryDirectory() as scratch:
         float_, into = Path(scratch) / "float.onnx", Path(scratch) / "int8.onnx"
