@@ -10,7 +10,6 @@ from vetrina.layers.onnx_export import quantize_static
 from vetrina.layers.rounding import Rounded
 from vetrina.models.image import learning, network, small
 from vetrina.models.image.pictures import normalised
-from vetrina.models.image.train import _Whole
 
 
 def test_a_rounded_network_computes_as_on_the_grid_and_keeps_its_weights_there():
@@ -50,7 +49,9 @@ def taught() -> tuple[nn.Module, np.ndarray]:
         norm.weight[0] *= LOUD
         norm.bias[0] *= LOUD
         after.weight[:, 0] /= LOUD
-    return _Whole(found.backbone, found.head, torch.zeros(128), torch.eye(128)).eval(), pixels
+    as_they_are = nn.Linear(128, 128)
+    as_they_are.weight.data, as_they_are.bias.data = torch.eye(128), torch.zeros(128)
+    return network.Whole(found.backbone, found.head, as_they_are).eval(), pixels
 
 
 LOUD = 300.0

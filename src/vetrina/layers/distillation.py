@@ -43,18 +43,6 @@ class Asked(Protocol):
         ...
 
 
-class Student(Protocol):
-    """A network from what ``Asked`` holds, by the names of INPUTS, to logits of all products."""
-
-    INPUTS: tuple[str, str]
-
-    def __call__(self, *given: Tensor) -> Tensor: ...
-
-    def parts(self, *given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits without lifts, which products are lifted (batch, lifts), and by how much."""
-        ...
-
-
 @dataclass(frozen=True)
 class Told:
     """The teacher's best products (n, TOP) of each request with their scores; ``own`` is false where it leaves out a user's own

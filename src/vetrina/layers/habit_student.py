@@ -18,10 +18,10 @@ _HIDDEN, _LIKED, _USUAL = 64, 0.5, -2.0
 @dataclass(frozen=True)
 class Habits:
     """``items`` (n, length) numbers of distinct products that a user took, -1 where there is none; ``facts`` (n, length, facts)
-    about each of them."""
+    about each of them, in half precision, since hundreds of thousands of requests are held at once."""
 
     items: NDArray[np.int64]
-    facts: NDArray[np.float32]
+    facts: NDArray[np.float16]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -29,12 +29,12 @@ class Habits:
     @property
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
         """Of all requests."""
-        return self.items, self.facts
+        return self.items, self.facts.astype(np.float32)
 
     def of(self, rows: NDArray[np.intp]) -> tuple[NDArray[np.generic], ...]:
         """Items and facts."""
         longest = max(1, int((self.items[rows] >= 0).sum(1).max()))
-        return self.items[rows, :longest], self.facts[rows, :longest]
+        return self.items[rows, :longest], self.facts[rows, :longest].astype(np.float32)
 
 
 class HabitStudent(nn.Module):
@@ -50,8 +50,9 @@ class HabitStudent(nn.Module):
         """``counts`` (products,) of how often each is taken, all above 0; ``known`` shows how facts are spread."""
         super().__init__()
         facts, products = known.facts[known.items >= 0], len(counts)
-        self.register_buffer("mean", torch.from_numpy(facts.mean(0)))
-        self.register_buffer("scale", torch.from_numpy(1.0 / (facts.std(0) + 1e-3)))
+        mean, spread = facts.mean(0, np.float64), facts.std(0, np.float64)
+        self.register_buffer("mean", torch.from_numpy(mean.astype(np.float32)))
+        self.register_buffer("scale", torch.from_numpy((1.0 / (spread + 1e-3)).astype(np.float32)))
         self.own, self.asked = nn.Embedding(products, OWN), nn.Embedding(products, width)
         self.answers = nn.Linear(width, products)
         self.first, self.second = nn.Linear(facts.shape[1] + OWN, _HIDDEN), nn.Linear(_HIDDEN, _HIDDEN)

@@ -103,7 +103,7 @@ def requests_of(told: list[tuple[Ints, NDArray[np.float32]]], place: NDArray[np.
     """As the student is asked: of products on the shelf the ``length`` that were taken most, by long and by short counts."""
     width = told[0][1].shape[1]
     items = np.full((len(told), length), -1, np.int64)
-    known = np.zeros((len(told), length, width), np.float32)
+    known = np.zeros((len(told), length, width), np.float16)
     for row, (own_items, rows) in enumerate(told):
         there = np.flatnonzero(place[own_items] >= 0)
         if len(there) > length:

@@ -78,7 +78,7 @@ def _habits(teacher: Teacher, width: int, plan: Plan, progress: Progress, length
     return _judged(student, teacher, asked, held)
 
 
-def _must_know(held: list) -> None:
+def _must_know(held: Sequence[object]) -> None:
     if not held:
         raise Unfit("it knows too few users to teach a student with")
 

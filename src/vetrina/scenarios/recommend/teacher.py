@@ -58,8 +58,7 @@ class Teacher:
         allowed = self._allowed & self.opened.may_show(BLEND, history)
         return self.opened.ranked(history, BLEND, allowed)[0][self.shelf]
 
-    def history(self, taken: Taken, now: float | None = None) -> History:
+    def history(self, taken: Taken) -> History:
         """Of somebody who took nothing else."""
         events = [(int(self.shelf[i]), float(t), 1.0) for i, t in zip(*taken, strict=True)]
-        known = self.opened.histories
-        return known.of(None, events, known.until if now is None else now)
+        return self.opened.histories.of(None, events, self.opened.histories.until)
