@@ -195,10 +195,13 @@ def tools(form: str) -> str:
 
 
 @pytest.mark.heavy
+@pytest.mark.parametrize("reads", ["facts", "gaps"])
 @pytest.mark.parametrize("form", ["litert", "executorch"])
-def test_other_runtimes_say_what_the_network_says(shop, version, tmp_path, form):
+def test_other_runtimes_say_what_the_network_says(shop, version, tmp_path, form, reads, monkeypatch):
     if not tools(form):
         pytest.skip(f"VETRINA_{form.upper()}_PYTHON names no Python with its tools")
+    if reads == "gaps":
+        monkeypatch.setattr(Recommend, "leaves_out", lambda self, name: True)
     found = export(shop, version, form, tmp_path / form, 40, tools(form))
     assert found.error < 1e-3
     assert {f.name for f in Path(found.folder).iterdir()} == {edge.FORMATS[form], "shelf.json"}

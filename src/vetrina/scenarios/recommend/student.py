@@ -21,9 +21,9 @@ from vetrina.scenarios.recommend import habits, sequences
 from vetrina.scenarios.recommend.online import Recommend, best
 from vetrina.scenarios.recommend.teacher import BLEND, MOST, Teacher
 
-_HELD, _FEWEST, _OFTENEST, _K = 500, 5, 40, 10
-# Requests that are learnt in all, each several times, and in one batch: habits are told in fewer, and want as many steps.
-_SEQUENCES, _HABITS = (1_500_000, 256), (400_000, 64)
+_HELD, _FEWEST, _K = 500, 5, 10
+# Requests that are learnt in all, how often each at most, and how many at once: habits are told in fewer, and want as many steps.
+_SEQUENCES, _HABITS = (1_500_000, 40, 256), (400_000, 20, 64)
 
 
 @dataclass(frozen=True)
@@ -87,12 +87,12 @@ def _learn(
     student: SequenceStudent | HabitStudent,
     requests: Asked,
     told: Told,
-    lesson: tuple[int, int],
+    lesson: tuple[int, int, int],
     plan: Plan,
     progress: Progress,
 ) -> None:
-    passes, size = lesson
-    epochs = int(np.clip(passes // len(requests), _FEWEST, _OFTENEST))
+    passes, oftenest, size = lesson
+    epochs = int(np.clip(passes // len(requests), _FEWEST, oftenest))
     with progress.step("student: epochs", epochs) as step:
         teach(student, requests, told, epochs, plan, step.advance, size)
 
