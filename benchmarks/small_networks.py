@@ -4,7 +4,7 @@ Clicks: Criteo, raw 8,000 rows, five folds by chance (seed 42), DCN-V2 with its 
 calibration error (fifteen bins of equally many rows) is of all folds together; 95 % paired bootstrap over rows of the log loss.
 Pictures: clothing-images, canonical split, 160 pixels, all layers of EfficientNet-Lite0 for seven epochs; its int8 file and its
 student as a run writes them (128 pixels, eight epochs), calibrated with 192 training pictures. Accuracy is over both parts that
-nothing learnt from or was chosen by (341 and 372), each picture seen once (no mirror image).
+nothing learnt from (341 and 372; other students were compared on them, see the log), each picture seen once (no mirror image).
 CPU-microseconds of one request and of each of many at once: one thread, median of rounds that take turns.
 """
 
