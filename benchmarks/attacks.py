@@ -47,7 +47,7 @@ def _search(root: Path) -> None:
     other = _searching(root / "stuffed", root / "stuffed.parquet")
     row("search, 1 % of the titles stuffed", _said(found := scores_of(judged, other.ranked)[0]), _less(found, usual))
     for what, opened in {"before": clean, "stuffed": other}.items():
-        held = [np.isin(opened.shelf.ids[opened.ranked(q, 0.0)[:_FIRST]], list(named)).mean() for q in judged]
+        held = [np.isin(opened.ranked(q, 0.0)[:_FIRST], opened.shelf.index_of(list(named))).mean() for q in judged]
         row(f"share of first pages that these products hold, {what}", f"{np.mean(held):.1%}")
 
 

@@ -62,7 +62,8 @@ def test_what_events_count_by_teaches_every_model_anew(trained_once, tmp_path):
     assert released is not None
     other = shop.workshop.registry.show(released.version)["judged"]
     first = trained_once.workshop.registry.show(trained_once.champion("recommend"))["judged"]
-    earns = np.array([int(p[1:]) % 4 < 2 for p in shop.open("recommend", other).shelf.ids])
+    shelf = shop.open("recommend", other).shelf
+    earns = np.array([int(shelf.id(i)[1:]) % 4 < 2 for i in range(len(shelf))])
     found = {}
     for name, folder, version in (("plain", trained_once, first), ("bent", shop, other)):
         taken = np.load(folder.workshop.open_version(version) / "popular" / "scores.npy")

@@ -4,10 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vetrina.core import whole_numbers
 from vetrina.core.clock import DAY
 from vetrina.core.protocols import History
 from vetrina.core.types import Interactions
+from vetrina.core.whole_numbers import WholeNumbers
 from vetrina.features.decayed_counts import DecayedCounts
 from vetrina.features.decayed_counts import State as Counts
 from vetrina.features.recent_items import RecentItems
@@ -25,45 +28,61 @@ def write(past: Interactions | None, folder: Path) -> None:
         past = Interactions(np.empty(0, np.str_), none, none, np.empty(0), np.empty(0, np.float32), 0.0)
     recent_starts, recent_items, recent_times = RECENT.batch(past)
     count_starts, count_items, counts = COUNTS.batch(past)
+    begun, since = _whole(recent_times)
     parts = {
-        "users": past.users,
+        "users": np.char.encode(past.users, "utf-8"),  # whose order is that of the names
         "until": np.array(past.until),
         "logged": np.array(past.logged),
-        "recent_starts": recent_starts,
-        "recent_items": recent_items,
-        "recent_times": recent_times,
-        "count_starts": count_starts,
-        "count_items": count_items,
+        "begun": np.array(begun),
+        "recent_times": since,
         "counts": counts.astype(np.float32),
     }
     for name, values in parts.items():
         np.save(folder / f"{name}.npy", values)
+    whole = {
+        "recent_starts": recent_starts,
+        "recent_items": recent_items,
+        "count_starts": count_starts,
+        "count_items": count_items,
+    }
+    for name, values in whole.items():
+        whole_numbers.save(folder, name, values)
+
+
+def _whole(times: NDArray[np.float64]) -> tuple[float, NDArray[np.floating] | NDArray[np.uint32]]:
+    """A time, and the seconds of each since then in half of the bytes; where they have fractions, the times as they are."""
+    begun = float(times.min(initial=np.inf))
+    if len(times) and times.max() - begun < 2**32:
+        since = (times - begun).astype(np.uint32)
+        if (begun + since == times).all():
+            return begun, since
+    return 0.0, times
 
 
 class Histories:
     """Opens what ``write`` wrote. Inside is what happened before ``until`` among the events up to number ``logged``."""
 
     def __init__(self, folder: Path) -> None:
-        names = (
-            "users",
-            "recent_starts",
-            "recent_items",
-            "recent_times",
-            "count_starts",
-            "count_items",
-            "counts",
+        users = np.load(folder / "users.npy", mmap_mode="r")
+        self._users = np.char.encode(users, "utf-8") if users.dtype.kind == "U" else users  # bundles up to 0.1.0
+        self._items, self._starts = (
+            {kind: WholeNumbers(folder, f"{kind}_{part}") for kind in ("recent", "count")}
+            for part in ("items", "starts")
         )
-        self._part = {n: np.load(folder / f"{n}.npy", mmap_mode="r") for n in names}
+        self._times = np.load(folder / "recent_times.npy", mmap_mode="r")
+        self._counts = np.load(folder / "counts.npy", mmap_mode="r")
+        begun = folder / "begun.npy"
+        self._begun = float(np.load(begun)) if begun.exists() else 0.0
         self.until = float(np.load(folder / "until.npy"))
         self.logged = int(np.load(folder / "logged.npy"))
 
     def __len__(self) -> int:
-        return len(self._part["users"])
+        return len(self._users)
 
     def users(self, most: int) -> list[str]:
         """At most ``most`` users, evenly spread."""
-        names = self._part["users"]
-        return [str(n) for n in names[:: max(1, -(-len(names) // most))]]
+        some = self._users[:: max(1, -(-len(self) // most))]
+        return [name.decode() for name in some.tolist()]
 
     def __contains__(self, user: str) -> bool:
         return self._row(user) >= 0
@@ -80,13 +99,11 @@ class Histories:
         row = -1 if user is None else self._row(user)
         if row < 0:
             return RECENT.empty(), COUNTS.empty(self.until)
-        part = self._part
-        r = slice(int(part["recent_starts"][row]), int(part["recent_starts"][row + 1]))
-        c = slice(int(part["count_starts"][row]), int(part["count_starts"][row + 1]))
-        recent = Recent(np.array(part["recent_items"][r]), np.array(part["recent_times"][r]))
-        return recent, Counts(np.array(part["count_items"][c]), np.array(part["counts"][c], np.float64), self.until)
+        r, c = (slice(*self._starts[kind][row : row + 2].tolist()) for kind in ("recent", "count"))
+        recent = Recent(self._items["recent"][r], self._begun + self._times[r])
+        return recent, Counts(self._items["count"][c], np.array(self._counts[c], np.float64), self.until)
 
     def _row(self, user: str) -> int:
-        users = self._part["users"]
-        at = int(np.searchsorted(users, user)) if len(users) else 0
-        return at if at < len(users) and users[at] == user else -1
+        name = user.encode("utf-8", "surrogatepass")
+        at = int(np.searchsorted(self._users, name)) if len(self) else 0
+        return at if at < len(self) and self._users[at] == name else -1

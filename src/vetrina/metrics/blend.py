@@ -4,7 +4,6 @@ Coordinate search over a fixed grid: NDCG has no gradient, and a handful of weig
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,6 @@ _ROUNDS = 4
 _NEXT_TO_NOTHING = 0.003  # relative, of all that is left out
 
 
-@dataclass(frozen=True)
 class Units:
     """Candidates of users or queries.
 
@@ -24,9 +22,49 @@ class Units:
     Padding candidates have features of minus a million and no gain.
     """
 
-    features: NDArray[np.float32]
-    gains: NDArray[np.float32]
-    ideal: NDArray[np.float64]
+    def __init__(self, features: NDArray[np.float32], gains: NDArray[np.float32], ideal: NDArray[np.float64]) -> None:
+        self._count = len(ideal)
+        # Where no candidate is worth anything, no weights find anything. A plane for each model is what a search over weights
+        # adds up.
+        self._hit = np.flatnonzero((gains > 0).any(axis=1) & (ideal > 0))
+        self._planes = np.ascontiguousarray(np.moveaxis(features[self._hit], 2, 0))
+        self._ideal = ideal[self._hit]
+        self._unit, self._wanted = np.nonzero(gains[self._hit] > 0)
+        self._gain = gains[self._hit][self._unit, self._wanted]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def scores(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(units with something to find, candidates) under ``weights`` (models,)."""
+        total = np.zeros(self._planes.shape[1:], np.float32)
+        for model in np.flatnonzero(weights):
+            total += weights[model] * self._planes[model]
+        return total
+
+    def with_weight(self, others: NDArray[np.float32], model: int, weight: float) -> float:
+        """Mean NDCG@10 where one more model weighs something beside what ``others`` scored."""
+        return float(self._found(others + np.float32(weight) * self._planes[model]).sum()) / self._count
+
+    def ndcg(self, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+        """NDCG@10 of each unit, ties at half rank."""
+        values = np.zeros(self._count)
+        values[self._hit] = self._found(self.scores(weights))
+        return values
+
+    def _found(self, scores: NDArray[np.float32]) -> NDArray[np.float64]:
+        if not scores.size:
+            return np.zeros(len(scores))
+        k = min(_K, scores.shape[1])
+        edge = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k]
+        near = np.flatnonzero(
+            scores[self._unit, self._wanted] >= edge[self._unit]
+        )  # what is worse is not among the first
+        unit = self._unit[near]
+        own, others = scores[unit, self._wanted[near]][:, None], scores[unit]
+        rank = (others > own).sum(axis=1) + ((others == own).sum(axis=1) - 1) / 2
+        gain = np.where(rank <= _K - 1, self._gain[near] / np.log2(2.0 + rank), 0.0)
+        return np.bincount(unit, gain, minlength=len(scores)) / self._ideal
 
 
 def stack(
@@ -43,17 +81,6 @@ def stack(
     return Units(block, gain, np.array(ideal))
 
 
-def ndcg_of(units: Units, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """NDCG@10 of each unit under ``weights`` (models,)."""
-    scores = units.features @ weights
-    k = min(_K, scores.shape[1])
-    top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    order = np.take_along_axis(top, np.argsort(-np.take_along_axis(scores, top, 1), axis=1, kind="stable"), 1)
-    gains = np.take_along_axis(units.gains, order, 1)
-    dcg = (gains / np.log2(2.0 + np.arange(k))).sum(1)
-    return np.divide(dcg, units.ideal, out=np.zeros(len(dcg)), where=units.ideal > 0)
-
-
 def choose(units: Units, start: Sequence[float]) -> tuple[list[float], float]:
     """The weights found and their mean NDCG@10.
 
@@ -61,7 +88,7 @@ def choose(units: Units, start: Sequence[float]) -> tuple[list[float], float]:
     models that are worth next to nothing go.
     """
     singles = np.eye(len(start), dtype=np.float32)
-    alone = max(singles, key=lambda w: ndcg_of(units, w).mean())
+    alone = max(singles, key=lambda w: units.ndcg(w).mean())
     best, value = max((_climb(units, w) for w in (np.array(start, np.float32), alone)), key=lambda found: found[1])
     best, value = _fewer(units, best, value)
     return [round(float(w), 6) for w in best], value
@@ -72,7 +99,7 @@ def _fewer(units: Units, weights: NDArray[np.float32], value: float) -> tuple[ND
     least = (1.0 - _NEXT_TO_NOTHING) * value
     while (weights > 0).sum() > 1:
         tried = [np.where(np.arange(len(weights)) == model, 0.0, weights) for model in np.flatnonzero(weights)]
-        without = [float(ndcg_of(units, w.astype(np.float32)).mean()) for w in tried]
+        without = [float(units.ndcg(w.astype(np.float32)).mean()) for w in tried]
         at = int(np.argmax(without))
         if without[at] < least:
             break
@@ -81,16 +108,16 @@ def _fewer(units: Units, weights: NDArray[np.float32], value: float) -> tuple[ND
 
 
 def _climb(units: Units, start: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
-    best, value = start.copy(), float(ndcg_of(units, start).mean())
+    best, value = start.copy(), float(units.ndcg(start).mean())
     for _ in range(_ROUNDS):
         before = value
         for model in range(len(start)):
+            others = best.copy()
+            others[model] = 0.0
+            scores = units.scores(others)
             for weight in GRID:
-                tried = best.copy()
-                tried[model] = weight
-                if not tried.any() or (found := float(ndcg_of(units, tried).mean())) <= value + 1e-6:
-                    continue
-                best, value = tried, found
+                if (weight or others.any()) and (found := units.with_weight(scores, model, weight)) > value + 1e-6:
+                    best[model], value = weight, found
         if value == before:
             break
     return best, value

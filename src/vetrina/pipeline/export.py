@@ -61,7 +61,7 @@ def export(shop: Shop, version: str, form: str, into: Path, products: int, pytho
         "version": version,
         "reads": found.student.INPUTS[1],
         "last": found.held.items.shape[1],
-        "products": [{"id": str(shelf.ids[i]), "title": shelf.title(int(i))} for i in found.shelf],
+        "products": [{"id": shelf.id(int(i)), "title": shelf.title(int(i))} for i in found.shelf],
     }
     with folder_beside(into) as scratch:
         written = edge.write(found.student, form, scratch, found.held, found_tool)

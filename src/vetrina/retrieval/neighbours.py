@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core import whole_numbers
 from vetrina.core.errors import Unfit
 from vetrina.core.types import Floats, Ints
+from vetrina.core.whole_numbers import WholeNumbers
 
 LEAST = 10  # neighbours that a row keeps, if it has them
 PAGE = 65_536  # items whose numbers differ in their last 16 bits alone
@@ -19,7 +21,7 @@ class Neighbours:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._starts = np.load(folder / "starts.npy", mmap_mode="r")
+        self._starts = WholeNumbers(folder, "starts")
         self._items = np.load(folder / "items.npy", mmap_mode="r")
         self._values = np.load(folder / "values.npy", mmap_mode="r")
         scales = folder / "scales.npy"
@@ -35,8 +37,8 @@ class Neighbours:
         scaled = weights if self._scales is None else weights * self._scales[rows]
         page = np.tile(np.arange(self._pages), len(rows))
         parts, scaled = np.repeat(rows * self._pages, self._pages) + page, np.repeat(scaled, self._pages)
-        starts, ends = self._starts[parts], self._starts[parts + 1]
-        lengths = ends - starts
+        starts = self._starts[parts].astype(np.intp)
+        lengths = self._starts[parts + 1] - starts
         total = int(lengths.sum())
         if total == 0:
             return np.zeros(len(self), np.float32)
@@ -92,7 +94,8 @@ def _rounded(
 
 
 def _write(into: Path, starts: np.ndarray, items: np.ndarray, values: np.ndarray, scales: np.ndarray) -> None:
-    for name, array in {"scales": scales, "starts": starts, "items": items, "values": values}.items():
+    whole_numbers.save(into, "starts", starts)
+    for name, array in {"scales": scales, "items": items, "values": values}.items():
         np.save(into / f"{name}.npy", array)
 
 

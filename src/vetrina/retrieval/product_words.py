@@ -12,7 +12,9 @@ import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
+from vetrina.core import whole_numbers
 from vetrina.core.types import Floats, Ints
+from vetrina.core.whole_numbers import WholeNumbers
 from vetrina.core.words import spaced
 
 COLUMNS = ("words", "title_words", "in_a_row", "first_place", "title_length")
@@ -42,8 +44,8 @@ def write(titles: Iterable[str], texts: Iterable[str], folder: Path) -> None:
     held = np.unique(np.repeat(np.arange(len(rows), dtype=np.uint64), np.diff(starts)) << np.uint64(32) | words)
     names, carriers = np.unique((held & np.uint64(0xFFFFFFFF)).astype(np.uint32), return_counts=True)
     np.save(folder / "words.npy", words)
-    np.save(folder / "starts.npy", starts)
-    np.save(folder / "titles.npy", np.array(lengths, np.int32))
+    whole_numbers.save(folder, "starts", starts)
+    whole_numbers.save(folder, "titles", np.array(lengths, np.int32))
     np.save(folder / "names.npy", names)
     np.save(folder / "rarity.npy", _rarity(carriers, len(rows)))
 
@@ -53,8 +55,7 @@ class ProductWords:
 
     def __init__(self, folder: Path) -> None:
         self._words = np.load(folder / "words.npy", mmap_mode="r")
-        self._starts = np.load(folder / "starts.npy", mmap_mode="r")
-        self._titles = np.load(folder / "titles.npy", mmap_mode="r")
+        self._starts, self._titles = WholeNumbers(folder, "starts"), WholeNumbers(folder, "titles")
         self._names = np.load(folder / "names.npy", mmap_mode="r")
         self._idf = np.load(folder / "rarity.npy", mmap_mode="r")
 
@@ -88,7 +89,7 @@ class ProductWords:
 
     def _held(self, items: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]:
         """The words of some products one after the other: whose, at which place, which."""
-        starts = self._starts[items]
+        starts = self._starts[items].astype(np.int64)
         lengths = self._starts[items + 1] - starts
         row = np.repeat(np.arange(len(items)), lengths)
         place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -9,9 +9,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core import whole_numbers
 from vetrina.core.delta import FILTERS
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
+from vetrina.core.whole_numbers import WholeNumbers
 
 _CODED = ("category", "brand")
 _NUMBERS = ("price", "stock")
@@ -20,14 +22,14 @@ _NUMBERS = ("price", "stock")
 def write(catalogue: Catalogue, folder: Path) -> None:
     """Arrays that open by memory-mapping."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ids.npy", catalogue.product_ids)
+    np.save(folder / "ids.npy", np.char.encode(catalogue.product_ids, "utf-8"))  # whose order is that of the ids
     titles = [t.encode() for t in catalogue.titles]
     np.save(folder / "titles.npy", np.frombuffer(b"".join(titles), np.uint8))
-    np.save(folder / "title_ends.npy", np.cumsum([len(t) for t in titles]).astype(np.int64))
+    whole_numbers.save(folder, "title_ends", np.cumsum([0, *map(len, titles)])[1:])
     for name, values in (("category", catalogue.categories), ("brand", catalogue.brands)):
         names, codes = np.unique(np.array(values, dtype=object), return_inverse=True)
         (folder / f"{name}.json").write_bytes(msgspec.json.encode([str(n) for n in names]))
-        np.save(folder / f"{name}.npy", codes.astype(np.int32))
+        whole_numbers.save(folder, name, codes)
     np.save(folder / "price.npy", catalogue.prices)
     np.save(folder / "stock.npy", catalogue.stock)
     np.save(folder / "logged.npy", np.array(catalogue.logged))
@@ -37,16 +39,21 @@ class Shelf:
     """Opens what ``write`` wrote. Items are catalogue indices; changes up to number ``logged`` of the log are inside."""
 
     def __init__(self, folder: Path) -> None:
-        self.ids = np.load(folder / "ids.npy", mmap_mode="r")
+        ids = np.load(folder / "ids.npy", mmap_mode="r")
+        self._ids = np.char.encode(ids, "utf-8") if ids.dtype.kind == "U" else ids  # bundles up to 0.1.0
         self._folder = folder
         self._titles = np.load(folder / "titles.npy", mmap_mode="r")
-        self._ends = np.load(folder / "title_ends.npy", mmap_mode="r")
-        self._codes = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _CODED}
+        self._ends = WholeNumbers(folder, "title_ends")
+        self._codes = {name: WholeNumbers(folder, name)[:] for name in _CODED}
         self._numbers = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _NUMBERS}
         self.logged = int(np.load(folder / "logged.npy"))
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._ids)
+
+    def id(self, item: int) -> str:
+        """Of one product."""
+        return self._ids[item].decode()
 
     @cached_property
     def _names(self) -> dict[str, list[str]]:
@@ -54,16 +61,16 @@ class Shelf:
 
     def index_of(self, product_ids: Sequence[str]) -> NDArray[np.int32]:
         """Index of each id, -1 for unknown ones. The ids are sorted."""
-        asked = np.array(list(product_ids), dtype=np.str_)
-        if not len(asked) or not len(self.ids):
+        asked = np.array([p.encode("utf-8", "surrogatepass") for p in product_ids], np.bytes_)
+        if not len(asked) or not len(self):
             return np.full(len(asked), -1, np.int32)
-        at = np.minimum(np.searchsorted(self.ids, asked), len(self.ids) - 1)
-        return np.where(self.ids[at] == asked, at, -1).astype(np.int32)
+        at = np.minimum(np.searchsorted(self._ids, asked), len(self) - 1)
+        return np.where(self._ids[at] == asked, at, -1).astype(np.int32)
 
     def title(self, item: int) -> str:
         """Title of one product."""
-        start = int(self._ends[item - 1]) if item else 0
-        return self._titles[start : int(self._ends[item])].tobytes().decode()
+        ends = self._ends[max(0, item - 1) : item + 1].tolist()
+        return self._titles[ends[0] if item else 0 : ends[-1]].tobytes().decode()
 
     def mask(self, filters: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """(items,) True where all ``filters`` hold; None without filters.

@@ -6,6 +6,7 @@ import numpy as np
 
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
+from vetrina.core.whole_numbers import WholeNumbers
 
 REASON = "several people whom you follow took it"
 
@@ -15,7 +16,7 @@ class Friends:
 
     def __init__(self, folder: Path) -> None:
         self._users = np.load(folder / "users.npy", mmap_mode="r")
-        self._starts = np.load(folder / "starts.npy", mmap_mode="r")
+        self._starts = WholeNumbers(folder, "starts")
         self._items = np.load(folder / "items.npy", mmap_mode="r")
         self._values = np.load(folder / "values.npy", mmap_mode="r")
         scales = folder / "scales.npy"
@@ -27,7 +28,7 @@ class Friends:
         scores = np.zeros(self._products, np.float32)
         row = self._row(history.user)
         if row >= 0:
-            of = slice(int(self._starts[row]), int(self._starts[row + 1]))
+            of = slice(*self._starts[row : row + 2].tolist())
             scale = 1.0 if self._scales is None else float(self._scales[row])
             scores[self._items[of]] = self._values[of] * np.float32(scale)
         return scores

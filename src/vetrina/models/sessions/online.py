@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
+from vetrina.core.whole_numbers import WholeNumbers
 
 REASON = "visits that went like yours went on to this"
 BREAK = 30 * 60.0
@@ -21,24 +22,24 @@ class Sessions:
     """
 
     def __init__(self, folder: Path) -> None:
-        names = ("visit_starts", "visit_items", "item_starts", "item_visits", "worth", "rarity")
-        self._part = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in names}
+        self._taken = Rows(folder, "visit_starts", "visit_items")
+        self._visits = Rows(folder, "item_starts", "item_visits")
+        self._worth, self._rarity = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("worth", "rarity"))
         chosen = msgspec.json.decode((folder / "settings.json").read_bytes())
         self._fade, self._neighbours = float(chosen["fade"]), int(chosen["neighbours"])
         self._whole = bool(chosen["whole"])
 
     def score(self, history: History) -> Floats:
         """(items,) float32, 0 for what was in none of the nearest visits."""
-        part, items = self._part, len(self._part["rarity"])
         asked = self._asked(history)
-        weight = self._fade ** np.arange(len(asked)) * part["rarity"][asked]
-        visits, which = _run(part["item_starts"], part["item_visits"], asked)
-        near = np.bincount(visits, weight[which], minlength=len(part["worth"])) * part["worth"]
+        weight = self._fade ** np.arange(len(asked)) * self._rarity[asked]
+        visits, which = self._visits.of(asked)
+        near = np.bincount(visits, weight[which], minlength=len(self._worth)) * self._worth
         found = np.flatnonzero(near)
         if len(found) > self._neighbours:
             found = found[np.argpartition(-near[found], self._neighbours)[: self._neighbours]]
-        taken, of = _run(part["visit_starts"], part["visit_items"], found)
-        return np.bincount(taken, near[found][of], minlength=items).astype(np.float32)
+        taken, of = self._taken.of(found)
+        return np.bincount(taken, near[found][of], minlength=len(self._rarity)).astype(np.float32)
 
     def _asked(self, history: History) -> NDArray[np.int32]:
         """Distinct products of this visit, newest first."""
@@ -51,14 +52,19 @@ class Sessions:
         return newest[np.sort(first)]
 
 
-def _run(
-    starts: NDArray[np.int64], values: NDArray[np.int32], rows: NDArray[np.integer]
-) -> tuple[NDArray[np.int32], NDArray[np.intp]]:
-    """Values of some CSR rows one after the other, and for each the place of its row in ``rows``."""
-    first, lengths = starts[rows], starts[rows + 1] - starts[rows]
-    before = np.cumsum(lengths) - lengths
-    at = np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
-    return values[at], np.repeat(np.arange(len(rows)), lengths)
+class Rows:
+    """Lists of whole numbers, one after the other, and where each begins."""
+
+    def __init__(self, folder: Path, starts: str, values: str) -> None:
+        self._starts, self._values = WholeNumbers(folder, starts), WholeNumbers(folder, values)
+
+    def of(self, rows: NDArray[np.integer]) -> tuple[NDArray[np.integer], NDArray[np.intp]]:
+        """The values of some rows one after the other, and for each the place of its row in ``rows``."""
+        first = self._starts[rows].astype(np.intp)
+        lengths = self._starts[rows + 1] - first
+        before = np.cumsum(lengths) - lengths
+        at = np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
+        return self._values[at], np.repeat(np.arange(len(rows)), lengths)
 
 
 def open(folder: Path) -> Sessions:

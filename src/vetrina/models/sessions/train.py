@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core import whole_numbers
 from vetrina.core.progress import Progress
 from vetrina.core.types import Interactions, Past, Plan
 from vetrina.models.sessions.online import BREAK
@@ -37,11 +38,15 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         by_item = np.lexsort((numbered, taken))
         with_it = np.bincount(taken, minlength=items)
         place = np.arange(len(by_item)) - np.repeat(np.cumsum(with_it) - with_it, with_it)
-        parts = {
+        whole = {
             "visit_starts": np.r_[0, np.cumsum(lengths)],
             "visit_items": taken,
             "item_starts": np.r_[0, np.cumsum(np.minimum(with_it, MOST_PER_ITEM))],
-            "item_visits": numbered[by_item][place < MOST_PER_ITEM].astype(np.int32),
+            "item_visits": numbered[by_item][place < MOST_PER_ITEM],
+        }
+        for name, values in whole.items():
+            whole_numbers.save(into, name, values)
+        parts = {
             "worth": (np.exp(-chosen["recency"] * kept.ages) / np.sqrt(np.maximum(lengths, 1))).astype(np.float32),
             "rarity": np.log((1.0 + len(lengths)) / np.maximum(with_it, 1)).astype(np.float32),
         }

@@ -121,9 +121,10 @@ class Ads:
 
     def try_out(self, number: int, context: Context) -> None:
         """Answer the ``number``-th request of a trial."""
-        seen = self.shelf.ids[number % _TRIED : number % _TRIED + 5]
+        first = number % _TRIED
+        seen = [self.shelf.id(i) for i in range(first, min(first + 5, len(self.shelf)))]
         user = str(self.users[number % len(self.users)]) if len(self.users) else None
-        self.answer(Request(user=user, product_ids=tuple(str(p) for p in seen), limit=3), context)
+        self.answer(Request(user=user, product_ids=tuple(seen), limit=3), context)
 
     def _eligible(self, request: Request, row: int, context: Context) -> NDArray[np.intp]:
         """Rows of ads that run, can be bought, are for this user, and whose budget and frequency cap are not used up."""

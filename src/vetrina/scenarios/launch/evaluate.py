@@ -26,7 +26,7 @@ def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None, share
         score = opened.scores(opened.of_item(item), only)
         known = buyers[buyers >= 0]
         values.append(float((half_ranks(score, known) < reached).sum()) / len(buyers))
-        names.append(str(opened.shelf.ids[item]))
+        names.append(opened.shelf.id(item))
     return Scores(f"Reach@{share:.0%}", tuple(names), np.array(values))
 
 

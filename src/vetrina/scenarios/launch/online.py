@@ -91,7 +91,7 @@ class Launch:
 
     def try_out(self, number: int, context: Context) -> None:
         """Answer the ``number``-th request of a trial."""
-        self.answer(Call(str(self.shelf.ids[number % min(len(self.shelf), _TRIED)])), context)
+        self.answer(Call(self.shelf.id(number % min(len(self.shelf), _TRIED))), context)
 
     def _scored(self, call: Call, context: Context) -> tuple[Floats, Newcomer | None]:
         """Scores above 0 for every user, and the product they are for."""

@@ -75,7 +75,7 @@ def unjudged(folder: Path, most: int) -> list[Asked]:
         return []
     now, taken = opened.histories.until, best(np.where(opened.counts >= 1, opened.counts, -np.inf), len(opened.shelf))
     some = taken[np.linspace(0, len(taken) - 1, min(2 * third, len(taken)), dtype=np.intp)] if len(taken) else taken
-    pages = [(None, now, str(opened.shelf.ids[i]), ("product", "cart")[at % 2]) for at, i in enumerate(some)]
+    pages = [(None, now, opened.shelf.id(i), ("product", "cart")[at % 2]) for at, i in enumerate(some)]
     return [*pages, *((name, now, "", "discover") for name in opened.histories.users(third))]
 
 
@@ -98,5 +98,5 @@ def answers(folder: Path, asked: Sequence[Asked]) -> list[dict[str, float]]:
         blend = blend if blend == "home" else opened.blend_for(name, history, blend)
         allowed = opened.may_show(blend, history, leave_out=bool(leave_out))
         scores, _ = opened.ranked(history, blend, allowed)
-        found.append({str(opened.shelf.ids[i]): float(scores[i]) for i in best(scores, _K)})
+        found.append({opened.shelf.id(i): float(scores[i]) for i in best(scores, _K)})
     return found

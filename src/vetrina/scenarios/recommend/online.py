@@ -201,7 +201,8 @@ class Recommend:
 
     def try_out(self, number: int, context: Context) -> None:
         """Answer the ``number``-th request of a trial."""
-        ids = [str(i) for i in self.shelf.ids[number % _TRIED : number % _TRIED + 5]]
+        first = number % _TRIED
+        ids = [self.shelf.id(i) for i in range(first, min(first + 5, len(self.shelf)))]
         self.answer(Request(product_ids=tuple(ids)), context)
 
     def history(self, request: Request, context: Context) -> History:
@@ -249,7 +250,7 @@ class Recommend:
         return allowed & like if like is not None and (allowed & like).any() else allowed
 
     def _item(self, item: int, score: float, parts: list[Part], changed: Any) -> Item:
-        product = str(self.shelf.ids[item])
+        product = self.shelf.id(item)
         title = changed.get(product, {}).get("title") or self.shelf.title(item)
         most = max(parts, key=lambda part: part.scale * part.scores[item])
         return Item(product, title, score, (self._why[most.model],))

@@ -1,6 +1,6 @@
 """Chooses on validation: the weights of each blend, whether trees order its best candidates anew, and what is shown again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,18 +59,22 @@ def tune(
     options = {"exclude_seen": exclude, "session_repeats": again >= _REPEATS, "ranked": ranked}
     weights: dict[str, dict[str, float]] = {}
     notes: dict[str, Any] = {"options": options, "repeat_share": share, "repeat_share_in_visits": again}
+    new_only = {n: n == "discover" or (n == "home" and exclude) or (n == "session" and again < _REPEATS) for n in asked}
+    same = () if exclude else ("discover",)
+    stacks = _stacked(opened, known, {n: new_only[n] for n in ("home", *same)}, progress)
     for name in asked:
         if name == "discover" and exclude and "home" in weights:
             weights[name], notes[name] = weights["home"], notes.get("home", {})
             continue
-        new_only = name == "discover" or (name == "home" and exclude) or (name == "session" and again < _REPEATS)
-        found = _chosen(opened, name, asked[name], new_only, progress)
+        if name not in stacks:
+            stacks |= _stacked(opened, asked[name], {name: new_only[name]}, progress)
+        found = _chosen(opened, name, stacks.pop(name))
         if found is None:
             weights[name] = weights.get("home", usual[name]) if name == "session" else usual[name]
             continue
         weights[name], notes[name] = found
         opened.weights[name] = weights[name]
-        if trees := _trees(opened, name, asked[name], new_only, folder, progress):
+        if trees := _trees(opened, name, asked[name], new_only[name], folder, progress):
             notes[name] |= trees
             if trees["ranked"]:
                 ranked[name] = list(opened.blend(name))
@@ -102,29 +106,41 @@ def _again(visits: Sequence[Unit]) -> float:
     return float(np.mean([np.isin(u.items, u.history.items).any() for u in visits])) if visits else 0.0
 
 
-def _chosen(
-    opened: Recommend, name: str, asked: Sequence[Unit], new_only: bool, progress: Progress
-) -> tuple[dict[str, float], dict[str, Any]] | None:
-    """Weights by NDCG@10 over the best candidates of each model, and what they and each model alone reach."""
-    found: list[tuple[Floats, Floats, float]] = []
+def _stacked(
+    opened: Recommend, asked: Sequence[Unit], blends: Mapping[str, bool], progress: Progress
+) -> dict[str, blend.Units | None]:
+    """Of each blend (True: only what is new to the user) the best candidates of each model; None where few have any to find.
+
+    Blends that ask for the same units have them scored once.
+    """
+    found: dict[str, list[tuple[Floats, Floats, float]]] = {name: [] for name in blends}
     some = list(asked)[:: max(1, len(asked) // _MOST_FOR_WEIGHTS)][:_MOST_FOR_WEIGHTS]
-    with progress.step(f"blend: {name}", len(some)) as step:
+    with progress.step(f"blend: {', '.join(blends)}", len(some)) as step:
         for unit in some:
             step.advance()
-            items, ideal = _wanted(unit, new_only)
-            if not ideal:
+            wanted = {name: _wanted(unit, new_only) for name, new_only in blends.items()}
+            if not any(ideal for _, ideal in wanted.values()):
                 continue
             components = opened.components(unit.history)
-            if new_only:
-                components[:, unit.history.counts_items] = 0.0
-            candidates = _best_of_each(components)
-            found.append((components[:, candidates].T, np.isin(candidates, items).astype(np.float32), ideal))
-    if len(found) < _LEAST_UNITS:
+            for name in sorted(blends, key=lambda name: blends[name]):  # what leaves out comes last
+                items, ideal = wanted[name]
+                if blends[name]:
+                    components[:, unit.history.counts_items] = 0.0
+                if ideal:
+                    candidates = _best_of_each(components)
+                    gains = np.isin(candidates, items).astype(np.float32)
+                    found[name].append((components[:, candidates].T, gains, ideal))
+    stacks = {name: [list(column) for column in zip(*rows, strict=True)] for name, rows in found.items()}
+    return {name: blend.stack(*stacks[name]) if len(found[name]) >= _LEAST_UNITS else None for name in blends}
+
+
+def _chosen(opened: Recommend, name: str, units: blend.Units | None) -> tuple[dict[str, float], dict[str, Any]] | None:
+    """Weights by NDCG@10 over the best candidates of each model, and what they and each model alone reach."""
+    if units is None:
         return None
-    stacked = blend.stack(*(list(column) for column in zip(*found, strict=True)))
-    chosen, value = blend.choose(stacked, [default_weights(opened.models)[name][m] for m in opened.models])
-    alone = {m: float(blend.ndcg_of(stacked, row).mean()) for m, row in zip(opened.models, _eye(opened), strict=True)}
-    notes = {"validation_ndcg": value, "alone": alone, "units": len(found)}
+    chosen, value = blend.choose(units, [default_weights(opened.models)[name][m] for m in opened.models])
+    alone = {m: float(units.ndcg(row).mean()) for m, row in zip(opened.models, _eye(opened), strict=True)}
+    notes = {"validation_ndcg": value, "alone": alone, "units": len(units)}
     return dict(zip(opened.models, chosen, strict=True)), notes
 
 
@@ -201,8 +217,12 @@ def _ndcg(scores: Sequence[Floats], gains: Sequence[NDArray[np.int32]], ideals: 
 
 
 def _best_of_each(components: Floats) -> Ints:
-    k = min(_OPINION, components.shape[1])
-    return np.unique(np.argpartition(-components, k - 1, axis=1)[:, :k]).astype(np.int32)
+    """What a model says nothing of is nobody's candidate."""
+    found = [np.flatnonzero(row) for row in components]
+    for model, items in enumerate(found):
+        if len(items) > _OPINION:
+            found[model] = items[np.argpartition(-components[model, items], _OPINION - 1)[:_OPINION]]
+    return np.unique(np.concatenate(found)).astype(np.int32)
 
 
 def _eye(opened: Recommend) -> Floats:

@@ -24,7 +24,7 @@ def answers(folder: Path, asked: list[str]) -> list[dict[str, float]]:
     now = opened.histories.until
     found = (opened.scored(query, now) for query in asked)
     return [
-        {str(opened.shelf.ids[i]): s for i, s in zip(items[:_K].tolist(), scores[:_K].tolist(), strict=True)}
+        {opened.shelf.id(i): s for i, s in zip(items[:_K].tolist(), scores[:_K].tolist(), strict=True)}
         for items, scores in found
     ]
 

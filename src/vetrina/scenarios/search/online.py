@@ -190,7 +190,7 @@ class Search:
             (
                 (float(first[i]), -float(scores[i])),
                 Item(
-                    str(self.shelf.ids[items[i]]),
+                    self.shelf.id(int(items[i])),
                     self.shelf.title(int(items[i])),
                     float(scores[i]),
                     (_REASONS[why[at]],),

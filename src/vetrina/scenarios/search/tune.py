@@ -55,12 +55,12 @@ def _weights(asked: Sequence[Candidates], judged: Sequence[Judged]) -> tuple[dic
     units = blend.stack([c.signals[:, :IMPERSONAL] for c in asked], gains, ideals)
     start = [DEFAULT[s] for s in SIGNALS[:IMPERSONAL]]
     chosen, value = blend.choose(units, start)
-    usual = blend.ndcg_of(units, np.array(start, np.float32))
-    found = blend.ndcg_of(units, np.array(chosen, np.float32))
+    usual = units.ndcg(np.array(start, np.float32))
+    found = units.ndcg(np.array(chosen, np.float32))
     # A grid always finds something on the very queries it looks at: at nineteen in twenty, or the default knows better.
     if paired(found, usual).low <= 0:
         chosen, value = start, float(usual.mean())
-    alone = {s: float(blend.ndcg_of(units, row).mean()) for s, row in zip(SIGNALS, _one_each(), strict=False)}
+    alone = {s: float(units.ndcg(row).mean()) for s, row in zip(SIGNALS, _one_each(), strict=False)}
     weights = DEFAULT | dict(zip(SIGNALS, chosen, strict=False))  # nobody judges for one shopper
     return weights, {"validation_ndcg": value, "default_ndcg": float(usual.mean()), "alone": alone}
 

@@ -1,0 +1,59 @@
+"""Lists of whole numbers on disk, in hardly more bits than the largest needs, read by memory-mapping."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+_HALF = 16  # bits of a number that lie in the first file; what is above them is packed in a second one
+_ABOVE = (1, 2, 4, 8)  # bits that fill a byte without rest
+
+
+class WholeNumbers:
+    """What ``save`` wrote, or an array of whole numbers that was saved as it is."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._low = np.load(folder / f"{name}.npy", mmap_mode="r")
+        second = _second(folder, name)
+        above = np.load(second, mmap_mode="r") if second.exists() else np.zeros(1, np.uint8)
+        self._bits, self._high = int(above[0]), above[1:]
+
+    def __len__(self) -> int:
+        return len(self._low)
+
+    def __getitem__(self, places: slice | NDArray[np.integer]) -> NDArray[np.signedinteger]:
+        """(n,) of some places: int32, or int64 where numbers are larger."""
+        low = self._low[places]
+        if low.dtype != np.int64:
+            low = low.astype(np.int32)
+        if not self._bits:
+            return low
+        at = np.arange(*places.indices(len(self))) if isinstance(places, slice) else places
+        a_byte = 8 // self._bits
+        high = self._high[at // a_byte] >> (at % a_byte * self._bits).astype(np.uint8) & (1 << self._bits) - 1
+        return low | high.astype(np.int32) << _HALF
+
+
+def save(folder: Path, name: str, values: NDArray[np.integer]) -> None:
+    """Write ``values`` (n,) from 0 up: a byte of each, two, two and a few bits, three, or four and more."""
+    bits = int(values.max(initial=0)).bit_length()
+    if bits <= 8 or bits > _HALF + _ABOVE[-1]:
+        np.save(folder / f"{name}.npy", values.astype(np.uint8 if bits <= 8 else np.int32 if bits < 32 else np.int64))
+        return
+    np.save(folder / f"{name}.npy", (values & (1 << _HALF) - 1).astype(np.uint16))
+    if bits > _HALF:
+        wide = next(b for b in _ABOVE if b >= bits - _HALF)
+        np.save(_second(folder, name), _packed((values >> _HALF).astype(np.uint8), wide))
+
+
+def _packed(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Behind one byte that says ``bits``, as many ``values`` a byte as it holds, the first one lowest."""
+    a_byte = 8 // bits
+    rows = np.zeros((-(-len(values) // a_byte), a_byte), np.uint8)
+    rows.ravel()[: len(values)] = values
+    shifted = rows << (np.arange(a_byte) * bits).astype(np.uint8)
+    return np.r_[np.uint8(bits), np.bitwise_or.reduce(shifted, axis=1)]
+
+
+def _second(folder: Path, name: str) -> Path:
+    return folder / f"{name}_above.npy"
