@@ -20,7 +20,7 @@ from vetrina.layers.low_rank import right_singular
 from vetrina.layers.sparse_rows import save, shape_of, strongest
 from vetrina.layers.tastes import tastes
 
-NEIGHBOURS, LEAST_EVENTS = 300, 5
+NEIGHBOURS, LEAST_EVENTS = 100, 5
 SETTINGS = {"rank": 1_000, "low": 0.4}
 _BLOCK, _MOST_WORK, _LEAST_RANK = (
     1_000,

@@ -32,7 +32,7 @@ SPACE = {
     "like": (0.0, 1.0),
     "fade": (0.3, 0.98),
 }
-NEIGHBOURS, LIKE_POWER = 300, 0.25
+NEIGHBOURS, LIKE_POWER = 100, 0.25
 TITLES_UP_TO = 30_000  # products; beyond, their words take longer to compare than they are worth
 _BLOCK = 2_000
 
