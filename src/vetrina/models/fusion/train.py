@@ -1,7 +1,9 @@
 """Lays the modalities beside each other, each as long as behaviour says that it counts, and keeps what tells most apart."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -9,34 +11,52 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.files import folder_beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, Past, Plan
+from vetrina.core.version import VERSION
 from vetrina.layers import packed_table
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.models.fusion.learning import ID, weights
 from vetrina.models.fusion.parts import NEAR, content, taken_beside
 
 SETTINGS = {"width": 128.0, "id_dropout": 0.5}
-_DECAY, _ASKED, _WEIGHT = 0.8, 0.3, "weight of "
+_DECAY, _ASKED = 0.8, 0.3
+_KEPT = 4  # results for other fits: those of one run
 _MOST = 300_000  # newest events that weights are learnt from: there are few of them
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes vectors (items, width) whose products are sums of weighted cosines, in 8 bits, their largest form, and
-    ``weights.json``. The notes' ``settings`` hold the weights, so that they are learnt once in a run."""
+    ``weights.json``. Scenarios that learn from the same find them made: then their bundles share the file, too."""
     if past.catalogue is None:
         raise ValueError("fusion needs a catalogue")
     chosen = plan.of("fusion", SETTINGS)
-    found = fused(
-        content(past.catalogue, plan, into, progress), past.interactions, len(past.catalogue), plan.seed, chosen
+    parts = content(past.catalogue, plan, into, progress)
+    made = into.parent.parent / "cache" / f"fused-{_digest(parts, past.interactions, plan.seed, chosen)}"
+    if not made.exists():
+        found = fused(parts, past.interactions, len(past.catalogue), plan.seed, chosen)
+        for old in sorted(made.parent.glob("fused-*"), key=lambda kept: kept.stat().st_mtime)[:-_KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+        with folder_beside(made) as temporary:
+            packed_table.write(
+                found.vectors, temporary, bits=8
+            )  # a validation's users ask all products five times each
+            (temporary / "weights.json").write_bytes(msgspec.json.encode(found.weights))
+    shutil.copytree(made, into, dirs_exist_ok=True)
+    weights = msgspec.json.decode((into / "weights.json").read_bytes())
+    return {"weights": {name: round(value, 4) for name, value in weights.items()}}
+
+
+def _digest(parts: Mapping[str, Floats], events: Interactions | None, seed: int, chosen: Mapping[str, float]) -> str:
+    """Names all that vectors are made of."""
+    said = sha256(f"{VERSION} {seed} {sorted(chosen.items())} {sorted(parts)}".encode())
+    logged = (
+        () if events is None else (events.user, events.item, events.time, events.weight, np.array(len(events.users)))
     )
-    packed_table.write(found.vectors, into, bits=8)  # every user of a validation asks all products five times
-    (into / "weights.json").write_bytes(msgspec.json.encode(found.weights))
-    learnt = {f"{_WEIGHT}{name}": value for name, value in found.weights.items()}
-    return {
-        "weights": {name: round(value, 4) for name, value in found.weights.items()},
-        "settings": {**chosen, **learnt},
-    }
+    for values in (*(parts[name] for name in sorted(parts)), *logged):
+        said.update(values.tobytes())
+    return said.hexdigest()[:24]
 
 
 @dataclass(frozen=True)
@@ -50,15 +70,9 @@ class Fused:
 def fused(
     parts: Mapping[str, Floats], events: Interactions | None, many: int, seed: int, chosen: Mapping[str, float]
 ) -> Fused:
-    """One vector for each of ``many`` products from the blocks of its modalities, and from what is taken beside it.
-
-    ``chosen`` may hold the weights of all of them, as an earlier fit learnt them.
-    """
+    """One vector for each of ``many`` products from the blocks of its modalities, and from what is taken beside it."""
     found = dict.fromkeys(parts, 1.0)
-    told = {n.removeprefix(_WEIGHT): value for n, value in chosen.items() if n.startswith(_WEIGHT)}
-    if events is not None and len(events) and told.keys() == {*parts, ID}:
-        found, parts = told, {**parts, ID: taken_beside(events, many, seed)}
-    elif events is not None and len(events):
+    if events is not None and len(events):
         # What is taken together is told to users whom the id's vectors have not met: of the others they know the answer.
         asked = np.random.default_rng(seed).random(len(events.users)) < _ASKED
         newest = np.arange(len(events)) >= len(events) - _MOST
