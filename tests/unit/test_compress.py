@@ -84,7 +84,7 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         checkpoint = Checkpoint("made-up", source, {name: {} for name in models})
         how = how or {"validation": Evidence()}
         if compared is not None:
-            evaluation.asked_models = lambda folder: (compared, set(pages))
+            evaluation.asked_models = lambda folder, evidence: (compared, set(pages))
         return compress(checkpoint, Past(), plan or Plan(), tmp_path / "small", Silent(), **how)
 
     return run
@@ -179,6 +179,24 @@ def test_answers_that_no_label_stands_for_have_to_stay_as_they_were():
     assert "94.0% where nothing is judged" in other.why
     gentle = judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94), bold=False)
     assert gentle.kept, "as where nobody can compare at all"
+
+
+def test_where_nothing_is_labelled_answers_decide_on_every_form(stage, monkeypatch):
+    def answered(self: Reference, folder: Path) -> tuple[list[dict[str, float]], float]:
+        changed = round(50 * float(np.load(folder / "m" / "lost.npy")))
+        return [{"b" if at < changed else "a": 1.0} for at in range(50)], 1.0
+
+    monkeypatch.setattr(Reference, "_answered", answered)
+    done = stage({"m": Model((BOLD, MILD), {"bold": 0.1, "mild": 0.02})}, validation=None)
+    assert [(s.step, s.kept, s.quality_after) for s in done.steps] == [("bold", False, 0.9), ("mild", True, 0.98)]
+    assert done.steps[1].why == "nothing is labelled; 4.7 times smaller; 98.0% of 50 answers as before"
+    worse = stage({"m": Model((MILD,), {"mild": 0.1})}, validation=None)
+    assert worse.kept == {}, "the gentlest form is not taken on trust where nothing else speaks for it"
+
+
+def test_forms_that_nobody_has_to_trust_are_judged_before_the_others(stage):
+    trusted, judged = Model((MILD,), {"mild": 0.0}), Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
+    assert [s.model for s in stage({"a": trusted, "b": judged}).steps] == ["b", "a"]
 
 
 def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
@@ -15,12 +16,13 @@ from vetrina import Shop
 from vetrina.core import processor
 from vetrina.core.errors import Unfit
 from vetrina.core.protocols import Context
-from vetrina.core.types import Request
+from vetrina.core.types import Evidence, Request, Targets
 from vetrina.gate.probe import _Quiet
 from vetrina.layers import onnx_export
 from vetrina.scenarios import samples
 from vetrina.scenarios.agreement import Reference, compared
 from vetrina.scenarios.recommend import evaluate
+from vetrina.scenarios.search import evaluate as of_search
 
 INTEL = "processor: 0\nflags\t\t: fpu sse2 avx2 avx512f avx512_vnni\n"
 OLDER = "processor: 0\nflags\t\t: fpu sse2 avx2\n"
@@ -115,8 +117,35 @@ def test_the_pages_that_no_label_stands_for_are_asked_as_a_page_asks(pristine, t
         shown = opened.answer(request, Context(_Quiet(), _Quiet(), opened.histories.until)).items
         assert [item.product_id for item in shown] == list(said)
         assert page not in said
-    judged, unjudged = evaluate.asked_models(folder)
+    judged, unjudged = evaluate.asked_models(folder, None)
     assert "popular" in judged & unjudged
     assert judged | unjudged <= set(opened.models)
+    only_known = Evidence(targets=Targets((opened.histories.users(1)[0],), (np.zeros(1, np.int32),)))
+    somebody_new = Evidence(targets=Targets(("nobody has seen them",), (np.zeros(1, np.int32),)))
+    assert evaluate.asked_models(folder, only_known)[0] == judged == set(opened.blend("home"))
+    assert evaluate.asked_models(folder, somebody_new)[0] == judged | set(opened.blend("session")) | {"fusion"}
     like = Reference("recommend", folder, 40)
     assert (like.agreement(folder).share, like.agreement(folder).unjudged) == (1.0, 1.0)
+
+
+def test_search_is_asked_as_known_shoppers_ask(pristine, tmp_path: Path):
+    shop = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
+    folder, opened = shop.workshop.open_version(shop.workshop.registry.champion("search")[0]), shop.open("search")
+    asked = of_search.unjudged(folder, 5)
+    assert len({user for _, user in asked}) == 5
+    for (query, user), said in zip(asked, of_search.answers(folder, asked), strict=True):
+        request = Request(query=query, user=user, personalise=True, limit=10)
+        shown = opened.answer(request, Context(_Quiet(), _Quiet(), opened.histories.until)).items
+        assert [item.product_id for item in shown] == list(said)
+
+
+def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tmp_path: Path):
+    files, shop = shops.checkerboard(tmp_path), Shop(tmp_path / "shop")
+    shop.ingest(products=[files["products"]], events=[files["events"]])
+    shop.fit("search")
+    shown = shop.workshop.registry.show(shop.workshop.registry.champion("search")[0])
+    tried = {step["model"]: step for step in shown["notes"]["compression"]}
+    assert "fusion" in tried, "it says something of what known shoppers ask"
+    assert all(step["why"].startswith("nothing is labelled") or not step["kept"] for step in tried.values())
+    judged = msgspec.json.decode((tmp_path / "shop/bundles" / shown["judged"] / "manifest.json").read_bytes())
+    assert judged["notes"]["kept"] == shown["notes"]["kept"] == {m: s["step"] for m, s in tried.items() if s["kept"]}

@@ -54,8 +54,8 @@ def compress(
 ) -> Compressed:
     """Shrink a checkpoint into ``into``; smaller models are taught with its ``past``.
 
-    With ``validation`` each form is judged on it, those that work least first, until one may stay; with ``repeat`` the named
-    models take the named forms again. Without either there is nothing to judge by, and the float forms stay.
+    Each form is judged on ``validation``, those that work least first, until one may stay; where nothing is labelled, by the
+    answers of before alone. With ``repeat`` nothing is judged: the named models take the named forms again.
     """
     shutil.rmtree(into, ignore_errors=True)
     shutil.copytree(checkpoint.folder, into, copy_function=_link)
@@ -67,12 +67,11 @@ def compress(
                 (into / name).mkdir()
                 _shrink(name, again, checkpoint.folder, into, lesson)
         return Compressed(into, ())
-    if validation is None:
-        return Compressed(into, ())
     weighed = _weighed(checkpoint.folder)
     names = [m for m in checkpoint.notes if m in weighed and _forms(m)]
-    # The largest first, while there is time for bold forms.
-    names.sort(key=lambda m: (-size_of(checkpoint.folder / m), m))
+    # The largest first, while there is time for bold forms; what has none is taken on trust, and must not use up what others may
+    # change.
+    names.sort(key=lambda m: (len(_forms(m)) == 1, -size_of(checkpoint.folder / m), m))
     evaluate = plugins.part("scenarios", checkpoint.scenario, "evaluate").evaluate
     steps: list[CompressionStep] = []
     with progress.step("compress: judge each form", len(names) + 1) as step:
@@ -87,11 +86,13 @@ def compress(
 class _Trial:
     """One folder in which models take their forms one after the other."""
 
-    def __init__(self, checkpoint: Checkpoint, into: Path, lesson: Lesson, evaluate: Any, validation: Evidence) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, into: Path, lesson: Lesson, evaluate: Any, validation: Evidence | None
+    ) -> None:
         self._checkpoint, self._into, self._lesson = checkpoint, into, lesson
         self._evaluate, self._validation = evaluate, validation
-        self._before: Scores = evaluate(into, validation)
-        self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS)
+        self._before: Scores | None = evaluate(into, validation) if validation else None
+        self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS, validation)
         self._like = self._teacher.itself()
         self._tries, self._seconds = lesson.plan.tries, _SHARE_OF_TEACHING * lesson.plan.budget_seconds
 
@@ -124,7 +125,7 @@ class _Trial:
         paid = [f for f in forms if teaching(f, self._lesson.plan) <= self._seconds]
         return paid if bold else [f for f in paid if f.name == last and not found]
 
-    def _judged(self, name: str, form: Form) -> tuple[CompressionStep, tuple[Scores, Agreement]]:
+    def _judged(self, name: str, form: Form) -> tuple[CompressionStep, tuple[Scores | None, Agreement]]:
         """Leaves the form in the folder."""
         self._tries -= form.name != gentlest(name)
         self._seconds -= teaching(form, self._lesson.plan)
@@ -132,19 +133,23 @@ class _Trial:
         (self._into / name).mkdir()
         try:
             _shrink(name, form, self._checkpoint.folder, self._into, self._lesson)
-            judged = self._teacher.judges(name)  # what asks for other models alone is as it was
-            after: Scores = self._evaluate(self._into, self._validation) if judged else self._before
-            if not np.isfinite(after.values).all():
+            after = self._before
+            if after is not None and self._teacher.judges(name):  # what asks for other models alone is as it was
+                after = self._evaluate(self._into, self._validation)
+            if after is not None and not np.isfinite(after.values).all():
                 raise Unfit("its answers are no numbers")
             like = self._teacher.agreement(self._into, changed=name, before=self._like)
         except Unfit as why:
             return self._unfit(name, form, str(why)), (self._before, self._like)
         sizes = size_of(self._checkpoint.folder / name), size_of(self._into / name)
         bold, work = form.name != gentlest(name), self._like.work
+        if self._before is None or after is None:
+            return compare(name, form.name, sizes, like, work), (None, like)
         return judge(name, form.name, self._before, after, sizes, like, work, bold=bold), (after, like)
 
     def _unfit(self, name: str, form: Form, why: str) -> CompressionStep:
-        size, quality = size_of(self._checkpoint.folder / name), float(self._before.values.mean())
+        quality = self._like.share if self._before is None else float(self._before.values.mean())
+        size = size_of(self._checkpoint.folder / name)
         return CompressionStep(name, form.name, False, size, size, quality, quality, 0.0, why, 0.0)
 
 
@@ -178,12 +183,27 @@ def judge(
     lost = loss(before.values, after.values)
     alike = like.share >= (_ALWAYS if lost.resolved else _AGREEMENT) and (not bold or like.unjudged >= _AGREEMENT)
     kept = bool(lost.bearable and sizes[1] < sizes[0] and alike)
-    why = (
-        f"loss {lost.point:+.2%}, at most {lost.upper:+.2%} (allowed {lost.allowed:.2%}); {sizes[0] / max(1, sizes[1]):.1f} "
-        f"times smaller; {like.share:.1%} of {like.units:,} answers as before"
-    ) + (f", {like.unjudged:.1%} where nothing is judged" if like.unjudged < 1 else "")
+    why = f"loss {lost.point:+.2%}, at most {lost.upper:+.2%} (allowed {lost.allowed:.2%}); {_said(sizes, like)}"
     quality = float(before.values.mean()), float(after.values.mean())
     return CompressionStep(model, form, kept, *sizes, *quality, lost.upper, why, like.share, work, like.work)
+
+
+def compare(model: str, form: str, sizes: tuple[int, int], like: Agreement, work: float = 0.0) -> CompressionStep:
+    """``judge`` where nothing is labelled: of every form _AGREEMENT of the answers must be those of the float models.
+
+    That share stands for the quality.
+    """
+    kept = min(like.share, like.unjudged) >= _AGREEMENT and sizes[1] < sizes[0]
+    why = f"nothing is labelled; {_said(sizes, like)}"
+    return CompressionStep(
+        model, form, kept, *sizes, 1.0, like.share, 1.0 - like.share, why, like.share, work, like.work
+    )
+
+
+def _said(sizes: tuple[int, int], like: Agreement) -> str:
+    elsewhere = f", {like.unjudged:.1%} where nothing is judged" if like.unjudged < 1 else ""
+    smaller = f"{sizes[0] / max(1, sizes[1]):.1f} times smaller"
+    return f"{smaller}; {like.share:.1%} of {like.units:,} answers as before{elsewhere}"
 
 
 def gentlest(model: str) -> str:

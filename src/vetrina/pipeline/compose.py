@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from vetrina.compress import Compressed, compress, gentlest
 from vetrina.core import clock, plugins
+from vetrina.core.compression import CompressionStep
 from vetrina.core.errors import BadInput
 from vetrina.core.files import digest_of, write_bytes
 from vetrina.core.types import (
@@ -145,7 +146,7 @@ class Run:
     def _tuned(self) -> Tuned:
         past, validation = self._data.fit()
         if validation is None:
-            # Nothing to tune on: defaults, and compression as it is where a model has no other form.
+            # Nothing to tune on: defaults, and forms are chosen for the judged file by the answers of its float models.
             return Tuned(Settled({}), Compressed(self._work, ()))
         targets = validation.targets
         plan = planned(self._recipe, past, self._plan, len(targets.user) if targets else 0)
@@ -215,7 +216,9 @@ class Run:
         """The served file, unless ``refit = false`` or the scenario keeps its holdout for the report."""
         if not self._settings.train.refit or self._scenario == "predict":
             return judged
-        return self._kept("train served", lambda: self._repeat(tuned, "served", self._data.everything()), timed=True)
+        return self._kept(
+            "train served", lambda: self._repeat(tuned, "served", self._data.everything(), judged), timed=True
+        )
 
     def inspect(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
         """The verdict with what the very file that will serve shows; a file that was judged itself is known already."""
@@ -271,7 +274,8 @@ class Run:
         said = f" {sorted(weights.items())} {worth}" if weights or worth else ""
         return sha256(f"{self._snapshot.digest}{said}".encode()).hexdigest() if said else self._snapshot.digest
 
-    def _repeat(self, tuned: Tuned, name: str, past: Past) -> Bundle:
+    def _repeat(self, tuned: Tuned, name: str, past: Past, judged: Bundle | None = None) -> Bundle:
+        """``judged`` is the file whose forms are taken again; before there is one, what was decided with the weights."""
         settled = tuned.settled if tuned.settled.weights else None
         plan = replace(self._plan, settings=tuned.settled.settings)
         checkpoint, used = train(
@@ -285,25 +289,36 @@ class Run:
             settled=settled,
             decided=self._work / "fit",
         )
-        kept, dull = tuned.compressed.kept, settled.notes.get("fell_back_to") if settled else None
-        if dull:  # forms were judged in a blend, not where one model answers alone
-            kept = {model: gentlest(model) for model in kept if model == dull}
-        small = compress(checkpoint, past, plan, self._work / f"{name}-small", self._workshop.progress, repeat=kept)
+        repeat: dict[str, str] | None = judged.notes["kept"] if judged else tuned.compressed.kept if settled else None
+        if repeat and settled and (dull := settled.notes.get("fell_back_to")):
+            # Forms were judged in a blend, not where one model answers alone.
+            repeat = {model: gentlest(model) for model in repeat if model == dull}
+        small = compress(checkpoint, past, plan, self._work / f"{name}-small", self._workshop.progress, repeat=repeat)
+        steps = self._tried(judged) if judged else small.steps or tuned.compressed.steps
         notes = {
             "form": name,
             "snapshot": self._snapshot.digest,
             "logged": self._snapshot.logged,
             "settled": asdict(used),
-            "compression": [s.repeatable() for s in tuned.compressed.steps],
-            "kept": kept,
+            "compression": [s.repeatable() for s in steps],
+            "kept": small.kept if repeat is None else repeat,
             "samples": samples.taken(self._scenario, small.folder),
             "models": checkpoint.notes,
             "vetrina": VERSION,
         }
         bundle = self._shop.bundles.pack(small.folder, self._scenario, _plain(notes))
-        tried = self._shop.reports / f"{bundle.version}.forms.json"
-        write_bytes(tried, msgspec.json.encode([asdict(s) for s in tuned.compressed.steps]))
+        write_bytes(self._forms_file(bundle.version), msgspec.json.encode(steps))
         return bundle
+
+    def _tried(self, bundle: Bundle) -> tuple[CompressionStep, ...]:
+        """The forms that were tried for a version, with their work where that lies beside it."""
+        file, kind = self._forms_file(bundle.version), tuple[CompressionStep, ...]
+        if file.exists():
+            return msgspec.json.decode(file.read_bytes(), type=kind)
+        return msgspec.convert(bundle.notes["compression"], type=kind)
+
+    def _forms_file(self, version: str) -> Path:
+        return self._shop.reports / f"{version}.forms.json"
 
     def _champion_twin(self) -> Candidate | None:
         """The champion's blend and settings on this run's past. Equal fits are taken from the model cache."""

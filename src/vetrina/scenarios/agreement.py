@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from vetrina.core import plugins
+from vetrina.core.types import Evidence
 
 _ELSEWHERE = 10  # one in so many of the requests that labels stand for is asked where none does
 Answers = Sequence[Mapping[str, float]]  # of each request what was answered, best first, with its score
@@ -33,15 +34,18 @@ class Agreement:
 
 
 class Reference:
-    """The answers of one folder to requests that it suggests: its users, its products' words, rows like those it learnt from."""
+    """The answers of one folder to requests that it suggests: its users, its products' words, rows like those it learnt from.
 
-    def __init__(self, scenario: str, folder: Path, most: int) -> None:
+    ``evidence`` is what labels judge it on beside these, if anything.
+    """
+
+    def __init__(self, scenario: str, folder: Path, most: int, evidence: Evidence | None = None) -> None:
         self._evaluation = evaluation = plugins.part("scenarios", scenario, "evaluate")
         self._asked, self._elsewhere = evaluation.requests(folder, most), []
         if hasattr(evaluation, "unjudged"):
             self._elsewhere = evaluation.unjudged(folder, most // _ELSEWHERE)
         known = getattr(evaluation, "asked_models", None)
-        self._judged, self._unjudged = known(folder) if known else (None, frozenset())
+        self._judged, self._unjudged = known(folder, evidence) if known else (None, frozenset())
         self._answers, self.work = self._answered(folder)
         self._usual_elsewhere = self._elsewhere_of(folder)
 

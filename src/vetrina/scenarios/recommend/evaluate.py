@@ -13,7 +13,7 @@ from vetrina.scenarios.recommend.units import users
 
 METRICS = {"NDCG": ndcg, "Recall": recall, "MRR": lambda ranks, relevant, k: reciprocal_rank(ranks, k)}
 _K = 10
-_JUDGED, _UNJUDGED = ("home", "session", "unseen"), ("session", "discover", "unseen")  # blends that are asked
+_OF_STRANGERS, _UNJUDGED = ("session", "unseen"), ("session", "discover", "unseen")  # blends that are asked
 # A user or nobody and when; elsewhere than at home the product of the page, and the placement.
 Asked = tuple[str | None, float] | tuple[str | None, float, str, str]
 _MOST_UNITS = 4_000
@@ -79,11 +79,15 @@ def unjudged(folder: Path, most: int) -> list[Asked]:
     return [*pages, *((name, now, "", "discover") for name in opened.histories.users(third))]
 
 
-def asked_models(folder: Path) -> tuple[set[str], set[str]]:
+def asked_models(folder: Path, evidence: Evidence | None) -> tuple[set[str], set[str]]:
     """Models that say something of what ``evaluate`` and ``requests`` ask, and of what ``unjudged`` asks."""
     opened = Recommend(folder)
     nobody = opened.blend_for(None, opened.histories.of(None, (), opened.histories.until), "home")
-    judged, unjudged = ({m for name in names for m in opened.blend(name)} for names in ((*_JUDGED, nobody), _UNJUDGED))
+    targets = evidence.targets.user if evidence and evidence.targets else ()
+    strangers = _OF_STRANGERS if any(user not in opened.histories for user in targets) else ()
+    judged, unjudged = (
+        {m for name in names for m in opened.blend(name)} for names in (("home", nobody, *strangers), _UNJUDGED)
+    )
     return judged, unjudged
 
 

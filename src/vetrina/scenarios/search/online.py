@@ -117,9 +117,9 @@ class Search:
         """Products for a shopper nobody knows, best first."""
         return self.scored(query, now)[0]
 
-    def scored(self, query: str, now: float) -> tuple[Ints, Floats]:
-        """The same with their scores."""
-        candidates = self.candidates(query, self.histories.of(None, (), now))
+    def scored(self, query: str, now: float, user: str | None = None) -> tuple[Ints, Floats]:
+        """Products for a shopper, best first, with their scores."""
+        candidates = self.candidates(query, self.histories.of(user, (), now))
         scores = self.scores(candidates)
         order = np.lexsort((candidates.items, -scores))
         return candidates.items[order], scores[order]
