@@ -13,9 +13,10 @@ class WholeNumbers:
     """What ``save`` wrote, or an array of whole numbers that was saved as it is."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._low = np.load(folder / f"{name}.npy", mmap_mode="r")
+        # As plain arrays: each slice of a numpy.memmap takes some microseconds to remember its file.
+        self._low = np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
         second = _second(folder, name)
-        above = np.load(second, mmap_mode="r") if second.exists() else np.zeros(1, np.uint8)
+        above = np.asarray(np.load(second, mmap_mode="r")) if second.exists() else np.zeros(1, np.uint8)
         self._bits, self._high = int(above[0]), above[1:]
 
     def __len__(self) -> int:

@@ -18,6 +18,7 @@ from vetrina.features.recent_items import State as Recent
 
 COUNTS = DecayedCounts(half_life=104 * DAY)
 RECENT = RecentItems(length=256)
+_KINDS = ("recent", "count")
 
 
 def write(past: Interactions | None, folder: Path) -> None:
@@ -65,12 +66,11 @@ class Histories:
     def __init__(self, folder: Path) -> None:
         users = np.load(folder / "users.npy", mmap_mode="r")
         self._users = np.char.encode(users, "utf-8") if users.dtype.kind == "U" else users  # bundles up to 0.1.0
-        self._items, self._starts = (
-            {kind: WholeNumbers(folder, f"{kind}_{part}") for kind in ("recent", "count")}
-            for part in ("items", "starts")
+        self._items = {kind: WholeNumbers(folder, f"{kind}_items") for kind in _KINDS}
+        self._starts = {kind: WholeNumbers(folder, f"{kind}_starts")[:] for kind in _KINDS}
+        self._times, self._counts = (
+            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ("recent_times", "counts")
         )
-        self._times = np.load(folder / "recent_times.npy", mmap_mode="r")
-        self._counts = np.load(folder / "counts.npy", mmap_mode="r")
         begun = folder / "begun.npy"
         self._begun = float(np.load(begun)) if begun.exists() else 0.0
         self.until = float(np.load(folder / "until.npy"))
@@ -99,11 +99,13 @@ class Histories:
         row = -1 if user is None else self._row(user)
         if row < 0:
             return RECENT.empty(), COUNTS.empty(self.until)
-        r, c = (slice(*self._starts[kind][row : row + 2].tolist()) for kind in ("recent", "count"))
+        r, c = (slice(*self._starts[kind][row : row + 2].tolist()) for kind in _KINDS)
         recent = Recent(self._items["recent"][r], self._begun + self._times[r])
         return recent, Counts(self._items["count"][c], np.array(self._counts[c], np.float64), self.until)
 
     def _row(self, user: str) -> int:
         name = user.encode("utf-8", "surrogatepass")
-        at = int(np.searchsorted(self._users, name)) if len(self) else 0
+        if not len(self) or len(name) > self._users.itemsize:  # numpy would widen all of them to compare
+            return -1
+        at = int(self._users.searchsorted(np.array(name, self._users.dtype)))
         return at if at < len(self) and self._users[at] == name else -1

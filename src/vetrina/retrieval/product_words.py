@@ -1,7 +1,8 @@
 """Which of a query's words a product holds, and where: what BM25's sum hides.
 
-Words are stemmed and kept as 32-bit hashes, those of the title first and in order. Two words of one catalogue share a hash
-about once in four billion pairs; the product is then found to hold a word that it lacks.
+Words are stemmed and known by 32-bit hashes, of which a product holds the numbers, those of the title's words first and in
+order. Two words of one catalogue share a hash about once in four billion pairs; the product is then found to hold a word that it
+lacks.
 """
 
 from collections.abc import Iterable
@@ -43,7 +44,7 @@ def write(titles: Iterable[str], texts: Iterable[str], folder: Path) -> None:
     # A word twice in a title counts once.
     held = np.unique(np.repeat(np.arange(len(rows), dtype=np.uint64), np.diff(starts)) << np.uint64(32) | words)
     names, carriers = np.unique((held & np.uint64(0xFFFFFFFF)).astype(np.uint32), return_counts=True)
-    np.save(folder / "words.npy", words)
+    whole_numbers.save(folder, "numbers", np.searchsorted(names, words))
     whole_numbers.save(folder, "starts", starts)
     whole_numbers.save(folder, "titles", np.array(lengths, np.int32))
     np.save(folder / "names.npy", names)
@@ -54,9 +55,12 @@ class ProductWords:
     """Opens what ``write`` wrote."""
 
     def __init__(self, folder: Path) -> None:
-        self._words = np.load(folder / "words.npy", mmap_mode="r")
-        self._starts, self._titles = WholeNumbers(folder, "starts"), WholeNumbers(folder, "titles")
         self._names = np.load(folder / "names.npy", mmap_mode="r")
+        hashes = folder / "words.npy"  # which bundles up to 0.1.0 hold
+        self._numbers = (
+            np.searchsorted(self._names, np.load(hashes)) if hashes.exists() else WholeNumbers(folder, "numbers")
+        )
+        self._starts, self._titles = WholeNumbers(folder, "starts"), WholeNumbers(folder, "titles")
         self._idf = np.load(folder / "rarity.npy", mmap_mode="r")
 
     def found(self, query: str, items: Ints) -> Floats:
@@ -66,16 +70,16 @@ class ProductWords:
         product or its title holds, ``in_a_row`` is 1 where the title holds the whole query as one phrase, ``first_place`` counts
         the title's words before the first that was asked for.
         """
-        asked = [crc32(word.encode()) for word in _stems(query)[:_MOST_WORDS]]
+        asked = self._numbered([crc32(word.encode()) for word in _stems(query)[:_MOST_WORDS]])
         found = np.zeros((len(items), len(COLUMNS)), np.float32)
         found[:, 3], found[:, 4] = _NOWHERE, self._titles[items]
-        if not asked or not len(items):
+        if not len(asked) or not len(items):
             return found
         row, place, held = self._held(items)
         inside = place < self._titles[items][row]
         weight = self._weights(asked)
         phrase: list[NDArray[np.int64]] = []
-        for number, word in enumerate(asked):
+        for number, word in enumerate(asked.tolist()):
             at = np.flatnonzero(held == word)
             titled = at[inside[at]]
             found[np.unique(row[at]), 0] += weight[number]
@@ -87,21 +91,26 @@ class ProductWords:
         found[np.unique(begins[times >= len(asked)] // _LONGEST), 2] = 1.0
         return found
 
-    def _held(self, items: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint32]]:
-        """The words of some products one after the other: whose, at which place, which."""
+    def _held(self, items: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.signedinteger]]:
+        """The numbers of some products' words one after the other: whose, at which place, which."""
         starts = self._starts[items].astype(np.int64)
         lengths = self._starts[items + 1] - starts
         row = np.repeat(np.arange(len(items)), lengths)
         place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return row, place, self._words[np.repeat(starts, lengths) + place]
+        return row, place, self._numbers[np.repeat(starts, lengths) + place]
 
-    def _weights(self, asked: list[int]) -> Floats:
+    def _numbered(self, hashes: list[int]) -> NDArray[np.int64]:
+        """The number of each word, -1 of one that no product holds."""
+        names = np.array(hashes, np.uint32)
+        if not len(self._names):
+            return np.full(len(names), -1)
+        at = np.minimum(np.searchsorted(self._names, names), len(self._names) - 1)
+        return np.where(self._names[at] == names, at, -1)
+
+    def _weights(self, asked: NDArray[np.int64]) -> Floats:
         """Shares of the words, by rarity; they sum to 1. A word that no product holds is as rare as can be."""
-        names = np.array(asked, np.uint32)
-        at = np.minimum(np.searchsorted(self._names, names), max(0, len(self._names) - 1))
-        known = self._names[at] == names if len(self._names) else np.zeros(len(names), bool)
         none = _rarity(np.zeros(1), len(self._titles))[0]
-        rarity = np.where(known, self._idf[at] if len(self._idf) else none, none)
+        rarity = np.where(asked >= 0, self._idf[asked] if len(self._idf) else none, none)
         return (rarity / rarity.sum()).astype(np.float32)
 
 

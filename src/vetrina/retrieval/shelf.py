@@ -23,15 +23,18 @@ def write(catalogue: Catalogue, folder: Path) -> None:
     """Arrays that open by memory-mapping."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "ids.npy", np.char.encode(catalogue.product_ids, "utf-8"))  # whose order is that of the ids
-    titles = [t.encode() for t in catalogue.titles]
+    number = {title: at for at, title in enumerate(dict.fromkeys(catalogue.titles))}  # products may share one
+    titles = [title.encode() for title in number]
     np.save(folder / "titles.npy", np.frombuffer(b"".join(titles), np.uint8))
     whole_numbers.save(folder, "title_ends", np.cumsum([0, *map(len, titles)])[1:])
+    whole_numbers.save(folder, "title_of", np.array([number[title] for title in catalogue.titles], np.int64))
     for name, values in (("category", catalogue.categories), ("brand", catalogue.brands)):
         names, codes = np.unique(np.array(values, dtype=object), return_inverse=True)
         (folder / f"{name}.json").write_bytes(msgspec.json.encode([str(n) for n in names]))
         whole_numbers.save(folder, name, codes)
-    np.save(folder / "price.npy", catalogue.prices)
-    np.save(folder / "stock.npy", catalogue.stock)
+    for name, numbers in (("price", catalogue.prices), ("stock", catalogue.stock)):
+        halved = numbers.astype(np.float32)
+        np.save(folder / f"{name}.npy", halved if np.array_equal(halved, numbers, equal_nan=True) else numbers)
     np.save(folder / "logged.npy", np.array(catalogue.logged))
 
 
@@ -43,7 +46,10 @@ class Shelf:
         self._ids = np.char.encode(ids, "utf-8") if ids.dtype.kind == "U" else ids  # bundles up to 0.1.0
         self._folder = folder
         self._titles = np.load(folder / "titles.npy", mmap_mode="r")
-        self._ends = WholeNumbers(folder, "title_ends")
+        self._ends = WholeNumbers(folder, "title_ends")[:]
+        # Bundles up to 0.1.0 hold a title for each product.
+        each = (folder / "title_of.npy").exists()
+        self._title_of = WholeNumbers(folder, "title_of")[:] if each else np.arange(len(self._ids))
         self._codes = {name: WholeNumbers(folder, name)[:] for name in _CODED}
         self._numbers = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _NUMBERS}
         self.logged = int(np.load(folder / "logged.npy"))
@@ -64,13 +70,15 @@ class Shelf:
         asked = np.array([p.encode("utf-8", "surrogatepass") for p in product_ids], np.bytes_)
         if not len(asked) or not len(self):
             return np.full(len(asked), -1, np.int32)
-        at = np.minimum(np.searchsorted(self._ids, asked), len(self) - 1)
+        # Cut to the width of the ids, else numpy would widen all of them to compare; what was cut equals none.
+        at = np.minimum(self._ids.searchsorted(asked.astype(self._ids.dtype)), len(self) - 1)
         return np.where(self._ids[at] == asked, at, -1).astype(np.int32)
 
     def title(self, item: int) -> str:
         """Title of one product."""
-        ends = self._ends[max(0, item - 1) : item + 1].tolist()
-        return self._titles[ends[0] if item else 0 : ends[-1]].tobytes().decode()
+        at = int(self._title_of[item])
+        start = int(self._ends[at - 1]) if at else 0
+        return self._titles[start : int(self._ends[at])].tobytes().decode()
 
     def mask(self, filters: Mapping[str, Any]) -> NDArray[np.bool_] | None:
         """(items,) True where all ``filters`` hold; None without filters.

@@ -5,7 +5,7 @@ from pathlib import Path
 from vetrina.core.compression import Form, Lesson
 from vetrina.retrieval.neighbours import pack
 
-FORMS = (*(Form(("prune", "int8"), {"keep": keep}) for keep in (0.1, 0.2, 0.35, 0.5)), Form(("int8",)))
+FORMS = (*(Form(("prune", "int8"), {"keep": keep}) for keep in (0.1, 0.2, 0.35, 0.5, 0.7)), Form(("int8",)))
 
 
 def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
