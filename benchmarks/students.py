@@ -133,7 +133,7 @@ def _households(root: Path) -> None:
 
 def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Judge, list[History]]:
     """Prints the table; the float folder with the histories of the test, how scores are judged, and what is asked."""
-    plan, learnt = Plan(tries=20, threads=1), of.past(of.validation.now)
+    plan, learnt = Plan(answers=100_000, threads=1), of.past(of.validation.now)
     fitted, _ = train(RECIPE, learnt, "pinned", "fit", plan, root / "w/fit", Silent(), validation=of.validation)
     small = compress(fitted, learnt, plan, root / "w/small", Silent(), validation=of.validation)
     print(f"{of.name}: {small.kept}")

@@ -194,6 +194,12 @@ def test_where_nothing_is_labelled_answers_decide_on_every_form(stage, monkeypat
     assert worse.kept == {}, "the gentlest form is not taken on trust where nothing else speaks for it"
 
 
+def test_bold_forms_of_what_is_built_small_are_not_taken_on_trust(stage):
+    bold = Model((replace(MILD, bold=True),), {"mild": 0.0})
+    assert stage({"m": bold}, compared={"another"}).steps == ()
+    assert stage({"m": bold}, compared={"m"}).kept == {"m": "mild"}
+
+
 def test_forms_that_nobody_has_to_trust_are_judged_before_the_others(stage):
     trusted, judged = Model((MILD,), {"mild": 0.0}), Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
     assert [s.model for s in stage({"a": trusted, "b": judged}).steps] == ["b", "a"]
@@ -201,9 +207,12 @@ def test_forms_that_nobody_has_to_trust_are_judged_before_the_others(stage):
 
 def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
     models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
-    done = stage(models, Plan(tries=1))
+    done = stage(models, Plan(answers=UNITS + 50))
     assert [m.made for m in models.values()] == [["bold", "mild"], ["mild"], ["mild"]]
     assert set(done.kept.values()) == {"mild"}
+    models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
+    stage(models, Plan(answers=UNITS + 49))
+    assert [m.made for m in models.values()] == [["mild"], ["mild"], ["mild"]], "one answer short"
     taught = Model((TAUGHT, MILD), {"mild": 0.0, TAUGHT.name: 0.001})
     stage({"m": taught}, Plan(budget_seconds=600.0))
     assert taught.made == ["mild"]

@@ -71,7 +71,7 @@ def compress(
     names = [m for m in checkpoint.notes if m in weighed and _forms(m)]
     # The largest first, while there is time for bold forms; what has none is taken on trust, and must not use up what others may
     # change.
-    names.sort(key=lambda m: (len(_forms(m)) == 1, -size_of(checkpoint.folder / m), m))
+    names.sort(key=lambda m: (len(_forms(m)) == 1 and bool(gentlest(m)), -size_of(checkpoint.folder / m), m))
     evaluate = plugins.part("scenarios", checkpoint.scenario, "evaluate").evaluate
     steps: list[CompressionStep] = []
     with progress.step("compress: judge each form", len(names) + 1) as step:
@@ -94,7 +94,7 @@ class _Trial:
         self._before: Scores | None = evaluate(into, validation) if validation else None
         self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS, validation)
         self._like = self._teacher.itself()
-        self._tries, self._seconds = lesson.plan.tries, _SHARE_OF_TEACHING * lesson.plan.budget_seconds
+        self._answers, self._seconds = lesson.plan.answers, _SHARE_OF_TEACHING * lesson.plan.budget_seconds
 
     def tried(self, name: str) -> list[CompressionStep]:
         """The forms that were judged, in their order; the kept one, or the float form, is in the folder."""
@@ -119,15 +119,22 @@ class _Trial:
         return steps
 
     def _affordable(self, name: str, forms: Sequence[Form], *, found: bool) -> list[Form]:
-        """Forms that may still be judged: bold ones while there are tries, taught ones while their teaching is paid for."""
+        """Forms that may still be judged: bold ones while their answers are paid for, taught ones while their teaching is."""
         last = gentlest(name)
-        bold = self._tries > 0 and self._teacher.compares(name)  # else they would be taken on trust
+        # What nobody compares would be taken on trust.
+        bold = self._teacher.compares(name) and self._asking(name) <= self._answers
         paid = [f for f in forms if teaching(f, self._lesson.plan) <= self._seconds]
         return paid if bold else [f for f in paid if f.name == last and not found]
 
+    def _asking(self, name: str) -> int:
+        """Answers that judging one form of it takes."""
+        labelled = len(self._before.values) if self._before is not None and self._teacher.judges(name) else 0
+        return labelled + self._teacher.asks(name)
+
     def _judged(self, name: str, form: Form) -> tuple[CompressionStep, tuple[Scores | None, Agreement]]:
         """Leaves the form in the folder."""
-        self._tries -= form.name != gentlest(name)
+        if form.name != gentlest(name):
+            self._answers -= self._asking(name)
         self._seconds -= teaching(form, self._lesson.plan)
         shutil.rmtree(self._into / name, ignore_errors=True)
         (self._into / name).mkdir()
@@ -207,8 +214,8 @@ def _said(sizes: tuple[int, int], like: Agreement) -> str:
 
 
 def gentlest(model: str) -> str:
-    """The name of the form that is nearest to float; empty where every form has to be taught."""
-    return next((form.name for form in reversed(_forms(model)) if not form.seconds), "")
+    """The name of the form that is nearest to float; empty where every form is bold or has to be taught."""
+    return next((form.name for form in reversed(_forms(model)) if not form.seconds and not form.bold), "")
 
 
 def _weighed(folder: Path) -> set[str]:

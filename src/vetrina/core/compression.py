@@ -15,12 +15,14 @@ class Form:
     """One way to make a model small: its ``steps`` in their order, such as ``distil`` and ``int8``, with ``settings``.
 
     Each setting says how much stays, so less is bolder: a share of neighbours, bits, a width. ``seconds`` is about what it takes
-    to make it with two threads, where a smaller model has to be taught.
+    to make it with two threads, where a smaller model has to be taught. ``bold`` forms are never taken on trust: those of models
+    that are built small.
     """
 
     steps: tuple[str, ...]
     settings: Mapping[str, float] = field(default_factory=dict)
     seconds: float = 0.0
+    bold: bool = False
 
     @property
     def name(self) -> str:

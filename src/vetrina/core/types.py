@@ -319,8 +319,8 @@ class Plan:
     short. A ``warm`` training begins where the last one of the same form ended that knew nothing after ``begin_before``.
     ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder,
     ``goal`` what the threshold of predict is chosen for, ``optimiser`` and ``loss`` how networks learn. ``foreign`` is the
-    file of a model brought along, ``foreign_inputs`` the columns of its one matrix, if that is what it wants. ``tries`` says how
-    many small forms may be tried beside the gentlest of each model.
+    file of a model brought along, ``foreign_inputs`` the columns of its one matrix, if that is what it wants. ``answers`` may be
+    asked to judge small forms beside the gentlest of each model.
     """
 
     seed: int = 42
@@ -338,7 +338,7 @@ class Plan:
     loss: str = "cross-entropy"
     foreign: str = ""
     foreign_inputs: tuple[str, ...] = ()
-    tries: int = 8
+    answers: int = 40_000
 
     @property
     def pieces(self) -> int:

@@ -73,6 +73,10 @@ class Reference:
         """Whether it says something of what labels judge."""
         return self._judged is None or model in self._judged
 
+    def asks(self, model: str) -> int:
+        """How many requests are answered to compare a folder that differs in it."""
+        return len(self._asked) * self.judges(model) + len(self._elsewhere) * (model in self._unjudged)
+
     def compares(self, model: str) -> bool:
         """Whether it says something of what is asked at all."""
         return self.judges(model) or model in self._unjudged

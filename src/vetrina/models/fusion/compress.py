@@ -7,7 +7,7 @@ from vetrina.core.compression import Form, Lesson
 from vetrina.layers import packed_table
 from vetrina.models.fusion.online import Fusion
 
-FORMS = (Form(("int4",)),)
+FORMS = (Form(("int4",), bold=True),)  # of 8 bits, which is how they are built
 
 
 def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:

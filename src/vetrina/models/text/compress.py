@@ -26,7 +26,7 @@ _EPOCHS, _ENCODED = 8, 128
 FORMS = (
     Form(("distil", "int8", "pq"), {"bits": 6}, seconds=120.0),
     Form(("distil", "int8"), {"bits": 8}, seconds=120.0),
-    Form(("pq",), {"bits": 6}),
+    Form(("pq",), {"bits": 6}, bold=True),
 )
 
 

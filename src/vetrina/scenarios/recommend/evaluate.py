@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.core.types import Evidence, Scores
+from vetrina.metrics.loss import POINT
 from vetrina.metrics.ranking import half_ranks, ndcg, recall, reciprocal_rank
 from vetrina.retrieval.worth import bent, lift
 from vetrina.scenarios.recommend.online import PLACEMENTS, Recommend, best
@@ -84,7 +85,8 @@ def asked_models(folder: Path, evidence: Evidence | None) -> tuple[set[str], set
     opened = Recommend(folder)
     nobody = opened.blend_for(None, opened.histories.of(None, (), opened.histories.until), "home")
     targets = evidence.targets.user if evidence and evidence.targets else ()
-    strangers = _OF_STRANGERS if any(user not in opened.histories for user in targets) else ()
+    unknown = sum(user not in opened.histories for user in targets)
+    strangers = _OF_STRANGERS if unknown > POINT * len(targets) else ()  # so few hardly move what all are worth
     judged, unjudged = (
         {m for name in names for m in opened.blend(name)} for names in (("home", nobody, *strangers), _UNJUDGED)
     )
