@@ -94,8 +94,14 @@ class _Quiet:
 
 
 def _memory_mb() -> float:
+    """The most that this process held. Linux's ru_maxrss would count its parent's memory at the time of the fork, too."""
     import resource
 
+    status = Path("/proc/self/status")
+    if status.exists():
+        return (
+            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024.0
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024.0**2 if sys.platform == "darwin" else 1024.0)
 
