@@ -39,9 +39,8 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         for old in sorted(made.parent.glob("fused-*"), key=lambda kept: kept.stat().st_mtime)[:-_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         with folder_beside(made) as temporary:
-            packed_table.write(
-                found.vectors, temporary, bits=8
-            )  # a validation's users ask all products five times each
+            # Users of a validation ask all products five times each: whole numbers are worth it already.
+            packed_table.write(found.vectors, temporary, bits=8)
             (temporary / "weights.json").write_bytes(msgspec.json.encode(found.weights))
     shutil.copytree(made, into, dirs_exist_ok=True)
     weights = msgspec.json.decode((into / "weights.json").read_bytes())
