@@ -200,6 +200,12 @@ def test_bold_forms_of_what_is_built_small_are_not_taken_on_trust(stage):
     assert stage({"m": bold}, compared={"m"}).kept == {"m": "mild"}
 
 
+def test_without_labels_and_without_anybody_to_ask_models_stay_as_they_are(stage):
+    models = {"m": Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})}
+    for pages in ((), {"m"}):  # of pages there are none
+        assert stage(models, compared={"another"}, pages=pages, validation=None).steps == ()
+
+
 def test_forms_that_nobody_has_to_trust_are_judged_before_the_others(stage):
     trusted, judged = Model((MILD,), {"mild": 0.0}), Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
     assert [s.model for s in stage({"a": trusted, "b": judged}).steps] == ["b", "a"]

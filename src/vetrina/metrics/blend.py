@@ -57,9 +57,8 @@ class Units:
             return np.zeros(len(scores))
         k = min(_K, scores.shape[1])
         edge = np.partition(scores, scores.shape[1] - k, axis=1)[:, -k]
-        near = np.flatnonzero(
-            scores[self._unit, self._wanted] >= edge[self._unit]
-        )  # what is worse is not among the first
+        # What is worse than the edge is not among the first.
+        near = np.flatnonzero(scores[self._unit, self._wanted] >= edge[self._unit])
         unit = self._unit[near]
         own, others = scores[unit, self._wanted[near]][:, None], scores[unit]
         rank = (others > own).sum(axis=1) + ((others == own).sum(axis=1) - 1) / 2

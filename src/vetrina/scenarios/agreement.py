@@ -79,7 +79,7 @@ class Reference:
 
     def compares(self, model: str) -> bool:
         """Whether it says something of what is asked at all."""
-        return self.judges(model) or model in self._unjudged
+        return self.asks(model) > 0
 
     def _elsewhere_of(self, folder: Path) -> Answers:
         return self._evaluation.answers(folder, self._elsewhere) if self._elsewhere else []
