@@ -30,7 +30,7 @@ from benchmarks.product_search import Judged, _with, scores_of, search_files
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
 from vetrina.compress import compress
-from vetrina.core import plugins
+from vetrina.core import plugins, squeezed
 from vetrina.core.compression import Lesson
 from vetrina.core.files import size_of
 from vetrina.core.onnx_session import session
@@ -213,6 +213,7 @@ def _text(root: Path) -> None:
     catalogue = dataset.catalogue(shop.ingest())
     network, tokens = Network(located("")).eval(), torch.ones(2, 7, dtype=torch.int64)
     float_ = shutil.copytree(served / "text", root / "float")
+    squeezed.squeezed(float_ / "encoder.onnx").unlink()
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
@@ -224,7 +225,7 @@ def _text(root: Path) -> None:
     print(f"student taught in {time.process_time() - begun:.0f} CPU-s")
     folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.FORMS[1].name}
     encoders = {name: Encoder(where) for name, where in folders.items()}
-    sizes = {name: (where / "encoder.onnx").stat().st_size for name, where in folders.items()}
+    sizes = {name: len(squeezed.read(where / "encoder.onnx")) for name, where in folders.items()}
     opened = Search(served)
 
     def ranked(encode: Callable[[str], Any]) -> np.ndarray:

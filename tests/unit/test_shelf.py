@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from vetrina.core.types import Catalogue, Interactions
 from vetrina.features import histories
@@ -55,3 +56,20 @@ def test_people_are_found_only_by_their_whole_names_and_times_keep_their_fractio
         assert (history.items.tolist(), history.times.tolist()) == ([3, 0], time[:2].tolist())
         assert opened.of("人", (), 2e9).times.tolist() == time[3:].tolist()
     assert np.load(tmp_path / "0/recent_times.npy").dtype == np.uint32
+
+
+def test_the_time_of_a_basket_stands_once_and_comes_back_for_each_of_its_products(tmp_path: Path):
+    """Two users whose baskets meet at one moment, one who took nothing, one of a single event."""
+    names = np.array(["a", "b", "c", "d"])
+    user = np.repeat(np.array([0, 1, 3], np.int32), [7, 5, 1])
+    times = np.array([5.0, 5, 5, 5, 8, 8, 8, 8, 8, 8, 8, 8, 8])
+    items = np.array([4, 2, 9, 1, 4, 2, 3, 7, 6, 5, 7, 0, 8], np.int32)
+    histories.write(Interactions(names, user, items, times, np.ones(13, np.float32), 9.0), tmp_path)
+    assert len(np.load(tmp_path / "recent_times.npy")) == 4
+    opened = Histories(tmp_path)
+    for number, name in enumerate(names.tolist()):
+        history = opened.of(name, (), 9.0)
+        assert history.times.tolist() == times[user == number].tolist()
+        assert history.items.tolist() == items[user == number].tolist()
+        assert history.counts_items.tolist() == sorted(set(items[user == number].tolist()))
+    assert opened.of("b", (), 9.0).counts.tolist() == pytest.approx([1, 1, 1, 2], rel=1e-4)

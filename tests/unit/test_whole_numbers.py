@@ -10,7 +10,26 @@ from hypothesis import strategies as st
 from vetrina.core import whole_numbers
 from vetrina.core.whole_numbers import WholeNumbers
 
-LARGEST = [0, 1, 255, 256, 2**16 - 1, 2**16, 2**17, 2**18 - 1, 2**20, 2**24 - 1, 2**24, 2**31 - 1, 2**31, 2**40]
+LARGEST = [
+    0,
+    1,
+    255,
+    256,
+    511,
+    2**10,
+    2**12 - 1,
+    2**12,
+    2**16 - 1,
+    2**16,
+    2**17,
+    2**18 - 1,
+    2**20,
+    2**24 - 1,
+    2**24,
+    2**31 - 1,
+    2**31,
+    2**40,
+]
 
 
 @given(st.sampled_from(LARGEST), st.integers(0, 40), st.integers(0, 2**32 - 1))
@@ -34,7 +53,18 @@ def test_every_place_and_slice_holds_what_was_saved(tmp_path: Path, largest: int
 
 
 @pytest.mark.parametrize(
-    ("largest", "bits"), [(200, 8), (50_000, 16), (92_000, 17), (200_000, 18), (900_000, 20), (10**7, 24)]
+    ("largest", "bits"),
+    [
+        (200, 8),
+        (500, 9),
+        (1_000, 10),
+        (4_000, 12),
+        (50_000, 16),
+        (92_000, 17),
+        (200_000, 18),
+        (900_000, 20),
+        (10**7, 24),
+    ],
 )
 def test_a_number_takes_hardly_more_bits_than_the_largest(tmp_path: Path, largest: int, bits: int):
     values = np.random.default_rng(1).integers(0, largest, 80_000, endpoint=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-_HALF = 16  # bits of a number that lie in the first file; what is above them is packed in a second one
+_LOW = (8, 16)  # bits of a number that lie in the first file; what is above them is packed in a second one
 _ABOVE = (1, 2, 4, 8)  # bits that fill a byte without rest
 
 
@@ -32,19 +32,22 @@ class WholeNumbers:
         at = np.arange(*places.indices(len(self))) if isinstance(places, slice) else places
         a_byte = 8 // self._bits
         high = self._high[at // a_byte] >> (at % a_byte * self._bits).astype(np.uint8) & (1 << self._bits) - 1
-        return low | high.astype(np.int32) << _HALF
+        return low | high.astype(np.int32) << 8 * self._low.itemsize
 
 
 def save(folder: Path, name: str, values: NDArray[np.integer]) -> None:
-    """Write ``values`` (n,) from 0 up: a byte of each, two, two and a few bits, three, or four and more."""
+    """Write ``values`` (n,) from 0 up: a byte of each, or two, and a few bits, three bytes, or four and more."""
     bits = int(values.max(initial=0)).bit_length()
-    if bits <= 8 or bits > _HALF + _ABOVE[-1]:
-        np.save(folder / f"{name}.npy", values.astype(np.uint8 if bits <= 8 else np.int32 if bits < 32 else np.int64))
-        return
-    np.save(folder / f"{name}.npy", (values & (1 << _HALF) - 1).astype(np.uint16))
-    if bits > _HALF:
-        wide = next(b for b in _ABOVE if b >= bits - _HALF)
-        np.save(_second(folder, name), _packed((values >> _HALF).astype(np.uint8), wide))
+    for low in _LOW:
+        if bits <= low:
+            np.save(folder / f"{name}.npy", values.astype(f"u{low // 8}"))
+            return
+        wide = next((b for b in _ABOVE if b >= bits - low), 0)
+        if wide and (low == _LOW[-1] or wide < _ABOVE[-1]):
+            np.save(folder / f"{name}.npy", (values & (1 << low) - 1).astype(f"u{low // 8}"))
+            np.save(_second(folder, name), _packed((values >> low).astype(np.uint8), wide))
+            return
+    np.save(folder / f"{name}.npy", values.astype(np.int32 if bits < 32 else np.int64))
 
 
 def _packed(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

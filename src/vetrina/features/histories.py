@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from vetrina.core import whole_numbers
 from vetrina.core.clock import DAY
+from vetrina.core.number_lists import Lists, SortedLists, save_sorted
 from vetrina.core.protocols import History
 from vetrina.core.types import Interactions
 from vetrina.core.whole_numbers import WholeNumbers
@@ -18,7 +19,6 @@ from vetrina.features.recent_items import State as Recent
 
 COUNTS = DecayedCounts(half_life=104 * DAY)
 RECENT = RecentItems(length=256)
-_KINDS = ("recent", "count")
 
 
 def write(past: Interactions | None, folder: Path) -> None:
@@ -30,24 +30,22 @@ def write(past: Interactions | None, folder: Path) -> None:
     recent_starts, recent_items, recent_times = RECENT.batch(past)
     count_starts, count_items, counts = COUNTS.batch(past)
     begun, since = _whole(recent_times)
+    moments = _moments(since, recent_starts)
     parts = {
         "users": np.char.encode(past.users, "utf-8"),  # whose order is that of the names
         "until": np.array(past.until),
         "logged": np.array(past.logged),
         "begun": np.array(begun),
-        "recent_times": since,
+        "recent_times": since if moments is None else since[moments],
         "counts": counts.astype(np.float32),
     }
     for name, values in parts.items():
         np.save(folder / f"{name}.npy", values)
-    whole = {
-        "recent_starts": recent_starts,
-        "recent_items": recent_items,
-        "count_starts": count_starts,
-        "count_items": count_items,
-    }
-    for name, values in whole.items():
-        whole_numbers.save(folder, name, values)
+    whole_numbers.save(folder, "recent_starts", recent_starts)
+    whole_numbers.save(folder, "recent_items", recent_items)
+    if moments is not None:
+        whole_numbers.save(folder, "recent_moments", moments)
+    save_sorted(folder, "counted", np.diff(count_starts), count_items)
 
 
 def _whole(times: NDArray[np.float64]) -> tuple[float, NDArray[np.floating] | NDArray[np.uint32]]:
@@ -60,17 +58,26 @@ def _whole(times: NDArray[np.float64]) -> tuple[float, NDArray[np.floating] | ND
     return 0.0, times
 
 
+def _moments(times: NDArray[np.generic], starts: NDArray[np.integer]) -> NDArray[np.intp] | None:
+    """Places (m,) where the time is another than before, or a user's first; None where most are (a log of clicks, not baskets)."""
+    first = np.ones(len(times), bool)
+    first[1:] = times[1:] != times[:-1]
+    first[starts[:-1][np.diff(starts) > 0]] = True
+    places = np.flatnonzero(first)
+    return places if len(places) < len(times) // 2 else None
+
+
 class Histories:
     """Opens what ``write`` wrote. Inside is what happened before ``until`` among the events up to number ``logged``."""
 
     def __init__(self, folder: Path) -> None:
         users = np.load(folder / "users.npy", mmap_mode="r")
         self._users = np.char.encode(users, "utf-8") if users.dtype.kind == "U" else users  # bundles up to 0.1.0
-        self._items = {kind: WholeNumbers(folder, f"{kind}_items") for kind in _KINDS}
-        self._starts = {kind: WholeNumbers(folder, f"{kind}_starts")[:] for kind in _KINDS}
-        self._times, self._counts = (
-            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")) for name in ("recent_times", "counts")
-        )
+        self._starts = WholeNumbers(folder, "recent_starts")[:]
+        self._items, self._times = WholeNumbers(folder, "recent_items"), _Times(folder)
+        earlier = (folder / "count_starts.npy").exists()  # bundles up to 0.1.0
+        self._counted = Lists(folder, "count_starts", "count_items") if earlier else SortedLists(folder, "counted")
+        self._counts = np.asarray(np.load(folder / "counts.npy", mmap_mode="r"))
         begun = folder / "begun.npy"
         self._begun = float(np.load(begun)) if begun.exists() else 0.0
         self.until = float(np.load(folder / "until.npy"))
@@ -99,9 +106,11 @@ class Histories:
         row = -1 if user is None else self._row(user)
         if row < 0:
             return RECENT.empty(), COUNTS.empty(self.until)
-        r, c = (slice(*self._starts[kind][row : row + 2].tolist()) for kind in _KINDS)
-        recent = Recent(self._items["recent"][r], self._begun + self._times[r])
-        return recent, Counts(self._items["count"][c], np.array(self._counts[c], np.float64), self.until)
+        first, end = self._starts[row : row + 2].tolist()
+        recent = Recent(self._items[first:end], self._begun + self._times.between(first, end))
+        counted = self._counted.of(np.array([row]))
+        counts = self._counts[counted.places].astype(np.float64)
+        return recent, Counts(counted.numbers.astype(np.int32), counts, self.until)
 
     def _row(self, user: str) -> int:
         name = user.encode("utf-8", "surrogatepass")
@@ -109,3 +118,20 @@ class Histories:
             return -1
         at = int(self._users.searchsorted(np.array(name, self._users.dtype)))
         return at if at < len(self) and self._users[at] == name else -1
+
+
+class _Times:
+    """When each event was; of those that follow each other at one moment, as in a basket, the time stands once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._times = np.asarray(np.load(folder / "recent_times.npy", mmap_mode="r"))
+        each = not (folder / "recent_moments.npy").exists()
+        self._moments = None if each else WholeNumbers(folder, "recent_moments")[:]
+
+    def between(self, first: int, end: int) -> NDArray[np.generic]:
+        """(end - first,) of the events from ``first`` on, which is the first of a user."""
+        if self._moments is None:
+            return self._times[first:end]
+        begin, after = np.searchsorted(self._moments, [first, end]).tolist()
+        lengths = np.diff(np.append(self._moments[begin:after], end))
+        return np.repeat(self._times[begin:after], lengths)

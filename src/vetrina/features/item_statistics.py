@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core import few_values
 from vetrina.core.types import Floats, Past
 
 NAMES = ("log events", "log recent events", "trend", "loyalty", "log price", "age in days")
@@ -30,10 +31,9 @@ def write(past: Past, folder: Path) -> None:
     until = events.until if events is not None else 0.0
     found[:, 4] = np.nan_to_num(np.log1p(np.maximum(catalogue.prices, 0.0)), nan=-1.0)
     found[:, 5] = np.nan_to_num((until - catalogue.available_at) / _DAY, nan=-1.0)
-    np.save(folder / "values.npy", found)
+    few_values.save(folder, "values", found)
 
 
 def read(folder: Path) -> Floats | None:
-    """What ``write`` wrote, memory-mapped; None in a bundle that lacks it."""
-    path = folder / "values.npy"
-    return np.load(path, mmap_mode="r") if path.exists() else None
+    """What ``write`` wrote; None in a bundle that lacks it."""
+    return few_values.load(folder, "values") if (folder / "values.npy").exists() else None

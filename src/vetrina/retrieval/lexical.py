@@ -19,11 +19,10 @@ _TOKENIZER = "en_stem"
 
 
 def schema() -> tantivy.Schema:
-    """Text fields under BOOSTS' names; ``item`` is the catalogue index, ``key`` the product id."""
+    """Text fields under BOOSTS' names; ``item`` is the catalogue index. Where words stand is not kept: nobody asks for phrases."""
     builder = tantivy.SchemaBuilder()
     for name in BOOSTS:
-        builder.add_text_field(name, stored=False, tokenizer_name=_TOKENIZER)
-    builder.add_text_field("key", stored=True, tokenizer_name="raw")
+        builder.add_text_field(name, stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
     builder.add_unsigned_field("item", stored=False, fast=True)
     return builder.build()
 

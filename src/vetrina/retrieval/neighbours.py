@@ -7,65 +7,51 @@ from numpy.typing import NDArray
 
 from vetrina.core import whole_numbers
 from vetrina.core.errors import Unfit
+from vetrina.core.number_lists import Lists, SortedLists, save_sorted
 from vetrina.core.types import Floats, Ints
-from vetrina.core.whole_numbers import WholeNumbers
 
 LEAST = 10  # neighbours that a row keeps, if it has them
-PAGE = 65_536  # items whose numbers differ in their last 16 bits alone
 
 
 class Neighbours:
-    """CSR rows, memory-mapped: ``starts`` (items + 1,), ``items``, ``values``; uint8 values come with ``scales`` (items,).
+    """Rows of neighbours, memory-mapped.
 
-    Where ``items`` are uint16, each row is cut into one part for every PAGE of items, and ``starts`` are those of the parts.
+    As they are learnt: CSR rows ``starts`` (items + 1,), ``items``, ``values``. Packed: ``items`` as sorted lists, whose uint8
+    ``values`` come with one of ``scales`` for each row that has any.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._starts = WholeNumbers(folder, "starts")
-        self._items = np.load(folder / "items.npy", mmap_mode="r")
+        learnt = (folder / "starts.npy").exists()
+        self._lists = Lists(folder, "starts", "items") if learnt else SortedLists(folder, "items")
         self._values = np.load(folder / "values.npy", mmap_mode="r")
         scales = folder / "scales.npy"
         self._scales = np.load(scales, mmap_mode="r") if scales.exists() else None
-        parts = len(self._starts) - 1
-        self._pages = parts // max(1, len(self._scales)) if self._scales is not None else 1
+        every = np.arange(len(self))  # uint8 values of bundles up to 0.1.0 have a scale for every row
+        self._scale_of = (
+            every if isinstance(self._lists, Lists) else np.maximum(np.cumsum(self._lists.lengths > 0) - 1, 0)
+        )
 
     def __len__(self) -> int:
-        return (len(self._starts) - 1) // self._pages
+        return len(self._lists)
 
     def sum(self, rows: Ints, weights: NDArray[np.floating]) -> Floats:
         """(items,) float32: sum over ``rows`` (n,) of weight * row."""
-        scaled = weights if self._scales is None else weights * self._scales[rows]
-        page = np.tile(np.arange(self._pages), len(rows))
-        parts, scaled = np.repeat(rows * self._pages, self._pages) + page, np.repeat(scaled, self._pages)
-        starts = self._starts[parts].astype(np.intp)
-        lengths = self._starts[parts + 1] - starts
-        total = int(lengths.sum())
-        if total == 0:
+        found = self._lists.of(rows)
+        if not len(found.numbers):
             return np.zeros(len(self), np.float32)
-        # One index run over all parts: their starts repeated, plus the place inside the part.
-        before = np.cumsum(lengths) - lengths
-        at = np.repeat(starts - before, lengths) + np.arange(total)
-        items = self._items[at] if self._pages == 1 else self._items[at] + np.repeat(page * PAGE, lengths)
-        values = self._values[at] * np.repeat(scaled, lengths)
-        return np.bincount(items, values, minlength=len(self)).astype(np.float32)
+        scaled = weights if self._scales is None else weights * self._scales[self._scale_of[rows]]
+        values = self._values[found.places] * np.repeat(scaled, found.lengths)
+        return np.bincount(found.numbers, values, minlength=len(self)).astype(np.float32)
 
 
 def pack(source: Path, into: Path, keep: float = 1.0) -> None:
-    """``quantize`` for rows of as many items as there are rows, with two bytes an item instead of four."""
+    """``quantize`` for rows of as many items as there are rows, each in the order of its items."""
     starts, items, values, scales = _rounded(source, keep)
-    rows = np.repeat(np.arange(len(scales)), np.diff(starts))
-    pages = max(1, -(-len(scales) // PAGE))
-    part = rows * pages + items // PAGE
-    lengths = np.bincount(part, minlength=len(scales) * pages)
-    starts = np.append(0, np.cumsum(lengths))
-    place = np.empty(len(items), np.int64)
-    for page in range(pages):  # in the order of rows already, so that nothing has to be sorted
-        here = np.flatnonzero(items // PAGE == page)
-        before = np.cumsum(lengths[page::pages]) - lengths[page::pages]
-        place[here] = starts[part[here]] + np.arange(len(here)) - before[rows[here]]
-    few, worth = np.empty(len(items), np.uint16), np.empty(len(items), np.uint8)
-    few[place], worth[place] = items % PAGE, values
-    _write(into, starts, few, worth, scales)
+    lengths = np.diff(starts)
+    order = np.argsort(np.repeat(np.arange(len(lengths)), lengths) * len(lengths) + items)
+    save_sorted(into, "items", lengths, items[order])
+    np.save(into / "values.npy", values[order])
+    np.save(into / "scales.npy", scales[lengths > 0])
 
 
 def quantize(source: Path, into: Path, keep: float = 1.0) -> None:
@@ -73,7 +59,10 @@ def quantize(source: Path, into: Path, keep: float = 1.0) -> None:
 
     Before that, of each row only the ``keep`` share with the largest values stays: fewer neighbours are less work, too.
     """
-    _write(into, *_rounded(source, keep))
+    starts, items, values, scales = _rounded(source, keep)
+    whole_numbers.save(into, "starts", starts)
+    for name, array in {"scales": scales, "items": items, "values": values}.items():
+        np.save(into / f"{name}.npy", array)
 
 
 def _rounded(
@@ -91,12 +80,6 @@ def _rounded(
     np.maximum.at(largest, rows, values)
     scales = np.where(largest > 0, largest / 255.0, 1.0).astype(np.float32)
     return starts, items, np.rint(values / scales[rows]).clip(1, 255).astype(np.uint8), scales
-
-
-def _write(into: Path, starts: np.ndarray, items: np.ndarray, values: np.ndarray, scales: np.ndarray) -> None:
-    whole_numbers.save(into, "starts", starts)
-    for name, array in {"scales": scales, "items": items, "values": values}.items():
-        np.save(into / f"{name}.npy", array)
 
 
 def _largest(rows: NDArray[np.integer], values: Floats, starts: NDArray[np.integer], keep: float) -> NDArray[np.intp]:

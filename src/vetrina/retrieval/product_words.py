@@ -1,7 +1,7 @@
 """Which of a query's words a product holds, and where: what BM25's sum hides.
 
 Words are stemmed and known by 32-bit hashes, of which a product holds the numbers, those of the title's words first and in
-order. Two words of one catalogue share a hash about once in four billion pairs; the product is then found to hold a word that it
+order; products of which the same is said share them. Two words of one catalogue share a hash about once in four billion pairs; the product is then found to hold a word that it
 lacks.
 """
 
@@ -44,9 +44,13 @@ def write(titles: Iterable[str], texts: Iterable[str], folder: Path) -> None:
     # A word twice in a title counts once.
     held = np.unique(np.repeat(np.arange(len(rows), dtype=np.uint64), np.diff(starts)) << np.uint64(32) | words)
     names, carriers = np.unique((held & np.uint64(0xFFFFFFFF)).astype(np.uint32), return_counts=True)
-    whole_numbers.save(folder, "numbers", np.searchsorted(names, words))
-    whole_numbers.save(folder, "starts", starts)
-    whole_numbers.save(folder, "titles", np.array(lengths, np.int32))
+    number: dict[tuple[int, ...], int] = {}  # of what is said, which is of a title's length and of words
+    said_of = [number.setdefault((length, *row), len(number)) for length, row in zip(lengths, rows, strict=True)]
+    said = list(number)
+    whole_numbers.save(folder, "said_of", np.array(said_of, np.int64))
+    whole_numbers.save(folder, "numbers", np.searchsorted(names, [word for _, *row in said for word in row]))
+    whole_numbers.save(folder, "starts", np.cumsum([0, *(len(row) - 1 for row in said)]))
+    whole_numbers.save(folder, "titles", np.array([length for length, *_ in said], np.int64))
     np.save(folder / "names.npy", names)
     np.save(folder / "rarity.npy", _rarity(carriers, len(rows)))
 
@@ -61,6 +65,9 @@ class ProductWords:
             np.searchsorted(self._names, np.load(hashes)) if hashes.exists() else WholeNumbers(folder, "numbers")
         )
         self._starts, self._titles = WholeNumbers(folder, "starts"), WholeNumbers(folder, "titles")
+        # Bundles up to 0.1.0 hold the words of each product.
+        shared = (folder / "said_of.npy").exists()
+        self._said_of = WholeNumbers(folder, "said_of") if shared else np.arange(len(self._titles))
         self._idf = np.load(folder / "rarity.npy", mmap_mode="r")
 
     def found(self, query: str, items: Ints) -> Floats:
@@ -72,11 +79,12 @@ class ProductWords:
         """
         asked = self._numbered([crc32(word.encode()) for word in _stems(query)[:_MOST_WORDS]])
         found = np.zeros((len(items), len(COLUMNS)), np.float32)
-        found[:, 3], found[:, 4] = _NOWHERE, self._titles[items]
+        said = self._said_of[items]
+        found[:, 3], found[:, 4] = _NOWHERE, self._titles[said]
         if not len(asked) or not len(items):
             return found
-        row, place, held = self._held(items)
-        inside = place < self._titles[items][row]
+        row, place, held = self._held(said)
+        inside = place < self._titles[said][row]
         weight = self._weights(asked)
         phrase: list[NDArray[np.int64]] = []
         for number, word in enumerate(asked.tolist()):
@@ -91,11 +99,11 @@ class ProductWords:
         found[np.unique(begins[times >= len(asked)] // _LONGEST), 2] = 1.0
         return found
 
-    def _held(self, items: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.signedinteger]]:
-        """The numbers of some products' words one after the other: whose, at which place, which."""
-        starts = self._starts[items].astype(np.int64)
-        lengths = self._starts[items + 1] - starts
-        row = np.repeat(np.arange(len(items)), lengths)
+    def _held(self, said: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.signedinteger]]:
+        """The numbers of the words of what is said, one after the other: whose, at which place, which."""
+        starts = self._starts[said].astype(np.int64)
+        lengths = self._starts[said + 1] - starts
+        row = np.repeat(np.arange(len(said)), lengths)
         place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return row, place, self._numbers[np.repeat(starts, lengths) + place]
 
@@ -109,7 +117,7 @@ class ProductWords:
 
     def _weights(self, asked: NDArray[np.int64]) -> Floats:
         """Shares of the words, by rarity; they sum to 1. A word that no product holds is as rare as can be."""
-        none = _rarity(np.zeros(1), len(self._titles))[0]
+        none = _rarity(np.zeros(1), len(self._said_of))[0]
         rarity = np.where(asked >= 0, self._idf[asked] if len(self._idf) else none, none)
         return (rarity / rarity.sum()).astype(np.float32)
 

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import whole_numbers
+from vetrina.core import few_values, whole_numbers
 from vetrina.core.delta import FILTERS
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
@@ -34,7 +34,8 @@ def write(catalogue: Catalogue, folder: Path) -> None:
         whole_numbers.save(folder, name, codes)
     for name, numbers in (("price", catalogue.prices), ("stock", catalogue.stock)):
         halved = numbers.astype(np.float32)
-        np.save(folder / f"{name}.npy", halved if np.array_equal(halved, numbers, equal_nan=True) else numbers)
+        exact = np.array_equal(halved, numbers, equal_nan=True)
+        few_values.save(folder, name, halved if exact else numbers)
     np.save(folder / "logged.npy", np.array(catalogue.logged))
 
 
@@ -51,7 +52,7 @@ class Shelf:
         each = (folder / "title_of.npy").exists()
         self._title_of = WholeNumbers(folder, "title_of")[:] if each else np.arange(len(self._ids))
         self._codes = {name: WholeNumbers(folder, name)[:] for name in _CODED}
-        self._numbers = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _NUMBERS}
+        self._numbers = {name: few_values.load(folder, name) for name in _NUMBERS}
         self.logged = int(np.load(folder / "logged.npy"))
 
     def __len__(self) -> int:

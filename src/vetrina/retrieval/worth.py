@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core import few_values
 from vetrina.core.types import Catalogue, Floats
 
 GOALS = ("revenue", "margin", "retention_7", "retention_28")
@@ -22,12 +23,12 @@ def of(catalogue: Catalogue) -> NDArray[np.float64]:
 
 def write(catalogue: Catalogue, retention: Sequence[Floats], path: Path) -> None:
     """(items, GOALS) float32: ``of``, and the shares of users (items,) who come back within 7 and 28 days."""
-    np.save(path, np.column_stack([of(catalogue), *retention]).astype(np.float32))
+    few_values.save(path.parent, path.stem, np.column_stack([of(catalogue), *retention]).astype(np.float32))
 
 
 def read(path: Path) -> Floats | None:
     """What ``write`` wrote; None in a bundle from before."""
-    return np.load(path, mmap_mode="r") if path.exists() else None
+    return few_values.load(path.parent, path.stem) if path.exists() else None
 
 
 def bent(scores: Floats, lifted: Floats | None) -> Floats:

@@ -18,10 +18,10 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     (into / "index").mkdir()
     columns = (catalogue.titles, catalogue.categories, catalogue.brands, catalogue.texts, catalogue.attributes)
     everything = [*map(" ".join, zip(*columns, strict=True))]
-    rows = zip(catalogue.product_ids.tolist(), catalogue.titles, everything, strict=True)
+    rows = zip(catalogue.titles, everything, strict=True)
     with progress.step("bm25: index", 2) as step:
         documents = (
-            {"item": i, "key": key, "title": title, "everything": text} for i, (key, title, text) in enumerate(rows)
+            {"item": i, "title": title, "everything": text} for i, (title, text) in enumerate(rows)
         )
         build(into / "index", documents)
         step.advance()

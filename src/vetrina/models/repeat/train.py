@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.core import few_values
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, Past, Plan
 
@@ -23,7 +24,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     if past.catalogue is None or past.interactions is None:
         raise ValueError("repeat needs a catalogue and events")
     found = loyalty(past.interactions, len(past.catalogue))
-    np.save(into / "loyalty.npy", found)
+    few_values.save(into, "loyalty", found)
     return {"median_loyalty": float(np.median(found))}
 
 

@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import whole_numbers
+from vetrina.core import few_values
+from vetrina.core.number_lists import save_sorted
 from vetrina.core.progress import Progress
 from vetrina.core.types import Interactions, Past, Plan
 from vetrina.models.sessions.online import BREAK
@@ -23,7 +24,7 @@ MOST_PER_ITEM, MOST_VISITS, LEAST_LENGTH = 2_000, 1_000_000, 1.5
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes both directions in CSR form: visits of a product, newest first, and products of a visit; ``worth.npy`` (visits,)
+    """Writes both directions as sorted lists: visits of a product, newest first, and products of a visit; ``worth.npy`` (visits,)
     = exp(-recency * age) / sqrt(products), age from 0 for the newest to 1; ``rarity.npy`` (items,) = log(visits / those with it).
     """
     events = past.interactions
@@ -38,20 +39,12 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         by_item = np.lexsort((numbered, taken))
         with_it = np.bincount(taken, minlength=items)
         place = np.arange(len(by_item)) - np.repeat(np.cumsum(with_it) - with_it, with_it)
-        whole = {
-            "visit_starts": np.r_[0, np.cumsum(lengths)],
-            "visit_items": taken,
-            "item_starts": np.r_[0, np.cumsum(np.minimum(with_it, MOST_PER_ITEM))],
-            "item_visits": numbered[by_item][place < MOST_PER_ITEM],
-        }
-        for name, values in whole.items():
-            whole_numbers.save(into, name, values)
-        parts = {
-            "worth": (np.exp(-chosen["recency"] * kept.ages) / np.sqrt(np.maximum(lengths, 1))).astype(np.float32),
-            "rarity": np.log((1.0 + len(lengths)) / np.maximum(with_it, 1)).astype(np.float32),
-        }
-        for name, values in parts.items():
-            np.save(into / f"{name}.npy", values)
+        save_sorted(into, "visit_items", lengths, taken)
+        newest = numbered[by_item][place < MOST_PER_ITEM]
+        save_sorted(into, "item_visits", np.minimum(with_it, MOST_PER_ITEM), newest)
+        worth = np.exp(-chosen["recency"] * kept.ages) / np.sqrt(np.maximum(lengths, 1))
+        np.save(into / "worth.npy", worth.astype(np.float32))
+        few_values.save(into, "rarity", np.log((1.0 + len(lengths)) / np.maximum(with_it, 1)).astype(np.float32))
         (into / "settings.json").write_bytes(msgspec.json.encode({**chosen, "whole": kept.whole}))
         step.advance()
     return {"visits": len(kept.ages), "whole_histories": kept.whole}

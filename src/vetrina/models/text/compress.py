@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core import squeezed
 from vetrina.core.compression import Form, Lesson
 from vetrina.core.errors import Unfit
 from vetrina.core.files import beside
@@ -32,11 +33,12 @@ FORMS = (
 
 def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
     """The same folder with another ``encoder.onnx`` (a tenth of the float one's bytes), ``index.faiss``, or both."""
-    encoder = _student(source, lesson) if "distil" in form.steps else source / "encoder.onnx"
+    student_ = _student(source, lesson) if "distil" in form.steps else None
     for file in source.iterdir():
-        if file.name not in ("encoder.onnx", "index.faiss"):
+        if file.name != "index.faiss":
             shutil.copy(file, into / file.name)
-    shutil.copy(encoder, into / "encoder.onnx")
+    if student_ is not None:
+        squeezed.write(into / "encoder.onnx", student_.read_bytes())
     if "pq" not in form.steps:
         shutil.copy(source / "index.faiss", into / "index.faiss")
         return
@@ -54,7 +56,7 @@ def _student(source: Path, lesson: Lesson) -> Path:
     if catalogue is None or len(catalogue) < LEAST:
         raise Unfit(f"fewer than {LEAST:,} products show too little of a language")
     texts = phrases.of(catalogue, lesson.plan.seed)
-    key = sha256("\n".join(texts).encode() + (source / "encoder.onnx").read_bytes() + str(_EPOCHS).encode())
+    key = sha256("\n".join(texts).encode() + squeezed.read(source / "encoder.onnx") + str(_EPOCHS).encode())
     ready = source.parent.parent / "cache" / f"student-{key.hexdigest()[:24]}.onnx"
     if not ready.exists():
         with beside(ready) as temporary:

@@ -6,8 +6,10 @@ import msgspec
 import numpy as np
 from tokenizers import Tokenizer
 
+from vetrina.core import squeezed
 from vetrina.core.onnx_session import session
 from vetrina.core.types import Floats, Ints
+from vetrina.core.whole_numbers import WholeNumbers
 from vetrina.retrieval.dense import DenseIndex
 
 REASON = "means what you asked for"
@@ -22,10 +24,10 @@ class Encoder:
         # Bundles from before encoders could be chosen have no such file: theirs is MiniLM.
         used = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
         self._query, self._document = used.get("query", ""), used.get("document", "")
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_buffer(squeezed.read(folder / "tokenizer.json"))
         self._tokenizer.enable_truncation(used.get("longest", 64))
         self._tokenizer.enable_padding(pad_id=used.get("pad", 0))
-        self._session = session(folder / "encoder.onnx", threads)
+        self._session = session(squeezed.read(folder / "encoder.onnx"), threads)
 
     def tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
         """Token ids and mask, int64 (n, length)."""
@@ -68,7 +70,7 @@ class Text:
 
     def __init__(self, folder: Path) -> None:
         self._encoder = Encoder(folder)
-        self._text_of = np.load(folder / "text_of.npy", mmap_mode="r")
+        self._text_of = WholeNumbers(folder, "text_of")[:]
         order = np.argsort(self._text_of, kind="stable").astype(np.int32)
         self._by_text = order
         self._starts = np.searchsorted(self._text_of[order], np.arange(int(self._text_of.max(initial=-1)) + 2))

@@ -1,7 +1,6 @@
 """Vectors of products' texts by a pretrained sentence encoder with int8 weights; those seen before come from a cache."""
 
 import os
-import shutil
 import tempfile
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +9,7 @@ import msgspec
 import numpy as np
 import torch
 
+from vetrina.core import squeezed
 from vetrina.core.files import beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Floats, Ints
@@ -49,7 +49,7 @@ def texts_of(catalogue: Catalogue) -> list[str]:
 
 def encoder_into(into: Path, pretrained: Pretrained, cache_folder: Path, progress: Progress) -> None:
     """The encoder as its makers left it: products are encoded with it, whatever queries learn."""
-    shutil.copy(pretrained.folder / "tokenizer.json", into / "tokenizer.json")
+    squeezed.write(into / "tokenizer.json", (pretrained.folder / "tokenizer.json").read_bytes())
     used = {"longest": _LONGEST, "pad": pretrained.pad, "query": pretrained.query, "document": pretrained.document}
     (into / SETTINGS_FILE).write_bytes(msgspec.json.encode(used))
     shared = os.environ.get("VETRINA_CACHE")  # shops of one machine may share the exported encoder
@@ -58,17 +58,25 @@ def encoder_into(into: Path, pretrained: Pretrained, cache_folder: Path, progres
         with progress.step("text: export and quantise the encoder", 1) as step, beside(ready) as temporary:
             write_small(Network(pretrained).eval(), temporary)
             step.advance()
-    shutil.copy(ready, into / "encoder.onnx")
+    squeezed.write(into / "encoder.onnx", ready.read_bytes())
 
 
 def write_small(network: Network, path: Path) -> None:
-    """``network`` as ONNX with 8-bit weights."""
+    """``network`` as ONNX with 8-bit weights, as it is run."""
     tokens = torch.ones(2, 7, dtype=torch.int64)
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     with tempfile.TemporaryDirectory() as scratch:
         whole = Path(scratch) / "float.onnx"
         export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, whole)
         quantize_dynamic(whole, path)
+
+
+def write_encoder(network: Network, into: Path) -> None:
+    """``network`` in the place of the encoder in ``into``."""
+    with tempfile.TemporaryDirectory() as scratch:
+        small = Path(scratch) / "small.onnx"
+        write_small(network, small)
+        squeezed.write(into / "encoder.onnx", small.read_bytes())
 
 
 def vectors_of(texts: list[str], encoder: Encoder, cache_file: Path, progress: Progress) -> Floats:

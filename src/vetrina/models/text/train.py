@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from vetrina.core import whole_numbers
 from vetrina.core.progress import Progress
 from vetrina.core.types import Past, Plan
 from vetrina.models.text import finetune, queries
 from vetrina.models.text.lesson import Lesson
 from vetrina.models.text.online import Encoder
 from vetrina.models.text.pretrained import Network, located
-from vetrina.models.text.products import cache_file, encoder_into, texts_of, vectors_of, write_small
+from vetrina.models.text.products import cache_file, encoder_into, texts_of, vectors_of, write_encoder
 from vetrina.retrieval.dense import build
 
 SETTINGS = finetune.SETTINGS
@@ -26,7 +27,8 @@ _PARITY_TEXTS = 64
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``encoder.onnx``, ``tokenizer.json``, ``encoder.json``, ``index.faiss`` (texts, width), ``text_of.npy`` (items,)."""
+    """Writes ``encoder.onnx`` and ``tokenizer.json``, squeezed, ``encoder.json``, ``index.faiss`` (texts, width) and, as whole
+    numbers, ``text_of`` (items,)."""
     if past.catalogue is None:
         raise ValueError("text needs a catalogue")
     cache_folder, chosen = into.parent.parent / "cache", plan.of("text", SETTINGS)
@@ -37,14 +39,14 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     encoder = Encoder(into, plan.threads)
     vectors = vectors_of(list(distinct), encoder, cache_file(cache_folder, pretrained), progress)
     build(vectors, into / "index.faiss")
-    np.save(into / "text_of.npy", text_of.astype(np.int32))
+    whole_numbers.save(into, "text_of", text_of)
     notes: dict[str, Any] = {}
     if chosen["epochs"] and chosen["layers"]:  # without layers that learn it stays as it was
         asked, chosen = queries.of(past, plan.seed, chosen, text_of.astype(np.int32))
         lesson = Lesson(pretrained, network, encoder, list(distinct), vectors)
         notes = {"queries": len(asked), **lesson.learn(asked, plan, chosen, progress)}
         if notes["settings"]["stop"]:
-            write_small(network, into / "encoder.onnx")
+            write_encoder(network, into)
     return {
         "texts": len(distinct),
         "parity_cosine": _parity(network, into, texts[:_PARITY_TEXTS]),
