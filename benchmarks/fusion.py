@@ -60,6 +60,7 @@ def _set(name: str, shop: Shop, root: Path) -> None:
     whole = train.fused(parts, shop.events, many, plan.seed, train.SETTINGS)
     print(f"{ ({k: round(v, 2) for k, v in whole.weights.items()}) } in {time.process_time() - begun:.0f} CPU-s")
     reference = _shown(f"{name}: text nearest to the last", lambda row: text @ text[row[0][-1]], shop, None)
+    _shown(f"{name}: fusion, float", _as_learnt(whole.vectors), shop, reference)
     _shown(f"{name}: fusion", _by(whole.vectors, root), shop, reference)
     for left in parts:
         rest = {k: v for k, v in parts.items() if k != left}
@@ -72,10 +73,20 @@ def _set(name: str, shop: Shop, root: Path) -> None:
         _kept(f"{name}: fusion, {share:.0%} of the places kept", score, shop, share, reference)
 
 
+def _as_learnt(vectors: Floats) -> Callable[[Row], Floats]:
+    with tempfile.TemporaryDirectory() as scratch:
+        np.save(Path(scratch) / "vectors.npy", vectors)
+        return _asked(Fusion(Path(scratch)))
+
+
 def _by(vectors: Floats, root: Path) -> Callable[[Row], Floats]:
-    np.save(root / "vectors.npy", vectors)
-    opened = Fusion(root)
-    opened.vectors()
+    """As they serve."""
+    into = Path(tempfile.mkdtemp(dir=root))
+    train.write(vectors, into)
+    return _asked(Fusion(into))
+
+
+def _asked(opened: Fusion) -> Callable[[Row], Floats]:
     none = np.empty(0, np.int32)
     return lambda row: opened.score(History(row[0], np.zeros(len(row[0])), none, np.empty(0), 0.0))
 

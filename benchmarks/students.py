@@ -51,6 +51,7 @@ from vetrina.models.text.pretrained import Network, located
 from vetrina.pipeline.compose import Held
 from vetrina.retrieval import neighbours
 from vetrina.retrieval.dense import DenseIndex
+from vetrina.retrieval.transform_coding import AXES, INDEX, CodedIndex
 from vetrina.scenarios.recommend import habits, sequences
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.online import Recommend
@@ -217,7 +218,7 @@ def _text(root: Path) -> None:
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
-    forms = {"student, int8": text.FORMS[1], "MiniLM, int8, behind codes": text.FORMS[2]}
+    forms = {"student, int8": text.FORMS[1], "MiniLM, int8, transform coding": text.FORMS[3]}
     for form in forms.values():
         (root / form.name).mkdir()
         lesson = Lesson(lambda: Past(catalogue), Plan(), Silent())
@@ -228,19 +229,22 @@ def _text(root: Path) -> None:
     sizes = {name: len(squeezed.read(where / "encoder.onnx")) for name, where in folders.items()}
     opened = Search(served)
 
+    usual = opened._text.encode
+
     def ranked(encode: Callable[[str], Any]) -> np.ndarray:
         opened._text.encode = encode
         return scores_of(judged, opened.ranked)[0]
 
     _table("chorus", {n: e.query for n, e in encoders.items()}, sizes, ranked, list(judged))
-    indices = {"8 bits": served / "text/index.faiss", "codes and 6 bits": root / text.FORMS[2].name / "index.faiss"}
+    opened._text.encode = usual
+    small = root / text.FORMS[3].name
+    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX), text.FORMS[3].name: CodedIndex(small)}
     vectors = {query: encoders["MiniLM, int8"].query(query) for query in judged}
-    opened._text.encode = encoders["MiniLM, int8"].query
 
-    def nearest(index: DenseIndex) -> Callable[[str], Any]:
-        return lambda query: index.nearest(vectors[query], _MEANING)
+    def nearest(index: DenseIndex | CodedIndex) -> Callable[[str], Any]:
+        """Finds texts, and compares a page's candidates."""
+        return lambda query: index.vectors(index.nearest(index.turned(vectors[query]), _MEANING)[0])
 
-    opened_ = {name: DenseIndex(file) for name, file in indices.items()}
     ways = {name: nearest(index) for name, index in opened_.items()}
     index_of = {id(way): opened_[name] for name, way in ways.items()}
 
@@ -248,7 +252,9 @@ def _text(root: Path) -> None:
         opened._text._index = index_of[id(way)]
         return scores_of(judged, opened.ranked)[0]
 
-    _table("chorus, texts", ways, {n: f.stat().st_size for n, f in indices.items()}, by_index, list(judged))
+    coded = sum(f.stat().st_size for f in small.iterdir() if f.name.startswith(("rest_", AXES, INDEX)))
+    sizes = dict(zip(opened_, ((served / "text" / INDEX).stat().st_size, coded), strict=True))
+    _table("chorus, texts", ways, sizes, by_index, list(judged))
 
 
 def _table(

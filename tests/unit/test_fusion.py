@@ -9,12 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from vetrina.core.compression import Lesson
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import Silent
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, Floats, Interactions, Past, Plan
-from vetrina.models.fusion import compress, online, train
+from vetrina.models.fusion import online, train
 from vetrina.models.fusion.parts import content, unit, whitened
 from vetrina.pipeline.shop import Shop
 from vetrina.retrieval.slots import interleaved
@@ -86,19 +85,21 @@ def test_what_is_taken_together_says_which_modality_counts_and_new_products_foll
     assert alike.min() > unlike.max()
 
 
-def test_small_vectors_say_the_same_and_an_empty_history_nothing(tmp_path):
-    opened = fitted(shop("kind"), tmp_path / "fit" / "fusion")
+@pytest.mark.parametrize("width", [1, 40, 128])
+def test_vectors_in_4_bits_say_what_they_were_whose_columns_differ_in_size(tmp_path, width):
+    rng = np.random.default_rng(4)
+    sizes = np.r_[3.0, np.linspace(1.0, 0.2, width - 1)]  # as principal axes have them, the mean along the first
+    vectors = (rng.normal(size=(300, width)) * sizes).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1).max()
+    np.save(tmp_path / "vectors.npy", vectors)
     (tmp_path / "small").mkdir()
-    compress.compress(
-        tmp_path / "fit" / "fusion", tmp_path / "small", compress.FORMS[-1], Lesson(Past, Plan(), Silent())
-    )
-    small = online.open(tmp_path / "small")
-    found, usual = small.score(asked(3, 7)), opened.score(asked(3, 7))
-    assert np.corrcoef(found, usual)[0, 1] > 0.99
-    np.testing.assert_allclose(found, usual, atol=0.15)
-    assert not opened.score(asked()).any()
-    large, less = (sum(f.stat().st_size for f in (tmp_path / n).iterdir()) for n in ("fit/fusion", "small"))
-    assert less < large
+    train.write(vectors, tmp_path / "small")
+    usual, small = online.open(tmp_path), online.open(tmp_path / "small")
+    assert len(small) == 300
+    assert small.score(asked(3, 7)) == pytest.approx(usual.score(asked(3, 7)), abs=0.05)
+    some = np.array([5, 9, 5], np.int32)
+    assert small.score_of(asked(3), some) == pytest.approx(small.score(asked(3))[some], abs=0.02)
+    assert not small.score(asked()).any()
 
 
 def test_without_behaviour_and_with_nothing_known_there_is_still_an_answer(tmp_path):

@@ -20,6 +20,7 @@ from vetrina.models.text import compress, finetune, online, queries, student, te
 from vetrina.models.text.lesson import Lesson
 from vetrina.models.text.pretrained import Network, located
 from vetrina.models.text.queries import Asked
+from vetrina.retrieval import transform_coding
 
 TITLES = ("red dress", "blue dress", "toy car", "red car")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "ask", "product", "red", "blue", "dress", "toy", "car")
@@ -109,6 +110,23 @@ def test_a_few_products_teach_no_student(opened, tmp_path):
     with pytest.raises(Unfit, match="too little of a language"):
         compress.compress(
             tmp_path, tmp_path, compress.FORMS[1], Taught(lambda: Past(catalogue), Plan(threads=1), Silent())
+        )
+
+
+def test_coded_vectors_find_what_the_whole_ones_find(opened, tmp_path, monkeypatch):
+    form, nothing = compress.FORMS[-1], Taught(Past, Plan(), Silent())
+    (tmp_path / "small").mkdir()
+    with pytest.raises(Unfit, match="4 texts of 16 numbers are too few to show their axes"):
+        compress.compress(tmp_path / "work/fit/text", tmp_path / "small", form, nothing)
+    monkeypatch.setattr(transform_coding, "LEAST", 1)
+    monkeypatch.setattr(transform_coding, "LEADING", 8)
+    compress.compress(tmp_path / "work/fit/text", tmp_path / "small", form, nothing)
+    small = online.open(tmp_path / "small")
+    for query in (*TITLES, "dress"):
+        vector = opened.encode(query)
+        assert small.nearest(small.encode(query), 4).tolist() == opened.nearest(vector, 4).tolist()
+        assert small.vectors(np.arange(4)) @ small.encode(query) == pytest.approx(
+            opened.vectors(np.arange(4)) @ vector, abs=0.02
         )
 
 

@@ -59,7 +59,7 @@ def _whole(times: NDArray[np.float64]) -> tuple[float, NDArray[np.floating] | ND
 
 
 def _moments(times: NDArray[np.generic], starts: NDArray[np.integer]) -> NDArray[np.intp] | None:
-    """Places (m,) where the time is another than before, or a user's first; None where most are (a log of clicks, not baskets)."""
+    """Places (m,) where the time is another than before, or a user's first; None where most are, as in a log of clicks."""
     first = np.ones(len(times), bool)
     first[1:] = times[1:] != times[:-1]
     first[starts[:-1][np.diff(starts) > 0]] = True
@@ -128,10 +128,10 @@ class _Times:
         each = not (folder / "recent_moments.npy").exists()
         self._moments = None if each else WholeNumbers(folder, "recent_moments")[:]
 
-    def between(self, first: int, end: int) -> NDArray[np.generic]:
+    def between(self, first: int, end: int) -> NDArray[np.float64]:
         """(end - first,) of the events from ``first`` on, which is the first of a user."""
         if self._moments is None:
-            return self._times[first:end]
+            return self._times[first:end].astype(np.float64)
         begin, after = np.searchsorted(self._moments, [first, end]).tolist()
         lengths = np.diff(np.append(self._moments[begin:after], end))
-        return np.repeat(self._times[begin:after], lengths)
+        return np.repeat(self._times[begin:after].astype(np.float64), lengths)

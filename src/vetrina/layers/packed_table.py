@@ -26,10 +26,9 @@ def write(table: Floats, into: Path, bits: int) -> None:
 def _eight(table: Floats, into: Path) -> onnx.ModelProto:
     """asked (n, width) float -> products (n, rows) float, the product in int8 with one scale a row of the table."""
     scales = (np.maximum(np.abs(table).max(1), 1e-8) / 127.0).astype(np.float32)
-    np.save(into / SCALES, scales)
     constants = [
-        _mapped(np.ascontiguousarray(np.rint(table / scales[:, None]).astype(np.int8).T), TensorProto.INT8, into),
-        numpy_helper.from_array(scales[None], "scales"),
+        _mapped(np.ascontiguousarray(np.rint(table / scales[:, None]).astype(np.int8).T), into),
+        _scales(scales, (1, len(scales)), into),
         numpy_helper.from_array(np.zeros((), np.int8), "zero"),
     ]
     nodes = [
@@ -46,8 +45,7 @@ def _four(table: Floats, into: Path) -> onnx.ModelProto:
     """The same by MatMulNBits of ONNX Runtime: two columns a byte, one scale for a block of a row, sums in int8."""
     rows, width = table.shape
     pairs, scales = nibbles.packed(table)
-    np.save(into / SCALES, scales)
-    constants = [_mapped(pairs, TensorProto.UINT8, into), numpy_helper.from_array(scales.ravel(), "scales")]
+    constants = [_mapped(pairs, into), _scales(scales, (scales.size,), into)]
     node = helper.make_node(
         "MatMulNBits",
         ["asked", "table", "scales"],
@@ -62,13 +60,24 @@ def _four(table: Floats, into: Path) -> onnx.ModelProto:
     return _graph([node], constants, table.shape)
 
 
-def _mapped(values: np.ndarray, kind: int, into: Path) -> onnx.TensorProto:
-    """A constant whose bytes lie beside the graph."""
+def _mapped(values: np.ndarray, into: Path) -> onnx.TensorProto:
     (into / BYTES).write_bytes(values.tobytes())
-    tensor = onnx.TensorProto(name="table", data_type=kind, dims=values.shape)
+    return _beside("table", values, values.shape, into / BYTES)
+
+
+def _scales(values: Floats, shape: tuple[int, ...], into: Path) -> onnx.TensorProto:
+    """Those that single rows are read with; behind the header of their file lie the bytes that the graph maps."""
+    np.save(into / SCALES, values)
+    return _beside("scales", values, shape, into / SCALES)
+
+
+def _beside(name: str, values: np.ndarray, shape: tuple[int, ...], file: Path) -> onnx.TensorProto:
+    """A constant that is the end of a file beside the graph."""
+    tensor = onnx.TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=shape)
     tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value=BYTES)
-    tensor.external_data.add(key="length", value=str(values.nbytes))
+    said = {"location": file.name, "offset": file.stat().st_size - values.nbytes, "length": values.nbytes}
+    for key, value in said.items():
+        tensor.external_data.add(key=key, value=str(value))
     return tensor
 
 

@@ -80,6 +80,10 @@ class DenseIndex:
         """Numbers of a vector."""
         return self._whole.d
 
+    def turned(self, vector: Floats) -> Floats:
+        """(width,) as ``nearest`` is asked and ``vectors`` are given: as it is."""
+        return vector
+
     def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
         """Row numbers and inner products, best first, at most ``limit``."""
         asked = max(limit, _FEWEST) if self._whole is not self._index else limit

@@ -19,7 +19,7 @@ _TOKENIZER = "en_stem"
 
 
 def schema() -> tantivy.Schema:
-    """Text fields under BOOSTS' names; ``item`` is the catalogue index. Where words stand is not kept: nobody asks for phrases."""
+    """Text fields under BOOSTS' names; ``item`` is the catalogue index. Where words stand nobody asks, so it is not kept."""
     builder = tantivy.SchemaBuilder()
     for name in BOOSTS:
         builder.add_text_field(name, stored=False, tokenizer_name=_TOKENIZER, index_option="freq")

@@ -30,13 +30,13 @@ class NextItem:
     """exp((cos(user, product) - the largest) / (SOFTER * temperature)) for all products.
 
     Float: ``table.npy`` (rows, width). Compressed: a ``packed_table``. Both with ``lengths.npy`` (rows,) of the rows,
-    ``rows.npy`` (items,) from products to rows, -1 for none, and ``settings.json``.
+    ``taken.npy`` (items,) which products have a row, in their order, and ``settings.json``.
     """
 
     def __init__(self, folder: Path) -> None:
-        rows = np.load(folder / "rows.npy", mmap_mode="r")
-        self._rows, self._items = rows, len(rows)
-        self._taken = np.flatnonzero(rows >= 0)
+        taken = np.load(folder / "taken.npy")
+        self._rows, self._items = np.where(taken, np.cumsum(taken, dtype=np.int32) - 1, -1), len(taken)
+        self._taken = np.flatnonzero(taken)
         self._shrink = 1.0 / np.load(folder / "lengths.npy")
         chosen = msgspec.json.decode((folder / "settings.json").read_bytes())
         self._temperature, self._last = SOFTER * float(chosen["temperature"]), int(chosen["length"])

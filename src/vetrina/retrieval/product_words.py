@@ -1,8 +1,8 @@
 """Which of a query's words a product holds, and where: what BM25's sum hides.
 
 Words are stemmed and known by 32-bit hashes, of which a product holds the numbers, those of the title's words first and in
-order; products of which the same is said share them. Two words of one catalogue share a hash about once in four billion pairs; the product is then found to hold a word that it
-lacks.
+order; products of which the same is said share them. Two words of one catalogue share a hash about once in four billion pairs;
+the product is then found to hold a word that it lacks.
 """
 
 from collections.abc import Iterable
@@ -99,7 +99,9 @@ class ProductWords:
         found[np.unique(begins[times >= len(asked)] // _LONGEST), 2] = 1.0
         return found
 
-    def _held(self, said: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.signedinteger]]:
+    def _held(
+        self, said: NDArray[np.integer]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.signedinteger]]:
         """The numbers of the words of what is said, one after the other: whose, at which place, which."""
         starts = self._starts[said].astype(np.int64)
         lengths = self._starts[said + 1] - starts

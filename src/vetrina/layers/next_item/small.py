@@ -12,6 +12,6 @@ from vetrina.layers.onnx_export import quantize_dynamic
 def compress(source: Path, into: Path, bits: int) -> None:
     """A packed table in place of ``training.fit``'s ``table.npy``. Raises Unfit."""
     packed_table.write(np.load(source / "table.npy"), into, bits)
-    for name in ("rows.npy", "lengths.npy", "settings.json"):
+    for name in ("taken.npy", "lengths.npy", "settings.json"):
         shutil.copy(source / name, into / name)
     quantize_dynamic(source / "encoder.onnx", into / "encoder.onnx")

@@ -94,10 +94,8 @@ def fit(
         stop = min(stop, epochs)
     else:
         stop, worth = _train(name, table, encoder, data, plan, chosen, progress)
-    of_products = np.full(len(past.catalogue), -1, np.int32)
-    of_products[taken] = np.arange(len(taken))
     vectors = table.whole()
-    np.save(into / "rows.npy", of_products)
+    np.save(into / "taken.npy", np.isin(np.arange(len(past.catalogue)), taken))
     np.save(into / "table.npy", vectors)
     np.save(into / "lengths.npy", np.maximum(np.linalg.norm(vectors, axis=1), 1e-9))
     (into / "settings.json").write_bytes(msgspec.json.encode(dict(chosen)))

@@ -20,9 +20,7 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     everything = [*map(" ".join, zip(*columns, strict=True))]
     rows = zip(catalogue.titles, everything, strict=True)
     with progress.step("bm25: index", 2) as step:
-        documents = (
-            {"item": i, "title": title, "everything": text} for i, (title, text) in enumerate(rows)
-        )
+        documents = ({"item": i, "title": title, "everything": text} for i, (title, text) in enumerate(rows))
         build(into / "index", documents)
         step.advance()
         product_words.write(catalogue.titles, everything, into / "words")

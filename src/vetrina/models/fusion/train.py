@@ -19,15 +19,17 @@ from vetrina.layers import packed_table
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.models.fusion.learning import ID, weights
 from vetrina.models.fusion.parts import NEAR, content, taken_beside
+from vetrina.retrieval import nibbles
 
 SETTINGS = {"width": 128.0, "id_dropout": 0.5}
 _DECAY, _ASKED = 0.8, 0.3
 _KEPT = 4  # results for other fits: those of one run
+_TURN = 42  # draws the turn, of which it does not matter which it is
 _MOST = 300_000  # newest events that weights are learnt from: there are few of them
 
 
 def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes vectors (items, width) whose products are sums of weighted cosines, in 8 bits, their largest form, and
+    """Writes vectors (items, width) whose products are sums of weighted cosines, in 4 bits, their only form, and
     ``weights.json``. Scenarios that learn from the same find them made: then their bundles share the file, too."""
     if past.catalogue is None:
         raise ValueError("fusion needs a catalogue")
@@ -39,12 +41,25 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         for old in sorted(made.parent.glob("fused-*"), key=lambda kept: kept.stat().st_mtime)[:-_KEPT]:
             shutil.rmtree(old, ignore_errors=True)
         with folder_beside(made) as temporary:
-            # Users of a validation ask all products five times each: whole numbers are worth it already.
-            packed_table.write(found.vectors, temporary, bits=8)
+            write(found.vectors, temporary)
             (temporary / "weights.json").write_bytes(msgspec.json.encode(found.weights))
     shutil.copytree(made, into, dirs_exist_ok=True)
     weights = msgspec.json.decode((into / "weights.json").read_bytes())
     return {"weights": {name: round(value, 4) for name, value in weights.items()}}
+
+
+def write(vectors: Floats, into: Path) -> None:
+    """``vectors`` (items, width) as they serve, turned first.
+
+    Products stay when all vectors are turned alike, but no column is larger than the others any more, as principal axes are: with
+    one scale for many columns 4 bits then tell apart what they could not (Ashkboos et al. 2024, "QuaRot"; there with Hadamard
+    matrices).
+    """
+    block = nibbles.BLOCKS[-1]
+    width = -(-vectors.shape[1] // block) * block
+    turn, sign = np.linalg.qr(np.random.default_rng(_TURN).standard_normal((width, width)))
+    turn *= np.sign(np.diag(sign))
+    packed_table.write(vectors @ turn[: vectors.shape[1]].astype(np.float32), into, bits=4)
 
 
 def _digest(parts: Mapping[str, Floats], events: Interactions | None, seed: int, chosen: Mapping[str, float]) -> str:

@@ -1,4 +1,5 @@
-"""A student in place of the encoder of queries, and codes in place of the products' vectors in 8 bits.
+"""A student in place of the encoder of queries, and codes in place of the products' vectors in 8 bits: products of codes where
+work is what counts, codes of what lies along principal axes where bytes are.
 
 What a student was taught is kept for the next fit with the same encoder and texts.
 """
@@ -17,17 +18,17 @@ from vetrina.core.files import beside
 from vetrina.core.types import Floats
 from vetrina.models.text import phrases, student
 from vetrina.models.text.online import Encoder
-from vetrina.retrieval import dense
+from vetrina.retrieval import dense, transform_coding
 from vetrina.retrieval.dense import DenseIndex
 
 LEAST = 2_000  # products; fewer show too little of a language
 _EPOCHS, _ENCODED = 8, 128
-# Of the index: 8 bits a number as it is built, or 6 behind codes. The seconds are a third of what teaching takes: all fits of a
-# run share one student.
+# Of the index: 8 bits a number as it is built, 6 behind products of codes, or as fine as in so many bits. The seconds are a third
+# of what teaching takes: all fits of a run share one student.
 FORMS = (
     Form(("distil", "int8", "pq"), {"bits": 6}, seconds=120.0),
     Form(("distil", "int8"), {"bits": 8}, seconds=120.0),
-    Form(("pq",), {"bits": 6}, bold=True),
+    *(Form(("transform",), {"fineness": bits}, bold=True) for bits in (5.0, 5.5, 6.5)),
 )
 
 
@@ -39,15 +40,20 @@ def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
             shutil.copy(file, into / file.name)
     if student_ is not None:
         squeezed.write(into / "encoder.onnx", student_.read_bytes())
-    if "pq" not in form.steps:
-        shutil.copy(source / "index.faiss", into / "index.faiss")
-        return
     index = DenseIndex(source / "index.faiss")
-    if not dense.fits(len(index), index.width):
-        raise Unfit(
-            f"{len(index):,} texts of {index.width} numbers are too few, or of a width that codes do not divide"
-        )
-    dense.shrink(source / "index.faiss", into / "index.faiss")
+    if "pq" in form.steps:
+        if not dense.fits(len(index), index.width):
+            raise Unfit(
+                f"{len(index):,} texts of {index.width} numbers are too few, or of a width that codes do not divide"
+            )
+        dense.shrink(source / "index.faiss", into / "index.faiss")
+    elif "transform" in form.steps:
+        if not transform_coding.fits(len(index), index.width):
+            raise Unfit(f"{len(index):,} texts of {index.width} numbers are too few to show their axes")
+        vectors = index.vectors(np.arange(len(index), dtype=np.int32))
+        transform_coding.write(vectors, into, form.settings["fineness"])
+    else:
+        shutil.copy(source / "index.faiss", into / "index.faiss")
 
 
 def _student(source: Path, lesson: Lesson) -> Path:

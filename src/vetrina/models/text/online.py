@@ -11,6 +11,7 @@ from vetrina.core.onnx_session import session
 from vetrina.core.types import Floats, Ints
 from vetrina.core.whole_numbers import WholeNumbers
 from vetrina.retrieval.dense import DenseIndex
+from vetrina.retrieval.transform_coding import AXES, INDEX, CodedIndex
 
 REASON = "means what you asked for"
 SETTINGS_FILE = "encoder.json"
@@ -74,11 +75,12 @@ class Text:
         order = np.argsort(self._text_of, kind="stable").astype(np.int32)
         self._by_text = order
         self._starts = np.searchsorted(self._text_of[order], np.arange(int(self._text_of.max(initial=-1)) + 2))
-        self._index = DenseIndex(folder / "index.faiss")
+        coded = (folder / AXES).exists()
+        self._index = CodedIndex(folder) if coded else DenseIndex(folder / INDEX)
 
     def encode(self, query: str) -> Floats:
-        """Unit vector (width,) of what somebody asks."""
-        return self._encoder.query(query)
+        """Unit vector (width,) of what somebody asks, as ``nearest`` is asked and ``vectors`` are given."""
+        return self._index.turned(self._encoder.query(query))
 
     def knows(self, word: str) -> bool:
         """Whether the encoder has a token for the whole word, as it has for those that are common in its language."""

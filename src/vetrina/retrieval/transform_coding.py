@@ -1,0 +1,121 @@
+"""Vectors on disk by transform coding: turned to their principal axes, rounded to one step along each, in Golomb-Rice codes.
+
+Most axes say little, so that most numbers are small (Goyal 2001, "Theoretical foundations of transform coding"). Of what lies
+above an axis's ``lower`` bits, as many zeros stand before a one (Rice & Plaunt 1971, "Adaptive variable-length coding for
+efficient compression of spacecraft television data"). The first LEADING axes lie in a ``dense`` index, by which the nearest are
+found; products of turned vectors are those of the vectors, so nothing is turned back.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core import whole_numbers
+from vetrina.core.number_lists import runs
+from vetrina.core.types import Floats, Ints
+from vetrina.core.whole_numbers import WholeNumbers
+from vetrina.retrieval.dense import DenseIndex, build
+
+LEAST, LEADING = 1_000, 64
+_RANGE = 6.4  # root mean squares of a number that ``bits`` bits would have to span
+INDEX, AXES = "index.faiss", "axes.npy"
+
+
+def fits(count: int, width: int) -> bool:
+    """Whether so many vectors show their axes, and there are axes enough."""
+    return count >= LEAST and width > LEADING
+
+
+def write(vectors: Floats, into: Path, bits: float) -> None:
+    """``vectors`` (n, width) that it ``fits``, as fine as in so many ``bits`` a number. Equal input gives an equal file."""
+    moved = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(moved.T.astype(np.float64) @ moved)
+    kept = axes[:, ::-1].astype(np.float16)
+    turned = vectors @ kept.astype(np.float32)
+    np.save(into / AXES, kept)
+    build(np.ascontiguousarray(turned[:, :LEADING]), into / INDEX)
+    _write_rest(turned[:, LEADING:], into, float(np.sqrt((vectors**2).mean())) * _RANGE / 2.0**bits)
+
+
+def _write_rest(rest: Floats, into: Path, step: float) -> None:
+    means = rest.mean(axis=0)
+    signed = np.rint((rest - means) / step).astype(np.int32)
+    folded = np.where(signed < 0, -2 * signed - 1, 2 * signed)  # 0, -1, 1, -2, ... are 0, 1, 2, 3, ...
+    lower = np.rint(np.log2(np.maximum(np.log(2.0) * folded.mean(axis=0), 1.0))).astype(np.int64)
+    lower = np.maximum.accumulate(lower[::-1])[::-1]  # so that the axes that have a bit stand side by side
+    upper = folded >> lower
+    many = (upper.sum(axis=1, dtype=np.int64) + upper.shape[1] + 7) // 8
+    first = 8 * (np.cumsum(many) - many)
+    ones = np.zeros(8 * int(many.sum()), np.uint8)
+    ones[first[:, None] + np.cumsum(upper + 1, axis=1) - 1] = 1
+    planes = [folded[:, lower > bit] >> bit & 1 for bit in range(int(lower.max()))]
+    bits = np.concatenate([np.empty((len(rest), 0), np.int32), *planes], axis=1).astype(np.uint8)
+    np.save(into / "rest_scale.npy", np.concatenate([[step], means]).astype(np.float32))
+    np.save(into / "rest_bits.npy", lower.astype(np.uint8))
+    np.save(into / "rest_lower.npy", np.packbits(bits, axis=1, bitorder="little"))
+    np.save(into / "rest_upper.npy", np.packbits(ones, bitorder="little"))
+    whole_numbers.save(into, "rest_lengths", many)
+
+
+class CodedIndex:
+    """Opens what ``write`` wrote."""
+
+    def __init__(self, folder: Path) -> None:
+        self._axes = np.load(folder / AXES).astype(np.float32)
+        self._leading = DenseIndex(folder / INDEX)
+        scale = np.load(folder / "rest_scale.npy")
+        self._step, self._means = scale[0], scale[1:]
+        self._bits = np.load(folder / "rest_bits.npy").astype(np.int32)
+        self._lower, self._upper = (
+            np.asarray(np.load(folder / f"rest_{name}.npy", mmap_mode="r")) for name in ("lower", "upper")
+        )
+        self._lengths = WholeNumbers(folder, "rest_lengths")[:].astype(np.int64)
+        self._first = np.cumsum(self._lengths) - self._lengths
+
+    def __len__(self) -> int:
+        return len(self._lengths)
+
+    @property
+    def width(self) -> int:
+        """Numbers of a vector."""
+        return len(self._axes)
+
+    def turned(self, vector: Floats) -> Floats:
+        """(width,) as ``nearest`` is asked and ``vectors`` are given."""
+        return vector @ self._axes
+
+    def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
+        """Row numbers and inner products along the leading axes, best first, at most ``limit``; ``vectors`` say what is exact."""
+        return self._leading.nearest(vector[:LEADING], limit)
+
+    def vectors(self, rows: Ints) -> Floats:
+        """(n, width) of some rows, turned."""
+        found = np.empty((len(rows), self.width), np.float32)
+        found[:, :LEADING] = self._leading.vectors(rows)
+        found[:, LEADING:] = self._rest(rows)
+        return found
+
+    def _rest(self, rows: Ints) -> Floats:
+        lengths = self._lengths[rows]
+        bits = np.unpackbits(self._upper[runs(self._first[rows], lengths)], bitorder="little")
+        ones = np.flatnonzero(bits.view(bool)).astype(np.int32).reshape(len(rows), len(self._means))
+        folded = np.empty_like(ones)
+        folded[:, 0] = ones[:, 0] - 8 * (np.cumsum(lengths) - lengths)
+        np.subtract(ones[:, 1:], ones[:, :-1], out=folded[:, 1:])
+        folded[:, 1:] -= 1
+        folded <<= self._bits
+        folded |= self._lower_of(rows)
+        signed = folded >> 1
+        signed ^= -(folded & 1)
+        return signed * self._step + self._means
+
+    def _lower_of(self, rows: Ints) -> NDArray[np.uint8]:
+        bits = np.unpackbits(self._lower[rows], axis=1, bitorder="little")
+        found = np.zeros((len(rows), len(self._means)), np.uint8)
+        start = 0
+        for bit in range(int(self._bits.max(initial=0))):
+            many = int((self._bits > bit).sum())
+            found[:, :many] |= bits[:, start : start + many] << np.uint8(bit)
+            start += many
+        return found
