@@ -64,6 +64,26 @@ def test_few_rows_among_many_products_take_little_and_say_the_same(tmp_path):
     assert sum(f.stat().st_size for f in (tmp_path / "small").iterdir()) < 2 * many + 4_000
 
 
+def test_rows_cut_into_pages_as_bundles_of_before_hold_them_say_the_same(tmp_path):
+    """Three rows over 70,000 products: of products 1 and 69,999, of nothing, of product 2."""
+    many, rows = 70_000, {0: [1, 69_999], 2: [2]}
+    lengths = np.zeros(2 * many, np.int64)
+    lengths[[0, 1, 4]] = 1
+    arrays = {
+        "starts": np.append(0, np.cumsum(lengths)),
+        "items": np.array([1, 69_999 - 65_536, 2], np.uint16),
+        "values": np.array([255, 51, 255], np.uint8),
+        "scales": np.full(many, 1 / 255, np.float32),
+    }
+    for name, array in arrays.items():
+        np.save(tmp_path / f"{name}.npy", array)
+    opened = Neighbours(tmp_path)
+    assert len(opened) == many
+    for row, items in rows.items():
+        assert np.flatnonzero(opened.sum(np.array([row]), np.ones(1))).tolist() == items
+    assert opened.sum(np.array([0, 1, 2]), np.array([1.0, 9.0, 2.0]))[[1, 2, 69_999]] == pytest.approx([1.0, 2.0, 0.2])
+
+
 def test_neighbours_that_are_worth_no_number_are_refused(tmp_path):
     written(tmp_path / "float", [3, *[0] * 49], 1)
     np.save(tmp_path / "float" / "values.npy", np.full(3, np.nan, np.float32))

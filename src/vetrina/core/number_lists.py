@@ -23,16 +23,16 @@ _LOWER = (8, 9, 10, 12, 16)  # bits that whole numbers are kept in without waste
 class Found:
     """The ``numbers`` (n,) of some lists one after the other, their ``places`` (n,) among those of all, each list's length."""
 
-    numbers: NDArray[np.signedinteger]
+    numbers: Ints
     places: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
 
 class Lists:
-    """Numbers in any order, one list after the other, and where each begins: ``starts`` and ``numbers`` name the files."""
+    """``numbers`` in any order, one list after the other; each begins at one of ``starts``, of which the last is the end."""
 
-    def __init__(self, folder: Path, starts: str, numbers: str) -> None:
-        self._starts, self._numbers = WholeNumbers(folder, starts), WholeNumbers(folder, numbers)
+    def __init__(self, starts: WholeNumbers | Ints, numbers: WholeNumbers | Ints) -> None:
+        self._starts, self._numbers = starts, numbers
 
     def __len__(self) -> int:
         return len(self._starts) - 1

@@ -1,3 +1,3 @@
 """The version, where anyone may read it."""
 
-VERSION = "0.2.0.dev0"
+VERSION = "0.2.0.dev1"

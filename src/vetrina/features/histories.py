@@ -72,11 +72,15 @@ class Histories:
 
     def __init__(self, folder: Path) -> None:
         users = np.load(folder / "users.npy", mmap_mode="r")
-        self._users = np.char.encode(users, "utf-8") if users.dtype.kind == "U" else users  # bundles up to 0.1.0
+        self._users = np.char.encode(users, "utf-8") if users.dtype.kind == "U" else users  # bundles of before
         self._starts = WholeNumbers(folder, "recent_starts")[:]
         self._items, self._times = WholeNumbers(folder, "recent_items"), _Times(folder)
-        earlier = (folder / "count_starts.npy").exists()  # bundles up to 0.1.0
-        self._counted = Lists(folder, "count_starts", "count_items") if earlier else SortedLists(folder, "counted")
+        earlier = (folder / "count_starts.npy").exists()  # bundles of before
+        self._counted = (
+            Lists(WholeNumbers(folder, "count_starts"), WholeNumbers(folder, "count_items"))
+            if earlier
+            else SortedLists(folder, "counted")
+        )
         self._counts = np.asarray(np.load(folder / "counts.npy", mmap_mode="r"))
         begun = folder / "begun.npy"
         self._begun = float(np.load(begun)) if begun.exists() else 0.0

@@ -9,7 +9,9 @@ from vetrina.core import whole_numbers
 from vetrina.core.errors import Unfit
 from vetrina.core.number_lists import Lists, SortedLists, save_sorted
 from vetrina.core.types import Floats, Ints
+from vetrina.core.whole_numbers import WholeNumbers
 
+_PAGE = 65_536
 LEAST = 10  # neighbours that a row keeps, if it has them
 
 
@@ -21,15 +23,15 @@ class Neighbours:
     """
 
     def __init__(self, folder: Path) -> None:
-        learnt = (folder / "starts.npy").exists()
-        self._lists = Lists(folder, "starts", "items") if learnt else SortedLists(folder, "items")
         self._values = np.load(folder / "values.npy", mmap_mode="r")
         scales = folder / "scales.npy"
         self._scales = np.load(scales, mmap_mode="r") if scales.exists() else None
-        every = np.arange(len(self))  # uint8 values of bundles up to 0.1.0 have a scale for every row
-        self._scale_of = (
-            every if isinstance(self._lists, Lists) else np.maximum(np.cumsum(self._lists.lengths > 0) - 1, 0)
-        )
+        if (folder / "starts.npy").exists():
+            self._lists = _learnt(folder, self._scales)
+            self._scale_of = np.arange(len(self._lists))  # uint8 values so kept have a scale for every row
+        else:
+            self._lists = SortedLists(folder, "items")
+            self._scale_of = np.maximum(np.cumsum(self._lists.lengths > 0) - 1, 0)
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -42,6 +44,17 @@ class Neighbours:
         scaled = weights if self._scales is None else weights * self._scales[self._scale_of[rows]]
         values = self._values[found.places] * np.repeat(scaled, found.lengths)
         return np.bincount(found.numbers, values, minlength=len(self)).astype(np.float32)
+
+
+def _learnt(folder: Path, scales: Floats | None) -> Lists:
+    """Rows best first; or, in bundles from before rows were sorted, cut into parts for each _PAGE of items, two bytes an item."""
+    starts, items = WholeNumbers(folder, "starts"), np.load(folder / "items.npy", mmap_mode="r")
+    if items.dtype != np.uint16 or scales is None:
+        return Lists(starts, items)
+    every = starts[:].astype(np.int64)
+    pages = (len(every) - 1) // len(scales)
+    page = np.repeat(np.arange(len(every) - 1) % pages, np.diff(every))
+    return Lists(every[::pages], items + (page * _PAGE).astype(np.int32))
 
 
 def pack(source: Path, into: Path, keep: float = 1.0) -> None:

@@ -19,6 +19,7 @@ from vetrina.retrieval.dense import DenseIndex, build
 
 LEAST, LEADING = 1_000, 64
 _RANGE = 6.4  # root mean squares of a number that ``bits`` bits would have to span
+_BLOCK = 10_000
 INDEX, AXES = "index.faiss", "axes.npy"
 
 
@@ -40,22 +41,39 @@ def write(vectors: Floats, into: Path, bits: float) -> None:
 
 def _write_rest(rest: Floats, into: Path, step: float) -> None:
     means = rest.mean(axis=0)
-    signed = np.rint((rest - means) / step).astype(np.int32)
-    folded = np.where(signed < 0, -2 * signed - 1, 2 * signed)  # 0, -1, 1, -2, ... are 0, 1, 2, 3, ...
-    lower = np.rint(np.log2(np.maximum(np.log(2.0) * folded.mean(axis=0), 1.0))).astype(np.int64)
-    lower = np.maximum.accumulate(lower[::-1])[::-1]  # so that the axes that have a bit stand side by side
-    upper = folded >> lower
-    many = (upper.sum(axis=1, dtype=np.int64) + upper.shape[1] + 7) // 8
-    first = 8 * (np.cumsum(many) - many)
-    ones = np.zeros(8 * int(many.sum()), np.uint8)
-    ones[first[:, None] + np.cumsum(upper + 1, axis=1) - 1] = 1
-    planes = [folded[:, lower > bit] >> bit & 1 for bit in range(int(lower.max()))]
-    bits = np.concatenate([np.empty((len(rest), 0), np.int32), *planes], axis=1).astype(np.uint8)
+    # Of numbers that fall off geometrically about as many bits as the logarithm of their mean need no code.
+    usual = np.log(2.0) * 2.0 * np.abs(rest - means).mean(axis=0) / step
+    bits = np.rint(np.log2(np.maximum(usual, 1.0))).astype(np.int64)
+    bits = np.maximum.accumulate(bits[::-1])[::-1]  # so that the axes that have a bit stand side by side
+    lower: list[NDArray[np.uint8]] = []
+    upper: list[NDArray[np.uint8]] = []
+    lengths: list[NDArray[np.int64]] = []
+    for start in range(0, len(rest), _BLOCK):
+        signed = np.rint((rest[start : start + _BLOCK] - means) / step).astype(np.int32)
+        folded = np.where(signed < 0, -2 * signed - 1, 2 * signed)  # 0, -1, 1, -2, ... are 0, 1, 2, 3, ...
+        lower.append(_planes(folded, bits))
+        codes, many = _unary(folded >> bits)
+        upper.append(codes)
+        lengths.append(many)
     np.save(into / "rest_scale.npy", np.concatenate([[step], means]).astype(np.float32))
-    np.save(into / "rest_bits.npy", lower.astype(np.uint8))
-    np.save(into / "rest_lower.npy", np.packbits(bits, axis=1, bitorder="little"))
-    np.save(into / "rest_upper.npy", np.packbits(ones, bitorder="little"))
-    whole_numbers.save(into, "rest_lengths", many)
+    np.save(into / "rest_bits.npy", bits.astype(np.uint8))
+    np.save(into / "rest_lower.npy", np.concatenate(lower))
+    np.save(into / "rest_upper.npy", np.concatenate(upper))
+    whole_numbers.save(into, "rest_lengths", np.concatenate(lengths))
+
+
+def _planes(numbers: NDArray[np.int32], bits: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """(rows, bytes): the lowest bit of all columns that keep one, then the second, and so on."""
+    planes = [numbers[:, bits > bit] >> bit & 1 for bit in range(int(bits.max()))]
+    return np.packbits(np.concatenate([numbers[:, :0], *planes], axis=1).astype(np.uint8), axis=1, bitorder="little")
+
+
+def _unary(numbers: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """As many zeros before a one as each number says, row by row from a whole byte on; and the bytes (rows,) of each row."""
+    many = (numbers.sum(axis=1, dtype=np.int64) + numbers.shape[1] + 7) // 8
+    ones = np.zeros(8 * int(many.sum()), np.uint8)
+    ones[8 * (np.cumsum(many) - many)[:, None] + np.cumsum(numbers + 1, axis=1) - 1] = 1
+    return np.packbits(ones, bitorder="little"), many
 
 
 class CodedIndex:
