@@ -59,10 +59,10 @@ def test_it_takes_fewer_bytes_than_as_many_bits_would_and_the_same_file_each_tim
     assert rest < 1_800 * (160 - LEADING) * 5 / 8
 
 
-def test_few_vectors_or_short_ones_show_no_axes():
-    assert transform_coding.fits(1_000, 384)
-    assert not transform_coding.fits(999, 384)
-    assert not transform_coding.fits(1_000, LEADING)
+def test_few_vectors_or_short_ones_are_not_worth_their_axes():
+    assert transform_coding.fits(3_072, 384)
+    assert not transform_coding.fits(3_071, 384)
+    assert not transform_coding.fits(10_000, LEADING)
 
 
 def test_numbers_along_an_axis_that_says_nothing_take_hardly_anything(tmp_path: Path):

@@ -17,15 +17,16 @@ from vetrina.core.types import Floats, Ints
 from vetrina.core.whole_numbers import WholeNumbers
 from vetrina.retrieval.dense import DenseIndex, build
 
-LEAST, LEADING = 1_000, 64
+LEADING = 64
+LEAST = 8  # vectors for each axis: fewer gain hardly more bytes than the axes take
 _RANGE = 6.4  # root mean squares of a number that ``bits`` bits would have to span
 _BLOCK = 10_000
 INDEX, AXES = "index.faiss", "axes.npy"
 
 
 def fits(count: int, width: int) -> bool:
-    """Whether so many vectors show their axes, and there are axes enough."""
-    return count >= LEAST and width > LEADING
+    """Whether so many vectors are worth their axes, and there are axes enough."""
+    return count >= LEAST * width and width > LEADING
 
 
 def write(vectors: Floats, into: Path, bits: float) -> None:
@@ -105,13 +106,13 @@ class CodedIndex:
 
     def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
         """Row numbers and inner products along the leading axes, best first, at most ``limit``; ``vectors`` say what is exact."""
-        return self._leading.nearest(vector[:LEADING], limit)
+        return self._leading.nearest(vector[: self._leading.width], limit)
 
     def vectors(self, rows: Ints) -> Floats:
         """(n, width) of some rows, turned."""
         found = np.empty((len(rows), self.width), np.float32)
-        found[:, :LEADING] = self._leading.vectors(rows)
-        found[:, LEADING:] = self._rest(rows)
+        leading = self._leading.width
+        found[:, :leading], found[:, leading:] = self._leading.vectors(rows), self._rest(rows)
         return found
 
     def _rest(self, rows: Ints) -> Floats:

@@ -49,7 +49,7 @@ def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
         dense.shrink(source / "index.faiss", into / "index.faiss")
     elif "transform" in form.steps:
         if not transform_coding.fits(len(index), index.width):
-            raise Unfit(f"{len(index):,} texts of {index.width} numbers are too few to show their axes")
+            raise Unfit(f"{len(index):,} texts of {index.width} numbers are too few to be worth their axes")
         vectors = index.vectors(np.arange(len(index), dtype=np.int32))
         transform_coding.write(vectors, into, form.settings["fineness"])
     else:
