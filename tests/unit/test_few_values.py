@@ -1,4 +1,4 @@
-"""Columns come back to the bit, and take a byte or two a row where they hold few different numbers."""
+"""Columns come back as they were, and take a byte or two a row where they hold few different numbers."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ PRICES = RNG.choice([1.99, 0.1, 3.0, np.nan, 1e9 + 0.01, -0.0, np.inf], 900)
         np.empty((0, 3), np.float32),
     ],
 )
-def test_what_was_saved_comes_back_to_the_bit(table: np.ndarray, tmp_path: Path):
+def test_what_was_saved_comes_back_as_it_was(table: np.ndarray, tmp_path: Path):
     few_values.save(tmp_path, "some", table)
     found = few_values.load(tmp_path, "some")
     assert (found.shape, found.dtype) == (table.shape, table.dtype)

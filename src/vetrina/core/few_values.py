@@ -13,7 +13,7 @@ _MOST = 2**16  # different numbers; of more, a row's number takes hardly less th
 
 
 def save(folder: Path, name: str, table: NDArray[np.floating]) -> None:
-    """Write ``table`` (n,) or (n, columns) as exactly as it is given; NaN is a number like any other here."""
+    """Write ``table`` (n,) or (n, columns) with nothing lost: numbers come back equal, and NaN where NaN was."""
     columns = table[:, None] if table.ndim == 1 else table
     coded = [np.unique(column, return_inverse=True) for column in columns.T]
     if not len(table) or max(len(values) for values, _ in coded) > min(_MOST, len(table) // 2):

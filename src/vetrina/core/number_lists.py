@@ -49,20 +49,19 @@ class SortedLists:
     """Opens what ``save_sorted`` wrote."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.lengths = WholeNumbers(folder, f"{name}_lengths")[:].astype(np.int64)
+        self.lengths = WholeNumbers(folder, f"{name}_lengths")[:]
         self._lower = WholeNumbers(folder, f"{name}_lower")
         self._upper = np.asarray(np.load(folder / f"{name}_upper.npy", mmap_mode="r"))
-        self._bits, most = np.load(folder / f"{name}_shape.npy").tolist()
-        self._bytes = _bytes(self.lengths, most)
-        self._starts, self._first = (np.cumsum(many) - many for many in (self.lengths, self._bytes))
+        self._bits, self._most = np.load(folder / f"{name}_shape.npy").tolist()
+        self._starts, self._first = (_before(many) for many in (self.lengths, _bytes(self.lengths, self._most)))
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def of(self, rows: Ints) -> Found:
         """Some lists, each as often as it is asked for."""
-        lengths, many = self.lengths[rows], self._bytes[rows]
-        places = runs(self._starts[rows], lengths)
+        lengths = self.lengths[rows].astype(np.int64)
+        many, places = _bytes(lengths, self._most), runs(self._starts[rows], lengths)
         bits = np.unpackbits(self._upper[runs(self._first[rows], many)], bitorder="little")
         ones = np.flatnonzero(bits.view(bool))  # of bytes that are counted, numpy is slower by three times
         # The k-th one of a list stands at upper + k: less where its row of bits begins, and less k.
@@ -93,6 +92,12 @@ def runs(first: Ints, lengths: Ints) -> NDArray[np.int64]:
     return np.repeat(first - before, lengths) + np.arange(int(lengths.sum()))
 
 
-def _bytes(lengths: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+def _bytes(lengths: Ints, most: int) -> Ints:
     """Of each list's row of bits, where the largest upper part is ``most``."""
     return np.where(lengths > 0, (lengths + most + 7) // 8, 0)
+
+
+def _before(many: Ints) -> Ints:
+    """Where each list begins, in 4 bytes if that is enough: every worker holds its own."""
+    starts = np.cumsum(many, dtype=np.int64) - many
+    return starts.astype(np.int32) if starts.max(initial=0) < 2**31 else starts

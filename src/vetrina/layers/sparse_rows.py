@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
 
@@ -12,16 +13,19 @@ def shape_of(matrix: sparse.csr_array) -> tuple[int, int]:
     return rows, columns
 
 
-def strongest(matrix: sparse.csr_array, k: int) -> sparse.csr_array:
-    """The ``k`` largest of each row, largest first; ties by column."""
+def strongest(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> sparse.csr_array:
+    """The ``k`` largest of each row, or so many of each (rows,), at least one, largest first; ties by column."""
     data = np.asarray(matrix.data, np.float32)
     lengths = np.diff(matrix.indptr)
-    kept = np.flatnonzero(np.repeat(lengths <= k, lengths))
-    cut = [_largest(data, int(matrix.indptr[r]), int(matrix.indptr[r + 1]), k) for r in np.flatnonzero(lengths > k)]
+    most = np.broadcast_to(k, lengths.shape)
+    kept = np.flatnonzero(np.repeat(lengths <= most, lengths))
+    ends: list[int] = matrix.indptr.tolist()
+    over = np.flatnonzero(lengths > most).tolist()
+    cut = [_largest(data, ends[r], ends[r + 1], int(most[r])) for r in over]
     kept = np.concatenate([kept, *cut])
     row = np.searchsorted(matrix.indptr, kept, side="right") - 1
     kept = kept[np.lexsort((matrix.indices[kept], -data[kept], row))]
-    starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, k))])
+    starts = np.concatenate([[0], np.cumsum(np.minimum(lengths, most))])
     return sparse.csr_array((data[kept], matrix.indices[kept], starts), shape=matrix.shape)
 
 

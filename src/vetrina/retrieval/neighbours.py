@@ -31,7 +31,7 @@ class Neighbours:
             self._scale_of = np.arange(len(self._lists))  # uint8 values so kept have a scale for every row
         else:
             self._lists = SortedLists(folder, "items")
-            self._scale_of = np.maximum(np.cumsum(self._lists.lengths > 0) - 1, 0)
+            self._scale_of = np.maximum(np.cumsum(self._lists.lengths > 0, dtype=np.int32) - 1, 0)
 
     def __len__(self) -> int:
         return len(self._lists)

@@ -4,8 +4,8 @@ sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b
 
 with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
 (``layers.properties``) and s what makes both terms' largest values of a row equal on average. The NEIGHBOURS best of each
-row and term stay. ``decay`` and ``fade`` are what a step back in time costs: where a user takes ten products at once, each of
-them is a tenth of a step.
+row and term stay, of a product of fewer than KNOWN events the FEW best. ``decay`` and ``fade`` are what a step back in time
+costs: where a user takes ten products at once, each of them is a tenth of a step.
 """
 
 from collections.abc import Mapping
@@ -33,6 +33,7 @@ SPACE = {
     "fade": (0.3, 0.98),
 }
 NEIGHBOURS, LIKE_POWER = 100, 0.25
+FEW, KNOWN = 50, 5  # most products of a long catalogue say so little that half as many are worth as much
 TITLES_UP_TO = 30_000  # products; beyond, their words take longer to compare than they are worth
 _BLOCK = 2_000
 
@@ -60,7 +61,8 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
             rows = sparse.csr_array(rows + chosen["like"] * _level(rows) / _level(alike) * alike)
         step.advance()
     (into / "settings.json").write_bytes(msgspec.json.encode(chosen))
-    return save(strongest(rows, NEIGHBOURS), into)
+    known = np.bincount(events.item, minlength=items) >= KNOWN
+    return save(strongest(rows, np.where(known, NEIGHBOURS, FEW)), into)
 
 
 def nearest(unit: sparse.csr_array, worth: NDArray[np.float64], block: int) -> sparse.csr_array:

@@ -1,6 +1,7 @@
 """Answers recommend requests: every model scores the whole catalogue, a weighted sum ranks it, trees order the best anew."""
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,7 @@ class Recommend:
     """One opened bundle. ``weights`` maps a blend to {model: weight}."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         self.models: tuple[str, ...] = tuple(content["models"])
         self.weights: dict[str, dict[str, float]] = content["weights"]
@@ -62,7 +64,6 @@ class Recommend:
         self._scorers: dict[str, Scorer] = {name: part.open(folder / name) for name, part in parts.items()}
         self._why = {name: part.REASON for name, part in parts.items()}
         self._statistics = item_statistics.read(folder / "statistics")
-        self.worth = worth.read(folder / "worth.npy")
         self._untaken = np.zeros(len(self.shelf), bool) if self.counts is None else self.counts < 1.0
         self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
         # Trees know what they were shown: weights of other models, set by hand, go without them.
@@ -71,6 +72,11 @@ class Recommend:
             for name, models in options.get("ranked", {}).items()
             if list(self.blend(name)) == models
         }
+
+    @cached_property
+    def worth(self) -> Floats | None:
+        """(items, goals) what a sale of each product is worth; only goals ask for it."""
+        return worth.read(self._folder / "worth.npy")
 
     def components(self, history: History) -> Floats:
         """(models, items): each model's scores, its largest value 1, in the order of ``models``."""
@@ -181,7 +187,8 @@ class Recommend:
         blend_name = self.blend_for(request.user, history, blend_name)
         allowed = self._allowed(request, context, history, self.leaves_out(blend_name) if exclude is None else exclude)
         scores, parts = self.ranked(history, blend_name, allowed)
-        scores = worth.bent(scores, worth.lift(self.worth, context.goals))
+        if context.goals:
+            scores = worth.bent(scores, worth.lift(self.worth, context.goals))
         wanted = request.offset + request.limit
         top = self._top(scores, wanted, history, allowed, context.goals.get("newcomers", 0.0))[request.offset :]
         changed = context.products.after(self.shelf.logged).changed

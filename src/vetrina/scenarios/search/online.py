@@ -1,6 +1,7 @@
 """Answers search requests: words and meaning find candidates, a weighted sum of signals ranks them, trees correct it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -68,6 +69,7 @@ class Search:
     """One opened bundle."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         weights = content["weights"]["search"]
         self.weights = np.array([weights.get(s, 0.0) for s in SIGNALS], np.float32)
@@ -78,9 +80,13 @@ class Search:
         self._spelling = Spelling(folder / "spelling.json", self._text.knows)
         self._popular = plugins.part("models", "popular", "online").open(folder / "popular")
         self._fusion = plugins.part("models", "fusion", "online").open(folder / "fusion") if self.weights[-1] else None
-        self._statistics = item_statistics.read(folder / "statistics")
         self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
         self._trees = Trees(folder / TREES) if (folder / TREES).exists() else None
+
+    @cached_property
+    def _statistics(self) -> Floats | None:
+        """Only trees ask for them."""
+        return item_statistics.read(self._folder / "statistics")
 
     def candidates(self, query: str, history: History, *, filtered: bool = False) -> Candidates:
         """What words and meaning find, and all that ranks it. A word that nobody knows is read as the one it is a slip of."""
