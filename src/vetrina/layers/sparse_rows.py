@@ -19,7 +19,7 @@ def strongest(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> sparse.
     lengths = np.diff(matrix.indptr)
     most = np.broadcast_to(k, lengths.shape)
     kept = np.flatnonzero(np.repeat(lengths <= most, lengths))
-    ends: list[int] = matrix.indptr.tolist()
+    ends = np.asarray(matrix.indptr).tolist()
     over = np.flatnonzero(lengths > most).tolist()
     cut = [_largest(data, ends[r], ends[r + 1], int(most[r])) for r in over]
     kept = np.concatenate([kept, *cut])
