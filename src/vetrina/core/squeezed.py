@@ -4,6 +4,8 @@ milliseconds."""
 import sys
 from pathlib import Path
 
+from vetrina.core.errors import Unfit
+
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
@@ -18,9 +20,20 @@ def write(path: Path, data: bytes) -> None:
 
 
 def read(path: Path) -> bytes:
-    """What ``write`` was given, or the file itself in a bundle from before."""
+    """What ``write`` was given, or the file itself in a bundle from before. Raises Unfit for a broken one."""
     file = squeezed(path)
-    return zstd.decompress(file.read_bytes()) if file.exists() else path.read_bytes()
+    if not file.exists():
+        return path.read_bytes()
+    data = file.read_bytes()
+    try:
+        size = zstd.get_frame_info(data).decompressed_size or 0
+        # Without the length room is made bit by bit, for twice the time.
+        found = zstd.ZstdDecompressor().decompress(data, max_length=size)
+    except zstd.ZstdError as error:
+        raise Unfit(f"{file.name} is broken ({error})") from None
+    if len(found) != size:
+        raise Unfit(f"{file.name} ends after {len(found):,} of {size:,} bytes")
+    return found
 
 
 def squeezed(path: Path) -> Path:

@@ -1,0 +1,42 @@
+"""Squeezed files come back as they were, from bundles of before as well, and broken ones say so."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vetrina.core import squeezed
+from vetrina.core.errors import Unfit
+
+WEIGHTS = np.random.default_rng(0).normal(0, 9, 200_000).astype(np.int8).tobytes()
+
+
+@pytest.mark.parametrize("data", [WEIGHTS, b"", b"x"])
+def test_what_was_written_comes_back_and_equal_data_give_an_equal_file(data: bytes, tmp_path: Path):
+    for name in ("a", "b"):
+        squeezed.write(tmp_path / name, data)
+        assert squeezed.read(tmp_path / name) == data
+    assert (tmp_path / "a.zst").read_bytes() == (tmp_path / "b.zst").read_bytes()
+    assert not (tmp_path / "a").exists()
+
+
+def test_weights_take_the_bits_that_they_tell(tmp_path: Path):
+    squeezed.write(tmp_path / "weights", WEIGHTS)  # of a spread of 9: 5.2 bits
+    assert squeezed.squeezed(tmp_path / "weights").stat().st_size < len(WEIGHTS) * 5.4 / 8
+
+
+def test_files_of_bundles_of_before_are_read_as_they_are(tmp_path: Path):
+    (tmp_path / "encoder.onnx").write_bytes(WEIGHTS)
+    assert squeezed.read(tmp_path / "encoder.onnx") == WEIGHTS
+
+
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [(lambda d: d[:-9], "weights.zst ends after"), (lambda d: b"PK" + d, "broken"), (lambda d: d[:3], "broken")],
+)
+def test_what_is_cut_short_or_of_another_kind_is_refused(broken, why: str, tmp_path: Path):
+    squeezed.write(tmp_path / "weights", WEIGHTS)
+    file = squeezed.squeezed(tmp_path / "weights")
+    file.write_bytes(broken(file.read_bytes()))
+    with pytest.raises(Unfit, match=why):
+        squeezed.read(tmp_path / "weights")
