@@ -218,7 +218,7 @@ def _text(root: Path) -> None:
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
-    forms = {"student, int8": text.FORMS[1], "MiniLM, int8, transform coding": text.FORMS[3]}
+    forms = {"student, int8": text.FORMS[1], "MiniLM, int8, transform coding": text.FORMS[2]}
     for form in forms.values():
         (root / form.name).mkdir()
         lesson = Lesson(lambda: Past(catalogue), Plan(), Silent())
@@ -237,8 +237,8 @@ def _text(root: Path) -> None:
 
     _table("chorus", {n: e.query for n, e in encoders.items()}, sizes, ranked, list(judged))
     opened._text.encode = usual
-    small = root / text.FORMS[3].name
-    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX), text.FORMS[3].name: CodedIndex(small)}
+    small = root / text.FORMS[2].name
+    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX), text.FORMS[2].name: CodedIndex(small)}
     vectors = {query: encoders["MiniLM, int8"].query(query) for query in judged}
 
     def nearest(index: DenseIndex | CodedIndex) -> Callable[[str], Any]:

@@ -28,7 +28,7 @@ _EPOCHS, _ENCODED = 8, 128
 FORMS = (
     Form(("distil", "int8", "pq"), {"bits": 6}, seconds=120.0),
     Form(("distil", "int8"), {"bits": 8}, seconds=120.0),
-    *(Form(("transform",), {"fineness": bits}, bold=True) for bits in (5.0, 5.5, 6.5)),
+    *(Form(("transform",), {"fineness": bits}, bold=True) for bits in (5.5, 6.5)),
 )
 
 
