@@ -206,7 +206,8 @@ def _text(root: Path) -> None:
     shop = Shop(root / "shop")
     shop.ingest(products=[products], judgments=[judgments])
     assert shop.fit("search")["search"] is not None
-    served = _with(DEFAULT, root / "shop/work/search/served", root / "work/plain")  # as learnt, no form taken
+    learnt = shop.workshop.shop.work / "search" / "served"  # no form taken
+    served = _with(DEFAULT, learnt, root / "plain")
     (root / "cache").mkdir()
     held = Held(shop.ingest(), {}, "search")
     judged: Judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}

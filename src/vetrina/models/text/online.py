@@ -7,6 +7,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from vetrina.core import squeezed
+from vetrina.core.number_lists import runs
 from vetrina.core.onnx_session import session
 from vetrina.core.types import Floats, Ints
 from vetrina.core.whole_numbers import WholeNumbers
@@ -90,9 +91,7 @@ class Text:
         """Products (n,), best first; at most ``limit`` texts, products of one text stand together."""
         texts, _ = self._index.nearest(vector, limit)
         lengths = self._starts[texts + 1] - self._starts[texts]
-        before = np.cumsum(lengths) - lengths
-        at = np.repeat(self._starts[texts] - before, lengths) + np.arange(int(lengths.sum()))
-        return self._by_text[at]
+        return self._by_text[runs(self._starts[texts], lengths)]
 
     def vectors(self, items: Ints) -> Floats:
         """(n, width) of some products."""
