@@ -1,0 +1,92 @@
+"""A clock that is set back, or that is ahead."""
+
+import time
+
+import msgspec
+import pytest
+
+from vetrina.core import clock
+from vetrina.core.clock import DAY
+from vetrina.pipeline.operate import Operator
+from vetrina.pipeline.workshop import Workshop
+from vetrina.serve.ledger import Ledger
+from vetrina.store.eventlog import Event, EventLog
+from vetrina.store.folder import ShopFolder
+from vetrina.store.leases import Lease
+from vetrina.store.rollouts import Rollouts
+from vetrina.store.tables import exposures
+
+HOUR = 3_600.0
+MIDNIGHT = 1_780_000_000.0 // DAY * DAY
+LEASE_SECONDS = 0.05
+
+
+@pytest.fixture
+def set_clock(monkeypatch):
+    """Sets the wall clock to a moment."""
+    return lambda moment: monkeypatch.setattr(clock, "now", lambda: moment)
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="S31: the ledger forgets a day when the clock steps over it"
+)
+def test_a_clock_that_steps_over_midnight_and_back_frees_no_budget(engine, keys, set_clock):
+    """S31: what was spent on a day stays spent, wherever the clock was meanwhile."""
+    item = {"product_id": "p1", "ad_id": "a1", "campaign_id": "c1", "price": 1.0, "click_chance": 0.1}
+    row = dict.fromkeys(column.name for column in exposures.columns)
+    row |= {"request_id": "r1", "time": MIDNIGHT + 5, "scenario": "ads", "version": "v", "arm": "champion"}
+    row |= {"user": "alice", "request": "{}", "items": msgspec.json.encode([item]).decode()}
+    click = msgspec.json.encode({"type": "ad_click", "product_id": "p1", "request_id": "r1"}).decode()
+    log = EventLog(engine, keys)
+    log.expose(row)
+    log.add([Event("e1", "alice", None, MIDNIGHT + 6, click, b"sealed")]).result()
+    log.close()
+    ledger = Ledger(engine)
+    spent = []
+    for moment in (MIDNIGHT + 10, MIDNIGHT - 5, MIDNIGHT + 20):
+        set_clock(moment)
+        ledger.follow({"c1": 10.0})
+        spent.append(ledger.spent("c1", moment))
+    assert spent[2] == spent[0]
+
+
+class CountedRollouts(Rollouts):
+    """Counts how often somebody asks for the releases under way."""
+
+    checks = 0
+
+    def running(self):
+        """As ever."""
+        self.checks += 1
+        return super().running()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S31: the controller's timers are wall clock")
+def test_a_clock_set_back_does_not_stop_the_controller(tmp_path, set_clock):
+    """S31: releases are checked on time although the clock was set back by hours."""
+    (tmp_path / "vetrina.toml").write_text("[operate]\nrelease_seconds = 0\nlook_minutes = 1e9\n")
+    workshop = Workshop(ShopFolder(tmp_path))
+    counted = CountedRollouts(workshop.engine, workshop.shop.keys, workshop.registry)
+    workshop.rollouts = counted
+    controller = Operator(workshop, lambda line: None)
+    set_clock(MIDNIGHT + 3 * HOUR)
+    controller.turn()
+    before = counted.checks
+    set_clock(MIDNIGHT)
+    controller.turn()
+    controller.close()
+    workshop.engine.dispose()
+    assert counted.checks > before
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S31: a lease ends by the clock of whoever took it")
+def test_a_machine_whose_clock_is_ahead_does_not_keep_the_lease(engine, set_clock):
+    """S31: a lease that is not prolonged ends after its seconds, whatever the clock of its holder says."""
+    set_clock(time.time() + 2 * HOUR)
+    Lease(engine, "operate", "ahead", LEASE_SECONDS).hold()
+    set_clock(time.time())
+    other = Lease(engine, "operate", "other", LEASE_SECONDS)
+    deadline = time.monotonic() + 20 * LEASE_SECONDS
+    while other.hold() is None and time.monotonic() < deadline:
+        time.sleep(LEASE_SECONDS)
+    assert other.holder() == "other"

@@ -1,0 +1,264 @@
+"""Events: what they may hold, whom they may harm, what becomes of them in the log."""
+
+import logging
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DataError
+
+from vetrina import Shop
+from vetrina.core import clock
+from vetrina.core.clock import DAY
+from vetrina.serve.ledger import Ledger
+from vetrina.store import dataset
+from vetrina.store.database import append_alone, open_store
+from vetrina.store.eventlog import Event, EventLog
+from vetrina.store.tables import exposures
+
+JSON = {"content-type": "application/json"}
+NOON = 1_780_000_000.0 // DAY * DAY + DAY / 2
+EVENTS_OF_THE_FIXTURE = 300
+PRICE = 1.0  # of a click
+LONG = "s" * 200
+NUL = "s-4\x00"
+# A session that is longer than its column, or that holds a character that no text of PostgreSQL may hold.
+REFUSED_BY_DATABASE = {("postgresql", LONG), ("postgresql", NUL), ("mysql", LONG), ("mariadb", LONG)}
+
+
+def an_event(event_id: str, user: str = "u", time: float = 1.0, **body: Any) -> Event:
+    """An event as the log takes it."""
+    content = msgspec.json.encode({"type": "view", **body}).decode()
+    return Event(event_id, user, None, time, content, b"sealed")
+
+
+def an_exposure(request_id: str, **columns: Any) -> dict[str, Any]:
+    """A logged answer without items."""
+    row: dict[str, Any] = dict.fromkeys(column.name for column in exposures.columns)
+    row |= {"request_id": request_id, "time": 1.0, "scenario": "recommend", "version": "v", "arm": "champion"}
+    row |= {"request": "{}", "items": "[]"}
+    return row | columns
+
+
+# What an event may hold
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S1: a position may be any whole number")
+def test_a_position_beyond_64_bits_is_refused(client):
+    """S1: every number of an event has bounds; what the lake cannot hold is a 400."""
+    content = b'{"user_id": "a", "type": "view", "product_id": "p001", "position": ' + b"9" * 40 + b"}"
+    assert client.post("/v1/events", content=content, headers=JSON).status_code == 400
+
+
+@pytest.mark.xfail(strict=True, raises=OverflowError, reason="S1: one logged row that does not shape ends every ingest")
+def test_a_logged_event_that_the_lake_cannot_hold_is_set_aside(own_shop):
+    """S1: a row of the log that does not shape goes to quarantine, and the others of its log are taken."""
+    shop = Shop(own_shop)
+    log = EventLog(shop.workshop.engine, shop.folder.keys)
+    bad = Event("bad", "u", None, 1.0, '{"type": "view", "product_id": "p001", "position": ' + "9" * 40 + "}", b"x")
+    log.add([bad, an_event("good", product_id="p001")]).result()
+    log.close()
+    snapshot = shop.ingest()
+    shop.workshop.engine.dispose()
+    assert snapshot.rows["events"] == EVENTS_OF_THE_FIXTURE + 1
+    assert snapshot.quarantined == 1
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S2: price, quantity and value have no bounds")
+@pytest.mark.parametrize(
+    "money",
+    [{"price": -1e308}, {"price": 1e308}, {"price": -1.0}, {"quantity": 1e308}, {"quantity": -1e308}, {"value": 1e308}],
+    ids=str,
+)
+def test_money_without_bounds_is_refused(client, money):
+    """S2: what a purchase is worth is neither negative nor so large that a sum of it is infinite."""
+    event = {"user_id": "a", "type": "purchase", "product_id": "p001", **money}
+    assert client.post("/v1/events", json=event).status_code == 400
+
+
+# Whom an event may harm
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S7: an event id belongs to whoever sends it first")
+def test_an_event_id_of_somebody_else_does_not_stand_in_the_way(client):
+    """S7: an event id is one of its user's: a real purchase counts although a stranger used its id before."""
+    squatter = {"user_id": "mallory", "type": "view", "product_id": "x", "event_id": "order-1001"}
+    purchase = {"user_id": "alice", "type": "purchase", "product_id": "p001", "price": 99.0, "event_id": "order-1001"}
+    client.post("/v1/events", json=squatter).raise_for_status()
+    assert client.post("/v1/events", json=purchase).json() == {"accepted": 1, "new": 1}
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S5: products of events alone join the catalogue")
+def test_events_put_no_product_into_a_catalogue(own_shop, own_client):
+    """S5: where the shop has a table of products, the catalogue holds those products and no others."""
+    name = "<img src=x onerror=alert(1)>"
+    own_client.post("/v1/events", json={"user_id": "m", "type": "purchase", "product_id": name})
+    shop = Shop(own_shop)
+    catalogue = dataset.catalogue(shop.ingest())
+    shop.workshop.engine.dispose()
+    assert name not in catalogue.product_ids.tolist()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S5: the sender chooses the time of an event")
+def test_accounts_made_up_in_one_minute_do_not_decide_what_sells(own_shop, own_client):
+    """S5: purchases that somebody dates back, so that accounts look as old as honest ones, push no product."""
+    now = clock.now()
+    made_up = [
+        {"user_id": f"m{number}", "type": "purchase", "product_id": "p003", "timestamp": now - days * DAY}
+        for number in range(400)
+        for days in (0, 9)
+    ]
+    own_client.post("/v1/events", json=made_up)
+    shop = Shop(own_shop)
+    snapshot = shop.ingest()
+    shop.workshop.engine.dispose()
+    catalogue = dataset.catalogue(snapshot)
+    interactions = dataset.interactions(snapshot, catalogue, now + DAY)
+    sold = np.bincount(interactions.item, interactions.weight, len(catalogue.product_ids))
+    pushed = catalogue.product_ids.tolist().index("p003")
+    assert sold[pushed] <= 2 * np.median(sold)
+
+
+class Campaign:
+    """A campaign that pays for clicks, as the logs of answers and of events know it."""
+
+    def __init__(self, log: EventLog, ledger: Ledger, budget: float) -> None:
+        self._log, self._ledger, self._budget = log, ledger, budget
+
+    def show(self, request_id: str, user: str) -> None:
+        """Log an answer that shows its ad to a user."""
+        item = {"product_id": "p1", "ad_id": "a1", "campaign_id": "c1", "price": PRICE, "click_chance": 0.1}
+        items = msgspec.json.encode([item]).decode()
+        self._log.expose(an_exposure(request_id, scenario="ads", user=user, items=items, time=NOON))
+
+    def click(self, request_id: str, user: str, event_id: str = "", time: float = NOON) -> None:
+        """Log a click on the ad of that answer; returns once it is on disk."""
+        body = {"type": "ad_click", "product_id": "p1", "request_id": request_id}
+        self._log.add([an_event(event_id or f"click-{request_id}", user, time, **body)]).result()
+
+    def spent(self) -> float:
+        """What the clicks have cost so far."""
+        self._ledger.follow({"c1": self._budget})
+        return self._ledger.spent("c1", clock.now())
+
+
+@pytest.fixture
+def campaign(engine, keys, monkeypatch):
+    """A campaign with a budget of 100 clicks, at noon."""
+    monkeypatch.setattr(clock, "now", lambda: NOON)
+    log = EventLog(engine, keys)
+    yield Campaign(log, Ledger(engine), 100 * PRICE)
+    log.close()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S8: a click of anybody is charged")
+def test_a_click_of_somebody_who_was_not_shown_the_ad_costs_nothing(campaign):
+    """S8: a click is charged if it comes from the user to whom the answer was shown."""
+    campaign.show("r1", "alice")
+    campaign.click("r1", "bot")
+    assert campaign.spent() == 0.0
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S8: one user's clicks are charged without a limit")
+def test_one_user_cannot_spend_the_budget_of_a_day(campaign):
+    """S8: how many clicks of one user are charged in a day is limited."""
+    for number in range(100):
+        campaign.show(f"r{number}", "bot")
+    for number in range(100):
+        campaign.click(f"r{number}", "bot")
+    assert campaign.spent() < 50 * PRICE
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S8: a click dated tomorrow makes the real one free")
+def test_a_click_dated_tomorrow_does_not_make_the_real_one_free(campaign):
+    """S8: when a click was made is for the server's clock to say."""
+    campaign.show("r1", "alice")
+    campaign.click("r1", "alice", "early", NOON + DAY)
+    campaign.spent()
+    campaign.click("r1", "alice", "real", NOON + 60)
+    assert campaign.spent() == PRICE
+
+
+# What becomes of an event in the log
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="S4: answers take session ids that the store does not hold"
+)
+@pytest.mark.parametrize("session", [LONG, NUL], ids=["long", "NUL"])
+def test_a_session_that_the_store_cannot_hold_never_gets_there(client, session):
+    """S4: one rule for session ids in all routes: at most as long as the store's column, without control characters."""
+    client.post("/v1/recommend", json={"session_id": session})
+    client.post("/v1/events", json={"user_id": "a", "type": "view"}).raise_for_status()  # waits for the log
+    with client.app.state.service.engine.connect() as connection:
+        stored = connection.execute(exposures.select().where(exposures.c.session.is_not(None))).all()
+    longest = exposures.c.session.type.length
+    assert all(len(row.session) <= longest and row.session.isprintable() for row in stored)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("session", [LONG, NUL], ids=["long", "NUL"])
+def test_one_bad_row_does_not_fail_the_events_of_others(url, keys, session, request):
+    """S4: a row that the database refuses is left out of the group commit; the events beside it are on disk."""
+    engine = open_store(url)
+    if (engine.dialect.name, session) in REFUSED_BY_DATABASE:
+        reason = "S4: one bad row fails all events of its group commit"
+        request.applymarker(pytest.mark.xfail(strict=True, raises=DataError, reason=reason))
+    log = EventLog(engine, keys)
+    with engine.begin() as connection:
+        append_alone(connection, "events")  # the log has to wait, so that what follows is committed together
+        before = log.add([an_event("before")])
+        log.expose(an_exposure("bad", session=session))
+        after = log.add([an_event("after")])
+    log.close()
+    engine.dispose()
+    assert before.result() == 1
+    assert after.result() == 1
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="S35: a cancelled waiter ends the thread that writes events"
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_waiter_that_is_cancelled_does_not_end_the_log(engine, keys):
+    """S35: whoever stops waiting for an event leaves the log able to write all later ones."""
+    log = EventLog(engine, keys)
+    with engine.begin():  # the log has to wait
+        log.add([an_event("given up")]).cancel()
+    later = log.add([an_event("later")])
+    log.close()  # writes what waits, as long as there is a thread that does
+    assert later.done()
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S53: SQL errors put session ids and bodies into the log")
+def test_an_error_of_the_store_logs_no_session(engine, keys, caplog):
+    """S53: what is logged of a failed statement leaves out its parameters."""
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE exposures"))
+    log = EventLog(engine, keys)
+    with caplog.at_level(logging.ERROR):
+        log.expose(an_exposure("r1", session="login-cookie-53"))
+        log.close()
+    logged = [record.getMessage() for record in caplog.records]
+    assert "login-cookie-53" not in logged[0]
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S59: session ids are stored as given")
+def test_no_plain_session_id_is_in_the_store(own_shop, own_client):
+    """S59: session ids are stored as pseudonyms, like user ids: a login cookie may be one."""
+    session = "login-cookie-59"
+    own_client.post("/v1/recommend", json={"session_id": session}).raise_for_status()
+    event = {"user_id": "a", "session_id": session, "type": "view", "product_id": "p001"}
+    own_client.post("/v1/events", json=event).raise_for_status()
+    assert not _in_any_row(own_shop / "store.db", session)
+
+
+def _in_any_row(file: Path, content: str) -> bool:
+    """Whether any value of any table holds a text."""
+    with sqlite3.connect(file) as store:
+        dump = "\n".join(store.iterdump())
+    return content in dump

@@ -1,0 +1,99 @@
+"""What anybody may send to a route that reads: bounded, typed, and refused with a 400 where it is neither."""
+
+import logging
+import sqlite3
+
+import pytest
+
+from vetrina.core.protocols import Context
+from vetrina.core.types import Answer, Request
+from vetrina.serve.live import Serving
+
+JSON = {"content-type": "application/json"}
+DEEP = b'{"query": "a", "filters": {"brand": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}"
+BAD_UTF_8 = b'{"user_id": "\xff", "type": "view"}'
+HUGE_NUMBER = b'{"features": [' + b"9" * 400 + b', 0, "red"]}'
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S3: a filter may hold any number of values")
+def test_a_filter_of_twenty_thousand_values_is_refused(client):
+    """S3: the number of values of a filter is bounded, since each costs time of the event loop."""
+    answer = client.post("/v1/recommend", json={"filters": {"brand": ["a"] * 20_000}})
+    assert answer.status_code == 400
+
+
+class NothingFound:
+    """An opened version of search that finds nothing, whatever the request."""
+
+    def answer(self, request: Request, context: Context) -> Answer:
+        """No products."""
+        return Answer((), 0)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S3: a search may name any number of facets")
+def test_twenty_thousand_facets_are_refused(client, monkeypatch):
+    """S3: the number of facets of a search is bounded, since each is counted anew, repeated ones too."""
+    serving = Serving("search-000000000000", NothingFound())
+    monkeypatch.setattr(client.app.state.service.champions, "get", lambda scenario: serving)
+    answer = client.post("/v1/search", json={"query": "milk", "facets": ["brand"] * 20_000})
+    assert answer.status_code == 400
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S9: a filter of a megabyte is answered and logged whole")
+def test_a_filter_of_a_megabyte_is_refused(client):
+    """S9: what the log of answers keeps of a request is small, so that requests without a token cannot fill the disk."""
+    answer = client.post("/v1/recommend", json={"filters": {"in_stock": ["x" * 1_000_000]}})
+    assert answer.status_code in (400, 413)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S11: a price filter takes any type and ends in a 500")
+@pytest.mark.parametrize(
+    "wanted", [{"min": "abc"}, {"min": None}, {"min": [1, 2]}, {"max": {}}], ids=["text", "null", "list", "object"]
+)
+def test_a_price_filter_without_a_number_is_refused(client, wanted):
+    """S11: a filter of the wrong type is the sender's fault, a 400."""
+    answer = client.post("/v1/recommend", json={"filters": {"price": wanted}})
+    assert answer.status_code == 400
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="S11: the decoder's errors are not caught and end in a 500"
+)
+@pytest.mark.parametrize(
+    ("route", "content"),
+    [("/v1/search", DEEP), ("/v1/events", BAD_UTF_8), ("/v1/predict", HUGE_NUMBER)],
+    ids=["deep", "utf-8", "huge number"],
+)
+def test_a_body_that_cannot_be_decoded_is_refused(client, route, content):
+    """S11: JSON nested too deep, bytes that are no UTF-8 and numbers beyond every float are the sender's fault, a 400."""
+    answer = client.post(route, content=content, headers=JSON)
+    assert answer.status_code == 400
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S12: a body is taken for JSON whatever its type")
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded"])
+def test_a_web_page_elsewhere_cannot_send_events(client, content_type):
+    """S12: what a browser sends to other sites without asking them first, anything but application/json, is a 415."""
+    body = b'{"user_id": "victim", "type": "purchase", "product_id": "p001"}'
+    headers = {"content-type": content_type, "origin": "https://evil.example"}
+    answer = client.post("/v1/events", content=body, headers=headers)
+    assert answer.status_code == 415
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S12: the Host header is not checked")
+def test_a_foreign_host_is_refused(client):
+    """S12: a service on loopback answers to loopback names alone, which stops DNS rebinding."""
+    answer = client.get("/readyz", headers={"host": "rebound.evil.example"})
+    assert answer.status_code in (400, 403, 421)
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S19: the decoded path is logged as it is")
+def test_a_line_break_in_a_path_begins_no_line_of_the_log(own_shop, own_client, caplog):
+    """S19: a path is logged with its control characters escaped, so that nobody can forge lines."""
+    with sqlite3.connect(own_shop / "store.db") as store:
+        store.execute("DROP TABLE verdicts")
+    with caplog.at_level(logging.INFO):
+        own_client.get("/v1/verdicts/x%0a2026-11-28 CRITICAL forged")
+    messages = [record.getMessage() for record in caplog.records]
+    logged = next(message for message in messages if "forged" in message)
+    assert "\n" not in logged

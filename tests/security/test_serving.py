@@ -1,0 +1,159 @@
+"""Serving: versions that do not open at once, catalogues that change a lot, words that are made up."""
+
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vetrina.core import plugins
+from vetrina.core.delta import Delta
+from vetrina.pipeline.clean import clean
+from vetrina.pipeline.workshop import Workshop
+from vetrina.retrieval import product_words
+from vetrina.retrieval.product_words import ProductWords
+from vetrina.serve.live import StoredChanges
+from vetrina.store import products
+from vetrina.store.folder import ShopFolder
+
+HOUR = 3_600.0
+FEW = 100
+MANY = 2_000  # products that changed since the bundle was built
+COFFEE = "tfw3bh25"  # has the CRC-32 of the stem of coffee
+
+
+def instructions(work: Callable[[], object]) -> int:
+    """How many instructions of Python some work takes: what it costs, whatever the machine."""
+    count = 0
+
+    def trace(frame: FrameType, what: str, _: Any) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += what == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+def a_product(number: int) -> dict[str, Any]:
+    """A product that the search for a lamp does not find."""
+    return {"product_id": f"p{number}", "title": f"Blue wooden chair number {number}", "stock": 3}
+
+
+# Versions that do not open at once
+
+
+@pytest.fixture
+def opening(monkeypatch) -> SimpleNamespace:
+    """Opening a version of recommend raises ``opening.error`` as long as there is one."""
+    opening = SimpleNamespace(error=None)
+    part = plugins.part
+
+    def open_version(folder):
+        if opening.error is not None:
+            raise opening.error
+        return part("scenarios", "recommend", "online").open(folder)
+
+    def replaced(kind: str, name: str, module: str) -> Any:
+        if (name, module) == ("recommend", "online"):
+            return SimpleNamespace(open=open_version)
+        return part(kind, name, module)
+
+    monkeypatch.setattr(plugins, "part", replaced)
+    return opening
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="S21: a version that did not open once is never tried again"
+)
+def test_a_version_is_opened_once_the_trouble_is_over(own_service, opening, monkeypatch):
+    """S21: a worker that had no descriptors left for a moment serves the version later."""
+    opening.error = OSError(24, "Too many open files")
+    own_service.follower.once()
+    opening.error = None
+    for name in ("time", "monotonic"):  # however long it waits before it tries again
+        clock = getattr(time, name)
+        monkeypatch.setattr(time, name, lambda clock=clock: clock() + HOUR)
+    own_service.follower.once()
+    assert "recommend" in own_service.champions.all()
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="S21: an error of a library stops all that is followed")
+def test_a_version_that_does_not_open_stops_nothing_else(own_service, opening):
+    """S21: products and other scenarios are followed, and a server starts, whatever opening one version raises."""
+    opening.error = RuntimeError("faiss: the index cannot be read")
+    products.put(own_service.engine, [{"product_id": "p000", "title": "chair", "stock": 0}])
+    own_service.follower.once()
+    assert "predict" in own_service.champions.all()
+    assert "p000" in own_service.changes.after(0).changed
+
+
+# Catalogues that change a lot
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S23: every search walks all changed products in Python")
+def test_a_search_costs_the_same_however_many_products_changed():
+    """S23: changed products are found through an index, not one by one."""
+    cost = {}
+    for number in (FEW, MANY):
+        changed = Delta({f"p{n}": a_product(n) for n in range(number)})
+        changed.search("lamp", {})
+        cost[number] = instructions(lambda changed=changed: changed.search("lamp", {}))
+    assert cost[MANY] < 3 * cost[FEW]
+
+
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S23: every change throws the words of all others away")
+def test_one_more_change_costs_the_same_however_many_there_were(engine):
+    """S23: one changed product is added to the index; it does not make it anew."""
+    cost = {}
+    changes = StoredChanges(engine)
+
+    def change_one() -> None:
+        products.put(engine, [a_product(0)])
+        changes.refresh()
+        changes.after(0).search("lamp", {})
+
+    for number in (FEW, MANY):
+        products.put(engine, [a_product(n) for n in range(number)])
+        changes.refresh()
+        changes.after(0).search("lamp", {})
+        cost[number] = instructions(change_one)
+    assert cost[MANY] < 3 * cost[FEW]
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="S24: the log of products grows for ever and is read whole"
+)
+def test_a_worker_that_starts_reads_each_product_once(tmp_path):
+    """S24: once cleaned up, the log of products holds the newest change of each product and no older ones."""
+    workshop = Workshop(ShopFolder(tmp_path))
+    for price in range(20):
+        products.put(workshop.engine, [{"product_id": "p1", "title": "chair", "price": price}])
+    clean(workshop)
+    read = products.changes(workshop.engine, 0)
+    workshop.engine.dispose()
+    assert len(read) == 1
+
+
+# Words that are made up
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="S18: words are known by their CRC-32, which anybody can meet"
+)
+def test_a_made_up_word_does_not_stand_for_a_popular_one(tmp_path):
+    """S18: a seller cannot find a word whose hash is that of another: hashes are keyed."""
+    titles = ["Ground coffee, dark roast", f"Cheap tyre {COFFEE}", "Green tea"]
+    product_words.write(titles, titles, tmp_path / "words")
+    matches = ProductWords(tmp_path / "words").found("coffee", np.arange(len(titles), dtype=np.int32))
+    shares = dict(zip(titles, matches[:, product_words.COLUMNS.index("words")].tolist(), strict=True))
+    assert shares[f"Cheap tyre {COFFEE}"] == 0.0
