@@ -361,9 +361,11 @@ def compare(state: State, a: str, b: str) -> None:
 @click.pass_obj
 def promote(state: State, version: str) -> None:
     """Let a version serve, by hand."""
-    from vetrina.pipeline.hand import promote as by_hand
+    from vetrina.store.operator_actions import promote as by_hand
 
-    state.show(by_hand(state.shop().workshop, version), lambda r: f"{r['version']} serves {r['scenario']}")
+    workshop = state.shop().workshop
+    promoted = by_hand(workshop.registry, workshop.shop.bundles, version)
+    state.show(promoted, lambda r: f"{r['version']} serves {r['scenario']}")
 
 
 @cli.command()
@@ -371,9 +373,11 @@ def promote(state: State, version: str) -> None:
 @click.pass_obj
 def rollback(state: State, scenario: str) -> None:
     """Take a candidate out that is among shoppers, else go back to the version before; every server follows within a second."""
-    from vetrina.pipeline.hand import rollback as by_hand
+    from vetrina.store.operator_actions import rollback as by_hand
 
-    state.show(by_hand(state.shop().workshop, scenario), lines.rolled_back)
+    workshop = state.shop().workshop
+    gone_back = by_hand(workshop.registry, workshop.rollouts, workshop.shop.bundles, scenario)
+    state.show(gone_back, lines.rolled_back)
 
 
 @cli.command()

@@ -126,9 +126,11 @@ def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path:
     log = shop.workshop.registry.promotions("recommend")
     assert next(e["to"] for e in log) == first.version
     if second.outcome == "promoted":
-        from vetrina.pipeline.hand import rollback
+        from vetrina.store.operator_actions import rollback
 
-        assert rollback(shop.workshop, "recommend")["version"] == first.version
+        workshop = shop.workshop
+        gone_back = rollback(workshop.registry, workshop.rollouts, shop.folder.bundles, "recommend")
+        assert gone_back["version"] == first.version
 
 
 def test_the_same_data_and_plan_give_the_same_bundle(tmp_path: Path):

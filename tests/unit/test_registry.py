@@ -9,9 +9,11 @@ from vetrina.core.types import Bundle, Reason, Release, Scores, Verdict
 from vetrina.gate.gate import not_worse, slices
 from vetrina.release import release
 from vetrina.security.keys import BadSignature, load_or_create
+from vetrina.store import operator_actions
 from vetrina.store.bundles import Bundles
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
+from vetrina.store.rollouts import Rollouts
 from vetrina.store.tables import promotions, schema
 
 
@@ -71,6 +73,25 @@ def test_bundles_share_parts_and_notice_any_change(tmp_path):
     manifest.write_bytes(manifest.read_bytes().replace(b"search", b"public"))
     with pytest.raises(BadSignature):
         Bundles(tmp_path / "bundles", keys).unpack(bundle.version)
+
+
+def test_going_back_to_a_bundle_that_does_not_open_leaves_the_pointer_alone(registry, tmp_path):
+    found, engine = registry
+    keys = load_or_create(tmp_path / "keys")
+    bundles, rollouts = Bundles(tmp_path / "bundles", keys), Rollouts(engine, keys, found)
+    (tmp_path / "source").mkdir()
+    first, second = (bundles.pack(tmp_path / "source", "search", {"n": n}).version for n in (1, 2))
+    found.point_to("search", first, "a test")
+    found.point_to("search", second, "a test")
+    signature = tmp_path / "bundles" / first / "signature"
+    signed = signature.read_text()
+    signature.write_text(signed[::-1])
+    with pytest.raises(BadSignature):
+        operator_actions.rollback(found, rollouts, bundles, "search")
+    assert found.champion("search")[0] == second
+    signature.write_text(signed)
+    assert operator_actions.rollback(found, rollouts, bundles, "search")["version"] == first
+    assert found.champion("search")[0] == first
 
 
 def test_ids_seal_and_pseudonyms_hold_still(tmp_path):

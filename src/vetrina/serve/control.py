@@ -15,6 +15,7 @@ from vetrina.serve.guard import needs_token
 from vetrina.serve.manual import page
 from vetrina.serve.service import Service
 from vetrina.serve.wire import RunBody
+from vetrina.store import operator_actions
 from vetrina.store.runs import BY_HAND, Runs
 
 
@@ -83,19 +84,14 @@ def verdict(verdict_id: FromPath[str], state: State) -> dict[str, Any]:
 def promote(version: FromPath[str], state: State) -> dict[str, str]:
     """Let a version serve by hand."""
     service: Service = state.service
-    scenario = service.registry.show(version)["scenario"]
-    service.shop.bundles.unpack(version)  # a changed bundle must not get the pointer
-    return service.registry.point_to(scenario, version, "promoted by hand")
+    return operator_actions.promote(service.registry, service.shop.bundles, version)
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[needs_token], sync_to_thread=True)
 def rollback(scenario: FromPath[str], state: State) -> dict[str, str]:
     """Take a candidate out that is among shoppers; without one, back to the version that served before."""
-    if candidate := state.service.rollouts.take_out(scenario):
-        champion, _ = state.service.registry.champion(scenario)
-        return {"scenario": scenario, "version": champion, "out": candidate}
-    version = state.service.registry.before_champion(scenario)
-    return state.service.registry.point_to(scenario, version, "rolled back by hand")
+    service: Service = state.service
+    return operator_actions.rollback(service.registry, service.rollouts, service.shop.bundles, scenario)
 
 
 @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)
