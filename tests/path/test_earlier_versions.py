@@ -1,35 +1,147 @@
-"""A shop written by an earlier version still opens, answers as it did, and goes on."""
+"""A shop of an earlier version: all of its data opens, bundles of another format are refused until a run makes new ones."""
 
 import json
+import re
+import subprocess
+import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import shops
+from litestar.testing import TestClient
+from sqlalchemy import insert, select
 
 from vetrina import Shop
+from vetrina.console.report import write_report
+from vetrina.core import clock
+from vetrina.core.errors import OtherFormat
+from vetrina.core.types import Bundle, Release, Verdict
+from vetrina.core.version import BUNDLE_FORMAT
+from vetrina.pipeline import compose
+from vetrina.pipeline.compose import Run
+from vetrina.pipeline.loop import look
+from vetrina.serve.app import create_app
+from vetrina.store import dataset, operator_actions
+from vetrina.store.tables import exposures, users
 
-FIXTURES = sorted((Path(__file__).parents[1] / "fixtures").glob("shop-*.tar.gz"))
+TESTS = Path(__file__).parents[1]
+RELEASED = re.findall(r"^# vetrina (\S+) \(", (TESTS.parent / "CHANGELOG.md").read_text(), re.MULTILINE)
+OLD_BUNDLE = "recommend-dec951db4fa7"
+REFUSAL = f"{OLD_BUNDLE}: is a bundle of an older Vetrina; `vetrina run recommend` makes a new one"
 
 
-@pytest.mark.parametrize("archive", FIXTURES, ids=lambda p: p.name)
-def test_opens_answers_and_goes_on(archive: Path, tmp_path: Path):
-    with tarfile.open(archive) as file:
-        file.extractall(tmp_path, filter="data")
-    expected = json.loads((tmp_path / "expected.json").read_text())
-    shop = Shop(tmp_path / "shop")
-    answer = shop.recommend(product_ids=("p000", "p002"), placement="cart", limit=3)
-    assert [i.product_id for i in answer.items] == expected["recommend"]
-    assert shop.predict([[2.0, -2.0, "blue"]])[0]["probability"] == pytest.approx(expected["probability"], abs=0.02)
-    assert [e["to"] for e in shop.workshop.registry.promotions("recommend")] == expected["promoted"]
-    more = tmp_path / "more.csv"
-    lines = [f"{shops.START + 100 * shops.DAY + u},u{u:03d},purchase,p{u % 8:03d}" for u in range(10)]
-    more.write_text("timestamp,user_id,type,product_id\n" + "\n".join(lines))
-    shop.ingest(events=[more])
-    release = shop.fit("recommend")["recommend"]
-    assert release is not None
-    assert release.mode == "offline"
+def unpacked(version: str, into: Path) -> tuple[Path, dict]:
+    """The shop of a release, and what that release said of it."""
+    with tarfile.open(TESTS / "fixtures" / f"shop-{version}.tar.gz") as file:
+        file.extractall(into, filter="data")
+    return into / "shop", json.loads((into / "expected.json").read_text())
+
+
+@pytest.fixture
+def old(tmp_path) -> Iterator[Shop]:
+    """The shop of 0.1.0. What is tested depends neither on networks nor on how fast this machine is."""
+    folder, _ = unpacked("0.1.0", tmp_path)
+    settings = '[train]\nwithout = ["fusion", "sasrec", "gru"]\n[gate]\nlatency_ms = 1e6\n'
+    (folder / "vetrina.toml").write_text(settings)
+    found = Shop(folder)
+    yield found
+    found.workshop.engine.dispose()
 
 
 def test_there_is_a_shop_of_every_release():
-    assert [p.name for p in FIXTURES][:1] == ["shop-0.1.0.tar.gz"]
+    assert RELEASED
+    assert {p.name for p in (TESTS / "fixtures").glob("*.tar.gz")} == {f"shop-{v}.tar.gz" for v in RELEASED}
+
+
+@pytest.mark.parametrize("version", RELEASED)
+def test_data_records_and_keys_are_all_there(version, tmp_path):
+    folder, expected = unpacked(version, tmp_path)
+    shop = Shop(folder)
+    registry, keys = shop.workshop.registry, shop.folder.keys
+    snapshot = shop.ingest()
+    assert snapshot.rows == {"products": 8, "events": 300, "table": 200}
+    catalogue = dataset.catalogue(snapshot)
+    assert catalogue.product_ids.tolist() == [f"p{n:03d}" for n in range(8)]
+    assert catalogue.titles[0] == "red shoes number 0"
+    with shop.workshop.engine.connect() as connection:
+        known = {keys.unseal(row.sealed_id): row.pseudonym for row in connection.execute(select(users))}
+    assert known == {f"u{n:03d}": keys.name_of(f"u{n:03d}") for n in range(10)}
+    assert [e["to"] for e in registry.promotions("recommend")] == expected["promoted"]
+    for row in registry.all():
+        assert registry.show(row["version"])["verdict"]["reasons"]
+    assert "Verdict: pass" in write_report(shop, expected["promoted"][-1]).read_text()
+    shop.workshop.engine.dispose()
+
+
+@pytest.mark.parametrize("version", RELEASED)
+def test_bundles_answer_as_they_did_or_are_refused(version, tmp_path):
+    folder, expected = unpacked(version, tmp_path)
+    shop = Shop(folder)
+    champion, _ = shop.workshop.registry.champion("recommend")
+    written = json.loads((folder / "bundles" / str(champion) / "manifest.json").read_text()).get("format", 1)
+    if written == BUNDLE_FORMAT:
+        answer = shop.recommend(product_ids=("p000", "p002"), placement="cart", limit=3)
+        assert [i.product_id for i in answer.items] == expected["recommend"]
+        assert shop.predict([[2.0, -2.0, "blue"]])[0]["probability"] == pytest.approx(expected["probability"], abs=0.02)
+    else:
+        with pytest.raises(OtherFormat, match="older Vetrina"):
+            shop.recommend("u001")
+    shop.workshop.engine.dispose()
+
+
+def test_the_command_line_refuses_an_old_bundle_in_one_line(old):
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(old.folder.root), "recommend", "u001"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [f"vetrina: {REFUSAL}"]
+
+
+def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
+    with old.workshop.engine.begin() as connection:  # it answered until it was upgraded
+        before = {"scenario": "recommend", "version": OLD_BUNDLE, "time": clock.now() - 60, "seconds": 0.01}
+        connection.execute(
+            insert(exposures).values(request_id="r1", arm="champion", request="{}", items="[]", **before)
+        )
+    assert look(old.workshop, "recommend").retrain.retrain, "the controller would ask for a run by itself"
+    with TestClient(create_app(old.folder.root)) as client:
+        ready = client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json()["refused"]["recommend"] == REFUSAL
+        refused = client.post("/v1/recommend", json={"user_id": "u001"})
+        assert (refused.status_code, refused.json()["error"]) == (503, REFUSAL)
+        event = {"user_id": "u001", "type": "purchase", "product_id": "p002"}
+        assert client.post("/v1/events", json=event).json() == {"accepted": 1, "new": 1}
+
+        release = old.fit("recommend")["recommend"]
+        assert release is not None
+        assert (release.mode, release.outcome) == ("first", "promoted"), (
+            "there is no old version to share shoppers with"
+        )
+        assert f"nothing to compare with: {OLD_BUNDLE}" in release.note
+        verdict = old.workshop.registry.verdict(release.verdict)
+        assert verdict["champion"] is None
+        assert any(OLD_BUNDLE in r["text"] and not r["evaluable"] for r in verdict["reasons"])
+
+        client.app.state.service.follower.once()
+        answer = client.post("/v1/recommend", json={"user_id": "u001"})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["version"] == release.version
+        assert client.get("/readyz").json()["refused"].keys() == {"predict"}
+    workshop = old.workshop
+    with pytest.raises(OtherFormat, match="older Vetrina"):
+        operator_actions.rollback(workshop.registry, workshop.rollouts, old.folder.bundles, "recommend")
+    assert workshop.registry.champion("recommend")[0] == release.version
+
+
+def test_what_was_made_in_another_format_is_made_anew(old, monkeypatch):
+    snapshot, registry = old.ingest(), old.workshop.registry
+    run = Run(old.workshop, snapshot, "recommend")
+    made = Bundle("f" * 64, "recommend", {}, {})
+    verdict = Verdict("v" * 8, made.version, None, "fail", (), None)
+    returned = Release(made.version, "recommend", "offline", "returned", verdict.id, "")
+    seen = registry.champion("recommend")
+    registry.conclude(made, made, verdict, returned, (snapshot.digest, run.recipe_digest), seen, {})
+    assert run.is_done()
+    monkeypatch.setattr(compose, "BUNDLE_FORMAT", compose.BUNDLE_FORMAT + 1)
+    assert not Run(old.workshop, snapshot, "recommend").is_done()

@@ -93,4 +93,3 @@ def test_unknown_worth_changes_nothing_and_losses_count_as_the_smallest_gain(tmp
     assert lifted is not None
     assert lifted.tolist() == [4.0, 1.0, 0.25, 1.0]
     assert worth.lift(known, {}) is None
-    assert worth.lift(None, {"margin": 1.0}) is None

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from vetrina.core.errors import BadInput, Conflict, NotFound
+from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
 from vetrina.core.types import Bundle, Reason, Release, Scores, Verdict
 from vetrina.gate.gate import not_worse, slices
 from vetrina.release import release
 from vetrina.security.keys import BadSignature, load_or_create
-from vetrina.store import operator_actions
+from vetrina.store import bundles, operator_actions
 from vetrina.store.bundles import Bundles
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
@@ -75,22 +75,34 @@ def test_bundles_share_parts_and_notice_any_change(tmp_path):
         Bundles(tmp_path / "bundles", keys).unpack(bundle.version)
 
 
+def test_a_bundle_of_another_vetrina_is_refused_with_the_way_out(tmp_path, monkeypatch):
+    (tmp_path / "source").mkdir()
+    stored = Bundles(tmp_path / "bundles", load_or_create(tmp_path / "keys"))
+    for change, age in ((-1, "an older"), (1, "a newer")):
+        with monkeypatch.context() as patched:
+            patched.setattr(bundles, "BUNDLE_FORMAT", bundles.BUNDLE_FORMAT + change)
+            other = stored.pack(tmp_path / "source", "search", {})
+        refused = f"^{other.version}: is a bundle of {age} Vetrina; `vetrina run search` makes a new one$"
+        with pytest.raises(OtherFormat, match=refused):
+            stored.unpack(other.version)
+
+
 def test_going_back_to_a_bundle_that_does_not_open_leaves_the_pointer_alone(registry, tmp_path):
     found, engine = registry
     keys = load_or_create(tmp_path / "keys")
-    bundles, rollouts = Bundles(tmp_path / "bundles", keys), Rollouts(engine, keys, found)
+    stored, rollouts = Bundles(tmp_path / "bundles", keys), Rollouts(engine, keys, found)
     (tmp_path / "source").mkdir()
-    first, second = (bundles.pack(tmp_path / "source", "search", {"n": n}).version for n in (1, 2))
+    first, second = (stored.pack(tmp_path / "source", "search", {"n": n}).version for n in (1, 2))
     found.point_to("search", first, "a test")
     found.point_to("search", second, "a test")
     signature = tmp_path / "bundles" / first / "signature"
     signed = signature.read_text()
     signature.write_text(signed[::-1])
     with pytest.raises(BadSignature):
-        operator_actions.rollback(found, rollouts, bundles, "search")
+        operator_actions.rollback(found, rollouts, stored, "search")
     assert found.champion("search")[0] == second
     signature.write_text(signed)
-    assert operator_actions.rollback(found, rollouts, bundles, "search")["version"] == first
+    assert operator_actions.rollback(found, rollouts, stored, "search")["version"] == first
     assert found.champion("search")[0] == first
 
 

@@ -49,10 +49,6 @@ def test_a_word_of_the_language_is_no_slip(tmp_path):
     assert opened(tmp_path, known=lambda word: word == "cubs").mended("espresso cubs") == "espresso cubs"
 
 
-def test_a_bundle_without_words_mends_nothing(tmp_path):
-    assert Spelling(tmp_path / "none.json", lambda word: False).mended("haedphones") == "haedphones"
-
-
 @given(st.integers(0, 10_000), st.sampled_from(["headphones", "espresso", "washing", "machine"]))
 def test_every_slip_inside_a_common_word_is_mended(seed, word):
     import tempfile

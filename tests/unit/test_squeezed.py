@@ -1,4 +1,4 @@
-"""Squeezed files come back as they were, from bundles of before as well, and broken ones say so."""
+"""Squeezed files come back as they were, and broken ones say so."""
 
 from pathlib import Path
 
@@ -23,11 +23,6 @@ def test_what_was_written_comes_back_and_equal_data_give_an_equal_file(data: byt
 def test_weights_take_the_bits_that_they_tell(tmp_path: Path):
     squeezed.write(tmp_path / "weights", WEIGHTS)  # of a spread of 9: 5.2 bits
     assert squeezed.squeezed(tmp_path / "weights").stat().st_size < len(WEIGHTS) * 5.4 / 8
-
-
-def test_files_of_bundles_of_before_are_read_as_they_are(tmp_path: Path):
-    (tmp_path / "encoder.onnx").write_bytes(WEIGHTS)
-    assert squeezed.read(tmp_path / "encoder.onnx") == WEIGHTS
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from vetrina.core.progress import Silent
 from vetrina.core.types import MEMORY, Catalogue, Interactions, Past, Plan
 from vetrina.layers.next_item import memory
 from vetrina.layers.next_item.table import Table
+from vetrina.train import fitted as cache
 from vetrina.train.fitted import fitted, forget
 
 PLAN = Plan(threads=1, settings={"gru": {"epochs": 4}}, warm=True)
@@ -57,6 +58,13 @@ def test_it_begins_from_the_newest_shorter_past_of_its_own_form_and_says_so(tmp_
         "the plan is that of a training from nothing"
     )
     assert fit(tmp_path, before(0.9), "fit") == third, "done once, it is found again"
+
+
+def test_files_for_bundles_of_another_format_are_not_taken_again(tmp_path, monkeypatch):
+    fit(tmp_path, before(0.5), "fit")
+    monkeypatch.setattr(cache, "BUNDLE_FORMAT", cache.BUNDLE_FORMAT + 1)
+    fit(tmp_path, before(0.5), "fit")
+    assert len(list((tmp_path / "models").iterdir())) == 2
 
 
 def test_a_longer_past_and_a_cold_plan_begin_from_nothing(tmp_path):

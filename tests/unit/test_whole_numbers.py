@@ -72,6 +72,6 @@ def test_a_number_takes_hardly_more_bits_than_the_largest(tmp_path: Path, larges
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) <= 10_000 * bits + 300
 
 
-def test_arrays_of_earlier_bundles_open_as_they_are(tmp_path: Path):
+def test_arrays_that_were_saved_as_they_are_open_too(tmp_path: Path):
     np.save(tmp_path / "some.npy", np.array([3, 1, 2], np.int64))
     assert WholeNumbers(tmp_path, "some")[1:].tolist() == [1, 2]

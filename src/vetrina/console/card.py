@@ -1,6 +1,6 @@
 """A version's model card (Mitchell et al. 2019): what it is for, what it learnt from, how it was judged, where its limits lie."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
@@ -32,9 +32,7 @@ def card(shown: Mapping[str, Any]) -> str:
         "for": _FOR[shown["scenario"]],
         "not for": "decisions about people beyond what a shop shows them; shops other than the one whose data it learnt from",
         "data": f"snapshot {shown['snapshot'][:12]} of this shop; users are keyed pseudonyms; the {notes['form']} file",
-        "models": ", ".join(
-            f"{name} ({notes['kept'][name]})" if name in notes["kept"] else name for name in notes["models"]
-        ),
+        "models": ", ".join(_models(notes["models"], notes["kept"])),
         "seed": str(plan.get("seed", 42)),
         "protocol": _PROTOCOLS.get(shown["scenario"], PROTOCOL),
         "made by others": "; ".join(_pretrained(notes["models"])) or "nothing",
@@ -42,6 +40,12 @@ def card(shown: Mapping[str, Any]) -> str:
     body = "".join(f"<tr><td>{name}</td><td>{escape(text)}</td></tr>" for name, text in rows.items())
     limits = "".join(f"<li>{escape(text)}</li>" for text in _limits(verdict["reasons"] if verdict else []))
     return f"<h2>Model card</h2><table>{body}</table><p>Limits that were seen:</p><ul>{limits}</ul>"
+
+
+def _models(names: Iterable[str], kept: Mapping[str, str] | Sequence[str]) -> list[str]:
+    """Each with the form that it was made small in. Records of 0.1.0 name the models only: each had one small form."""
+    forms = kept if isinstance(kept, Mapping) else dict.fromkeys(kept, "compressed")
+    return [f"{name} ({forms[name]})" if name in forms else name for name in names]
 
 
 def _pretrained(models: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -33,6 +33,10 @@ class NotReady(BadInput):
     """Nothing is released yet for this scenario; HTTP 503."""
 
 
+class OtherFormat(NotReady):
+    """A bundle that this Vetrina cannot read, because another one wrote it; HTTP 503."""
+
+
 class Unfit(VetrinaError):
     """A model cannot take this form; the stage says so and tries the next."""
 

@@ -26,7 +26,7 @@ def save(folder: Path, name: str, table: NDArray[np.floating]) -> None:
 
 
 def load(folder: Path, name: str) -> NDArray[Any]:
-    """(n,) or (n, columns) of what ``save`` was given; memory-mapped where nothing was gained, or was not yet tried."""
+    """(n,) or (n, columns) of what ``save`` was given; memory-mapped where nothing was gained."""
     values = np.load(folder / f"{name}.npy", mmap_mode="r")
     if not _ends(folder, name).exists():
         return values

@@ -20,10 +20,8 @@ def write(path: Path, data: bytes) -> None:
 
 
 def read(path: Path) -> bytes:
-    """What ``write`` was given, or the file itself in a bundle from before. Raises Unfit for a broken one."""
+    """What ``write`` was given. Raises Unfit for a broken file."""
     file = squeezed(path)
-    if not file.exists():
-        return path.read_bytes()
     data = file.read_bytes()
     try:
         size = zstd.get_frame_info(data).decompressed_size or 0

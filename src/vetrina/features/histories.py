@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vetrina.core import whole_numbers
 from vetrina.core.clock import DAY
-from vetrina.core.number_lists import Lists, SortedLists, save_sorted
+from vetrina.core.number_lists import SortedLists, save_sorted
 from vetrina.core.protocols import History
 from vetrina.core.types import Interactions
 from vetrina.core.whole_numbers import WholeNumbers
@@ -71,19 +71,12 @@ class Histories:
     """Opens what ``write`` wrote. Inside is what happened before ``until`` among the events up to number ``logged``."""
 
     def __init__(self, folder: Path) -> None:
-        users = np.load(folder / "users.npy", mmap_mode="r")
-        self._users = np.char.encode(users, "utf-8") if users.dtype.kind == "U" else users  # bundles of before
+        self._users = np.load(folder / "users.npy", mmap_mode="r")
         self._starts = WholeNumbers(folder, "recent_starts")[:]
         self._items, self._times = WholeNumbers(folder, "recent_items"), _Times(folder)
-        earlier = (folder / "count_starts.npy").exists()  # bundles of before
-        self._counted = (
-            Lists(WholeNumbers(folder, "count_starts"), WholeNumbers(folder, "count_items"))
-            if earlier
-            else SortedLists(folder, "counted")
-        )
+        self._counted = SortedLists(folder, "counted")
         self._counts = np.asarray(np.load(folder / "counts.npy", mmap_mode="r"))
-        begun = folder / "begun.npy"
-        self._begun = float(np.load(begun)) if begun.exists() else 0.0
+        self._begun = float(np.load(folder / "begun.npy"))
         self.until = float(np.load(folder / "until.npy"))
         self.logged = int(np.load(folder / "logged.npy"))
 

@@ -34,6 +34,6 @@ def write(past: Past, folder: Path) -> None:
     few_values.save(folder, "values", found)
 
 
-def read(folder: Path) -> Floats | None:
-    """What ``write`` wrote; None in a bundle that lacks it."""
-    return few_values.load(folder, "values") if (folder / "values.npy").exists() else None
+def read(folder: Path) -> Floats:
+    """What ``write`` wrote."""
+    return few_values.load(folder, "values")

@@ -25,12 +25,13 @@ from vetrina.core.types import (
     LoggedAnswer,
     Past,
     Plan,
+    Reason,
     Recipe,
     Release,
     Snapshot,
     Verdict,
 )
-from vetrina.core.version import VERSION
+from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.gate import Candidate, Policy, gate, inspect
 from vetrina.pipeline import rollout
 from vetrina.pipeline.held import Held
@@ -127,8 +128,9 @@ class Run:
 
     @cached_property
     def recipe_digest(self) -> str:
-        """Changes when the code's version or a setting that shapes the result changes."""
-        text = f"{VERSION} {self._recipe} {self._settings.train} {self._settings.weights} {self._plan.budget_seconds}"
+        """Changes when the code's version, the bundles' format or a setting that shapes the result changes."""
+        text = f"{VERSION} {BUNDLE_FORMAT} {self._recipe} {self._settings.train} {self._settings.weights}"
+        text += f" {self._plan.budget_seconds}"
         text += f" {self._plan.goal}" if self._plan.goal else ""
         text += f" {self._settings.transfer}" if self._settings.transfer.of() else ""
         text += f" {self._plan.foreign} {self._plan.foreign_inputs}" if self._plan.foreign else ""
@@ -193,7 +195,15 @@ class Run:
                 self._snapshot.digest,
                 self._workshop.progress,
             )
-        return verdict
+        return self._with_what_was_not_compared(verdict)
+
+    def _with_what_was_not_compared(self, verdict: Verdict) -> Verdict:
+        """The verdict, which says so where the champion's bundle was refused."""
+        version, _ = self._workshop.registry.champion(self._scenario)
+        if version is None or verdict.champion is not None:
+            return verdict
+        text = f"nothing to compare with: {version} is a bundle of another Vetrina"
+        return replace(verdict, reasons=(*verdict.reasons, Reason("champion-refused", True, text, evaluable=False)))
 
     def lost_to_a_baseline(self, verdict: Verdict) -> bool:
         """Nothing serves yet, and all that speaks against the candidate is that a dull model may be as good."""
@@ -237,14 +247,15 @@ class Run:
     def _released(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Release:
         registry = self._workshop.registry
         seen = registry.champion(self._scenario)
-        decided = release(self._scenario, served.version, seen[0], verdict, self._exposures_last_day())
+        champion = self._workshop.champion(self._scenario)
+        decided = release(self._scenario, served.version, champion, verdict, self._exposures_last_day())
         with self._stage("release"):
             notes = {**served.notes, "release": asdict(decided), "run": self._id}
             made_from = (self._snapshot.digest, self.recipe_digest)
             final = replace(verdict, candidate=served.version)
             registry.conclude(served, judged, final, decided, made_from, seen, notes)
-            if decided.outcome == "testing" and seen[0]:
-                rollout.start(self._workshop, self._scenario, served.version, seen[0])
+            if decided.outcome == "testing" and champion:
+                rollout.start(self._workshop, self._scenario, served.version, champion)
         return decided
 
     def _exposures(self) -> tuple[LoggedAnswer, ...]:
@@ -322,12 +333,11 @@ class Run:
 
     def _champion_twin(self) -> Candidate | None:
         """The champion's blend and settings on this run's past. Equal fits are taken from the model cache."""
-        version, _ = self._workshop.registry.champion(self._scenario)
+        version = self._workshop.champion(self._scenario)
         if version is None:
             return None
         bundle, _ = self._shop.bundles.unpack(version)
-        raw = bundle.notes["settled"]
-        settled = Settled(raw["weights"], raw.get("settings", {}), raw["notes"])
+        settled = Settled(**bundle.notes["settled"])
         weighed = {m for weights in settled.weights.values() for m, weight in weights.items() if weight}
         if not all(plugins.has_part("models", m, "train") for m in weighed & set(plugins.names("models"))):
             return self._as_it_was_judged(version)
@@ -344,15 +354,13 @@ class Run:
                 settled=settled,
                 decided=self._workshop.open_version(version),
             )
-            kept = bundle.notes["kept"]
             small = compress(
                 checkpoint,
                 past,
                 plan,
                 self._work / "champion-small",
                 self._workshop.progress,
-                # Bundles of before forms could be chosen name models only, each in the one form that it had.
-                repeat=kept if isinstance(kept, dict) else {model: gentlest(model) for model in kept},
+                repeat=bundle.notes["kept"],
             )
         return Candidate(version, small.folder)
 

@@ -27,7 +27,7 @@ class Look:
 def look(workshop: Workshop, scenario: str) -> Look:
     """From the last three full days (UTC), each beside the eight weeks before it."""
     now = clock.now()
-    version, _ = workshop.registry.champion(scenario)
+    version = workshop.champion(scenario)
     known = workshop.registry.show(version) if version else None
     watch, last = Watch(workshop, now), last_full_day(now)
     shop, answers = watch.catch_up(SHOP), watch.catch_up(scenario)

@@ -97,8 +97,6 @@ def _lists(scenario: str, folder: Any) -> ListFigures | None:
         plugins.part("scenarios", scenario, "online").open(folder),
     )
     counts = opened.counts
-    if counts is None:
-        return None
     answers = evaluation.answers(folder, evaluation.requests(folder, _LISTS))
     lists = [opened.shelf.index_of(list(row)) for row in answers]
     if not any(map(len, lists)):

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from vetrina.core import clock, plugins
-from vetrina.core.errors import NotFound
+from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.health import SHOP, Day, Ruler
 from vetrina.core.progress import each
 from vetrina.core.rollout import CHAMPION
@@ -89,21 +89,19 @@ class Watch:
         """The catalogue that a version knows."""
         try:
             folder = self._workshop.open_version(version) / "shelf" if version else None
-        except NotFound:
+        except (NotFound, OtherFormat):
             return None
         return Shelf(folder) if folder and folder.exists() else None
 
     def _opened(self, part: str, version: str) -> Any | None:
-        """A version; None if its files were removed since it served."""
+        """A version; None if its files were removed since it served, or cannot be read any more."""
         try:
             return plugins.part("scenarios", part, "online").open(self._workshop.open_version(version))
-        except NotFound:
+        except (NotFound, OtherFormat):
             return None
 
     def _shop(self, part: str, number: int, before: Sequence[Day]) -> Day:
-        shelf = next(
-            (s for p in _RANKED if (s := self.shelf(self._workshop.registry.champion(p)[0])) is not None), None
-        )
+        shelf = next((s for p in _RANKED if (s := self.shelf(self._workshop.champion(p))) is not None), None)
         reader = EventReader(shelf.index_of if shelf else _none)
         for begin in _hours(number):
             reader.add(eventlog.happened(self._workshop.engine, begin, begin + _HOUR))
@@ -179,7 +177,7 @@ class Watch:
 
     def _encode(self) -> Encode | None:
         """Texts to vectors, by the encoder of the search that serves."""
-        version, _ = self._workshop.registry.champion("search")
+        version = self._workshop.champion("search")
         folder = self._workshop.open_version(version) / "text" if version else None
         return (
             plugins.part("models", "text", "online").Encoder(folder).documents if folder and folder.exists() else None

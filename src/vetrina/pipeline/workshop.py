@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine, insert, select
 
+from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import DataReport, Snapshot, Source
 from vetrina.ingest import ingest
@@ -93,6 +94,19 @@ class Workshop:
             for name, email, consent in zip(names, emails, consents, strict=True)
         ]
         contacts.remember(self.engine, rows)
+
+    def champion(self, scenario: str) -> str | None:
+        """The version that serves; None where there is none, or only one whose bundle this Vetrina cannot read."""
+        version, _ = self.registry.champion(scenario)
+        if version is None:
+            return None
+        try:
+            self.open_version(version)
+        except OtherFormat:
+            return None
+        except NotFound:  # its files are gone, but it is what the pointer says: whoever opens it hears of it
+            return version
+        return version
 
     def open_version(self, version: str) -> Path:
         """The folder of a version, its signature checked."""

@@ -16,5 +16,6 @@ def release(scenario: str, version: str, champion: str | None, verdict: Verdict,
     if mode == "live":
         note = f"{exposures_last_day} answers were shown in the last 24 hours: shadow and canary decide"
         return Release(version, scenario, mode, "testing", verdict.id, note)
-    note = "no champion before it" if mode == "first" else "not tested live"
+    refused = (r.text for r in verdict.reasons if r.code == "champion-refused")
+    note = next(refused, "no champion before it") if mode == "first" else "not tested live"
     return Release(version, scenario, mode, "promoted", verdict.id, note)

@@ -43,14 +43,11 @@ class Shelf:
     """Opens what ``write`` wrote. Items are catalogue indices; changes up to number ``logged`` of the log are inside."""
 
     def __init__(self, folder: Path) -> None:
-        ids = np.load(folder / "ids.npy", mmap_mode="r")
-        self._ids = np.char.encode(ids, "utf-8") if ids.dtype.kind == "U" else ids  # bundles up to 0.1.0
+        self._ids = np.load(folder / "ids.npy", mmap_mode="r")
         self._folder = folder
         self._titles = np.load(folder / "titles.npy", mmap_mode="r")
         self._ends = WholeNumbers(folder, "title_ends")[:]
-        # Bundles up to 0.1.0 hold a title for each product.
-        each = (folder / "title_of.npy").exists()
-        self._title_of = WholeNumbers(folder, "title_of")[:] if each else np.arange(len(self._ids))
+        self._title_of = WholeNumbers(folder, "title_of")[:]
         self._codes = {name: WholeNumbers(folder, name)[:] for name in _CODED}
         self._numbers = {name: few_values.load(folder, name) for name in _NUMBERS}
         self.logged = int(np.load(folder / "logged.npy"))

@@ -25,7 +25,7 @@ class Spelling:
     """``known`` says of a word whether it is one at all; such words are left as they are."""
 
     def __init__(self, path: Path, known: Callable[[str], bool]) -> None:
-        self._counts: dict[str, int] = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
+        self._counts: dict[str, int] = msgspec.json.decode(path.read_bytes())
         self._letters = sorted({letter for word in self._counts for letter in word})
         self._known = known
 

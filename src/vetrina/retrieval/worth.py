@@ -26,9 +26,9 @@ def write(catalogue: Catalogue, retention: Sequence[Floats], path: Path) -> None
     few_values.save(path.parent, path.stem, np.column_stack([of(catalogue), *retention]).astype(np.float32))
 
 
-def read(path: Path) -> Floats | None:
-    """What ``write`` wrote; None in a bundle from before."""
-    return few_values.load(path.parent, path.stem) if path.exists() else None
+def read(path: Path) -> Floats:
+    """What ``write`` wrote."""
+    return few_values.load(path.parent, path.stem)
 
 
 def bent(scores: Floats, lifted: Floats | None) -> Floats:
@@ -36,14 +36,14 @@ def bent(scores: Floats, lifted: Floats | None) -> Floats:
     return scores if lifted is None else np.where(scores > 0, scores * lifted, scores)
 
 
-def lift(worth: NDArray[np.floating] | None, goals: Mapping[str, float]) -> NDArray[np.float32] | None:
+def lift(worth: NDArray[np.floating], goals: Mapping[str, float]) -> NDArray[np.float32] | None:
     """(items,) what scores are multiplied by: the product over goals of (worth / median worth) ^ weight, 1 where it is unknown.
 
     None where no goal weighs anything or nothing is known of any product. A loss counts as the smallest gain.
     """
     found: NDArray[np.float64] | None = None
     for name, weight in goals.items():
-        if worth is None or not weight or name not in GOALS[: worth.shape[1]]:
+        if not weight or name not in GOALS[: worth.shape[1]]:
             continue
         values = np.asarray(worth[:, GOALS.index(name)], np.float64)
         known = np.isfinite(values)

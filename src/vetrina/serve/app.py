@@ -13,14 +13,14 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import OperationalError
 
-from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady
+from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
 from vetrina.core.version import VERSION
 from vetrina.serve import answers, control, intake
 from vetrina.serve.service import Service
 from vetrina.store.folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
-_STATUS = {NotFound: 404, Conflict: 409, NotReady: 503}
+_STATUS = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
 
 
 def create_app(folder: Path) -> Litestar:

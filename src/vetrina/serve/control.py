@@ -102,9 +102,10 @@ def healthz() -> str:
 
 @get("/readyz", sync_to_thread=False)
 def readyz(state: State) -> Response[dict[str, Any]]:
-    """200 once a scenario serves, 503 before."""
+    """200 once a scenario serves, 503 before. `refused` names bundles that another Vetrina wrote, with the way out."""
     serving = dict(state.service.champions.all())
-    return Response({"ready": bool(serving), "serving": serving}, status_code=200 if serving else 503)
+    content = {"ready": bool(serving), "serving": serving, "refused": state.service.champions.refused()}
+    return Response(content, status_code=200 if serving else 503)
 
 
 @get("/metrics", media_type=MediaType.TEXT, sync_to_thread=False)

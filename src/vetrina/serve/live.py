@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta import Delta
-from vetrina.core.errors import NotReady, VetrinaError
+from vetrina.core.errors import NotReady, OtherFormat, VetrinaError
 from vetrina.scenarios import samples
 from vetrina.serve.ledger import Ledger
 from vetrina.serve.trial import Note, Trial
@@ -41,7 +41,7 @@ class Opened:
     def __init__(self, bundles: Bundles) -> None:
         self._bundles = bundles
         self._open: dict[str, Any] = {}
-        self._broken: set[str] = set()
+        self._broken: dict[str, Exception] = {}
 
     def get(self, scenario: str, version: str) -> Any | None:
         """The opened version, its parts checked; None if it does not open."""
@@ -53,10 +53,14 @@ class Opened:
                 samples.verify(scenario, folder, bundle.notes.get("samples"))
                 self._open[version] = plugins.part("scenarios", scenario, "online").open(folder)
             except (VetrinaError, OSError, ValueError, KeyError) as error:
-                self._broken.add(version)
+                self._broken[version] = error
                 _LOG.error("%s does not open (%s)", version, error)
                 return None
         return self._open[version]
+
+    def fault(self, version: str) -> Exception | None:
+        """Why a version did not open."""
+        return self._broken.get(version)
 
     def keep(self, versions: Set[str]) -> None:
         """Let go of all others."""
@@ -73,6 +77,7 @@ class Champions:
         self._registry, self._opened = registry, opened
         self._serving: dict[str, Serving] = {}
         self._before: dict[str, str] = {}
+        self._faults: dict[str, Exception | None] = {}  # why what the pointer says does not serve
 
     def refresh(self) -> None:
         """Follow the pointer. A version that does not open is left aside and the one before goes on."""
@@ -81,17 +86,27 @@ class Champions:
             if current and current.version == version:
                 continue
             opened = self._opened.get(scenario, version)
-            if opened is not None:
-                self._serving[scenario] = Serving(version, opened)
-                if current:
-                    self._before[scenario] = current.version
+            if opened is None:
+                self._faults[scenario] = self._opened.fault(version)
+                continue
+            self._serving[scenario] = Serving(version, opened)
+            if current:
+                self._before[scenario] = current.version
 
     def get(self, scenario: str) -> Serving:
         """What serves. Raises NotReady."""
         found = self._serving.get(scenario)
-        if found is None:
-            raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
-        return found
+        if found is not None:
+            return found
+        fault = self._faults.get(scenario)
+        if isinstance(fault, OtherFormat):
+            raise OtherFormat(fault.value, fault.rule, fault.way_out)
+        raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
+
+    def refused(self) -> dict[str, str]:
+        """By scenario, what is wrong and the way out where another Vetrina wrote the champion's bundle and nothing serves."""
+        waiting = {scenario: fault for scenario, fault in self._faults.items() if scenario not in self._serving}
+        return {scenario: str(fault) for scenario, fault in waiting.items() if isinstance(fault, OtherFormat)}
 
     def all(self) -> Mapping[str, str]:
         """Versions by scenario."""

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from vetrina.core.errors import NotFound
+from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.files import digest_of, folder_beside, write_bytes
 from vetrina.core.types import Bundle
+from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.security.keys import BadSignature, Keys
 from vetrina.store.remote import MANIFEST, PARTS, SIGNATURE, Remote
 
@@ -34,7 +35,8 @@ class Bundles:
         """
         files = {str(f.relative_to(source)): f for f in sorted(source.rglob("*")) if f.is_file()}
         parts = {name: self._store(file) for name, file in files.items()}
-        text = msgspec.json.encode({"scenario": scenario, "parts": parts, "notes": notes}, order="sorted")
+        manifest = {"format": BUNDLE_FORMAT, "scenario": scenario, "parts": parts, "notes": notes}
+        text = msgspec.json.encode(manifest, order="sorted")
         bundle = Bundle(sha256(text).hexdigest(), scenario, parts, notes)
         self._lay_out(bundle.version, parts, text, self.keys.sign(text))
         if self.remote:
@@ -45,7 +47,7 @@ class Bundles:
         """The bundle and the folder to open, fetched first if only the object storage has it.
 
         The manifest's signature is always checked, the parts' bytes on demand and when they are fetched. Raises NotFound for an
-        unknown version and BadSignature for changed content.
+        unknown version, BadSignature for changed content and OtherFormat for a bundle that another Vetrina wrote.
         """
         folder = self.folder / version
         if not (folder / MANIFEST).exists():
@@ -55,6 +57,7 @@ class Bundles:
         text = (folder / MANIFEST).read_bytes()
         self.keys.verify(text, (folder / SIGNATURE).read_text())
         raw = msgspec.json.decode(text)
+        _refuse_other_formats(version, raw)
         if check_parts:
             for name, digest in raw["parts"].items():
                 _check(folder / name, digest, version)
@@ -114,6 +117,15 @@ class Bundles:
             shutil.copyfile(file, temporary)
             temporary.replace(target)
         return digest
+
+
+def _refuse_other_formats(version: str, manifest: Mapping[str, Any]) -> None:
+    """Raises OtherFormat. Before formats had numbers, bundles were those of 0.1.0."""
+    written = manifest.get("format", 1)
+    if written != BUNDLE_FORMAT:
+        age = "an older" if written < BUNDLE_FORMAT else "a newer"
+        way_out = f"`vetrina run {manifest['scenario']}` makes a new one"
+        raise OtherFormat(version, f"is a bundle of {age} Vetrina", way_out)
 
 
 def _check(file: Path, digest: str, version: str) -> None:

@@ -16,6 +16,7 @@ from vetrina.core import plugins
 from vetrina.core.files import folder_beside
 from vetrina.core.progress import Progress
 from vetrina.core.types import MEMORY, Past, Plan
+from vetrina.core.version import BUNDLE_FORMAT
 
 _NOTES, _MADE = "notes.json", "made.json"
 
@@ -65,6 +66,7 @@ def _key(name: str, digest: str, form: str, plan: Plan, earlier: Path | None) ->
     began = f" {earlier.name}" if earlier else ""
     how = f" {plan.encoder} {plan.optimiser} {plan.loss}"
     how += f" {plan.foreign} {plan.foreign_inputs}" if name == "onnx" else ""
+    how += f" {BUNDLE_FORMAT}"  # its files go into a bundle as they are
     return sha256(f"{name} {digest} {form} {plan.seed} {chosen}{pieces}{began}{how}".encode()).hexdigest()[:24]
 
 

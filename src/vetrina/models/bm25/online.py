@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from vetrina.core.types import Floats, Ints
 from vetrina.retrieval.lexical import LexicalIndex
-from vetrina.retrieval.product_words import COLUMNS, ProductWords
+from vetrina.retrieval.product_words import ProductWords
 
 REASON = "holds the words you typed"
 
@@ -16,17 +14,14 @@ class Words:
 
     def __init__(self, folder: Path) -> None:
         self._index = LexicalIndex(folder / "index")
-        words = folder / "words"
-        self._words = ProductWords(words) if words.exists() else None
+        self._words = ProductWords(folder / "words")
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
         """Catalogue indices and their BM25, best first; any of the words may match."""
         return self._index.search(query, limit)
 
     def found(self, query: str, items: Ints) -> Floats:
-        """(items, COLUMNS) of some products; zeros in a bundle from before they were kept."""
-        if self._words is None:
-            return np.zeros((len(items), len(COLUMNS)), np.float32)
+        """(items, ``product_words.COLUMNS``) of some products."""
         return self._words.found(query, items)
 
 

@@ -10,7 +10,7 @@ from vetrina.core.types import Floats
 from vetrina.retrieval.neighbours import Neighbours
 
 REASON = "goes with what you took last"
-LAST, _EARLIER_FADE = 60, 0.96  # bundles up to 0.1.0 hold no settings
+LAST = 60  # products of a history
 
 
 class ItemKnn:
@@ -18,8 +18,7 @@ class ItemKnn:
 
     def __init__(self, folder: Path) -> None:
         self._neighbours = Neighbours(folder)
-        settings = folder / "settings.json"
-        self._fade = float(msgspec.json.decode(settings.read_bytes())["fade"]) if settings.exists() else _EARLIER_FADE
+        self._fade = float(msgspec.json.decode((folder / "settings.json").read_bytes())["fade"])
 
     def score(self, history: History) -> Floats:
         """(items,) float32: sum over the last products of fade ** age * sim[product, .]."""

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from vetrina.core.protocols import Scorer
-from vetrina.models.sasrec.earlier import WithBias
 from vetrina.retrieval.next_item import NextItem
 
 REASON = "shoppers with baskets like yours took this next"
@@ -11,4 +10,4 @@ REASON = "shoppers with baskets like yours took this next"
 
 def open(folder: Path) -> Scorer:
     """Read what ``train`` wrote: its ``score`` is that of every sequence network."""
-    return WithBias(folder) if (folder / "bias.npy").exists() else NextItem(folder)
+    return NextItem(folder)

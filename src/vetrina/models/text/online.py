@@ -22,13 +22,12 @@ class Encoder:
     """Text to unit vectors (n, width)."""
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
-        path = folder / SETTINGS_FILE
-        # Bundles from before encoders could be chosen have no such file: theirs is MiniLM.
-        used = msgspec.json.decode(path.read_bytes()) if path.exists() else {}
-        self._query, self._document = used.get("query", ""), used.get("document", "")
+        used = msgspec.json.decode((folder / SETTINGS_FILE).read_bytes())
+        self._query: str = used["query"]
+        self._document: str = used["document"]
         self._tokenizer = Tokenizer.from_buffer(squeezed.read(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(used.get("longest", 64))
-        self._tokenizer.enable_padding(pad_id=used.get("pad", 0))
+        self._tokenizer.enable_truncation(used["longest"])
+        self._tokenizer.enable_padding(pad_id=used["pad"])
         self._session = session(squeezed.read(folder / "encoder.onnx"), threads)
 
     def tokens(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -26,10 +26,10 @@ class Predict:
     def __init__(self, folder: Path) -> None:
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         self.encoding = msgspec.json.decode((folder / "encoding.json").read_bytes(), type=Encoding)
-        options: dict[str, float] = content.get("options", {})
+        options: dict[str, Any] = content["options"]
         self.threshold = float(options.get("threshold", USUAL))
-        self.calibration = calibration.of_options(content.get("options", {}).get("calibration"))
-        self.field = field_calibration.of_options(content.get("options", {}).get("field"))
+        self.calibration = calibration.of_options(options.get("calibration"))
+        self.field = field_calibration.of_options(options.get("field"))
         self.error: float | None = options.get("error")  # of a number, its RMSE in validation
         weights: dict[str, float] = content["weights"]["predict"]
         self.chosen = tuple(name for name in content["models"] if weights.get(name))

@@ -72,8 +72,6 @@ def unjudged(folder: Path, most: int) -> list[Asked]:
     the least taken, and known users who want to discover something.
     """
     opened, third = Recommend(folder), -(-most // 3)
-    if opened.counts is None:
-        return []
     now, taken = opened.histories.until, best(np.where(opened.counts >= 1, opened.counts, -np.inf), len(opened.shelf))
     some = taken[np.linspace(0, len(taken) - 1, min(2 * third, len(taken)), dtype=np.intp)] if len(taken) else taken
     pages = [(None, now, opened.shelf.id(i), ("product", "cart")[at % 2]) for at, i in enumerate(some)]

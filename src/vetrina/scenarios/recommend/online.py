@@ -64,7 +64,7 @@ class Recommend:
         self._scorers: dict[str, Scorer] = {name: part.open(folder / name) for name, part in parts.items()}
         self._why = {name: part.REASON for name, part in parts.items()}
         self._statistics = item_statistics.read(folder / "statistics")
-        self._untaken = np.zeros(len(self.shelf), bool) if self.counts is None else self.counts < 1.0
+        self._untaken = self.counts < 1.0
         self._codes = self.shelf.coded("category")[1], self.shelf.coded("brand")[1]
         # Trees know what they were shown: weights of other models, set by hand, go without them.
         self._trees = {
@@ -74,7 +74,7 @@ class Recommend:
         }
 
     @cached_property
-    def worth(self) -> Floats | None:
+    def worth(self) -> Floats:
         """(items, goals) what a sale of each product is worth; only goals ask for it."""
         return worth.read(self._folder / "worth.npy")
 
@@ -129,8 +129,6 @@ class Recommend:
 
     def features(self, history: History, items: Ints, components: Floats, score: Floats) -> Floats:
         """(candidates, columns) of what trees see."""
-        if self._statistics is None:
-            raise ValueError("a bundle without statistics of its products has no trees")
         return features(components, score, items, history, self._statistics, self._codes)
 
     def blend(self, name: str) -> dict[str, float]:
@@ -166,9 +164,9 @@ class Recommend:
         return allowed
 
     @property
-    def counts(self) -> Floats | None:
-        """Events of each product (items,), where the bundle knows them."""
-        return None if self._statistics is None else np.expm1(self._statistics[:, 0])
+    def counts(self) -> Floats:
+        """Events of each product (items,)."""
+        return np.expm1(self._statistics[:, 0])
 
     def leaves_out(self, name: str) -> bool:
         """Whether a blend leaves out what the shopper had, where neither placement nor request says so."""

@@ -26,8 +26,6 @@ class Teacher:
     def __init__(self, folder: Path, most: int) -> None:
         self.opened = Recommend(folder)
         counts = self.opened.counts
-        if counts is None:
-            raise Unfit("it does not know what is taken how often; train again")
         shelf = best(np.where(counts > 0, counts, -np.inf), most)
         if len(shelf) < _LEAST:
             raise Unfit(f"fewer than {_LEAST} of its products were ever taken")

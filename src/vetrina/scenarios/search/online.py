@@ -84,7 +84,7 @@ class Search:
         self._trees = Trees(folder / TREES) if (folder / TREES).exists() else None
 
     @cached_property
-    def _statistics(self) -> Floats | None:
+    def _statistics(self) -> Floats:
         """Only trees ask for them."""
         return item_statistics.read(self._folder / "statistics")
 
@@ -132,8 +132,6 @@ class Search:
 
     def features(self, candidates: Candidates) -> Floats:
         """(n, columns) of what trees see."""
-        if self._statistics is None:
-            raise ValueError("a bundle without statistics of its products has no trees")
         codes = tuple(code[candidates.items] for code in self._codes)
         weighed = candidates.signals @ self.weights
         return features(
