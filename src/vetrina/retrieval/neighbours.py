@@ -11,27 +11,26 @@ from vetrina.core.number_lists import Lists, SortedLists, save_sorted
 from vetrina.core.types import Floats, Ints
 from vetrina.core.whole_numbers import WholeNumbers
 
-_PAGE = 65_536
 LEAST = 10  # neighbours that a row keeps, if it has them
 
 
 class Neighbours:
     """Rows of neighbours, memory-mapped.
 
-    As they are learnt: CSR rows ``starts`` (items + 1,), ``items``, ``values``. Packed: ``items`` as sorted lists, whose uint8
-    ``values`` come with one of ``scales`` for each row that has any.
+    As they are learnt: CSR rows ``starts`` (items + 1,), ``items``, ``values``, best first. Packed: ``items`` as sorted lists,
+    whose uint8 ``values`` come with one of ``scales`` for each row that has any.
     """
 
     def __init__(self, folder: Path) -> None:
         self._values = np.load(folder / "values.npy", mmap_mode="r")
-        scales = folder / "scales.npy"
-        self._scales = np.load(scales, mmap_mode="r") if scales.exists() else None
+        self._lists: Lists | SortedLists
+        self._scale: Floats | None = None  # (items,) of the packed form
         if (folder / "starts.npy").exists():
-            self._lists = _learnt(folder, self._scales)
-            self._scale_of = np.arange(len(self._lists))  # uint8 values so kept have a scale for every row
+            self._lists = Lists(WholeNumbers(folder, "starts"), np.load(folder / "items.npy", mmap_mode="r"))
         else:
             self._lists = SortedLists(folder, "items")
-            self._scale_of = np.maximum(np.cumsum(self._lists.lengths > 0, dtype=np.int32) - 1, 0)
+            self._scale = np.zeros(len(self._lists), np.float32)
+            self._scale[self._lists.lengths > 0] = np.load(folder / "scales.npy")
 
     def __len__(self) -> int:
         return len(self._lists)
@@ -41,20 +40,9 @@ class Neighbours:
         found = self._lists.of(rows)
         if not len(found.numbers):
             return np.zeros(len(self), np.float32)
-        scaled = weights if self._scales is None else weights * self._scales[self._scale_of[rows]]
+        scaled = weights if self._scale is None else weights * self._scale[rows]
         values = self._values[found.places] * np.repeat(scaled, found.lengths)
         return np.bincount(found.numbers, values, minlength=len(self)).astype(np.float32)
-
-
-def _learnt(folder: Path, scales: Floats | None) -> Lists:
-    """Rows best first; or, in bundles from before rows were sorted, cut into parts for each _PAGE of items, two bytes an item."""
-    starts, items = WholeNumbers(folder, "starts"), np.load(folder / "items.npy", mmap_mode="r")
-    if items.dtype != np.uint16 or scales is None:
-        return Lists(starts, items)
-    every = starts[:].astype(np.int64)
-    pages = (len(every) - 1) // len(scales)
-    page = np.repeat(np.arange(len(every) - 1) % pages, np.diff(every))
-    return Lists(every[::pages], items + (page * _PAGE).astype(np.int32))
 
 
 def pack(source: Path, into: Path, keep: float = 1.0) -> None:

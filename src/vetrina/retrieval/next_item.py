@@ -34,9 +34,9 @@ class NextItem:
     """
 
     def __init__(self, folder: Path) -> None:
-        rows = folder / "rows.npy"  # in bundles of before: -1 for a product without one
-        taken = np.load(rows) >= 0 if rows.exists() else np.load(folder / "taken.npy")
-        self._rows, self._items = np.where(taken, np.cumsum(taken, dtype=np.int32) - 1, -1), len(taken)
+        taken = np.load(folder / "taken.npy")
+        self._rows = np.where(taken, np.cumsum(taken, dtype=np.int32) - 1, -1)
+        self._items = len(taken)
         self._taken = np.flatnonzero(taken)
         self._shrink = 1.0 / np.load(folder / "lengths.npy")
         chosen = msgspec.json.decode((folder / "settings.json").read_bytes())

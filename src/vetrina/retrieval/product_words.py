@@ -60,14 +60,9 @@ class ProductWords:
 
     def __init__(self, folder: Path) -> None:
         self._names = np.load(folder / "names.npy", mmap_mode="r")
-        hashes = folder / "words.npy"  # which bundles up to 0.1.0 hold
-        self._numbers = (
-            np.searchsorted(self._names, np.load(hashes)) if hashes.exists() else WholeNumbers(folder, "numbers")
-        )
+        self._numbers = WholeNumbers(folder, "numbers")
         self._starts, self._titles = WholeNumbers(folder, "starts"), WholeNumbers(folder, "titles")
-        # Bundles up to 0.1.0 hold the words of each product.
-        shared = (folder / "said_of.npy").exists()
-        self._said_of = WholeNumbers(folder, "said_of") if shared else np.arange(len(self._titles))
+        self._said_of = WholeNumbers(folder, "said_of")
         self._idf = np.load(folder / "rarity.npy", mmap_mode="r")
 
     def found(self, query: str, items: Ints) -> Floats:

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core import few_values
-from vetrina.core.number_lists import Lists, SortedLists
+from vetrina.core.number_lists import SortedLists
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
-from vetrina.core.whole_numbers import WholeNumbers
 
 REASON = "visits that went like yours went on to this"
 BREAK = 30 * 60.0
@@ -24,7 +23,8 @@ class Sessions:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._taken, self._visits = _lists(folder, "visit", "items"), _lists(folder, "item", "visits")
+        self._taken = SortedLists(folder, "visit_items")
+        self._visits = SortedLists(folder, "item_visits")
         self._worth, self._rarity = np.load(folder / "worth.npy", mmap_mode="r"), few_values.load(folder, "rarity")
         chosen = msgspec.json.decode((folder / "settings.json").read_bytes())
         self._fade, self._neighbours = float(chosen["fade"]), int(chosen["neighbours"])
@@ -53,13 +53,6 @@ class Sessions:
         newest = items[::-1]
         _, first = np.unique(newest, return_index=True)
         return newest[np.sort(first)]
-
-
-def _lists(folder: Path, of: str, what: str) -> SortedLists | Lists:
-    name, starts = f"{of}_{what}", f"{of}_starts"
-    if (folder / f"{starts}.npy").exists():  # bundles from before lists were sorted
-        return Lists(WholeNumbers(folder, starts), WholeNumbers(folder, name))
-    return SortedLists(folder, name)
 
 
 def open(folder: Path) -> Sessions:
