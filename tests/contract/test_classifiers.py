@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opened_types import opened_type, trained
 
 from vetrina.core import plugins
 from vetrina.core.compression import Lesson
@@ -14,13 +15,8 @@ from vetrina.metrics.classification import roc_auc
 from vetrina.scenarios.ads import recipe as ads
 from vetrina.scenarios.predict.recipe import models_for
 
-FOUND = [
-    n
-    for n in plugins.names("models")
-    if n != "onnx"  # learns nothing: tests/path/test_foreign_models.py brings it files
-    and plugins.has_part("models", n, "online")
-    and "def expected(" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
-]
+# The model `onnx` learns nothing: tests/path/test_foreign_models.py brings it files.
+FOUND = [name for name in trained() if name != "onnx" and hasattr(opened_type(name), "expected")]
 NUMBERS = models_for(Past(table=Table({}, np.arange(3.0))))
 ASKED_FOR = {*models_for(Past(table=Table({}, np.arange(2.0)))), *ads.RECIPE.models}
 CLASSIFIERS = [n for n in FOUND if n in ASKED_FOR]

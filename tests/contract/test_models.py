@@ -7,20 +7,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from opened_types import takes_history, trained
 from PIL import Image
 
 from vetrina.core import plugins
 from vetrina.core.compression import Lesson
 from vetrina.core.progress import Silent
-from vetrina.core.protocols import History
+from vetrina.core.protocols import History, Scorer
 from vetrina.core.types import Catalogue, Interactions, Past, Plan, Ties
+from vetrina.scenarios.ads import recipe as ads
+from vetrina.scenarios.launch import recipe as launch
+from vetrina.scenarios.predict import recipe as predict
 
-BEHAVIOUR = [
-    n
-    for n in plugins.names("models")
-    if plugins.has_part("models", n, "train")
-    and "def score(self, history" in Path(str(plugins.part("models", n, "online").__file__)).read_text()
-]
+# Those that answer something else than a history: rows of a table, which users want a product, which texts meet a query.
+OTHERS = {*predict.RECIPE.models, "onnx", *ads.RECIPE.models, *launch.RECIPE.models, "bm25", "text"}
+BEHAVIOUR = [name for name in trained() if name not in OTHERS]
+KNOWN = {
+    "ease",
+    "friends",
+    "fusion",
+    "graph_filter",
+    "gru",
+    "image",
+    "item_knn",
+    "lately",
+    "lstm",
+    "popular",
+    "repeat",
+    "sasrec",
+    "sessions",
+}
 ITEMS, USERS = 30, 40
 # One thread, so that equal data give equal bytes; as many epochs as so few positions need.
 PLAN = Plan(threads=1, settings={name: {"epochs": 20, "stop": 20} for name in ("sasrec", "gru", "lstm")})
@@ -86,7 +102,13 @@ def opened(folder: tuple[str, Path]):
     return plugins.part("models", folder[0], "online").open(folder[1])
 
 
+def test_no_model_of_behaviour_is_left_out():
+    assert set(BEHAVIOUR) >= KNOWN
+    assert not [name for name in OTHERS if takes_history(name)]
+
+
 def test_scores_the_whole_catalogue_with_finite_numbers(folder):
+    assert isinstance(opened(folder), Scorer)
     for taken in ((), (0,), (0, 2, 4), tuple(range(20)) * 20):
         scores = opened(folder).score(history(*taken))
         assert scores.shape == (ITEMS,)
@@ -135,6 +157,7 @@ def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):
         part.compress(folder[1], tmp_path / str(number), form, lesson)
         small = plugins.part("models", folder[0], "online").open(tmp_path / str(number))
         a, b = opened(folder).score(history(0, 2, 4)), small.score(history(0, 2, 4))
-        assert len(set(np.argsort(-a)[:8]) & set(np.argsort(-b)[:8])) >= 6
+        # Many products score nearly alike: what the small form puts first must be worth nearly as much, not be the same.
+        assert a[np.argsort(-b)[:8]].sum() > 0.85 * a[np.argsort(-a)[:8]].sum()
         if form is part.FORMS[-1]:  # bolder ones may say less, as long as they order alike
             assert np.abs(a / a.max() - b / b.max()).max() < 0.1

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ class History:
         self.counts_items, self.counts = counts_items, counts
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """``models/<name>/online.py``: ``open(folder)`` gives one; numpy and ONNX Runtime only."""
 
