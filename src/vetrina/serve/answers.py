@@ -1,4 +1,4 @@
-"""The routes that answer shoppers and programs."""
+"""The routes that answer shoppers and programs. Answers are computed in the event loop; only a candidate is waited for."""
 
 from typing import Any
 
@@ -13,8 +13,8 @@ from vetrina.serve.guard import needs_token
 from vetrina.serve.wire import AdsBody, AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody
 
 
-@post("/v1/search", status_code=200, sync_to_thread=False)
-def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
+@post("/v1/search", status_code=200)
+async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
     """Products for a query, best first."""
     asked = Request(
         user=state.service.name_of(data.user_id),
@@ -28,11 +28,11 @@ def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
         personalise=data.personalise,
         explain=data.explain,
     )
-    return state.service.ranked("search", asked)
+    return await state.service.ranked("search", asked)
 
 
-@post("/v1/recommend", status_code=200, sync_to_thread=False)
-def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
+@post("/v1/recommend", status_code=200)
+async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
     """Products for a shopper, a session or a product page."""
     asked = Request(
         user=state.service.name_of(data.user_id),
@@ -44,11 +44,11 @@ def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
         exclude_seen=data.exclude_seen,
         explain=data.explain,
     )
-    return state.service.ranked("recommend", asked)
+    return await state.service.ranked("recommend", asked)
 
 
-@post("/v1/ads", status_code=200, sync_to_thread=False)
-def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
+@post("/v1/ads", status_code=200)
+async def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
     """Ads for the places of a page; send `ad_click` events with their `request_id`, a click is charged by it."""
     asked = Request(
         user=state.service.name_of(data.user_id),
@@ -60,7 +60,7 @@ def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
         limit=data.slots,
         explain=data.explain,
     )
-    return state.service.ranked("ads", asked)
+    return await state.service.ranked("ads", asked)
 
 
 @post("/v1/audience", status_code=200, guards=[needs_token], sync_to_thread=True)

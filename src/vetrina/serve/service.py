@@ -90,7 +90,7 @@ class Service:
         self.log.close()
         self.engine.dispose()
 
-    def ranked(self, scenario: str, asked: Asked) -> RankedOut:
+    async def ranked(self, scenario: str, asked: Asked) -> RankedOut:
         """Answer, and log what is shown with the chance that each product had to stand at its place."""
         started = time.perf_counter()
         serving, trial = self.champions.get(scenario), self.trials.get(scenario)
@@ -100,7 +100,12 @@ class Service:
         arm = rollout.arm(asked.user, asked.session) if rollout else None
         if arm == INTERLEAVED and not may_explore(asked):
             arm = None  # a later page would repeat what a mixed first one showed
-        tried = trial.ask(asked, context) if trial and arm in (CANARY, INTERLEAVED) else Tried(None, None)
+        tried = Tried(None, None)
+        elsewhere = 0.0  # seconds that the event loop spent on others, which are not this answer's
+        if trial and arm in (CANARY, INTERLEAVED):
+            begun = time.perf_counter()
+            tried = await trial.ask(asked, context)
+            elsewhere = time.perf_counter() - begun - tried.seconds
         teams: Sequence[str] = ()
         if tried.answer and arm == INTERLEAVED:
             own = serving.opened.answer(asked, context)
@@ -112,7 +117,7 @@ class Service:
             shown_now = self._own(serving.opened, asked, context, trial is None)
         answer = shown_now.answer
         version = rollout.candidate if rollout and tried.answer and arm == CANARY else serving.version
-        seconds, request_id = time.perf_counter() - started, uuid4().hex
+        seconds, request_id = time.perf_counter() - started - elsewhere, uuid4().hex
         shown = [
             {"product_id": i.product_id, "position": asked.offset + at, "propensity": p, "score": round(i.score, 4)}
             | (asdict(i.ad) if i.ad else {})

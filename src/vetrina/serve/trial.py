@@ -1,9 +1,10 @@
 """A candidate among shoppers, inside one worker: asked behind a guard, so that whatever it does the champion can answer.
 
-It answers in a thread of its own. One that raises, answers too late or answers nonsense is put aside within the same
-request; one that hangs again and again is not asked any more.
+It answers in a thread of its own, one request after the other, while the event loop goes on with other requests. One that raises,
+answers too late or answers nonsense is put aside within the same request; one that hangs again and again is not asked any more.
 """
 
+import asyncio
 import logging
 import math
 import queue
@@ -25,10 +26,15 @@ _LOG = logging.getLogger("vetrina.serve")
 
 @dataclass(frozen=True)
 class Tried:
-    """The candidate's answer, or why there is none: unopened, error, timeout, shape, hanging."""
+    """The candidate's answer, or why there is none.
+
+    ``fault`` is unopened, error, timeout, shape, hanging, or busy where its turn did not come within the time allowed.
+    ``seconds`` are those that the candidate itself took, without the wait for its turn; 0 where it was not asked.
+    """
 
     answer: Answer | None
     fault: str | None
+    seconds: float = 0.0
 
 
 class Trial:
@@ -45,23 +51,43 @@ class Trial:
         self.rollout = rollout
         return self
 
-    def ask(self, asked: Request, context: Context) -> Tried:
-        """Wait for the candidate, but not longer than the time allowed."""
+    async def ask(self, asked: Request, context: Context) -> Tried:
+        """Wait for the candidate, but not longer than the time allowed; the event loop does other work meanwhile."""
         if self._opened is None:
             return Tried(None, "unopened")
         if self._hangs >= _MOST_HANGS:
             return Tried(None, "hanging")
-        future = self._aside.do(lambda: self._opened.answer(asked, context))
+        aside = self._aside
+        future = aside.do(lambda: self._answered(asked, context))
+        if future is None:
+            return Tried(None, "busy")
+        tried = asyncio.wrap_future(future)
         try:
-            answer = future.result(self._timeout)
-        except TimeoutError:
-            self._hangs += 1
-            self._aside = _Aside()  # the thread that hangs is left behind
-            return Tried(None, "timeout")
+            await asyncio.wait([tried], timeout=self._timeout)
+            return tried.result() if tried.done() else self._late(future, aside)
+        finally:
+            tried.cancel()  # nobody waits for it any more; what is done stays done
+
+    def _answered(self, asked: Request, context: Context) -> Tried:
+        """In the candidate's thread."""
+        started = time.perf_counter()
+        try:
+            answer = self._opened.answer(asked, context)
+            seconds = time.perf_counter() - started
+            return Tried(answer, None, seconds) if fits(answer, asked) else Tried(None, "shape", seconds)
         except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers
             _LOG.warning("the candidate %s failed: %r", self.rollout.candidate, error)
-            return Tried(None, "error")
-        return Tried(answer, None) if fits(answer, asked) else Tried(None, "shape")
+            return Tried(None, "error", time.perf_counter() - started)
+
+    def _late(self, future: "Future[Tried]", aside: "_Aside") -> Tried:
+        """Its turn never came, or it hangs: then its thread is left behind, to end when it can."""
+        if future.cancel():
+            return Tried(None, "busy")
+        self._hangs += 1
+        if self._aside is aside:
+            self._aside = _Aside()
+            aside.stop()
+        return Tried(None, "timeout", self._timeout)
 
     def shadow(self, asked: Request, context: Context, shown: Answer) -> None:
         """Compute after the champion has answered, off the request's path: a few times a second, not at all when busy."""
@@ -108,26 +134,27 @@ class _Aside:
         self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(_QUEUE)
         threading.Thread(target=self._run, name="candidate", daemon=True).start()
 
-    def do(self, work: Callable[[], Any]) -> "Future[Any]":
-        future: Future[Any] = Future()
+    def do(self, work: Callable[[], Tried]) -> "Future[Tried] | None":
+        """The result to come of ``work``, which may be cancelled until it begins; None where there is no room."""
+        future: Future[Tried] = Future()
 
         def run() -> None:
-            try:
-                future.set_result(work())
-            except Exception as error:  # noqa: BLE001 - handed to whoever waits
-                future.set_exception(error)
+            if not future.set_running_or_notify_cancel():
+                return
+            future.set_result(work())
 
-        self._work.put(run)
-        return future
+        return future if self.offer(run) else None
 
-    def offer(self, work: Callable[[], None]) -> None:
-        """Do it if there is room."""
-        if not self._work.full():
-            self._work.put(work)
+    def offer(self, work: Callable[[], None] | None) -> bool:
+        """Do it if there is room; nobody ever waits for room."""
+        try:
+            self._work.put_nowait(work)
+        except queue.Full:
+            return False
+        return True
 
     def stop(self) -> None:
-        if not self._work.full():
-            self._work.put(None)
+        self.offer(None)
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:

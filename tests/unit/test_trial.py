@@ -1,0 +1,97 @@
+"""A candidate behind its guard: one request after the other in a thread of its own, and nobody waits longer than allowed."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from vetrina.core.protocols import Context
+from vetrina.core.rollout import Rollout
+from vetrina.core.types import Answer, Item, Request
+from vetrina.serve.trial import Trial, Tried
+
+ROLLOUT = Rollout("r", "recommend", "new", "old", "salt", 0.0, 0.0, (0.5,))
+CONTEXT = Context(None, None, 0.0)
+LONG = 60.0  # seconds, longer than any test takes
+SHORT = 0.05  # seconds that a test waits for what does not come
+
+
+class Candidate:
+    """Answers with the products of the request; a request named "hang" waits until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.let_go = threading.Event(), threading.Event()
+        self.asked: list[str] = []
+
+    def answer(self, asked: Request, context: Context) -> Answer:
+        """One product, named like the query."""
+        self.asked.append(asked.query)
+        if asked.query == "hang":
+            self.begun.set()
+            self.let_go.wait()
+        if asked.query == "error":
+            raise RuntimeError("as asked for")
+        return Answer((Item(asked.query, asked.query, 1.0),), 1)
+
+
+@pytest.fixture
+def candidate() -> Iterator[Candidate]:
+    """Let go at the end, so that its threads end."""
+    found = Candidate()
+    yield found
+    found.let_go.set()
+
+
+def trial(candidate: object, timeout: float) -> Trial:
+    return Trial(ROLLOUT, candidate, timeout, lambda row: None)
+
+
+def ask(found: Trial, *queries: str) -> list[Tried]:
+    """All at once."""
+
+    async def together() -> list[Tried]:
+        return await asyncio.gather(*(found.ask(Request(query=query), CONTEXT) for query in queries))
+
+    return asyncio.run(together())
+
+
+def test_requests_are_answered_one_after_the_other_in_their_order(candidate):
+    found = ask(trial(candidate, LONG), "a", "b", "error", "c")
+    assert [t.fault for t in found] == [None, None, "error", None]
+    assert [t.answer.items[0].product_id for t in found if t.answer] == ["a", "b", "c"]
+    assert candidate.asked == ["a", "b", "error", "c"]
+
+
+def test_requests_whose_turn_does_not_come_are_not_computed_and_are_no_hang(candidate):
+    guarded = trial(candidate, SHORT)
+    guarded.shadow(Request(query="hang"), CONTEXT, Answer((), 0))
+    assert candidate.begun.wait(LONG)
+    for _ in range(4):
+        assert [t.fault for t in ask(guarded, "a", "b", "c")] == ["busy"] * 3
+    assert candidate.asked == ["hang"]
+
+
+def test_one_that_hangs_three_times_is_asked_no_more(candidate):
+    guarded = trial(candidate, SHORT)
+    faults: list[str | None] = []
+    while "hanging" not in faults:
+        faults += [t.fault for t in ask(guarded, "hang")]
+    assert faults.count("timeout") == 3
+    assert candidate.asked == ["hang"] * 3
+
+
+def test_what_finds_no_room_is_answered_for_at_once_and_the_rest_in_its_turn(candidate):
+    guarded = trial(candidate, LONG)
+
+    async def crowd() -> tuple[set[str | None], set[str | None]]:
+        tasks = [asyncio.create_task(guarded.ask(Request(query="hang"), CONTEXT)) for _ in range(60)]
+        at_once, later = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        candidate.let_go.set()
+        return {t.result().fault for t in at_once}, {t.fault for t in await asyncio.gather(*later)}
+
+    assert asyncio.run(crowd()) == ({"busy"}, {None})
+
+
+def test_one_that_does_not_open_is_never_waited_for():
+    assert ask(trial(None, LONG), "a") == [Tried(None, "unopened")]
