@@ -144,10 +144,11 @@ def serve(state: State, host: str | None, port: int | None) -> None:
 
 
 @cli.command()
+@click.option("--until-input-ends", is_flag=True, hidden=True, help="Stop when standard input ends; up does.")
 @click.pass_obj
-def operate(state: State) -> None:
+def operate(state: State, until_input_ends: bool) -> None:
     """The loop that needs nobody: releases, runs, clean-up, alerts; until Ctrl-C."""
-    _operate(state.shop())
+    _operate(state.shop(), until_input_ends)
 
 
 @cli.command()
@@ -155,20 +156,19 @@ def operate(state: State) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8337; 0 takes a free one).")
 @click.pass_context
 def up(context: click.Context, host: str | None, port: int | None) -> None:
-    """Serve and operate, until Ctrl-C."""
-    import subprocess
+    """Serve and operate, until Ctrl-C or SIGTERM."""
+    from vetrina.console.controller_process import ControllerProcess, exit_on_signals
 
     state: State = context.obj
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(state.folder.resolve()), "operate"]
-    loop = subprocess.Popen(command)  # noqa: S603 - a process of its own: a run must not take the service's time
+    exit_on_signals()
+    controller = ControllerProcess(state.folder.resolve(), lambda line: click.echo(line, err=True))
     try:
         context.invoke(serve, host=host, port=port)
     finally:
-        loop.terminate()
-        loop.wait(30)
+        controller.stop()
 
 
-def _operate(shop: Any) -> None:
+def _operate(shop: Any, until_input_ends: bool) -> None:
     import logging
     import signal
     import threading
@@ -178,10 +178,20 @@ def _operate(shop: Any) -> None:
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it
+        signal.signal(signal.SIGHUP, lambda *_: stop.set())
+    if until_input_ends:
+        threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     try:
         loop(shop.workshop, lambda line: click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True), stop)
     finally:
         stop.set()
+
+
+def _stop_after_input(stop: Any) -> None:
+    while os.read(sys.stdin.fileno(), 1_024):
+        pass
+    stop.set()
 
 
 @cli.command()

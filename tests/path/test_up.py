@@ -1,0 +1,89 @@
+"""`vetrina up` as real processes: the service and its controller begin and end together, whatever ends them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from vetrina import Shop
+from vetrina.store.leases import Lease
+
+SECONDS = 120  # no machine is so slow
+
+
+class Up:
+    """A service with its controller, both at work."""
+
+    def __init__(self, shop: Path) -> None:
+        command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop), "up", "--port", "0"]
+        self.service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self._said: list[str] = []
+        self.address = self.says(lambda line: "listening on" in line).split()[-1]
+        self.says(lambda line: "this controller leads" in line)
+        (self.controller,) = psutil.Process(self.service.pid).children()
+
+    def says(self, what: Callable[[str], bool]) -> str:
+        """The first line that is meant, of those that either process has printed or prints yet."""
+        assert self.service.stderr is not None
+        while True:
+            found = next(filter(what, self._said), None)
+            if found is not None:
+                return found
+            line = self.service.stderr.readline()
+            assert line, f"it ended and said only {self._said}"
+            self._said.append(line)
+
+    def rest(self) -> str:
+        """All that was printed until both had ended."""
+        assert self.service.stderr is not None
+        return "".join([*self._said, self.service.stderr.read()])
+
+
+@pytest.fixture
+def shop(predicting, tmp_path) -> Path:
+    """A released shop of its own, in which nothing is due."""
+    folder = Path(shutil.copytree(predicting[0], tmp_path / "shop"))
+    (folder / "vetrina.toml").write_text("[operate]\nlook_minutes = 1e9\n")
+    return folder
+
+
+@pytest.fixture
+def up(shop) -> Iterator[Up]:
+    """Whatever a test leaves of it is killed."""
+    found = Up(shop)
+    yield found
+    if found.service.poll() is None:
+        found.service.kill()
+    if found.controller.is_running():
+        found.controller.kill()
+    found.service.communicate()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
+)
+def test_both_end_however_the_service_is_ended(shop, up, sent, status):
+    assert os.getpgid(up.controller.pid) != up.service.pid, "Ctrl-C must not end it before the service is through"
+    os.killpg(up.service.pid, sent)  # as a terminal does
+    assert up.service.wait(SECONDS) == status
+    assert psutil.wait_procs([up.controller], SECONDS)[1] == []
+    assert "the controller ended" not in up.rest(), "it did not end by itself"
+    opened = Shop(shop)
+    assert Lease(opened.workshop.engine, "operate", "another", 15.0).hold(), "it gave up the lead as it ended"
+    opened.workshop.engine.dispose()
+
+
+def test_a_controller_that_ends_by_itself_is_missed(up):
+    up.controller.kill()
+    assert "releases and runs stand still" in up.says(lambda line: "the controller ended" in line)
+    assert httpx.get(f"{up.address}/healthz", timeout=SECONDS).text == "ok"
+    up.service.send_signal(signal.SIGTERM)
+    assert up.service.wait(SECONDS) == 0
