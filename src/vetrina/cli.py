@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. No logic."""
+"""The command line: every command with its options, what it calls and how that is printed."""
 
 import functools
 import json
@@ -100,7 +100,7 @@ def validate(state: State, scenarios: tuple[str, ...]) -> None:
         plugins.part("scenarios", name, "recipe")
         report = shop.validate(name)
         failed |= bool(scenarios) and not report.ok
-        state.show(report, lines.report)
+        state.show(report, lines.checks)
     if failed:
         sys.exit(2)
 
@@ -118,9 +118,17 @@ def run(state: State, scenarios: tuple[str, ...], run_id: str | None, budget: fl
 
         execute(shop.workshop, run_id)
         return
+    registry = shop.workshop.registry
     for scenario, release in shop.fit(*scenarios, budget_minutes=budget).items():
-        state.show({"scenario": scenario, "release": release}, lambda r: lines.release(r, shop))
-        refused |= release is None and not shop.validate(scenario).ok
+        row = {"scenario": scenario, "release": release}
+        if release is not None:
+            reasons = registry.verdict(release.verdict)["reasons"]
+            state.show(row, functools.partial(lines.release, reasons=reasons))
+            continue
+        report = shop.validate(scenario)
+        champion, _ = registry.champion(scenario)
+        state.show(row, functools.partial(lines.no_release, report=report, champion=champion))
+        refused |= not report.ok
     if refused:
         sys.exit(2)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from vetrina.core import plugins
+
 ROOT = Path(__file__).parents[2]
 PAGES = [
     ROOT / "docs/tutorial/first-shop.md",
@@ -62,3 +64,15 @@ def test_torch_is_the_pinned_one():
 
     pinned = next(line for line in (ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
     assert torch.__version__.split("+")[0] == pinned.removeprefix("torch==")
+
+
+def test_the_files_of_every_scenario_hold_what_their_page_says():
+    folder = ROOT / "src/vetrina/scenarios"
+    rows = re.findall(r"^\| `(\w+)\.py` \| (.*) \|$", (folder / "README.md").read_text(), re.M)
+    for scenario in plugins.names("scenarios"):
+        for file, text in rows:
+            module = plugins.part("scenarios", scenario, file)
+            own = [name for name in re.findall(r"`(\w+)", text) if name != "answer"]  # of what ``open`` gives
+            assert not [name for name in own if not hasattr(module, name)], (scenario, file)
+        shared = {f.stem for f in (folder / scenario).glob("*.py")} & {"recipe", "online", "tune", "evaluate"}
+        assert shared == {file for file, _ in rows}

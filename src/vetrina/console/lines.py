@@ -1,6 +1,7 @@
-"""Lines that the command line prints for people. Takes plain values, knows no shop but the one it is handed."""
+"""Lines that the command line prints for people, made of plain values alone."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -9,7 +10,7 @@ def counts(rows: dict[str, int]) -> str:
     return ", ".join(f"{n:,} {name}" for name, n in rows.items())
 
 
-def report(found: Any) -> str:
+def checks(found: Any) -> str:
     """What the checks say, a line each."""
     said = [f"{found.scenario}: {'ready' if found.ok else 'not ready'} ({found.readiness.why})"]
     if found.readiness.meanwhile:
@@ -20,18 +21,18 @@ def report(found: Any) -> str:
     return "\n".join(said)
 
 
-def release(row: dict[str, Any], shop: Any) -> str:
-    """What became of a run, with the gate's reasons."""
+def no_release(row: dict[str, Any], report: Any, champion: str | None) -> str:
+    """Why a run made nothing: what the checks say where the data do not suffice, else that there is nothing new."""
+    if not report.ok:
+        return checks(report)
+    return f"{row['scenario']}: nothing new since {champion or 'the last verdict'}"
+
+
+def release(row: dict[str, Any], reasons: Sequence[dict[str, Any]]) -> str:
+    """What became of a run, with the gate's ``reasons``."""
     made = row["release"]
-    if made is None:
-        version, _ = shop.workshop.registry.champion(row["scenario"])
-        checked = shop.validate(row["scenario"])
-        if not checked.ok:
-            return report(checked)
-        return f"{row['scenario']}: nothing new since {version or 'the last verdict'}"
-    verdict = shop.workshop.registry.verdict(made.verdict)
-    reasons = "\n".join(f"  {mark(r)}  {r['text']}" for r in verdict["reasons"])
-    said = f"{made.scenario}: {made.version} {made.outcome} ({made.mode}: {made.note})\n{reasons}"
+    listed = "\n".join(f"  {mark(r)}  {r['text']}" for r in reasons)
+    said = f"{made.scenario}: {made.version} {made.outcome} ({made.mode}: {made.note})\n{listed}"
     if made.outcome == "testing":
         said += "\n  vetrina operate moves it on among shoppers; vetrina releases shows how"
     return said
