@@ -18,7 +18,8 @@ from vetrina import Shop
 from vetrina.core.progress import Silent
 from vetrina.core.types import Past, Plan
 from vetrina.demo import files
-from vetrina.scenarios.launch.evaluate import half_ranks, launched
+from vetrina.metrics.ranking import half_ranks
+from vetrina.scenarios.launch.evaluate import launched
 from vetrina.scenarios.launch.online import Launch
 from vetrina.scenarios.launch.recipe import RECIPE
 from vetrina.store import dataset
@@ -68,7 +69,7 @@ def _hits(opened: Launch, found: list[tuple[int, NDArray[np.intp]]], model: str 
     for at, (item, buyers) in enumerate(found):
         score = opened.affinities.of_user[:, 0] if model is None else opened.scores(opened.of_item(item), model)
         ranks = half_ranks(score, buyers[buyers >= 0])
-        rows[at] = [(ranks < reached).sum() for reached in first]
+        rows[at] = [(ranks < reached + 1).sum() for reached in first]
     return rows
 
 

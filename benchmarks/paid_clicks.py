@@ -23,8 +23,9 @@ from vetrina.core.progress import Silent
 from vetrina.core.types import Past, Plan, Targets
 from vetrina.demo import files
 from vetrina.metrics.bootstrap import interval
+from vetrina.metrics.ranking import half_ranks
 from vetrina.scenarios.ads.online import Ads
-from vetrina.scenarios.launch.evaluate import half_ranks, launched
+from vetrina.scenarios.launch.evaluate import launched
 from vetrina.scenarios.launch.online import Launch
 from vetrina.scenarios.launch.recipe import RECIPE as LAUNCH
 from vetrina.scenarios.recommend.online import Recommend
@@ -91,7 +92,7 @@ def _reach(opened: Launch, targets: Targets | None, fake: np.ndarray) -> tuple[f
     reached, hits, buyers, accounts = max(1, round(_REACHED * len(opened.users))), 0, 0, []
     for item, took in launched(opened, targets):
         score = opened.scores(opened.of_item(item))
-        hits += int((half_ranks(score, took[took >= 0]) < reached).sum())
+        hits += int((half_ranks(score, took[took >= 0]) < reached + 1).sum())
         buyers += len(took)
         accounts.append(fake[np.argsort(-score, kind="stable")[:reached]].mean())
     return hits / buyers / _REACHED, float(np.mean(accounts))

@@ -3,7 +3,6 @@
 import http.client
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from benchmarks.data import row
 from vetrina import Shop
+from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.types import Source
 from vetrina.demo import files
 from vetrina.pipeline.path import path
@@ -31,10 +31,9 @@ def main() -> None:
         for scenario in ("search", "recommend"):
             path(shop.workshop, Source(), scenario)
         if not given:
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
             row(
                 "path: files to released versions",
-                f"{time.perf_counter() - started:.0f} s, peak {peak:.0f} MB",
+                f"{time.perf_counter() - started:.0f} s, peak {peak_memory_mb():.0f} MB",
                 "goal 600 s, 6,000 MB",
             )
             for stage in shop.workshop.registry.stages():

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.clock import DAY
@@ -13,7 +13,6 @@ from vetrina.features.affinities import COLUMNS, OF_USER
 from vetrina.features.segments import members, segments
 from vetrina.layers import launches
 from vetrina.pipeline.channels import hashed
-from vetrina.scenarios.launch.evaluate import half_ranks
 
 NONE = np.full(3, np.nan)
 
@@ -93,18 +92,6 @@ def test_segments_are_fifths():
     assert not found["new"].any()
     with pytest.raises(BadInput, match="use one of"):
         members(of_user, "rich")
-
-
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
-@settings(max_examples=60, deadline=None)
-def test_half_ranks_are_the_mean_place_over_all_orders_of_ties(values):
-    scores = np.array(values, np.float32)
-    ranks = half_ranks(scores, np.arange(len(scores)))
-    assert ranks.sum() == pytest.approx(len(scores) * (len(scores) - 1) / 2)
-    for value in set(values):
-        own = ranks[scores == value]
-        assert (own == own[0]).all()
-        assert own[0] == (scores > value).sum() + (len(own) - 1) / 2
 
 
 @given(st.from_regex(r"[A-Za-z0-9]{1,8}@[a-z]{1,8}\.[a-z]{2,3}", fullmatch=True))

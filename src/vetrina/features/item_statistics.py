@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.core import few_values
+from vetrina.core.clock import DAY
 from vetrina.core.types import Floats, Past
 
 NAMES = ("log events", "log recent events", "trend", "loyalty", "log price", "age in days")
 _RECENT_SHARE, _PRIOR = 0.07, 5.0
-_DAY = 86_400.0
 
 
 def write(past: Past, folder: Path) -> None:
@@ -30,7 +30,7 @@ def write(past: Past, folder: Path) -> None:
         found[:, 3] = (counts + _PRIOR) / (users + _PRIOR)
     until = events.until if events is not None else 0.0
     found[:, 4] = np.nan_to_num(np.log1p(np.maximum(catalogue.prices, 0.0)), nan=-1.0)
-    found[:, 5] = np.nan_to_num((until - catalogue.available_at) / _DAY, nan=-1.0)
+    found[:, 5] = np.nan_to_num((until - catalogue.available_at) / DAY, nan=-1.0)
     few_values.save(folder, "values", found)
 
 

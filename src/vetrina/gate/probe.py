@@ -13,6 +13,7 @@ import numpy as np
 from vetrina.core import clock, plugins, processor
 from vetrina.core.delta import Delta
 from vetrina.core.files import size_of
+from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.protocols import Context
 
 ROWS = 64
@@ -67,7 +68,7 @@ def measure(scenario: str, folder: Path) -> Seen:
         raise RuntimeError(f"serving loaded {', '.join(loaded)}")
     rows = _of_rows(opened) if hasattr(opened, "try_out_rows") else None
     disk, cpu = size_of(folder) / 1e6, float(np.mean(work[_WARM_UP:]))
-    return Seen(open_ms, float(p50), float(p99), _memory_mb(), disk, cpu, rows, processor.kind())
+    return Seen(open_ms, float(p50), float(p99), peak_memory_mb(), disk, cpu, rows, processor.kind())
 
 
 def _of_rows(opened: Any) -> float:
@@ -91,19 +92,6 @@ class _Quiet:
     def after(self, logged: int) -> Delta:
         """No change."""
         return Delta()
-
-
-def _memory_mb() -> float:
-    """The most that this process held. Linux's ru_maxrss would count its parent's memory at the time of the fork, too."""
-    import resource
-
-    status = Path("/proc/self/status")
-    if status.exists():
-        return (
-            next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024.0
-        )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024.0**2 if sys.platform == "darwin" else 1024.0)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from operator import add
 
 import numpy as np
 
+from vetrina.core.clock import DAY
 from vetrina.core.health import Baseline, Day, Drift, HealthReport, Moments, Places, Window
 from vetrina.core.types import Interval
 from vetrina.metrics import drift, position_bias
@@ -14,7 +15,7 @@ from vetrina.monitor.columns import PLACES
 
 FALSE_FINDINGS = 0.1
 _LEAST_ANSWERS, _LEAST_LABELS = 200, 100
-_SECONDS_A_DAY, _SURE = 86_400, 3.0
+_SURE = 3.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def monitor(window: Window, baseline: Baseline) -> HealthReport:
         clicked=answers.clicked,
         shoppers=answers.units,
         new_products=shop.unknown,
-        version_age_days=(window.now - baseline.built) / _SECONDS_A_DAY if baseline.built is not None else 0.0,
+        version_age_days=(window.now - baseline.built) / DAY if baseline.built is not None else 0.0,
         drift=moved,
         not_evaluable=why_not | why_not_more,
         # A loss of the version before is no reason to train the one after it again.

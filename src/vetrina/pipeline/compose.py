@@ -20,6 +20,7 @@ from vetrina.core import clock, plugins
 from vetrina.core.compression import CompressionStep
 from vetrina.core.errors import BadInput
 from vetrina.core.files import digest_of, write_bytes
+from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.types import (
     Bundle,
     LoggedAnswer,
@@ -395,7 +396,7 @@ class Run:
     def _stage(self, name: str) -> Iterator[None]:
         started, begun, worked = clock.now(), time.perf_counter(), _cpu_seconds()
         yield
-        used = Used(time.perf_counter() - begun, _cpu_seconds() - worked, _peak_mb())
+        used = Used(time.perf_counter() - begun, _cpu_seconds() - worked, peak_memory_mb())
         self._workshop.registry.log_stage(self._id, self._scenario, name, started, used)
 
 
@@ -407,11 +408,3 @@ def _cpu_seconds() -> float:
     """Of this process and of those it started and waited for."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
-
-
-def _peak_mb() -> float:
-    import resource
-    import sys
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1024.0**2 if sys.platform == "darwin" else 1024.0)

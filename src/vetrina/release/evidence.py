@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.core.clock import DAY
 from vetrina.core.rollout import CANARY, CHAMPION, CLICKS, CONVERSION, OUTCOMES, REVENUE, Before, LogHealth, Sums
 from vetrina.core.settings import Releases
 from vetrina.metrics.attribution import followed
@@ -181,13 +182,13 @@ def _expected(
         unit = unit_of(row)
         if unit is not None:
             met[unit] += 1
-            days[unit].add(row["time"] // 86_400)
+            days[unit].add(row["time"] // DAY)
             whose[row["request_id"]] = unit
     for request in _clicked(events, named) & whose.keys():
         clicked[whose[request]] += 1
     for event in events:
         if event.get("type") == _BUYS and event["user"] in first:
-            bought[event["user"]].add(event["time"] // 86_400)
+            bought[event["user"]].add(event["time"] // DAY)
             spent[event["user"]] += (event.get("price") or 0.0) * (event.get("quantity") or 1.0)
     usual = known.means
     by_day = _mean(len(bought[u]) / len(days[u]) for u in first)

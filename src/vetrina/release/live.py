@@ -7,6 +7,7 @@ on record can be taken again.
 from collections.abc import Iterator
 from math import log
 
+from vetrina.core.clock import DAY
 from vetrina.core.rollout import (
     CLICKS,
     CONVERSION,
@@ -34,7 +35,7 @@ def next_step(rollout: Rollout, before: Before, seen: Seen, rules: Releases, now
     harm = (*_broken(seen, rules), *_disliked(before, seen, rules), *_worse(seen, rules))
     if harm:
         return Decision("roll back", harm)
-    if now - rollout.started >= rules.cap_days * 86_400:
+    if now - rollout.started >= rules.cap_days * DAY:
         text = (
             f"not decided within {rules.cap_days:g} days; {rollout.champion} goes on, the candidate is not called worse"
         )

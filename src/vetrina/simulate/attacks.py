@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from vetrina.core.clock import DAY
+
 _ACTS, _PUSHED, _GAP = 10, 3, 30.0  # acts of an account, how many of them push, seconds between two
 
 
@@ -23,7 +25,7 @@ def fake_clicks(
     for row in filled:
         row[:_PUSHED] = rng.choice(np.array(targets, dtype=object), min(_PUSHED, len(targets)), replace=False)
     order = np.argsort(rng.random(filled.shape), axis=1)
-    begin = -rng.random(accounts)[:, None] * days * 86_400.0
+    begin = -rng.random(accounts)[:, None] * days * DAY
     seconds = begin + np.arange(_ACTS) * _GAP
     return pl.DataFrame(
         {

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.core.clock import DAY
 from vetrina.simulate.world import WEEK, World, weekday
 
-_DAY = 86_400.0
 _COMES, _SEARCHES, _SEES_AD = 0.25, 0.3, 0.3  # the chance of a visit on a usual day, and of what happens in it
 _LOOKS, _PLACES = 4, 6
 _BUYS, _RETURNS = 0.3, 0.03  # of what was clicked, of what was bought
@@ -63,7 +63,7 @@ def _judgments(world: World) -> Iterator[tuple[str, str, int]]:
 
 
 def _ads(world: World) -> Iterator[tuple[Any, ...]]:
-    begins, ends = _written(world.now - world.days * _DAY), _written(world.now + 30 * _DAY)
+    begins, ends = _written(world.now - world.days * DAY), _written(world.now + 30 * DAY)
     for n, (product, bid) in enumerate(zip(world.advertised, world.bid, strict=True)):
         yield f"a{n:03d}", world.product_ids[product], bid, f"campaign {n % 5}", round(50 * bid, 2), 3, begins, ends
 
@@ -83,13 +83,13 @@ class _History:
     def events(self) -> Iterator[tuple[Any, ...]]:
         """Rows of the file, user by user."""
         world = self._world
-        first = int(world.now // _DAY) - world.days
+        first = int(world.now // DAY) - world.days
         for user in range(world.users):
             appeal = world.appeal(user)
             for day in range(first, first + world.days):
                 if self._rng.random() > _COMES * WEEK[weekday(day)]:
                     continue
-                moment = (day + self._rng.uniform(0.3, 0.9)) * _DAY
+                moment = (day + self._rng.uniform(0.3, 0.9)) * DAY
                 wanted = appeal + world.demand(day)[world.category]
                 wanted = np.where(world.for_sale(moment), wanted, -np.inf)
                 yield from self._visit(user, f"{world.user_ids[user]}-{day}", moment, wanted)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.clock import DAY
 from vetrina.core.types import Catalogue
 from vetrina.monitor.columns import NOTHING, PLACES, Answers, Events, Shown
 from vetrina.retrieval import shelf
@@ -66,7 +67,7 @@ class Traffic:
         price = np.where(meets[unit], price * np.exp(shift.by * np.log(self.world.price).std()), price)
         chance = 1.0 / (1.0 + np.exp(-self._appeal(users[unit], item)))
         kind = np.where(rng.random(len(unit)) < chance, 2, np.where(rng.random(len(unit)) < 0.4, 1, 0))
-        time = number * 86_400 + (rng.normal(0.6, 0.15, len(unit)) % 1.0) * 86_400
+        time = number * DAY + (rng.normal(0.6, 0.15, len(unit)) % 1.0) * DAY
         query = np.full(len(unit), NOTHING, np.int32)
         return Events(unit, time, kind.astype(np.int32), item.astype(np.int32), price, query, _TYPES)
 

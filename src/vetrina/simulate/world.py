@@ -12,6 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.clock import DAY
+
 _NOUNS = {
     "Bread": ("rye bread", "baguette", "toast", "bagel"),
     "Dairy": ("milk", "yoghurt", "cheddar", "butter"),
@@ -28,7 +30,6 @@ _NOUNS = {
 }
 _BRANDS = ("Alder", "Birch", "Cedar", "Elm", "Hazel", "Linden", "Maple", "Rowan")
 _KINDS = ("organic", "classic", "family", "mini", "premium", "value")
-_DAY = 86_400.0
 _SATURDAY = 5
 _NEW_SHARE, _SOLD_OUT_SHARE, _AD_SHARE = 0.15, 0.05, 0.1
 WEEK = np.array([0.9, 0.85, 0.9, 1.0, 1.2, 1.3, 0.85])  # how many come, Monday first
@@ -75,7 +76,7 @@ class World:
         rng = self._rng(7)
         new = rng.random(self.products) < _NEW_SHARE
         day = rng.integers(1, max(2, self.days), self.products)
-        return np.where(new, self.now - (self.days - day) * _DAY, self.now - (self.days + 400) * _DAY)
+        return np.where(new, self.now - (self.days - day) * DAY, self.now - (self.days + 400) * DAY)
 
     @cached_property
     def stock(self) -> NDArray[np.int64]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Evidence, Floats, Scores, Targets
+from vetrina.core.types import Evidence, Scores, Targets
+from vetrina.metrics.ranking import half_ranks
 from vetrina.scenarios.launch.online import Launch
 
 SHARE, SHARES = 0.05, (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
@@ -25,7 +26,7 @@ def evaluate(folder: Path, evidence: Evidence, *, only: str | None = None, share
     for item, buyers in launched(opened, evidence.targets):
         score = opened.scores(opened.of_item(item), only)
         known = buyers[buyers >= 0]
-        values.append(float((half_ranks(score, known) < reached).sum()) / len(buyers))
+        values.append(float((half_ranks(score, known) < reached + 1).sum()) / len(buyers))
         names.append(opened.shelf.id(item))
     return Scores(f"Reach@{share:.0%}", tuple(names), np.array(values))
 
@@ -44,13 +45,6 @@ def launched(opened: Launch, targets: Targets | None) -> Iterator[tuple[int, NDA
     distinct = np.unique(item)
     for chosen in distinct[:: max(1, -(-len(distinct) // _MOST_LAUNCHES))].tolist():
         yield chosen, buyer[item == chosen]
-
-
-def half_ranks(scores: Floats, rows: NDArray[np.intp]) -> NDArray[np.float64]:
-    """The place, from 0, of some users among all; equal scores share the middle of their places."""
-    ordered = np.sort(-scores)
-    own = -scores[rows]
-    return (np.searchsorted(ordered, own, "left") + np.searchsorted(ordered, own, "right") - 1) / 2.0
 
 
 def requests(folder: Path, most: int) -> list[int]:
@@ -90,7 +84,7 @@ def curve(folder: Path, evidence: Evidence, shares: Sequence[float] = SHARES) ->
     if not buyers:
         return []
     found, told = np.concatenate(ranks), [max(1, round(share * len(opened.users))) for share in shares]
-    hits = [int((found < most).sum()) for most in told]
+    hits = [int((found < most + 1).sum()) for most in told]
     return [
         Reached(share, hit / buyers, hit / (launches * most))
         for share, hit, most in zip(shares, hits, told, strict=True)

@@ -3,11 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.clock import DAY
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
 from vetrina.features.item_statistics import NAMES as STATISTICS
 
-DAY = 86_400.0
 HALF_LIVES = (3 * DAY, 14 * DAY, 45 * DAY)
 _NEVER, _LAST = 99.0, 20
 _OWN = (
