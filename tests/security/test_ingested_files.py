@@ -29,8 +29,8 @@ def texts_in(lake: Path) -> str:
 
 
 def copies_in(shop: Path, content: bytes) -> list[Path]:
-    """Files of a shop with just this content, its keys left out."""
-    files = [file for file in shop.rglob("*") if file.is_file() and file.parent.name != "keys"]
+    """Files below a shop's folders with just this content, its keys left out."""
+    files = [file for file in shop.glob("*/**/*") if file.is_file() and file.parent.name != "keys"]
     return [file for file in files if file.read_bytes() == content]
 
 

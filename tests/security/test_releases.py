@@ -12,11 +12,11 @@ from sqlalchemy import func, select
 from vetrina.core.errors import BadInput
 from vetrina.core.rollout import CONVERSION, REVENUE, Before, Rollout, Seen
 from vetrina.core.settings import Releases
-from vetrina.pipeline.hand import rollback
 from vetrina.pipeline.workshop import Workshop
 from vetrina.release.evidence import added, before_release, units
 from vetrina.release.live import next_step
 from vetrina.store import tables
+from vetrina.store.operator_actions import rollback
 from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts, UnderWay
@@ -150,7 +150,7 @@ def test_an_unreadable_release_can_be_rolled_back(tmp_path):
     workshop = Workshop(ShopFolder(tmp_path))
     workshop.rollouts.begin(a_release(), {})
     damage(workshop.engine)
-    rollback(workshop, "recommend")
+    rollback(workshop.registry, workshop.rollouts, workshop.shop.bundles, "recommend")
     with workshop.engine.connect() as connection:
         states = connection.execute(select(tables.rollouts.c.state)).scalars().all()
     workshop.engine.dispose()
@@ -171,18 +171,27 @@ def test_a_server_starts_beside_an_unreadable_release(own_service):
 # Going back
 
 
+def packed(shop: ShopFolder, name: str) -> str:
+    """The version of a bundle that holds nothing but its name: enough for the pointer."""
+    source = shop.root / name
+    source.mkdir()
+    (source / "name").write_text(name)
+    return shop.bundles.pack(source, "recommend", {"name": name}).version
+
+
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S20: the second rollback goes back to the bad version")
 def test_a_rollback_that_is_repeated_does_not_bring_the_bad_version_back(tmp_path):
     """S20: a version that was rolled back is none to go back to; a second rollback changes nothing or is refused."""
     workshop = Workshop(ShopFolder(tmp_path))
-    for version in ("good", "bad"):
+    good, bad = (packed(workshop.shop, name) for name in ("good", "bad"))
+    for version in (good, bad):
         workshop.registry.point_to("recommend", version, "promoted by hand")
     for _ in range(2):
         with suppress(BadInput):
-            rollback(workshop, "recommend")
+            rollback(workshop.registry, workshop.rollouts, workshop.shop.bundles, "recommend")
     champion, _ = workshop.registry.champion("recommend")
     workshop.engine.dispose()
-    assert champion == "good"
+    assert champion == good
 
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S20: the second rollback goes back to the bad version")
@@ -190,7 +199,7 @@ def test_a_rollback_over_http_may_be_sent_again(own_client, token):
     """S20: a client that sends the same rollback again after a timeout does not undo it."""
     registry = own_client.app.state.service.registry
     good, _ = registry.champion("recommend")
-    registry.point_to("recommend", "recommend-bad", "promoted by hand")
+    registry.point_to("recommend", packed(own_client.app.state.service.shop, "bad"), "promoted by hand")
     for _ in range(2):
         own_client.post("/v1/scenarios/recommend/rollback", headers=token)
     champion, _ = registry.champion("recommend")
