@@ -16,8 +16,8 @@ from vetrina.pipeline.workshop import Workshop
 from vetrina.release.evidence import added, before_release, units
 from vetrina.release.live import next_step
 from vetrina.store import tables
-from vetrina.store.operator_actions import rollback
 from vetrina.store.folder import ShopFolder
+from vetrina.store.operator_actions import rollback
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts, UnderWay
 
