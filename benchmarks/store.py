@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _measure(name: str, url: str, root: Path) -> None:
-    engine = open_store(url)
+    engine = open_store(url, load_or_create(root / "keys"))
     bare = median(_bare(engine, n) for n in range(3))
     ours = median(_ours(engine, root, n) for n in range(3))
     reference = f"bare batched insert {bare:,.0f}, ratio {ours / bare:.2f} (goal 0.5)"

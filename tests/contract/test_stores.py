@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -16,13 +17,13 @@ from vetrina.store import days, eventlog, products
 from vetrina.store.database import open_store
 from vetrina.store.eventlog import Event, EventLog
 from vetrina.store.registry import Registry
-from vetrina.store.tables import events, exposures, schema, users
+from vetrina.store.tables import SCHEMA_VERSION, events, expectations, exposures, schema, users
 
 
 @pytest.fixture
-def engine(url) -> Iterator[Engine]:
+def engine(url, keys) -> Iterator[Engine]:
     """An open store."""
-    found = open_store(url)
+    found = open_store(url, keys)
     yield found
     found.dispose()
 
@@ -77,7 +78,7 @@ def test_times_keep_their_microseconds(engine, keys):
 
 def test_numbers_become_visible_in_their_order_with_many_writers(url, engine, keys):
     """A reader that follows by number must never pass a number that is still to be committed."""
-    others = [open_store(url) for _ in range(3)]
+    others = [open_store(url, keys) for _ in range(3)]
     stop, seen = threading.Event(), []
 
     def follow() -> None:
@@ -104,7 +105,7 @@ def test_numbers_become_visible_in_their_order_with_many_writers(url, engine, ke
 
 
 def test_one_of_many_who_saw_the_same_pointer_moves_it(url, engine, keys):
-    others = [open_store(url) for _ in range(4)]
+    others = [open_store(url, keys) for _ in range(4)]
     registries = [Registry(e, keys) for e in others]
     Registry(engine, keys).promote("search", "v0", (None, 0), "d0", "first")
     for round_ in range(1, 6):
@@ -138,9 +139,9 @@ def test_what_fails_leaves_nothing(engine, keys):
     assert eventlog.last(engine) == 0
 
 
-def test_a_store_is_opened_again_and_by_many_at_once(url):
+def test_a_store_is_opened_again_and_by_many_at_once(url, keys):
     with ThreadPoolExecutor(4) as pool:
-        engines = list(pool.map(lambda _: open_store(url), range(4)))
+        engines = list(pool.map(lambda _: open_store(url, keys), range(4)))
     with engines[0].connect() as connection:
         assert len(connection.execute(select(schema)).all()) == 1
     for engine in engines:
@@ -172,9 +173,9 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
         old = {k: v for k, v in {"request_id": "r", **row}.items()}
         names = ", ".join(connection.dialect.identifier_preparer.quote(n) for n in old)
         connection.execute(text(f"INSERT INTO exposures ({names}) VALUES ({', '.join(f':{n}' for n in old)})"), old)
-    again = open_store(url)
+    again = open_store(url, keys)
     with again.connect() as connection:
-        assert connection.execute(select(schema.c.version)).scalar() == 2
+        assert connection.execute(select(schema.c.version)).scalar() == SCHEMA_VERSION
         assert connection.execute(select(exposures.c.fault)).all() == [(None,)]
     log = EventLog(again, keys)
     assert log.add([an_event(1)]).result() == 1
@@ -182,10 +183,59 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
     again.dispose()
 
 
+def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
+    """Before, events, exposures and expectations held session ids as they came; everything still joins afterwards."""
+    person = keys.name_of("anna")
+    body = msgspec.json.encode({"session_id": "cart-7", "type": "view", "query": "mail to bob@example.com"}).decode()
+    log = EventLog(engine, keys)
+    visits = [Event(f"e{n}", person, f"cart-{n}", 1.0, body.replace("cart-7", f"cart-{n}"), b"x") for n in range(1_500)]
+    log.add([*visits, Event("bob@example.com/1", person, None, 2.0, '{"type":"view"}', b"x")]).result()
+    log.close()
+    shown = {"time": 1.0, "scenario": "s", "version": "v", "arm": "canary", "items": "[]", "rollout": "r", "step": 0}
+    asked = [
+        {"request_id": "a", "user": None, "session": "cart-7", "request": '{"query":"bob@example.com"}'},
+        {"request_id": "b", "user": person, "session": None, "request": '{"query":"shoes"}'},
+    ]
+    expected = {"rollout": "r", "clicks": 0.1, "conversion": 0.2, "revenue": 0.3}
+    with engine.begin() as connection:
+        connection.execute(insert(exposures), [shown | row for row in asked])
+        connection.execute(insert(expectations), [expected | {"unit": unit} for unit in ("cart-7", person)])
+        connection.execute(text("UPDATE schema_version SET version = 2"))
+    for _ in range(2):  # opened again it changes nothing more
+        open_store(url, keys).dispose()
+
+    session = keys.name_of_session("cart-7")
+    found = {row["event_id"]: row for row in eventlog.happened(engine, 0.0, 10.0)}
+    assert found["e7"]["session"] == found["e7"]["session_id"] == session
+    assert found["e7"]["query"] == keys.name_of("mail to bob@example.com")
+    assert found["e1499"]["session"] == keys.name_of_session("cart-1499")
+    assert len(found) == 1_501
+    assert keys.name_of("bob@example.com/1") in found
+    assert [row["type"] for row in eventlog.recent(engine, None, session, 0.0, 0)] == ["view"]
+    assert eventlog.first_met(engine, "r", 0, 0.0, 10.0) == {session: 1.0, person: 1.0}
+    answers = {row["request_id"]: row for row in eventlog.shown(engine, "s", 0.0, 10.0, items=True)}
+    assert answers["a"]["request"] == f'{{"query":"{keys.name_of("bob@example.com")}"}}'
+    assert answers["b"]["request"] == '{"query":"shoes"}'
+    with engine.connect() as connection:
+        assert set(connection.execute(select(expectations.c.unit)).scalars()) == {session, person}
+    engine.dispose()
+    if engine.dialect.name == "sqlite":
+        assert b"cart-" not in Path(str(engine.url.database)).read_bytes(), "nor in what the file has set free"
+
+
+def test_errors_do_not_say_what_a_row_held(engine):
+    row = {"time": 1.0, "scenario": "s", "version": "v", "arm": "champion", "items": "[]"}
+    with engine.begin() as connection:
+        connection.execute(insert(exposures), [{"request_id": "r", "request": "{}", **row}])
+    with pytest.raises(IntegrityError) as refused, engine.begin() as connection:
+        connection.execute(insert(exposures), [{"request_id": "r", "request": "bob@example.com", **row}])
+    assert "bob@example.com" not in str(refused.value)
+
+
 @pytest.mark.parametrize("wrong", ["oracle://x/y", "no url", "mysql"])
-def test_a_wrong_url_is_named(wrong):
+def test_a_wrong_url_is_named(wrong, keys):
     with pytest.raises(BadInput, match="names no database"):
-        open_store(wrong)
+        open_store(wrong, keys)
 
 
 def test_a_day_is_kept_once(engine):

@@ -154,7 +154,8 @@ def test_exposures_carry_position_version_and_propensity(shop, trained):
 
     request_id = shop.post("/v1/recommend", json={"user_id": "u004", "limit": 4}).json()["request_id"]
     shop.post("/v1/events", json={"user_id": "u004", "type": "view"})  # waits for the log
-    engine = open_store(ShopFolder(trained[0]).store_url)
+    folder = ShopFolder(trained[0])
+    engine = open_store(folder.store_url, folder.keys)
     shown = eventlog.shown(engine, "recommend", 0, clock.now() + 10, items=True)
     engine.dispose()
     mine = next(s for s in shown if s["request_id"] == request_id)

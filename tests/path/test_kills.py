@@ -19,10 +19,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
+from vetrina.security.keys import Keys
 from vetrina.store import eventlog
 from vetrina.store.database import open_store
 
 pytestmark = pytest.mark.heavy
+NO_KEYS = Keys(b"", b"", b"", "")  # only a store of an earlier version needs the shop's
 
 
 def command(folder: Path, *words: str) -> list[str]:
@@ -116,7 +118,7 @@ def serving(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
 
 def kept(url: str) -> list[str]:
     """The ids in the store's log."""
-    engine = open_store(url)
+    engine = open_store(url, NO_KEYS)
     found: list[str] = []
     more, at = eventlog.after(engine, 0)
     while more:
@@ -128,7 +130,7 @@ def kept(url: str) -> list[str]:
 
 def cut_connections(url: str) -> None:
     """End every other connection to the database."""
-    engine = open_store(url)
+    engine = open_store(url, NO_KEYS)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name == "postgresql":
             others = "datname = current_database() AND pid != pg_backend_pid()"

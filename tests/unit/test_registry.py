@@ -20,8 +20,9 @@ from vetrina.store.tables import promotions, schema
 @pytest.fixture
 def registry(tmp_path):
     """A registry on a fresh store."""
-    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}")
-    yield Registry(engine, load_or_create(tmp_path / "keys")), engine
+    keys = load_or_create(tmp_path / "keys")
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", keys)
+    yield Registry(engine, keys), engine
     engine.dispose()
 
 
@@ -51,7 +52,7 @@ def test_a_store_of_a_later_version_is_refused(registry, tmp_path):
     with engine.begin() as connection:
         connection.execute(update(schema).values(version=99))
     with pytest.raises(BadInput, match="later Vetrina"):
-        open_store(f"sqlite:///{tmp_path / 'store.db'}")
+        open_store(f"sqlite:///{tmp_path / 'store.db'}", load_or_create(tmp_path / "keys"))
 
 
 def test_bundles_share_parts_and_notice_any_change(tmp_path):

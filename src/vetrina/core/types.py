@@ -492,7 +492,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Request:
-    """What a shopper asks; ``user`` is a pseudonym. ``exclude_seen`` None leaves it to the recipe."""
+    """What a shopper asks; ``user`` and ``session`` are pseudonyms. ``exclude_seen`` None leaves it to the recipe."""
 
     user: str | None = None
     session: str | None = None

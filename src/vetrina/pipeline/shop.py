@@ -68,8 +68,11 @@ class Shop:
         return {s: execute(self.workshop, ask(s, "asked by hand", BY_HAND)) for s in wanted}
 
     def recommend(self, user: str | None = None, **request: Any) -> Answer:
-        """Products for a user; ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP."""
-        return self._answer("recommend", Request(user=self._name(user), **request))
+        """Products for a user.
+
+        ``session``, ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP.
+        """
+        return self._answer("recommend", self._request(user, **request))
 
     def similar(self, product: str, **request: Any) -> Answer:
         """Products that go with a product, or with ``placement="looks_like"`` that look like it."""
@@ -77,7 +80,7 @@ class Shop:
 
     def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
         """Products for a query."""
-        return self._answer("search", Request(user=self._name(user), query=query, **request))
+        return self._answer("search", self._request(user, query=query, **request))
 
     def ads(self, user: str | None = None, slots: int = 3, **request: Any) -> Answer:
         """Ads for a user: ``product_ids``, ``query``, ``filters`` as over HTTP. They are not counted as shown."""
@@ -85,7 +88,7 @@ class Shop:
         ledger.follow(opened.budgets)
         self._changes.refresh()
         context = Context(self._events, self._changes, clock.now(), ledger)
-        return opened.answer(Request(user=self._name(user), limit=slots, **request), context)
+        return opened.answer(self._request(user, limit=slots, **request), context)
 
     def audience(self, product: str | None = None, *, channel: str = "csv", note: bool = False, **call: Any) -> Found:
         """Whom to tell of a product; or ``like`` a list of user ids, or of a ``segment``; ``size`` of them. With ``note`` they
@@ -153,8 +156,11 @@ class Shop:
     def _changes(self) -> StoredChanges:
         return StoredChanges(self.workshop.engine)
 
-    def _name(self, user: str | None) -> str | None:
-        return None if user is None else self.folder.keys.name_of(user)
+    def _request(self, user: str | None, session: str | None = None, **request: Any) -> Request:
+        keys = self.folder.keys
+        user_name = None if user is None else keys.name_of(user)
+        session_name = None if session is None else keys.name_of_session(session)
+        return Request(user=user_name, session=session_name, **request)
 
     def champion(self, scenario: str) -> str:
         """The version that serves. Raises NotReady."""

@@ -37,7 +37,7 @@ class Workshop:
     def engine(self) -> Engine:
         """The tables."""
         self.shop.root.mkdir(parents=True, exist_ok=True)
-        return open_store(self.shop.store_url)
+        return open_store(self.shop.store_url, self.shop.keys)
 
     @cached_property
     def registry(self) -> Registry:

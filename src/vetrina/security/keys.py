@@ -1,10 +1,13 @@
 """The shop's secrets, made once and readable by their owner only."""
 
 import hmac
+import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -15,6 +18,12 @@ from vetrina.core.errors import BadInput, VetrinaError
 from vetrina.core.files import write_bytes
 
 PSEUDONYM_LENGTH = 24
+# Read alike by Python and by Polars. Ids and words that only hold an "@" are no addresses.
+ADDRESS = r"[^\s@]+@[^\s@]+\.[^\W\d_]{2,}"
+_ADDRESS = re.compile(ADDRESS)
+_SESSION_MARK = "s-"
+_SESSION_PSEUDONYM = re.compile(f"{_SESSION_MARK}[0-9a-f]{{{PSEUDONYM_LENGTH}}}")
+_SESSION_PREFIX = b"\xffsession:"  # no UTF-8 text holds 0xff, so no user id is hashed as a session
 
 
 class BadSignature(VetrinaError):
@@ -23,7 +32,8 @@ class BadSignature(VetrinaError):
 
 @dataclass(frozen=True)
 class Keys:
-    """``pseudonym`` keys the HMAC of user ids, ``sealing`` the AES-GCM table of ids, ``signing`` bundles and promotions."""
+    """``pseudonym`` keys the HMAC of users' and sessions' ids, ``sealing`` the AES-GCM table of ids, ``signing`` bundles and
+    promotions."""
 
     pseudonym: bytes
     sealing: bytes
@@ -32,7 +42,29 @@ class Keys:
 
     def name_of(self, user_id: str) -> str:
         """The user's pseudonym: 24 hex digits of HMAC-SHA256, so 96 bits."""
-        return hmac.digest(self.pseudonym, user_id.encode(), sha256).hex()[:PSEUDONYM_LENGTH]
+        return self._digest(user_id.encode())
+
+    def name_of_session(self, session_id: str) -> str:
+        """The session's pseudonym: "s-" and 24 hex digits, never those of a user with the same id."""
+        return _SESSION_MARK + self._digest(_SESSION_PREFIX + session_id.encode())
+
+    def without_address(self, text: str) -> str:
+        """``text``, or its pseudonym if it holds an e-mail address."""
+        return self.name_of(text) if "@" in text and _ADDRESS.search(text) else text
+
+    def pseudonymised(self, columns: Mapping[str, Any]) -> dict[str, Any]:
+        """Columns of an event or a request but the user: the session's pseudonym, and no text with an e-mail address."""
+        named = dict(columns)
+        session = named.pop("session_id", None)
+        for name, value in named.items():
+            if isinstance(value, str):
+                named[name] = self.without_address(value)
+        if session is not None:
+            named["session_id"] = self.name_of_session(session)
+        return named
+
+    def _digest(self, content: bytes) -> str:
+        return hmac.digest(self.pseudonym, content, sha256).hex()[:PSEUDONYM_LENGTH]
 
     def seal(self, user_id: str) -> bytes:
         """Encrypt an id: 12 bytes nonce, then AES-256-GCM."""
@@ -57,6 +89,11 @@ class Keys:
             public.verify(bytes.fromhex(signature), content)
         except (InvalidSignature, ValueError):
             raise BadSignature("the signature does not fit the content") from None
+
+
+def is_session_pseudonym(text: str) -> bool:
+    """Whether ``text`` looks as ``Keys.name_of_session`` writes."""
+    return _SESSION_PSEUDONYM.fullmatch(text) is not None
 
 
 def load_or_create(folder: Path) -> Keys:

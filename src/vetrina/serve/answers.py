@@ -18,8 +18,8 @@ async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
     """Products for a query, best first."""
     asked = Request(
         user=state.service.name_of(data.user_id),
-        session=data.session_id,
-        query=data.query,
+        session=state.service.name_of_session(data.session_id),
+        query=state.service.keys.without_address(data.query),
         filters=data.filters,
         facets=tuple(data.facets),
         sort=data.sort,
@@ -36,7 +36,7 @@ async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
     """Products for a shopper, a session or a product page."""
     asked = Request(
         user=state.service.name_of(data.user_id),
-        session=data.session_id,
+        session=state.service.name_of_session(data.session_id),
         product_ids=tuple(data.product_ids),
         placement=data.placement,
         filters=data.filters,
@@ -52,8 +52,8 @@ async def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
     """Ads for the places of a page; send `ad_click` events with their `request_id`, a click is charged by it."""
     asked = Request(
         user=state.service.name_of(data.user_id),
-        session=data.session_id,
-        query=data.query,
+        session=state.service.name_of_session(data.session_id),
+        query=state.service.keys.without_address(data.query),
         product_ids=tuple(data.product_ids),
         placement=data.placement,
         filters=data.filters,

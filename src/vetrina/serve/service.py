@@ -49,7 +49,7 @@ class Service:
 
     def __init__(self, shop: ShopFolder) -> None:
         self.shop, self.keys = shop, shop.keys
-        self.engine = open_store(shop.store_url)
+        self.engine = open_store(shop.store_url, shop.keys)
         self.registry = Registry(self.engine, self.keys)
         opened = Opened(shop.bundles)
         self.champions = Champions(self.registry, opened)
@@ -205,17 +205,23 @@ class Service:
         """Pseudonym, or None for nobody."""
         return None if user_id is None else self.keys.name_of(user_id)
 
+    def name_of_session(self, session_id: str | None) -> str | None:
+        """Pseudonym, or None where there is no session."""
+        return None if session_id is None else self.keys.name_of_session(session_id)
+
     def event(self, body: EventBody) -> Event:
-        """A checked event, its user pseudonymised. Raises BadInput."""
+        """A checked event under pseudonyms. Raises BadInput."""
         moment = past_moment(body.timestamp)
         user = self.keys.name_of(body.user_id)
-        content = msgspec.to_builtins(body)
-        for name in ("user_id", "timestamp", "event_id"):
+        content = self.keys.pseudonymised(msgspec.to_builtins(body))
+        event_id = content.pop("event_id", None)
+        for name in ("user_id", "timestamp"):
             content.pop(name, None)
         text = msgspec.json.encode(content, order="sorted").decode()
         # Without an id, equal content at an equal time is the same event; without a time, each is its own.
-        given = body.event_id or (_digest(f"{user}{moment}{text}") if body.timestamp is not None else uuid4().hex)
-        return Event(given, user, body.session_id, moment, text, self.keys.seal(body.user_id))
+        if event_id is None:
+            event_id = _digest(f"{user}{moment}{text}") if body.timestamp is not None else uuid4().hex
+        return Event(event_id, user, content.get("session_id"), moment, text, self.keys.seal(body.user_id))
 
 
 def _context(asked: Asked) -> dict[str, object]:

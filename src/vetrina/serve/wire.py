@@ -109,7 +109,7 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     type: Annotated[str, Meta(min_length=1, max_length=64)]
     product_id: Id | None = None
     timestamp: float | str | None = None
-    session_id: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    session_id: Id | None = None
     query: Annotated[str, Meta(max_length=512)] | None = None
     position: int | None = None
     quantity: float | None = None

@@ -9,6 +9,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from vetrina.core.errors import BadInput
+from vetrina.security.keys import Keys
+from vetrina.store.pseudonyms import name_sessions
 from vetrina.store.tables import SCHEMA_VERSION, metadata, schema, writers
 
 _WAL_SECONDS = 5.0
@@ -21,8 +23,11 @@ _DRIVERS = {
 }
 
 
-def open_store(url: str) -> Engine:
-    """Connect, and make or upgrade the tables. Raises BadInput for a wrong URL or a store of a later version."""
+def open_store(url: str, keys: Keys) -> Engine:
+    """Connect, and make or upgrade the tables. Raises BadInput for a wrong URL or a store of a later version.
+
+    ``keys`` are the shop's: an early store holds session ids that become pseudonyms under them.
+    """
     engine = _engine(url)
     with engine.connect() as connection, _one_at_a_time(connection):
         there = inspect(connection).has_table(schema.name)
@@ -35,7 +40,7 @@ def open_store(url: str) -> Engine:
             connection.execute(insert(schema).values(version=SCHEMA_VERSION))
             _add_writers(connection)
         for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
-            _UPGRADES[version](connection)
+            _UPGRADES[version](connection, keys)
             connection.execute(update(schema).values(version=version + 1))
         connection.commit()
     return engine
@@ -56,7 +61,7 @@ def _engine(url: str) -> Engine:
         way_out = "give sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://USER:PASSWORD@HOST/DATABASE"
         raise BadInput("[store] url", "names no database that Vetrina knows", way_out) from None
     if kind == "sqlite":
-        engine = create_engine(url)
+        engine = create_engine(url, hide_parameters=True)  # errors reach logs: they must not hold what users did
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
@@ -75,7 +80,9 @@ def _engine(url: str) -> Engine:
 
 def _server(url) -> Engine:
     # READ COMMITTED: what a lock was waited for is seen after it; a dropped connection is replaced before use.
-    return create_engine(url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1_800)
+    return create_engine(
+        url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1_800, hide_parameters=True
+    )
 
 
 def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
@@ -127,7 +134,7 @@ def _add_writers(connection: Connection) -> None:
     connection.execute(insert(writers), [{"log": name} for name in LOGS])
 
 
-def _from_1(connection: Connection) -> None:
+def _from_1(connection: Connection, _: Keys) -> None:
     """0.2.0: exposures know how long they took and which release they were part of; logs have a lock."""
     for column in ("seconds FLOAT(53)", "fault VARCHAR(16)", "rollout VARCHAR(32)", "step INTEGER"):
         connection.execute(text(f"ALTER TABLE exposures ADD COLUMN {column}"))
@@ -136,4 +143,4 @@ def _from_1(connection: Connection) -> None:
     _add_writers(connection)
 
 
-_UPGRADES: dict[int, Callable[[Connection], None]] = {1: _from_1}
+_UPGRADES: dict[int, Callable[[Connection, Keys], None]] = {1: _from_1, 2: name_sessions}

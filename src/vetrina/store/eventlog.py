@@ -21,7 +21,7 @@ _LOG = logging.getLogger("vetrina.store")
 
 @dataclass(frozen=True)
 class Event:
-    """One event as it is kept: ``user`` is a pseudonym, ``body`` the other columns as JSON."""
+    """One event as it is kept: ``user`` and ``session`` are pseudonyms, ``body`` the other columns as JSON."""
 
     event_id: str
     user: str

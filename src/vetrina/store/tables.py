@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.schema import SchemaItem
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 metadata = MetaData()
 # SQLite counts up only for INTEGER keys.
 _Sequence = BigInteger().with_variant(Integer, "sqlite")
