@@ -126,6 +126,45 @@ def test_a_broken_row_is_set_aside_with_its_reason_and_number(tmp_path):
     assert "timestamp" in aside["_reason"][0]
     assert "user_id" in aside["_reason"][1]
     assert "ahead" in aside["_reason"][2]
+    assert aside["file"].to_list() == ["events.csv"] * 3
+    assert aside["column"].to_list() == ["timestamp", "user_id", "timestamp"]
+    assert aside["pattern"].to_list() == ["aaa a aaaa", None, "99999999999"]
+
+
+def test_of_a_broken_row_no_value_is_kept(tmp_path):
+    """A row that slipped may hold an address or an id under any column."""
+    users = tmp_path / "users of anna@example.com.csv"
+    users.write_text("user_id,email,device\nanna,anna@example.com,phone\n,berta@example.com,Björn's № 7,carla\n")
+    events = tmp_path / "events.csv"
+    events.write_text(f"timestamp,user_id,type\n{shops.START},anna,view\nBjörn's № 7 <b@c.de>,anna,view\n")
+    Shop(tmp_path / "shop").ingest(users=[users], events=[events])
+    aside = [file.read_text() for file in sorted((tmp_path / "shop/lake/quarantine").glob("*.csv"))]
+    assert len(aside) == 2
+    assert "aaaaa?a ? 9 ?a?a.aa?" in aside[0]
+    assert "more fields" in aside[1]
+    for word in ("anna", "berta", "carla", "Björn", "b@c.de", "@"):
+        assert not any(word in text for text in aside), word
+
+
+def test_ids_and_addresses_in_other_columns_are_not_kept(tmp_path):
+    events = tmp_path / "events.jsonl"
+    rows = [
+        {"timestamp": shops.START + n, "user_id": n, "session_id": f"s{n}", "type": "view", "product_id": f"{n}"}
+        | {"customer": n, "visit": f"s{n}", "amount": 3, "note": {"to": "a@example.com"} if n else None}
+        for n in range(3)
+    ]
+    rows[1]["type"] = "b@example.com"
+    events.write_text("\n".join(json.dumps(row) for row in rows))
+    shop = Shop(tmp_path / "shop")
+    frame = pl.read_parquet(shop.ingest(events=[events]).folder / "events.parquet").sort("timestamp")
+    keys = shop.folder.keys
+    assert frame.columns == ["amount", "note", "product_id", "session_id", "timestamp", "type", "user_id"]
+    assert frame["user_id"].to_list() == [keys.name_of("0"), keys.name_of("1"), keys.name_of("2")]
+    assert frame["session_id"].to_list() == [keys.name_of_session(f"s{n}") for n in range(3)]
+    assert frame["product_id"].to_list() == ["0", "1", "2"], "a product may be called as a user is"
+    assert frame["type"].to_list() == ["view", keys.name_of("b@example.com"), "view"]
+    assert frame["note"].to_list() == [None, *[keys.name_of('{"to":"a@example.com"}')] * 2]
+    assert frame["amount"].to_list() == [3, 3, 3]
 
 
 def test_times_are_read_in_every_common_form(tmp_path):
@@ -222,6 +261,19 @@ def test_other_users_ids_are_pseudonyms_too(tmp_path):
     assert names[name("anna")] == f"{name('berta')} {name('carla')}"
     assert names[name("berta")] is None
     assert "email" not in frame.columns
+
+
+def test_lists_of_users_in_json_name_those_in_them_and_nobody_else(tmp_path):
+    rows = [{"user_id": "anna", "follows": ["berta", "carla"]}, {"user_id": "berta", "follows": None}]
+    users = tmp_path / "users.jsonl"
+    users.write_text("\n".join(json.dumps(row) for row in rows))
+    shop = Shop(tmp_path / "shop")
+    frame = pl.read_parquet(shop.ingest(users=[users]).folder / "users.parquet")
+    name = shop.folder.keys.name_of
+    assert dict(frame.select("user_id", "follows").iter_rows()) == {
+        name("anna"): f"{name('berta')} {name('carla')}",
+        name("berta"): None,
+    }
 
 
 def test_ads_are_taken_with_their_times(tmp_path):

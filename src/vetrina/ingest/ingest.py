@@ -8,8 +8,9 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import Progress, Silent, each
 from vetrina.core.settings import Settings
 from vetrina.core.types import Snapshot, Source
-from vetrina.ingest import snapshots
-from vetrina.ingest.lake import KeepContacts, Lake, NameUsers
+from vetrina.ingest import earlier, snapshots
+from vetrina.ingest.identities import Identities
+from vetrina.ingest.lake import Lake
 
 # Rows of a log ("events" or "products") after a number, and the last number; no rows when there are no more.
 Log = Callable[[str, int], tuple[Sequence[Mapping[str, Any]], int]]
@@ -19,16 +20,16 @@ def ingest(
     source: Source,
     into: Path,
     settings: Settings,
-    name_users: NameUsers,
+    identities: Identities,
     log: Log,
     progress: Progress | None = None,
-    keep_contacts: KeepContacts | None = None,
 ) -> Snapshot:
     """Read ``source`` and the ``log`` into the lake below ``into`` and return the snapshot of all that is there.
 
     The same files, whatever their order or number of times, give the same digest. Nothing is kept of a call that fails.
     """
-    lake = Lake(into / "lake", settings.columns, name_users, keep_contacts)
+    lake = Lake(into / "lake", settings.columns, identities)
+    earlier.pseudonymise(lake, into / "snapshots", identities)
     files = [(table, f) for table, paths in source.files().items() for f in paths]
     added = [
         lake.add(t, f, source.label if t == "table" else "") for t, f in each(progress or Silent(), "ingest", files)

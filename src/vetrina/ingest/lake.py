@@ -1,6 +1,6 @@
 """The lake: one Parquet part for every file ever given or taken from the service's logs, in the order they came."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -13,23 +13,22 @@ import xxhash
 from vetrina.core.columns import TABLES
 from vetrina.core.errors import BadInput
 from vetrina.core.files import beside, write_bytes
+from vetrina.ingest.identities import Identities
 from vetrina.ingest.once import once
-from vetrina.ingest.read import read_raw, shape
+from vetrina.ingest.read import FILE, read_raw, shape
 from vetrina.store import pictures
 from vetrina.store.dataset import DELETED
 
+QUARANTINE = "quarantine"
 _ROW_GROUP = 1 << 18
-
-NameUsers = Callable[[list[str]], list[str]]
-# Pseudonyms with addresses and consent, None where a file has no such column or cell.
-KeepContacts = Callable[[Sequence[str], Sequence[str | None], Sequence[str | None]], None]
 
 
 @dataclass(frozen=True)
 class Part:
     """One normalised file, or a stretch of a log of the service that ends at number ``logged``.
 
-    ``digest`` tells the file given from others, ``content`` what its events say from what others say.
+    ``digest`` tells the file given from others, ``content`` what its events say from what others say. A part that is not
+    ``pseudonymous`` was written by an earlier version, which kept session ids as they came.
     """
 
     table: str
@@ -39,26 +38,21 @@ class Part:
     label: str = ""
     logged: int = 0
     content: str = ""
+    pseudonymous: bool = False
 
 
 class Lake:
-    """Parts of one shop. ``name_users`` turns user ids into pseudonyms, ``keep_contacts`` takes addresses: neither reaches
-    the lake."""
+    """Parts of one shop, under the pseudonyms that ``identities`` gives."""
 
-    def __init__(
-        self,
-        folder: Path,
-        mapping: dict[str, dict[str, str]],
-        name_users: NameUsers,
-        keep_contacts: KeepContacts | None = None,
-    ) -> None:
-        self._folder, self._mapping = folder, mapping
-        self._name_users, self._keep_contacts = name_users, keep_contacts
+    def __init__(self, folder: Path, mapping: dict[str, dict[str, str]], identities: Identities) -> None:
+        self.folder = folder
+        self._mapping = mapping
+        self._identities = identities
         self.parts = self._load()
 
     def path(self, part: Part) -> Path:
         """The Parquet file of a part."""
-        return self._folder / part.table / f"{part.digest}.parquet"
+        return self.folder / part.table / f"{part.digest}.parquet"
 
     def logged(self) -> dict[str, int]:
         """The last number of each log of the service that a part holds."""
@@ -77,24 +71,27 @@ class Lake:
             self.parts = [p for p in self.parts if p.table != "table"]  # a new table replaces the old one
         part = Part(table, digest, len(rows), len(bad), label)
         if len(bad):
-            with beside(self._folder / "quarantine" / f"{table}-{digest[:12]}.csv") as temporary:
-                bad.select(c for c in bad.columns if not bad.schema[c].is_nested()).write_csv(temporary)
+            source = self._identities.keys.without_address(file.name)
+            with beside(self.folder / QUARANTINE / f"{table}-{digest[:12]}.csv") as temporary:
+                bad.select(pl.lit(source).alias(FILE), pl.all()).write_csv(temporary)
         self._keep(part, rows)
         return True
 
     def add_logged(self, table: str, rows: Sequence[Mapping[str, Any]], last: int) -> None:
-        """Take rows of a log, up to its number ``last``. Their columns are the design's, their users pseudonyms."""
+        """Take rows of a log, up to its number ``last``. Their columns are the design's, ids of people pseudonyms."""
         raw = pl.DataFrame(list(rows), infer_schema_length=None)
         good, _ = shape(raw, table, {}, f"the log of {table}")
+        good = self._identities.completed(good, table)
         digest = sha256(f"{table} {last} ".encode() + msgspec.json.encode(rows)).hexdigest()
         self._keep(Part(table, digest, len(good), 0, logged=last), good)
 
     def commit(self) -> None:
         """Make the added parts part of the lake, all or none."""
         content = msgspec.json.format(msgspec.json.encode(self.parts), indent=1)
-        write_bytes(self._folder / "parts.json", content)
+        write_bytes(self.folder / "parts.json", content)
 
     def _keep(self, part: Part, rows: pl.DataFrame) -> None:
+        part = replace(part, pseudonymous=True)
         if part.table == "events":
             rows, content = once(rows)
             part = replace(part, rows=len(rows), content=content)
@@ -103,7 +100,7 @@ class Lake:
         self.parts.append(part)
 
     def _load(self) -> list[Part]:
-        index = self._folder / "parts.json"
+        index = self.folder / "parts.json"
         return msgspec.json.decode(index.read_bytes(), type=list[Part]) if index.exists() else []
 
     def _read(self, table: str, file: Path, label: str) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -120,35 +117,12 @@ class Lake:
             raise BadInput(f"{file}: column {DELETED!r}", "is a name that Vetrina keeps for itself", "rename it")
         image = names.get("image", "image")
         if table == "products" and image in raw.columns:
-            references = pictures.kept(self._folder.parent, raw[image].to_list(), file.parent)
+            references = pictures.kept(self.folder.parent, raw[image].to_list(), file.parent)
             raw = raw.with_columns(pl.Series(image, references, dtype=pl.String))
         good, bad = shape(raw, table, names, str(file))
         if good.is_empty():
             raise BadInput(str(file), f"has no usable row (row 0: {bad['_reason'][0]})", "correct the export")
-        emails = good["email"].to_list() if table == "users" and "email" in good.columns else None
-        good = good.drop("email", strict=False)  # no model needs it, and the lake holds no plain identity
-        if "user_id" in good.columns:
-            good = self._pseudonymise(good)
-        if table == "users" and self._keep_contacts and (emails is not None or "consent" in good.columns):
-            said = good["consent"].to_list() if "consent" in good.columns else [None] * len(good)
-            self._keep_contacts(good["user_id"].to_list(), emails or [None] * len(good), said)
-            bad = bad.with_columns(pl.lit("(withheld)").alias("user_id")) if len(bad) else bad
-        return good, bad
-
-    def _pseudonymise(self, frame: pl.DataFrame) -> pl.DataFrame:
-        ids = frame["user_id"].unique().sort()
-        names = pl.Series("user_id", self._name_users(ids.to_list()), dtype=pl.String)
-        named = frame.with_columns(pl.col("user_id").replace_strict(ids, names))
-        return named.with_columns(self._others(named[c]) for c in ("follows", "friends") if c in named.columns)
-
-    def _others(self, column: pl.Series) -> pl.Series:
-        """Lists of user ids (JSON, or parted by blanks) as pseudonyms parted by blanks."""
-        listed = column.str.replace_all(r"[\[\]\",']", " ").str.extract_all(r"\S+")
-        return pl.Series(
-            column.name,
-            [None if ids is None else " ".join(self._name_users(ids)) for ids in listed.to_list()],
-            dtype=pl.String,
-        )
+        return self._identities.pseudonymised(good, table), bad
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:

@@ -1,7 +1,8 @@
 """Reads one file of a shop into typed columns under the design's names; sets aside rows that break a rule."""
 
 import csv
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -15,11 +16,18 @@ _MISSING = ("", "NA", "N/A", "null", "NULL", "None", "nan", "NaN")
 _LONGEST_MISSING = max(map(len, _MISSING))
 _FUTURE_DAYS = 2
 _LONGEST_TEXT, _PEEK = 2_000, 1_000
-REASON, ROW, EXTRA = "_reason", "_row", "_extra"
+EXTRA = "_extra"
+# The columns of what is set aside.
+FILE = "file"
+ROW = "_row"
+REASON = "_reason"
+COLUMN = "column"
+PATTERN = "pattern"
+_LONGEST_PATTERN = 40
 
 
 def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The good rows, typed, and the bad rows as text with their row number and reason.
+    """The good rows, typed, and of the bad rows number, reason, column and pattern of its value; any value may name somebody.
 
     ``mapping`` gives the name that ``source`` has for a column. Raises BadInput for what cannot be this table at all.
     """
@@ -30,12 +38,12 @@ def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -
     )
     mixed = [n for n, kind in known.items() if kind == "time" and typed[n].null_count() > raw[n].null_count()]
     typed = typed.with_columns(_other_moments(raw[name], typed[name]) for name in mixed)
-    reason = _reason(typed, raw, table)
-    judged = typed.with_columns(reason.alias(REASON))
-    if judged[REASON].null_count() == len(judged):
-        return typed.drop(EXTRA, strict=False), raw.clear()
-    bad = raw.with_row_index(ROW).with_columns(judged[REASON]).filter(pl.col(REASON).is_not_null())
-    return judged.filter(pl.col(REASON).is_null()).drop(REASON, EXTRA, strict=False), bad
+    rules = _rules(raw, table)
+    reason = _reason(typed, rules)
+    if reason.null_count() == len(reason):
+        return typed.drop(EXTRA, strict=False), _set_aside(raw.clear(), reason.clear(), rules)
+    good = typed.filter(reason.is_null()).drop(EXTRA, strict=False)
+    return good, _set_aside(raw, reason, rules)
 
 
 def read_raw(
@@ -130,16 +138,24 @@ def _named(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) 
 
 def _typed(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
     column, dtype = pl.col(name), raw.schema[name]
-    if kind == "str" and isinstance(dtype, pl.Struct | pl.List):
-        struct = column if isinstance(dtype, pl.Struct) else pl.struct(column.alias("values"))
-        return struct.struct.json_encode().alias(name)
     if kind == "str":
-        text = column.cast(pl.String)
+        text = as_text(raw, name).cast(pl.String)
         return text.str.slice(0, _LONGEST_TEXT).alias(name) if table_text(name) else text.alias(name)
     bare = column.str.strip_chars() if dtype == pl.String else column  # as the CSV reader does with numbers
     number = bare.cast(pl.Float64, strict=False)
     finite = pl.when(number.is_finite()).then(number)
     return (finite.cast(pl.Int64, strict=False) if kind == "int" else finite).alias(name)
+
+
+def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """A nested column as JSON, a categorical one as text, any other as it is."""
+    column, dtype = pl.col(name), frame.schema[name]
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return column.cast(pl.String)
+    if not dtype.is_nested():
+        return column
+    record = column if isinstance(dtype, pl.Struct) else pl.struct(column.alias("values"))
+    return pl.when(column.is_not_null()).then(record.struct.json_encode()).alias(name)
 
 
 def table_text(name: str) -> bool:
@@ -214,26 +230,59 @@ def _epoch(number: pl.Expr) -> pl.Expr:
 _FORMS = (_iso("T", ".%6f"), _iso(" ", ".%6f"), _iso("T"), _iso(" "), _zoned, _day, _seconds)
 
 
-def _reason(typed: pl.DataFrame, raw: pl.DataFrame, table: str) -> pl.Series:
-    rules: list[
-        tuple[pl.Expr, pl.Expr, str]
-    ] = []  # where it is broken; what holds there and is quick to look for; the reason
+@dataclass(frozen=True)
+class _Rule:
+    """What a row must not be. ``hint`` is quick to look for and holds wherever ``broken`` does."""
+
+    column: str
+    reason: str
+    broken: pl.Expr
+    hint: pl.Expr
+
+
+def _rules(raw: pl.DataFrame, table: str) -> list[_Rule]:
+    rules: list[_Rule] = []
     if EXTRA in raw.columns:
         more = pl.col(EXTRA).is_not_null()
-        rules.append((more, more, "has more fields than the header: a comma in an unquoted cell?"))
+        rules.append(_Rule(EXTRA, "has more fields than the header: a comma in an unquoted cell?", more, more))
     for name in REQUIRED[table]:
-        kind, column = TABLES[table][name], pl.col(name)
-        rules.append((column.is_null(), column.is_null(), f"{name} is missing or no {kind}"))
+        kind = TABLES[table][name]
+        missing = pl.col(name).is_null()
+        rules.append(_Rule(name, f"{name} is missing or no {kind}", missing, missing))
         if kind == "str" and raw.schema[name] == pl.String:
-            begins_unseen = ~column.is_between(pl.lit("!"), pl.lit("\x7f"))
-            rules.append((column.str.strip_chars() == "", begins_unseen, f"{name} is blank"))
+            blank = pl.col(name).str.strip_chars() == ""
+            begins_unseen = ~pl.col(name).is_between(pl.lit("!"), pl.lit("\x7f"))
+            rules.append(_Rule(name, f"{name} is blank", blank, begins_unseen))
     if table == "events":
         latest = pl.lit(int((clock.now() + _FUTURE_DAYS * clock.DAY) * 1e6)).cast(pl.Datetime("us"))
         ahead = pl.col("timestamp") > latest
-        rules.append((ahead, ahead, f"timestamp lies more than {_FUTURE_DAYS} days ahead"))
-    if not any(typed.select(sign.any().alias(text) for _, sign, text in rules).row(0)):
+        rules.append(_Rule("timestamp", f"timestamp lies more than {_FUTURE_DAYS} days ahead", ahead, ahead))
+    return rules
+
+
+def _reason(typed: pl.DataFrame, rules: Sequence[_Rule]) -> pl.Series:
+    """Of each row the first rule that it breaks, in words; null for a good one."""
+    if not any(typed.select(rule.hint.any().alias(rule.reason) for rule in rules).row(0)):
         return pl.Series(REASON, [None], pl.String).new_from_index(0, len(typed))
     expression = pl.lit(None, pl.String)
-    for broken, _, text in reversed(rules):
-        expression = pl.when(broken).then(pl.lit(text)).otherwise(expression)
+    for rule in reversed(rules):
+        expression = pl.when(rule.broken).then(pl.lit(rule.reason)).otherwise(expression)
     return typed.select(expression.alias(REASON))[REASON]
+
+
+def _set_aside(raw: pl.DataFrame, reason: pl.Series, rules: Sequence[_Rule]) -> pl.DataFrame:
+    """Of the rows with a reason what nobody can be known by: a value stands under any column in a row that slipped."""
+    column_of = {rule.reason: rule.column for rule in rules}
+    columns = list(dict.fromkeys(column_of.values()))
+    bad = raw.select(columns).with_row_index(ROW).with_columns(reason).filter(reason.is_not_null())
+    bad = bad.with_columns(pl.col(REASON).replace_strict(column_of, return_dtype=pl.String).alias(COLUMN))
+    patterns = [pl.when(pl.col(COLUMN) == name).then(_pattern(bad, name)) for name in columns]
+    return bad.select(ROW, REASON, COLUMN, pl.coalesce(patterns).alias(PATTERN))
+
+
+def _pattern(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """How values look: "31.12.2023" is "99.99.9999", "Anna" is "aaaa"."""
+    text = as_text(frame, name).cast(pl.String).str.slice(0, _LONGEST_PATTERN)
+    letters = text.str.replace_all(r"\p{L}", "a")
+    digits = letters.str.replace_all(r"\p{N}", "9")
+    return digits.str.replace_all(r"[^a9 .,:;/+_-]", "?")

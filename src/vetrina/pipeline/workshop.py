@@ -12,6 +12,7 @@ from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.progress import Progress, Silent
 from vetrina.core.types import DataReport, Snapshot, Source
 from vetrina.ingest import ingest
+from vetrina.ingest.identities import Identities
 from vetrina.pipeline.journal import Journal, Straight
 from vetrina.store import contacts, eventlog, products
 from vetrina.store.database import append_alone, open_store
@@ -57,11 +58,9 @@ class Workshop:
     def ingest(self, source: Source) -> Snapshot:
         """Files and what the service logged to a snapshot; user ids are sealed into the store on the way."""
         shop = self.shop
+        identities = Identities(shop.keys, self.name_users, self._keep_contacts)
         return self.journal.step(
-            "ingest",
-            lambda: ingest(
-                source, shop.root, shop.settings, self.name_users, self._log, self.progress, self._keep_contacts
-            ),
+            "ingest", lambda: ingest(source, shop.root, shop.settings, identities, self._log, self.progress)
         )
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:

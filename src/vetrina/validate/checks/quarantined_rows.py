@@ -13,5 +13,5 @@ def run(shop: Shop) -> CheckResult:
     bad = shop.quarantined
     status: Status = "PASS" if bad == 0 else "FAIL" if bad > _TOO_MANY * (kept + bad) else "WARN"
     meaning = "rows without a required value, a readable time or with a time in the future"
-    done = "kept in lake/quarantine with row number and reason; not learnt from" if bad else "nothing to do"
+    done = "noted in lake/quarantine with file, row and reason; not learnt from" if bad else "nothing to do"
     return CheckResult("quarantined_rows", status, bad, "see lake/quarantine" if bad else "", meaning, done)
