@@ -15,6 +15,11 @@ def pseudonymise(lake: Lake, snapshots: Path, identities: Identities) -> None:
     """Bring lake, quarantine and snapshots in line, each file in one step; cut off anywhere, the next call goes on.
 
     Parts and snapshots keep their digests, by which versions name them: no model reads what changes in them.
+
+    Args:
+        lake: Committed if one of its parts was written by an earlier version.
+        snapshots: The folder of the shop's snapshots.
+        identities: Gives the pseudonyms.
     """
     for file in (lake.folder / QUARANTINE).glob("*.csv"):
         _drop_values(file)
@@ -39,7 +44,7 @@ def _drop_values(file: Path) -> None:
     rows = pl.read_csv(file, infer_schema=False)
     if FILE in rows.columns[:1]:
         return
-    unsaid = pl.lit(None, pl.String)
-    kept = rows.select(unsaid.alias(FILE), ROW, REASON, unsaid.alias(COLUMN), unsaid.alias(PATTERN))
+    unknown = pl.lit(None, pl.String)
+    kept = rows.select(unknown.alias(FILE), ROW, REASON, unknown.alias(COLUMN), unknown.alias(PATTERN))
     with beside(file) as temporary:
         kept.write_csv(temporary)

@@ -70,9 +70,9 @@ class Identities:
         if not given:
             return
         users = rows["user_id"].to_list()
-        unsaid = [None] * len(rows)
-        emails = rows["email"].to_list() if "email" in given else unsaid
-        consents = rows["consent"].to_list() if "consent" in given else unsaid
+        missing = [None] * len(rows)
+        emails = rows["email"].to_list() if "email" in given else missing
+        consents = rows["consent"].to_list() if "consent" in given else missing
         self.keep_contacts([self.keys.name_of(user) for user in users], emails, consents)
 
     def _name_users(self, rows: pl.DataFrame) -> pl.DataFrame:
@@ -98,12 +98,11 @@ class Identities:
             )
         texts = [name for name, dtype in rows.schema.items() if dtype == pl.String and name not in _PSEUDONYMS]
         may_hold = rows.select(pl.col(texts).str.contains("@", literal=True).any())
-        held = [name for name in texts if may_hold[name][0]]
-        return rows.with_columns(self._without_addresses(rows[name]) for name in held)
+        return rows.with_columns(self._without_addresses(rows[name]) for name in texts if may_hold[name][0])
 
     def _without_addresses(self, column: pl.Series) -> pl.Series:
         texts = column.filter(column.str.contains(ADDRESS).fill_null(False)).unique()
-        names = pl.Series([self.keys.without_address(text) for text in texts.to_list()], dtype=pl.String)
+        names = pl.Series([self.keys.name_of(text) for text in texts.to_list()], dtype=pl.String)
         return column.replace(texts, names)
 
 

@@ -27,6 +27,17 @@ def ingest(
     """Read ``source`` and the ``log`` into the lake below ``into`` and return the snapshot of all that is there.
 
     The same files, whatever their order or number of times, give the same digest. Nothing is kept of a call that fails.
+
+    Args:
+        source: The files, by table.
+        into: The shop's folder.
+        settings: Names of columns, and where the log is split.
+        identities: Gives users, sessions and addresses their pseudonyms.
+        log: Rows of the service's logs of events and products, a piece at a time.
+        progress: Is told of each file.
+
+    Raises:
+        BadInput: A file cannot be read, or there is no data at all.
     """
     lake = Lake(into / "lake", settings.columns, identities)
     earlier.pseudonymise(lake, into / "snapshots", identities)

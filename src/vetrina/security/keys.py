@@ -18,8 +18,8 @@ from vetrina.core.errors import BadInput, VetrinaError
 from vetrina.core.files import write_bytes
 
 PSEUDONYM_LENGTH = 24
-# Read alike by Python and by Polars. Ids and words that only hold an "@" are no addresses.
-ADDRESS = r"[^\s@]+@[^\s@]+\.[^\W\d_]{2,}"
+# An e-mail address from the last letter of its name on, read alike by Python and by Polars.
+ADDRESS = r"[^\s@]@[^\s@]+\.[^\W\d_]{2}"
 _ADDRESS = re.compile(ADDRESS)
 _SESSION_MARK = "s-"
 _SESSION_PSEUDONYM = re.compile(f"{_SESSION_MARK}[0-9a-f]{{{PSEUDONYM_LENGTH}}}")

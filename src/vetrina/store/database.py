@@ -14,6 +14,8 @@ from vetrina.store.pseudonyms import name_sessions
 from vetrina.store.tables import SCHEMA_VERSION, metadata, schema, writers
 
 _WAL_SECONDS = 5.0
+_BUSY_MS = 5_000  # how long a statement waits for another process
+_UPGRADE_SECONDS = 3_600  # how long a process waits until another has upgraded a long log
 LOGS = ("events", "products", "releases", "runs")
 _DRIVERS = {
     "sqlite": "sqlite",
@@ -87,7 +89,7 @@ def _server(url) -> Engine:
 
 def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # transactions begin where _sqlite_begin says
-    connection.execute("PRAGMA busy_timeout=5000")
+    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     _to_wal(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
         connection.execute(f"PRAGMA {pragma}")
@@ -114,11 +116,18 @@ def _sqlite_begin(connection: Connection) -> None:
 
 @contextmanager
 def _one_at_a_time(connection: Connection) -> Iterator[None]:
-    """Two processes that open a new store together must not both make its tables. SQLite's transactions are alone already."""
+    """Two processes that open a store together must not both make or upgrade its tables.
+
+    SQLite's transactions are alone already; who comes second waits for the first.
+    """
+    if connection.dialect.name == "sqlite":
+        with _patient(connection):
+            yield
+        return
     take, give = {
         "postgresql": ("SELECT pg_advisory_lock(8337)", "SELECT pg_advisory_unlock(8337)"),
-        "mysql": ("SELECT GET_LOCK('vetrina', 60)", "SELECT RELEASE_LOCK('vetrina')"),
-        "mariadb": ("SELECT GET_LOCK('vetrina', 60)", "SELECT RELEASE_LOCK('vetrina')"),
+        "mysql": (f"SELECT GET_LOCK('vetrina', {_UPGRADE_SECONDS})", "SELECT RELEASE_LOCK('vetrina')"),
+        "mariadb": (f"SELECT GET_LOCK('vetrina', {_UPGRADE_SECONDS})", "SELECT RELEASE_LOCK('vetrina')"),
     }.get(connection.dialect.name, ("", ""))
     if take:
         connection.execute(text(take))
@@ -128,6 +137,18 @@ def _one_at_a_time(connection: Connection) -> Iterator[None]:
         if give:
             connection.rollback()  # what was not committed until here has failed
             connection.execute(text(give))
+
+
+@contextmanager
+def _patient(connection: Connection) -> Iterator[None]:
+    """Wait for the lock of a SQLite file as long as an upgrade may take."""
+    cursor = connection.connection.cursor()  # of the driver: no transaction begins
+    cursor.execute(f"PRAGMA busy_timeout={_UPGRADE_SECONDS * 1_000}")
+    try:
+        yield
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
+        cursor.close()
 
 
 def _add_writers(connection: Connection) -> None:
