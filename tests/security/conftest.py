@@ -92,8 +92,8 @@ def keys(tmp_path: Path) -> Keys:
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
+def engine(tmp_path: Path, keys: Keys) -> Iterator[Engine]:
     """An empty store on SQLite."""
-    opened = open_store(f"sqlite:///{tmp_path / 'store.db'}")
+    opened = open_store(f"sqlite:///{tmp_path / 'store.db'}", keys)
     yield opened
     opened.dispose()

@@ -37,7 +37,6 @@ def copies_in(shop: Path, content: bytes) -> list[Path]:
 # Personal data
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S57: quarantined events keep plain user ids")
 def test_a_refused_event_leaves_no_user_id_in_the_lake(tmp_path):
     """S57: user ids of rows that are refused are pseudonyms, like all others."""
     events = tmp_path / "events.csv"
@@ -47,7 +46,6 @@ def test_a_refused_event_leaves_no_user_id_in_the_lake(tmp_path):
     assert ADDRESS not in texts_in(tmp_path / "shop" / "lake")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S57: quarantined users keep plain addresses")
 def test_a_refused_user_leaves_no_address_in_the_lake(tmp_path):
     """S57: of users that are refused, neither id nor address is kept in clear."""
     users = tmp_path / "users.csv"

@@ -144,10 +144,10 @@ def usual_umask() -> Iterator[None]:
 
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S51: the store is readable by everybody on the machine")
 @pytest.mark.usefixtures("usual_umask")
-def test_other_users_of_the_machine_cannot_read_the_store(tmp_path):
+def test_other_users_of_the_machine_cannot_read_the_store(tmp_path, keys):
     """S51: a store on SQLite is its owner's alone."""
     file = tmp_path / "store.db"
-    open_store(f"sqlite:///{file}").dispose()
+    open_store(f"sqlite:///{file}", keys).dispose()
     assert not file.stat().st_mode & OTHERS
 
 
