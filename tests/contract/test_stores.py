@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.health import Day, Moments, Ruler
+from vetrina.core.image_vector import ImageVector
 from vetrina.security.keys import Keys, load_or_create
 from vetrina.store import days, eventlog, products
 from vetrina.store.database import open_store
@@ -66,6 +68,22 @@ def test_large_and_strange_text_comes_back_as_it_was(engine):
     title = "🛒 \\ ' \" %s :x " + "ü" * 100_000
     products.put(engine, [{"product_id": "p", "title": title}])
     assert products.changes(engine, 0)[0][2] == {"product_id": "p", "title": title}
+
+
+def test_vectors_of_images_are_added_to_what_nobody_changed_meanwhile(engine):
+    said = [{"product_id": f"p{n}", "title": "t", "image": "i.png"} for n in range(3)]
+    seen = products.put(engine, said)
+    products.put(engine, [{**said[1], "title": "other"}])
+    products.delete(engine, "p2")
+    vector = ImageVector.of("n" * 64, np.array([0.6, -0.8], np.float32))
+    assert products.add_image_vectors(engine, [(product, vector) for product in said], seen) == 1
+    added = products.changes(engine, seen + 2)
+    assert [(change.product_id, change.product, change.image) for change in added] == [("p0", said[0], vector)]
+    np.testing.assert_allclose(vector.vector, [0.6, -0.8], atol=1e-3)
+    statements, last = products.after(engine, seen)
+    assert [row["product_id"] for row in statements] == ["p1", "p2"], "ingest sees what the shop said"
+    assert last == added[0].seq
+    assert products.after(engine, seen + 2) == ([], last)
 
 
 def test_times_keep_their_microseconds(engine, keys):

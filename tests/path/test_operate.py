@@ -22,9 +22,11 @@ from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
 from vetrina.pipeline.compose import Run
 from vetrina.pipeline.cost import cost
+from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.journal import Journal, durably
 from vetrina.pipeline.operate import Operator
 from vetrina.simulate.plants import plant
+from vetrina.store import products
 from vetrina.store.leases import Lease
 from vetrina.store.tables import alerts
 
@@ -191,6 +193,14 @@ def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):
     assert again.recommend("u001").items
     assert clean(again.workshop) == 0, "a second time there is nothing left to do"
     again.workshop.engine.dispose()
+
+
+def test_a_shop_without_images_embeds_nothing(shop, operator):
+    products.put(shop.workshop.engine, [{"product_id": "new", "title": "New", "image": "new.png"}])
+    assert ImageEmbedding(operator._workshop).batch() == 0
+    assert operator.turn()
+    operator.close()
+    assert len(products.changes(shop.workshop.engine, 0)) == 1
 
 
 def test_a_run_waits_for_a_release_under_way(shop):

@@ -2,24 +2,36 @@
 
 import base64
 import io
+import shutil
 import threading
+import time
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
+import onnx
 import polars as pl
 import pytest
 import shops
+from litestar.testing import TestClient
 from PIL import Image, ImageDraw
 
 from vetrina import Shop
 from vetrina.console.report import write_report
+from vetrina.core import clock
 from vetrina.core.errors import BadInput
+from vetrina.core.image_vector import ImageVector
 from vetrina.core.plugins import part
 from vetrina.core.progress import Silent
 from vetrina.core.types import Catalogue, Past, Plan
+from vetrina.models.image.embed import Embedder
 from vetrina.models.image.pictures import augmented, decoded, normalised
-from vetrina.store import pictures
+from vetrina.pipeline.embed_images import ImageEmbedding
+from vetrina.pipeline.operate import Operator
+from vetrina.serve.app import create_app
+from vetrina.serve.live import StoredChanges
+from vetrina.store import dataset, pictures, products
 
 SHAPES = ("circle", "square", "stripes")
 
@@ -98,8 +110,6 @@ def test_bytes_in_a_table_are_pictures_too(tmp_path):
     frame = {"product_id": ["a", "b"], "title": ["a", "b"], "image": [drawing("circle", 1), None]}
     pl.DataFrame(frame).write_parquet(tmp_path / "products.parquet")
     snapshot = Shop(tmp_path / "shop").ingest(products=[tmp_path / "products.parquet"])
-    from vetrina.store import dataset
-
     catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
     assert Path(catalogue.images[0]).read_bytes() == drawing("circle", 1)
@@ -175,3 +185,186 @@ def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch)
     names = sorted(SHAPES)
     right = [names[int(best)] == SHAPES[n % 3] for n, best in enumerate(said.argmax(1).tolist(), start=1_000)]
     assert np.mean(right) > 0.8
+
+
+def test_embedding_gives_the_vectors_that_training_wrote(shop):
+    version = shop.workshop.registry.show(shop.champion("recommend"))
+    catalogue = dataset.catalogue(dataset.open_snapshot(shop.folder.snapshots, version["snapshot"]))
+    assert catalogue is not None
+    folder = shop.workshop.open_version(version["version"]) / "image"
+    trained = np.load(folder / "vectors.npy").astype(np.float32)
+    embedder = Embedder(folder / "network.onnx")
+    rows = [row for row, file in enumerate(catalogue.images) if file]
+    contents = [Path(catalogue.images[row]).read_bytes() for row in rows]
+    vectors = embedder.vectors([decoded(content, embedder.size) for content in contents])
+    assert version["notes"]["models"]["image"]["form"] == "int8"
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
+    assert (vectors * trained[rows]).sum(1).mean() >= 0.9
+
+
+@pytest.fixture
+def live(shop, tmp_path) -> Iterator[Shop]:
+    """A copy of the shop that products may be put into; images lie in its folder."""
+    copied = Shop(shutil.copytree(shop.folder.root, tmp_path / "shop"))
+    yield copied
+    copied.workshop.engine.dispose()
+
+
+def put(shop: Shop, product_id: str, image: bytes | None, category: str = "circle") -> None:
+    """As the HTTP route does, with an image in the shop's folder, or one that is not there."""
+    if image is not None:
+        (shop.folder.root / f"{product_id}.png").write_bytes(image)
+    row = {"product_id": product_id, "title": f"new {product_id}", "category": category, "image": f"{product_id}.png"}
+    products.put(shop.workshop.engine, [row])
+
+
+def embedded(shop: Shop) -> dict[str, ImageVector]:
+    """What the log says about images."""
+    changes = StoredChanges(shop.workshop.engine)
+    changes.refresh()
+    return dict(changes.after(0).images)
+
+
+def entries(shop: Shop) -> int:
+    """How many the log has."""
+    return len(products.changes(shop.workshop.engine, 0))
+
+
+def until(so: Callable[[], bool]) -> None:
+    """Wait for another thread."""
+    deadline = time.monotonic() + 60
+    while not so():
+        assert time.monotonic() < deadline, "not within the time"
+        time.sleep(0.05)
+
+
+def test_the_page_of_a_product_put_over_http_shows_its_category_and_once_embedded_what_looks_like_it(live):
+    token = {"authorization": f"Bearer {live.folder.keys.token}"}
+    (live.folder.root / "new.png").write_bytes(drawing("stripes", 1_000))
+    (live.folder.root / "odd.png").write_bytes(drawing("circle", 1_000))
+    with TestClient(create_app(live.folder.root)) as client:
+
+        def page(product: str, placement: str) -> list[str]:
+            body = {"product_ids": [product], "placement": placement, "limit": 8}
+            answer = client.post("/v1/recommend", json=body)
+            assert answer.status_code == 200, answer.text
+            return [item["product_id"] for item in answer.json()["items"]]
+
+        new = {"title": "stripes filed as a circle", "category": "circle", "image": "new.png"}
+        odd = {"title": "circle filed as a square", "category": "square", "image": "odd.png"}
+        for product, body in (("new", new), ("odd", odd)):
+            assert client.put(f"/v1/products/{product}", json=body, headers=token).status_code == 200
+            until(lambda product=product: client.get(f"/v1/products/{product}").status_code == 200)
+        circles = {f"p{n:02d}" for n in range(19)}
+        assert set(page("new", "looks_like")) <= circles, "filed as a circle"
+        assert set(page("new", "product")) <= circles
+
+        operator = Operator(Shop(live.folder.root).workshop, lambda line: None)
+        operator._looked = clock.now()  # nothing else is due
+        operator.turn()
+        until(lambda: set(embedded(live)) == {"new", "odd"})
+        operator.close()
+        operator._workshop.engine.dispose()
+
+        stripes = {f"p{n:02d}" for n in range(40, 60)}
+        until(lambda: len(stripes & set(page("new", "looks_like"))) >= 7)
+        assert set(page("new", "product")) <= circles, "a product page keeps to the category"
+        until(lambda: page("odd", "product")[0] == "p19")  # the one circle among what is filed as a square
+        assert client.get("/v1/products/new").json() == {"product_id": "new", **new}
+        forged = {**new, "image_vector": "AAAA", "image_network": "x"}
+        assert client.put("/v1/products/new", json=forged, headers=token).status_code == 400
+    assert live.product("new") == {"product_id": "new", **new}
+
+
+def test_an_image_that_cannot_be_read_stops_no_other_and_is_read_once(live):
+    put(live, "whole", drawing("circle", 1_001))
+    put(live, "text", b"no image")
+    damaged = bytearray(drawing("circle", 1_002))
+    length = damaged.find(b"IDAT") - 4
+    damaged[length : length + 4] = bytes(4)  # Pillow raises SyntaxError
+    put(live, "damaged", bytes(damaged))
+    embedding = ImageEmbedding(live.workshop)
+    assert embedding.batch() == 3
+    found = embedded(live)
+    assert {product for product, image in found.items() if len(image.vector)} == {"whole"}
+    assert embedding.batch() == 0
+    assert ImageEmbedding(live.workshop).batch() == 0, "nor by another controller"
+    assert live.similar("text", placement="looks_like").items, "by category"
+
+
+def test_an_image_that_comes_after_its_product_is_looked_for_again_and_not_for_ever(live, monkeypatch):
+    put(live, "late", None)
+    put(live, "never", None)
+    embedding = ImageEmbedding(live.workshop)
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)
+    assert embedding.batch() == 0
+    (live.folder.root / "late.png").write_bytes(drawing("circle", 1_003))
+    assert embedding.batch() == 0, "not at once"
+    now += 3_600
+    assert embedding.batch() == 1
+    now += 3_600
+    assert embedding.batch() == 1, "given up"
+    assert {product: bool(image.text) for product, image in embedded(live).items()} == {"late": True, "never": False}
+    now += 3_600
+    assert embedding.batch() == 0
+
+
+def test_only_products_that_training_did_not_see_are_embedded_and_once(live):
+    for product in ("p03", "p59"):  # p59 came without a picture that could be read
+        put(live, product, drawing("circle", 1_004))
+    assert ImageEmbedding(live.workshop).batch() == 1
+    assert set(embedded(live)) == {"p59"}
+    found = [int(i.product_id[1:]) // 20 for i in live.similar("p59", placement="looks_like", limit=8).items]
+    assert found.count(0) >= 7
+    put(live, "p59", drawing("stripes", 1_005))
+    assert set(embedded(live)) == set(), "what was said anew has no vector yet"
+
+
+def test_another_network_embeds_anew(live):
+    put(live, "new", drawing("stripes", 1_006))
+    embedding = ImageEmbedding(live.workshop)
+    assert embedding.batch() == 1
+    first = live.champion("recommend")
+    folder = live.folder.root / "copied"
+    shutil.copytree(
+        live.workshop.open_version(first), folder, ignore=shutil.ignore_patterns("manifest.json", "signature")
+    )
+    network = onnx.load(folder / "image" / "network.onnx")
+    network.doc_string = "another"
+    (folder / "image" / "network.onnx").unlink()  # a hard link to a part
+    onnx.save(network, folder / "image" / "network.onnx")
+    second = live.folder.bundles.pack(folder, "recommend", {}).version
+    live.workshop.registry.point_to("recommend", second, "a test")
+    other = Shop(live.folder.root)
+    found = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
+    assert found <= {f"p{n:02d}" for n in range(19)}, "vectors of another network are not compared: its category"
+    before = embedded(live)["new"]
+    assert embedding.batch() == 1
+    assert embedded(live)["new"].network != before.network
+    assert embedding.batch() == 0
+    found = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
+    assert len(found & {f"p{n:02d}" for n in range(40, 60)}) >= 7
+    other.workshop.engine.dispose()
+
+
+def test_vectors_stay_out_of_the_lake_and_state_nothing_anew(live, tmp_path):
+    put(live, "new", drawing("stripes", 1_007))
+    live.ingest()
+    later = tmp_path / "later.csv"
+    later.write_text("product_id,title\nnew,Later title\n")
+    snapshot = live.ingest(products=[later])
+    assert ImageEmbedding(live.workshop).batch() == 1
+    put(live, "newer", None)
+    again = live.ingest()
+    frame = pl.read_parquet(again.folder / "products.parquet")
+    assert not {"image_vector", "image_network"} & set(frame.columns)
+    titles = dict(frame.select("product_id", "title").iter_rows())
+    assert titles["new"] == "Later title", "an entry with a vector repeats what the shop said earlier"
+    assert titles["newer"] == "new newer"
+    assert again.rows["products"] == snapshot.rows["products"] + 1
+    changes = StoredChanges(live.workshop.engine)
+    changes.refresh()
+    assert set(changes.after(snapshot.logged["products"]).changed) == {"newer"}, (
+        "a bundle of that snapshot knows the other"
+    )

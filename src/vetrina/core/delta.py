@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from vetrina.core.errors import BadInput
+from vetrina.core.image_vector import ImageVector
 from vetrina.core.words import words
 
 FILTERS = 'use category, brand, in_stock, or {"price": {"min": 1, "max": 9}}'
@@ -14,10 +15,12 @@ _FOUND = 0.5
 
 @dataclass(frozen=True)
 class Delta:
-    """``changed`` maps ids to new or replaced products, ``deleted`` holds ids that must not be shown."""
+    """``changed`` maps ids to new or replaced products, ``deleted`` holds ids that must not be shown, ``images`` maps those of
+    ``changed`` whose image was embedded to its vector."""
 
     changed: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     deleted: frozenset[str] = frozenset()
+    images: Mapping[str, ImageVector] = field(default_factory=dict)
 
     @cached_property
     def hidden(self) -> frozenset[str]:

@@ -1,4 +1,5 @@
-"""The loop that needs nobody: moves releases on, starts runs that were asked for or are due, cleans up, tells people.
+"""The loop that needs nobody: moves releases on, starts runs that were asked for or are due, embeds images of new products,
+cleans up, tells people.
 
 Any number of controllers may run; the one that holds the lease acts. What it does is safe to be cut off anywhere: releases
 and runs are in the store, and each change of theirs is fenced by itself.
@@ -21,6 +22,7 @@ from vetrina.core.errors import BadInput, Conflict, VetrinaError
 from vetrina.monitor.alarms import SHARED
 from vetrina.pipeline.alert import alert
 from vetrina.pipeline.clean import clean
+from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.loop import Look, look
 from vetrina.pipeline.memory import ceiling_mb, resident_mb
 from vetrina.pipeline.rollout import move_on
@@ -40,6 +42,7 @@ class Operator:
         self._lease = Lease(workshop.engine, "operate", f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS)
         self._refuse_a_second_machine()
         self._ceiling = ceiling_mb(workshop.shop.settings.operate.memory_mb)
+        self._images = ImageEmbedding(workshop)
         self._child: tuple[str, subprocess.Popen[bytes], float] | None = None
         self._looked = self._cleaned = self._moved = self._busy_until = 0.0
 
@@ -61,6 +64,7 @@ class Operator:
         if now - self._moved >= chosen.release_seconds:
             self._moved = now
             self._releases(now)
+        self._images.turn()
         self._watch_child(now)
         if now - self._looked >= chosen.look_minutes * 60:
             self._looked = now
@@ -75,6 +79,7 @@ class Operator:
     def close(self) -> None:
         """Stop what this controller started and let another one lead. The run goes on with whoever comes next."""
         self._stop_child()
+        self._images.close()
         self._lease.release()
 
     def _releases(self, now: float) -> None:

@@ -20,6 +20,7 @@ from vetrina.serve.ledger import Ledger
 from vetrina.serve.trial import Note, Trial
 from vetrina.store import eventlog, products
 from vetrina.store.bundles import Bundles
+from vetrina.store.products import Change
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import Rollouts
 
@@ -165,28 +166,42 @@ class StoredEvents:
 
 
 class StoredChanges:
-    """CatalogueDelta from the product log."""
+    """CatalogueDelta from the product log, read up to number ``seq``."""
 
     def __init__(self, engine: Engine) -> None:
-        self._engine, self._seq = engine, 0
-        self._latest: dict[str, tuple[int, dict[str, Any] | None]] = {}
+        self._engine = engine
+        self.seq = 0
+        self._latest: dict[str, Change] = {}
         self._views: dict[int, Delta] = {}
 
     def refresh(self) -> None:
         """Read what came after the last number seen."""
-        while found := products.changes(self._engine, self._seq):
-            self._latest = self._latest | {product_id: (seq, body) for seq, product_id, body in found}
-            self._seq = found[-1][0]
+        while found := products.changes(self._engine, self.seq):
+            latest = dict(self._latest)
+            for change in found:
+                latest[change.product_id] = _with_number_of_statement(change, latest.get(change.product_id))
+            self._latest = latest
+            self.seq = found[-1].seq
             self._views = {}
 
     def after(self, logged: int) -> Delta:
         """What a bundle that holds the log up to number ``logged`` does not know. Deleted stays deleted for all."""
         views = self._views
         if logged not in views:
-            latest = self._latest
-            changed = {p: body for p, (seq, body) in latest.items() if body is not None and seq > logged}
-            views[logged] = Delta(changed, frozenset(p for p, (_, body) in latest.items() if body is None))
+            latest = self._latest.values()
+            deleted = frozenset(c.product_id for c in latest if c.product is None)
+            since = [c for c in latest if c.seq > logged]
+            changed = {c.product_id: c.product for c in since if c.product is not None}
+            images = {c.product_id: c.image for c in since if c.image is not None}
+            views[logged] = Delta(changed, deleted, images)
         return views[logged]
+
+
+def _with_number_of_statement(change: Change, before: Change | None) -> Change:
+    """An entry that only adds a vector is as old as the statement that it repeats: a bundle that holds that one knows it all."""
+    if change.image is None or before is None:
+        return change
+    return change._replace(seq=before.seq)
 
 
 class Follower:

@@ -1,49 +1,113 @@
-"""The change log of the catalogue: every worker follows it by sequence number."""
+"""The change log of the catalogue: every worker follows it by sequence number.
 
-from typing import Any
+Most entries are statements of the shop. Some repeat a statement and add the vector of the product's image: they change nothing
+that the shop said, so ingest passes them over and whoever follows the log keeps the statement's number.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
+from vetrina.core.image_vector import ImageVector
 from vetrina.store.database import append_alone
 from vetrina.store.tables import product_changes
 
+_VECTOR = "image_vector"
+_NETWORK = "image_network"
 
-def put(engine: Engine, products: list[dict[str, Any]]) -> int:
+Product = dict[str, Any]
+
+
+class Change(NamedTuple):
+    """One entry. ``product`` is None for a deletion; ``image`` is set where the entry only adds a vector to the last
+    statement."""
+
+    seq: int
+    product_id: str
+    product: Product | None
+    image: ImageVector | None = None
+
+
+def put(engine: Engine, products: list[Product]) -> int:
     """Append new or changed products; returns the last sequence number."""
-    return _append(engine, [{"product_id": p["product_id"], "body": msgspec.json.encode(p).decode()} for p in products])
+    with engine.begin() as connection:
+        append_alone(connection, "products")
+        return _append(connection, [_row(p) for p in products])
 
 
 def delete(engine: Engine, product_id: str) -> int:
     """Append a deletion; returns its sequence number."""
-    return _append(engine, [{"product_id": product_id, "body": None}])
+    with engine.begin() as connection:
+        append_alone(connection, "products")
+        return _append(connection, [{"product_id": product_id, "body": None}])
 
 
-def changes(engine: Engine, seq: int, most: int = 100_000) -> list[tuple[int, str, dict[str, Any] | None]]:
-    """(sequence, product_id, product or None for deleted) after a number, in order."""
+def add_image_vectors(engine: Engine, found: Sequence[tuple[Mapping[str, Any], ImageVector]], seen: int) -> int:
+    """Repeat products with the vectors of their images, each only if no entry about it came in after number ``seen``.
+
+    Args:
+        engine: the store.
+        found: products as they were last stated, with their vectors.
+        seen: the number of the last entry that was read before the vectors were computed.
+
+    Returns:
+        How many were appended.
+    """
+    with engine.begin() as connection:
+        append_alone(connection, "products")
+        newer = select(product_changes.c.product_id).where(product_changes.c.seq > seen)
+        changed = set(connection.execute(newer).scalars())
+        rows = [
+            _row({**product, _VECTOR: image.text, _NETWORK: image.network})
+            for product, image in found
+            if product["product_id"] not in changed
+        ]
+        _append(connection, rows)
+    return len(rows)
+
+
+def changes(engine: Engine, seq: int, most: int = 100_000) -> list[Change]:
+    """What came after a number, in order."""
     query = select(product_changes).where(product_changes.c.seq > seq).order_by(product_changes.c.seq).limit(most)
     with engine.connect().execution_options(read_only=True) as connection:
         rows = connection.execute(query).all()
-    return [(r.seq, r.product_id, msgspec.json.decode(r.body) if r.body else None) for r in rows]
+    return [_change(r.seq, r.product_id, r.body) for r in rows]
 
 
-def after(engine: Engine, seq: int) -> tuple[list[dict[str, Any]], int]:
-    """The next changes as rows of the products table, deletions marked, and the number of the last of them."""
-    found = changes(engine, seq)
-    rows = [
-        {"product_id": product_id, "title": product_id, "_deleted": True}
-        if body is None
-        else body | {"_deleted": False}
-        for _, product_id, body in found
-    ]
-    return rows, found[-1][0] if found else seq
+def after(engine: Engine, seq: int) -> tuple[list[Product], int]:
+    """The shop's next statements as rows of the products table, deletions marked, and the number of the last entry looked at."""
+    while found := changes(engine, seq):
+        seq = found[-1].seq
+        rows = [_statement(change) for change in found if change.image is None]
+        if rows:
+            return rows, seq
+    return [], seq
 
 
-def _append(engine: Engine, rows: list[dict[str, Any]]) -> int:
+def _statement(change: Change) -> Product:
+    if change.product is None:
+        return {"product_id": change.product_id, "title": change.product_id, "_deleted": True}
+    return change.product | {"_deleted": False}
+
+
+def _change(seq: int, product_id: str, body: str | None) -> Change:
+    if not body:
+        return Change(seq, product_id, None)
+    product: Product = msgspec.json.decode(body)
+    text = product.pop(_VECTOR, "")
+    network = product.pop(_NETWORK, None)
+    return Change(seq, product_id, product, ImageVector(network, text) if network else None)
+
+
+def _row(product: Mapping[str, Any]) -> dict[str, Any]:
+    return {"product_id": product["product_id"], "body": msgspec.json.encode(product).decode()}
+
+
+def _append(connection: Connection, rows: list[dict[str, Any]]) -> int:
     last = 0
-    with engine.begin() as connection:
-        append_alone(connection, "products")
-        for row in rows:
-            key = connection.execute(insert(product_changes).values(row)).inserted_primary_key
-            last = key[0] if key else last
+    for row in rows:
+        key = connection.execute(insert(product_changes).values(row)).inserted_primary_key
+        last = key[0] if key else last
     return last

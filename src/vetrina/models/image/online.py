@@ -1,13 +1,16 @@
 """Products that look like those a user took last."""
 
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.files import digest_of
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
 
 REASON = "looks like what you looked at"
+NETWORK = "network.onnx"
 _LAST, _FADE = 5, 0.7
 
 
@@ -16,6 +19,12 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
+        self._network = folder / NETWORK
+
+    @cached_property
+    def network(self) -> str:
+        """SHA-256 of the network that maps an image into the space of ``vectors``."""
+        return digest_of(self._network)
 
     def score(self, history: History) -> Floats:
         """(items,) float32: likeness to the faded mean of the last products with a picture, 0 where there is none."""
@@ -23,8 +32,13 @@ class Pictures:
         if not len(last):
             return np.zeros(len(self.vectors), np.float32)
         seen = np.asarray(self.vectors[last], np.float32)
-        wanted = (_FADE ** np.arange(len(last), dtype=np.float32)) @ seen
-        return np.maximum(self.vectors @ (wanted / max(float(np.linalg.norm(wanted)), 1e-9)), 0.0).astype(np.float32)
+        fade = np.power(np.float32(_FADE), np.arange(len(last), dtype=np.float32))
+        return self.similarity(fade @ seen)
+
+    def similarity(self, vector: Floats) -> Floats:
+        """(items,) float32: cosine of a vector (width,) of any length with every product's, 0 where it is negative."""
+        wanted = vector / max(float(np.linalg.norm(vector)), 1e-9)
+        return np.maximum(self.vectors @ wanted, 0.0).astype(np.float32)
 
     def has(self, items: Ints) -> bool:
         """Whether any of them has a picture."""

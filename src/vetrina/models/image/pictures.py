@@ -1,41 +1,22 @@
-"""Pictures as numbers: decoded, resized, normalised; in training changed at random, so that what is learnt is not the photo."""
+"""Images as tensors for training: normalised, and changed at random, so that what is learnt is not the photo."""
 
-import io
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.nn import functional
 
-Pixels = NDArray[np.uint8]
-_MEAN, _SPREAD = 127.0, 128.0  # as EfficientNet-Lite was trained (Google, EfficientNet-Lite, 2020)
+from vetrina.models.image import decode
+from vetrina.models.image.decode import Pixels, decoded
+
+__all__ = ["Pixels", "augmented", "decoded", "normalised"]
 _SMALLEST, _STRETCH, _TURN, _BRIGHT, _TINT = 0.6, 0.2, 0.15, 0.25, 0.15
-_MOST_PIXELS = 50_000_000
-
-
-def decoded(content: bytes | None, size: int) -> Pixels | None:
-    """(size, size, 3) of a picture in whatever format, stretched to a square; None for what is no picture."""
-    if content is None:
-        return None
-    try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
-                return None
-            whole = picture.convert("RGBA") if "A" in picture.getbands() else picture.convert("RGB")
-            if whole.mode == "RGBA":  # what is not there is white, as in a shop's catalogue
-                whole = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
-            return np.asarray(whole.resize((size, size), Image.Resampling.BICUBIC), np.uint8)
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
-        return None
 
 
 def normalised(pixels: Pixels | Sequence[Pixels]) -> Tensor:
     """(n, 3, size, size) float32 about -1 to 1."""
-    stacked = torch.from_numpy(np.ascontiguousarray(pixels)).float()
-    return ((stacked - _MEAN) / _SPREAD).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+    return torch.from_numpy(decode.normalised(pixels)).contiguous(memory_format=torch.channels_last)
 
 
 def augmented(pixels: Pixels, rng: np.random.Generator) -> Tensor:

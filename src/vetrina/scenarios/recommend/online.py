@@ -30,6 +30,7 @@ PLACEMENTS = {
     "buy_again": ("repeat", False),
     "looks_like": ("looks", True),
 }
+_PAGES = ("product", "looks_like")  # placements about the products on the page, whoever looks at it
 SESSION_WEIGHT = 0.1
 CANDIDATES, EACH = 100, 15  # what trees order: the best of the blend, and of each model
 # Blends that no validation chooses.
@@ -62,6 +63,7 @@ class Recommend:
         self.histories = Histories(folder / "histories")
         parts = {name: plugins.part("models", name, "online") for name in self.models}
         self._scorers: dict[str, Scorer] = {name: part.open(folder / name) for name, part in parts.items()}
+        self._images: Any = self._scorers.get("image")
         self._why = {name: part.REASON for name, part in parts.items()}
         self._statistics = item_statistics.read(folder / "statistics")
         self._untaken = self.counts < 1.0
@@ -184,7 +186,13 @@ class Recommend:
         blend_name, exclude = PLACEMENTS[request.placement]
         blend_name = self.blend_for(request.user, history, blend_name)
         allowed = self._allowed(request, context, history, self.leaves_out(blend_name) if exclude is None else exclude)
-        scores, parts = self.ranked(history, blend_name, allowed)
+        image = self._image_of_page(request, context, history)
+        if image is None or request.placement != "looks_like":
+            allowed = self._like_new(allowed, request, context, history)
+        if image is None:
+            scores, parts = self.ranked(history, blend_name, allowed)
+        else:
+            scores, parts = self._ranked_by_image(image, history, allowed)
         if context.goals:
             scores = worth.bent(scores, worth.lift(self.worth, context.goals))
         wanted = request.offset + request.limit
@@ -215,7 +223,7 @@ class Recommend:
         """The user's past, then what happened since, then the products on the page or in the session."""
         ids = [*context.events.of(request.user, request.session, self.histories.until, self.histories.logged)]
         shown = [(p, context.now, SESSION_WEIGHT) for p in request.product_ids]
-        on_page = request.placement in ("product", "looks_like")
+        on_page = request.placement in _PAGES
         user = None if on_page else request.user
         return self.histories.of(user, self._known(shown if on_page else [*ids, *shown]), context.now)
 
@@ -242,7 +250,7 @@ class Recommend:
             own = np.zeros(len(allowed), bool)
             own[history.counts_items] = True
             allowed &= own if len(history.counts_items) else True
-        return self._like_new(allowed, request, context, history)
+        return allowed
 
     def _like_new(
         self, allowed: NDArray[np.bool_], request: Request, context: Context, history: History
@@ -254,6 +262,34 @@ class Recommend:
             return allowed
         like = self.shelf.mask({"category": category})
         return allowed & like if like is not None and (allowed & like).any() else allowed
+
+    def _image_of_page(self, request: Request, context: Context, history: History) -> Floats | None:
+        """(axes,) vector of the image of the page's product where training did not see it; None if this version's own network
+        computed none."""
+        if self._images is None or request.placement not in _PAGES or self._knows_page(request, history):
+            return None
+        images = context.products.after(self.shelf.logged).images
+        embedded = [images[p] for p in request.product_ids if p in images]
+        usable = [image for image in embedded if image.text and image.network == self._images.network]
+        return usable[0].vector if usable else None
+
+    def _knows_page(self, request: Request, history: History) -> bool:
+        """Whether training saw what the placement goes by: images for ``looks_like``, the products otherwise."""
+        if request.placement == "looks_like":
+            return self._images.has(history.items)
+        return len(history.items) > 0
+
+    def _ranked_by_image(
+        self, image: Floats, history: History, allowed: NDArray[np.bool_]
+    ) -> tuple[Floats, list[Part]]:
+        """The same as ``ranked`` by similarity to an image (axes,); what sells breaks every tie."""
+        weights = {model: weight for model, weight in self.blend("looks").items() if model != "image"}
+        total, parts = self.blended(history, weights)
+        similarity = self._images.similarity(image)
+        part = Part("image", _scale(similarity), similarity)
+        total += part.scale * part.scores
+        total[~allowed] = -np.inf
+        return total, [part, *parts]
 
     def _item(self, item: int, score: float, parts: list[Part], changed: Any) -> Item:
         product = self.shelf.id(item)

@@ -1,0 +1,189 @@
+"""Image embedding of products that arrived over HTTP, in the controller's background.
+
+The product log is read for products that the serving version has no image vector of. Their images are read as ingest and training
+read them, embedded by that version's own network, and the vectors appended to the log.
+"""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vetrina.core import clock
+from vetrina.core.image_vector import ImageVector
+from vetrina.models.image import online
+from vetrina.models.image.decode import Pixels, decoded
+from vetrina.models.image.embed import Embedder
+from vetrina.pipeline.workshop import Workshop
+from vetrina.retrieval.shelf import Shelf
+from vetrina.serve.live import StoredChanges
+from vetrina.store import pictures, products
+
+_SCENARIO = "recommend"  # whose versions know images
+_BATCH = 32  # images
+_TRIES = 3  # to find the file behind a reference, before the product goes without a vector
+_RETRY_SECONDS = 600.0
+_REST_SECONDS = 60.0  # after a batch that failed as a whole
+_CLOSE_SECONDS = 5.0
+_LOG = logging.getLogger("vetrina.operate")
+
+Product = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class _Images:
+    """What a version knows of images: ``network`` is the SHA-256 of its network, ``trained`` the vectors of its catalogue."""
+
+    network: str
+    embedder: Embedder
+    trained: online.Pictures
+    catalogue: Shelf
+
+
+@dataclass(frozen=True)
+class _Missing:
+    """A reference behind which no file was found ``tries`` times; not tried again before the moment ``again``."""
+
+    tries: int
+    again: float
+
+
+class ImageEmbedding:
+    """The images of one shop's new products.
+
+    Batches run in a thread of their own: a server of images that answers slowly must not hold up a release.
+    """
+
+    def __init__(self, workshop: Workshop) -> None:
+        self._engine, self._registry, self._shop = workshop.engine, workshop.registry, workshop.shop
+        self._changes = StoredChanges(self._engine)
+        self._version: str | None = None
+        self._images: _Images | None = None
+        self._complete: tuple[str | None, int] | None = None  # version and number of the log that left nothing to do
+        self._missing: dict[str, _Missing] = {}
+        self._rests_until = 0.0
+        self._thread: threading.Thread | None = None
+
+    def turn(self) -> None:
+        """Start a batch in the background, unless one is under way."""
+        if self._thread is not None and self._thread.is_alive():
+            return
+        if clock.now() < self._rests_until:
+            return
+        self._thread = threading.Thread(target=self._batch_or_rest, name="embed-images", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Wait a moment for the batch under way; what it does is safe to be cut off."""
+        if self._thread is not None:
+            self._thread.join(_CLOSE_SECONDS)
+
+    def batch(self) -> int:
+        """Embed the images of a few products. Returns how many products were appended to the log."""
+        images = self._of_champion()
+        if images is None:
+            return 0
+        self._changes.refresh()
+        seen = self._changes.seq
+        if self._complete == (self._version, seen):
+            return 0
+        without = self._without_vector(images)
+        if not without:
+            self._missing.clear()
+            self._complete = (self._version, seen)
+            return 0
+        now = clock.now()
+        due = [product for product in without if not self._waits(product, now)]
+        found = self._embedded(images, due[:_BATCH])
+        return products.add_image_vectors(self._engine, found, seen) if found else 0
+
+    def _batch_or_rest(self) -> None:
+        try:
+            self.batch()
+        except Exception:  # noqa: BLE001 - a network that does not run, or a store that is away, must not fill the log
+            _LOG.exception("images of new products could not be embedded; trying again in %d s", _REST_SECONDS)
+            self._rests_until = clock.now() + _REST_SECONDS
+
+    def _of_champion(self) -> _Images | None:
+        """What the version that serves knows of images; None where there is no such version, or it knows nothing of them."""
+        version = self._registry.champions().get(_SCENARIO)
+        if version != self._version:
+            self._images = self._opened(version) if version else None
+            self._version = version
+        return self._images
+
+    def _opened(self, version: str) -> _Images | None:
+        bundle, folder = self._shop.bundles.unpack(version)
+        network = bundle.parts.get(f"image/{online.NETWORK}")
+        if network is None:
+            return None
+        embedder = Embedder(folder / "image" / online.NETWORK)
+        return _Images(network, embedder, online.open(folder / "image"), Shelf(folder / "shelf"))
+
+    def _without_vector(self, images: _Images) -> list[Product]:
+        """Products with an image of which neither the version nor the log has a vector by its network, oldest first."""
+        delta = self._changes.after(images.catalogue.logged)
+        embedded = {p for p, image in delta.images.items() if image.network == images.network}
+        candidates = [p for p, product in delta.changed.items() if product.get("image") and p not in embedded]
+        items = images.catalogue.index_of(candidates)
+        found: list[Product] = []
+        for product_id, item in zip(candidates, items, strict=True):
+            trained = item >= 0 and images.trained.has(np.array([item]))
+            if not trained:
+                found.append(delta.changed[product_id])
+        return found
+
+    def _waits(self, product: Product, now: float) -> bool:
+        missing = self._missing.get(product["image"])
+        return missing is not None and now < missing.again
+
+    def _embedded(self, images: _Images, due: Sequence[Product]) -> list[tuple[Product, ImageVector]]:
+        """Products with the vectors of their images, empty ones where there is no image; without those to be tried again."""
+        found: list[tuple[Product, ImageVector]] = []
+        readable: list[Product] = []
+        pixels: list[Pixels] = []
+        for product in due:
+            file = self._file(product["image"])
+            if file is None and self._tries_again(product["image"]):
+                continue
+            image = None if file is None else _read(file, images.embedder.size)
+            if image is None:
+                _LOG.warning("product %s: its image %s cannot be read", product["product_id"], product["image"])
+                found.append((product, ImageVector(images.network)))
+            else:
+                readable.append(product)
+                pixels.append(image)
+        vectors = images.embedder.vectors(pixels) if pixels else ()
+        for product, vector in zip(readable, vectors, strict=True):
+            found.append((product, ImageVector.of(images.network, vector)))
+        return found
+
+    def _file(self, reference: str) -> Path | None:
+        """The file of the shop that a reference names, or of its URL, fetched once; None where there is none yet."""
+        try:
+            named = pictures.named(self._shop.root, reference)
+        except OSError:  # a name that no file system takes
+            return None
+        file = pictures.files([named], self._shop.work / "cache" / "pictures")[0]
+        return Path(file) if file else None
+
+    def _tries_again(self, reference: str) -> bool:
+        """Note that no file was found; whether it is to be looked for once more. Shops often send a product before its image."""
+        before = self._missing.pop(reference, _Missing(0, 0.0))
+        tries = before.tries + 1
+        if tries == _TRIES:
+            return False
+        self._missing[reference] = _Missing(tries, clock.now() + _RETRY_SECONDS)
+        return True
+
+
+def _read(file: Path, size: int) -> Pixels | None:
+    """(size, size, 3), None for what is no image."""
+    try:
+        return decoded(file.read_bytes(), size)
+    except Exception:  # noqa: BLE001 - Pillow's parsers raise anything on damaged files; the other images go on
+        return None
