@@ -1,16 +1,19 @@
 """A smaller network of pictures: how it begins, what it learns, and when its file takes the place of the larger one."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
 from vetrina.core.onnx_session import session
 from vetrina.models.image import learning, network, small, student, train
-from vetrina.models.image.pictures import normalised
+from vetrina.models.image.embed import Embedder
+from vetrina.models.image.pictures import decoded, normalised
 
 SIZE, KINDS = 112, 3
 
@@ -81,6 +84,27 @@ def test_its_file_takes_the_place_of_a_larger_one_where_held_out_pictures_are_to
     vector, chances = opened.run(None, {"picture": student.smaller(normalised(held)).contiguous().numpy()})
     assert (chances.argmax(1) == kind).mean() > 0.8
     np.testing.assert_allclose(np.linalg.norm(vector, axis=1), 1.0, atol=0.05)
+    found = like_trained(whole, shown, file, held)
+    assert (found == kind).mean() > 0.9
+    assert 0.7 < notes["parity_cosine"] < 1.0
+    assert notes["alike"] >= 0.9
+
+
+def like_trained(whole: network.Whole, shown: np.ndarray, file: Path, later: np.ndarray) -> np.ndarray:
+    """(n,) kind of the ``shown`` image whose vector of training is nearest to what a file makes of each ``later`` image."""
+    with torch.no_grad():
+        trained = whole.turn(torch.from_numpy(learning.features(whole.backbone, shown)))
+    trained = functional.normalize(trained, dim=1).numpy()
+    embedder = Embedder(file)
+    vectors = embedder.vectors([decoded(encoded(image), embedder.size) for image in later])
+    return (vectors @ trained.T).argmax(1) % KINDS
+
+
+def encoded(image: np.ndarray) -> bytes:
+    """A PNG."""
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, "PNG")
+    return out.getvalue()
 
 
 def test_a_tenth_of_the_pictures_judges_the_student_and_teaches_nobody():

@@ -75,12 +75,15 @@ def distilled(
             quantize_static(float_, into, calibration(shown, smaller))
         except Unfit as why:
             return {"student": f"not kept: {why}"}
-        opened, usual, told = session(into), [], []
+        opened, usual, told, cosines = session(into), [], [], []
         for at in range(0, len(held), _ASKED):
             pictures = normalised(held[at : at + _ASKED])
             with torch.no_grad():
-                usual.append(whole(pictures)[1].numpy().argmax(1))
-            told.append(opened.run(None, _asked(smaller(pictures)))[1].argmax(1))
+                expected, chances = (part.numpy() for part in whole(pictures))
+            vector, said_chances = opened.run(None, _asked(smaller(pictures)))
+            usual.append(chances.argmax(1))
+            told.append(said_chances.argmax(1))
+            cosines.append((vector * expected).sum(1))
         before, after = np.concatenate(usual), np.concatenate(told)
         lost = loss((before == label).astype(float), (after == label).astype(float))
         alike = float((before == after).mean())
@@ -92,7 +95,8 @@ def distilled(
         if not kept:
             return {"student": f"not kept: {said}"}
         network.write_bytes(into.read_bytes())
-    return {"student": said, "form": "distil + prune + int8", "size": SIZE}
+    parity = float(np.concatenate(cosines).mean())
+    return {"student": said, "form": "distil + prune + int8", "size": SIZE, "parity_cosine": parity, "alike": alike}
 
 
 def calibration(shown: Pixels, seen: Callable[[Tensor], Tensor] = Tensor.contiguous) -> list[dict[str, Floats]]:
