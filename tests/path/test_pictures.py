@@ -310,6 +310,34 @@ def test_an_image_that_comes_after_its_product_is_looked_for_again_and_not_for_e
     assert embedding.batch() == 0
 
 
+def test_a_slow_server_of_images_holds_up_no_turn(live):
+    may_answer = threading.Event()
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            may_answer.wait(60)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(drawing("circle", 1_008))
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    row = {"product_id": "new", "title": "new", "image": f"http://127.0.0.1:{server.server_port}/new.png"}
+    products.put(live.workshop.engine, [row])
+    embedding = ImageEmbedding(live.workshop)
+    for _ in range(3):
+        embedding.turn()
+    may_answer.set()
+    until(lambda: "new" in embedded(live))
+    embedding.close()
+    server.shutdown()
+    server.server_close()
+    assert len(embedded(live)["new"].vector)
+
+
 def test_only_products_that_training_did_not_see_are_embedded_and_once(live):
     for product in ("p03", "p59"):  # p59 came without a picture that could be read
         put(live, product, drawing("circle", 1_004))

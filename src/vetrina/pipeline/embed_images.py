@@ -59,7 +59,9 @@ class ImageEmbedding:
     """
 
     def __init__(self, workshop: Workshop) -> None:
-        self._engine, self._registry, self._shop = workshop.engine, workshop.registry, workshop.shop
+        self._engine = workshop.engine
+        self._registry = workshop.registry
+        self._shop = workshop.shop
         self._changes = StoredChanges(self._engine)
         self._version: str | None = None
         self._images: _Images | None = None

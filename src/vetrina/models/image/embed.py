@@ -9,7 +9,7 @@ from vetrina.core.onnx_session import session
 from vetrina.core.types import Floats
 from vetrina.models.image.decode import Pixels, normalised
 
-_AT_ONCE = 8  # images, which take about 10 MB each while they pass through the layers
+_AT_ONCE = 8  # images, to bound memory
 
 
 class Embedder:
@@ -20,7 +20,7 @@ class Embedder:
         self.size = int(self._session.get_inputs()[0].shape[2])
 
     def vectors(self, images: Sequence[Pixels]) -> Floats:
-        """(n, axes) unit vectors of decoded images (n, size, size, 3), in the space of the version's ``vectors.npy``.
+        """(n, axes) unit vectors of one decoded image (size, size, 3) or more, in the space of the version's ``vectors.npy``.
 
         Each is the mean over an image and its mirror image, as training takes it.
         """
