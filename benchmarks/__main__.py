@@ -1,4 +1,7 @@
-"""Runs every measurement, or the named ones, and prints what needs data that is not there."""
+"""Runs every measurement, or the named ones, and prints what needs data that is not there.
+
+``no_worse`` compares two commits and is only run by its name, with options of its own.
+"""
 
 import sys
 from importlib import import_module
@@ -39,6 +42,9 @@ NAMES = (
 
 def main() -> None:
     """One after the other; a measurement without its data is skipped and named."""
+    if sys.argv[1:2] == ["no_worse"]:
+        import_module("benchmarks.no_worse").main(sys.argv[2:])
+        return
     wanted = sys.argv[1:] or NAMES
     for name in wanted:
         if name not in NAMES:
