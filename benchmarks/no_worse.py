@@ -41,7 +41,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -159,11 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _options(arguments)
     try:
         verdicts = _compare(options)
-    except CommandFailed as failure:
+    except (CommandFailed, MissingData) as failure:
         print(failure, file=sys.stderr)
-        sys.exit(2)
-    if not verdicts:
-        print("nothing was compared", file=sys.stderr)
         sys.exit(2)
     if not all(verdicts):
         sys.exit(1)
@@ -181,13 +178,15 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _compare(options: argparse.Namespace) -> list[bool]:
-    """Whether the rule holds, for each row that could be compared."""
+    """Whether the rule holds, for each row. Raises CommandFailed and MissingData."""
     with tempfile.TemporaryDirectory(prefix="no_worse-") as scratch:
         root = Path(scratch)
         reference = source_of(options.reference, root / "reference")
         candidate = source_of(options.commit, root / "candidate")
         print(f"candidate {candidate.name} against reference {reference.name}; key {options.key!r}", flush=True)
-        rows = _rows(options.only or DATA_SETS, root / "data")
+        rows: dict[str, list[Trial]] = {}
+        for name in options.only or DATA_SETS:
+            rows |= DATA_SETS[name](root / "data" / name)
         runner = _Runner(options.cache, options.key, root / "shops")
         tasks = [(source, trial) for trial in chain(*rows.values()) for source in (reference, candidate)]
         with ThreadPoolExecutor(options.jobs) as pool:
@@ -204,17 +203,6 @@ def _compare(options: argparse.Namespace) -> list[bool]:
                 ]
             finally:
                 pool.shutdown(cancel_futures=True)  # after a failure the rest need not start
-
-
-def _rows(names: Iterable[str], into: Path) -> dict[str, list[Trial]]:
-    """The trials behind each row; a data set that is not on this machine is named and left out."""
-    rows: dict[str, list[Trial]] = {}
-    for name in names:
-        try:
-            rows |= DATA_SETS[name](into / name)
-        except MissingData as missing:
-            print(f"skipped: {missing}")
-    return rows
 
 
 def _print_row(name: str, gains: Sequence[Gains], reference: Sequence[Lists], candidate: Sequence[Lists]) -> bool:
@@ -303,9 +291,11 @@ def holds(change: Difference) -> bool:
 
 
 def source_of(commit: str, into: Path) -> Source:
-    """The code of a commit, unpacked below ``into``; or the working tree as it is. Raises CommandFailed."""
+    """The code of a commit, unpacked below ``into``; or a copy of the working tree. Raises CommandFailed."""
     if commit == WORKING_TREE:
-        return Source(WORKING_TREE, ROOT / "src", None)
+        # A comparison takes long, and the tree may be worked on meanwhile.
+        shutil.copytree(ROOT / "src", into / "src", ignore=shutil.ignore_patterns("__pycache__"))
+        return Source(WORKING_TREE, into / "src", None)
     full = _git("rev-parse", "--verify", "--end-of-options", f"{commit}^{{commit}}").decode().strip()
     with tarfile.open(fileobj=io.BytesIO(_git("archive", "--format=tar", full, "src"))) as archive:
         archive.extractall(into, filter="data")
