@@ -56,10 +56,10 @@ def test_the_interval_is_that_of_the_paired_mean():
     assert found.high - found.low == pytest.approx(2 * half_width, rel=0.1)
 
 
-@pytest.mark.parametrize("candidate", [np.ones(3), np.ones(0)])
-def test_figures_of_other_units_are_refused(candidate):
+@pytest.mark.parametrize(("candidate", "reference"), [(np.ones(3), np.ones(4)), (np.ones(0), np.ones(0))])
+def test_figures_that_are_not_of_the_same_units_are_refused(candidate, reference):
     with pytest.raises(ValueError, match="paired"):
-        difference(candidate, np.ones(len(candidate) and 4))
+        difference(candidate, reference)
 
 
 def test_a_reference_that_finds_nothing_is_refused():
