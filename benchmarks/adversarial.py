@@ -15,16 +15,18 @@ import numpy as np
 from benchmarks.data import row
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
-from vetrina.core.progress import Silent
-from vetrina.core.types import Evidence, Past, Plan
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
 from vetrina.features import histories
-from vetrina.metrics.bootstrap import interval, paired
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.store import dataset
 from vetrina.train import train
 
-_MOST, _MOVED, _MODELS = 6_000, (0.0, 0.3, 0.6), ("popular", "sasrec")
+_MOST = 6_000
+_MOVED = (0.0, 0.3, 0.6)
+_MODELS = ("popular", "sasrec")
 
 
 def main() -> None:
@@ -39,14 +41,18 @@ def _all(root: Path) -> None:
     catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
     last = END.timestamp()
-    learnt, known = (Past(catalogue, dataset.interactions(snapshot, catalogue, until)) for until in (last - DAY, last))
-    evidence = Evidence(targets=dataset.targets(snapshot, catalogue, last, last + DAY), now=last)
-    recipe, usual = replace(RECIPE, models=_MODELS), {}
+    learnt, known = (
+        TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until)) for until in (last - DAY, last)
+    )
+    evidence = EvaluationData(targets=dataset.targets(snapshot, catalogue, last, last + DAY), now=last)
+    recipe = replace(RECIPE, models=_MODELS)
+    usual = {}
     without = tuple(name for name in RECIPE.models if name not in _MODELS)
     for loss in ("cross-entropy", "adversarial"):
         begun = time.process_time()
-        into, plan = root / loss / "fit", Plan(loss=loss, without=without)
-        fitted, _ = train(recipe, learnt, f"pinned {loss}", "fit", plan, into, Silent())
+        into = root / loss / "fit"
+        plan = TrainingPlan(loss=loss, without=without)
+        fitted, _ = train(recipe, learnt, f"pinned {loss}", "fit", plan, into, NoProgress())
         spent = time.process_time() - begun
         histories.write(known.interactions, fitted.folder / "histories")
         file = fitted.folder / "sasrec" / "table.npy"
@@ -56,9 +62,11 @@ def _all(root: Path) -> None:
         for moved in _MOVED:
             file.unlink()  # a hard link to what is cached
             np.save(file, table + moved * noise)
-            found = evaluate(fitted.folder, evidence, only="sasrec", metric="NDCG@10", new_only=True, most=_MOST).values
-            gain = paired(found, usual.setdefault(moved, found))
-            point = interval(found)
+            found = evaluate(
+                fitted.folder, evidence, only_model="sasrec", metric="NDCG@10", new_items_only=True, max_units=_MOST
+            ).values
+            gain = paired_difference(found, usual.setdefault(moved, found))
+            point = mean_interval(found)
             row(
                 f"{loss}, vectors moved by {moved:g} of their length",
                 f"{point.point:.4f} [{point.low:.4f}, {point.high:.4f}]",

@@ -14,12 +14,13 @@ import polars as pl
 from benchmarks.data import folder, row
 from benchmarks.product_search import Judged, scores_of, search_files
 from vetrina import Shop
-from vetrina.gate.robustness import slip
-from vetrina.metrics.bootstrap import interval, paired
-from vetrina.scenarios.search.online import Search
-from vetrina.simulate.attacks import stuffed
+from vetrina.gate.robustness import add_typo
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
+from vetrina.scenarios.search.online import Searcher
+from vetrina.simulate.attacks import stuff_keywords
 
-_STUFFED, _FIRST = 0.01, 10
+_STUFFED = 0.01
+_FIRST = 10
 
 
 def main() -> None:
@@ -33,51 +34,51 @@ def _search(root: Path) -> None:
     clean = _searching(root / "clean", products)
     judged = _judged(clean, judgments)
     rng = np.random.default_rng(42)
-    usual = scores_of(judged, clean.ranked)[0]
+    usual = scores_of(judged, clean.rank)[0]
     row("search, as it is", _said(usual), f"{len(usual)} queries")
-    rough = {query: slip(query, rng) for query in judged}
-    slipped = scores_of(judged, lambda query, now: clean.ranked(rough[query], now))[0]
+    rough = {query: add_typo(query, rng) for query in judged}
+    slipped = scores_of(judged, lambda query, now: clean.rank(rough[query], now))[0]
     row("search, a slip in every query", _said(slipped), _less(slipped, usual))
     frame = pl.read_parquet(products)
     chosen = rng.choice(len(frame), int(_STUFFED * len(frame)), replace=False)
     titles = np.array(frame["title"].fill_null("").to_list(), dtype=object)
-    titles[chosen] = stuffed(titles[chosen].tolist(), list(judged), rng)
+    titles[chosen] = stuff_keywords(titles[chosen].tolist(), list(judged), rng)
     named = set(frame["product_id"].cast(pl.String).gather(chosen.tolist()).to_list())
     frame.with_columns(title=pl.Series(titles.tolist())).write_parquet(root / "stuffed.parquet")
     other = _searching(root / "stuffed", root / "stuffed.parquet")
-    row("search, 1 % of the titles stuffed", _said(found := scores_of(judged, other.ranked)[0]), _less(found, usual))
+    row("search, 1 % of the titles stuffed", _said(found := scores_of(judged, other.rank)[0]), _less(found, usual))
     for what, opened in {"before": clean, "stuffed": other}.items():
-        held = [np.isin(opened.ranked(q, 0.0)[:_FIRST], opened.shelf.index_of(list(named))).mean() for q in judged]
+        held = [np.isin(opened.rank(q, 0.0)[:_FIRST], opened.catalogue.index_of(list(named))).mean() for q in judged]
         row(f"share of first pages that these products hold, {what}", f"{np.mean(held):.1%}")
 
 
-def _judged(opened: Search, file: Path) -> Judged:
+def _judged(opened: Searcher, file: Path) -> Judged:
     """Products and grades of each query with a relevant one."""
     found = {}
     for (query,), part in pl.read_parquet(file).group_by("query", maintain_order=True):
-        items = opened.shelf.index_of(part["product_id"].cast(pl.String).to_list())
+        items = opened.catalogue.index_of(part["product_id"].cast(pl.String).to_list())
         grades = part["grade"].cast(pl.Float32).to_numpy()
         if (grades[items >= 0] > 0).any():
             found[str(query)] = items[items >= 0], grades[items >= 0]
     return found
 
 
-def _searching(into: Path, products: Path) -> Search:
+def _searching(into: Path, products: Path) -> Searcher:
     """The fixed default weights: nothing is judged, so nothing is chosen."""
     shop = Shop(into)
     shop.ingest(products=[products])
     release = shop.fit("search")["search"]
     assert release is not None
-    return shop.open("search")
+    return shop.load("search")
 
 
 def _said(values: np.ndarray) -> str:
-    found = interval(values)
+    found = mean_interval(values)
     return f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]"
 
 
 def _less(values: np.ndarray, usual: np.ndarray) -> str:
-    found = paired(values, usual)
+    found = paired_difference(values, usual)
     return f"{found.point:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
 
 

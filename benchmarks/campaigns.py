@@ -19,16 +19,20 @@ import numpy as np
 import polars as pl
 
 from benchmarks.data import folder, row
-from vetrina.core.progress import Silent
-from vetrina.core.tables import Table
-from vetrina.core.types import Evidence, Floats, Past, Plan
+from vetrina.core.labelled_tables import LabelledTable
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
 from vetrina.metrics.classification import roc_auc
 from vetrina.scenarios.predict import recipe
-from vetrina.scenarios.predict.online import Predict
+from vetrina.scenarios.predict.online import Predictor
 from vetrina.train import train
 
-BEGIN, TEST, END = datetime(2017, 1, 1), datetime(2017, 8, 8), datetime(2018, 1, 1)
-_DAY, _SMOOTH, _DRAWS = 86_400.0, 10.0, 500
+BEGIN = datetime(2017, 1, 1)
+TEST = datetime(2017, 8, 8)
+END = datetime(2018, 1, 1)
+_DAY = 86_400.0
+_SMOOTH = 10.0
+_DRAWS = 500
 _PLAIN = ("type", "spend_90", "trips_90", "recency", "got", "redeemed", "rate", "age", "income", "kids_count")
 _KEY = ("household_id", "campaign_id", "label", "start_date", "end_date")
 
@@ -36,28 +40,38 @@ _KEY = ("household_id", "campaign_id", "label", "start_date", "end_date")
 def main() -> None:
     """AUC of every way, and by how much the released mean lies above each."""
     frame = pl.concat(list(_pairs()), how="diagonal_relaxed")
-    rows, ended, began = frame.drop(_KEY), frame["end_date"] < TEST, frame["start_date"] >= TEST
-    table = Table({c: _raw(rows[c]) for c in rows.columns}, frame["label"].cast(pl.Float64).to_numpy())
-    past, test = table.take(np.flatnonzero(ended)), table.take(np.flatnonzero(began))
+    rows = frame.drop(_KEY)
+    ended = frame["end_date"] < TEST
+    began = frame["start_date"] >= TEST
+    table = LabelledTable({c: _raw(rows[c]) for c in rows.columns}, frame["label"].cast(pl.Float64).to_numpy())
+    past = table.take(np.flatnonzero(ended))
+    test = table.take(np.flatnonzero(began))
     print(
         f"{len(past)} pairs, {int(past.label.sum())} redeemed; tested on {len(test)}, {int(test.label.sum())} redeemed"
     )
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
         tuned = np.random.default_rng(42).random(len(past)) < 0.2
-        fit, validation = (
-            Past(table=past.take(np.flatnonzero(~tuned))),
-            Evidence(table=past.take(np.flatnonzero(tuned))),
-        )
+        fit = TrainingData(table=past.take(np.flatnonzero(~tuned)))
+        validation = EvaluationData(table=past.take(np.flatnonzero(tuned)))
         work = Path(scratch)
-        _, settled = train(recipe.RECIPE, fit, "pinned", "fit", Plan(), work / "fit", Silent(), validation=validation)
-        judged, _ = train(
-            recipe.RECIPE, Past(table=past), "pinned", "judged", Plan(), work / "judged", Silent(), settled=settled
+        _, settled = train(
+            recipe.RECIPE, fit, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=validation
         )
-        opened = Predict(judged.folder)
-        said = opened.expected(test.columns)
-        print(f"{' + '.join(opened.chosen)} in {time.process_time() - begun:.0f} CPU-seconds")
-        ways = {f"predict, {name} alone": opened.expected(test.columns, name) for name in opened.models}
+        judged, _ = train(
+            recipe.RECIPE,
+            TrainingData(table=past),
+            "pinned",
+            "judged",
+            TrainingPlan(),
+            work / "judged",
+            NoProgress(),
+            tuning_result=settled,
+        )
+        opened = Predictor(judged.folder)
+        said = opened.predict(test.columns)
+        print(f"{' + '.join(opened.active_models)} in {time.process_time() - begun:.0f} CPU-seconds")
+        ways = {f"predict, {name} alone": opened.predict(test.columns, name) for name in opened.models}
     ways |= {
         "household's redemption rate": test.columns["rate"],
         "LightGBM, its defaults, plain table": _boosted(past, test, _PLAIN),
@@ -112,7 +126,8 @@ def _pairs() -> Iterator[pl.DataFrame]:
 
 def _history(got: pl.DataFrame, used: pl.DataFrame, campaign: dict[str, Any]) -> pl.DataFrame:
     """Campaigns that a household got before and what it redeemed of them."""
-    begins, same = campaign["start_date"], pl.col("campaign_type") == campaign["campaign_type"]
+    begins = campaign["start_date"]
+    same = pl.col("campaign_type") == campaign["campaign_type"]
     used = used.filter(pl.col("redemption_date") < begins)
     earlier = got.filter(pl.col("start_date") < begins).group_by("household_id").agg(got=pl.len())
     did = used.group_by("household_id").agg(
@@ -130,7 +145,8 @@ def _history(got: pl.DataFrame, used: pl.DataFrame, campaign: dict[str, Any]) ->
 
 def _shopping(before: pl.DataFrame, age: int) -> pl.DataFrame:
     """What a household spends, how often it comes, and how it uses coupons."""
-    coupon, lately = pl.col("coupon") > 0, pl.col("days") <= 90
+    coupon = pl.col("coupon") > 0
+    lately = pl.col("days") <= 90
     return before.group_by("household_id").agg(
         recency=-pl.col("days").min(),
         spend_90=pl.col("sales_value").filter(lately).sum() / min(90, age),
@@ -193,7 +209,7 @@ def _raw(values: pl.Series) -> np.ndarray:
     return np.array(values.cast(pl.String).to_list(), dtype=object)
 
 
-def _boosted(past: Table, test: Table, names: tuple[str, ...]) -> Floats:
+def _boosted(past: LabelledTable, test: LabelledTable, names: tuple[str, ...]) -> Floats:
     """LightGBM as it comes; words as its own kind of category."""
     x = {c: np.concatenate([past.columns[c], test.columns[c]]) for c in names}
     codes = [v if v.dtype != object else np.unique(v.astype(str), return_inverse=True)[1] for v in x.values()]
@@ -206,7 +222,8 @@ def _boosted(past: Table, test: Table, names: tuple[str, ...]) -> Floats:
 
 def _drawn(label: np.ndarray, said: np.ndarray, household: np.ndarray) -> np.ndarray:
     """AUC (draws,) over households drawn with replacement; the same draws for every way."""
-    rng, (_, group) = np.random.default_rng(42), np.unique(household, return_inverse=True)
+    rng = np.random.default_rng(42)
+    (_, group) = np.unique(household, return_inverse=True)
     order = np.argsort(group, kind="stable")
     ends = [0, *np.cumsum(np.bincount(group)).tolist()]
     found = []

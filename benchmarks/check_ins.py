@@ -16,16 +16,17 @@ import numpy as np
 import polars as pl
 
 from benchmarks.data import folder, row
-from vetrina.core.progress import Silent
-from vetrina.core.types import Catalogue, Evidence, Interactions, Past, Plan, Targets
-from vetrina.metrics.bootstrap import interval
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
+from vetrina.metrics.bootstrap import mean_interval
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.train import train
 
 REFERENCE = "LightGCN .1830/.1554, SimpleX .1872/.1557 (published, other machines); goal .195/.163"
-_PLAN = Plan(without=("repeat", "lately", "sessions", "sasrec", "gru"))
-_HELD_OUT, _UNTIL = 0.1, 1.0
+_PLAN = TrainingPlan(without=("repeat", "lately", "sessions", "sasrec", "gru"))
+_HELD_OUT = 0.1
+_UNTIL = 1.0
 
 
 def main(most: int = 10**9) -> None:
@@ -40,16 +41,18 @@ def main(most: int = 10**9) -> None:
     names = np.array([f"u{n:05d}" for n in range(len(lists))])
     products = _products(max(int(item.max()), int(test["item_ids"].explode().to_numpy().max())) + 1)
 
-    def past(rows: np.ndarray) -> Past:
+    def past(rows: np.ndarray) -> TrainingData:
         ones = np.ones(int(rows.sum()), np.float32)
-        return Past(products, Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL))
+        return TrainingData(products, Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL))
 
     first = np.flatnonzero(np.r_[True, user[held][1:] != user[held][:-1]])
     wanted = Targets(tuple(names[user[held][first]].tolist()), tuple(np.split(item[held], first[1:])))
     with tempfile.TemporaryDirectory() as scratch:
-        root, begun, worked = Path(scratch), time.perf_counter(), _cpu()
-        evidence = Evidence(targets=wanted, now=_UNTIL)
-        _, settled = train(RECIPE, past(~held), "pinned", "fit", _PLAN, root / "fit", Silent(), validation=evidence)
+        root = Path(scratch)
+        begun = time.perf_counter()
+        worked = _cpu()
+        evidence = EvaluationData(targets=wanted, now=_UNTIL)
+        _, settled = train(RECIPE, past(~held), "pinned", "fit", _PLAN, root / "fit", NoProgress(), validation=evidence)
         everything = past(np.ones(len(item), bool))
         judged, _ = train(
             RECIPE,
@@ -58,18 +61,24 @@ def main(most: int = 10**9) -> None:
             "judged",
             _PLAN,
             root / "judged",
-            Silent(),
-            settled=settled,
-            decided=root / "fit",
+            NoProgress(),
+            tuning_result=settled,
+            trees_source=root / "fit",
         )
         print(f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s; {settled.weights['discover']}")
         asked = np.sort(np.random.default_rng(42).permutation(len(test))[:most])
         lists_of = test["item_ids"].to_list()
         users = tuple(names[test["user_id"].to_numpy()[asked]].tolist())
-        final = Evidence(targets=Targets(users, tuple(np.array(lists_of[n], np.int32) for n in asked)), now=_UNTIL)
+        final = EvaluationData(
+            targets=Targets(users, tuple(np.array(lists_of[n], np.int32) for n in asked)), now=_UNTIL
+        )
         for model in (*(m for m, weight in settled.weights["discover"].items() if weight), None):
             figures = [
-                interval(evaluate(judged.folder, final, only=model, metric=m, new_only=True, most=len(asked)).values)
+                mean_interval(
+                    evaluate(
+                        judged.folder, final, only_model=model, metric=m, new_items_only=True, max_units=len(asked)
+                    ).values
+                )
                 for m in ("Recall@20", "NDCG@20")
             ]
             shown = " / ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
@@ -77,7 +86,8 @@ def main(most: int = 10**9) -> None:
 
 
 def _products(count: int) -> Catalogue:
-    empty, nothing = ("",) * count, np.full(count, np.nan)
+    empty = ("",) * count
+    nothing = np.full(count, np.nan)
     ids = np.array([f"p{n:05d}" for n in range(count)])
     return Catalogue(ids, empty, empty, empty, empty, empty, nothing, nothing, nothing)
 

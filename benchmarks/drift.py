@@ -17,34 +17,39 @@ import numpy as np
 from scipy.stats import chi2
 
 from benchmarks.data import row
-from vetrina.core.health import Baseline, Day, HealthReport, Window
-from vetrina.monitor import monitor, persistent
-from vetrina.monitor.alarms import alarms
-from vetrina.monitor.summary import of_answers, of_shop
-from vetrina.retrieval.shelf import Shelf
-from vetrina.simulate.traffic import QUIET, Shift, Traffic, shelf_of
+from vetrina.core.health_types import CurrentWindow, DailyStatistics, HealthReport, ReferenceWindow
+from vetrina.monitor import monitor, persistent_drift
+from vetrina.monitor.alerts import find_alerts
+from vetrina.monitor.log_statistics import answer_statistics, event_statistics
+from vetrina.retrieval.catalogue_index import CatalogueIndex
+from vetrina.simulate.traffic import NO_SHIFT, PriceShift, Traffic, write_catalogue_index
 from vetrina.simulate.world import World
 
-_BEFORE, _QUIET, _FIRST, _MEMORY = 28, 100, 20_000, 56
-_SHIFT = Shift(0.1, 0.5)
+_BEFORE = 28
+_QUIET = 100
+_FIRST = 20_000
+_MEMORY = 56
+_SHIFT = PriceShift(0.1, 0.5)
 
 
-def days(traffic: Traffic, shelf: Shelf, numbers: range, shift: Shift, rulers: tuple) -> Iterator[tuple[Day, Day]]:
+def days(
+    traffic: Traffic, shelf: CatalogueIndex, numbers: range, shift: PriceShift, rulers: tuple
+) -> Iterator[tuple[DailyStatistics, DailyStatistics]]:
     """Each day of both parts, measured as the first."""
     for number in numbers:
         events, answers = traffic.day(number, shift)
-        shop = of_shop(number, events, shelf, None, rulers[0])
-        shown = of_answers("recommend", number, "v", answers, shelf, None, rulers[1])
+        shop = event_statistics(number, events, shelf, None, rulers[0])
+        shown = answer_statistics("recommend", number, "v", answers, shelf, None, rulers[1])
         rulers = shop.rulers, shown.rulers
         yield shop, shown
 
 
-def report(both: list[tuple[Day, Day]], at: int) -> HealthReport:
+def report(both: list[tuple[DailyStatistics, DailyStatistics]], at: int) -> HealthReport:
     """Day ``at`` beside those before it."""
     earlier = both[max(0, at - _MEMORY) : at]
     shop, answers = both[at]
-    window = Window("recommend", shop, answers, (shop.number + 1) * 86_400.0)
-    return monitor(window, Baseline("v", 0.0, 300, [s for s, _ in earlier], [a for _, a in earlier]))
+    window = CurrentWindow("recommend", shop, answers, (shop.number + 1) * 86_400.0)
+    return monitor(window, ReferenceWindow("v", 0.0, 300, [s for s, _ in earlier], [a for _, a in earlier]))
 
 
 def quiet(case: tuple[int, int, float]) -> tuple[int, int, int]:
@@ -52,10 +57,10 @@ def quiet(case: tuple[int, int, float]) -> tuple[int, int, int]:
     seed, shoppers, wobble = case
     traffic = _traffic(seed, shoppers, wobble)
     with tempfile.TemporaryDirectory() as folder:
-        shelf = shelf_of(traffic.world, Path(folder))
-        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE + _QUIET), QUIET, ({}, {})))
+        shelf = write_catalogue_index(traffic.world, Path(folder))
+        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE + _QUIET), NO_SHIFT, ({}, {})))
     reports = [report(found, at) for at in range(_BEFORE, len(found))]
-    said = [{a.code for a in alarms(reports[max(0, n - 2) : n + 1])} for n in range(len(reports))]
+    said = [{a.code for a in find_alerts(reports[max(0, n - 2) : n + 1])} for n in range(len(reports))]
     false = sum(bool(now - before) for before, now in zip([set(), *said], said, strict=False))
     return len(reports), false, sum(any(d.drifted for d in r.drift.values()) for r in reports)
 
@@ -65,11 +70,11 @@ def planted(case: tuple[int, int, float]) -> bool:
     seed, shoppers, wobble = case
     traffic = _traffic(1_000 + seed, shoppers, wobble)
     with tempfile.TemporaryDirectory() as folder:
-        shelf = shelf_of(traffic.world, Path(folder))
-        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE), QUIET, ({}, {})))
+        shelf = write_catalogue_index(traffic.world, Path(folder))
+        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE), NO_SHIFT, ({}, {})))
         rulers = found[-1][0].rulers, found[-1][1].rulers
         found += days(traffic, shelf, range(_FIRST + _BEFORE, _FIRST + _BEFORE + 2), _SHIFT, rulers)
-    return "price in events" in persistent([report(found, len(found) - 2), report(found, len(found) - 1)])
+    return "price in events" in persistent_drift([report(found, len(found) - 2), report(found, len(found) - 1)])
 
 
 def main() -> None:

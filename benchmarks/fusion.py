@@ -17,17 +17,18 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.data import folder, row
-from vetrina.core.progress import Silent
+from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Floats, Interactions, Plan
-from vetrina.metrics.bootstrap import interval
+from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
+from vetrina.metrics.bootstrap import mean_interval
 from vetrina.models.fusion import train
+from vetrina.models.fusion.modalities import content_modalities, normalise_rows
 from vetrina.models.fusion.online import Fusion
-from vetrina.models.fusion.parts import content, unit
-from vetrina.models.text import products as texts
-from vetrina.retrieval.slots import interleaved
+from vetrina.models.text import product_vectors as texts
+from vetrina.retrieval.reserved_positions import fill_reserved_positions
 
-_K, _MOST_SOLD = 20, 1_500
+_K = 20
+_MOST_SOLD = 1_500
 Row = tuple[NDArray[np.int32], int]
 
 
@@ -50,23 +51,25 @@ def main() -> None:
 
 
 def _set(name: str, shop: Shop, root: Path) -> None:
-    into, plan, many = root / "fit" / "fusion", Plan(), len(shop.catalogue)
+    into = root / "fit" / "fusion"
+    plan = TrainingPlan()
+    many = len(shop.catalogue)
     into.mkdir(parents=True)
-    vectors, text_of = texts.of_catalogue(shop.catalogue, "", 2, root / "cache", Silent())
-    text = unit(vectors)[text_of]
+    vectors, text_of = texts.catalogue_vectors(shop.catalogue, "", 2, root / "cache", NoProgress())
+    text = normalise_rows(vectors)[text_of]
     print(f"{name}: {many:,} products, {int(shop.new.sum())} new; {len(shop.asked)} rows with a new target")
     begun = time.process_time()
-    parts = content(shop.catalogue, plan, into, Silent())
-    whole = train.fused(parts, shop.events, many, plan.seed, train.SETTINGS)
+    parts = content_modalities(shop.catalogue, plan, into, NoProgress())
+    whole = train.fuse(parts, shop.events, many, plan.seed, train.HYPERPARAMETERS)
     print(f"{ ({k: round(v, 2) for k, v in whole.weights.items()}) } in {time.process_time() - begun:.0f} CPU-s")
     reference = _shown(f"{name}: text nearest to the last", lambda row: text @ text[row[0][-1]], shop, None)
     _shown(f"{name}: fusion, float", _as_learnt(whole.vectors), shop, reference)
     _shown(f"{name}: fusion", _by(whole.vectors, root), shop, reference)
     for left in parts:
         rest = {k: v for k, v in parts.items() if k != left}
-        found = train.fused(rest, shop.events, many, plan.seed, train.SETTINGS)
+        found = train.fuse(rest, shop.events, many, plan.seed, train.HYPERPARAMETERS)
         _shown(f"{name}: without {left}", _by(found.vectors, root), shop, reference)
-    without = train.fused(parts, None, many, plan.seed, train.SETTINGS)
+    without = train.fuse(parts, None, many, plan.seed, train.HYPERPARAMETERS)
     _shown(f"{name}: without behaviour, all alike", _by(without.vectors, root), shop, reference)
     score = _by(whole.vectors, root)
     for share in (0.1, 0.25, 0.5):
@@ -82,7 +85,7 @@ def _as_learnt(vectors: Floats) -> Callable[[Row], Floats]:
 def _by(vectors: Floats, root: Path) -> Callable[[Row], Floats]:
     """As they serve."""
     into = Path(tempfile.mkdtemp(dir=root))
-    train.write(vectors, into)
+    train.write_vectors(vectors, into)
     return _asked(Fusion(into))
 
 
@@ -106,8 +109,9 @@ def _kept(what: str, score: Callable[[Row], Floats], shop: Shop, share: float, r
     def hit(row: Row) -> float:
         found = score(row).copy()
         found[row[0]] = -np.inf
-        usual, new = np.argsort(-found, kind="stable"), np.argsort(-np.where(shop.new, found, -np.inf), kind="stable")
-        return float(row[1] in interleaved(usual[:_K], new[:_K], share, _K))
+        usual = np.argsort(-found, kind="stable")
+        new = np.argsort(-np.where(shop.new, found, -np.inf), kind="stable")
+        return float(row[1] in fill_reserved_positions(usual[:_K], new[:_K], share, _K))
 
     found, sold = (np.array([hit(row) for row in rows]) for rows in (shop.asked, shop.sold))
     row(what, f"{_said(found)}; sold {_said(sold)}", f"{found.mean() / reference.mean():.2f} times the text")
@@ -122,18 +126,20 @@ def _hit(score: Floats, row: Row) -> float:
 
 
 def _said(values: np.ndarray) -> str:
-    found = interval(values)
+    found = mean_interval(values)
     return f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]"
 
 
 def read(name: str) -> Shop:
     at = folder("amazon18-text-seq")
     items = pl.read_parquet(at / f"{name}_items.parquet").sort("item_id")
-    many, none = len(items), np.full(len(items), np.nan)
+    many = len(items)
+    none = np.full(len(items), np.nan)
     title, text, brand = (tuple(items[c].fill_null("").to_list()) for c in ("title", "description", "brand"))
-    ids, empty = np.array([f"{n:05d}" for n in items["item_id"]]), ("",) * many
+    ids = np.array([f"{n:05d}" for n in items["item_id"]])
+    empty = ("",) * many
     tokens = tuple((f"brand: {b}",) if b else () for b in brand)
-    catalogue = Catalogue(ids, title, text, empty, brand, empty, none, none, none, tokens=tokens)
+    catalogue = Catalogue(ids, title, text, empty, brand, empty, none, none, none, property_tokens=tokens)
     visits: dict[int, list[int]] = {}
     for user, history, target in _rows(at / f"{name}_valid.parquet"):
         visits[user] = [*visits[user], target] if user in visits else [*history, target]

@@ -15,7 +15,7 @@ import polars as pl
 
 from benchmarks.data import row
 from vetrina import Shop
-from vetrina.demo import files
+from vetrina.demo import write_input_files
 
 _RUNS = 7
 
@@ -24,7 +24,7 @@ def main() -> None:
     """Complete Journey's purchases as CSV and as Parquet."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        events = files(root).events[0]
+        events = write_input_files(root).events[0]
         csv = root / "events.csv"
         pl.read_parquet(events).write_csv(csv)
         for file in (csv, events):
@@ -50,7 +50,8 @@ def _alone(how: str, file: Path, into: Path) -> tuple[float, float]:
 
 def _once(how: str, file: Path, into: Path) -> None:
     scan = pl.scan_csv if file.suffix == ".csv" else pl.scan_parquet
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall = time.perf_counter()
+    cpu = time.process_time()
     if how == "bare":
         scan(file).sink_parquet(into)
     else:

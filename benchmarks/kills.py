@@ -19,7 +19,9 @@ from benchmarks.data import row
 from vetrina import Shop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-_PATH_KILLS, _EVENT_KILLS, _A_STEP = 100, 100, 6
+_PATH_KILLS = 100
+_EVENT_KILLS = 100
+_A_STEP = 6
 _LONGEST = {"ingest": 1.5, "run": 8.0}
 
 
@@ -50,7 +52,11 @@ def _database(name: str, folder: Path, start, undisturbed: Path) -> None:
 
 
 def _measure(name: str, folder: Path, url, undisturbed: Path) -> None:
-    rng, kills, rounds, equal, promotions = random.Random(name), 0, 0, 0, 0  # noqa: S311
+    rng = random.Random(name)  # noqa: S311
+    kills = 0
+    rounds = 0
+    equal = 0
+    promotions = 0
     while kills < _PATH_KILLS:
         shop = folder / f"shop{rounds}"
         _begin(shop, undisturbed, url(rounds))
@@ -71,7 +77,8 @@ def _measure(name: str, folder: Path, url, undisturbed: Path) -> None:
     sent = [_server_killed(events, rng, turn) for turn in range(_EVENT_KILLS)]
     acknowledged = [e for batch in sent for e in batch]
     there = _there(events)
-    lost, doubled = len(set(acknowledged) - set(there)), len(there) - len(set(there))
+    lost = len(set(acknowledged) - set(there))
+    doubled = len(there) - len(set(there))
     row(
         f"{name}: kills of a server",
         f"{len(sent)} kills, {len(acknowledged):,} events acknowledged, {lost} lost, {doubled} doubled",
@@ -140,9 +147,9 @@ def _server_killed(shop: Path, rng: random.Random, turn: int) -> list[str]:
 
 def _outcome(folder: Path) -> tuple[str | None, int]:
     shop = Shop(folder)
-    version, _ = shop.workshop.registry.champion("recommend")
-    promotions = len(shop.workshop.registry.promotions("recommend"))
-    shop.workshop.engine.dispose()
+    version, _ = shop.shop_context.registry.champion("recommend")
+    promotions = len(shop.shop_context.registry.promotions("recommend"))
+    shop.shop_context.engine.dispose()
     return version, promotions
 
 

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from benchmarks.data import row
 from vetrina import Shop
-from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan
-from vetrina.demo import files
-from vetrina.metrics.ranking import half_ranks
-from vetrina.scenarios.launch.evaluate import launched
-from vetrina.scenarios.launch.online import Launch
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.demo import write_input_files
+from vetrina.metrics.ranking import mid_ranks
+from vetrina.scenarios.launch.evaluate import new_items_with_buyers
+from vetrina.scenarios.launch.online import AudienceSelector
 from vetrina.scenarios.launch.recipe import RECIPE
 from vetrina.store import dataset
 from vetrina.train import train
@@ -33,16 +33,17 @@ def main() -> None:
     """Lift of every model in the first 1 % and 5 % of households, beside what the trees gain over the best dull way."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        source = files(root / "source")
+        source = write_input_files(root / "source")
         snapshot = Shop(root / "shop").ingest(products=source.products, events=source.events)
         catalogue = dataset.catalogue(snapshot)
         assert catalogue is not None
-        past = Past(catalogue, dataset.interactions(snapshot, catalogue, TEST))
+        past = TrainingData(catalogue, dataset.interactions(snapshot, catalogue, TEST))
         begun = time.process_time()
-        fitted, _ = train(RECIPE, past, "pinned", "judged", Plan(), root / "w/judged", Silent())
+        fitted, _ = train(RECIPE, past, "pinned", "judged", TrainingPlan(), root / "w/judged", NoProgress())
         spent = time.process_time() - begun
-        opened, targets = Launch(fitted.folder), dataset.targets(snapshot, catalogue, TEST, END)
-        found = list(launched(opened, targets))
+        opened = AudienceSelector(fitted.folder)
+        targets = dataset.targets(snapshot, catalogue, TEST, END)
+        found = list(new_items_with_buyers(opened, targets))
         buyers = sum(len(b) for _, b in found)
         print(f"{len(found)} launches, {buyers / len(found):.2f} buyers each, {len(opened.users)} households")
         print(f"trees learnt from {fitted.notes['reach']['launches']} earlier launches in {spent:.0f} CPU-seconds")
@@ -62,13 +63,19 @@ def main() -> None:
             row(f"reach over {best}", _ratio(hits["reach"][:, at], hits[best][:, at]), "goal 1.5")
 
 
-def _hits(opened: Launch, found: list[tuple[int, NDArray[np.intp]]], model: str | None) -> NDArray[np.float64]:
+def _hits(
+    opened: AudienceSelector, found: list[tuple[int, NDArray[np.intp]]], model: str | None
+) -> NDArray[np.float64]:
     """(launches, SHARES) how many buyers stand among the first households."""
     first = [max(1, round(share * len(opened.users))) for share in SHARES]
     rows = np.zeros((len(found), len(SHARES)))
     for at, (item, buyers) in enumerate(found):
-        score = opened.affinities.of_user[:, 0] if model is None else opened.scores(opened.of_item(item), model)
-        ranks = half_ranks(score, buyers[buyers >= 0])
+        score = (
+            opened.affinities.user_features[:, 0]
+            if model is None
+            else opened.scores(opened.catalogue_product(item), model)
+        )
+        ranks = mid_ranks(score, buyers[buyers >= 0])
         rows[at] = [(ranks < reached + 1).sum() for reached in first]
     return rows
 

@@ -15,10 +15,10 @@ import numpy as np
 from benchmarks.data import row
 from vetrina import Shop
 from vetrina.compress import compress
-from vetrina.core.progress import Silent
-from vetrina.core.types import Evidence, Past, Plan
-from vetrina.demo import files
-from vetrina.metrics.bootstrap import interval, paired
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.demo import write_input_files
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.store import dataset
@@ -36,33 +36,44 @@ def main() -> None:
     """Every model of the recipe, the blend in float and in int8, on all products and on new ones."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        source = files(root / "source")
+        source = write_input_files(root / "source")
         snapshot = Shop(root / "shop").ingest(products=source.products, events=source.events)
         catalogue = dataset.catalogue(snapshot)
         assert catalogue is not None
 
-        def past(until: float) -> Past:
-            return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
+        def past(until: float) -> TrainingData:
+            return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
 
-        def evidence(since: float, until: float) -> Evidence:
-            return Evidence(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
+        def evidence(since: float, until: float) -> EvaluationData:
+            return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
 
-        held, plan = evidence(VALIDATION, TEST), Plan()
+        held = evidence(VALIDATION, TEST)
+        plan = TrainingPlan()
         fitted, settled = train(
-            RECIPE, past(VALIDATION), "pinned", "fit", plan, root / "w/fit", Silent(), validation=held
+            RECIPE, past(VALIDATION), "pinned", "fit", plan, root / "w/fit", NoProgress(), validation=held
         )
-        small = compress(fitted, past(VALIDATION), plan, root / "w/fit-small", Silent(), validation=held)
+        small = compress(fitted, past(VALIDATION), plan, root / "w/fit-small", NoProgress(), validation=held)
         plan = replace(plan, settings=settled.settings)
         final = past(TEST)
         weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in settled.weights.items()}
         every = replace(settled, weights=weights)
         judged, _ = train(
-            RECIPE, final, "pinned", "judged", plan, root / "w/judged", Silent(), settled=every, decided=root / "w/fit"
+            RECIPE,
+            final,
+            "pinned",
+            "judged",
+            plan,
+            root / "w/judged",
+            NoProgress(),
+            tuning_result=every,
+            trees_source=root / "w/fit",
         )
-        packed = compress(judged, final, plan, root / "w/judged-small", Silent(), repeat=small.kept)
+        packed = compress(
+            judged, final, plan, root / "w/judged-small", NoProgress(), repeat_variants=small.kept_variants
+        )
         for name, chosen in settled.weights.items():
             print(f"{name}: {chosen}")
-        print(f"kept compression: {small.kept}; settings: {settled.settings}")
+        print(f"kept compression: {small.kept_variants}; settings: {settled.settings}")
         test = evidence(TEST, END)
         sold = np.zeros(len(catalogue), bool)
         sold[final.interactions.item if final.interactions else []] = True
@@ -75,22 +86,25 @@ def main() -> None:
             print("products new to the household" if new_only else "all products")
             asked: dict[str, tuple[Path, str | None]] = {"personal frequency, decayed": (frequency, "repeat")}
             for model in (*judged.notes, None):
-                for form, folder in forms.items() if model is None or model in small.kept else [("", judged.folder)]:
+                for form, folder in (
+                    forms.items() if model is None or model in small.kept_variants else [("", judged.folder)]
+                ):
                     asked[f"{model or 'blend'} {form}".strip()] = (folder, model)
             for what, (folder, model) in asked.items():
                 _score(what, folder, model, frequency, test, new_only, sold)
 
 
 def _score(
-    what: str, folder: Path, model: str | None, frequency: Path, test: Evidence, new_only: bool, sold: np.ndarray
+    what: str, folder: Path, model: str | None, frequency: Path, test: EvaluationData, new_only: bool, sold: np.ndarray
 ) -> None:
-    shown, reference = [], REFERENCES.get(what, "")
+    shown = []
+    reference = REFERENCES.get(what, "")
     for metric in ("NDCG@10", "Recall@20"):
-        scores = evaluate(folder, test, only=model, metric=metric, new_only=new_only, allowed=sold)
-        found = interval(scores.values)
+        scores = evaluate(folder, test, only_model=model, metric=metric, new_items_only=new_only, allowed_items=sold)
+        found = mean_interval(scores.values)
         shown.append(f"{metric} {found.point:.4f} [{found.low:.4f}, {found.high:.4f}]")
         if metric == "NDCG@10" and not new_only and model is None:
-            base = evaluate(frequency, test, only="repeat", allowed=sold)
-            gain = paired(scores.values, base.values)
+            base = evaluate(frequency, test, only_model="repeat", allowed_items=sold)
+            gain = paired_difference(scores.values, base.values)
             reference = f"over personal frequency {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    row(f"{what} ({len(scores.units)} households)", ", ".join(shown), "" if new_only and model else reference)
+    row(f"{what} ({len(scores.unit_ids)} households)", ", ".join(shown), "" if new_only and model else reference)

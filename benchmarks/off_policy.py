@@ -19,11 +19,13 @@ import polars as pl
 
 from benchmarks.data import folder, row
 from vetrina.core.types import Interval
-from vetrina.metrics.bootstrap import interval
-from vetrina.metrics.off_policy import Samples, value
+from vetrina.metrics.bootstrap import mean_interval
+from vetrina.metrics.off_policy import LoggedSamples, estimate_value
 
 _SHRINK = 500.0
-_ACTIONS, _ROWS, _TIMES = 20, 5_000, 1_000
+_ACTIONS = 20
+_ROWS = 5_000
+_TIMES = 1_000
 
 
 def main() -> None:
@@ -31,29 +33,37 @@ def main() -> None:
     root = folder("open-bandit-sample")
     for campaign in ("all", "women"):
         logged = pl.read_parquet(root / f"bts_{campaign}.parquet")
-        truth = interval(pl.read_parquet(root / f"random_{campaign}.parquet")["click"].to_numpy().astype(float))
-        found = value(_samples(logged, len(pl.read_parquet(root / f"items_{campaign}.parquet"))))
+        truth = mean_interval(pl.read_parquet(root / f"random_{campaign}.parquet")["click"].to_numpy().astype(float))
+        found = estimate_value(_samples(logged, len(pl.read_parquet(root / f"items_{campaign}.parquet"))))
         named = zip(("SNIPS", "DR", "beta*-IPS"), found.estimates, strict=True)
         said = ", ".join(f"{name} {_percent(e)}" for name, e in named)
         what = f"click rate of random choice, campaign {campaign}"
-        row(what, f"{said}; {found.effective:,.0f} effective of {found.samples:,} rows", f"earned {_percent(truth)}")
+        row(
+            what,
+            f"{said}; {found.effective_samples:,.0f} effective of {found.n_samples:,} rows",
+            f"earned {_percent(truth)}",
+        )
     _simulated()
 
 
 def _simulated() -> None:
-    rng, reference = np.random.default_rng(42), _obp()
+    rng = np.random.default_rng(42)
+    reference = _obp()
     chance = rng.uniform(0.02, 0.12, _ACTIONS)
     logging, target = (_softmax(rng.normal(12.0 * chance, 0.5)) for _ in range(2))
     truth = float(target @ chance)
-    held, missed, others = np.zeros(3), np.zeros(3), np.zeros(2)
+    held = np.zeros(3)
+    missed = np.zeros(3)
+    others = np.zeros(2)
     for _ in range(_TIMES):
         action = rng.choice(_ACTIONS, _ROWS, p=logging)
         click = (rng.random(_ROWS) < chance[action]).astype(float)
-        shown, mean = np.bincount(action, minlength=_ACTIONS), float(click.mean())
+        shown = np.bincount(action, minlength=_ACTIONS)
+        mean = float(click.mean())
         expected = (np.bincount(action, click, _ACTIONS) + _SHRINK * mean) / (shown + _SHRINK)
         w = target[action] / logging[action]
-        samples = Samples(np.arange(_ROWS), w, click, expected[action], np.full(_ROWS, float(target @ expected)))
-        found = value(samples, seed=int(rng.integers(2**31))).estimates
+        samples = LoggedSamples(np.arange(_ROWS), w, click, expected[action], np.full(_ROWS, float(target @ expected)))
+        found = estimate_value(samples, seed=int(rng.integers(2**31))).estimates
         held += [e.low <= truth <= e.high for e in found]
         missed += [(e.point - truth) ** 2 for e in found]
         if reference is not None:
@@ -92,13 +102,14 @@ def _obp() -> Callable[..., tuple[float, float]] | None:
     return said
 
 
-def _samples(logged: pl.DataFrame, products: int) -> Samples:
-    item, click = logged["item_id"].to_numpy(), logged["click"].to_numpy().astype(float)
+def _samples(logged: pl.DataFrame, products: int) -> LoggedSamples:
+    item = logged["item_id"].to_numpy()
+    click = logged["click"].to_numpy().astype(float)
     shown = np.bincount(item, minlength=products)
     mean = float(click.mean())
     expected = (np.bincount(item, click, products) + _SHRINK * mean) / (shown + _SHRINK)
     w = 1.0 / products / logged["propensity_score"].to_numpy()
-    return Samples(np.arange(len(item)), w, click, expected[item], np.full(len(item), expected.mean()))
+    return LoggedSamples(np.arange(len(item)), w, click, expected[item], np.full(len(item), expected.mean()))
 
 
 def _percent(found: Interval) -> str:

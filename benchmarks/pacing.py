@@ -12,11 +12,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from benchmarks.data import MissingData, folder, row
-from vetrina.scenarios.ads.pacing import pace
-from vetrina.simulate import auctions
+from vetrina.scenarios.ads.pacing import solve_pace
+from vetrina.simulate import pacing_policies
 
-_SEEDS, _SHARE = range(10), 0.2
-_EPISODE, _BUDGET, _LOOKED_AT, _SOLVED_EVERY, _FIRST_BID = 1_000, 1_951, 5_000, 10, 10.0
+_SEEDS = range(10)
+_SHARE = 0.2
+_EPISODE = 1_000
+_BUDGET = 1_951
+_LOOKED_AT = 5_000
+_SOLVED_EVERY = 10
+_FIRST_BID = 10.0
 Floats = NDArray[np.float64]
 
 
@@ -24,15 +29,16 @@ def main() -> None:
     """Both."""
     for shock in (False, True):
         print(f"generated day {'with a shock' if shock else 'like the day before'}")
-        shares: dict[str, list[float]] = {name: [] for name in auctions.WAYS}
+        shares: dict[str, list[float]] = {name: [] for name in pacing_policies.PACING_POLICIES}
         most = 0.0
         for seed in _SEEDS:
-            before, today = auctions.day(1_000 + seed), auctions.day(seed, shock=shock)
+            before = pacing_policies.simulate_day(1_000 + seed)
+            today = pacing_policies.simulate_day(seed, shock=shock)
             budget = _SHARE * float(before.cost.sum())
-            best = auctions.hindsight(today, budget)
-            for name, way in auctions.WAYS.items():
+            best = pacing_policies.optimal_value(today, budget)
+            for name, way in pacing_policies.PACING_POLICIES.items():
                 played = way(today, before, budget)
-                shares[name].append(played.worth / best)
+                shares[name].append(played.value / best)
                 most = max(most, played.spent / budget)
         for name, found in shares.items():
             row(name, f"{np.mean(found):.4f} of hindsight, worst day {min(found):.4f}", "goal .98")
@@ -46,7 +52,8 @@ def main() -> None:
 def _ipinyou() -> None:
     found = pl.read_parquet(folder("ipinyou-2997-auctions") / "test_auctions.parquet")
     click = found["click"].cast(pl.Int64).to_numpy()
-    price, value = found["market_price"].cast(pl.Float64).to_numpy(), found["pctr"].cast(pl.Float64).to_numpy()
+    price = found["market_price"].cast(pl.Float64).to_numpy()
+    value = found["pctr"].cast(pl.Float64).to_numpy()
     print("iPinYou 2997: clicks and cost of 156 episodes")
     for name, anew in (("linear bidding, one price an episode", False), ("dual, solved anew", True)):
         clicks, cost, worst = _bid(click, price, value, anew=anew)
@@ -55,23 +62,28 @@ def _ipinyou() -> None:
 
 
 def _bid(click: NDArray[np.int64], price: Floats, value: Floats, *, anew: bool) -> tuple[int, float, float]:
-    clicks, cost, worst = 0, 0.0, 0.0
+    clicks = 0
+    cost = 0.0
+    worst = 0.0
     for start in range(0, len(click) // _EPISODE * _EPISODE, _EPISODE):
-        left, unit = float(_BUDGET), _FIRST_BID / float(value[0])
+        left = float(_BUDGET)
+        unit = _FIRST_BID / float(value[0])
         for at in range(start, start + _EPISODE):
             if at >= _SOLVED_EVERY and at % _SOLVED_EVERY == 0 and (anew or at == start):
                 since = max(0, at - _LOOKED_AT) if anew else 0
                 unit = _unit(price[since:at], value[since:at], left / (start + _EPISODE - at))
             if min(float(int(value[at] * unit)), left) >= price[at]:
-                left, clicks = left - float(price[at]), clicks + int(click[at])
-        cost, worst = cost + _BUDGET - left, max(worst, _BUDGET - left)
+                left = left - float(price[at])
+                clicks = clicks + int(click[at])
+        cost = cost + _BUDGET - left
+        worst = max(worst, _BUDGET - left)
     return clicks, cost, worst
 
 
 def _unit(price: Floats, value: Floats, rate: float) -> float:
     """The bid for a unit of value at which these auctions would have cost ``rate`` each."""
     needed = price / value
-    return float(needed.max()) * pace(needed / float(needed.max()), price, rate).multiplier
+    return float(needed.max()) * solve_pace(needed / float(needed.max()), price, rate).multiplier
 
 
 if __name__ == "__main__":

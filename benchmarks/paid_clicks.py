@@ -19,23 +19,28 @@ import polars as pl
 from benchmarks.data import row
 from benchmarks.launches import END, TEST
 from vetrina import Shop
-from vetrina.core.progress import Silent
-from vetrina.core.types import Past, Plan, Targets
-from vetrina.demo import files
-from vetrina.metrics.bootstrap import interval
-from vetrina.metrics.ranking import half_ranks
-from vetrina.scenarios.ads.online import Ads
-from vetrina.scenarios.launch.evaluate import launched
-from vetrina.scenarios.launch.online import Launch
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Targets, TrainingData, TrainingPlan
+from vetrina.demo import write_input_files
+from vetrina.metrics.bootstrap import mean_interval
+from vetrina.metrics.ranking import mid_ranks
+from vetrina.scenarios.ads.online import AdServer
+from vetrina.scenarios.launch.evaluate import new_items_with_buyers
+from vetrina.scenarios.launch.online import AudienceSelector
 from vetrina.scenarios.launch.recipe import RECIPE as LAUNCH
-from vetrina.scenarios.recommend.online import Recommend
-from vetrina.simulate import files as made_up
-from vetrina.simulate.attacks import fake_clicks
+from vetrina.scenarios.recommend.online import Recommender
+from vetrina.simulate import input_files as made_up
+from vetrina.simulate.attacks import click_fraud_events
 from vetrina.simulate.world import World
-from vetrina.store import dataset, trust
+from vetrina.store import click_fraud, dataset
 from vetrina.train import train
 
-_SHARE, _TARGETS, _DAYS, _ASKED, _FIRST, _REACHED = 0.01, 5, 28.0, 1_000, 10, 0.05
+_SHARE = 0.01
+_TARGETS = 5
+_DAYS = 28.0
+_ASKED = 1_000
+_FIRST = 10
+_REACHED = 0.05
 _WORLD = World(products=300, users=600, days=90)
 
 
@@ -47,10 +52,10 @@ def main() -> None:
 
 
 def _recommend(root: Path) -> None:
-    source = files(root / "source")
+    source = write_input_files(root / "source")
     bought, targets = _bought(source.events[0], None)
     _attack(bought, targets).write_parquet(root / "fake.parquet")
-    settings = '[train]\nwithout = ["sasrec", "gru"]\n'
+    settings = '[train]\nexclude_models = ["sasrec", "gru"]\n'
     clean = Shop(_folder(root / "clean", settings))
     clean.ingest(products=source.products, events=source.events)
     clean.fit("recommend")
@@ -58,7 +63,7 @@ def _recommend(root: Path) -> None:
     row("recommend, as it is: lists with a pushed product", _said(_pushed(clean, users, targets)), f"{len(users):,}")
     for doubt in ("true", "false"):
         into = shutil.copytree(root / "clean", root / doubt)
-        (into / "vetrina.toml").write_text(f"{settings}[ingest]\ndoubt = {doubt}\n")
+        (into / "vetrina.toml").write_text(f"{settings}[ingest]\nexclude_click_fraud = {doubt}\n")
         shop = Shop(into)
         told = _told(shop.ingest(events=[root / "fake.parquet"]).folder, targets)
         release = shop.fit("recommend")["recommend"]
@@ -67,39 +72,45 @@ def _recommend(root: Path) -> None:
 
 
 def _launch(root: Path) -> None:
-    source = files(root / "source")
+    source = write_input_files(root / "source")
     bought, targets = _bought(source.events[0], TEST)
     _attack(bought, targets).write_parquet(root / "fake.parquet")
     for what, events, doubt in (
         ("as it is", [], "true"),
         *(("attacked", ["fake.parquet"], d) for d in ("true", "false")),
     ):
-        shop = Shop(_folder(root / f"{what} {doubt}", f"[ingest]\ndoubt = {doubt}\n"))
+        shop = Shop(_folder(root / f"{what} {doubt}", f"[ingest]\nexclude_click_fraud = {doubt}\n"))
         snapshot = shop.ingest(products=source.products, events=[*source.events, *(root / e for e in events)])
         catalogue = dataset.catalogue(snapshot)
         assert catalogue is not None
-        past = Past(catalogue, dataset.interactions(snapshot, catalogue, TEST))
-        fitted, _ = train(LAUNCH, past, "pinned", "judged", Plan(), root / f"w {what} {doubt}/judged", Silent())
-        opened, honest = Launch(fitted.folder), set(map(shop.folder.keys.name_of, bought["user_id"].unique()))
+        past = TrainingData(catalogue, dataset.interactions(snapshot, catalogue, TEST))
+        fitted, _ = train(
+            LAUNCH, past, "pinned", "judged", TrainingPlan(), root / f"w {what} {doubt}/judged", NoProgress()
+        )
+        opened = AudienceSelector(fitted.folder)
+        honest = set(map(shop.folder.keys.pseudonymise, bought["user_id"].unique()))
         fake = np.array([str(u) not in honest for u in opened.users])
         lift, accounts = _reach(opened, dataset.targets(snapshot, catalogue, TEST, END), fake)
         told = _told(snapshot.folder, targets)
         row(f"launch, {what}, doubt = {doubt}: lift at 5 %", f"{lift:.2f}", f"accounts in it {accounts:.1%}; {told}")
 
 
-def _reach(opened: Launch, targets: Targets | None, fake: np.ndarray) -> tuple[float, float]:
+def _reach(opened: AudienceSelector, targets: Targets | None, fake: np.ndarray) -> tuple[float, float]:
     """Pooled lift among the first of all users, and the share of accounts among those."""
-    reached, hits, buyers, accounts = max(1, round(_REACHED * len(opened.users))), 0, 0, []
-    for item, took in launched(opened, targets):
-        score = opened.scores(opened.of_item(item))
-        hits += int((half_ranks(score, took[took >= 0]) < reached + 1).sum())
+    reached = max(1, round(_REACHED * len(opened.users)))
+    hits = 0
+    buyers = 0
+    accounts = []
+    for item, took in new_items_with_buyers(opened, targets):
+        score = opened.scores(opened.catalogue_product(item))
+        hits += int((mid_ranks(score, took[took >= 0]) < reached + 1).sum())
         buyers += len(took)
         accounts.append(fake[np.argsort(-score, kind="stable")[:reached]].mean())
     return hits / buyers / _REACHED, float(np.mean(accounts))
 
 
 def _ads(root: Path) -> None:
-    made = made_up.write(_WORLD, root / "made")
+    made = made_up.write_input_files(_WORLD, root / "made")
     events = pl.read_csv(made["events"], infer_schema=False)
     target = _WORLD.product_ids[_WORLD.advertised[0]]
     moments = events.select(
@@ -107,25 +118,26 @@ def _ads(root: Path) -> None:
     )
     looks = moments.filter(pl.col("type") == "view")
     share = _SHARE * len(events) / len(looks)
-    fake = fake_clicks(looks, [target], share, np.random.default_rng(42), days=_DAYS)
+    fake = click_fraud_events(looks, [target], share, np.random.default_rng(42), days=_DAYS)
     own = fake.filter(pl.col("product_id") == target)  # each sees the ad, then clicks it
     shown = own.with_columns(type=pl.lit("ad_impression"))
     clicked = own.with_columns(type=pl.lit("ad_click"), timestamp=pl.col("timestamp") + pl.duration(seconds=5))
     pl.concat([fake.filter(pl.col("product_id") != target), shown, clicked]).write_parquet(root / "fake.parquet")
-    usual, users = None, [_WORLD.user_ids[u] for u in range(_WORLD.users)]
+    usual = None
+    users = [_WORLD.user_ids[u] for u in range(_WORLD.users)]
     for what, more, doubt in (
         ("as it is", [], "true"),
         *(("attacked", [root / "fake.parquet"], d) for d in ("true", "false")),
     ):
-        shop = Shop(_folder(root / f"{what} {doubt}", f"[ingest]\ndoubt = {doubt}\n"))
+        shop = Shop(_folder(root / f"{what} {doubt}", f"[ingest]\nexclude_click_fraud = {doubt}\n"))
         snapshot = shop.ingest(products=[made["products"]], events=[made["events"], *more], ads=[made["ads"]])
         release = shop.fit("ads")["ads"]
-        opened = shop.open("ads")
-        assert isinstance(opened, Ads)
-        said = np.array([_chance(opened, shop.folder.keys.name_of(user), target) for user in users])
+        opened = shop.load("ads")
+        assert isinstance(opened, AdServer)
+        said = np.array([_chance(opened, shop.folder.keys.pseudonymise(user), target) for user in users])
         usual = said if usual is None else usual
         verdict = "no release" if release is None else release.outcome
-        over = interval(said / usual)
+        over = mean_interval(said / usual)
         shown_as = f"{over.point:.3f} [{over.low:.3f}, {over.high:.3f}]"
         row(
             f"ads, {what}, doubt = {doubt}: chance over the usual",
@@ -134,10 +146,10 @@ def _ads(root: Path) -> None:
         )
 
 
-def _chance(opened: Ads, user: str, product: str) -> float:
-    item = opened.shelf.index_of([product])
-    recent = opened.histories.of(user, (), _WORLD.now).items.tolist()
-    return float(opened.chance(opened.situations(opened.row(user), recent, item))[0])
+def _chance(opened: AdServer, user: str, product: str) -> float:
+    item = opened.catalogue.index_of([product])
+    recent = opened.histories.history_of(user, (), _WORLD.now).items.tolist()
+    return float(opened.click_probability(opened.impression_features(opened.user_row(user), recent, item))[0])
 
 
 def _bought(file: Path, until: float | None) -> tuple[pl.DataFrame, list[str]]:
@@ -154,11 +166,11 @@ def _bought(file: Path, until: float | None) -> tuple[pl.DataFrame, list[str]]:
 
 
 def _attack(bought: pl.DataFrame, targets: list[str]) -> pl.DataFrame:
-    return fake_clicks(bought, targets, _SHARE, np.random.default_rng(42), days=_DAYS)
+    return click_fraud_events(bought, targets, _SHARE, np.random.default_rng(42), days=_DAYS)
 
 
 def _told(folder: Path, targets: list[str]) -> str:
-    marked = trust.read(folder)
+    marked = click_fraud.read(folder)
     named = set(marked["product_id"]) if len(marked) else set()
     return f"{len(named & set(targets))} of {len(targets)} told, {len(named - set(targets))} others"
 
@@ -171,7 +183,7 @@ def _folder(path: Path, settings: str) -> Path:
 
 def _pushed(shop: Shop, users: list[str], targets: list[str]) -> np.ndarray:
     """Of each user whether one of the targets stands among the first ten, of all products or of those new to them."""
-    assert isinstance(shop.open("recommend"), Recommend)
+    assert isinstance(shop.load("recommend"), Recommender)
     found = [
         {i.product_id for p in ("home", "discover") for i in shop.recommend(u, limit=_FIRST, placement=p).items}
         for u in users
@@ -180,7 +192,7 @@ def _pushed(shop: Shop, users: list[str], targets: list[str]) -> np.ndarray:
 
 
 def _said(values: np.ndarray) -> str:
-    found = interval(values)
+    found = mean_interval(values)
     return f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]"
 
 

@@ -14,16 +14,20 @@ import numpy as np
 
 from benchmarks.data import row
 from benchmarks.fusion import Row, Shop, read
-from vetrina.core.progress import Silent
+from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Past, Plan
-from vetrina.core.words import words
-from vetrina.metrics.bootstrap import interval, paired
-from vetrina.scenarios.search.online import Search
+from vetrina.core.tokeniser import tokenise
+from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
+from vetrina.scenarios.search.online import Searcher
 from vetrina.scenarios.search.recipe import RECIPE
 from vetrina.train import train
 
-_K, _SOLD, _WORDS, _SHORTEST, _COMMON = 10, 600, 2, 3, 0.1
+_K = 10
+_SOLD = 600
+_WORDS = 2
+_SHORTEST = 3
+_COMMON = 0.1
 _NONE = np.empty(0, np.int32)
 
 
@@ -31,20 +35,30 @@ def main() -> None:
     """Both sets."""
     for name in ("office", "industrial"):
         with tempfile.TemporaryDirectory() as scratch:
-            shop, into = read(name), Path(scratch) / "w/judged"
-            train(RECIPE, Past(shop.catalogue, shop.events), "pinned", "judged", Plan(), into, Silent())
-            _set(name, shop, Search(into))
+            shop = read(name)
+            into = Path(scratch) / "w/judged"
+            train(
+                RECIPE,
+                TrainingData(shop.catalogue, shop.events),
+                "pinned",
+                "judged",
+                TrainingPlan(),
+                into,
+                NoProgress(),
+            )
+            _set(name, shop, Searcher(into))
 
 
-def _set(name: str, shop: Shop, opened: Search) -> None:
-    carriers = Counter(w for title in shop.catalogue.titles for w in set(words(title)))
+def _set(name: str, shop: Shop, opened: Searcher) -> None:
+    carriers = Counter(w for title in shop.catalogue.titles for w in set(tokenise(title)))
     asked = [(query, r) for r in (*shop.asked, *shop.sold[:_SOLD]) if (query := _query(shop, r[1], carriers))]
     new = np.array([shop.new[target] for _, (_, target) in asked])
     for what, rows in {"all": new | True, "new": new}.items():
         chosen = [a for a, there in zip(asked, rows, strict=True) if there]
         personal = np.array([_found(opened, query, r, r[0]) for query, r in chosen])
         usual = np.array([_found(opened, query, r, _NONE) for query, r in chosen])
-        gain, found = paired(personal, usual), interval(personal)
+        gain = paired_difference(personal, usual)
+        found = mean_interval(personal)
         row(
             f"{name}, {what}: {len(chosen):,} queries",
             f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]",
@@ -55,22 +69,23 @@ def _set(name: str, shop: Shop, opened: Search) -> None:
 def _query(shop: Shop, target: int, carriers: Counter[str]) -> str:
     """Empty where the title has no such words."""
     titles = shop.catalogue.titles
-    brand = set(words(shop.catalogue.brands[target]))
+    brand = set(tokenise(shop.catalogue.brands[target]))
     usual = [
         w
-        for w in dict.fromkeys(words(titles[target]))
+        for w in dict.fromkeys(tokenise(titles[target]))
         if len(w) >= _SHORTEST and w.isalpha() and w not in brand and carriers[w] < _COMMON * len(titles)
     ]
     return " ".join(sorted(usual, key=lambda w: -carriers[w])[:_WORDS])
 
 
-def _found(opened: Search, query: str, row: Row, known: np.ndarray) -> float:
+def _found(opened: Searcher, query: str, row: Row, known: np.ndarray) -> float:
     """Gain of the target's place, ties at half rank, for a shopper of whom ``known`` products are known."""
     history, target = row
     asked = History(known, np.zeros(len(known)), _NONE, np.empty(0), 0.0)
     candidates = opened.candidates(query, asked)
     candidates = candidates.take(~np.isin(candidates.items, history))
-    score, own = opened.scores(candidates), candidates.items == target
+    score = opened.scores(candidates)
+    own = candidates.items == target
     if not own.any():
         return 0.0
     at = float(score[own][0])

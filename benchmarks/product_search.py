@@ -18,11 +18,11 @@ import polars as pl
 
 from benchmarks.data import folder, row
 from vetrina import Shop
-from vetrina.core.types import Evidence, Judgments, Plan
-from vetrina.metrics.bootstrap import interval, paired
+from vetrina.core.types import EvaluationData, Judgments, TrainingPlan
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.metrics.ranking import graded_ndcg
-from vetrina.pipeline.compose import Held
-from vetrina.scenarios.search.online import DEFAULT, Search
+from vetrina.pipeline.run import DataSplits
+from vetrina.scenarios.search.online import DEFAULT_WEIGHTS, Searcher
 from vetrina.scenarios.search.tune import tune
 
 _FOLDS = 5
@@ -45,38 +45,42 @@ def main() -> None:
         shop.ingest(products=[products], judgments=[judgments])
         release = shop.fit("search")["search"]
         assert release is not None
-        shown = shop.workshop.registry.show(shop.workshop.registry.all()[0]["version"])
+        shown = shop.shop_context.registry.get_version(shop.shop_context.registry.list_versions()[0]["version"])
         print(f"{release.outcome}: {release.note}")
-        served = shop.workshop.open_version(shown["version"])
-        held = Held(shop.ingest(), {}, "search")
+        served = shop.shop_context.version_folder(shown["version"])
+        held = DataSplits(shop.ingest(), {}, "search")
         judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
-        plain = Search(_with(DEFAULT, served, root / "plain"))
-        words, meaning = Search(served), Search(served)
-        words.weigh("bm25")
-        meaning.weigh("text")
+        plain = Searcher(_with(DEFAULT_WEIGHTS, served, root / "plain"))
+        words = Searcher(served)
+        meaning = Searcher(served)
+        words.use_only_signal("bm25")
+        meaning.use_only_signal("text")
         ranks = {
-            "words alone (BM25)": words.ranked,
-            "meaning alone (MiniLM, int8)": meaning.ranked,
-            "default weights, no judgments": plain.ranked,
+            "words alone (BM25)": words.rank,
+            "meaning alone (MiniLM, int8)": meaning.rank,
+            "default weights, no judgments": plain.rank,
         }
         found = {what: scores_of(judged, rank) for what, rank in ranks.items()}
         found["five folds with judgments"] = _folds(judged, served, root)
         for what, (full, only) in found.items():
             _row(f"{what}, {len(full)} queries", full, only, _REFERENCES[what])
-        default, folds = found["default weights, no judgments"], found["five folds with judgments"]
-        gain = paired(folds[0], default[0])
+        default = found["default weights, no judgments"]
+        folds = found["five folds with judgments"]
+        gain = paired_difference(folds[0], default[0])
         print(f"folds over default, full retrieval: {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
 
 
 def _row(what: str, full: np.ndarray, only: np.ndarray, reference: str) -> None:
-    a, b = interval(full), interval(only)
+    a = mean_interval(full)
+    b = mean_interval(only)
     shown = f"{a.point:.4f} [{a.low:.4f}, {a.high:.4f}] / {b.point:.4f} [{b.low:.4f}, {b.high:.4f}]"
     row(what, f"NDCG@10 full / judged only {shown}", reference)
 
 
 def scores_of(judged: Judged, rank: Callable[[str, float], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """NDCG@10 of each query over everything found, and over its judged products alone."""
-    full, only = [], []
+    full = []
+    only = []
     for query, (items, grades) in judged.items():
         found = rank(query, 0.0)
         rest = np.setdiff1d(items, found)
@@ -88,16 +92,19 @@ def scores_of(judged: Judged, rank: Callable[[str, float], np.ndarray]) -> tuple
 def _folds(judged: Judged, served: Path, root: Path) -> tuple[np.ndarray, np.ndarray]:
     """Each query under what the other folds chose, in the order of ``judged``."""
     fold = np.array([blake2b(f"fold {q}".encode(), digest_size=4).digest()[0] % _FOLDS for q in judged])
-    full, only = np.zeros(len(judged)), np.zeros(len(judged))
+    full = np.zeros(len(judged))
+    only = np.zeros(len(judged))
     queries = np.array(list(judged), dtype=object)
     for number in range(_FOLDS):
-        into = _with(DEFAULT, served, root / f"fold{number}")
-        chosen, notes = tune(into, Evidence(judgments=_pairs({q: judged[q] for q in queries[fold != number]})), Plan())
+        into = _with(DEFAULT_WEIGHTS, served, root / f"fold{number}")
+        chosen, notes = tune(
+            into, EvaluationData(judgments=_pairs({q: judged[q] for q in queries[fold != number]})), TrainingPlan()
+        )
         trees = notes.get("trees", {})
         print(f"fold {number}: {chosen['search']}; trees kept: {trees.get('kept')}, gain {trees.get('gain')}")
         _write(chosen["search"], into)
         at = np.flatnonzero(fold == number)
-        full[at], only[at] = scores_of({q: judged[q] for q in queries[at]}, Search(into).ranked)
+        full[at], only[at] = scores_of({q: judged[q] for q in queries[at]}, Searcher(into).rank)
     return full, only
 
 

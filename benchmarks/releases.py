@@ -16,13 +16,26 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks.data import row
-from vetrina.core.rollout import Before, Rollout, Seen, Shadow, StepSeen, Sums, Tally
-from vetrina.core.settings import Releases
-from vetrina.metrics.sequential import sums
-from vetrina.release.live import limits, next_step
+from vetrina.core.rollout_types import (
+    AnswerCounts,
+    OutcomeStatistics,
+    PreReleaseStatistics,
+    Rollout,
+    RolloutEvidence,
+    ShadowEvidence,
+    StepEvidence,
+)
+from vetrina.core.settings import ReleaseSettings
+from vetrina.metrics.sequential import outcome_statistics
+from vetrina.release.decision import decide, guardrail_limits
 
-_HOUR, _RELEASES, _PARTS = 3_600.0, 2_000, 8
-_CLICKS, _BUY, _SIGMA, _SLOW = 0.05, 0.04, 1.2, 0.01
+_HOUR = 3_600.0
+_RELEASES = 2_000
+_PARTS = 8
+_CLICKS = 0.05
+_BUY = 0.04
+_SIGMA = 1.2
+_SLOW = 0.01
 _CAP = float(np.exp(1.2 * 2.326))
 
 
@@ -46,9 +59,9 @@ class End:
     hours: int
 
 
-def ours(world: World, rng: np.random.Generator, rules: Releases) -> End:
+def ours(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
     """One release under the real decision function."""
-    before = Before(
+    before = PreReleaseStatistics(
         100_000,
         100_000,
         {"clicks": 5_000, "revenue": 4_000},
@@ -58,39 +71,43 @@ def ours(world: World, rng: np.random.Generator, rules: Releases) -> End:
         _SLOW,
     )
     rollout = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, rules.steps)
-    shadow = Shadow(10_000, 0, 100, 5_000.0)
-    outcomes: dict[str, Sums] = {"clicks": Sums(), "revenue": Sums()}
-    steps: list[StepSeen] = []
+    shadow = ShadowEvidence(10_000, 0, 100, 5_000.0)
+    outcomes: dict[str, OutcomeStatistics] = {"clicks": OutcomeStatistics(), "revenue": OutcomeStatistics()}
+    steps: list[StepEvidence] = []
     met = 0
     for hour in range(1, int(rules.cap_days * 24) + 2):
         now = hour * _HOUR
         if rollout.step >= 0:
-            canary, clicks, revenue, tally = _hour(world, rollout.share, rng)
-            outcomes["clicks"] += sums(canary, clicks, np.full(len(clicks), _CLICKS), rollout.share)
+            canary, clicks, revenue, tally = _hour(world, rollout.canary_share, rng)
+            outcomes["clicks"] += outcome_statistics(
+                canary, clicks, np.full(len(clicks), _CLICKS), rollout.canary_share
+            )
             if not world.clicks_only:
-                outcomes["revenue"] += sums(canary, revenue, np.full(len(clicks), _expected_revenue()), rollout.share)
+                outcomes["revenue"] += outcome_statistics(
+                    canary, revenue, np.full(len(clicks), _expected_revenue()), rollout.canary_share
+                )
             here = (int((~canary).sum()), int(canary.sum()))
             last = steps[-1]
             steps[-1] = replace(
                 last, units=(last.units[0] + here[0], last.units[1] + here[1]), tally=last.tally + tally
             )
             met += here[1]
-        seen = Seen(now, outcomes, tuple(steps), shadow)
-        found = next_step(rollout, before, seen, rules, now)
+        seen = RolloutEvidence(now, outcomes, tuple(steps), shadow)
+        found = decide(rollout, before, seen, rules, now)
         if found.action == "advance":
-            chosen = limits(before, seen, rules)
-            rollout = replace(rollout, step=rollout.advanced(), stepped=now, limits=chosen)
-            steps.append(StepSeen(rollout.share, (0, 0), Tally(), rollout.limits))
+            chosen = guardrail_limits(before, seen, rules)
+            rollout = replace(rollout, step=rollout.following_step(), stepped=now, limits=chosen)
+            steps.append(StepEvidence(rollout.canary_share, (0, 0), AnswerCounts(), rollout.limits))
         elif found.action != "stay":
             return End(found.action, met, hour)
     raise AssertionError("the cap ends every release")
 
 
-def threshold(world: World, rng: np.random.Generator, rules: Releases) -> End:
+def threshold(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
     """Fixed rule: three looks in a row more than the margin below the champion."""
     strikes = 0
 
-    def judge(seen: Sums) -> bool:
+    def judge(seen: OutcomeStatistics) -> bool:
         nonlocal strikes
         below = min(seen.units) > 0 and seen.mean(1) < (1 - rules.margin_clicks) * seen.mean(0)
         strikes = strikes + 1 if below else 0
@@ -99,10 +116,10 @@ def threshold(world: World, rng: np.random.Generator, rules: Releases) -> End:
     return _peeked(world, rng, rules, judge)
 
 
-def z_test(world: World, rng: np.random.Generator, rules: Releases) -> End:
+def z_test(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
     """A two-sided test at .05 that is looked at every hour."""
 
-    def judge(seen: Sums) -> bool:
+    def judge(seen: OutcomeStatistics) -> bool:
         if min(seen.active) < 5:
             return False
         n0, n1 = seen.units
@@ -112,15 +129,18 @@ def z_test(world: World, rng: np.random.Generator, rules: Releases) -> End:
     return _peeked(world, rng, rules, judge)
 
 
-def _peeked(world: World, rng: np.random.Generator, rules: Releases, judge: Callable[[Sums], bool]) -> End:
-    met, hours = 0, 0
+def _peeked(
+    world: World, rng: np.random.Generator, rules: ReleaseSettings, judge: Callable[[OutcomeStatistics], bool]
+) -> End:
+    met = 0
+    hours = 0
     a_step = int(rules.cap_days * 24 / len(rules.steps))
     for share in rules.steps:
-        seen = Sums()
+        seen = OutcomeStatistics()
         for _ in range(a_step):
             hours += 1
             canary, clicks, _, _ = _hour(replace(world, clicks_only=True), share, rng)
-            seen += sums(canary, clicks, np.zeros(len(clicks)), share)
+            seen += outcome_statistics(canary, clicks, np.zeros(len(clicks)), share)
             met += int(canary.sum())
             if judge(seen):
                 return End("roll back", met, hours)
@@ -138,7 +158,7 @@ def _hour(world: World, share: float, rng: np.random.Generator):
         revenue[bought] = np.minimum(paid, _CAP)
     n1 = int(canary.sum())
     slow = (int(rng.binomial(n - n1, _SLOW)), int(rng.binomial(n1, _SLOW + world.slow)))
-    return canary, clicks, revenue, Tally((n - n1, n1), (0, 0), slow)
+    return canary, clicks, revenue, AnswerCounts((n - n1, n1), (0, 0), slow)
 
 
 _KNOWN: list[float] = []
@@ -151,36 +171,39 @@ def _expected_revenue() -> float:
     return _KNOWN[0]
 
 
-def _ends(world: World, rule: Callable[..., End], rules: Releases, times: int) -> list[End]:
+def _ends(world: World, rule: Callable[..., End], rules: ReleaseSettings, times: int) -> list[End]:
     """Releases with seeds of their own, on all cores."""
     with ProcessPoolExecutor() as pool:
         jobs = [pool.submit(_some, world, rule, rules, range(start, times, _PARTS)) for start in range(_PARTS)]
         return [end for job in jobs for end in job.result()]
 
 
-def _some(world: World, rule: Callable[..., End], rules: Releases, seeds: range) -> list[End]:
+def _some(world: World, rule: Callable[..., End], rules: ReleaseSettings, seeds: range) -> list[End]:
     return [rule(world, np.random.default_rng([7, n]), rules) for n in seeds]
 
 
-def _line(name: str, world: World, rule: Callable[..., End], rules: Releases, times: int = _RELEASES) -> None:
+def _line(name: str, world: World, rule: Callable[..., End], rules: ReleaseSettings, times: int = _RELEASES) -> None:
     ends = _ends(world, rule, rules, times)
     share = Counter(e.outcome for e in ends)
-    met, hours = np.median([e.met for e in ends]), np.median([e.hours for e in ends])
+    met = np.median([e.met for e in ends])
+    hours = np.median([e.hours for e in ends])
     parts = ", ".join(f"{k} {_interval(v, times)}" for k, v in sorted(share.items()))
     row(name, parts, f"{times:,} releases, median {met:,.0f} units met it, {hours:.0f} h")
 
 
 def _interval(count: int, of: int) -> str:
     """Share with its 95 % Wilson interval."""
-    p, z = count / of, 1.96
-    middle, half = p + z * z / (2 * of), z * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
+    p = count / of
+    z = 1.96
+    middle = p + z * z / (2 * of)
+    half = z * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
     return f"{p:.1%} [{(middle - half) / (1 + z * z / of):.1%}, {(middle + half) / (1 + z * z / of):.1%}]"
 
 
 def main() -> None:
     """Errors first, then power, then the large shop."""
-    rules = Releases()
-    by_revenue = Releases(primary="revenue")
+    rules = ReleaseSettings()
+    by_revenue = ReleaseSettings(primary_metric="revenue")
     _line("equal candidate", World(), ours, rules)
     _line("clicks worse by the margin", World(clicks=-0.02, clicks_only=True), ours, rules)
     _line("revenue worse by the margin", World(revenue=-0.05), ours, by_revenue)

@@ -11,14 +11,18 @@ from functools import partial
 import numpy as np
 
 from benchmarks.data import row
-from vetrina.core.rollout import CANARY, CHAMPION, Sums
-from vetrina.core.types import Item
-from vetrina.metrics.sequential import effect, log_e_above, radius, sums
-from vetrina.serve.interleave import team_draft
+from vetrina.core.rollout_types import CANARY, CHAMPION, OutcomeStatistics
+from vetrina.core.types import RankedItem
+from vetrina.metrics.sequential import confidence_radius, estimate_effect, log_e_above, outcome_statistics
+from vetrina.serve.interleaving import team_draft
 from vetrina.simulate.world import World
 
 _WORLD = World(products=300, users=5_000)
-_POOL, _LIST, _BATCH, _MOST, _PAIRS = 30, 10, 500, 30_000, 20
+_POOL = 30
+_LIST = 10
+_BATCH = 500
+_MOST = 30_000
+_PAIRS = 20
 _ALPHA = 0.05 / 7
 _NOISE = 0.5
 
@@ -49,20 +53,23 @@ def _lists(user: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarra
 
 
 def _clicks(user: int, shown: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rng.random(len(shown)) < _WORLD.click_chance(user, shown)
+    return rng.random(len(shown)) < _WORLD.click_probability(user, shown)
 
 
 def _cost(noise: float) -> float:
-    rng, clicked = np.random.default_rng(0), np.zeros(2)
+    rng = np.random.default_rng(0)
+    clicked = np.zeros(2)
     for _ in range(20_000):
         user = int(rng.integers(_WORLD.users))
-        clicked += [1 - np.prod(1 - _WORLD.click_chance(user, shown)) for shown in _lists(user, noise, rng)]
+        clicked += [1 - np.prod(1 - _WORLD.click_probability(user, shown)) for shown in _lists(user, noise, rng)]
     return float(1 - clicked[1] / clicked[0])
 
 
 def _mixed(noise: float, seed: int) -> int | None:
-    rng, wins, losses = np.random.default_rng([1, seed]), 0, 0
-    item = partial(Item, title="", score=0.0)
+    rng = np.random.default_rng([1, seed])
+    wins = 0
+    losses = 0
+    item = partial(RankedItem, title="", score=0.0)
     for shoppers in range(1, _MOST + 1):
         user = int(rng.integers(_WORLD.users))
         own, other = ([item(str(p)) for p in shown] for shown in _lists(user, noise, rng))
@@ -70,23 +77,26 @@ def _mixed(noise: float, seed: int) -> int | None:
         hit = _clicks(user, np.array([int(i.product_id) for i in mixed.items]), rng)
         teams = np.array(mixed.teams)[hit]
         votes = int((teams == CANARY).sum()) - int((teams == CHAMPION).sum())
-        wins, losses = wins + (votes > 0), losses + (votes < 0)
+        wins = wins + (votes > 0)
+        losses = losses + (votes < 0)
         if shoppers % _BATCH == 0 and log_e_above(losses, wins + losses, 0.53) >= -np.log(_ALPHA):
             return shoppers
     return None
 
 
 def _arms(noise: float, seed: int) -> int | None:
-    rng, found = np.random.default_rng([2, seed]), Sums()
+    rng = np.random.default_rng([2, seed])
+    found = OutcomeStatistics()
     usual = np.full(_BATCH, 0.5)
     for batch in range(_MOST // _BATCH):
-        canary, clicked = rng.random(_BATCH) < 0.5, np.zeros(_BATCH)
+        canary = rng.random(_BATCH) < 0.5
+        clicked = np.zeros(_BATCH)
         for n in range(_BATCH):
             user = int(rng.integers(_WORLD.users))
             shown = _lists(user, noise, rng)[int(canary[n])]
             clicked[n] = _clicks(user, shown, rng).any()
-        found += sums(canary, clicked, usual, 0.5)
-        estimate = effect(found, 0.02)
-        if estimate.point + radius(estimate, 2 * _ALPHA) < 0:
+        found += outcome_statistics(canary, clicked, usual, 0.5)
+        estimate = estimate_effect(found, 0.02)
+        if estimate.point + confidence_radius(estimate, 2 * _ALPHA) < 0:
             return (batch + 1) * _BATCH
     return None

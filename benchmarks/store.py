@@ -16,10 +16,12 @@ from sqlalchemy import Column, Engine, MetaData, String, Table, Text, insert
 from benchmarks.data import row
 from vetrina.security.keys import load_or_create
 from vetrina.store.database import open_store
-from vetrina.store.eventlog import Event, EventLog
+from vetrina.store.event_log import Event, EventLog
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-_EVENTS, _BATCH, _THREADS = 20_000, 20, 8
+_EVENTS = 20_000
+_BATCH = 20
+_THREADS = 8
 _BODY = '{"type":"click","product_id":"p0001","request_id":"0123456789abcdef","position":3}'
 
 

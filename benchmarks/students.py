@@ -30,43 +30,46 @@ from benchmarks.product_search import Judged, _with, scores_of, search_files
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
 from vetrina.compress import compress
-from vetrina.core import plugins, squeezed
-from vetrina.core.compression import Lesson
+from vetrina.core import plugins, zstd_file
+from vetrina.core.compression import DistillationData
 from vetrina.core.files import size_of
-from vetrina.core.onnx_session import session
-from vetrina.core.progress import Silent
+from vetrina.core.onnx_session import open_session
+from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Evidence, Past, Plan
-from vetrina.demo import files as grocer
+from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
+from vetrina.demo import write_input_files as grocer
 from vetrina.features import histories
-from vetrina.layers import student_file
-from vetrina.layers.distillation import Asked
-from vetrina.layers.habit_student import HabitStudent
+from vetrina.layers import student_onnx_export
+from vetrina.layers.distillation import DistillationRequests
 from vetrina.layers.onnx_export import export
-from vetrina.metrics.bootstrap import paired
-from vetrina.metrics.ranking import half_ranks, ndcg
+from vetrina.layers.repeat_student import RepeatStudent
+from vetrina.metrics.bootstrap import paired_difference
+from vetrina.metrics.ranking import mid_ranks, ndcg
 from vetrina.models.text import compress as text
-from vetrina.models.text.online import Encoder
-from vetrina.models.text.pretrained import Network, located
-from vetrina.pipeline.compose import Held
+from vetrina.models.text.online import TextEncoder
+from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
+from vetrina.pipeline.run import DataSplits
 from vetrina.retrieval import neighbours
 from vetrina.retrieval.dense import DenseIndex
-from vetrina.retrieval.transform_coding import AXES, INDEX, CodedIndex
-from vetrina.scenarios.recommend import habits, sequences
+from vetrina.retrieval.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
+from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation
+from vetrina.scenarios.recommend.blend_student import DistilledStudent, distil_student
 from vetrina.scenarios.recommend.evaluate import evaluate
-from vetrina.scenarios.recommend.online import Recommend
+from vetrina.scenarios.recommend.evaluation_units import user_units
+from vetrina.scenarios.recommend.online import Recommender
 from vetrina.scenarios.recommend.recipe import RECIPE
-from vetrina.scenarios.recommend.student import Taught, taught
-from vetrina.scenarios.recommend.units import users
-from vetrina.scenarios.search.online import DEFAULT, Search
+from vetrina.scenarios.search.online import DEFAULT_WEIGHTS, Searcher
 from vetrina.store import dataset
 from vetrina.train import train
 
-_USERS, _ASKED, _ROUNDS = 4_000, 400, 5
+_USERS = 4_000
+_ASKED = 400
+_ROUNDS = 5
 Judge = Callable[[Callable[[History], np.ndarray]], np.ndarray]
 _MEANING = 200
 # Columns of a product's vectors, and products of a user that a student looks at.
-_BEAUTY, _HOUSEHOLD = (128, sequences.LAST), (32, 640)
+_BEAUTY = (128, sequence_distillation.MAX_SEQUENCE_LENGTH)
+_HOUSEHOLD = (32, 640)
 NAMES = ("beauty", "households", "text")
 
 
@@ -83,27 +86,28 @@ class _Set:
 
     name: str
     catalogue: Catalogue
-    past: Callable[[float], Past]
-    validation: Evidence
-    test: Evidence
+    past: Callable[[float], TrainingData]
+    validation: EvaluationData
+    test: EvaluationData
     new_only: bool
 
 
 def _beauty(root: Path) -> None:
     products, events = files("amazon-beauty-5core", root)
     snapshot = Shop(root / "shop").ingest(products=[products], events=[events])
-    catalogue, last = dataset.catalogue(snapshot), END.timestamp()
+    catalogue = dataset.catalogue(snapshot)
+    last = END.timestamp()
     assert catalogue is not None
 
-    def evidence(since: float) -> Evidence:
-        return Evidence(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)
+    def evidence(since: float) -> EvaluationData:
+        return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)
 
-    def past(until: float) -> Past:
-        return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
+    def past(until: float) -> TrainingData:
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
 
     of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
     folder_, judged, asked = _behaviour(of, root, *_BEAUTY)
-    knn = plugins.part("models", "item_knn", "online")
+    knn = plugins.load_module("models", "item_knn", "online")
     counts = {"item_knn, float": knn.open(folder_ / "item_knn").score}
     sizes = {"item_knn, float": size_of(folder_ / "item_knn")}
     for keep in (1.0, 0.5, 0.2):
@@ -122,11 +126,11 @@ def _households(root: Path) -> None:
     catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
 
-    def evidence(since: float, until: float) -> Evidence:
-        return Evidence(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
+    def evidence(since: float, until: float) -> EvaluationData:
+        return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
 
-    def past(until: float) -> Past:
-        return Past(catalogue, dataset.interactions(snapshot, catalogue, until))
+    def past(until: float) -> TrainingData:
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
 
     of = _Set("households", catalogue, past, evidence(VALIDATION, TEST), evidence(TEST, UNTIL), new_only=False)
     _behaviour(of, root, *_HOUSEHOLD)
@@ -134,34 +138,36 @@ def _households(root: Path) -> None:
 
 def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Judge, list[History]]:
     """Prints the table; the float folder with the histories of the test, how scores are judged, and what is asked."""
-    plan, learnt = Plan(answers=100_000, threads=1), of.past(of.validation.now)
-    fitted, _ = train(RECIPE, learnt, "pinned", "fit", plan, root / "w/fit", Silent(), validation=of.validation)
-    small = compress(fitted, learnt, plan, root / "w/small", Silent(), validation=of.validation)
-    print(f"{of.name}: {small.kept}")
+    plan = TrainingPlan(answers=100_000, threads=1)
+    learnt = of.past(of.validation.now)
+    fitted, _ = train(RECIPE, learnt, "pinned", "fit", plan, root / "w/fit", NoProgress(), validation=of.validation)
+    small = compress(fitted, learnt, plan, root / "w/small", NoProgress(), validation=of.validation)
+    print(f"{of.name}: {small.kept_variants}")
     begun = time.process_time()
-    found = taught(fitted.folder, len(of.catalogue), width, plan, Silent(), length)
+    found = distil_student(fitted.folder, len(of.catalogue), width, plan, NoProgress(), length)
     print(
         f"student taught in {time.process_time() - begun:.0f} CPU-s, {found.agreement:.3f} of the first ten as before"
     )
     for folder_ in (fitted.folder, small.folder):
         shutil.rmtree(folder_ / "histories")
         histories.write(of.past(of.test.now).interactions, folder_ / "histories")
-    opened, less = Recommend(fitted.folder), Recommend(small.folder)
-    blend = opened.blend("home")
-    units = list(users(opened.histories, of.test, new_only=of.new_only, most=_USERS))
+    opened = Recommender(fitted.folder)
+    less = Recommender(small.folder)
+    blend = opened.blend_weights("home")
+    units = list(user_units(opened.histories, of.test, new_items_only=of.new_only, max_users=_USERS))
 
     def judged(score: Callable[[History], np.ndarray]) -> np.ndarray:
         values = []
         for unit in units:
-            allowed = opened.may_show("home", unit.history, leave_out=of.new_only)
+            allowed = opened.allowed_items("home", unit.history, exclude_seen=of.new_only)
             scores = np.where(allowed, score(unit.history), -np.inf)
-            ranks = half_ranks(scores, unit.items)
-            values.append(ndcg(ranks[np.isfinite(scores[unit.items])], unit.relevant, 10))
+            ranks = mid_ranks(scores, unit.items)
+            values.append(ndcg(ranks[np.isfinite(scores[unit.items])], unit.n_relevant, 10))
         return np.array(values)
 
     whole: dict[str, Callable[[History], np.ndarray]] = {
-        "blend, float": lambda h: opened.ranked(h, "home")[0],
-        "blend, forms": lambda h: less.ranked(h, "home")[0],
+        "blend, float": lambda h: opened.ranking_scores(h, "home")[0],
+        "blend, forms": lambda h: less.ranking_scores(h, "home")[0],
     }
     sizes = {
         name: sum(size_of(folder_ / model) for model in blend)
@@ -169,32 +175,35 @@ def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Jud
     }
     for bits in (32, 8, 4):
         file = root / f"{bits}.onnx"
-        student_file.write(found.student, file, bits)
+        student_onnx_export.write(found.student, file, bits)
         name = f"student, {'float' if bits == 32 else f'int{bits}'}"
         whole[name], sizes[name] = _by_student(file, found, len(of.catalogue)), file.stat().st_size
     asked = [u.history for u in units]
     _table(f"{of.name}, {' + '.join(m for m in blend if blend[m] > 1e-3)}", whole, sizes, judged, asked)
-    stated = evaluate(fitted.folder, of.test, new_only=of.new_only, most=_USERS).values.mean()
+    stated = evaluate(fitted.folder, of.test, new_items_only=of.new_only, max_units=_USERS).values.mean()
     print(f"the blend by evaluate(): {stated:.4f}")
     return fitted.folder, judged, asked
 
 
-def _by_student(file: Path, found: Taught, products: int) -> Callable[[History], np.ndarray]:
-    net, place = session(file), np.full(products, -1)
-    place[found.shelf] = np.arange(len(found.shelf))
-    length = found.held.items.shape[1]
+def _by_student(file: Path, found: DistilledStudent, products: int) -> Callable[[History], np.ndarray]:
+    net = open_session(file)
+    place = np.full(products, -1)
+    place[found.catalogue_rows] = np.arange(len(found.catalogue_rows))
+    length = found.held_out_requests.items.shape[1]
 
-    def requests(history: History) -> Asked:
-        if isinstance(found.student, HabitStudent):
-            return habits.requests_of([habits.facts(history)], place, length)
+    def requests(history: History) -> DistillationRequests:
+        if isinstance(found.student, RepeatStudent):
+            return repeat_consumption_distillation.student_inputs(
+                [repeat_consumption_distillation.repeat_consumption_features(history)], place, length
+            )
         own = place[history.items]
         there = np.flatnonzero(own >= 0)[-length:]
-        return sequences.requests_of([(own[there], history.times[there])], length)
+        return sequence_distillation.student_inputs([(own[there], history.times[there])], length)
 
     def score(history: History) -> np.ndarray:
-        given = requests(history).of(np.zeros(1, np.intp))
+        given = requests(history).batch(np.zeros(1, np.intp))
         scores = np.full(products, -np.inf, np.float32)
-        scores[found.shelf] = net.run(None, dict(zip(found.student.INPUTS, given, strict=True)))[0][0]
+        scores[found.catalogue_rows] = net.run(None, dict(zip(found.student.INPUTS, given, strict=True)))[0][0]
         return scores
 
     return score
@@ -206,54 +215,55 @@ def _text(root: Path) -> None:
     shop = Shop(root / "shop")
     shop.ingest(products=[products], judgments=[judgments])
     assert shop.fit("search")["search"] is not None
-    learnt = shop.workshop.shop.work / "search" / "served"  # no form taken
-    served = _with(DEFAULT, learnt, root / "plain")
+    learnt = shop.shop_context.folder.work / "search" / "served"  # no form taken
+    served = _with(DEFAULT_WEIGHTS, learnt, root / "plain")
     (root / "cache").mkdir()
-    held = Held(shop.ingest(), {}, "search")
+    held = DataSplits(shop.ingest(), {}, "search")
     judged: Judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
     catalogue = dataset.catalogue(shop.ingest())
-    network, tokens = Network(located("")).eval(), torch.ones(2, 7, dtype=torch.int64)
+    network = SentenceEncoder(locate_encoder("")).eval()
+    tokens = torch.ones(2, 7, dtype=torch.int64)
     float_ = shutil.copytree(served / "text", root / "float")
-    squeezed.squeezed(float_ / "encoder.onnx").unlink()
+    zstd_file.compressed_path(float_ / "encoder.onnx").unlink()
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
-    forms = {"student, int8": text.FORMS[1], "MiniLM, int8, transform coding": text.FORMS[2]}
+    forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, transform coding": text.VARIANTS[2]}
     for form in forms.values():
         (root / form.name).mkdir()
-        lesson = Lesson(lambda: Past(catalogue), Plan(), Silent())
+        lesson = DistillationData(lambda: TrainingData(catalogue), TrainingPlan(), NoProgress())
         text.compress(served / "text", root / form.name, form, lesson)
     print(f"student taught in {time.process_time() - begun:.0f} CPU-s")
-    folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.FORMS[1].name}
-    encoders = {name: Encoder(where) for name, where in folders.items()}
-    sizes = {name: len(squeezed.read(where / "encoder.onnx")) for name, where in folders.items()}
-    opened = Search(served)
+    folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.VARIANTS[1].name}
+    encoders = {name: TextEncoder(where) for name, where in folders.items()}
+    sizes = {name: len(zstd_file.read(where / "encoder.onnx")) for name, where in folders.items()}
+    opened = Searcher(served)
 
     usual = opened._text.encode
 
     def ranked(encode: Callable[[str], Any]) -> np.ndarray:
         opened._text.encode = encode
-        return scores_of(judged, opened.ranked)[0]
+        return scores_of(judged, opened.rank)[0]
 
-    _table("chorus", {n: e.query for n, e in encoders.items()}, sizes, ranked, list(judged))
+    _table("chorus", {n: e.encode_query for n, e in encoders.items()}, sizes, ranked, list(judged))
     opened._text.encode = usual
-    small = root / text.FORMS[2].name
-    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX), text.FORMS[2].name: CodedIndex(small)}
-    vectors = {query: encoders["MiniLM, int8"].query(query) for query in judged}
+    small = root / text.VARIANTS[2].name
+    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX_FILE), text.VARIANTS[2].name: TransformCodedIndex(small)}
+    vectors = {query: encoders["MiniLM, int8"].encode_query(query) for query in judged}
 
-    def nearest(index: DenseIndex | CodedIndex) -> Callable[[str], Any]:
+    def nearest(index: DenseIndex | TransformCodedIndex) -> Callable[[str], Any]:
         """Finds texts, and compares a page's candidates."""
-        return lambda query: index.vectors(index.nearest(index.turned(vectors[query]), _MEANING)[0])
+        return lambda query: index.vectors(index.nearest(index.to_index_space(vectors[query]), _MEANING)[0])
 
     ways = {name: nearest(index) for name, index in opened_.items()}
     index_of = {id(way): opened_[name] for name, way in ways.items()}
 
     def by_index(way: Callable[[str], Any]) -> np.ndarray:
         opened._text._index = index_of[id(way)]
-        return scores_of(judged, opened.ranked)[0]
+        return scores_of(judged, opened.rank)[0]
 
-    coded = sum(f.stat().st_size for f in small.iterdir() if f.name.startswith(("rest_", AXES, INDEX)))
-    sizes = dict(zip(opened_, ((served / "text" / INDEX).stat().st_size, coded), strict=True))
+    coded = sum(f.stat().st_size for f in small.iterdir() if f.name.startswith(("rest_", AXES_FILE, INDEX_FILE)))
+    sizes = dict(zip(opened_, ((served / "text" / INDEX_FILE).stat().st_size, coded), strict=True))
     _table("chorus, texts", ways, sizes, by_index, list(judged))
 
 
@@ -269,7 +279,7 @@ def _table(
     work = _work(forms, asked[:_ASKED])
     first = next(iter(forms))
     for name in forms:
-        lost = paired(values[name], values[first])
+        lost = paired_difference(values[name], values[first])
         mean = float(values[first].mean())
         loss = f"{lost.point / mean:+.2%} [{lost.low / mean:+.2%}, {lost.high / mean:+.2%}]"
         figure = (

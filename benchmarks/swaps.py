@@ -17,34 +17,38 @@ import numpy as np
 from benchmarks.data import row
 from vetrina import Shop
 from vetrina.serve.service import Service
-from vetrina.simulate.files import write
-from vetrina.simulate.plants import make_dull
+from vetrina.simulate.fault_injection import serve_popularity_baseline
+from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.world import World
 
-_WORKERS, _SWAPS, _MANY = 4, 50, 1_000
+_WORKERS = 4
+_SWAPS = 50
+_MANY = 1_000
 
 
 def main() -> None:
     """Both measurements on one shop."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "shop"
-        files = write(World(), Path(scratch) / "files")
+        files = write_input_files(World(), Path(scratch) / "files")
         shop = Shop(folder)
         shop.ingest(products=[files["products"]], events=[files["events"]])
         shop.fit("recommend")
-        first, _ = shop.workshop.registry.champion("recommend")
+        first, _ = shop.shop_context.registry.champion("recommend")
         assert first is not None
-        versions = [make_dull(shop), first]
+        versions = [serve_popularity_baseline(shop), first]
         _followed(shop, versions)
         _memory(shop, versions)
-        shop.workshop.engine.dispose()
+        shop.shop_context.engine.dispose()
 
 
 def _followed(shop: Shop, versions: list[str]) -> None:
     command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop.folder.root), "serve", "--port", "0"]
     workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(_WORKERS)]
     addresses = [w.stderr.readline().strip().removeprefix("listening on ") for w in workers if w.stderr]
-    stop, failed, asked = threading.Event(), [0], [0]
+    stop = threading.Event()
+    failed = [0]
+    asked = [0]
     shoppers = [threading.Thread(target=_ask, args=(a, stop, failed, asked)) for a in addresses]
     for shopper in shoppers:
         shopper.start()
@@ -52,8 +56,9 @@ def _followed(shop: Shop, versions: list[str]) -> None:
     with httpx.Client(timeout=20) as client:
         for n in range(_SWAPS):
             time.sleep(1.5)
-            shop.workshop.registry.point_to("recommend", versions[n % 2], "bench")
-            moved, waiting = time.perf_counter(), set(addresses)
+            shop.shop_context.registry.set_champion("recommend", versions[n % 2], "bench")
+            moved = time.perf_counter()
+            waiting = set(addresses)
             while waiting:
                 for address in list(waiting):
                     if client.get(f"{address}/readyz").json()["serving"]["recommend"] == versions[n % 2]:
@@ -88,11 +93,11 @@ def _memory(shop: Shop, versions: list[str]) -> None:
     service = Service(shop.folder)
     sizes = []
     for n in range(_MANY):
-        shop.workshop.registry.point_to("recommend", versions[n % 2], "bench")
-        service.follower.once()
+        shop.shop_context.registry.set_champion("recommend", versions[n % 2], "bench")
+        service.follower.refresh()
         if n in (99, _MANY - 1):
             sizes.append(_resident_mb())
-    service.log.close()
+    service.event_log.close()
     service.engine.dispose()
     row(f"resident memory after 100 and {_MANY:,} swaps", f"{sizes[0]:.0f} MB, {sizes[1]:.0f} MB", "goal: flat")
 

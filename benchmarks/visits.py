@@ -18,13 +18,15 @@ import polars as pl
 
 from benchmarks.data import folder, row
 from vetrina import Shop
-from vetrina.metrics.bootstrap import interval
-from vetrina.metrics.ranking import half_ranks
-from vetrina.scenarios.recommend.online import SESSION_WEIGHT, Recommend
+from vetrina.metrics.bootstrap import mean_interval
+from vetrina.metrics.ranking import mid_ranks
+from vetrina.scenarios.recommend.online import SESSION_EVENT_WEIGHT, Recommender
 
 BEGIN = datetime(2016, 1, 1, tzinfo=UTC)
 REFERENCE = "GCE-GNN .5422/.1904 (published, other machine); V-SKNN .524/.184; goal .56/.20"
-_STEP, _APART, _K = 20, 70, 20
+_STEP = 20
+_APART = 70
+_K = 20
 
 
 def main(most: int = 10**9) -> None:
@@ -33,13 +35,14 @@ def main(most: int = 10**9) -> None:
         root = Path(scratch)
         shop = Shop(root / "shop")
         shop.ingest(events=[events(root)])
-        begun, worked = time.perf_counter(), _cpu()
+        begun = time.perf_counter()
+        worked = _cpu()
         release = shop.fit("recommend")["recommend"]
         assert release is not None
         print(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
-        notes = shop.workshop.registry.show(release.version)["notes"]["settled"]
+        notes = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
         print(notes["weights"]["session"], notes["notes"].get("session"), notes["settings"])
-        opened = shop.open("recommend")
+        opened = shop.load("recommend")
         test = pl.read_parquet(folder("diginetica-sessions") / "test.parquet")
         chosen = np.random.default_rng(42).permutation(len(test))[:most]
         _score(opened, test[chosen], "released blend", REFERENCE)
@@ -59,17 +62,19 @@ def events(into: Path) -> Path:
     return into / "events.parquet"
 
 
-def _score(opened: Recommend, test: pl.DataFrame, what: str, reference: str) -> None:
-    now, ranks = opened.histories.until, []
-    allowed = np.ones(len(opened.shelf), bool)
+def _score(opened: Recommender, test: pl.DataFrame, what: str, reference: str) -> None:
+    now = opened.histories.until
+    ranks = []
+    allowed = np.ones(len(opened.catalogue), bool)
     for prefix, target in test.iter_rows():
-        index = opened.shelf.index_of([*map(str, prefix), str(target)])
-        seen = [(int(i), now, SESSION_WEIGHT) for i in index[:-1] if i >= 0]
-        history = opened.histories.of(None, seen, now)
-        scores, _ = opened.ranked(history, opened.blend_for(None, history, "home"), allowed)
-        ranks.append(float(half_ranks(scores, index[-1:])[0]) if index[-1] >= 0 else np.inf)
+        index = opened.catalogue.index_of([*map(str, prefix), str(target)])
+        seen = [(int(i), now, SESSION_EVENT_WEIGHT) for i in index[:-1] if i >= 0]
+        history = opened.histories.history_of(None, seen, now)
+        scores, _ = opened.ranking_scores(history, opened.select_blend(None, history, "home"), allowed)
+        ranks.append(float(mid_ranks(scores, index[-1:])[0]) if index[-1] >= 0 else np.inf)
     found = np.array(ranks)
-    hit, reciprocal = interval((found <= _K).astype(float)), interval(np.where(found <= _K, 1.0 / found, 0.0))
+    hit = mean_interval((found <= _K).astype(float))
+    reciprocal = mean_interval(np.where(found <= _K, 1.0 / found, 0.0))
     shown = f"P@20 {hit.point:.4f} [{hit.low:.4f}, {hit.high:.4f}], MRR@20 {reciprocal.point:.4f}"
     row(
         f"{what} ({len(found):,} visits so far)", f"{shown} [{reciprocal.low:.4f}, {reciprocal.high:.4f}]", reference

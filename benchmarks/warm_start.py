@@ -16,16 +16,16 @@ import numpy as np
 
 from benchmarks.data import row
 from vetrina import Shop
-from vetrina.core.progress import Silent
-from vetrina.core.types import Evidence, Past, Plan
-from vetrina.demo import files
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.demo import write_input_files
 from vetrina.features import histories
-from vetrina.metrics.bootstrap import interval, paired
-from vetrina.pipeline.planner import planned
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
+from vetrina.pipeline.budget_planner import plan_training
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.store import dataset
-from vetrina.train import Settled, train
+from vetrina.train import TuningResult, train
 
 DAY = 86_400.0
 TEST, END = (datetime(*d, tzinfo=UTC).timestamp() for d in ((2017, 12, 18), (2018, 2, 1)))
@@ -35,34 +35,36 @@ def main() -> None:
     """Seconds of processor and quality, cold and warm."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        source = files(root / "source")
+        source = write_input_files(root / "source")
         snapshot = Shop(root / "shop").ingest(products=source.products, events=source.events)
         catalogue = dataset.catalogue(snapshot)
         assert catalogue is not None
-        test = Evidence(targets=dataset.targets(snapshot, catalogue, TEST, END), now=TEST)
-        alone = Settled({"home": {"sasrec": 1.0}, "discover": {"sasrec": 1.0}})
+        test = EvaluationData(targets=dataset.targets(snapshot, catalogue, TEST, END), now=TEST)
+        alone = TuningResult({"home": {"sasrec": 1.0}, "discover": {"sasrec": 1.0}})
 
         def learnt(until: float, work: Path, warm: bool) -> tuple[np.ndarray, float]:
-            past = Past(catalogue, dataset.interactions(snapshot, catalogue, until))
-            plan = replace(planned(RECIPE, past, Plan()), warm=warm)
+            past = TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
+            plan = replace(plan_training(RECIPE, past, TrainingPlan()), warm=warm)
             begun = time.process_time()
-            checkpoint, _ = train(RECIPE, past, str(until), "judged", plan, work / "judged", Silent(), settled=alone)
+            checkpoint, _ = train(
+                RECIPE, past, str(until), "judged", plan, work / "judged", NoProgress(), tuning_result=alone
+            )
             took = time.process_time() - begun
             if until < TEST:
                 return np.empty(0), took
             histories.write(past.interactions, checkpoint.folder / "histories")
             sold = np.zeros(len(catalogue), bool)
             sold[past.interactions.item if past.interactions else []] = True
-            return evaluate(checkpoint.folder, test, only="sasrec", allowed=sold).values, took
+            return evaluate(checkpoint.folder, test, only_model="sasrec", allowed_items=sold).values, took
 
         cold, base = learnt(TEST, root / "cold", False)
-        found = interval(cold)
+        found = mean_interval(cold)
         row("from nothing", f"NDCG@10 {found.point:.4f} [{found.low:.4f}, {found.high:.4f}], {base:.0f} CPU-s")
         for days in (1, 14):
             work = root / f"warm{days}"
             learnt(TEST - days * DAY, work, False)
             warm, took = learnt(TEST, work, True)
-            gain = paired(warm, cold)
+            gain = paired_difference(warm, cold)
             shown = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], {took:.0f} CPU-s ({took / base:.2f})"
             row(f"from a training {days} days earlier", shown)
             shutil.rmtree(work)

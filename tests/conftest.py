@@ -40,7 +40,7 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     shop = Shop(folder / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]])
     shop.fit("recommend", "search")
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return folder / "shop", files
 
 
@@ -54,7 +54,7 @@ def predicting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     shop = Shop(folder / "shop")
     shop.ingest(table=table)
     shop.fit("predict")
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return folder / "shop", table
 
 

@@ -8,7 +8,7 @@ from vetrina.core.protocols import History
 
 def opened_type(model: str) -> type:
     """The declared type of what ``models/NAME/online.py`` opens; ``object`` where nothing is declared."""
-    return get_type_hints(plugins.part("models", model, "online").open).get("return", object)
+    return get_type_hints(plugins.load_module("models", model, "online").load).get("return", object)
 
 
 def takes_history(model: str) -> bool:
@@ -19,4 +19,4 @@ def takes_history(model: str) -> bool:
 
 def trained() -> list[str]:
     """Every model that learns."""
-    return [name for name in plugins.names("models") if plugins.has_part("models", name, "train")]
+    return [name for name in plugins.names("models") if plugins.has_module("models", name, "train")]

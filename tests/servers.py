@@ -36,7 +36,8 @@ def mariadb(folder: Path) -> Iterator[str]:
     server = shutil.which("mariadbd")
     if server is None:
         pytest.skip("mariadbd is not installed: apt-get install mariadb-server")
-    data, port = folder / "data", _free_port()
+    data = folder / "data"
+    port = _free_port()
     folder.chmod(0o755)
     user = ["--user=root"] if os.geteuid() == 0 else []
     install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]

@@ -22,7 +22,8 @@ def checkerboard(folder: Path, users: int = 60, items: int = 40, days: int = 60,
         out = csv.writer(file)
         out.writerow(["product_id", "title", "category", "brand", "price", "stock"])
         for i in range(items):
-            kind, colour = KINDS[i % len(KINDS)], COLOURS[i % len(COLOURS)]
+            kind = KINDS[i % len(KINDS)]
+            colour = COLOURS[i % len(COLOURS)]
             out.writerow([f"p{i:03d}", f"{colour} {kind} number {i}", f"home > {kind}", f"brand{i % 3}", 5 + i, 10])
     events = folder / "events.csv"
     with events.open("w", newline="") as file:
@@ -59,7 +60,9 @@ def table(folder: Path, rows: int = 600, seed: int = 3) -> Path:
         out = csv.writer(file)
         out.writerow(["x", "y", "colour", "label"])
         for _ in range(rows):
-            x, y, colour = rng.gauss(0, 1), rng.gauss(0, 1), rng.choice(COLOURS)
+            x = rng.gauss(0, 1)
+            y = rng.gauss(0, 1)
+            colour = rng.choice(COLOURS)
             shown = "" if rng.random() < 0.1 else f"{x:.4f}"
             out.writerow([shown, f"{y:.4f}", colour, int(x > y or colour == "red")])
     return path
@@ -72,7 +75,10 @@ def launching(folder: Path, seed: int = 5) -> dict[str, Path]:
     A product of some kind is launched every day, two of each kind in the last days. So who buys one nobody has seen is known:
     the even lovers of its kind.
     """
-    rng, days, products, events = random.Random(seed), 120, [], []
+    rng = random.Random(seed)
+    days = 120
+    products = []
+    events = []
     for n in range(40):
         products.append((f"old{n:03d}", KINDS[n % 4], 0))
     for day in range(days):
@@ -115,16 +121,20 @@ def advertising(folder: Path, until: float, seed: int = 6) -> dict[str, Path]:
     The ad is clicked by half if it is of that kind and by one in thirty if not; a third of the clicks end in a purchase. So what
     somebody looks at now tells which ad they will click. ``until`` is when the log ends.
     """
-    rng, days, kinds = random.Random(seed), 60, KINDS[:4]
+    rng = random.Random(seed)
+    days = 60
+    kinds = KINDS[:4]
     products = [(f"p{n:03d}", kinds[n % 4]) for n in range(48)]
     ads = [(f"a{n}", products[n][0], (1.0, 0.5)[n // 4], f"c{n % 4}") for n in range(8)]
-    kind_of, events = dict(products), []
+    kind_of = dict(products)
+    events = []
     for user in range(120):
         for day in range(days):
             if rng.random() < 0.5:
                 continue
             moment = until - (days - day) * DAY + rng.randrange(DAY // 2)
-            mood, who = kinds[user % 4] if rng.random() < 0.5 else rng.choice(kinds), f"u{user:03d}"
+            mood = kinds[user % 4] if rng.random() < 0.5 else rng.choice(kinds)
+            who = f"u{user:03d}"
             for look in range(3):
                 seen = rng.choice([p for p, kind in products if kind == mood])
                 events.append((moment + 30 * look, who, "view", seen, ""))

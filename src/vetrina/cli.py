@@ -7,18 +7,21 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from vetrina.console import lines
 from vetrina.console.answering import COMMANDS
-from vetrina.console.arguments import Minutes
-from vetrina.console.failures import in_one_line
-from vetrina.console.state import FILE, State, plain
-from vetrina.console.template import TEMPLATE
+from vetrina.console.arguments import DurationMinutes
+from vetrina.console.failures import error_line_and_status
+from vetrina.console.state import FILE_PATH, CliContext, to_json_value
+from vetrina.console.template import SETTINGS_TEMPLATE
 from vetrina.core.errors import BadInput
 from vetrina.core.version import VERSION
+
+if TYPE_CHECKING:
+    from vetrina.pipeline.api import Shop
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +48,7 @@ def cli(context: click.Context, shop_dir: Path, as_json: bool, debug: bool) -> N
 
     Shell completion: eval "$(_VETRINA_COMPLETE=bash_source vetrina)" (or zsh_source, fish_source).
     """
-    context.obj = State(shop_dir, as_json, debug)
+    context.obj = CliContext(shop_dir, as_json, debug)
 
 
 @cli.command()
@@ -57,32 +60,32 @@ def init(folder: Path) -> None:
     target = folder / "vetrina.toml"
     if target.exists():
         raise BadInput(str(target), "exists already", "choose another folder")
-    write_bytes(target, TEMPLATE.encode())
+    write_bytes(target, SETTINGS_TEMPLATE.encode())
     click.echo(f"{target} written. Next: vetrina --shop-dir {folder} ingest --products FILE --events FILE")
 
 
 @cli.command()
-@click.option("--products", type=FILE, multiple=True, help="Products: product_id, title, ...")
-@click.option("--events", type=FILE, multiple=True, help="Events: timestamp, user_id, type, ...")
-@click.option("--users-file", type=FILE, multiple=True, help="Users: user_id, ...")
-@click.option("--judgments", type=FILE, multiple=True, help="Judged pairs: query, product_id, grade.")
-@click.option("--ads", type=FILE, multiple=True, help="Ads: ad_id, product_id, bid, ...")
-@click.option("--table", type=FILE, help="A table with a label, for predict.")
+@click.option("--products", type=FILE_PATH, multiple=True, help="Products: product_id, title, ...")
+@click.option("--events", type=FILE_PATH, multiple=True, help="Events: timestamp, user_id, type, ...")
+@click.option("--users-file", type=FILE_PATH, multiple=True, help="Users: user_id, ...")
+@click.option("--judgments", type=FILE_PATH, multiple=True, help="Judged pairs: query, product_id, grade.")
+@click.option("--ads", type=FILE_PATH, multiple=True, help="Ads: ad_id, product_id, bid, ...")
+@click.option("--table", type=FILE_PATH, help="A table with a label, for predict.")
 @click.option("--label", default="label", show_default=True, help="The label's column in --table.")
 @click.pass_obj
-def ingest(state: State, users_file: Any, **files: Any) -> None:
+def ingest(state: CliContext, users_file: Any, **files: Any) -> None:
     """Add files (CSV, Parquet, JSON lines) and make a snapshot of everything."""
-    found = state.shop().ingest(users=users_file, **files)
+    found = state.open_shop().ingest(users=users_file, **files)
     row = {
         "snapshot": found.digest[:12],
         "rows": dict(found.rows),
         "quarantined": found.quarantined,
         "files_added": found.added,
     }
-    state.show(
+    state.print_rows(
         row,
         lambda r: (
-            f"snapshot {r['snapshot']}: {lines.counts(r['rows'])}; {r['files_added']} new files, "
+            f"snapshot {r['snapshot']}: {lines.format_counts(r['rows'])}; {r['files_added']} new files, "
             f"{r['quarantined']} rows in quarantine"
         ),
     )
@@ -91,44 +94,46 @@ def ingest(state: State, users_file: Any, **files: Any) -> None:
 @cli.command()
 @click.argument("scenarios", nargs=-1)
 @click.pass_obj
-def validate(state: State, scenarios: tuple[str, ...]) -> None:
+def validate(state: CliContext, scenarios: tuple[str, ...]) -> None:
     """Check the data and say what it supports."""
     from vetrina.core import plugins
 
-    shop, failed = state.shop(), False
+    shop = state.open_shop()
+    failed = False
     for name in scenarios or plugins.names("scenarios"):
-        plugins.part("scenarios", name, "recipe")
+        plugins.load_module("scenarios", name, "recipe")
         report = shop.validate(name)
-        failed |= bool(scenarios) and not report.ok
-        state.show(report, lines.checks)
+        failed |= bool(scenarios) and not report.is_ok
+        state.print_rows(report, lines.checks)
     if failed:
         sys.exit(2)
 
 
 @cli.command()
 @click.argument("scenarios", nargs=-1)
-@click.option("--budget", type=Minutes(), help="What a run may take, such as 10m or 2h (default 20m).")
+@click.option("--budget", type=DurationMinutes(), help="What a run may take, such as 10m or 2h (default 20m).")
 @click.option("--id", "run_id", hidden=True, help="Execute a run that was asked for; operate does.")
 @click.pass_obj
-def run(state: State, scenarios: tuple[str, ...], run_id: str | None, budget: float | None) -> None:
+def run(state: CliContext, scenarios: tuple[str, ...], run_id: str | None, budget: float | None) -> None:
     """Train, compress, judge and release what the data supports (or the named scenarios)."""
-    shop, refused = state.shop(), False
+    shop = state.open_shop()
+    refused = False
     if run_id:
-        from vetrina.pipeline.runs import execute
+        from vetrina.pipeline.run_execution import execute_run
 
-        execute(shop.workshop, run_id)
+        execute_run(shop.shop_context, run_id)
         return
-    registry = shop.workshop.registry
+    registry = shop.shop_context.registry
     for scenario, release in shop.fit(*scenarios, budget_minutes=budget).items():
         row = {"scenario": scenario, "release": release}
         if release is not None:
-            reasons = registry.verdict(release.verdict)["reasons"]
-            state.show(row, functools.partial(lines.release, reasons=reasons))
+            reasons = registry.get_verdict(release.verdict)["reasons"]
+            state.print_rows(row, functools.partial(lines.format_release, reasons=reasons))
             continue
         report = shop.validate(scenario)
         champion, _ = registry.champion(scenario)
-        state.show(row, functools.partial(lines.no_release, report=report, champion=champion))
-        refused |= not report.ok
+        state.print_rows(row, functools.partial(lines.no_release, report=report, champion=champion))
+        refused |= not report.is_ok
     if refused:
         sys.exit(2)
 
@@ -137,11 +142,11 @@ def run(state: State, scenarios: tuple[str, ...], run_id: str | None, budget: fl
 @click.option("--host", help="Address to listen on (default: loopback).")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port (default 8337; 0 takes a free one).")
 @click.pass_obj
-def serve(state: State, host: str | None, port: int | None) -> None:
+def serve(state: CliContext, host: str | None, port: int | None) -> None:
     """Answer over HTTP until Ctrl-C."""
     from vetrina.serve.serve import bind
     from vetrina.serve.serve import serve as answer
-    from vetrina.store.folder import ShopFolder
+    from vetrina.store.shop_folder import ShopFolder
 
     folder = ShopFolder(state.folder.resolve())
     if not folder.bundles.folder.exists():
@@ -154,9 +159,9 @@ def serve(state: State, host: str | None, port: int | None) -> None:
 @cli.command()
 @click.option("--until-input-ends", is_flag=True, hidden=True, help="Stop when standard input ends; up does.")
 @click.pass_obj
-def operate(state: State, until_input_ends: bool) -> None:
+def operate(state: CliContext, until_input_ends: bool) -> None:
     """The loop that needs nobody: releases, runs, clean-up, alerts; until Ctrl-C."""
-    _operate(state.shop(), until_input_ends)
+    _run_controller(state.open_shop(), until_input_ends)
 
 
 @cli.command()
@@ -167,7 +172,7 @@ def up(context: click.Context, host: str | None, port: int | None) -> None:
     """Serve and operate, until Ctrl-C or SIGTERM."""
     from vetrina.console.controller_process import ControllerProcess, exit_on_signals
 
-    state: State = context.obj
+    state: CliContext = context.obj
     exit_on_signals()
     controller = ControllerProcess(state.folder.resolve(), lambda line: click.echo(line, err=True))
     try:
@@ -176,12 +181,12 @@ def up(context: click.Context, host: str | None, port: int | None) -> None:
         controller.stop()
 
 
-def _operate(shop: Any, until_input_ends: bool) -> None:
+def _run_controller(shop: "Shop", until_input_ends: bool) -> None:
     import logging
     import signal
     import threading
 
-    from vetrina.pipeline.operate import operate as loop
+    from vetrina.pipeline.controller import operate as run_controller
 
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     stop = threading.Event()
@@ -191,7 +196,9 @@ def _operate(shop: Any, until_input_ends: bool) -> None:
     if until_input_ends:
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     try:
-        loop(shop.workshop, lambda line: click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True), stop)
+        run_controller(
+            shop.shop_context, lambda line: click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True), stop
+        )
     finally:
         stop.set()
 
@@ -206,78 +213,80 @@ def _stop_after_input(stop: Any) -> None:
 @click.argument("run_id", required=False, metavar="[RUN]")
 @click.option("--follow", is_flag=True, help="Show stages as they finish, until the run ends.")
 @click.pass_obj
-def runs(state: State, run_id: str | None, follow: bool) -> None:
+def runs(state: CliContext, run_id: str | None, follow: bool) -> None:
     """Runs, newest first; or one run with its stages."""
-    found = state.shop().workshop.runs
+    found = state.open_shop().shop_context.runs
     if run_id is None:
-        state.show(found.all(), lines.run)
+        state.print_rows(found.list_runs(), lines.format_run)
         return
-    row = found.get(run_id)
+    row = found.get_run(run_id)
     shown = 0
     while follow and row["state"] in ("queued", "running"):
         for stage in row["stages"][shown:]:
-            click.echo(lines.stage(stage))
+            click.echo(lines.format_stage(stage))
         shown = len(row["stages"])
         time.sleep(0.5)
-        row = found.get(run_id)
+        row = found.get_run(run_id)
     if state.as_json:
-        state.show(row, str)
+        state.print_rows(row, str)
         return
     for stage in row["stages"][shown:]:
-        click.echo(lines.stage(stage))
-    click.echo(lines.run(row))
+        click.echo(lines.format_stage(stage))
+    click.echo(lines.format_run(row))
 
 
 @cli.command()
 @click.argument("run_id", metavar="RUN")
 @click.pass_obj
-def cancel(state: State, run_id: str) -> None:
+def cancel(state: CliContext, run_id: str) -> None:
     """Stop a queued or running run; what it finished is kept."""
-    found = state.shop().workshop.runs
+    found = state.open_shop().shop_context.runs
     found.cancel(run_id)
-    state.show(found.get(run_id), lines.run)
+    state.print_rows(found.get_run(run_id), lines.format_run)
 
 
 @cli.command()
 @click.argument("run_id", metavar="RUN")
 @click.pass_obj
-def retry(state: State, run_id: str) -> None:
+def retry(state: CliContext, run_id: str) -> None:
     """Queue a failed or cancelled run again; `vetrina operate` takes it."""
-    found = state.shop().workshop.runs
+    found = state.open_shop().shop_context.runs
     found.retry(run_id)
-    state.show(found.get(run_id), lines.run)
+    state.print_rows(found.get_run(run_id), lines.format_run)
 
 
 @cli.command()
 @click.argument("release_id", required=False, metavar="[RELEASE]")
 @click.pass_obj
-def releases(state: State, release_id: str | None) -> None:
+def releases(state: CliContext, release_id: str | None) -> None:
     """Releases among shoppers, newest first; or one release with every decision and its numbers."""
-    found = state.shop().workshop.rollouts
+    found = state.open_shop().shop_context.rollouts
     if release_id is None:
-        state.show(found.all(), lines.rollout)
+        state.print_rows(found.list_rollouts(), lines.format_rollout)
     else:
-        state.show([asdict(entry) for entry in found.log(release_id)], lines.decision)
+        state.print_rows([asdict(entry) for entry in found.decision_log(release_id)], lines.format_decision)
 
 
 @cli.command()
 @click.option("--exit", "leave", is_flag=True, help="Stop once the service has answered.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8337, show_default=True)
 @click.pass_obj
-def demo(state: State, leave: bool, port: int) -> None:
+def demo(state: CliContext, exit_when_answered: bool, port: int) -> None:
     """Whole life on a real grocer's year: data in, models judged, service out."""
-    from vetrina.demo.life import live
+    from vetrina.demo.run import run_demo
 
     started = time.perf_counter()
     folder = Path("demo-shop") if state.folder == Path(".") else state.folder
-    live(folder.resolve(), port, leave, lambda line: click.echo(line), lambda: time.perf_counter() - started)
+    run_demo(
+        folder.resolve(), port, exit_when_answered, lambda line: click.echo(line), lambda: time.perf_counter() - started
+    )
 
 
 @cli.command()
 @click.option("--plant", "kind", default="better", show_default=True, help="What to plant; see below.")
 @click.option("--minutes", type=click.FloatRange(0.1, 1440), default=3.0, show_default=True, help="Cap of the release.")
 @click.pass_obj
-def simulate(state: State, kind: str, minutes: float) -> None:
+def simulate(state: CliContext, fault: str, minutes: float) -> None:
     """A drill: a made-up shop, real processes, shoppers over HTTP, and a release that meets what you plant.
 
     \b
@@ -286,37 +295,39 @@ def simulate(state: State, kind: str, minutes: float) -> None:
     bots, dead-feed               a better candidate, but a log that lies
     drift                         prices move on the last two of thirty days
     """
-    from vetrina.simulate.drift import DRIFT, drift
-    from vetrina.simulate.life import TROUBLES
-    from vetrina.simulate.life import simulate as drill
-    from vetrina.simulate.plants import PLANTS
+    from vetrina.simulate.drift_drill import DRIFT_FAULT, run_drift_drill
+    from vetrina.simulate.drill import LOG_FAULTS
+    from vetrina.simulate.drill import run_drill as drill
+    from vetrina.simulate.fault_injection import CANDIDATE_KINDS
 
-    kinds = (*PLANTS, *TROUBLES, DRIFT)
-    if kind not in kinds:
-        raise BadInput(f"--plant {kind}", "is unknown", f"use one of {', '.join(kinds)}")
+    kinds = (*CANDIDATE_KINDS, *LOG_FAULTS, DRIFT_FAULT)
+    if fault not in kinds:
+        raise BadInput(f"--plant {fault}", "is unknown", f"use one of {', '.join(kinds)}")
     folder = Path("simulated-shop") if state.folder == Path(".") else state.folder
     say = functools.partial(click.echo, err=state.as_json)
     where = folder.resolve()
-    outcome = drift(where, minutes, say) if kind == DRIFT else drill(where, kind, minutes, say)
-    state.show({"planted": kind, "outcome": outcome}, lambda r: f"{r['planted']}: {r['outcome']}")
+    outcome = run_drift_drill(where, minutes, say) if fault == DRIFT_FAULT else drill(where, fault, minutes, say)
+    state.print_rows({"planted": fault, "outcome": outcome}, lambda r: f"{r['planted']}: {r['outcome']}")
 
 
 @cli.command()
 @click.pass_obj
-def status(state: State) -> None:
+def status(state: CliContext) -> None:
     """What serves, how it does, and whether it should be trained again."""
     from vetrina.core import plugins
-    from vetrina.pipeline import loop
+    from vetrina.pipeline import health
 
-    workshop = state.shop().workshop
-    state.show([asdict(loop.look(workshop, s)) for s in plugins.names("scenarios")], lines.status)
+    shop_context = state.open_shop().shop_context
+    state.print_rows(
+        [asdict(health.check_health(shop_context, s)) for s in plugins.names("scenarios")], lines.format_status
+    )
 
 
 @cli.command()
 @click.pass_obj
-def versions(state: State) -> None:
+def versions(state: CliContext) -> None:
     """All versions, newest first; * serves."""
-    state.show(state.shop().workshop.registry.all(), lines.version)
+    state.print_rows(state.open_shop().shop_context.registry.list_versions(), lines.format_version)
 
 
 @cli.group()
@@ -329,37 +340,37 @@ def bench() -> None:
 @click.option("--version", help="A version (default: the one that serves).")
 @click.option("--against", help="A version to compare with, over the same units.")
 @click.pass_obj
-def quality(state: State, scenario: str, version: str | None, against: str | None) -> None:
+def quality(state: CliContext, scenario: str, version: str | None, against: str | None) -> None:
     """Score a version on held-out data: figures, slices, models alone, lists, a paired gain."""
-    from vetrina.pipeline.quality import quality as score
-    from vetrina.pipeline.quality import said
+    from vetrina.pipeline.quality import measure_quality as score
+    from vetrina.pipeline.quality import quality_text
 
-    state.show(score(state.shop(), scenario, version, against), said)
+    state.print_rows(score(state.open_shop(), scenario, version, against), quality_text)
 
 
 @cli.command()
 @click.argument("version")
 @click.pass_obj
-def show(state: State, version: str) -> None:
+def show(state: CliContext, version: str) -> None:
     """A version: its verdict, blend, compression, and what it cost to make."""
     from vetrina.pipeline.cost import cost
 
-    workshop = state.shop().workshop
-    found = workshop.registry.show(version)
+    shop_context = state.open_shop().shop_context
+    found = shop_context.registry.get_version(version)
     for name in ("baseline", "samples"):  # for machines
         found["notes"].pop(name, None)
-    taken = cost(workshop, version)
+    taken = cost(shop_context, version)
     found["cost"] = asdict(taken) if taken else None
-    state.show(found, lambda r: json.dumps(r, indent=2, default=plain))
+    state.print_rows(found, lambda r: json.dumps(r, indent=2, default=to_json_value))
 
 
 @cli.command()
 @click.argument("a")
 @click.argument("b")
 @click.pass_obj
-def compare(state: State, a: str, b: str) -> None:
+def compare(state: CliContext, a: str, b: str) -> None:
     """What the gate saw of two versions."""
-    registry = state.shop().workshop.registry
+    registry = state.open_shop().shop_context.registry
     rows = [
         {
             "version": v,
@@ -369,33 +380,35 @@ def compare(state: State, a: str, b: str) -> None:
                 if "candidate" in r["numbers"]
             },
         }
-        for v, shown in ((v, registry.show(v)) for v in (a, b))
+        for v, shown in ((v, registry.get_version(v)) for v in (a, b))
     ]
-    state.show(rows, lambda r: "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else str(v) for k, v in r.items()))
+    state.print_rows(
+        rows, lambda r: "  ".join(f"{k} {v:.4f}" if isinstance(v, float) else str(v) for k, v in r.items())
+    )
 
 
 @cli.command()
 @click.argument("version")
 @click.pass_obj
-def promote(state: State, version: str) -> None:
+def promote(state: CliContext, version: str) -> None:
     """Let a version serve, by hand."""
     from vetrina.store.operator_actions import promote as by_hand
 
-    workshop = state.shop().workshop
-    promoted = by_hand(workshop.registry, workshop.shop.bundles, version)
-    state.show(promoted, lambda r: f"{r['version']} serves {r['scenario']}")
+    shop_context = state.open_shop().shop_context
+    promoted = by_hand(shop_context.registry, shop_context.folder.bundles, version)
+    state.print_rows(promoted, lambda r: f"{r['version']} serves {r['scenario']}")
 
 
 @cli.command()
 @click.argument("scenario")
 @click.pass_obj
-def rollback(state: State, scenario: str) -> None:
+def rollback(state: CliContext, scenario: str) -> None:
     """Take a candidate out that is among shoppers, else go back to the version before; every server follows within a second."""
     from vetrina.store.operator_actions import rollback as by_hand
 
-    workshop = state.shop().workshop
-    gone_back = by_hand(workshop.registry, workshop.rollouts, workshop.shop.bundles, scenario)
-    state.show(gone_back, lines.rolled_back)
+    shop_context = state.open_shop().shop_context
+    gone_back = by_hand(shop_context.registry, shop_context.rollouts, shop_context.folder.bundles, scenario)
+    state.print_rows(gone_back, lines.format_rollback)
 
 
 @cli.command()
@@ -411,22 +424,24 @@ def rollback(state: State, scenario: str) -> None:
 )
 @click.option("--python", default="", help="For litert and executorch: a Python that has their tools.")
 @click.pass_obj
-def export(state: State, version: str, form: str, out: Path | None, products: int, python: str) -> None:
+def export(state: CliContext, version: str, file_format: str, out: Path | None, max_products: int, python: str) -> None:
     """A student of what a version recommends, with its shelf, for a browser or a phone: 2 MB at most."""
-    from vetrina.pipeline.export import export as exported
+    from vetrina.pipeline.export import export_student as exported
 
-    into = out or Path(f"{version}-{form}")
-    state.show(asdict(exported(state.shop(), version, form, into, products, python)), lines.exported)
+    into = out or Path(f"{version}-{file_format}")
+    state.print_rows(
+        asdict(exported(state.open_shop(), version, file_format, into, max_products, python)), lines.format_export
+    )
 
 
 @cli.command()
 @click.argument("version")
 @click.pass_obj
-def report(state: State, version: str) -> None:
+def report(state: CliContext, version: str) -> None:
     """Write a page about a version."""
-    from vetrina.console.report import write_report
+    from vetrina.console.version_page import write_version_page
 
-    state.show({"report": str(write_report(state.shop(), version))}, lambda r: r["report"])
+    state.print_rows({"report": str(write_version_page(state.open_shop(), version))}, lambda r: r["report"])
 
 
 for _command in COMMANDS:
@@ -443,10 +458,10 @@ def main() -> None:
     except BaseException as error:  # the outer edge: whatever it is becomes one line
         if isinstance(error, SystemExit) or "--debug" in sys.argv:
             raise
-        _leave(*in_one_line(error))
+        _exit_with_line(*error_line_and_status(error))
 
 
-def _leave(line: str, status: int) -> None:
+def _exit_with_line(line: str, status: int) -> None:
     click.echo(line, err=True)
     sys.exit(status)
 

@@ -13,22 +13,22 @@ from fsspec.core import url_to_fs
 
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.security.keys import BadSignature, load_or_create
-from vetrina.store.bundles import Bundles
-from vetrina.store.remote import MANIFEST, Remote
+from vetrina.store.bundles import BundleStore
+from vetrina.store.object_storage import MANIFEST, ObjectStorage
 
 
 @dataclass
 class Place:
     """A shop's bundles, and those of a second machine of the same shop."""
 
-    here: Bundles
+    here: BundleStore
     url: str
     root: Path
 
-    def elsewhere(self) -> Bundles:
+    def elsewhere(self) -> BundleStore:
         """Another machine: an empty disk, the same keys, the same object storage."""
-        remote = Remote(self.url) if self.url else None
-        return Bundles(self.root / uuid.uuid4().hex, self.here.keys, remote)
+        remote = ObjectStorage(self.url) if self.url else None
+        return BundleStore(self.root / uuid.uuid4().hex, self.here.keys, remote)
 
 
 @pytest.fixture(scope="session")
@@ -54,7 +54,7 @@ def place(request, tmp_path, monkeypatch) -> Place:
             monkeypatch.setenv(name, value)
         url = f"s3://bucket-{uuid.uuid4().hex[:12]}/shop"
     keys = load_or_create(tmp_path / "keys")
-    return Place(Bundles(tmp_path / "bundles", keys, Remote(url) if url else None), url, tmp_path)
+    return Place(BundleStore(tmp_path / "bundles", keys, ObjectStorage(url) if url else None), url, tmp_path)
 
 
 def content(folder: Path, **files: str) -> Path:
@@ -126,7 +126,7 @@ def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, mon
         pytest.skip("the disk alone has no other machines to wait for")
     old = place.here.pack(content(tmp_path / "a", own="old"), "search", {})
     new = place.here.pack(content(tmp_path / "b", own="new"), "search", {})
-    monkeypatch.setattr("vetrina.store.remote._YOUNG", timedelta(hours=-1))
+    monkeypatch.setattr("vetrina.store.object_storage._YOUNG", timedelta(hours=-1))
     assert place.here.collect({new.version}) == 2 * len("old"), "three bytes here, three there"
     fs, root = url_to_fs(place.url, use_listings_cache=False)
     assert not fs.exists(f"{root}/parts/{old.parts['own']}")
@@ -136,7 +136,7 @@ def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, mon
 def test_what_another_machine_sent_meanwhile_is_seen_and_spared(place, tmp_path, monkeypatch):
     if not place.url:
         pytest.skip("the disk alone has no other machines")
-    monkeypatch.setattr("vetrina.store.remote._YOUNG", timedelta(hours=-1))
+    monkeypatch.setattr("vetrina.store.object_storage._YOUNG", timedelta(hours=-1))
     first = place.here.pack(content(tmp_path / "a", own="first"), "search", {})
     place.here.collect({first.version})
     other = place.elsewhere()
@@ -161,17 +161,17 @@ def test_an_upload_that_was_cut_off_is_no_version_and_goes_on(place, tmp_path, m
     if not place.url:
         pytest.skip("nothing is sent")
     source = content(tmp_path / "a", one="1", two="2")
-    sent = Remote._send
+    sent = ObjectStorage._upload
 
     def cut(self, file, name):
         if name.endswith(MANIFEST):
             raise KeyboardInterrupt
         sent(self, file, name)
 
-    monkeypatch.setattr(Remote, "_send", cut)
+    monkeypatch.setattr(ObjectStorage, "_upload", cut)
     with pytest.raises(KeyboardInterrupt):
         place.here.pack(source, "search", {})
-    monkeypatch.setattr(Remote, "_send", sent)
+    monkeypatch.setattr(ObjectStorage, "_upload", sent)
     version = next(p.name for p in place.here.folder.iterdir() if p.name != "parts")
     with pytest.raises(NotFound):
         place.elsewhere().unpack(version)
@@ -180,6 +180,7 @@ def test_an_upload_that_was_cut_off_is_no_version_and_goes_on(place, tmp_path, m
 
 
 def test_a_wrong_address_gets_one_line(tmp_path):
-    keys, source = load_or_create(tmp_path / "keys"), content(tmp_path / "a", one="1")
+    keys = load_or_create(tmp_path / "keys")
+    source = content(tmp_path / "a", one="1")
     with pytest.raises(BadInput, match="fsspec URL"):
-        Bundles(tmp_path / "b", keys, Remote("nowhere://x")).pack(source, "search", {})
+        BundleStore(tmp_path / "b", keys, ObjectStorage("nowhere://x")).pack(source, "search", {})

@@ -7,20 +7,21 @@ import pytest
 from opened_types import opened_type, trained
 
 from vetrina.core import plugins
-from vetrina.core.compression import Lesson
-from vetrina.core.progress import Silent
-from vetrina.core.tables import Rows, Scale, Table
-from vetrina.core.types import Past, Plan
+from vetrina.core.compression import DistillationData
+from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScaler
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.metrics.classification import roc_auc
 from vetrina.scenarios.ads import recipe as ads
 from vetrina.scenarios.predict.recipe import models_for
 
 # The model `onnx` learns nothing: tests/path/test_foreign_models.py brings it files.
-FOUND = [name for name in trained() if name != "onnx" and hasattr(opened_type(name), "expected")]
-NUMBERS = models_for(Past(table=Table({}, np.arange(3.0))))
-ASKED_FOR = {*models_for(Past(table=Table({}, np.arange(2.0)))), *ads.RECIPE.models}
+FOUND = [name for name in trained() if name != "onnx" and hasattr(opened_type(name), "predict")]
+NUMBERS = models_for(TrainingData(table=LabelledTable({}, np.arange(3.0))))
+ASKED_FOR = {*models_for(TrainingData(table=LabelledTable({}, np.arange(2.0)))), *ads.RECIPE.models}
 CLASSIFIERS = [n for n in FOUND if n in ASKED_FOR]
-ROWS, COLUMNS = 1_500, 5
+ROWS = 1_500
+COLUMNS = 5
 
 
 def drawn(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,8 +35,8 @@ def fitted(name: str, into: Path) -> Path:
     """Learnt from the first draw."""
     into.mkdir(parents=True)
     x, label = drawn(1)
-    past = Past(rows=Rows(x, label=label))
-    plugins.part("models", name, "train").fit(past, Plan(threads=1), into, Silent())
+    past = TrainingData(encoded_table=EncodedTable(x, label=label))
+    plugins.load_module("models", name, "train").fit(past, TrainingPlan(threads=1), into, NoProgress())
     return into
 
 
@@ -47,7 +48,7 @@ def folder(request, tmp_path_factory) -> tuple[str, Path]:
 
 def opened(folder: tuple[str, Path]):
     """As it serves."""
-    return plugins.part("models", folder[0], "online").open(folder[1])
+    return plugins.load_module("models", folder[0], "online").load(folder[1])
 
 
 def test_there_are_some():
@@ -57,7 +58,7 @@ def test_there_are_some():
 
 def test_rows_never_seen_are_told_apart_and_probabilities_are_right_on_the_whole(folder):
     x, label = drawn(2)
-    said = opened(folder).expected(Rows(x))
+    said = opened(folder).predict(EncodedTable(x))
     assert said.shape == (ROWS,)
     assert said.dtype == np.float32
     assert roc_auc(label, said) > 0.85
@@ -67,27 +68,34 @@ def test_rows_never_seen_are_told_apart_and_probabilities_are_right_on_the_whole
 
 def test_any_number_gives_a_probability(folder):
     wild = np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32)
-    said = opened(folder).expected(Rows(wild))
+    said = opened(folder).predict(EncodedTable(wild))
     assert np.isfinite(said).all()
     assert ((said >= 0) & (said <= 1)).all()
 
 
 def test_fitting_twice_gives_the_same_answers(folder, tmp_path):
-    again = plugins.part("models", folder[0], "online").open(fitted(folder[0], tmp_path / "b"))
-    np.testing.assert_array_equal(opened(folder).expected(Rows(drawn(3)[0])), again.expected(Rows(drawn(3)[0])))
+    again = plugins.load_module("models", folder[0], "online").load(fitted(folder[0], tmp_path / "b"))
+    np.testing.assert_array_equal(
+        opened(folder).predict(EncodedTable(drawn(3)[0])), again.predict(EncodedTable(drawn(3)[0]))
+    )
 
 
 def test_every_small_form_tells_rows_apart_nearly_as_well(folder, tmp_path):
-    if not plugins.has_part("models", folder[0], "compress"):
+    if not plugins.has_module("models", folder[0], "compress"):
         pytest.skip("offers no smaller form")
-    part, (x, label) = plugins.part("models", folder[0], "compress"), drawn(2)
-    lesson = Lesson(lambda: Past(rows=Rows(drawn(1)[0], label=drawn(1)[1])), Plan(threads=1), Silent())
+    part = plugins.load_module("models", folder[0], "compress")
+    (x, label) = drawn(2)
+    lesson = DistillationData(
+        lambda: TrainingData(encoded_table=EncodedTable(drawn(1)[0], label=drawn(1)[1])),
+        TrainingPlan(threads=1),
+        NoProgress(),
+    )
     for number, form in enumerate(part.FORMS):
         into = tmp_path / str(number)
         into.mkdir()
         part.compress(folder[1], into, form, lesson)
-        small = plugins.part("models", folder[0], "online").open(into).expected(Rows(x))
-        assert roc_auc(label, small) > roc_auc(label, opened(folder).expected(Rows(x))) - 0.01
+        small = plugins.load_module("models", folder[0], "online").load(into).predict(EncodedTable(x))
+        assert roc_auc(label, small) > roc_auc(label, opened(folder).predict(EncodedTable(x))) - 0.01
         assert abs(float(small.mean()) - float(label.mean())) < 0.06
 
 
@@ -102,8 +110,8 @@ def numbered(name: str, into: Path) -> Path:
     """Learnt from the first draw."""
     into.mkdir(parents=True)
     x, label = measured(1)
-    past = Past(rows=Rows(x, label=label, number=Scale(0.0, 1.0, -5.0, 5.0)))
-    plugins.part("models", name, "train").fit(past, Plan(threads=1), into, Silent())
+    past = TrainingData(encoded_table=EncodedTable(x, label=label, label_scaler=LabelScaler(0.0, 1.0, -5.0, 5.0)))
+    plugins.load_module("models", name, "train").fit(past, TrainingPlan(threads=1), into, NoProgress())
     return into
 
 
@@ -115,7 +123,7 @@ def number_folder(request, tmp_path_factory) -> tuple[str, Path]:
 
 def test_numbers_of_rows_never_seen_are_told(number_folder):
     x, label = measured(2)
-    said = opened(number_folder).expected(Rows(x))
+    said = opened(number_folder).predict(EncodedTable(x))
     assert said.shape == (ROWS,)
     assert said.dtype == np.float32
     unexplained = float(((said - label) ** 2).mean() / label.var())
@@ -124,8 +132,8 @@ def test_numbers_of_rows_never_seen_are_told(number_folder):
 
 
 def test_any_number_gives_a_number_and_twice_the_same(number_folder, tmp_path):
-    wild = Rows(np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32))
-    again = plugins.part("models", number_folder[0], "online").open(numbered(number_folder[0], tmp_path / "b"))
-    said = opened(number_folder).expected(wild)
+    wild = EncodedTable(np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32))
+    again = plugins.load_module("models", number_folder[0], "online").load(numbered(number_folder[0], tmp_path / "b"))
+    said = opened(number_folder).predict(wild)
     assert np.isfinite(said).all()
-    np.testing.assert_array_equal(said, again.expected(wild))
+    np.testing.assert_array_equal(said, again.predict(wild))

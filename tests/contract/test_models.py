@@ -11,10 +11,10 @@ from opened_types import takes_history, trained
 from PIL import Image
 
 from vetrina.core import plugins
-from vetrina.core.compression import Lesson
-from vetrina.core.progress import Silent
+from vetrina.core.compression import DistillationData
+from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History, Scorer
-from vetrina.core.types import Catalogue, Interactions, Past, Plan, Ties
+from vetrina.core.types import Catalogue, Interactions, SocialGraph, TrainingData, TrainingPlan
 from vetrina.scenarios.ads import recipe as ads
 from vetrina.scenarios.launch import recipe as launch
 from vetrina.scenarios.predict import recipe as predict
@@ -37,12 +37,13 @@ KNOWN = {
     "sasrec",
     "sessions",
 }
-ITEMS, USERS = 30, 40
+ITEMS = 30
+USERS = 40
 # One thread, so that equal data give equal bytes; as many epochs as so few positions need.
-PLAN = Plan(threads=1, settings={name: {"epochs": 20, "stop": 20} for name in ("sasrec", "gru", "lstm")})
+PLAN = TrainingPlan(threads=1, settings={name: {"epochs": 20, "stop": 20} for name in ("sasrec", "gru", "lstm")})
 
 
-def past(items: int = ITEMS) -> Past:
+def past(items: int = ITEMS) -> TrainingData:
     """Even users take even items, odd users odd ones; the last three items are never taken."""
     rng = np.random.default_rng(5)
     rows = [
@@ -59,7 +60,7 @@ def past(items: int = ITEMS) -> Past:
         np.array([f"u{u:02d}" for u in range(USERS)]), user.astype(np.int32), item.astype(np.int32), time,
         np.ones(len(rows), np.float32), 40_000.0,
     )  # fmt: skip
-    return Past(replace(catalogue, images=_pictures(items)), events, ties=_circles(events.users))
+    return TrainingData(replace(catalogue, images=_pictures(items)), events, social_graph=_circles(events.users))
 
 
 @cache
@@ -74,11 +75,11 @@ def _pictures(items: int) -> tuple[str, ...]:
     return tuple(str(folder / f"{item}.png") for item in range(items))
 
 
-def _circles(users: np.ndarray) -> Ties:
+def _circles(users: np.ndarray) -> SocialGraph:
     """Everybody follows the three users of their own parity that come next."""
     pairs = sorted((u, (u + 2 * k) % USERS) for u in range(USERS) for k in (1, 2, 3))
     user, other = np.array(pairs, np.int32).T
-    return Ties(users, user, other)
+    return SocialGraph(users, user, other)
 
 
 def history(*items: int) -> History:
@@ -93,13 +94,13 @@ def folder(request, tmp_path_factory) -> tuple[str, Path]:
     """Each model fitted once."""
     into = tmp_path_factory.mktemp(request.param) / "work" / "fit" / request.param
     into.mkdir(parents=True)
-    plugins.part("models", request.param, "train").fit(past(), PLAN, into, Silent())
+    plugins.load_module("models", request.param, "train").fit(past(), PLAN, into, NoProgress())
     return request.param, into
 
 
 def opened(folder: tuple[str, Path]):
     """Its scorer."""
-    return plugins.part("models", folder[0], "online").open(folder[1])
+    return plugins.load_module("models", folder[0], "online").load(folder[1])
 
 
 def test_no_model_of_behaviour_is_left_out():
@@ -128,7 +129,7 @@ def test_the_same_history_gives_the_same_scores_and_is_left_alone(folder):
 
 
 def test_says_why_in_words(folder):
-    assert len(plugins.part("models", folder[0], "online").REASON.split()) > 2
+    assert len(plugins.load_module("models", folder[0], "online").REASON.split()) > 2
 
 
 def test_personal_models_stay_on_the_board_of_their_parity(folder):
@@ -141,22 +142,24 @@ def test_personal_models_stay_on_the_board_of_their_parity(folder):
 def test_fitting_twice_gives_the_same_files(folder, tmp_path):
     again = tmp_path / "work" / "fit" / "again"
     again.mkdir(parents=True)
-    plugins.part("models", folder[0], "train").fit(past(), PLAN, again, Silent())
-    other = plugins.part("models", folder[0], "online").open(again)
+    plugins.load_module("models", folder[0], "train").fit(past(), PLAN, again, NoProgress())
+    other = plugins.load_module("models", folder[0], "online").load(again)
     asked = history(0, 2, 4)
     np.testing.assert_array_equal(opened(folder).score(asked), other.score(asked))
 
 
 def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):
-    if not plugins.has_part("models", folder[0], "compress"):
+    if not plugins.has_module("models", folder[0], "compress"):
         pytest.skip("offers no smaller form")
-    part, lesson = plugins.part("models", folder[0], "compress"), Lesson(past, PLAN, Silent())
+    part = plugins.load_module("models", folder[0], "compress")
+    lesson = DistillationData(past, PLAN, NoProgress())
     assert len({form.name for form in part.FORMS}) == len(part.FORMS)
     for number, form in enumerate(part.FORMS):
         (tmp_path / str(number)).mkdir()
         part.compress(folder[1], tmp_path / str(number), form, lesson)
-        small = plugins.part("models", folder[0], "online").open(tmp_path / str(number))
-        a, b = opened(folder).score(history(0, 2, 4)), small.score(history(0, 2, 4))
+        small = plugins.load_module("models", folder[0], "online").load(tmp_path / str(number))
+        a = opened(folder).score(history(0, 2, 4))
+        b = small.score(history(0, 2, 4))
         # Many products score nearly alike: what the small form puts first must be worth nearly as much, not be the same.
         assert a[np.argsort(-b)[:8]].sum() > 0.85 * a[np.argsort(-a)[:8]].sum()
         if form is part.FORMS[-1]:  # bolder ones may say less, as long as they order alike

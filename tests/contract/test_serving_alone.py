@@ -38,7 +38,7 @@ def test_the_extra_installs_and_answers_without_torch(trained, tmp_path):
         from vetrina import Shop
 
         shop = Shop(trained[0])
-        version, _ = shop.workshop.registry.champion(scenario)
+        version, _ = shop.shop_context.registry.champion(scenario)
         folder = trained[0] / "bundles" / str(version)
         done = subprocess.run(
             [str(python), "-m", "vetrina.gate.probe", scenario, str(folder)],

@@ -12,14 +12,14 @@ from sqlalchemy import Engine, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core.errors import BadInput, Conflict
-from vetrina.core.health import Day, Moments, Ruler
+from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
 from vetrina.core.image_vector import ImageVector
 from vetrina.security.keys import Keys, load_or_create
-from vetrina.store import days, eventlog, products
+from vetrina.store import daily_statistics, event_log, products
 from vetrina.store.database import open_store
-from vetrina.store.eventlog import Event, EventLog
+from vetrina.store.event_log import Event, EventLog
 from vetrina.store.registry import Registry
-from vetrina.store.tables import SCHEMA_VERSION, events, expectations, exposures, schema, users
+from vetrina.store.tables import SCHEMA_VERSION, events, expectations, exposures, schema_version, users
 
 
 @pytest.fixture
@@ -47,10 +47,10 @@ def test_events_are_kept_once_and_in_order(engine, keys):
     assert log.add([an_event(1), an_event(2), an_event(1)]).result() == 2
     assert log.add([an_event(2), an_event(3)]).result() == 1
     log.close()
-    found, last = eventlog.after(engine, 0)
+    found, last = event_log.rows_after(engine, 0)
     assert [e["event_id"] for e in found] == ["e1", "e2", "e3"]
-    assert last == eventlog.last(engine)
-    assert eventlog.after(engine, last) == ([], last)
+    assert last == event_log.last_seq(engine)
+    assert event_log.rows_after(engine, last) == ([], last)
 
 
 def test_ids_are_compared_byte_by_byte(engine, keys):
@@ -66,24 +66,24 @@ def test_ids_are_compared_byte_by_byte(engine, keys):
 
 def test_large_and_strange_text_comes_back_as_it_was(engine):
     title = "🛒 \\ ' \" %s :x " + "ü" * 100_000
-    products.put(engine, [{"product_id": "p", "title": title}])
-    assert products.changes(engine, 0)[0][2] == {"product_id": "p", "title": title}
+    products.append_products(engine, [{"product_id": "p", "title": title}])
+    assert products.changes_after(engine, 0)[0][2] == {"product_id": "p", "title": title}
 
 
 def test_vectors_of_images_are_added_to_what_nobody_changed_meanwhile(engine):
     said = [{"product_id": f"p{n}", "title": "t", "image": "i.png"} for n in range(3)]
-    seen = products.put(engine, said)
-    products.put(engine, [{**said[1], "title": "other"}])
-    products.delete(engine, "p2")
+    seen = products.append_products(engine, said)
+    products.append_products(engine, [{**said[1], "title": "other"}])
+    products.append_deletion(engine, "p2")
     vector = ImageVector.of("n" * 64, np.array([0.6, -0.8], np.float32))
     assert products.add_image_vectors(engine, [(product, vector) for product in said], seen) == 1
-    added = products.changes(engine, seen + 2)
+    added = products.changes_after(engine, seen + 2)
     assert [(change.product_id, change.product, change.image) for change in added] == [("p0", said[0], vector)]
     np.testing.assert_allclose(vector.vector, [0.6, -0.8], atol=1e-3)
-    statements, last = products.after(engine, seen)
+    statements, last = products.rows_after(engine, seen)
     assert [row["product_id"] for row in statements] == ["p1", "p2"], "ingest sees what the shop said"
     assert last == added[0].seq
-    assert products.after(engine, seen + 2) == ([], last)
+    assert products.rows_after(engine, seen + 2) == ([], last)
 
 
 def test_times_keep_their_microseconds(engine, keys):
@@ -91,18 +91,19 @@ def test_times_keep_their_microseconds(engine, keys):
     moment = 1_764_000_000.123457
     log.add([Event("e", "u", None, moment, "{}", b"x")]).result()
     log.close()
-    assert eventlog.after(engine, 0)[0][0]["timestamp"] == moment
+    assert event_log.rows_after(engine, 0)[0][0]["timestamp"] == moment
 
 
 def test_numbers_become_visible_in_their_order_with_many_writers(url, engine, keys):
     """A reader that follows by number must never pass a number that is still to be committed."""
     others = [open_store(url, keys) for _ in range(3)]
-    stop, seen = threading.Event(), []
+    stop = threading.Event()
+    seen = []
 
     def follow() -> None:
         at = 0
-        while not stop.is_set() or eventlog.last(engine) > at:
-            found, at = eventlog.after(engine, at)
+        while not stop.is_set() or event_log.last_seq(engine) > at:
+            found, at = event_log.rows_after(engine, at)
             seen.extend(e["event_id"] for e in found)
 
     def write(n: int) -> None:
@@ -150,18 +151,18 @@ def test_what_fails_leaves_nothing(engine, keys):
     row = {"time": 1.0, "scenario": "s", "version": "v", "arm": "champion", "request": "{}", "items": "[]"}
     with engine.begin() as connection:
         connection.execute(insert(exposures), [{"request_id": "r", **row}])
-    log.expose({"request_id": "r", **row})  # the same key again: the whole commit is refused
+    log.log_exposure({"request_id": "r", **row})  # the same key again: the whole commit is refused
     with pytest.raises(IntegrityError):
         log.add([an_event(1)]).result()
     log.close()
-    assert eventlog.last(engine) == 0
+    assert event_log.last_seq(engine) == 0
 
 
 def test_a_store_is_opened_again_and_by_many_at_once(url, keys):
     with ThreadPoolExecutor(4) as pool:
         engines = list(pool.map(lambda _: open_store(url, keys), range(4)))
     with engines[0].connect() as connection:
-        assert len(connection.execute(select(schema)).all()) == 1
+        assert len(connection.execute(select(schema_version)).all()) == 1
     for engine in engines:
         engine.dispose()
 
@@ -193,7 +194,7 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
         connection.execute(text(f"INSERT INTO exposures ({names}) VALUES ({', '.join(f':{n}' for n in old)})"), old)
     again = open_store(url, keys)
     with again.connect() as connection:
-        assert connection.execute(select(schema.c.version)).scalar() == SCHEMA_VERSION
+        assert connection.execute(select(schema_version.c.version)).scalar() == SCHEMA_VERSION
         assert connection.execute(select(exposures.c.fault)).all() == [(None,)]
     log = EventLog(again, keys)
     assert log.add([an_event(1)]).result() == 1
@@ -203,7 +204,7 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
 
 def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
     """Before, events, exposures and expectations held session ids as they came; everything still joins afterwards."""
-    person = keys.name_of("anna")
+    person = keys.pseudonymise("anna")
     body = msgspec.json.encode({"session_id": "cart-7", "type": "view", "query": "mail to bob@example.com"}).decode()
     log = EventLog(engine, keys)
     visits = [Event(f"e{n}", person, f"cart-{n}", 1.0, body.replace("cart-7", f"cart-{n}"), b"x") for n in range(1_500)]
@@ -223,16 +224,16 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
         open_store(url, keys).dispose()
 
     session = keys.name_of_session("cart-7")
-    found = {row["event_id"]: row for row in eventlog.happened(engine, 0.0, 10.0)}
+    found = {row["event_id"]: row for row in event_log.list_events(engine, 0.0, 10.0)}
     assert found["e7"]["session"] == found["e7"]["session_id"] == session
-    assert found["e7"]["query"] == keys.name_of("mail to bob@example.com")
+    assert found["e7"]["query"] == keys.pseudonymise("mail to bob@example.com")
     assert found["e1499"]["session"] == keys.name_of_session("cart-1499")
     assert len(found) == 1_501
-    assert keys.name_of("bob@example.com/1") in found
-    assert [row["type"] for row in eventlog.recent(engine, None, session, 0.0, 0)] == ["view"]
-    assert eventlog.first_met(engine, "r", 0, 0.0, 10.0) == {session: 1.0, person: 1.0}
-    answers = {row["request_id"]: row for row in eventlog.shown(engine, "s", 0.0, 10.0, items=True)}
-    assert answers["a"]["request"] == f'{{"query":"{keys.name_of("bob@example.com")}"}}'
+    assert keys.pseudonymise("bob@example.com/1") in found
+    assert [row["type"] for row in event_log.recent_events(engine, None, session, 0.0, 0)] == ["view"]
+    assert event_log.first_exposures(engine, "r", 0, 0.0, 10.0) == {session: 1.0, person: 1.0}
+    answers = {row["request_id"]: row for row in event_log.list_answers(engine, "s", 0.0, 10.0, with_items=True)}
+    assert answers["a"]["request"] == f'{{"query":"{keys.pseudonymise("bob@example.com")}"}}'
     assert answers["b"]["request"] == '{"query":"shoes"}'
     with engine.connect() as connection:
         assert set(connection.execute(select(expectations.c.unit)).scalars()) == {session, person}
@@ -258,14 +259,16 @@ def test_a_wrong_url_is_named(wrong, keys):
 
 def test_a_day_is_kept_once(engine):
     number = Moments(3, (1.0, 2.0), (1.0, 0.5, 2.0))
-    day = Day("shop", 20_000, None, 9, 3, features={"price": number}, rulers={"price": Ruler(edges=(0.0, 1.0))})
-    days.keep(engine, day)
-    days.keep(engine, Day("shop", 20_000))
-    days.keep(engine, Day("shop", 19_990))
-    assert days.since(engine, "shop", 19_991) == [day]
-    assert [d.number for d in days.since(engine, "shop", 0)] == [19_990, 20_000]
-    assert days.since(engine, "recommend", 0) == []
-    days.keep(engine, Day("learnt:v", 0))
-    days.forget(engine, 20_000)
-    assert days.since(engine, "shop", 0) == [day]
-    assert days.since(engine, "learnt:v", 0)
+    day = DailyStatistics(
+        "shop", 20_000, None, 9, 3, features={"price": number}, rulers={"price": BinEdges(edges=(0.0, 1.0))}
+    )
+    daily_statistics.save(engine, day)
+    daily_statistics.save(engine, DailyStatistics("shop", 20_000))
+    daily_statistics.save(engine, DailyStatistics("shop", 19_990))
+    assert daily_statistics.load_since(engine, "shop", 19_991) == [day]
+    assert [d.number for d in daily_statistics.load_since(engine, "shop", 0)] == [19_990, 20_000]
+    assert daily_statistics.load_since(engine, "recommend", 0) == []
+    daily_statistics.save(engine, DailyStatistics("learnt:v", 0))
+    daily_statistics.delete_before(engine, 20_000)
+    assert daily_statistics.load_since(engine, "shop", 0) == [day]
+    assert daily_statistics.load_since(engine, "learnt:v", 0)

@@ -37,14 +37,14 @@ def test_the_page_is_all_it_takes(model, tmp_path):
     shop.ingest(products=[files["products"]], events=[files["events"]])
     release = shop.fit("recommend")["recommend"]
     assert release is not None
-    tuned = shop.workshop.registry.show(release.version)["notes"]["settled"]
+    tuned = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
     assert tuned["notes"]["home"]["alone"][model] >= 0.0
     assert model in tuned["weights"]["home"]
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):
     (tmp_path / "shop").mkdir()
-    (tmp_path / "shop/vetrina.toml").write_text('[train]\nalso = ["own_brandz"]\n')
+    (tmp_path / "shop/vetrina.toml").write_text('[train]\nextra_models = ["own_brandz"]\n')
     files = shops.checkerboard(tmp_path)
     shop = Shop(tmp_path / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])

@@ -71,7 +71,7 @@ def test_the_files_of_every_scenario_hold_what_their_page_says():
     rows = re.findall(r"^\| `(\w+)\.py` \| (.*) \|$", (folder / "README.md").read_text(), re.M)
     for scenario in plugins.names("scenarios"):
         for file, text in rows:
-            module = plugins.part("scenarios", scenario, file)
+            module = plugins.load_module("scenarios", scenario, file)
             own = [name for name in re.findall(r"`(\w+)", text) if name != "answer"]  # of what ``open`` gives
             assert not [name for name in own if not hasattr(module, name)], (scenario, file)
         shared = {f.stem for f in (folder / scenario).glob("*.py")} & {"recipe", "online", "tune", "evaluate"}

@@ -12,9 +12,9 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.core import clock
-from vetrina.pipeline.replay import asked_again
+from vetrina.pipeline.replay import replay_requests
 from vetrina.serve.app import create_app
-from vetrina.store import eventlog
+from vetrina.store import event_log
 
 NOON = 1_780_000_000.0 // clock.DAY * clock.DAY + clock.DAY / 2
 KIND_OF = dict(zip([f"a{n}" for n in range(8)], shops.KINDS[:4] * 2, strict=True))
@@ -29,7 +29,7 @@ def trained_once(tmp_path_factory) -> Shop:
     released = shop.fit("ads")["ads"]
     assert released is not None
     assert released.outcome == "promoted"
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return shop
 
 
@@ -60,7 +60,7 @@ def ask(client: TestClient[Any], **body: Any) -> dict[str, Any]:
 
 
 def test_the_gate_saw_that_the_released_model_tells_clicks(shop):
-    shown = shop.workshop.registry.show(shop.champion("ads"))
+    shown = shop.shop_context.registry.show(shop.champion("ads"))
     floor = next(r for r in shown["verdict"]["reasons"] if r["code"] == "floor:logistic")
     # The best possible log loss of this shop: a quarter of the ads has a chance of 1/2, the others of 1/30.
     best = -(0.25 * 0.6931 + 0.75 * 0.1461)
@@ -86,7 +86,7 @@ def test_a_click_costs_what_its_answer_said_and_only_once(client, shop):
     service = client.app.state.service
     found = ask(client, user_id="u002", slots=2)
     service.log.add([]).result()  # what waited is written
-    item = eventlog.items_of(service.engine, [found["request_id"]])[found["request_id"]][0]
+    item = event_log.items_by_request_id(service.engine, [found["request_id"]])[found["request_id"]][0]
     click = {"user_id": "u002", "type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
     for number in range(3):
         client.post("/v1/events", json={**click, "event_id": f"e{number}"})
@@ -96,40 +96,42 @@ def test_a_click_costs_what_its_answer_said_and_only_once(client, shop):
 
 
 def test_a_budget_is_never_overspent_and_another_worker_knows_the_same(client, shop):
-    service, spent = client.app.state.service, 0.0
+    service = client.app.state.service
+    spent = 0.0
     for number in range(60):  # everybody clicks whatever they see
         found = ask(client, user_id=f"u{number:03d}", product_ids=["p000", "p004"], slots=1)
         for item in found["items"]:
             click = {"type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
             client.post("/v1/events", json={"user_id": f"u{number:03d}", **click})
-        service.follower.once()
+        service.follower.refresh()
         spent = service.ledger.spent("c0", NOON)
         assert spent <= 3.0
     other = Shop(shop.folder.root)
     other.ads("u001")
-    from vetrina.serve.ledger import Ledger
+    from vetrina.serve.spend_ledger import StoredSpendLedger
 
-    ledger = Ledger(service.engine)
-    ledger.follow({f"c{n}": 3.0 for n in range(4)})
+    ledger = StoredSpendLedger(service.engine)
+    ledger.refresh({f"c{n}": 3.0 for n in range(4)})
     for campaign in ("c0", "c1", "c2", "c3"):
-        assert ledger.spent(campaign, NOON) == pytest.approx(service.ledger.spent(campaign, NOON))
+        assert ledger.daily_spend(campaign, NOON) == pytest.approx(service.ledger.spent(campaign, NOON))
     assert spent > 0
 
 
 def test_every_decision_can_be_made_again_from_the_log(client, shop, monkeypatch):
     """Budgets run out, caps fill and campaigns are paced meanwhile; each answer is given again as it was, price by price."""
-    service, ticks = client.app.state.service, count()
+    service = client.app.state.service
+    ticks = count()
     monkeypatch.setattr(clock, "now", lambda: NOON + next(ticks))
     for number in range(40):
         found = ask(client, user_id=f"u{number % 4:03d}", product_ids=["p000", "p004"], slots=3)
         for item in found["items"]:
             click = {"type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
             client.post("/v1/events", json={"user_id": f"u{number % 4:03d}", **click})
-        service.follower.once()
+        service.follower.refresh()
     service.log.add([]).result()
-    rows = list(eventlog.shown(service.engine, "ads", NOON - 1, NOON + next(ticks), items=True))
+    rows = list(event_log.list_answers(service.engine, "ads", NOON - 1, NOON + next(ticks), with_items=True))
     assert sum("ledger" in row["request"] for row in rows) > 20
-    for asked in asked_again(shop.workshop, rows):
+    for asked in replay_requests(shop.shop_context, rows):
         again = shop.open("ads").answer(asked.request, asked.context).items
         said = [(i["ad_id"], i["price"]) for i in asked.row["items"]]
         assert [(i.ad.ad_id, i.ad.price) for i in again] == said

@@ -52,7 +52,8 @@ def test_the_whole_life(tmp_path: Path):
 
 def _until(process: "subprocess.Popen[str]", words: str) -> str:
     """What was printed up to ``words``."""
-    said, deadline = "", time.monotonic() + 10 * MINUTES
+    said = ""
+    deadline = time.monotonic() + 10 * MINUTES
     assert process.stdout is not None
     while words not in said and time.monotonic() < deadline:
         line = process.stdout.readline()

@@ -13,14 +13,13 @@ from litestar.testing import TestClient
 from sqlalchemy import insert, select
 
 from vetrina import Shop
-from vetrina.console.report import write_report
+from vetrina.console.version_page import write_version_page
 from vetrina.core import clock
 from vetrina.core.errors import OtherFormat
-from vetrina.core.types import Bundle, Release, Verdict
+from vetrina.core.types import Bundle, ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT
-from vetrina.pipeline import compose
-from vetrina.pipeline.compose import Run
-from vetrina.pipeline.loop import look
+from vetrina.pipeline.health import check_health
+from vetrina.pipeline.run import Run
 from vetrina.serve.app import create_app
 from vetrina.store import dataset, operator_actions
 from vetrina.store.tables import exposures, users
@@ -42,11 +41,11 @@ def unpacked(version: str, into: Path) -> tuple[Path, dict]:
 def old(tmp_path) -> Iterator[Shop]:
     """The shop of 0.1.0. What is tested depends neither on networks nor on how fast this machine is."""
     folder, _ = unpacked("0.1.0", tmp_path)
-    settings = '[train]\nwithout = ["fusion", "sasrec", "gru"]\n[gate]\nlatency_ms = 1e6\n'
+    settings = '[train]\nexclude_models = ["fusion", "sasrec", "gru"]\n[gate]\nlatency_ms = 1e6\n'
     (folder / "vetrina.toml").write_text(settings)
     found = Shop(folder)
     yield found
-    found.workshop.engine.dispose()
+    found.shop_context.engine.dispose()
 
 
 def test_there_is_a_shop_of_every_release():
@@ -58,27 +57,28 @@ def test_there_is_a_shop_of_every_release():
 def test_data_records_and_keys_are_all_there(version, tmp_path):
     folder, expected = unpacked(version, tmp_path)
     shop = Shop(folder)
-    registry, keys = shop.workshop.registry, shop.folder.keys
+    registry = shop.shop_context.registry
+    keys = shop.folder.keys
     snapshot = shop.ingest()
     assert snapshot.rows == {"products": 8, "events": 300, "table": 200}
     catalogue = dataset.catalogue(snapshot)
     assert catalogue.product_ids.tolist() == [f"p{n:03d}" for n in range(8)]
     assert catalogue.titles[0] == "red shoes number 0"
-    with shop.workshop.engine.connect() as connection:
+    with shop.shop_context.engine.connect() as connection:
         known = {keys.unseal(row.sealed_id): row.pseudonym for row in connection.execute(select(users))}
-    assert known == {f"u{n:03d}": keys.name_of(f"u{n:03d}") for n in range(10)}
+    assert known == {f"u{n:03d}": keys.pseudonymise(f"u{n:03d}") for n in range(10)}
     assert [e["to"] for e in registry.promotions("recommend")] == expected["promoted"]
-    for row in registry.all():
-        assert registry.show(row["version"])["verdict"]["reasons"]
-    assert "Verdict: pass" in write_report(shop, expected["promoted"][-1]).read_text()
-    shop.workshop.engine.dispose()
+    for row in registry.list_versions():
+        assert registry.get_version(row["version"])["verdict"]["reasons"]
+    assert "Verdict: pass" in write_version_page(shop, expected["promoted"][-1]).read_text()
+    shop.shop_context.engine.dispose()
 
 
 @pytest.mark.parametrize("version", RELEASED)
 def test_bundles_answer_as_they_did_or_are_refused(version, tmp_path):
     folder, expected = unpacked(version, tmp_path)
     shop = Shop(folder)
-    champion, _ = shop.workshop.registry.champion("recommend")
+    champion, _ = shop.shop_context.registry.champion("recommend")
     written = json.loads((folder / "bundles" / str(champion) / "manifest.json").read_text()).get("format", 1)
     if written == BUNDLE_FORMAT:
         answer = shop.recommend(product_ids=("p000", "p002"), placement="cart", limit=3)
@@ -87,7 +87,7 @@ def test_bundles_answer_as_they_did_or_are_refused(version, tmp_path):
     else:
         with pytest.raises(OtherFormat, match="older Vetrina"):
             shop.recommend("u001")
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
 
 
 def test_the_command_line_refuses_an_old_bundle_in_one_line(old):
@@ -98,12 +98,12 @@ def test_the_command_line_refuses_an_old_bundle_in_one_line(old):
 
 
 def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
-    with old.workshop.engine.begin() as connection:  # it answered until it was upgraded
+    with old.shop_context.engine.begin() as connection:  # it answered until it was upgraded
         before = {"scenario": "recommend", "version": OLD_BUNDLE, "time": clock.now() - 60, "seconds": 0.01}
         connection.execute(
             insert(exposures).values(request_id="r1", arm="champion", request="{}", items="[]", **before)
         )
-    assert look(old.workshop, "recommend").retrain.retrain, "the controller would ask for a run by itself"
+    assert check_health(old.shop_context, "recommend").retrain.retrain, "the controller would ask for a run by itself"
     with TestClient(create_app(old.folder.root)) as client:
         ready = client.get("/readyz")
         assert ready.status_code == 503
@@ -119,29 +119,30 @@ def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
             "there is no old version to share shoppers with"
         )
         assert f"nothing to compare with: {OLD_BUNDLE}" in release.note
-        verdict = old.workshop.registry.verdict(release.verdict)
+        verdict = old.shop_context.registry.verdict(release.verdict)
         assert verdict["champion"] is None
         assert any(OLD_BUNDLE in r["text"] and not r["evaluable"] for r in verdict["reasons"])
 
-        client.app.state.service.follower.once()
+        client.app.state.service.follower.refresh()
         answer = client.post("/v1/recommend", json={"user_id": "u001"})
         assert answer.status_code == 200, answer.text
         assert answer.json()["version"] == release.version
         assert client.get("/readyz").json()["refused"].keys() == {"predict"}
-    workshop = old.workshop
+    shop_context = old.shop_context
     with pytest.raises(OtherFormat, match="older Vetrina"):
-        operator_actions.rollback(workshop.registry, workshop.rollouts, old.folder.bundles, "recommend")
-    assert workshop.registry.champion("recommend")[0] == release.version
+        operator_actions.rollback(shop_context.registry, shop_context.rollouts, old.folder.bundles, "recommend")
+    assert shop_context.registry.champion("recommend")[0] == release.version
 
 
 def test_what_was_made_in_another_format_is_made_anew(old, monkeypatch):
-    snapshot, registry = old.ingest(), old.workshop.registry
-    run = Run(old.workshop, snapshot, "recommend")
+    snapshot = old.ingest()
+    registry = old.shop_context.registry
+    run = Run(old.shop_context, snapshot, "recommend")
     made = Bundle("f" * 64, "recommend", {}, {})
     verdict = Verdict("v" * 8, made.version, None, "fail", (), None)
-    returned = Release(made.version, "recommend", "offline", "returned", verdict.id, "")
+    returned = ReleaseResult(made.version, "recommend", "offline", "returned", verdict.id, "")
     seen = registry.champion("recommend")
-    registry.conclude(made, made, verdict, returned, (snapshot.digest, run.recipe_digest), seen, {})
+    registry.register_version(made, made, verdict, returned, (snapshot.digest, run.recipe_digest), seen, {})
     assert run.is_done()
-    monkeypatch.setattr(compose, "BUNDLE_FORMAT", compose.BUNDLE_FORMAT + 1)
-    assert not Run(old.workshop, snapshot, "recommend").is_done()
+    monkeypatch.setattr("vetrina.pipeline.run.BUNDLE_FORMAT", BUNDLE_FORMAT + 1)
+    assert not Run(old.shop_context, snapshot, "recommend").is_done()

@@ -13,14 +13,15 @@ import pytest
 from onnxruntime import InferenceSession
 
 from vetrina import Shop
-from vetrina.core.onnx_session import session
+from vetrina.core.onnx_session import open_session
 from vetrina.features.histories import Histories
-from vetrina.pipeline.export import export
-from vetrina.scenarios.recommend import habits, sequences
-from vetrina.scenarios.recommend.online import Recommend
+from vetrina.pipeline.export import export_student
+from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation
+from vetrina.scenarios.recommend.online import Recommender
 
 pytestmark = pytest.mark.heavy
-CHROMIUM, NPM = shutil.which("chromium"), shutil.which("npm")
+CHROMIUM = shutil.which("chromium")
+NPM = shutil.which("npm")
 RANKED = """async ([clicks, now]) => {
     const { open } = await import("./rerank.mjs");
     const shelf = await open();
@@ -46,8 +47,8 @@ def folder(request, pristine, tmp_path_factory) -> Path:
     into = tmp_path_factory.mktemp("page") / "shelf"
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "sequence":
-            patched.setattr(Recommend, "leaves_out", lambda self, name: True)
-        export(shop, shop.workshop.registry.champion("recommend")[0], "onnx", into, 40)
+            patched.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
+        export_student(shop, shop.shop_context.registry.champion("recommend")[0], "onnx", into, 40)
     subprocess.run([NPM, "install", "--no-audit", "--no-fund"], cwd=into, check=True, capture_output=True, timeout=300)
     return into
 
@@ -88,8 +89,8 @@ def habits_of(clicks: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
     """As the shop's own code has it, from the same clicks."""
     known = Histories.__new__(Histories)  # of which nothing is asked but to fold events in
     known.until = 0.0
-    history = known.of(None, ((item, time, 1.0) for item, time in clicks), NOW)
-    return habits.facts(history)
+    history = known.history_of(None, ((item, time, 1.0) for item, time in clicks), NOW)
+    return repeat_consumption_distillation.repeat_consumption_features(history)
 
 
 def test_the_browser_knows_the_facts_that_the_shop_knows(page):
@@ -106,11 +107,12 @@ def test_the_browser_knows_the_facts_that_the_shop_knows(page):
 def test_the_browser_ranks_as_the_runtime_here_does(page, folder):
     shelf = json.loads((folder / "shelf.json").read_bytes())
     ids = [product["id"] for product in shelf["products"]]
-    student = session(folder / "student.onnx")
+    student = open_session(folder / "student.onnx")
     for clicks in CLICKS:
-        items, times = np.array([item for item, _ in clicks], np.int64), np.array([time for _, time in clicks])
+        items = np.array([item for item, _ in clicks], np.int64)
+        times = np.array([time for _, time in clicks])
         if shelf["reads"] == "gaps":
-            asked = sequences.requests_of([(items, times)])
+            asked = sequence_distillation.student_inputs([(items, times)])
             given = {"items": asked.items[:, : max(1, len(items))], "gaps": asked.gaps[:, : max(1, len(items))]}
         elif clicks:
             own, facts = habits_of(clicks)

@@ -12,16 +12,21 @@ from click.testing import CliRunner
 
 from vetrina import Shop
 from vetrina.cli import cli
-from vetrina.core.errors import BadInput, NotFound, Unfit
-from vetrina.core.onnx_session import session
+from vetrina.core.errors import BadInput, NotFound, UnusableVariant
+from vetrina.core.onnx_session import open_session
 from vetrina.core.protocols import History
-from vetrina.layers import student_file
-from vetrina.layers.distillation import Told
-from vetrina.layers.sequence_student import Begin, SequenceStudent, begin
-from vetrina.pipeline.export import export
-from vetrina.scenarios.recommend import habits
-from vetrina.scenarios.recommend.online import Recommend
-from vetrina.scenarios.recommend.sequences import LAST, longer, requests_of, thinned
+from vetrina.layers import student_onnx_export
+from vetrina.layers.distillation import TeacherScores
+from vetrina.layers.sequence_student import InitialEmbeddings, SequenceStudent, initial_embeddings
+from vetrina.pipeline.export import export_student
+from vetrina.scenarios.recommend import repeat_consumption_distillation
+from vetrina.scenarios.recommend.online import Recommender
+from vetrina.scenarios.recommend.sequence_distillation import (
+    MAX_SEQUENCE_LENGTH,
+    continue_sequences,
+    drop_items,
+    student_inputs,
+)
 from vetrina.targets import edge
 
 
@@ -32,14 +37,14 @@ def shop(pristine, tmp_path_factory) -> Shop:
 
 @pytest.fixture(scope="module")
 def version(shop) -> str:
-    return shop.workshop.registry.champion("recommend")[0]
+    return shop.shop_context.registry.champion("recommend")[0]
 
 
 @pytest.fixture(scope="module")
 def written(shop, version, tmp_path_factory):
     """Users are shown what they had, so that the student reads habits."""
     into = tmp_path_factory.mktemp("device") / "shelf"
-    return into, export(shop, version, "onnx", into, 40)
+    return into, export_student(shop, version, "onnx", into, 40)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +52,8 @@ def read_in_order(shop, version, tmp_path_factory):
     """As if users were shown new products alone: the student reads the last ones."""
     into = tmp_path_factory.mktemp("device") / "shelf"
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Recommend, "leaves_out", lambda self, name: True)
-        return into, export(shop, version, "onnx", into, 40)
+        patched.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
+        return into, export_student(shop, version, "onnx", into, 40)
 
 
 @pytest.mark.parametrize("kind", ["written", "read_in_order"])
@@ -60,7 +65,7 @@ def test_the_student_keeps_the_taste_of_what_was_clicked(kind, request):
     assert found.agreement > found.popular + 0.1
     assert found.bytes < 2_000_000
     number = np.array([int("".join(filter(str.isdigit, i))) for i in ids])
-    student = session(into / "student.onnx")
+    student = open_session(into / "student.onnx")
     assert shelf["reads"] == {"written": "facts", "read_in_order": "gaps"}[kind]
 
     def asked(items: np.ndarray) -> dict[str, np.ndarray]:
@@ -68,7 +73,7 @@ def test_the_student_keeps_the_taste_of_what_was_clicked(kind, request):
             return {"items": items[None].astype(np.int64), "gaps": np.full((1, len(items)), 17)}
         now = 1_000.0 * len(items)
         taken = History(items, np.arange(len(items)) * 1_000.0, np.sort(items), np.ones(len(items)), now)
-        own, facts = habits.facts(taken)
+        own, facts = repeat_consumption_distillation.repeat_consumption_features(taken)
         return {"items": own[None].astype(np.int64), "facts": facts[None]}
 
     for start in (0, 1):
@@ -89,15 +94,18 @@ def untaught(products: int, width: int, seed: int = 2) -> SequenceStudent:
     rng = np.random.default_rng(seed)
     asked, answers = rng.normal(0, 0.3, (2, products, width)).astype(np.float32)
     near = np.argsort(rng.random((products, products)), axis=1)[:, :7].astype(np.int32)
-    return SequenceStudent(Begin(asked, answers, near, rng.normal(0, 3, near.shape).astype(np.float32)), LAST).eval()
+    return SequenceStudent(
+        InitialEmbeddings(asked, answers, near, rng.normal(0, 3, near.shape).astype(np.float32)), MAX_SEQUENCE_LENGTH
+    ).eval()
 
 
 def test_a_student_begins_with_what_its_teacher_says_after_each_product_alone():
-    rng, products = np.random.default_rng(4), 40
+    rng = np.random.default_rng(4)
+    products = 40
     scores = rng.random((products, products)).astype(np.float32) ** 8
     order = np.argsort(-scores, axis=1)[:, :30].astype(np.int32)
-    told = Told(order, np.take_along_axis(scores, order, 1), True)
-    student = SequenceStudent(begin(told, products, 8, np.arange(products)), LAST).eval()
+    told = TeacherScores(order, np.take_along_axis(scores, order, 1), True)
+    student = SequenceStudent(initial_embeddings(told, products, 8, np.arange(products)), MAX_SEQUENCE_LENGTH).eval()
     with torch.no_grad():
         said = student(torch.arange(products)[:, None], torch.zeros(products, 1, dtype=torch.int64)).numpy()
     best = np.argsort(-scores, axis=1)[:, :10]
@@ -107,13 +115,13 @@ def test_a_student_begins_with_what_its_teacher_says_after_each_product_alone():
 
 def test_histories_that_go_on_mostly_follow_what_is_recommended():
     asked = [(np.arange(25), np.arange(25.0)), (np.array([4]), np.zeros(1))] * 200
-    told = Told(
+    told = TeacherScores(
         np.tile(np.array([[90, 91, 92]], np.int32), (400, 1)), np.tile(np.float32([[1, 0.9, 0]]), (400, 1)), True
     )
-    found = longer(asked, told, 100, 1)
-    assert {len(own) for own, _ in found} == {LAST, 2}
+    found = continue_sequences(asked, told, 100, 1)
+    assert {len(own) for own, _ in found} == {MAX_SEQUENCE_LENGTH, 2}
     assert all((np.diff(times) > 0).all() for _, times in found)
-    thin = [thinned((np.arange(20), np.arange(20.0)), np.random.default_rng(n)) for n in range(200)]
+    thin = [drop_items((np.arange(20), np.arange(20.0)), np.random.default_rng(n)) for n in range(200)]
     assert all(own[-1] == 19 and len(own) == len(times) for own, times in thin)
     assert 0.7 < np.mean([len(own) for own, _ in thin]) / 20 < 0.83
     new = np.array([own[-1] for own, _ in found])
@@ -123,11 +131,12 @@ def test_histories_that_go_on_mostly_follow_what_is_recommended():
 
 
 def test_every_width_of_numbers_says_nearly_the_same(tmp_path):
-    student, said = untaught(500, 32), {}
+    student = untaught(500, 32)
+    said = {}
     given = {"items": np.array([[3, 1, 4]]), "gaps": np.array([[2, 0, 5]])}
     for bits in (32, 8, 4):
-        student_file.write(student, tmp_path / f"{bits}.onnx", bits)
-        opened = session(tmp_path / f"{bits}.onnx")
+        student_onnx_export.write(student, tmp_path / f"{bits}.onnx", bits)
+        opened = open_session(tmp_path / f"{bits}.onnx")
         said[bits] = opened.run(None, given)[0][0]
     with torch.no_grad():
         wanted = student(*(torch.from_numpy(given[name]) for name in ("items", "gaps")))[0].numpy()
@@ -136,39 +145,39 @@ def test_every_width_of_numbers_says_nearly_the_same(tmp_path):
     assert np.corrcoef(said[32], said[4])[0, 1] > 0.97
     sizes = [(tmp_path / f"{bits}.onnx").stat().st_size for bits in (4, 8, 32)]
     assert sizes == sorted(sizes)
-    with pytest.raises(Unfit, match="no multiple"):
-        student_file.write(untaught(50, 10), tmp_path / "x.onnx", 4)
-    student.answers.bias.data[3] = float("nan")
-    with pytest.raises(Unfit, match="no number"):
-        student_file.write(student, tmp_path / "x.onnx", 8)
+    with pytest.raises(UnusableVariant, match="no multiple"):
+        student_onnx_export.write(untaught(50, 10), tmp_path / "x.onnx", 4)
+    student.output_layer.bias.data[3] = float("nan")
+    with pytest.raises(UnusableVariant, match="no number"):
+        student_onnx_export.write(student, tmp_path / "x.onnx", 8)
     assert not (tmp_path / "x.onnx").exists()
 
 
 def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, written, tmp_path, monkeypatch):
     into = tmp_path / "out"
     with pytest.raises(BadInput, match="is there already"):
-        export(shop, version, "onnx", written[0], 40)
+        export_student(shop, version, "onnx", written[0], 40)
     with pytest.raises(NotFound):
-        export(shop, "recommend-000000000000", "onnx", into, 40)
+        export_student(shop, "recommend-000000000000", "onnx", into, 40)
     with pytest.raises(BadInput, match="is of search"):
-        export(shop, shop.workshop.registry.champion("search")[0], "onnx", into, 40)
+        export_student(shop, shop.shop_context.registry.champion("search")[0], "onnx", into, 40)
     with pytest.raises(BadInput, match="is unknown"):
-        export(shop, version, "tflite", into, 40)
+        export_student(shop, version, "tflite", into, 40)
     monkeypatch.delenv("VETRINA_EDGE_PYTHON", raising=False)
     with pytest.raises(BadInput, match="needs a Python that has its tools"):
-        export(shop, version, "litert", into, 40)
+        export_student(shop, version, "litert", into, 40)
     with pytest.raises(BadInput, match="has no executorch"):
-        export(shop, version, "executorch", into, 40, sys.executable)
+        export_student(shop, version, "executorch", into, 40, sys.executable)
     monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 20_000)
     with pytest.raises(BadInput, match=r"ask for \d+ or fewer"):
-        export(shop, version, "onnx", into, 40)
+        export_student(shop, version, "onnx", into, 40)
     # What can be known beforehand is said before anything is taught.
     monkeypatch.setattr("vetrina.pipeline.export.taught", None)
     monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 4_000)
     with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 27 or fewer"):
-        export(shop, version, "onnx", into, 50_000)
+        export_student(shop, version, "onnx", into, 50_000)
     with pytest.raises(BadInput, match="needs a Python"):
-        export(shop, version, "executorch", into, 40)
+        export_student(shop, version, "executorch", into, 40)
     assert list(tmp_path.iterdir()) == []
     ran = CliRunner().invoke(cli, ["--shop-dir", str(shop.folder.root), "export", version, "--format", "coreml"])
     assert ran.exit_code == 2
@@ -176,14 +185,14 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
 
 def test_a_file_that_answers_otherwise_is_not_handed_out(tmp_path, monkeypatch):
     student = untaught(60, 16)
-    asked = requests_of([(np.array([1, 2, 3]), np.arange(3.0)), (np.array([7]), np.zeros(1))])
-    assert edge.write(student, "onnx", tmp_path, asked).error < 0.05
+    asked = student_inputs([(np.array([1, 2, 3]), np.arange(3.0)), (np.array([7]), np.zeros(1))])
+    assert edge.write_student(student, "onnx", tmp_path, asked).error < 0.05
     wrong = untaught(60, 16, seed=3)
-    right = student_file.write
-    monkeypatch.setattr(student_file, "write", lambda _, file, bits: right(wrong, file, bits))
+    right = student_onnx_export.write
+    monkeypatch.setattr(student_onnx_export, "write", lambda _, file, bits: right(wrong, file, bits))
     (tmp_path / "other").mkdir()
-    with pytest.raises(Unfit, match="of the spread of its scores off"):
-        edge.write(student, "onnx", tmp_path / "other", asked)
+    with pytest.raises(UnusableVariant, match="of the spread of its scores off"):
+        edge.write_student(student, "onnx", tmp_path / "other", asked)
     assert list((tmp_path / "other").iterdir()) == []
 
 
@@ -201,7 +210,7 @@ def test_other_runtimes_say_what_the_network_says(shop, version, tmp_path, form,
     if not tools(form):
         pytest.skip(f"VETRINA_{form.upper()}_PYTHON names no Python with its tools")
     if reads == "gaps":
-        monkeypatch.setattr(Recommend, "leaves_out", lambda self, name: True)
-    found = export(shop, version, form, tmp_path / form, 40, tools(form))
+        monkeypatch.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
+    found = export_student(shop, version, form, tmp_path / form, 40, tools(form))
     assert found.error < 1e-3
-    assert {f.name for f in Path(found.folder).iterdir()} == {edge.FORMATS[form], "shelf.json"}
+    assert {f.name for f in Path(found.folder).iterdir()} == {edge.FORMAT_FILES[form], "shelf.json"}

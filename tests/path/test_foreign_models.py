@@ -42,7 +42,7 @@ def table(path: Path) -> Path:
 def shop(folder: Path, settings: str) -> Shop:
     """Only the baseline stands beside the model that is brought along."""
     (folder / "shop").mkdir()
-    text = f'[train]\nwithout = ["mlp", "boosted", "dcn", "tree"]\n[predict]\n{settings}\n'
+    text = f'[train]\nexclude_models = ["mlp", "boosted", "dcn", "tree"]\n[predict]\n{settings}\n'
     (folder / "shop" / "vetrina.toml").write_text(text)
     made = Shop(folder / "shop")
     made.ingest(table=table(folder / "table.csv"))
@@ -60,7 +60,7 @@ def test_a_forest_of_scikit_learn_wins_and_is_served(tmp_path):
     (tmp_path / "shop" / "forest.onnx").write_bytes(model.SerializeToString())
     released = made.fit("predict")["predict"]
     assert released is not None
-    shown = made.workshop.registry.show(released.version)
+    shown = made.shop_context.registry.get_version(released.version)
     assert released.outcome == "promoted"
     assert shown["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "logistic": 0.0}
     said = [a["probability"] for a in made.predict([[1.0, 1.0, "red"], [1.0, -1.0, "red"], {"x": -1, "y": -1}])]
@@ -95,16 +95,18 @@ def test_inputs_may_be_columns_by_their_names_words_among_them(tmp_path):
     # Missing numbers are the model's own business, and this one says nothing to them.
     assert made.predict([{"colour": "red"}])[0]["probability"] == 0.5
     assert (
-        made.workshop.registry.show(released.version)["notes"]["models"]["onnx"]["inputs"]["colour"] == "tensor(string)"
+        made.shop_context.registry.get_version(released.version)["notes"]["models"]["onnx"]["inputs"]["colour"]
+        == "tensor(string)"
     )
 
 
 def test_a_model_may_say_a_number_in_the_unit_of_the_table(tmp_path):
     """The product of two columns, which no weighted sum can say; models of our own but for the baseline stay out."""
-    folder, rng = tmp_path / "shop", np.random.default_rng(4)
+    folder = tmp_path / "shop"
+    rng = np.random.default_rng(4)
     folder.mkdir()
     (folder / "vetrina.toml").write_text(
-        '[train]\nwithout = ["mlp", "boosted", "dcn", "tree"]\n[predict]\nonnx = "model.onnx"\n'
+        '[train]\nexclude_models = ["mlp", "boosted", "dcn", "tree"]\n[predict]\nonnx = "model.onnx"\n'
     )
     x = rng.normal(size=(800, 2))
     with (tmp_path / "table.csv").open("w", newline="") as file:
@@ -128,7 +130,7 @@ def test_a_model_may_say_a_number_in_the_unit_of_the_table(tmp_path):
     released = made.fit("predict")["predict"]
     assert released is not None
     assert released.outcome == "promoted"
-    shown = made.workshop.registry.show(released.version)
+    shown = made.shop_context.registry.get_version(released.version)
     assert shown["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "ridge": 0.0}
     assert made.predict([[1.0, 1.0], [1.0, -1.0]]) == [
         {"prediction": pytest.approx(25.0, abs=0.01)},

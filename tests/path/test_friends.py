@@ -8,8 +8,12 @@ import pytest
 
 from vetrina import Shop
 
-CIRCLES, EACH, SHELF, DAYS = 16, 24, 6, 40
-START, DAY = 1_700_000_000, 86_400
+CIRCLES = 16
+EACH = 24
+SHELF = 6
+DAYS = 40
+START = 1_700_000_000
+DAY = 86_400
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +21,8 @@ def shop(tmp_path_factory) -> Shop:
     """Half of a circle buys from the first day on, the others one thing on a late day; nobody takes from another shelf."""
     folder = tmp_path_factory.mktemp("friends")
     rng = random.Random(4)
-    rows, people = [], []
+    rows = []
+    people = []
     for circle in range(CIRCLES):
         members = [f"m{circle}_{n:02d}" for n in range(EACH)]
         for n, name in enumerate(members):
@@ -53,9 +58,9 @@ def test_what_a_single_person_took_is_not_told(shop: Shop):
 
 def test_validation_chose_the_weight_and_the_version_names_only_pseudonyms(shop: Shop):
     version = shop.champion("recommend")
-    notes = shop.workshop.registry.show(version)["notes"]["settled"]
+    notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]
     assert notes["notes"]["arriving"]["alone"]["friends"] > 2 * notes["notes"]["arriving"]["alone"]["popular"]
     held = [f for f in (shop.folder.root).rglob("*.npy") if "friends" in str(f)]
     assert held
     assert not any(b"m3_0" in f.read_bytes() or "m3_0".encode("utf-32-le") in f.read_bytes() for f in held)
-    assert msgspec.json.encode(notes).find(b"m3_0") < 0
+    assert msgspec.json.encode(notes).find_recipients(b"m3_0") < 0

@@ -10,16 +10,16 @@ import pytest
 from litestar.testing import TestClient
 
 from vetrina import Shop
-from vetrina.core.types import Evidence, Targets
-from vetrina.gate.fairness import fairness
-from vetrina.gate.off_policy import off_policy, samples
-from vetrina.metrics.off_policy import value
-from vetrina.pipeline.replay import drawn_answers
-from vetrina.retrieval.shelf import Shelf
+from vetrina.core.types import EvaluationData, Targets
+from vetrina.gate.fairness import check_fairness
+from vetrina.gate.off_policy_value import check_off_policy_value, position_samples
+from vetrina.metrics.off_policy import estimate_value
+from vetrina.pipeline.replay import explored_answers
+from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.serve.app import create_app
-from vetrina.simulate.files import write
-from vetrina.simulate.plants import make_dull
-from vetrina.simulate.shoppers import Shoppers
+from vetrina.simulate.fault_injection import serve_popularity_baseline
+from vetrina.simulate.input_files import write_input_files
+from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
 
 VISITS = 10_000
@@ -30,33 +30,33 @@ def answered(tmp_path_factory) -> Iterator[tuple[Shop, tuple, Path, Path]]:
     """A shop that shows a fifth of its answers in a drawn order; its log, its champion and a duller version."""
     folder = tmp_path_factory.mktemp("answered")
     world = World(products=60, users=400, days=15, now=time.time() - 3_600)
-    files = write(world, folder / "files")
+    files = write_input_files(world, folder / "files")
     shop = Shop(folder / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend")
-    (folder / "shop" / "vetrina.toml").write_text("[serve]\nexplore = 0.2\n")
+    (folder / "shop" / "vetrina.toml").write_text("[serve]\nexploration_rate = 0.2\n")
     since = time.time()
     with TestClient(create_app(folder / "shop")) as client:
-        shoppers = Shoppers(world, client, time.time)
+        shoppers = SimulatedUsers(world, client, time.time)
         for _ in range(VISITS):
-            shoppers.ask_for_products(int(shoppers.rng.integers(0, world.users)))
-        assert shoppers.tally.failed == 0
-    champion, _ = shop.workshop.registry.champion("recommend")
-    logged = drawn_answers(shop.workshop, "recommend", since, time.time())
-    dull = shop.workshop.open_version(make_dull(shop))
-    yield shop, logged, shop.workshop.open_version(champion), dull
-    shop.workshop.engine.dispose()
+            shoppers.recommend(int(shoppers.rng.integers(0, world.users)))
+        assert shoppers.counts.failed_requests == 0
+    champion, _ = shop.shop_context.registry.champion("recommend")
+    logged = explored_answers(shop.shop_context, "recommend", since, time.time())
+    dull = shop.shop_context.version_folder(serve_popularity_baseline(shop))
+    yield shop, logged, shop.shop_context.version_folder(champion), dull
+    shop.shop_context.engine.dispose()
 
 
 def test_the_value_of_what_served_is_what_it_earned(answered):
     _, logged, champion, _ = answered
     assert len(logged) == VISITS
-    found = value(samples("recommend", champion, logged))
+    found = estimate_value(position_samples("recommend", champion, logged))
     assert found.support == pytest.approx(1.0, abs=0.1)
     for estimate in found.estimates:
-        assert estimate.low <= found.earned * 1.1
-        assert estimate.high >= found.earned
-    reason = off_policy("recommend", champion, logged)
+        assert estimate.low <= found.logged_value * 1.1
+        assert estimate.high >= found.logged_value
+    reason = check_off_policy_value("recommend", champion, logged)
     assert reason.passed
     assert reason.evaluable
     assert "not shown to earn less" in reason.text
@@ -64,17 +64,17 @@ def test_the_value_of_what_served_is_what_it_earned(answered):
 
 def test_a_duller_version_is_shown_to_earn_less_or_called_not_evaluable(answered):
     _, logged, champion, dull = answered
-    own = value(samples("recommend", champion, logged)).dr.point
-    other = value(samples("recommend", dull, logged)).dr.point
+    own = estimate_value(position_samples("recommend", champion, logged)).dr.point
+    other = estimate_value(position_samples("recommend", dull, logged)).dr.point
     assert other < 0.8 * own
-    reason = off_policy("recommend", dull, logged)
+    reason = check_off_policy_value("recommend", dull, logged)
     assert not reason.passed or not reason.evaluable
 
 
 def test_without_drawn_answers_nothing_is_said_to_pass(answered):
     _, logged, champion, _ = answered
     certain = [replace(a, propensities=(1.0,) * len(a.propensities)) for a in logged]
-    reason = off_policy("recommend", champion, certain)
+    reason = check_off_policy_value("recommend", champion, certain)
     assert not reason.evaluable
     assert "not evaluable" in reason.text
     assert "[serve] explore" in reason.text
@@ -82,13 +82,13 @@ def test_without_drawn_answers_nothing_is_said_to_pass(answered):
 
 def test_a_version_that_hides_most_products_is_shown_to_be_unfair(answered):
     _, _, champion, dull = answered
-    shelf = Shelf(champion / "shelf")
+    shelf = CatalogueIndex(champion / "shelf")
     taken = tuple(np.array([i], np.int32) for i in [*range(len(shelf))] * 4)
-    evidence = Evidence(targets=Targets(tuple(str(i) for i in range(len(taken))), taken))
-    same = fairness("recommend", champion, champion, evidence, 0.05)
+    evidence = EvaluationData(targets=Targets(tuple(str(i) for i in range(len(taken))), taken))
+    same = check_fairness("recommend", champion, champion, evidence, 0.05)
     assert [r.code for r in same] == ["fairness:brands", "fairness:price bands"]
     assert all(r.passed for r in same)
     assert all(r.numbers["low"] == pytest.approx(0.0, abs=1e-9) for r in same)
-    few = fairness("recommend", dull, champion, evidence, 0.05)
+    few = check_fairness("recommend", dull, champion, evidence, 0.05)
     assert any(not r.passed for r in few), "everybody is shown the same ten products"
     assert any("unfairer" in r.text for r in few)

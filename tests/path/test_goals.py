@@ -12,8 +12,8 @@ from vetrina import Shop
 from vetrina.cli import cli
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
-from vetrina.pipeline.tradeoff import WEIGHTS, tradeoff
-from vetrina.retrieval import worth
+from vetrina.pipeline.tradeoff import GOAL_WEIGHTS, tradeoff_curve
+from vetrina.retrieval import business_value
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,13 @@ def trained_once(tmp_path_factory) -> Shop:
     shop = Shop(folder / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend", budget_minutes=1)
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return shop
 
 
 def test_margin_lifts_what_earns_and_relevance_pays_for_it(trained_once):
-    points = tradeoff(trained_once, "margin")
-    assert [p.weight for p in points] == list(WEIGHTS)
+    points = tradeoff_curve(trained_once, "margin")
+    assert [p.weight for p in points] == list(GOAL_WEIGHTS)
     worths = [p.worth for p in points]
     assert worths == sorted(worths)
     assert worths[-1] > worths[0] * 1.3
@@ -56,40 +56,41 @@ def test_the_setting_bends_what_is_served(trained_once, tmp_path):
 def test_what_events_count_by_teaches_every_model_anew(trained_once, tmp_path):
     """Of the same data: nothing fitted before may be taken for what was learnt from other weights."""
     bent = shutil.copytree(trained_once.folder.root, tmp_path / "bent")
-    (bent / "vetrina.toml").write_text('[train]\nworth = "margin"\n')
+    (bent / "vetrina.toml").write_text('[train]\nweight_events_by = "margin"\n')
     shop = Shop(bent)
     released = shop.fit("recommend", budget_minutes=1)["recommend"]
     assert released is not None
-    other = shop.workshop.registry.show(released.version)["judged"]
-    first = trained_once.workshop.registry.show(trained_once.champion("recommend"))["judged"]
-    shelf = shop.open("recommend", other).shelf
+    other = shop.shop_context.registry.get_version(released.version)["judged"]
+    first = trained_once.shop_context.registry.show(trained_once.champion("recommend"))["judged"]
+    shelf = shop.load("recommend", other).shelf
     earns = np.array([int(shelf.id(i)[1:]) % 4 < 2 for i in range(len(shelf))])
     found = {}
     for name, folder, version in (("plain", trained_once, first), ("bent", shop, other)):
-        taken = np.load(folder.workshop.open_version(version) / "popular" / "scores.npy")
+        taken = np.load(folder.shop_context.version_folder(version) / "popular" / "scores.npy")
         found[name] = float(taken[earns].sum() / taken.sum())
     assert found["plain"] < 0.6 < 0.8 < found["bent"]
 
 
 def test_what_cannot_be_judged_is_refused(trained_once, trained):
     with pytest.raises(BadInput, match="use one of revenue, margin, retention_7, retention_28"):
-        tradeoff(trained_once, "fame")
+        tradeoff_curve(trained_once, "fame")
     with pytest.raises(BadInput, match="ingest products with a price and a cost"):
-        tradeoff(Shop(trained[0]), "margin")
+        tradeoff_curve(Shop(trained[0]), "margin")
     said = CliRunner().invoke(cli, ["--shop-dir", str(trained_once.folder.root), "tradeoff", "revenue"])
     assert said.exit_code == 0
-    assert said.output.count("NDCG@10") == len(WEIGHTS)
+    assert said.output.count("NDCG@10") == len(GOAL_WEIGHTS)
 
 
 def test_unknown_worth_changes_nothing_and_losses_count_as_the_smallest_gain(tmp_path):
-    text, number = ("",) * 4, np.full(4, np.nan)
+    text = ("",) * 4
+    number = np.full(4, np.nan)
     catalogue = Catalogue(
         np.array(list("abcd")), text, text, text, text, text, np.array([10.0, 10.0, 10.0, np.nan]), number, number,
         costs=np.array([5.0, 9.0, 30.0, 1.0]),
     )  # fmt: skip
-    worth.write(catalogue, [np.full(4, np.nan, np.float32)] * 2, tmp_path / "worth.npy")
-    known = worth.read(tmp_path / "worth.npy")
-    lifted = worth.lift(known, {"margin": 1.0})
+    business_value.write(catalogue, [np.full(4, np.nan, np.float32)] * 2, tmp_path / "worth.npy")
+    known = business_value.read(tmp_path / "worth.npy")
+    lifted = business_value.score_factors(known, {"margin": 1.0})
     assert lifted is not None
     assert lifted.tolist() == [4.0, 1.0, 0.25, 1.0]
-    assert worth.lift(known, {}) is None
+    assert business_value.score_factors(known, {}) is None

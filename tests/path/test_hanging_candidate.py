@@ -11,21 +11,22 @@ import pytest
 from litestar.testing import TestClient
 
 from vetrina import Shop
-from vetrina.core.rollout import CANARY, INTERLEAVED, SCREEN, Decision
+from vetrina.core.rollout_types import CANARY, INTERLEAVED, INTERLEAVING, RolloutDecision
 from vetrina.core.types import Reason
-from vetrina.models.drill.online import Drill
+from vetrina.models.drill.online import FaultyModel
 from vetrina.serve.app import create_app
-from vetrina.simulate.plants import plant
+from vetrina.simulate.fault_injection import inject_candidate
 
 # A request may wait for a minute, so what is answered before it did not wait for it.
-SETTINGS = "[release]\nsteps = [0.5]\nscreen = 0.5\ntimeout_ms = 60000\n"
+SETTINGS = "[release]\nsteps = [0.5]\ninterleaving_share = 0.5\ncandidate_timeout_ms = 60000\n"
 
 
 class Hang:
     """What the candidate does: it waits until it is let go."""
 
     def __init__(self) -> None:
-        self.begun, self.let_go = threading.Event(), threading.Event()
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
 
     def score(self, *_: object) -> None:
         """Instead of scores."""
@@ -38,7 +39,7 @@ class Hang:
 def hang(monkeypatch) -> Iterator[Hang]:
     """Every planted candidate hangs like this; let go at the end, whatever happens."""
     found = Hang()
-    monkeypatch.setattr(Drill, "score", found.score)
+    monkeypatch.setattr(FaultyModel, "score", found.score)
     yield found
     found.let_go.set()
 
@@ -49,18 +50,18 @@ def shop(pristine, tmp_path) -> Iterator[Shop]:
     folder = Path(shutil.copytree(pristine[0], tmp_path / "shop"))
     (folder / "vetrina.toml").write_text(SETTINGS)
     found = Shop(folder)
-    plant(found, "hang")
+    inject_candidate(found, "hang")
     yield found
-    found.workshop.engine.dispose()
+    found.shop_context.engine.dispose()
 
 
-@pytest.mark.parametrize(("step", "waiting"), [(0, CANARY), (SCREEN, INTERLEAVED)])
+@pytest.mark.parametrize(("step", "waiting"), [(0, CANARY), (INTERLEAVING, INTERLEAVED)])
 def test_others_are_answered_while_a_request_waits_for_the_candidate(shop, hang, step, waiting):
-    known = shop.workshop.rollouts.running()["recommend"]
+    known = shop.shop_context.rollouts.running()["recommend"]
     rollout = replace(known.rollout, step=step)
-    decision = Decision("advance", (Reason("test", True, "past the shadow"),))
-    shop.workshop.rollouts.decide(known, known.seen, decision, rollout, "running", known.rollout.started)
-    users = {rollout.arm(shop.folder.keys.name_of(f"u{n:03d}"), None): f"u{n:03d}" for n in range(60)}
+    decision = RolloutDecision("advance", (Reason("test", True, "past the shadow"),))
+    shop.shop_context.rollouts.decide(known, known.seen, decision, rollout, "running", known.rollout.started)
+    users = {rollout.arm(shop.folder.keys.pseudonymise(f"u{n:03d}"), None): f"u{n:03d}" for n in range(60)}
     meets = users.pop(waiting)
     other = next(iter(users.values()))
     with TestClient(create_app(shop.folder.root)) as client, ThreadPoolExecutor(1) as pool:

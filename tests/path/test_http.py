@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from vetrina.store.folder import ShopFolder
+from vetrina.store.shop_folder import ShopFolder
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def shop(trained, start) -> httpx.Client:
 @pytest.fixture(scope="module")
 def token(trained) -> dict[str, str]:
     """What routes that change something want to see."""
-    return {"authorization": f"Bearer {ShopFolder(trained[0]).keys.token}"}
+    return {"authorization": f"Bearer {ShopFolder(trained[0]).keys.api_token}"}
 
 
 def test_search_and_recommend_answer_with_version_and_request_id(shop):
@@ -149,14 +149,14 @@ def test_health_metrics_and_interface(shop):
 
 def test_exposures_carry_position_version_and_propensity(shop, trained):
     from vetrina.core import clock
-    from vetrina.store import eventlog
+    from vetrina.store import event_log
     from vetrina.store.database import open_store
 
     request_id = shop.post("/v1/recommend", json={"user_id": "u004", "limit": 4}).json()["request_id"]
     shop.post("/v1/events", json={"user_id": "u004", "type": "view"})  # waits for the log
     folder = ShopFolder(trained[0])
     engine = open_store(folder.store_url, folder.keys)
-    shown = eventlog.shown(engine, "recommend", 0, clock.now() + 10, items=True)
+    shown = event_log.list_answers(engine, "recommend", 0, clock.now() + 10, with_items=True)
     engine.dispose()
     mine = next(s for s in shown if s["request_id"] == request_id)
     assert [i["position"] for i in mine["items"]] == [1, 2, 3, 4]

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
 from vetrina.security.keys import Keys
-from vetrina.store import eventlog
+from vetrina.store import event_log
 from vetrina.store.database import open_store
 
 pytestmark = pytest.mark.heavy
@@ -48,16 +48,16 @@ def test_a_run_killed_anywhere_ends_like_one_that_was_not(tmp_path: Path, url: s
         done = subprocess.run(command(folder, *step), capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     shop = Shop(folder)
-    registry = shop.workshop.registry
+    registry = shop.shop_context.registry
     champion, _ = registry.champion("recommend")
     assert champion is not None
-    assert registry.show(champion)["verdict"]["outcome"] in ("pass", "baseline")
+    assert registry.get_version(champion)["verdict"]["outcome"] in ("pass", "baseline")
     assert len(registry.promotions("recommend")) == 1, "one verdict, one promotion"
-    assert {r["state"] for r in shop.workshop.runs.all()} == {"done"}
+    assert {r["state"] for r in shop.shop_context.runs.list_runs()} == {"done"}
     shop.folder.bundles.unpack(champion, check_parts=True)
     assert shop.recommend("u003", limit=5).items
     assert shop.ingest().rows == {"products": 30, "events": 1_600}
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
 
 
 def test_no_acknowledged_event_is_lost_when_the_server_is_killed(trained, url: str, tmp_path: Path):
@@ -120,10 +120,10 @@ def kept(url: str) -> list[str]:
     """The ids in the store's log."""
     engine = open_store(url, NO_KEYS)
     found: list[str] = []
-    more, at = eventlog.after(engine, 0)
+    more, at = event_log.rows_after(engine, 0)
     while more:
         found += [e["event_id"] for e in more]
-        more, at = eventlog.after(engine, at)
+        more, at = event_log.rows_after(engine, at)
     engine.dispose()
     return found
 
@@ -212,10 +212,10 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_disk:
     done = subprocess.run(command(folder, "run", "recommend"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     shop = Shop(folder)
-    champion, _ = shop.workshop.registry.champion("recommend")
-    assert len(shop.workshop.registry.promotions("recommend")) == 1
+    champion, _ = shop.shop_context.registry.champion("recommend")
+    assert len(shop.shop_context.registry.promotions("recommend")) == 1
     shop.folder.bundles.unpack(champion, check_parts=True)
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
 
 
 def test_events_on_a_full_disk_are_refused_not_lost(trained, small_disk: Path):
@@ -224,7 +224,8 @@ def test_events_on_a_full_disk_are_refused_not_lost(trained, small_disk: Path):
     with serving(folder) as (_, address), httpx.Client(base_url=address, timeout=20) as client:
         assert client.post("/v1/events", json={**event, "event_id": "before"}).status_code == 202
         ballast = fill(small_disk, 0.0)
-        acknowledged, refused = ["before"], 0
+        acknowledged = ["before"]
+        refused = 0
         for number in range(400):
             batch = [{**event, "event_id": f"f{number}-{n}"} for n in range(20)]
             status = client.post("/v1/events", json=batch).status_code

@@ -17,10 +17,10 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.cli import cli
-from vetrina.console.report import write_report
+from vetrina.console.version_page import write_version_page
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
-from vetrina.scenarios.launch.evaluate import curve
+from vetrina.scenarios.launch.evaluate import reach_curve
 from vetrina.serve.app import create_app
 from vetrina.store import contacts
 
@@ -36,7 +36,7 @@ def trained_once(tmp_path_factory) -> Shop:
     released = shop.fit("launch")["launch"]
     assert released is not None
     assert released.outcome == "promoted"
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return shop
 
 
@@ -56,7 +56,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_who_tries_new_products_was_learnt_and_beats_the_category(shop):
-    shown = shop.workshop.registry.show(shop.champion("launch"))
+    shown = shop.shop_context.registry.show(shop.champion("launch"))
     reached = shown["notes"]["settled"]["notes"]["reach"]
     assert min(reached["content"], reached["reach"]) > reached["affinity"] + 0.3
     assert shown["notes"]["settled"]["weights"]["audience"]["affinity"] == 0.0
@@ -132,7 +132,7 @@ def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
     )
     assert run(shop, "ingest", "--users-file", str(everybody))[0] == 0
     assert run(shop, "audience", "new119", "--channel", "social", "--size", "4", "--out", str(social))[0] == 0
-    told = [p.user_id for p in shop.audience("new119", channel="social", size=4).people]
+    told = [p.user_id for p in shop.audience("new119", channel="social", size=4).recipients]
     assert [r["Email"] for r in read(social)] == [sha256(f"{u}@example.com".encode()).hexdigest() for u in told]
     feed = read(tmp_path / "social-creatives.csv")[0]
     assert feed["id"] == "new119"
@@ -151,15 +151,17 @@ def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
 
 def test_the_page_shows_what_telling_more_reaches_and_costs(shop):
     version = shop.champion("launch")
-    shown = shop.workshop.registry.show(version)
-    found = curve(shop.workshop.open_version(shown["judged"]), shop.held(shown).holdout())
-    assert [p.share for p in found] == sorted(p.share for p in found)
+    shown = shop.shop_context.registry.show(version)
+    found = reach_curve(shop.shop_context.open_version(shown["judged"]), shop.held(shown).holdout())
+    assert [p.audience_share for p in found] == sorted(p.audience_share for p in found)
     assert all(a.reach <= b.reach for a, b in pairwise(found))
-    tenth = next(p for p in found if p.share == 0.1)  # eight of eighty users; ten want each launch, seven of them buy
+    tenth = next(
+        p for p in found if p.audience_share == 0.1
+    )  # eight of eighty users; ten want each launch, seven of them buy
     assert tenth.reach > 0.5
     assert tenth.precision == pytest.approx(0.7, abs=0.25)
     assert found[-1].precision < tenth.precision
-    page = write_report(shop, version).read_text()
+    page = write_version_page(shop, version).read_text()
     assert "of the buyers reached" in page
     assert f"{tenth.reach:.1%}" in page
 
@@ -190,16 +192,17 @@ def test_a_webhook_gets_a_signed_body(shop):
     assert signature == "sha256=" + hmac.digest(shop.folder.keys.token.encode(), body, sha256).hex()
     assert len(json.loads(body)["users"]) == 4
     assert json.loads(body)["product"]["product_id"] == "new119"
-    assert not contacts.told_lately(shop.workshop.engine, clock.now())
+    assert not contacts.recent_message_counts(shop.shop_context.engine, clock.now())
     assert (
         "does not take the audience"
         in run(shop, "audience", "new119", "--channel", "webhook", "--note", "--out", address)[1]
     )
-    assert not contacts.told_lately(shop.workshop.engine, clock.now())  # who was not reached was not told
+    assert not contacts.recent_message_counts(shop.shop_context.engine, clock.now())  # who was not reached was not told
 
 
 def test_a_file_of_products_gives_one_audience_each(shop, tmp_path):
-    asked, out = tmp_path / "asked.csv", tmp_path / "audiences.csv"
+    asked = tmp_path / "asked.csv"
+    out = tmp_path / "audiences.csv"
     asked.write_text("product_id\nnew118\nnew119\n")
     assert run(shop, "audience", "--products", str(asked), "--size", "3", "--out", str(out))[0] == 0
     rows = read(out)

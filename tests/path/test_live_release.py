@@ -12,34 +12,34 @@ from litestar.testing import TestClient
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
-from vetrina.core.rollout import INTERLEAVED, SCREEN, SHADOW, Decision, Limits
+from vetrina.core.rollout_types import INTERLEAVED, INTERLEAVING, SHADOW, GuardrailLimits, RolloutDecision
 from vetrina.core.types import Reason
-from vetrina.pipeline.rollout import gather, move_on, start
-from vetrina.release.live import next_step
+from vetrina.pipeline.rollout_controller import gather_evidence, reconcile_rollout, start_rollout
+from vetrina.release.decision import decide
 from vetrina.serve.app import create_app
-from vetrina.simulate.files import write
-from vetrina.simulate.plants import make_dull, plant
-from vetrina.simulate.shoppers import Shoppers
+from vetrina.simulate.fault_injection import inject_candidate, serve_popularity_baseline
+from vetrina.simulate.input_files import write_input_files
+from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
-from vetrina.store import eventlog
-from vetrina.store.rollouts import UnderWay
+from vetrina.store import event_log
+from vetrina.store.rollouts import RunningRollout
 
 WORLD = World(products=120, users=1_500, days=15)
 MINUTE = 60.0
 SETTINGS = """
 [release]
 steps = [0.2, 0.5]
-step_minutes = 30
-outcome_minutes = 10
+min_step_minutes = 30
+attribution_window_minutes = 10
 cap_days = 0.4
-shadow_answers = 20
-screen = 0
-step_units = 20
-least_units = 60
-least_active = 10
+min_shadow_answers = 20
+interleaving_share = 0
+min_step_units = 20
+min_units_per_arm = 60
+min_active_units_per_arm = 10
 margin_clicks = 0.1
 margin_slow = 0.05
-timeout_ms = 120
+candidate_timeout_ms = 120
 """
 
 
@@ -57,11 +57,11 @@ class Clock:
 def known(tmp_path_factory) -> Path:
     """The shop of the known world, trained once."""
     folder = tmp_path_factory.mktemp("world")
-    files = write(WORLD, folder / "files")
+    files = write_input_files(WORLD, folder / "files")
     shop = Shop(folder / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend", "search")
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     (folder / "shop" / "vetrina.toml").write_text(SETTINGS)
     return folder / "shop"
 
@@ -79,7 +79,7 @@ def shop(known, tmp_path, now) -> Iterator[Shop]:
     """A copy for each test."""
     found = Shop(shutil.copytree(known, tmp_path / "shop"))
     yield found
-    found.workshop.engine.dispose()
+    found.shop_context.engine.dispose()
 
 
 @pytest.fixture
@@ -89,90 +89,96 @@ def client(shop) -> Iterator[TestClient]:
         yield found
 
 
-def live(shop: Shop, client: TestClient, now: Clock, hours: float, visits: int = 100, trouble: str = "") -> Shoppers:
+def live(
+    shop: Shop, client: TestClient, now: Clock, hours: float, visits: int = 100, trouble: str = ""
+) -> SimulatedUsers:
     """Shoppers come, the controller looks every ten minutes, until the release ends or the time is up."""
-    shoppers = Shoppers(WORLD, client, now, seed=int(now.now), trouble=trouble)
+    shoppers = SimulatedUsers(WORLD, client, now, seed=int(now.now), fault=trouble)
     follower = client.app.state.service.follower
     for _ in range(int(hours * 6)):
-        follower.once()
+        follower.refresh()
         for _ in range(visits):
             now.now += 10 * MINUTE / visits
             shoppers.visit()
         client.post("/v1/events", json=[{"user_id": "u0000", "type": "view", "timestamp": now()}])  # the log is written
-        under_way = shop.workshop.rollouts.running().get("recommend")
+        under_way = shop.shop_context.rollouts.running().get("recommend")
         if under_way is None:
             break
-        move_on(shop.workshop, under_way, now())
-    assert shoppers.tally.failed == 0, "no shopper ever meets a failed answer"
+        reconcile_rollout(shop.shop_context, under_way, now())
+    assert shoppers.counts.failed_requests == 0, "no shopper ever meets a failed answer"
     return shoppers
 
 
 def state(shop: Shop) -> str:
-    return shop.workshop.rollouts.all()[0]["state"]
+    return shop.shop_context.rollouts.list_rollouts()[0]["state"]
 
 
 def taken_again(shop: Shop) -> None:
     """Every decision on record follows from the evidence on record."""
-    log = shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])
+    log = shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0]["release"])
     assert log
     for entry in log:
         if entry.decision.reasons[0].code not in ("by-hand", "champion-changed"):
-            again = next_step(entry.rollout, entry.before, entry.seen, entry.rules, entry.now)
+            again = decide(entry.rollout, entry.before, entry.seen, entry.rules, entry.now)
             assert again.action == entry.decision.action
 
 
 def test_a_better_candidate_is_promoted_without_a_hand(shop, client, now):
-    make_dull(shop)
-    candidate = plant(shop, "better")
+    serve_popularity_baseline(shop)
+    candidate = inject_candidate(shop, "better")
     live(shop, client, now, hours=9)
     assert state(shop) == "promoted"
-    assert shop.workshop.registry.champion("recommend")[0] == candidate
-    promotions = [e for e in shop.workshop.registry.promotions("recommend") if e["to"] == candidate]
+    assert shop.shop_context.registry.champion("recommend")[0] == candidate
+    promotions = [e for e in shop.shop_context.registry.promotions("recommend") if e["to"] == candidate]
     assert [e["decision"].split(":")[0] for e in promotions] == ["verdict", "rollout"]
-    client.app.state.service.follower.once()
+    client.app.state.service.follower.refresh()
     assert client.post("/v1/recommend", json={"user_id": "u0001"}).json()["version"] == candidate
     taken_again(shop)
 
 
 def test_a_worse_candidate_is_rolled_back(shop, client, now):
-    champion, _ = shop.workshop.registry.champion("recommend")
-    plant(shop, "worse")
+    champion, _ = shop.shop_context.registry.champion("recommend")
+    inject_candidate(shop, "worse")
     live(shop, client, now, hours=9)
     assert state(shop) == "rolled back"
-    assert shop.workshop.registry.champion("recommend")[0] == champion
+    assert shop.shop_context.registry.champion("recommend")[0] == champion
     taken_again(shop)
 
 
 @pytest.mark.parametrize("kind", ["error", "shape", "hang"])
 def test_a_candidate_that_fails_disturbs_no_shopper_and_goes(shop, client, now, kind):
-    candidate = plant(shop, kind)
+    candidate = inject_candidate(shop, kind)
     move_to_canary(shop, now)
     found = live(shop, client, now, hours=4)
     assert state(shop) == "rolled back"
-    assert candidate not in found.tally.answers
+    assert candidate not in found.counts.answers
     taken_again(shop)
 
 
 def test_a_candidate_that_fails_in_the_shadow_never_answers(shop, client, now):
-    candidate = plant(shop, "error")
+    candidate = inject_candidate(shop, "error")
     found = live(shop, client, now, hours=4)
     assert state(shop) == "rolled back"
-    assert candidate not in found.tally.answers
-    assert shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])[-1].rollout.step == SHADOW
+    assert candidate not in found.counts.answers
+    assert shop.shop_context.rollouts.log(shop.shop_context.rollouts.all()[0]["release"])[-1].rollout.step == SHADOW
 
 
 def test_a_candidate_that_hangs_in_the_shadow_does_not_hold_up_the_next(shop, client, now):
-    plant(shop, "hang")
+    inject_candidate(shop, "hang")
     live(shop, client, now, hours=0.5, visits=20)
-    shop.workshop.rollouts.take_out("recommend")
-    plant(shop, "same")
+    shop.shop_context.rollouts.abort("recommend")
+    inject_candidate(shop, "same")
     live(shop, client, now, hours=1.5)
-    assert shop.workshop.rollouts.log(shop.workshop.rollouts.all()[0]["release"])[0].decision.action == "advance"
+    assert (
+        shop.shop_context.rollouts.log(shop.shop_context.rollouts.all()[0]["release"])[0].decision.action == "advance"
+    )
 
 
 def test_a_slow_candidate_is_rolled_back(shop, client, now):
-    (shop.folder.root / "vetrina.toml").write_text(SETTINGS.replace("timeout_ms = 120", "timeout_ms = 2000"))
-    plant(shop, "slow")
+    (shop.folder.root / "vetrina.toml").write_text(
+        SETTINGS.replace("candidate_timeout_ms = 120", "candidate_timeout_ms = 2000")
+    )
+    inject_candidate(shop, "slow")
     move_to_canary(shop, now)
     live(shop, client, now, hours=2, visits=20)
     assert state(shop) == "rolled back"
@@ -180,9 +186,9 @@ def test_a_slow_candidate_is_rolled_back(shop, client, now):
 
 @pytest.mark.parametrize("trouble", ["dead-feed", "bots", "no-one"])
 def test_without_a_log_to_believe_nothing_is_promoted(shop, client, now, trouble):
-    make_dull(shop)
+    serve_popularity_baseline(shop)
     live(shop, client, now, hours=3)  # as usual, with a log as it should be
-    plant(shop, "better")
+    inject_candidate(shop, "better")
     if trouble == "no-one":
         quiet(shop, now)
     else:
@@ -191,91 +197,96 @@ def test_without_a_log_to_believe_nothing_is_promoted(shop, client, now, trouble
 
 
 def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, client, now):
-    champion, _ = shop.workshop.registry.champion("recommend")
-    candidate = plant(shop, "worse")
+    champion, _ = shop.shop_context.registry.champion("recommend")
+    candidate = inject_candidate(shop, "worse")
     with pytest.raises(Conflict, match="under way"):
-        start(shop.workshop, "recommend", "other", champion)
+        start_rollout(shop.shop_context, "recommend", "other", champion)
     token = {"authorization": f"Bearer {shop.folder.keys.token}"}
     answer = client.post("/v1/scenarios/recommend/rollback", headers=token).json()
     assert answer["out"] == candidate
     assert state(shop) == "rolled back"
-    assert shop.workshop.registry.champion("recommend")[0] == champion
+    assert shop.shop_context.registry.champion("recommend")[0] == champion
     found = client.get("/v1/releases").json()[0]
     assert client.get(f"/v1/releases/{found['release']}").json()[0]["decision"]["reasons"][0]["code"] == "by-hand"
     assert client.get("/v1/releases/none").status_code == 404
 
 
 def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, now):
-    mixed = SETTINGS.replace("screen = 0\n", "screen = 0.5\nscreen_units = 1000\n")
+    mixed = SETTINGS.replace("interleaving_share = 0\n", "interleaving_share = 0.5\ninterleaving_min_units = 1000\n")
     (shop.folder.root / "vetrina.toml").write_text(mixed)
     with TestClient(create_app(shop.folder.root)) as client:
         fresh = Shop(shop.folder.root)
-        candidate = plant(fresh, "worse")
+        candidate = inject_candidate(fresh, "worse")
         found = live(fresh, client, now, hours=8, visits=200)
         assert state(fresh) == "rolled back"
-        log = fresh.workshop.rollouts.log(fresh.workshop.rollouts.all()[0]["release"])
+        log = fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0]["release"])
         assert log[-1].decision.reasons[0].code == "screen"
         assert log[-1].seen.screen.losses > 2 * log[-1].seen.screen.wins
-        assert candidate not in found.tally.answers
-        shown = eventlog.shown(fresh.workshop.engine, "recommend", 0, now(), items=True)
+        assert candidate not in found.counts.answers
+        shown = event_log.list_answers(fresh.shop_context.engine, "recommend", 0, now(), with_items=True)
         lists = [a for a in shown if a["arm"] == INTERLEAVED]
         assert len(lists) > 100
         teams = Counter(i["team"] for a in lists for i in a["items"])
         assert teams["champion"] == pytest.approx(teams["canary"], rel=0.15)
         taken_again(fresh)
-        fresh.workshop.engine.dispose()
+        fresh.shop_context.engine.dispose()
 
 
 def test_mixed_lists_let_an_equal_candidate_pass_and_survive_one_that_fails(shop, now):
-    mixed = SETTINGS.replace("screen = 0\n", "screen = 0.5\nscreen_hours = 1\n")
+    mixed = SETTINGS.replace("interleaving_share = 0\n", "interleaving_share = 0.5\ninterleaving_max_hours = 1\n")
     (shop.folder.root / "vetrina.toml").write_text(mixed)
     with TestClient(create_app(shop.folder.root)) as client:
         fresh = Shop(shop.folder.root)
-        plant(fresh, "same")
+        inject_candidate(fresh, "same")
         live(fresh, client, now, hours=2.5)
-        actions = [e.decision.action for e in fresh.workshop.rollouts.log(fresh.workshop.rollouts.all()[0]["release"])]
+        actions = [
+            e.decision.action
+            for e in fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0]["release"])
+        ]
         assert actions[:2] == ["advance", "advance"], "out of the shadow, out of the screen"
-        fresh.workshop.rollouts.take_out("recommend")
-        plant(fresh, "error")
-        known = fresh.workshop.rollouts.running()["recommend"]
-        at_screen = replace(known.rollout, step=SCREEN, stepped=now())
-        decision = Decision("advance", (Reason("test", True, "past the shadow"),))
-        fresh.workshop.rollouts.decide(known, replace(known.seen, until=now()), decision, at_screen, "running", now())
+        fresh.shop_context.rollouts.abort("recommend")
+        inject_candidate(fresh, "error")
+        known = fresh.shop_context.rollouts.running()["recommend"]
+        at_screen = replace(known.rollout, step=INTERLEAVING, stepped=now())
+        decision = RolloutDecision("advance", (Reason("test", True, "past the shadow"),))
+        fresh.shop_context.rollouts.record_decision(
+            known, replace(known.seen, until=now()), decision, at_screen, "running", now()
+        )
         live(fresh, client, now, hours=3)
         assert state(fresh) == "rolled back"
-        last = fresh.workshop.rollouts.log(fresh.workshop.rollouts.all()[0]["release"])[-1]
+        last = fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0]["release"])[-1]
         assert "screen-faults" in [r.code for r in last.decision.reasons]
-        fresh.workshop.engine.dispose()
+        fresh.shop_context.engine.dispose()
 
 
 def test_another_champion_meanwhile_ends_the_release(shop, now):
-    plant(shop, "worse")
-    under_way = shop.workshop.rollouts.running()["recommend"]
-    shop.workshop.registry.point_to("recommend", under_way.rollout.candidate, "by hand")
-    assert move_on(shop.workshop, under_way, now()).action == "return"
+    inject_candidate(shop, "worse")
+    under_way = shop.shop_context.rollouts.running()["recommend"]
+    shop.shop_context.registry.set_champion("recommend", under_way.rollout.candidate, "by hand")
+    assert reconcile_rollout(shop.shop_context, under_way, now()).action == "return"
     assert state(shop) == "returned"
 
 
 def test_of_two_controllers_one_moves_a_release(shop, now):
-    plant(shop, "worse")
-    under_way = shop.workshop.rollouts.running()["recommend"]
-    move_on(shop.workshop, under_way, now())
+    inject_candidate(shop, "worse")
+    under_way = shop.shop_context.rollouts.running()["recommend"]
+    reconcile_rollout(shop.shop_context, under_way, now())
     with pytest.raises(Conflict):
-        move_on(shop.workshop, under_way, now())
+        reconcile_rollout(shop.shop_context, under_way, now())
 
 
 def move_to_canary(shop: Shop, now: Clock) -> None:
     """Past the shadow, which would stop most of what is planted here."""
-    known: UnderWay = shop.workshop.rollouts.running()["recommend"]
-    seen = gather(shop.workshop, known, now())
-    decision = next_step(known.rollout, known.before, seen, known.rules, now())
-    moved = replace(known.rollout, step=1, stepped=now(), limits=Limits(0.001, 0.015))
-    shop.workshop.rollouts.decide(known, replace(seen, until=now()), decision, moved, "running", now())
+    known: RunningRollout = shop.shop_context.rollouts.running()["recommend"]
+    seen = gather_evidence(shop.shop_context, known, now())
+    decision = decide(known.rollout, known.before, seen, known.rules, now())
+    moved = replace(known.rollout, step=1, stepped=now(), limits=GuardrailLimits(0.001, 0.015))
+    shop.shop_context.rollouts.record_decision(known, replace(seen, until=now()), decision, moved, "running", now())
 
 
 def quiet(shop: Shop, now: Clock) -> None:
     """Nobody comes until the cap."""
     for _ in range(30):
         now.now += 3_600.0
-        if under_way := shop.workshop.rollouts.running().get("recommend"):
-            move_on(shop.workshop, under_way, now())
+        if under_way := shop.shop_context.rollouts.running().get("recommend"):
+            reconcile_rollout(shop.shop_context, under_way, now())

@@ -11,9 +11,9 @@ import shops
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.types import Request
-from vetrina.serve.live import StoredChanges, StoredEvents
+from vetrina.serve.live_state import StoredChanges, StoredEvents
+from vetrina.serve.schemas import EventBody
 from vetrina.serve.service import Service
-from vetrina.serve.wire import EventBody
 from vetrina.store import products
 
 
@@ -26,19 +26,19 @@ def shop(pristine, tmp_path: Path) -> Shop:
 def log(shop: Shop, *bodies: EventBody) -> None:
     """As the HTTP route does."""
     service = Service(shop.folder)
-    service.log.add([service.event(b) for b in bodies]).result(timeout=10)
-    service.log.close()
+    service.event_log.add([service.to_event(b) for b in bodies]).result(timeout=10)
+    service.event_log.close()
     service.engine.dispose()
 
 
 def history(shop: Shop, user: str):
     """What an answer sees of a user now."""
-    opened = Shop(shop.folder.root).open("recommend")
-    events = StoredEvents(shop.workshop.engine, {})
-    changes = StoredChanges(shop.workshop.engine)
+    opened = Shop(shop.folder.root).load("recommend")
+    events = StoredEvents(shop.shop_context.engine, {})
+    changes = StoredChanges(shop.shop_context.engine)
     from vetrina.core.protocols import Context
 
-    asked = Request(user=shop.folder.keys.name_of(user))
+    asked = Request(user=shop.folder.keys.pseudonymise(user))
     return opened.history(asked, Context(events, changes, clock.now()))
 
 
@@ -65,14 +65,14 @@ def test_a_served_day_gives_the_batch_features(shop):
     ]  # fmt: skip
     log(shop, *bodies)
     served = {user: history(shop, user) for user in (f"u{n:03d}" for n in range(6))}
-    old = shop.workshop.registry.champion("recommend")[0]
+    old = shop.shop_context.registry.champion("recommend")[0]
     # What was logged is noise: a gate that minded would leave the judged file, which knows nothing of the holdout.
     (shop.folder.root / "vetrina.toml").write_text("[gate]\nmargin = 0.99\n")
     shop = Shop(shop.folder.root)
     shop.fit("recommend")
-    made = shop.workshop.registry.all()[0]["version"]
+    made = shop.shop_context.registry.list_versions()[0]["version"]
     assert made != old
-    shop.workshop.registry.point_to("recommend", made, "whatever the gate said: the features are looked at")
+    shop.shop_context.registry.set_champion("recommend", made, "whatever the gate said: the features are looked at")
     for user, folded in served.items():
         batch = history(shop, user)
         np.testing.assert_array_equal(folded.items, batch.items)
@@ -83,10 +83,10 @@ def test_a_served_day_gives_the_batch_features(shop):
 
 
 def test_put_and_deleted_products_come_home(shop):
-    engine = shop.workshop.engine
-    products.put(engine, [{"product_id": "zebra", "title": "Zebra rug", "attributes": '{"pile":"high"}'}])
-    products.put(engine, [{"product_id": "p001", "title": "Renamed kettle", "stock": 4.0}])
-    products.delete(engine, "p002")
+    engine = shop.shop_context.engine
+    products.append_products(engine, [{"product_id": "zebra", "title": "Zebra rug", "attributes": '{"pile":"high"}'}])
+    products.append_products(engine, [{"product_id": "p001", "title": "Renamed kettle", "stock": 4.0}])
+    products.append_deletion(engine, "p002")
     assert shop.search("zebra rug").items[0].product_id == "zebra", "found before any training"
     assert "p002" not in [i.product_id for i in shop.recommend("u002", limit=40).items]
     snapshot = shop.ingest()
@@ -96,7 +96,7 @@ def test_put_and_deleted_products_come_home(shop):
     assert titles["p001"] == "Renamed kettle"
     assert "p002" not in titles
     shop.fit("search")
-    made = shop.workshop.registry.all()[0]["version"]
+    made = shop.shop_context.registry.all()[0]["version"]
     shelf = shop.open("search", made).shelf
     assert (shelf.index_of(["zebra"]) >= 0).all()
     assert (shelf.index_of(["p002"]) < 0).all()
@@ -104,7 +104,9 @@ def test_put_and_deleted_products_come_home(shop):
 
 
 def test_the_page_of_a_product_put_after_training_shows_its_category(shop):
-    products.put(shop.workshop.engine, [{"product_id": "zebra", "title": "Zebra", "category": "home > lamp"}])
+    products.append_products(
+        shop.shop_context.engine, [{"product_id": "zebra", "title": "Zebra", "category": "home > lamp"}]
+    )
     found = shop.similar("zebra", limit=8)
     assert len(found.items) == 8
     assert all("lamp" in i.title for i in found.items)
@@ -119,8 +121,8 @@ def test_a_version_is_evaluated_on_the_data_it_was_made_from(shop, tmp_path):
 
 
 def test_filters_and_order_hold_for_products_put_after_training(shop):
-    engine = shop.workshop.engine
-    products.put(engine, [
+    engine = shop.shop_context.engine
+    products.append_products(engine, [
         {"product_id": "n1", "title": "striped lamp", "price": 1.0, "category": "home > lamp", "stock": 0.0},
         {"product_id": "n2", "title": "striped lamp", "price": 1_000.0, "category": "home > lamp"},
     ])  # fmt: skip

@@ -14,13 +14,16 @@ from vetrina.core.errors import BadInput
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory) -> Shop:
     """Users keep to a kind, one of twelve products a day; of each kind there is one more that nobody has taken."""
-    folder, rng = tmp_path_factory.mktemp("newcomers"), random.Random(3)
-    kinds, each = len(shops.KINDS), 12
+    folder = tmp_path_factory.mktemp("newcomers")
+    rng = random.Random(3)
+    kinds = len(shops.KINDS)
+    each = 12
     with (folder / "products.csv").open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["product_id", "title", "category", "brand", "price", "stock"])
         for number in range(kinds * (each + 1)):
-            kind, colour = shops.KINDS[number % kinds], shops.COLOURS[number % len(shops.COLOURS)]
+            kind = shops.KINDS[number % kinds]
+            colour = shops.COLOURS[number % len(shops.COLOURS)]
             name = f"p{number:03d}" if number < kinds * each else f"new-{kind}"
             out.writerow([name, f"{colour} {kind} number {number}", f"home > {kind}", f"brand{number % 3}", 20, 10])
     with (folder / "events.csv").open("w", newline="") as file:
@@ -34,7 +37,7 @@ def trained_once(tmp_path_factory) -> Shop:
     shop.ingest(products=[folder / "products.csv"], events=[folder / "events.csv"])
     shop.fit("recommend", budget_minutes=1)
     shop.fit("search", budget_minutes=1)
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return shop
 
 
@@ -48,14 +51,14 @@ def test_the_page_of_a_product_that_nobody_took_shows_its_kind(trained_once):
 def test_newcomers_get_their_share_of_places_and_no_more(trained_once, tmp_path):
     folder = shutil.copytree(trained_once.folder.root, tmp_path / "shop")
     usual = [i.product_id for i in Shop(folder).recommend("u000", limit=20, exclude_seen=False).items]
-    (folder / "vetrina.toml").write_text("[goals]\nnewcomers = 0.2\n")
+    (folder / "vetrina.toml").write_text("[goals]\ncold_start_share = 0.2\n")
     shop = Shop(folder)
     found = [i.product_id for i in shop.recommend("u000", limit=20, exclude_seen=False).items]
     assert sum(p.startswith("new-") for p in usual) < sum(p.startswith("new-") for p in found)
     assert [n for n, p in enumerate(found, start=1) if p.startswith("new-")][:3] == [5, 10, 15]
     assert [p for p in found if not p.startswith("new-")] == [p for p in usual if not p.startswith("new-")][:16]
     assert [i.product_id for i in shop.recommend("u000", limit=7, exclude_seen=False).items] == found[:7]
-    (folder / "vetrina.toml").write_text("[goals]\nnewcomers = 0.7\n")
+    (folder / "vetrina.toml").write_text("[goals]\ncold_start_share = 0.7\n")
     with pytest.raises(BadInput, match=r"newcomers 0.7 is no share between 0 and 0.5"):
         Shop(folder).recommend("u000")
 

@@ -17,15 +17,15 @@ from sqlalchemy import select
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict, NotFound
-from vetrina.core.files import alone
-from vetrina.pipeline.alert import alert
-from vetrina.pipeline.clean import clean
-from vetrina.pipeline.compose import Run
+from vetrina.core.files import exclusive_lock
+from vetrina.pipeline.alerting import send_alert
+from vetrina.pipeline.controller import Controller
 from vetrina.pipeline.cost import cost
 from vetrina.pipeline.embed_images import ImageEmbedding
-from vetrina.pipeline.journal import Journal, durably
-from vetrina.pipeline.operate import Operator
-from vetrina.simulate.plants import plant
+from vetrina.pipeline.retention import clean_up
+from vetrina.pipeline.run import Run
+from vetrina.pipeline.steps import Journal, run_durably
+from vetrina.simulate.fault_injection import inject_candidate
 from vetrina.store import products
 from vetrina.store.leases import Lease
 from vetrina.store.tables import alerts
@@ -36,41 +36,41 @@ def shop(pristine, tmp_path) -> Iterator[Shop]:
     """A trained shop of its own."""
     found = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
     yield found
-    found.workshop.engine.dispose()
+    found.shop_context.engine.dispose()
 
 
 def alerted(shop: Shop) -> list[str]:
     """What was sent so far."""
-    with shop.workshop.engine.connect() as connection:
+    with shop.shop_context.engine.connect() as connection:
         return list(connection.execute(select(alerts.c.text)).scalars())
 
 
-def turns(operator: Operator, until, seconds: float = 120) -> None:
+def turns(operator: Controller, until, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < deadline, "not within the time"
-        operator.turn()
+        operator.tick()
         time.sleep(0.2)
 
 
 @pytest.fixture
-def operator(shop) -> Iterator[Operator]:
+def operator(shop) -> Iterator[Controller]:
     """A controller that looks for what is due only when it is told to."""
-    (shop.folder.root / "vetrina.toml").write_text("[operate]\nlook_minutes = 1e9\n")
+    (shop.folder.root / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\n")
     said: list[str] = []
-    found = Operator(Shop(shop.folder.root).workshop, said.append)
-    found._looked = clock.now()
+    found = Controller(Shop(shop.folder.root).shop_context, said.append)
+    found._health_checked_at = clock.now()
     found.said = said  # type: ignore[attr-defined]
     yield found
     found.close()
-    found._workshop.engine.dispose()
+    found._shop_context.engine.dispose()
 
 
 def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
-    run = shop.workshop.runs.ask("recommend", "a test")
-    assert shop.workshop.runs.ask("recommend", "again") == run, "the same wish is the same run"
-    turns(operator, lambda: shop.workshop.runs.get(run)["state"] not in ("queued", "running"))
-    found = shop.workshop.runs.get(run)
+    run = shop.shop_context.runs.ask("recommend", "a test")
+    assert shop.shop_context.runs.ask("recommend", "again") == run, "the same wish is the same run"
+    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] not in ("queued", "running"))
+    found = shop.shop_context.runs.get(run)
     assert found["state"] == "done"
     assert found["note"] == "nothing new to do"
     assert any("begins" in line for line in operator.said)
@@ -81,130 +81,130 @@ def test_a_run_cut_off_goes_on_with_whoever_comes_next(shop, operator):
         "timestamp,user_id,type,product_id\n2026-11-01T10:00:00,u001,purchase,p001\n"
     )
     shop.ingest(events=[shop.folder.root / "more.csv"])
-    run = shop.workshop.runs.ask("recommend", "new data")
-    turns(operator, lambda: len(shop.workshop.runs.get(run)["stages"]) >= 1)
+    run = shop.shop_context.runs.ask("recommend", "new data")
+    turns(operator, lambda: len(shop.shop_context.runs.get(run)["stages"]) >= 1)
     _, process, _ = operator._child
     process.send_signal(signal.SIGKILL)
     process.wait()
     operator._child = None  # as if the controller had died with it
-    assert shop.workshop.runs.get(run)["state"] == "running"
-    before = {s["stage"] for s in shop.workshop.runs.get(run)["stages"]}
-    turns(operator, lambda: shop.workshop.runs.get(run)["state"] == "done")
-    names = [s["stage"] for s in shop.workshop.runs.get(run)["stages"]]
-    assert len(shop.workshop.registry.promotions("recommend")) <= 2
+    assert shop.shop_context.runs.get(run)["state"] == "running"
+    before = {s["stage"] for s in shop.shop_context.runs.get(run)["stages"]}
+    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] == "done")
+    names = [s["stage"] for s in shop.shop_context.runs.get(run)["stages"]]
+    assert len(shop.shop_context.registry.promotions("recommend")) <= 2
     assert before <= set(names)
     assert names.count("gate") == 1
 
 
 def test_a_cancelled_run_stops_and_can_be_tried_again(shop, operator):
-    run = shop.workshop.runs.ask("search", "a test")
+    run = shop.shop_context.runs.ask("search", "a test")
     operator.turn()
-    shop.workshop.runs.cancel(run)
+    shop.shop_context.runs.cancel(run)
     turns(operator, lambda: operator._child is None)
-    assert shop.workshop.runs.get(run)["state"] == "cancelled"
+    assert shop.shop_context.runs.get(run)["state"] == "cancelled"
     with pytest.raises(Conflict):
-        shop.workshop.runs.cancel(run)
-    shop.workshop.runs.retry(run)
-    turns(operator, lambda: shop.workshop.runs.get(run)["state"] == "done")
+        shop.shop_context.runs.cancel(run)
+    shop.shop_context.runs.retry(run)
+    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] == "done")
     with pytest.raises(NotFound):
-        shop.workshop.runs.get("nothing")
+        shop.shop_context.runs.get("nothing")
 
 
 def test_a_run_cancelled_while_a_person_runs_it_releases_nothing(shop, tmp_path, monkeypatch):
     (tmp_path / "more.csv").write_text("timestamp,user_id,type,product_id\n2026-11-01T10:00:00,u001,purchase,p001\n")
     shop.ingest(events=[tmp_path / "more.csv"])
-    champion = shop.workshop.registry.champion("recommend")
+    champion = shop.shop_context.registry.champion("recommend")
     gated = Run.gate_on_holdout
 
     def cancelled_meanwhile(self, judged):
         verdict = gated(self, judged)
-        shop.workshop.runs.cancel(shop.workshop.runs.all()[0]["id"])
+        shop.shop_context.runs.cancel(shop.shop_context.runs.all()[0]["id"])
         return verdict
 
     monkeypatch.setattr(Run, "gate_on_holdout", cancelled_meanwhile)
     with pytest.raises(Conflict, match="was cancelled"):
         shop.fit("recommend")
-    assert shop.workshop.registry.champion("recommend") == champion
-    assert shop.workshop.runs.all()[0]["state"] == "cancelled"
+    assert shop.shop_context.registry.champion("recommend") == champion
+    assert shop.shop_context.runs.all()[0]["state"] == "cancelled"
 
 
 def test_a_run_that_fails_says_why_and_what_to_do(shop, operator):
     shutil.rmtree(shop.folder.snapshots)
     shop.folder.snapshots.write_text("not a folder")
-    run = shop.workshop.runs.ask("recommend", "a test")
+    run = shop.shop_context.runs.ask("recommend", "a test")
     turns(operator, lambda: alerted(shop))
-    assert shop.workshop.runs.get(run)["state"] == "failed"
+    assert shop.shop_context.runs.get(run)["state"] == "failed"
     assert f"vetrina retry {run}" in alerted(shop)[0]
 
 
 def test_a_run_waits_while_a_person_is_at_it(shop, operator):
-    run = shop.workshop.runs.ask("recommend", "a test")
-    with alone(shop.folder.root):
+    run = shop.shop_context.runs.ask("recommend", "a test")
+    with exclusive_lock(shop.folder.root):
         operator.turn()
         turns(operator, lambda: operator._child is None)
-        assert shop.workshop.runs.get(run)["state"] == "queued"
+        assert shop.shop_context.runs.get(run)["state"] == "queued"
     operator._busy_until = 0.0
-    turns(operator, lambda: shop.workshop.runs.get(run)["state"] == "done")
+    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] == "done")
 
 
 def test_one_controller_leads_and_another_takes_over(shop, operator, monkeypatch):
-    other = Operator(Shop(shop.folder.root).workshop, lambda line: None)  # of this machine, started beside it
+    other = Controller(Shop(shop.folder.root).shop_context, lambda line: None)  # of this machine, started beside it
     other._lease._holder = "another machine"
     assert operator.turn()
-    assert not other.turn()
-    first = operator._lease.hold()
+    assert not other.tick()
+    first = operator._lease.acquire_or_renew()
     real = clock.now
     monkeypatch.setattr(clock, "now", lambda: real() + 60)  # the first one fell silent
-    assert other._lease.hold() == first + 1, "the fence grows when the lease changes hands"
-    assert operator._lease.hold() is None
+    assert other._lease.acquire_or_renew() == first + 1, "the fence grows when the lease changes hands"
+    assert operator._lease.acquire_or_renew() is None
     other.close()
-    other._workshop.engine.dispose()
+    other._shop_context.engine.dispose()
 
 
 def test_a_second_machine_is_refused_where_the_journal_cannot_be_shared(shop):
-    lease = Lease(shop.workshop.engine, "operate", "elsewhere-7", 15.0)
-    lease.hold()
+    lease = Lease(shop.shop_context.engine, "operate", "elsewhere-7", 15.0)
+    lease.acquire_or_renew()
     with pytest.raises(BadInput, match="move the store to PostgreSQL"):
-        Operator(shop.workshop, lambda line: None)
+        Controller(shop.shop_context, lambda line: None)
     lease.release()
-    Operator(shop.workshop, lambda line: None).close()
+    Controller(shop.shop_context, lambda line: None).close()
 
 
 def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):
-    champion, _ = shop.workshop.registry.champion("recommend")
+    champion, _ = shop.shop_context.registry.champion("recommend")
     (shop.folder.root / "vetrina.toml").write_text("[operate]\nkeep_versions = 1\n")
     again = Shop(shop.folder.root)
     for kind in ("worse", "error", "slow", "same"):
-        planted = plant(again, kind)
+        planted = inject_candidate(again, kind)
         if kind != "same":
-            again.workshop.rollouts.take_out("recommend")
+            again.shop_context.rollouts.abort("recommend")
     everything = {p.name for p in shop.folder.bundles.folder.iterdir()}
-    freed = clean(again.workshop)
+    freed = clean_up(again.shop_context)
     left = {p.name for p in shop.folder.bundles.folder.iterdir()}
     assert freed > 0
     assert len(everything - left) == 3, "the three that were taken out are gone"
-    for version in (champion, planted, again.workshop.registry.show(champion)["judged"]):
+    for version in (champion, planted, again.shop_context.registry.get_version(champion)["judged"]):
         shop.folder.bundles.unpack(version, check_parts=True)
-    run = again.workshop.runs.ask("search", "a test")
-    again.workshop.runs.begin(run)
+    run = again.shop_context.runs.enqueue("search", "a test")
+    again.shop_context.runs.start(run)
     with pytest.raises(Conflict, match="is not finished"):
-        clean(again.workshop)  # a run that was cut off goes on with what no record names yet
-    again.workshop.runs.cancel(run)
+        clean_up(again.shop_context)  # a run that was cut off goes on with what no record names yet
+    again.shop_context.runs.cancel(run)
     assert again.recommend("u001").items
-    assert clean(again.workshop) == 0, "a second time there is nothing left to do"
-    again.workshop.engine.dispose()
+    assert clean_up(again.shop_context) == 0, "a second time there is nothing left to do"
+    again.shop_context.engine.dispose()
 
 
 def test_a_shop_without_images_embeds_nothing(shop, operator):
-    products.put(shop.workshop.engine, [{"product_id": "new", "title": "New", "image": "new.png"}])
-    assert ImageEmbedding(operator._workshop).batch() == 0
+    products.append_products(shop.shop_context.engine, [{"product_id": "new", "title": "New", "image": "new.png"}])
+    assert ImageEmbedding(operator._shop_context).batch() == 0
     assert operator.turn()
     operator.close()
-    assert len(products.changes(shop.workshop.engine, 0)) == 1
+    assert len(products.changes_after(shop.shop_context.engine, 0)) == 1
 
 
 def test_a_run_waits_for_a_release_under_way(shop):
-    plant(shop, "worse")
+    inject_candidate(shop, "worse")
     with pytest.raises(Conflict, match="among shoppers"):
         shop.fit("recommend")
 
@@ -225,13 +225,15 @@ def test_alerts_reach_a_webhook_once(shop):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"json://127.0.0.1:{server.server_port}/"
     (shop.folder.root / "vetrina.toml").write_text(f'[alerts]\nurls = ["{url}"]\n')
-    workshop = Shop(shop.folder.root).workshop
-    assert alert(workshop, "k", "something happened", "look at it")
-    assert not alert(workshop, "k", "something happened", "look at it"), "the same alert within the quiet hours"
-    assert alert(workshop, "other", "something else", "look there")
+    shop_context = Shop(shop.folder.root).shop_context
+    assert send_alert(shop_context, "k", "something happened", "look at it")
+    assert not send_alert(shop_context, "k", "something happened", "look at it"), (
+        "the same alert within the quiet hours"
+    )
+    assert send_alert(shop_context, "other", "something else", "look there")
     server.shutdown()
     server.server_close()
-    workshop.engine.dispose()
+    shop_context.engine.dispose()
     assert [g["message"] for g in got] == ["something happened. Next: look at it", "something else. Next: look there"]
 
 
@@ -242,8 +244,8 @@ def test_a_journal_gives_results_again_and_raises_what_was_raised(tmp_path):
         return journal.step("a", lambda: done.append("a") or 1) + journal.step("b", lambda: done.append("b") or 2)
 
     url = f"sqlite:///{tmp_path / 'store.db'}"
-    assert durably("r1", work, tmp_path, url) == 3
-    assert durably("r1", work, tmp_path, url) == 3
+    assert run_durably("r1", work, tmp_path, url) == 3
+    assert run_durably("r1", work, tmp_path, url) == 3
     assert done == ["a", "b"]
 
     def refuse(journal: Journal) -> None:
@@ -251,7 +253,7 @@ def test_a_journal_gives_results_again_and_raises_what_was_raised(tmp_path):
 
     for _ in range(2):
         with pytest.raises(BadInput, match="give y"):
-            durably("r2", refuse, tmp_path, url)
+            run_durably("r2", refuse, tmp_path, url)
 
 
 @pytest.mark.heavy
@@ -269,27 +271,27 @@ def test_the_whole_drill(tmp_path: Path):
 
 
 def test_a_run_that_takes_too_much_memory_goes_on_in_smaller_pieces_until_there_are_none(shop, operator):
-    (shop.folder.root / "vetrina.toml").write_text("[operate]\nlook_minutes = 1e9\nmemory_mb = 20\n")
-    greedy = Operator(Shop(shop.folder.root).workshop, operator.said.append)
-    greedy._looked = clock.now()
+    (shop.folder.root / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\nmemory_limit_mb = 20\n")
+    greedy = Controller(Shop(shop.folder.root).shop_context, operator.said.append)
+    greedy._health_checked_at = clock.now()
     operator.close()
-    run = shop.workshop.runs.ask("recommend", "a test")
-    turns(greedy, lambda: shop.workshop.runs.get(run)["state"] == "failed")
-    assert shop.workshop.runs.get(run)["halvings"] == 3
+    run = shop.shop_context.runs.ask("recommend", "a test")
+    turns(greedy, lambda: shop.shop_context.runs.get(run)["state"] == "failed")
+    assert shop.shop_context.runs.get(run)["halvings"] == 3
     assert sum("pieces half as large" in line for line in operator.said) == 3
-    assert "20 are allowed even in 8 pieces" in shop.workshop.runs.get(run)["note"]
+    assert "20 are allowed even in 8 pieces" in shop.shop_context.runs.get(run)["note"]
     assert f"vetrina retry {run}" in alerted(shop)[0]
     greedy.close()
-    greedy._workshop.engine.dispose()
+    greedy._shop_context.engine.dispose()
 
 
 def test_runs_that_nobody_asked_for_wait_for_their_hours(shop, monkeypatch):
     def may_begin(first: float, last: float, hour: int) -> bool:
         (shop.folder.root / "vetrina.toml").write_text(f"[operate]\nstart_between = [{first}, {last}]\n")
-        found = Operator(Shop(shop.folder.root).workshop, lambda line: None)
+        found = Controller(Shop(shop.folder.root).shop_context, lambda line: None)
         moment = time.mktime((2026, 11, 25, hour, 30, 0, 0, 0, -1))
-        answer = found._may_begin(moment)
-        found._workshop.engine.dispose()
+        answer = found._is_in_start_hours(moment)
+        found._shop_context.engine.dispose()
         return answer
 
     assert may_begin(1, 5, 3)
@@ -300,11 +302,11 @@ def test_runs_that_nobody_asked_for_wait_for_their_hours(shop, monkeypatch):
 
 
 def test_a_version_knows_what_it_cost(shop):
-    version, _ = shop.workshop.registry.champion("recommend")
-    found = cost(shop.workshop, version)
+    version, _ = shop.shop_context.registry.champion("recommend")
+    found = cost(shop.shop_context, version)
     assert 0 < found.cpu_seconds < 20 * found.seconds
     assert found.watt_hours == pytest.approx(found.cpu_seconds * 3.5 / 3_600)
     assert found.peak_mb > 100
     assert 0.05 < found.storage_mb < 500
     with pytest.raises(NotFound):
-        cost(shop.workshop, "recommend-nothing")
+        cost(shop.shop_context, "recommend-nothing")

@@ -9,9 +9,9 @@ import shops
 from stored_values import holding
 
 from vetrina import Shop
-from vetrina.console.report import write_report
+from vetrina.console.version_page import write_version_page
 from vetrina.core.errors import BadInput, NotReady
-from vetrina.pipeline.quality import quality, said, scored
+from vetrina.pipeline.quality import load_quality, measure_quality, quality_text
 
 
 def next_of(product: str) -> str:
@@ -21,10 +21,10 @@ def next_of(product: str) -> str:
 
 def test_first_release_is_promoted_with_readable_reasons(trained):
     shop = Shop(trained[0])
-    versions = shop.workshop.registry.all()
+    versions = shop.shop_context.registry.list_versions()
     assert {v["scenario"] for v in versions} == {"recommend", "search"}
     assert all(v["serving"] and v["verdict"] == "pass" for v in versions)
-    shown = shop.workshop.registry.show(versions[0]["version"])
+    shown = shop.shop_context.registry.get_version(versions[0]["version"])
     assert all(r["text"] for r in shown["verdict"]["reasons"])
     assert shown["judged"] != shown["version"], "judged and served file must not be the same file"
 
@@ -78,31 +78,31 @@ def test_evaluation_comes_with_an_interval(trained):
 
 def test_quality_is_scored_under_a_printed_protocol(trained):
     shop = Shop(trained[0])
-    page = write_report(shop, shop.champion("recommend")).read_text()
+    page = write_version_page(shop, shop.champion("recommend")).read_text()
     assert "CPU-milliseconds of an answer" in page  # of every small form that was tried
     assert "<h2>Model card</h2>" in page
     assert "the whole catalogue is ranked" in page
     assert "vetrina bench quality" in page, "nobody has scored it yet"
     assert "held-out users" in page, "how its networks learnt"
-    found = quality(shop, "recommend")
-    assert scored(shop, found.version) == found
+    found = measure_quality(shop, "recommend")
+    assert load_quality(shop, found.version) == found
     assert found.figures["NDCG@10"].point == pytest.approx(shop.evaluate("recommend").point)
     assert found.figures["Recall@20"].point >= found.figures["Recall@10"].point
     assert found.alone["popular"].point < found.figures["NDCG@10"].point
     assert found.lists is not None
     assert 0.5 < found.lists.coverage <= 1.0, "each of the forty products follows some other"
-    same = quality(shop, "recommend", against=found.version)
+    same = measure_quality(shop, "recommend", against=found.version)
     assert same.gain is not None
     assert same.gain.low == same.gain.high == 0.0
-    assert found.protocol in said(found)
-    page = write_report(shop, found.version).read_text()
+    assert found.protocol in quality_text(found)
+    page = write_version_page(shop, found.version).read_text()
     for what in (*found.figures, *found.slices, "alone: popular", "gain, paired", "coverage", found.protocol):
         assert f"{what}" in page
     assert f"{found.figures['Recall@20'].point:.4f}" in page
     assert "the version, and its models alone" in page
-    assert quality(shop, "search").lists is None
+    assert measure_quality(shop, "search").lists is None
     with pytest.raises(BadInput, match="is a version of recommend"):
-        quality(shop, "search", version=found.version)
+        measure_quality(shop, "search", version=found.version)
 
 
 def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path: Path):
@@ -122,15 +122,15 @@ def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path:
     assert second is not None
     assert second.mode == "offline"
     assert second.version != first.version
-    verdict = shop.workshop.registry.verdict(second.verdict)
+    verdict = shop.shop_context.registry.get_verdict(second.verdict)
     assert any(r["code"] == f"champion:{first.version}" for r in verdict["reasons"])
-    log = shop.workshop.registry.promotions("recommend")
+    log = shop.shop_context.registry.promotions("recommend")
     assert next(e["to"] for e in log) == first.version
     if second.outcome == "promoted":
         from vetrina.store.operator_actions import rollback
 
-        workshop = shop.workshop
-        gone_back = rollback(workshop.registry, workshop.rollouts, shop.folder.bundles, "recommend")
+        shop_context = shop.shop_context
+        gone_back = rollback(shop_context.registry, shop_context.rollouts, shop.folder.bundles, "recommend")
         assert gone_back["version"] == first.version
 
 
@@ -154,7 +154,7 @@ def test_a_catalogue_alone_searches_and_shows_its_shelf(tmp_path: Path):
     releases = shop.fit()
     assert set(releases) == {"recommend", "search"}
     assert releases["search"] is not None
-    assert shop.workshop.registry.verdict(releases["search"].verdict)["outcome"] == "baseline"
+    assert shop.shop_context.registry.get_verdict(releases["search"].verdict)["outcome"] == "baseline"
     assert shop.search("red shoes").items[0].title.startswith("red shoes")
     assert len(shop.recommend().items) == 10
 
@@ -174,16 +174,16 @@ def test_predict_learns_the_rule_and_ships_pruned(predicting):
     assert shop.predict([{"x": -2.0, "y": 2.0, "colour": "green"}])[0]["prediction"] is False
     assert shop.predict([[None, 0.0, "red"]])[0]["prediction"] is True
     assert shop.evaluate("predict").point > -0.4
-    version = shop.workshop.registry.all()[0]["version"]
-    shown = shop.workshop.registry.show(version)
+    version = shop.shop_context.registry.list_versions()[0]["version"]
+    shown = shop.shop_context.registry.get_version(version)
     assert any(s["model"] == "mlp" and s["bytes_after"] < s["bytes_before"] for s in shown["notes"]["compression"])
 
 
 def test_report_draws_both_curves(predicting):
-    from vetrina.console.report import write_report
+    from vetrina.console.version_page import write_version_page
 
     shop = Shop(predicting[0])
-    page = write_report(shop, shop.workshop.registry.all()[0]["version"]).read_text()
+    page = write_version_page(shop, shop.shop_context.registry.list_versions()[0]["version"]).read_text()
     for word in ("accuracy", "precision", "recall", "F1", "ROC AUC", "<svg", "Verdict"):
         assert word in page
 
@@ -191,7 +191,7 @@ def test_report_draws_both_curves(predicting):
 def test_user_ids_are_nowhere_in_lake_snapshots_or_bundles(trained):
     for place in ("lake", "snapshots", "bundles"):
         assert holding(trained[0] / place, ["u017"]) == {}
-        assert holding(trained[0] / place, [Shop(trained[0]).folder.keys.name_of("u017")]), "it is read at all"
+        assert holding(trained[0] / place, [Shop(trained[0]).folder.keys.pseudonymise("u017")]), "it is read at all"
 
 
 def test_probabilities_are_finite_for_any_number(predicting):

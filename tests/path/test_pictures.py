@@ -18,20 +18,20 @@ from litestar.testing import TestClient
 from PIL import Image, ImageDraw
 
 from vetrina import Shop
-from vetrina.console.report import write_report
+from vetrina.console.version_page import write_version_page
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.image_vector import ImageVector
-from vetrina.core.plugins import part
-from vetrina.core.progress import Silent
-from vetrina.core.types import Catalogue, Past, Plan
+from vetrina.core.plugins import load_module
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
 from vetrina.models.image.embed import Embedder
-from vetrina.models.image.pictures import augmented, decoded, normalised
+from vetrina.models.image.preprocessing import augment, decoded, normalise
+from vetrina.pipeline.controller import Controller
 from vetrina.pipeline.embed_images import ImageEmbedding
-from vetrina.pipeline.operate import Operator
 from vetrina.serve.app import create_app
-from vetrina.serve.live import StoredChanges
-from vetrina.store import dataset, pictures, products
+from vetrina.serve.live_state import StoredChanges
+from vetrina.store import dataset, images, products
 
 SHAPES = ("circle", "square", "stripes")
 
@@ -40,7 +40,8 @@ def drawing(kind: str, number: int) -> bytes:
     """One shape somewhere, in some colour."""
     rng = np.random.default_rng([SHAPES.index(kind), number])
     picture = Image.new("RGB", (120, 90), tuple(int(v) for v in rng.integers(180, 255, 3)))
-    pen, colour = ImageDraw.Draw(picture), tuple(int(v) for v in rng.integers(0, 120, 3))
+    pen = ImageDraw.Draw(picture)
+    colour = tuple(int(v) for v in rng.integers(0, 120, 3))
     x, y, size = (int(v) for v in (rng.integers(5, 40), rng.integers(5, 25), rng.integers(40, 60)))
     if kind == "circle":
         pen.ellipse((x, y, x + size, y + size), fill=colour)
@@ -58,9 +59,11 @@ def drawing(kind: str, number: int) -> bytes:
 def shop(tmp_path_factory) -> Shop:
     """Sixty products, twenty of each shape; the last circle is filed as a square. Some pictures are files, some bytes in text."""
     folder = tmp_path_factory.mktemp("pictures")
-    rows, events = [], []
+    rows = []
+    events = []
     for n in range(60):
-        kind, content = SHAPES[n // 20], drawing(SHAPES[n // 20], n)
+        kind = SHAPES[n // 20]
+        content = drawing(SHAPES[n // 20], n)
         if n % 2:
             (folder / f"{n}.png").write_bytes(content)
             reference = f"{n}.png"
@@ -89,14 +92,14 @@ def test_products_that_look_alike_are_of_one_shape(shop):
 
 
 def test_a_picture_filed_wrongly_is_found(shop):
-    version = shop.workshop.registry.show(shop.champion("recommend"))
+    version = shop.shop_context.registry.show(shop.champion("recommend"))
     notes = version["notes"]["models"]["image"]
     assert notes["pictures"] == 59
     assert {"product_id": "p19", "filed": "square", "looks_like": "circle"}.items() <= notes["misfiled"][0].items()
     assert len(notes["misfiled"]) <= 2
     assert notes["form"] == "int8"
     assert min(notes["alike"], notes["parity_cosine"]) >= 0.9
-    page = write_report(shop, version["version"]).read_text()
+    page = write_version_page(shop, version["version"]).read_text()
     assert "Perhaps filed wrongly" in page
     assert "<td>p19</td><td>square</td><td>circle</td>" in page
 
@@ -134,7 +137,7 @@ def test_urls_are_fetched_once_and_given_up_when_nobody_answers(tmp_path):
     base = f"http://127.0.0.1:{server.server_port}"
     try:
         for _ in range(2):
-            found = pictures.files([f"{base}/a", "there.png", *(f"{base}/{n}" for n in range(9))], tmp_path)
+            found = images.download_images([f"{base}/a", "there.png", *(f"{base}/{n}" for n in range(9))], tmp_path)
     finally:
         server.shutdown()
         server.server_close()
@@ -156,42 +159,44 @@ def test_what_is_no_picture_is_none():
 
 def test_augmentation_keeps_the_shape_and_changes_the_picture():
     pixels = np.stack([decoded(drawing(kind, 1), 32) for kind in SHAPES])
-    changed = augmented(pixels, np.random.default_rng(1))
-    assert changed.shape == normalised(pixels).shape == (3, 3, 32, 32)
-    assert float((changed - normalised(pixels)).abs().mean()) > 0.05
-    again = augmented(pixels, np.random.default_rng(1))
+    changed = augment(pixels, np.random.default_rng(1))
+    assert changed.shape == normalise(pixels).shape == (3, 3, 32, 32)
+    assert float((changed - normalise(pixels)).abs().mean()) > 0.05
+    again = augment(pixels, np.random.default_rng(1))
     assert bool((changed == again).all())
 
 
 def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch):
     """A network from nothing learns the three shapes."""
     monkeypatch.setattr("vetrina.models.image.network.weights_file", lambda: None)
-    files, kinds = [], []
+    files = []
+    kinds = []
     for n in range(90):
         (tmp_path / f"{n}").write_bytes(drawing(SHAPES[n % 3], n))
         files.append(str(tmp_path / f"{n}"))
         kinds.append(SHAPES[n % 3])
-    text, number = ("",) * 90, np.full(90, np.nan)
+    text = ("",) * 90
+    number = np.full(90, np.nan)
     ids = np.array([f"p{n:02d}" for n in range(90)])
     catalogue = Catalogue(ids, text, text, tuple(kinds), text, text, number, number, number, images=tuple(files))
     into = tmp_path / "w" / "fit" / "image"
     into.mkdir(parents=True)
-    plan = Plan(settings={"image": {"epochs": 30.0, "size": 48.0}})
-    part("models", "image", "train").fit(Past(catalogue), plan, into, Silent())
-    from vetrina.core.onnx_session import session
+    plan = TrainingPlan(settings={"image": {"epochs": 30.0, "size": 48.0}})
+    load_module("models", "image", "train").fit(TrainingData(catalogue), plan, into, NoProgress())
+    from vetrina.core.onnx_session import open_session
 
     fresh = np.stack([decoded(drawing(SHAPES[n % 3], n), 48) for n in range(1_000, 1_060)])
-    said = session(into / "network.onnx").run(None, {"picture": normalised(fresh).numpy()})[1]
+    said = open_session(into / "network.onnx").run(None, {"picture": normalise(fresh).numpy()})[1]
     names = sorted(SHAPES)
     right = [names[int(best)] == SHAPES[n % 3] for n, best in enumerate(said.argmax(1).tolist(), start=1_000)]
     assert np.mean(right) > 0.8
 
 
 def test_embedding_gives_the_vectors_that_training_wrote(shop):
-    version = shop.workshop.registry.show(shop.champion("recommend"))
+    version = shop.shop_context.registry.show(shop.champion("recommend"))
     catalogue = dataset.catalogue(dataset.open_snapshot(shop.folder.snapshots, version["snapshot"]))
     assert catalogue is not None
-    folder = shop.workshop.open_version(version["version"]) / "image"
+    folder = shop.shop_context.open_version(version["version"]) / "image"
     trained = np.load(folder / "vectors.npy").astype(np.float32)
     embedder = Embedder(folder / "network.onnx")
     rows = [row for row, file in enumerate(catalogue.images) if file]
@@ -207,7 +212,7 @@ def live(shop, tmp_path) -> Iterator[Shop]:
     """A copy of the shop that products may be put into; images lie in its folder."""
     copied = Shop(shutil.copytree(shop.folder.root, tmp_path / "shop"))
     yield copied
-    copied.workshop.engine.dispose()
+    copied.shop_context.engine.dispose()
 
 
 def put(shop: Shop, product_id: str, image: bytes | None, category: str = "circle") -> None:
@@ -215,19 +220,19 @@ def put(shop: Shop, product_id: str, image: bytes | None, category: str = "circl
     if image is not None:
         (shop.folder.root / f"{product_id}.png").write_bytes(image)
     row = {"product_id": product_id, "title": f"new {product_id}", "category": category, "image": f"{product_id}.png"}
-    products.put(shop.workshop.engine, [row])
+    products.append_products(shop.shop_context.engine, [row])
 
 
 def embedded(shop: Shop) -> dict[str, ImageVector]:
     """What the log says about images."""
-    changes = StoredChanges(shop.workshop.engine)
+    changes = StoredChanges(shop.shop_context.engine)
     changes.refresh()
-    return dict(changes.after(0).images)
+    return dict(changes.changes_after(0).images)
 
 
 def entries(shop: Shop) -> int:
     """How many the log has."""
-    return len(products.changes(shop.workshop.engine, 0))
+    return len(products.changes_after(shop.shop_context.engine, 0))
 
 
 def until(so: Callable[[], bool]) -> None:
@@ -259,12 +264,12 @@ def test_the_page_of_a_product_put_over_http_shows_its_category_and_once_embedde
         assert set(page("new", "looks_like")) <= circles, "filed as a circle"
         assert set(page("new", "product")) <= circles
 
-        operator = Operator(Shop(live.folder.root).workshop, lambda line: None)
-        operator._looked = clock.now()  # nothing else is due
-        operator.turn()
+        operator = Controller(Shop(live.folder.root).shop_context, lambda line: None)
+        operator._health_checked_at = clock.now()  # nothing else is due
+        operator.tick()
         until(lambda: set(embedded(live)) == {"new", "odd"})
         operator.close()
-        operator._workshop.engine.dispose()
+        operator._shop_context.engine.dispose()
 
         stripes = {f"p{n:02d}" for n in range(40, 60)}
         until(lambda: len(stripes & set(page("new", "looks_like"))) >= 7)
@@ -280,22 +285,22 @@ def test_an_image_that_cannot_be_read_stops_no_other_and_is_read_once(live):
     put(live, "whole", drawing("circle", 1_001))
     put(live, "text", b"no image")
     damaged = bytearray(drawing("circle", 1_002))
-    length = damaged.find(b"IDAT") - 4
+    length = damaged.find_recipients(b"IDAT") - 4
     damaged[length : length + 4] = bytes(4)  # Pillow raises SyntaxError
     put(live, "damaged", bytes(damaged))
-    embedding = ImageEmbedding(live.workshop)
+    embedding = ImageEmbedding(live.shop_context)
     assert embedding.batch() == 3
     found = embedded(live)
     assert {product for product, image in found.items() if len(image.vector)} == {"whole"}
     assert embedding.batch() == 0
-    assert ImageEmbedding(live.workshop).batch() == 0, "nor by another controller"
+    assert ImageEmbedding(live.shop_context).batch() == 0, "nor by another controller"
     assert live.similar("text", placement="looks_like").items, "by category"
 
 
 def test_an_image_that_comes_after_its_product_is_looked_for_again_and_not_for_ever(live, monkeypatch):
     put(live, "late", None)
     put(live, "never", None)
-    embedding = ImageEmbedding(live.workshop)
+    embedding = ImageEmbedding(live.shop_context)
     now = clock.now()
     monkeypatch.setattr(clock, "now", lambda: now)
     assert embedding.batch() == 0
@@ -326,8 +331,8 @@ def test_a_slow_server_of_images_holds_up_no_turn(live):
     server = HTTPServer(("127.0.0.1", 0), Slow)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     row = {"product_id": "new", "title": "new", "image": f"http://127.0.0.1:{server.server_port}/new.png"}
-    products.put(live.workshop.engine, [row])
-    embedding = ImageEmbedding(live.workshop)
+    products.append_products(live.shop_context.engine, [row])
+    embedding = ImageEmbedding(live.shop_context)
     for _ in range(3):
         embedding.turn()
     may_answer.set()
@@ -341,7 +346,7 @@ def test_a_slow_server_of_images_holds_up_no_turn(live):
 def test_only_products_that_training_did_not_see_are_embedded_and_once(live):
     for product in ("p03", "p59"):  # p59 came without a picture that could be read
         put(live, product, drawing("circle", 1_004))
-    assert ImageEmbedding(live.workshop).batch() == 1
+    assert ImageEmbedding(live.shop_context).batch() == 1
     assert set(embedded(live)) == {"p59"}
     found = [int(i.product_id[1:]) // 20 for i in live.similar("p59", placement="looks_like", limit=8).items]
     assert found.count(0) >= 7
@@ -351,19 +356,19 @@ def test_only_products_that_training_did_not_see_are_embedded_and_once(live):
 
 def test_another_network_embeds_anew(live):
     put(live, "new", drawing("stripes", 1_006))
-    embedding = ImageEmbedding(live.workshop)
+    embedding = ImageEmbedding(live.shop_context)
     assert embedding.batch() == 1
     first = live.champion("recommend")
     folder = live.folder.root / "copied"
     shutil.copytree(
-        live.workshop.open_version(first), folder, ignore=shutil.ignore_patterns("manifest.json", "signature")
+        live.shop_context.open_version(first), folder, ignore=shutil.ignore_patterns("manifest.json", "signature")
     )
     network = onnx.load(folder / "image" / "network.onnx")
     network.doc_string = "another"
     (folder / "image" / "network.onnx").unlink()  # a hard link to a part
     onnx.save(network, folder / "image" / "network.onnx")
     second = live.folder.bundles.pack(folder, "recommend", {}).version
-    live.workshop.registry.point_to("recommend", second, "a test")
+    live.shop_context.registry.set_champion("recommend", second, "a test")
     other = Shop(live.folder.root)
     found = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
     assert found <= {f"p{n:02d}" for n in range(19)}, "vectors of another network are not compared: its category"
@@ -373,7 +378,7 @@ def test_another_network_embeds_anew(live):
     assert embedding.batch() == 0
     found = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
     assert len(found & {f"p{n:02d}" for n in range(40, 60)}) >= 7
-    other.workshop.engine.dispose()
+    other.shop_context.engine.dispose()
 
 
 def test_vectors_stay_out_of_the_lake_and_state_nothing_anew(live, tmp_path):
@@ -382,7 +387,7 @@ def test_vectors_stay_out_of_the_lake_and_state_nothing_anew(live, tmp_path):
     later = tmp_path / "later.csv"
     later.write_text("product_id,title\nnew,Later title\n")
     snapshot = live.ingest(products=[later])
-    assert ImageEmbedding(live.workshop).batch() == 1
+    assert ImageEmbedding(live.shop_context).batch() == 1
     put(live, "newer", None)
     again = live.ingest()
     frame = pl.read_parquet(again.folder / "products.parquet")
@@ -391,8 +396,8 @@ def test_vectors_stay_out_of_the_lake_and_state_nothing_anew(live, tmp_path):
     assert titles["new"] == "Later title", "an entry with a vector repeats what the shop said earlier"
     assert titles["newer"] == "new newer"
     assert again.rows["products"] == snapshot.rows["products"] + 1
-    changes = StoredChanges(live.workshop.engine)
+    changes = StoredChanges(live.shop_context.engine)
     changes.refresh()
-    assert set(changes.after(snapshot.logged["products"]).changed) == {"newer"}, (
+    assert set(changes.changes_after(snapshot.logged["products"]).changed_products) == {"newer"}, (
         "a bundle of that snapshot knows the other"
     )

@@ -17,11 +17,11 @@ from sqlalchemy import select, text
 from stored_values import holding
 
 from vetrina import Shop
-from vetrina.console.report import write_report
-from vetrina.core import squeezed
+from vetrina.console.version_page import write_version_page
+from vetrina.core import zstd_file
 from vetrina.core.types import Snapshot
 from vetrina.serve.app import create_app
-from vetrina.store import eventlog
+from vetrina.store import event_log
 from vetrina.store.tables import users
 
 USERS = [*(f"customer-{n:04d}" for n in range(19)), "carla@example.com"]
@@ -58,8 +58,8 @@ def fed(tmp_path_factory) -> Fed:
         more = {**event, "event_id": "mail@example.com/7", "query": "typed@example.com"}
         assert client.post("/v1/events", json=[event, more]).json()["new"] == 2
     shop.ingest()
-    write_report(shop, shop.champion("search"))
-    shop.workshop.engine.dispose()
+    write_version_page(shop, shop.champion("search"))
+    shop.shop_context.engine.dispose()
     return Fed(shop, request_id)
 
 
@@ -99,8 +99,10 @@ def test_nothing_in_a_shop_is_plain(fed):
 
 def test_what_was_looked_through_holds_the_pseudonyms(fed):
     """Otherwise nothing plain would be found because nothing at all was read."""
-    root, keys = fed.shop.folder.root, fed.shop.folder.keys
-    user, session = keys.name_of(USERS[3]), keys.name_of_session(SESSIONS[0])
+    root = fed.shop.folder.root
+    keys = fed.shop.folder.keys
+    user = keys.pseudonymise(USERS[3])
+    session = keys.name_of_session(SESSIONS[0])
     for place in ("lake", "snapshots", "bundles"):
         assert holding(root / place, [user]), place
     for place in ("lake", "snapshots"):
@@ -111,30 +113,32 @@ def test_what_was_looked_through_holds_the_pseudonyms(fed):
 
 
 def test_a_session_has_one_name_whichever_way_it_came(fed):
-    shop, engine = fed.shop, fed.shop.workshop.engine
+    shop = fed.shop
+    engine = fed.shop.shop_context.engine
     session = shop.folder.keys.name_of_session(SESSIONS[0])
     lake = pl.concat(
         [pl.read_parquet(f) for f in (shop.folder.lake / "events").iterdir()], how="diagonal_relaxed"
     ).filter(pl.col("session_id") == session)
-    assert set(lake["user_id"]) == {shop.folder.keys.name_of(USERS[0]), shop.folder.keys.name_of(HTTP_USER)}
-    answers = eventlog.shown(engine, "search", 0.0, 1e12)
+    assert set(lake["user_id"]) == {shop.folder.keys.pseudonymise(USERS[0]), shop.folder.keys.pseudonymise(HTTP_USER)}
+    answers = event_log.list_answers(engine, "search", 0.0, 1e12)
     assert {row["session"] for row in answers} == {session, shop.folder.keys.name_of_session(HTTP_SESSION)}
-    assert len(eventlog.recent(engine, None, session, 0.0, 0)) == 2
-    assert shop.folder.keys.name_of(SESSIONS[0]) not in session, "a user with the id of a session is somebody else"
+    assert len(event_log.recent_events(engine, None, session, 0.0, 0)) == 2
+    assert shop.folder.keys.pseudonymise(SESSIONS[0]) not in session, "a user with the id of a session is somebody else"
     engine.dispose()
 
 
 def test_what_somebody_followed_joins_what_they_were_shown(fed):
-    engine = fed.shop.workshop.engine
-    shown = {row["request_id"]: row for row in eventlog.shown(engine, "search", 0.0, 1e12, items=True)}
+    engine = fed.shop.shop_context.engine
+    shown = {row["request_id"]: row for row in event_log.list_answers(engine, "search", 0.0, 1e12, with_items=True)}
     query = msgspec.json.decode(shown[fed.request_id]["request"])["query"]
-    assert query == fed.shop.folder.keys.name_of("mail typed@example.com")
+    assert query == fed.shop.folder.keys.pseudonymise("mail typed@example.com")
     engine.dispose()
 
 
 def test_only_people_are_kept_as_users(fed):
     """Sealed, so that an audience can be told; a list in JSON names nobody but those in it."""
-    keys, engine = fed.shop.folder.keys, fed.shop.workshop.engine
+    keys = fed.shop.folder.keys
+    engine = fed.shop.shop_context.engine
     with engine.connect() as connection:
         sealed = connection.execute(select(users.c.sealed_id)).scalars().all()
     assert {keys.unseal(one) for one in sealed} == {*USERS, HTTP_USER, FOLLOWED}
@@ -166,13 +170,13 @@ def ingested(root: Path) -> Snapshot:
     """The snapshot of all that is there; the store is closed again."""
     shop = Shop(root)
     snapshot = shop.ingest()
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return snapshot
 
 
 def made_plain(root: Path, shop: Shop) -> None:
     """Write the shop back as it was before session ids were pseudonyms."""
-    people = {shop.folder.keys.name_of(user): user for user in (*USERS, HTTP_USER)}
+    people = {shop.folder.keys.pseudonymise(user): user for user in (*USERS, HTTP_USER)}
     plain = {shop.folder.keys.name_of_session(session): session for session in (*SESSIONS, HTTP_SESSION)}
     for file in (*root.glob("lake/events/*.parquet"), *root.glob("snapshots/*/events.parquet")):
         rows = pl.read_parquet(file)
@@ -184,7 +188,7 @@ def made_plain(root: Path, shop: Shop) -> None:
     values = "_row,note,user_id,_reason\n7,lost@example.org,customer-0003,timestamp is missing or no time\n"
     (root / "lake" / "quarantine" / "earlier.csv").write_text(values)
     forget_pseudonymous(root)
-    engine = Shop(root).workshop.engine
+    engine = Shop(root).shop_context.engine
     with engine.begin() as connection:
         for pseudonym, session in plain.items():
             names = {"pseudonym": pseudonym, "session": session}
@@ -230,7 +234,7 @@ WRITERS = {
     "text array": lambda folder, value: np.save(folder / "planted.npy", np.array(["x", value])),
     "array of bytes": lambda folder, value: np.save(folder / "planted.npy", np.array([value.encode()])),
     "packed arrays": lambda folder, value: np.savez_compressed(folder / "planted.npz", a=np.array([value])),
-    "zstd": lambda folder, value: squeezed.write(folder / "planted", (value * 50).encode()),
+    "zstd": lambda folder, value: zstd_file.write(folder / "planted", (value * 50).encode()),
     "database": database,
     "json": lambda folder, value: (folder / "planted").write_text(json.dumps({"a": [value]})),
 }

@@ -5,12 +5,13 @@ import polars as pl
 import pytest
 
 from vetrina import Shop
-from vetrina.core.types import Evidence
-from vetrina.pipeline.held import Held
+from vetrina.core.types import EvaluationData
+from vetrina.pipeline.splits import DataSplits
 from vetrina.scenarios.search.evaluate import evaluate
-from vetrina.scenarios.search.online import TREES, Search
+from vetrina.scenarios.search.online import TREES_FILE, Searcher
 
-KINDS, EACH = 260, 8
+KINDS = 260
+EACH = 8
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +40,20 @@ def shop(tmp_path_factory) -> Shop:
 
 
 def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_them(shop):
-    version, _ = shop.workshop.registry.champion("search")
+    version, _ = shop.shop_context.registry.champion("search")
     assert version is not None
-    folder = shop.workshop.open_version(version)
-    notes = shop.workshop.registry.show(version)["notes"]["settled"]["notes"]
+    folder = shop.shop_context.open_version(version)
+    notes = shop.shop_context.registry.show(version)["notes"]["settled"]["notes"]
     assert notes["trees"]["kept"]
-    assert (folder / TREES).exists()
-    held = Held(shop.ingest(), {}, "search")._judgments[1]
-    learnt = evaluate(folder, Evidence(judgments=held)).values.mean()
-    words = evaluate(folder, Evidence(judgments=held), only="bm25").values.mean()
+    assert (folder / TREES_FILE).exists()
+    held = DataSplits(shop.ingest(), {}, "search")._judgments[1]
+    learnt = evaluate(folder, EvaluationData(judgments=held)).values.mean()
+    words = evaluate(folder, EvaluationData(judgments=held), only_model="bm25").values.mean()
     assert learnt > 0.97
     assert words < 0.85
-    opened = Search(folder)
+    opened = Searcher(folder)
     query = next(iter(held.by_query())) if held else ""
-    prices = opened.shelf.sort_key("price")[opened.ranked(query, 0.0)[:4]]
+    prices = opened.catalogue.sort_key("price")[opened.rank(query, 0.0)[:4]]
     assert (prices > 50).all()
 
 
@@ -80,8 +81,8 @@ def test_what_models_learn_from_is_neither_what_tunes_them_nor_what_judges_them(
     )
     found = Shop(tmp_path / "shop")
     snapshot = found.ingest(products=[tmp_path / "products.parquet"], judgments=[tmp_path / "judged.parquet"])
-    held = Held(snapshot, {}, "search")
-    past, validation = held.fit()
+    held = DataSplits(snapshot, {}, "search")
+    past, validation = held.fit_and_validation()
     assert past.judgments is not None
     assert validation is not None
     assert validation.judgments is not None
@@ -90,5 +91,7 @@ def test_what_models_learn_from_is_neither_what_tunes_them_nor_what_judges_them(
     lots = [set(part.query) for part in (past.judgments, validation.judgments, judging)]
     assert [len(lot) > 500 for lot in lots] == [True, True, True]
     assert sum(map(len, lots)) == len(set.union(*lots)) == 2_600
-    assert held.judged().judgments is not None
-    assert set(held.judged().judgments.query) == lots[0] | lots[1], "the judged file learns from fit and validation"
+    assert held.judged_data().judgments is not None
+    assert set(held.judged_data().judgments.query) == lots[0] | lots[1], (
+        "the judged file learns from fit and validation"
+    )

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from vetrina import Shop
-from vetrina.console.report import write_report
+from vetrina.console.version_page import write_version_page
 from vetrina.core.errors import BadInput
-from vetrina.core.progress import Silent
-from vetrina.pipeline.batch import predicted
+from vetrina.core.progress import NoProgress
+from vetrina.pipeline.batch import predict_file
 
 GOOD = ("love the colour", "fits so well", "soft and warm", "would buy again", "my favourite dress")
 BAD = ("sent it straight back", "the seam broke", "far too small", "looks cheap on me", "itchy all day")
@@ -64,26 +64,30 @@ def test_words_of_a_text_tell_and_a_text_never_seen_is_no_fault(tmp_path: Path):
 def test_a_tree_alone_ships_and_can_be_read(tmp_path: Path):
     folder = tmp_path / "shop"
     folder.mkdir()
-    (folder / "vetrina.toml").write_text('[train]\nwithout = ["mlp", "boosted"]\n[predict]\ngoal = "precision 0.9"\n')
-    path, rng = tmp_path / "orders.csv", random.Random(5)
+    (folder / "vetrina.toml").write_text(
+        '[train]\nexclude_models = ["mlp", "boosted"]\n[predict]\ngoal = "precision 0.9"\n'
+    )
+    path = tmp_path / "orders.csv"
+    rng = random.Random(5)
     with path.open("w", newline="") as file:
         out = csv.writer(file)
         out.writerow(["spent", "channel", "label"])
         for _ in range(2_000):
-            spent, channel = rng.randrange(100), rng.choice(["web", "app", "shop"])
+            spent = rng.randrange(100)
+            channel = rng.choice(["web", "app", "shop"])
             sure = 0.95 if (spent > 60) != (channel == "app") else 0.05  # what no weighted sum can say
             out.writerow([spent, channel, int(rng.random() < sure)])
     shop = Shop(folder)
     shop.ingest(table=path)
     release = shop.fit("predict")["predict"]
     assert release is not None
-    opened = shop.open("predict")
+    opened = shop.load("predict")
     assert opened.chosen == ("tree",)
-    page = write_report(shop, release.version).read_text()
+    page = write_version_page(shop, release.version).read_text()
     for rule in ("spent &lt;= 6", "channel is &#x27;app&#x27;: yes 9", "The tree", "calibration error"):
         assert rule in page
-    table = shop.held(shop.workshop.registry.show(release.version)).holdout().table
-    said = opened.expected(table.columns) >= opened.threshold
+    table = shop.splits(shop.shop_context.registry.get_version(release.version)).holdout().table
+    said = opened.predict(table.columns) >= opened.threshold
     right = table.label[said] > 0.5
     assert right.mean() > 0.9
     assert said.sum() > 100
@@ -93,7 +97,7 @@ def test_a_goal_that_is_none_and_a_model_that_is_none_are_refused(tmp_path: Path
     (tmp_path / "vetrina.toml").write_text('[predict]\ngoal = "precision much"\n')
     with pytest.raises(BadInput, match="precision much"):
         Shop(tmp_path).fit("predict")
-    (tmp_path / "vetrina.toml").write_text('[train]\nwithout = ["oracle"]\n')
+    (tmp_path / "vetrina.toml").write_text('[train]\nexclude_models = ["oracle"]\n')
     shop = Shop(tmp_path)
     shop.ingest(table=reviews(tmp_path / "reviews.csv", 80))
     with pytest.raises(BadInput, match="oracle"):
@@ -107,7 +111,8 @@ def ratings(path: Path, rows: int = 900) -> Path:
         out = csv.writer(file)
         out.writerow(["fabric", "days", "shop", "stars"])
         for _ in range(rows):
-            fabric, days = rng.choice(["wool", "linen", "nylon"]), rng.randrange(10)
+            fabric = rng.choice(["wool", "linen", "nylon"])
+            days = rng.randrange(10)
             stars = rng.gauss(3.0 if days > 5 else 2.0 if fabric == "nylon" else 4.0, 0.5)
             out.writerow([fabric, days, rng.choice("ab"), f"{min(5.0, max(1.0, stars)):.2f}"])
     return path
@@ -119,24 +124,24 @@ def test_a_number_is_told_as_well_as_its_noise_allows(tmp_path: Path):
     release = shop.fit("predict")["predict"]
     assert release is not None
     assert release.outcome == "promoted"
-    opened = shop.open("predict")
+    opened = shop.load("predict")
     assert "logistic" not in opened.models
     found = shop.predict([{"fabric": "wool", "days": 2}, {"fabric": "nylon", "days": 2}, {"fabric": "felt"}, {}])
     good, bad, unheard, nothing = (row["prediction"] for row in found)
     assert abs(good - 4.0) < 0.25
     assert abs(bad - 2.0) < 0.25
     assert all(1.0 <= stars <= 5.0 for stars in (unheard, nothing))
-    shown = shop.workshop.registry.show(release.version)
-    table = shop.held(shown).holdout().table
+    shown = shop.shop_context.registry.get_version(release.version)
+    table = shop.splits(shown).holdout().table
     missed = (
         np.array([a["prediction"] for a in opened.answer([*zip(*table.columns.values(), strict=True)])]) - table.label
     )
     assert 0.4 < float((missed**2).mean() ** 0.5) < 0.55
     assert opened.error == pytest.approx(0.5, abs=0.07)
-    page = write_report(shop, release.version).read_text()
+    page = write_version_page(shop, release.version).read_text()
     for part in ("RMSE", "R2", "mean error", "By how much it missed"):
         assert part in page
-    rows = predicted(shop, tmp_path / "ratings.csv", tmp_path / "said.csv", Silent())
+    rows = predict_file(shop, tmp_path / "ratings.csv", tmp_path / "said.csv", NoProgress())
     assert rows == 900
     assert (tmp_path / "said.csv").read_text().startswith("row,prediction\n0,")
 
@@ -144,13 +149,13 @@ def test_a_number_is_told_as_well_as_its_noise_allows(tmp_path: Path):
 def test_a_tree_of_numbers_can_be_read(tmp_path: Path):
     folder = tmp_path / "shop"
     folder.mkdir()
-    (folder / "vetrina.toml").write_text('[train]\nwithout = ["mlp", "boosted", "dcn"]\n')
+    (folder / "vetrina.toml").write_text('[train]\nexclude_models = ["mlp", "boosted", "dcn"]\n')
     shop = Shop(folder)
     shop.ingest(table=ratings(tmp_path / "ratings.csv"), label="stars")
     release = shop.fit("predict")["predict"]
     assert release is not None
-    assert shop.open("predict").chosen == ("tree",)
-    page = write_report(shop, release.version).read_text()
+    assert shop.load("predict").chosen == ("tree",)
+    page = write_version_page(shop, release.version).read_text()
     assert "days &lt;= 5" in page
     assert "fabric is &#x27;nylon&#x27;" in page
 
@@ -160,5 +165,5 @@ def test_several_words_as_label_are_refused(tmp_path: Path):
     shop = Shop(tmp_path / "shop")
     shop.ingest(table=tmp_path / "t.csv")
     report = shop.validate("predict")
-    assert not report.ok
+    assert not report.is_ok
     assert any("answers yes or no, or a number" in c.meaning for c in report.checks if c.status == "FAIL")

@@ -50,7 +50,7 @@ class Up:
 def shop(predicting, tmp_path) -> Path:
     """A released shop of its own, in which nothing is due."""
     folder = Path(shutil.copytree(predicting[0], tmp_path / "shop"))
-    (folder / "vetrina.toml").write_text("[operate]\nlook_minutes = 1e9\n")
+    (folder / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\n")
     return folder
 
 
@@ -77,8 +77,10 @@ def test_both_end_however_the_service_is_ended(shop, up, sent, status):
     assert psutil.wait_procs([up.controller], SECONDS)[1] == []
     assert "the controller ended" not in up.rest(), "it did not end by itself"
     opened = Shop(shop)
-    assert Lease(opened.workshop.engine, "operate", "another", 15.0).hold(), "it gave up the lead as it ended"
-    opened.workshop.engine.dispose()
+    assert Lease(opened.shop_context.engine, "operate", "another", 15.0).acquire_or_renew(), (
+        "it gave up the lead as it ended"
+    )
+    opened.shop_context.engine.dispose()
 
 
 def test_a_controller_that_ends_by_itself_is_missed(up):

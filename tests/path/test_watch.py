@@ -11,19 +11,20 @@ from sqlalchemy import func, select
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import NotFound
-from vetrina.core.health import SHOP
-from vetrina.pipeline.loop import look
-from vetrina.pipeline.watch import Watch, last_full_day
+from vetrina.core.health_types import SHOP_SCOPE
+from vetrina.pipeline.daily_aggregation import DailyStatisticsReader, last_full_day
+from vetrina.pipeline.health import check_health
 from vetrina.serve.app import create_app
-from vetrina.simulate.files import write
-from vetrina.simulate.shoppers import Shoppers
+from vetrina.simulate.input_files import write_input_files
+from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
-from vetrina.store import days
-from vetrina.store.bundles import Bundles
+from vetrina.store import daily_statistics
+from vetrina.store.bundles import BundleStore
 from vetrina.store.tables import events, exposures
 
 WORLD = World(products=60, users=500, days=12)
-DAYS, VISITS = 9, 150
+DAYS = 9
+VISITS = 150
 
 
 class Clock:
@@ -43,51 +44,51 @@ def lived(tmp_path_factory) -> Iterator[tuple[Shop, Clock, int]]:
     now = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "now", now)
-        files = write(WORLD, folder / "files")
+        files = write_input_files(WORLD, folder / "files")
         shop = Shop(folder / "shop")
         shop.ingest(products=[files["products"]], events=[files["events"]])
         shop.fit("recommend", "search")
         first = int(now.now // clock.DAY)
         with TestClient(create_app(folder / "shop")) as client:
-            shoppers = Shoppers(WORLD, client, now)
+            shoppers = SimulatedUsers(WORLD, client, now)
             for day in range(DAYS):
-                shoppers.trouble = "dead-feed" if day == DAYS - 1 else ""
+                shoppers.fault = "dead-feed" if day == DAYS - 1 else ""
                 for visit in range(VISITS * (2 if day == DAYS - 1 else 1)):
                     now.now = (first + day) * clock.DAY + 280.0 * visit + 60.0
                     shoppers.visit(visit)
         now.now = (first + DAYS) * clock.DAY + 3 * 3_600.0
         yield shop, now, first
-        shop.workshop.engine.dispose()
+        shop.shop_context.engine.dispose()
 
 
 def test_a_day_is_kept_once_and_counts_what_the_log_holds(lived):
     shop, now, first = lived
-    watch = Watch(shop.workshop, now.now)
-    kept = watch.catch_up("recommend")
+    watch = DailyStatisticsReader(shop.shop_context, now.now)
+    kept = watch.load_days("recommend")
     assert [d.number for d in kept] == list(range(first, first + DAYS))
     assert last_full_day(now.now) == first + DAYS - 1
-    with shop.workshop.engine.connect() as connection:
+    with shop.shop_context.engine.connect() as connection:
         answers = connection.execute(select(func.count()).where(exposures.c.scenario == "recommend")).scalar()
         logged = connection.execute(select(func.count()).select_from(events)).scalar()
     assert sum(d.count for d in kept) == answers
-    assert sum(d.count for d in watch.catch_up(SHOP)) == logged
+    assert sum(d.count for d in watch.load_days(SHOP_SCOPE)) == logged
     assert sum(d.clicked for d in kept) > 50
-    assert Watch(shop.workshop, now.now).catch_up("recommend") == kept
-    days.keep(shop.workshop.engine, kept[0])  # another controller that was as fast changes nothing
-    assert days.since(shop.workshop.engine, "recommend", first) == kept
+    assert DailyStatisticsReader(shop.shop_context, now.now).load_days("recommend") == kept
+    daily_statistics.save(shop.shop_context.engine, kept[0])  # another controller that was as fast changes nothing
+    assert daily_statistics.load_since(shop.shop_context.engine, "recommend", first) == kept
 
 
 def test_what_was_served_is_given_again_by_the_same_version(lived):
     shop, now, _ = lived
     for part in ("recommend", "search"):
-        replayed = [d.replayed for d in Watch(shop.workshop, now.now).catch_up(part) if d.replayed]
+        replayed = [d.replayed for d in DailyStatisticsReader(shop.shop_context, now.now).load_days(part) if d.replayed]
         assert sum(n for n, _ in replayed) > 100
         assert np.average([share for _, share in replayed], weights=[n for n, _ in replayed]) > 0.99
 
 
 def test_the_health_of_the_last_day_says_what_is_wrong(lived):
     shop, *_ = lived
-    found = look(shop.workshop, "recommend")
+    found = check_health(shop.shop_context, "recommend")
     health = found.health
     assert health.answers > 150
     assert health.events == 0
@@ -97,21 +98,21 @@ def test_the_health_of_the_last_day_says_what_is_wrong(lived):
     assert 0.0 < health.coverage <= 1.0
     assert health.replay_overlap > 0.99
     assert not [a for a in found.alarms if "drift" in a.code]
-    query = look(shop.workshop, "search").health
+    query = check_health(shop.shop_context, "search").health
     assert "query meaning" in {*query.drift, *query.not_evaluable}
 
 
 def test_days_of_a_version_whose_files_are_gone_are_kept_all_the_same(lived, monkeypatch):
     shop, now, first = lived
-    monkeypatch.setattr(Bundles, "unpack", gone)
-    watch = Watch(shop.workshop, now.now)
-    day = watch._answers("recommend", first, [])
+    monkeypatch.setattr(BundleStore, "unpack", gone)
+    watch = DailyStatisticsReader(shop.shop_context, now.now)
+    day = watch._read_answers_day("recommend", first, [])
     assert day.count > 50
     assert day.replayed is None
     assert "shown category" not in day.features
 
 
-THERE = Bundles.unpack
+THERE = BundleStore.unpack
 
 
 def gone(self, version: str, **how):
@@ -147,15 +148,15 @@ def test_predictions_are_compared_with_what_was_learnt_and_with_what_came_true(p
             if day == 0:
                 now.now += clock.DAY
     now.now += clock.DAY
-    before = look(shop.workshop, "predict").health
+    before = check_health(shop.shop_context, "predict").health
     assert before.answers == 300
     assert before.drift[number].drifted
     others = [n for n in names if n != number and n in before.drift]
     assert not [n for n in others if before.drift[n].drifted]
     assert before.calibration.point > 1.2, "every label said yes"
     now.now -= clock.DAY
-    assert not any(d.drifted for n, d in look(shop.workshop, "predict").health.drift.items() if n in names)
-    shop.workshop.engine.dispose()
+    assert not any(d.drifted for n, d in check_health(shop.shop_context, "predict").health.drift.items() if n in names)
+    shop.shop_context.engine.dispose()
 
 
 def _is_number(text: str) -> bool:

@@ -23,13 +23,13 @@ from vetrina.security.keys import Keys, load_or_create
 from vetrina.serve.app import create_app
 from vetrina.serve.service import Service
 from vetrina.store.database import open_store
-from vetrina.store.folder import ShopFolder
+from vetrina.store.shop_folder import ShopFolder
 
 ADDRESS = "http://127.0.0.1:8337"
 # What the tests ask about depends neither on networks nor on how fast this machine is.
 SETTINGS = """
 [train]
-without = ["fusion", "sasrec", "gru", "lstm", "dcn", "mlp"]
+exclude_models = ["fusion", "sasrec", "gru", "lstm", "dcn", "mlp"]
 [gate]
 latency_ms = 1e6
 """
@@ -45,7 +45,7 @@ def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shop = Shop(folder / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]], table=shops.table(folder))
     shop.fit("recommend", "predict")
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     return folder / "shop"
 
 
@@ -75,14 +75,14 @@ def own_service(own_shop: Path) -> Iterator[Service]:
     """What a server of that copy consists of; it follows the store only when a test says so."""
     service = Service(ShopFolder(own_shop))
     yield service
-    service.log.close()
+    service.event_log.close()
     service.engine.dispose()
 
 
 @pytest.fixture
 def token(released: Path) -> dict[str, str]:
     """The header with the token of the shop and of its copies."""
-    return {"authorization": f"Bearer {ShopFolder(released).keys.token}"}
+    return {"authorization": f"Bearer {ShopFolder(released).keys.api_token}"}
 
 
 @pytest.fixture

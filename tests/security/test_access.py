@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from vetrina.core.rollout import Before, Rollout, Seen
-from vetrina.core.settings import Releases
-from vetrina.store.rollouts import UnderWay
+from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutEvidence
+from vetrina.core.settings import ReleaseSettings
+from vetrina.store.rollouts import RunningRollout
 
 REFUSED = (401, 403)
 SALT = "3f9c-a-salt-that-nobody-may-know"
@@ -17,7 +17,7 @@ def test_the_cost_of_a_product_is_not_shown(client, token):
     """S6: the cost of a product never leaves the shop."""
     body = {"title": "chair", "price": 10.0, "cost": 3.21, "stock": 7}
     client.put("/v1/products/costly", json=body, headers=token).raise_for_status()
-    client.app.state.service.follower.once()
+    client.app.state.service.follower.refresh()
     product = client.get("/v1/products/costly").json()
     assert "cost" not in product
 
@@ -42,8 +42,8 @@ def test_the_salt_of_a_release_is_not_shown(client, token):
     now = time.time()
     rollout = Rollout("salted", "search", "candidate", "champion", SALT, now, now, (0.01,))
     rollouts = client.app.state.service.rollouts
-    rollouts.begin(UnderWay(rollout, Before(), Seen(now), Releases()), {})
-    rollouts.take_out("search")
+    rollouts.begin(RunningRollout(rollout, PreReleaseStatistics(), RolloutEvidence(now), ReleaseSettings()), {})
+    rollouts.abort("search")
     answer = client.get("/v1/releases/salted", headers=token)
     answer.raise_for_status()
     assert SALT not in answer.text

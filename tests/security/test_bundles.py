@@ -8,9 +8,9 @@ import pytest
 
 from vetrina import Shop
 from vetrina.core.errors import NotFound
-from vetrina.pipeline.clean import clean
+from vetrina.pipeline.retention import clean_up
 from vetrina.security.keys import BadSignature
-from vetrina.store.bundles import Bundles
+from vetrina.store.bundles import BundleStore
 
 DID_NOT_RAISE = pytest.fail.Exception
 
@@ -36,12 +36,12 @@ def kill(monkeypatch) -> Callable[[Callable[[], object]], None]:
 
 
 @pytest.fixture
-def bundles(tmp_path, keys) -> Bundles:
+def bundles(tmp_path, keys) -> BundleStore:
     """An empty folder of bundles."""
-    return Bundles(tmp_path / "bundles", keys)
+    return BundleStore(tmp_path / "bundles", keys)
 
 
-def packed(bundles: Bundles, folder: Path, content: str = "model") -> str:
+def packed(bundles: BundleStore, folder: Path, content: str = "model") -> str:
     """The version of a bundle with one file of this content."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model").write_text(content)
@@ -100,7 +100,7 @@ def test_a_snapshot_half_removed_can_be_made_again(tmp_path, kill):
         file = tmp_path / f"{name}.csv"
         file.write_text(content)
         digests.append(shop.ingest(products=[file]).digest)
-    kill(lambda: clean(shop.workshop))
+    kill(lambda: clean_up(shop.shop_context))
     again = tmp_path / "c.csv"
     again.write_text("product_id,title\np1,chair")
     assert shop.ingest(products=[again]).digest == digests[0]

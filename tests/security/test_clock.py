@@ -7,13 +7,13 @@ import pytest
 
 from vetrina.core import clock
 from vetrina.core.clock import DAY
-from vetrina.pipeline.operate import Operator
-from vetrina.pipeline.workshop import Workshop
-from vetrina.serve.ledger import Ledger
-from vetrina.store.eventlog import Event, EventLog
-from vetrina.store.folder import ShopFolder
+from vetrina.pipeline.controller import Controller
+from vetrina.pipeline.shop_context import ShopContext
+from vetrina.serve.spend_ledger import StoredSpendLedger
+from vetrina.store.event_log import Event, EventLog
 from vetrina.store.leases import Lease
-from vetrina.store.rollouts import Rollouts
+from vetrina.store.rollouts import RolloutStore
+from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import exposures
 
 HOUR = 3_600.0
@@ -38,19 +38,19 @@ def test_a_clock_that_steps_over_midnight_and_back_frees_no_budget(engine, keys,
     row |= {"user": "alice", "request": "{}", "items": msgspec.json.encode([item]).decode()}
     click = msgspec.json.encode({"type": "ad_click", "product_id": "p1", "request_id": "r1"}).decode()
     log = EventLog(engine, keys)
-    log.expose(row)
+    log.log_exposure(row)
     log.add([Event("e1", "alice", None, MIDNIGHT + 6, click, b"sealed")]).result()
     log.close()
-    ledger = Ledger(engine)
+    ledger = StoredSpendLedger(engine)
     spent = []
     for moment in (MIDNIGHT + 10, MIDNIGHT - 5, MIDNIGHT + 20):
         set_clock(moment)
-        ledger.follow({"c1": 10.0})
-        spent.append(ledger.spent("c1", moment))
+        ledger.refresh({"c1": 10.0})
+        spent.append(ledger.daily_spend("c1", moment))
     assert spent[2] == spent[0]
 
 
-class CountedRollouts(Rollouts):
+class CountedRollouts(RolloutStore):
     """Counts how often somebody asks for the releases under way."""
 
     checks = 0
@@ -64,18 +64,18 @@ class CountedRollouts(Rollouts):
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S31: the controller's timers are wall clock")
 def test_a_clock_set_back_does_not_stop_the_controller(tmp_path, set_clock):
     """S31: releases are checked on time although the clock was set back by hours."""
-    (tmp_path / "vetrina.toml").write_text("[operate]\nrelease_seconds = 0\nlook_minutes = 1e9\n")
-    workshop = Workshop(ShopFolder(tmp_path))
-    counted = CountedRollouts(workshop.engine, workshop.shop.keys, workshop.registry)
-    workshop.rollouts = counted
-    controller = Operator(workshop, lambda line: None)
+    (tmp_path / "vetrina.toml").write_text("[operate]\nrelease_check_seconds = 0\ncheck_interval_minutes = 1e9\n")
+    shop_context = ShopContext(ShopFolder(tmp_path))
+    counted = CountedRollouts(shop_context.engine, shop_context.folder.keys, shop_context.registry)
+    shop_context.rollouts = counted
+    controller = Controller(shop_context, lambda line: None)
     set_clock(MIDNIGHT + 3 * HOUR)
-    controller.turn()
+    controller.tick()
     before = counted.checks
     set_clock(MIDNIGHT)
-    controller.turn()
+    controller.tick()
     controller.close()
-    workshop.engine.dispose()
+    shop_context.engine.dispose()
     assert counted.checks > before
 
 
@@ -83,10 +83,10 @@ def test_a_clock_set_back_does_not_stop_the_controller(tmp_path, set_clock):
 def test_a_machine_whose_clock_is_ahead_does_not_keep_the_lease(engine, set_clock):
     """S31: a lease that is not prolonged ends after its seconds, whatever the clock of its holder says."""
     set_clock(time.time() + 2 * HOUR)
-    Lease(engine, "operate", "ahead", LEASE_SECONDS).hold()
+    Lease(engine, "operate", "ahead", LEASE_SECONDS).acquire_or_renew()
     set_clock(time.time())
     other = Lease(engine, "operate", "other", LEASE_SECONDS)
     deadline = time.monotonic() + 20 * LEASE_SECONDS
-    while other.hold() is None and time.monotonic() < deadline:
+    while other.acquire_or_renew() is None and time.monotonic() < deadline:
         time.sleep(LEASE_SECONDS)
     assert other.holder() == "other"

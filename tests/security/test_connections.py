@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from vetrina.demo import life
+from vetrina.demo import run
 from vetrina.simulate import processes
 
 pytestmark = pytest.mark.heavy
@@ -102,13 +102,13 @@ def test_a_body_that_does_not_come_keeps_no_server_from_stopping(server):
 
 def by_simulation(folder: Path) -> tuple[subprocess.Popen, str]:
     """The server that `vetrina simulate` starts."""
-    return processes.start(folder, "serve", "--port", "0")
+    return processes.start_command(folder, "serve", "--port", "0")
 
 
 def by_demo(folder: Path) -> tuple[subprocess.Popen, str]:
     """The server that `vetrina demo` starts."""
-    process = life._start(folder, 0)
-    return process, life._wait(process)
+    process = run._start_server(folder, 0)
+    return process, run._wait_until_ready(process)
 
 
 @pytest.mark.xfail(

@@ -14,10 +14,10 @@ from sqlalchemy.exc import DataError
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.clock import DAY
-from vetrina.serve.ledger import Ledger
+from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import dataset
-from vetrina.store.database import append_alone, open_store
-from vetrina.store.eventlog import Event, EventLog
+from vetrina.store.database import lock_log, open_store
+from vetrina.store.event_log import Event, EventLog
 from vetrina.store.tables import exposures
 
 JSON = {"content-type": "application/json"}
@@ -58,12 +58,12 @@ def test_a_position_beyond_64_bits_is_refused(client):
 def test_a_logged_event_that_the_lake_cannot_hold_is_set_aside(own_shop):
     """S1: a row of the log that does not shape goes to quarantine, and the others of its log are taken."""
     shop = Shop(own_shop)
-    log = EventLog(shop.workshop.engine, shop.folder.keys)
+    log = EventLog(shop.shop_context.engine, shop.folder.keys)
     bad = Event("bad", "u", None, 1.0, '{"type": "view", "product_id": "p001", "position": ' + "9" * 40 + "}", b"x")
     log.add([bad, an_event("good", product_id="p001")]).result()
     log.close()
     snapshot = shop.ingest()
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     assert snapshot.rows["events"] == EVENTS_OF_THE_FIXTURE + 1
     assert snapshot.quarantined == 1
 
@@ -99,7 +99,7 @@ def test_events_put_no_product_into_a_catalogue(own_shop, own_client):
     own_client.post("/v1/events", json={"user_id": "m", "type": "purchase", "product_id": name})
     shop = Shop(own_shop)
     catalogue = dataset.catalogue(shop.ingest())
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     assert name not in catalogue.product_ids.tolist()
 
 
@@ -115,7 +115,7 @@ def test_accounts_made_up_in_one_minute_do_not_decide_what_sells(own_shop, own_c
     own_client.post("/v1/events", json=made_up)
     shop = Shop(own_shop)
     snapshot = shop.ingest()
-    shop.workshop.engine.dispose()
+    shop.shop_context.engine.dispose()
     catalogue = dataset.catalogue(snapshot)
     interactions = dataset.interactions(snapshot, catalogue, now + DAY)
     sold = np.bincount(interactions.item, interactions.weight, len(catalogue.product_ids))
@@ -126,14 +126,16 @@ def test_accounts_made_up_in_one_minute_do_not_decide_what_sells(own_shop, own_c
 class Campaign:
     """A campaign that pays for clicks, as the logs of answers and of events know it."""
 
-    def __init__(self, log: EventLog, ledger: Ledger, budget: float) -> None:
-        self._log, self._ledger, self._budget = log, ledger, budget
+    def __init__(self, log: EventLog, ledger: StoredSpendLedger, budget: float) -> None:
+        self._log = log
+        self._ledger = ledger
+        self._budget = budget
 
     def show(self, request_id: str, user: str) -> None:
         """Log an answer that shows its ad to a user."""
         item = {"product_id": "p1", "ad_id": "a1", "campaign_id": "c1", "price": PRICE, "click_chance": 0.1}
         items = msgspec.json.encode([item]).decode()
-        self._log.expose(an_exposure(request_id, scenario="ads", user=user, items=items, time=NOON))
+        self._log.log_exposure(an_exposure(request_id, scenario="ads", user=user, items=items, time=NOON))
 
     def click(self, request_id: str, user: str, event_id: str = "", time: float = NOON) -> None:
         """Log a click on the ad of that answer; returns once it is on disk."""
@@ -142,8 +144,8 @@ class Campaign:
 
     def spent(self) -> float:
         """What the clicks have cost so far."""
-        self._ledger.follow({"c1": self._budget})
-        return self._ledger.spent("c1", clock.now())
+        self._ledger.refresh({"c1": self._budget})
+        return self._ledger.daily_spend("c1", clock.now())
 
 
 @pytest.fixture
@@ -151,7 +153,7 @@ def campaign(engine, keys, monkeypatch):
     """A campaign with a budget of 100 clicks, at noon."""
     monkeypatch.setattr(clock, "now", lambda: NOON)
     log = EventLog(engine, keys)
-    yield Campaign(log, Ledger(engine), 100 * PRICE)
+    yield Campaign(log, StoredSpendLedger(engine), 100 * PRICE)
     log.close()
 
 
@@ -207,9 +209,9 @@ def test_one_bad_row_does_not_fail_the_events_of_others(url, keys, session, requ
         request.applymarker(pytest.mark.xfail(strict=True, raises=DataError, reason=reason))
     log = EventLog(engine, keys)
     with engine.begin() as connection:
-        append_alone(connection, "events")  # the log has to wait, so that what follows is committed together
+        lock_log(connection, "events")  # the log has to wait, so that what follows is committed together
         before = log.add([an_event("before")])
-        log.expose(an_exposure("bad", session=session))
+        log.log_exposure(an_exposure("bad", session=session))
         after = log.add([an_event("after")])
     log.close()
     engine.dispose()
@@ -237,7 +239,7 @@ def test_an_error_of_the_store_logs_no_session(engine, keys, caplog):
         connection.execute(text("DROP TABLE exposures"))
     log = EventLog(engine, keys)
     with caplog.at_level(logging.ERROR):
-        log.expose(an_exposure("r1", session="login-cookie-53"))
+        log.log_exposure(an_exposure("r1", session="login-cookie-53"))
         log.close()
     logged = [record.getMessage() for record in caplog.records]
     assert "login-cookie-53" not in logged[0]

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from vetrina import Shop
-from vetrina.models.image.pictures import decoded
-from vetrina.store import pictures
+from vetrina.models.image.preprocessing import decoded
+from vetrina.store import images
 
 ADDRESS = "alice@example.com"
 SIZE = 32
@@ -127,7 +127,7 @@ def test_an_image_on_the_own_machine_is_not_fetched(tmp_path):
         requests = 0
 
     with image_server(Counted) as url:
-        pictures.files([url], tmp_path)
+        images.download_images([url], tmp_path)
     assert Counted.requests == 0
 
 
@@ -142,7 +142,7 @@ def test_an_image_that_takes_longer_than_allowed_is_given_up(tmp_path):
         pause = 1.0
 
     with image_server(Slow) as url:
-        assert pictures.files([url], tmp_path) == [""]
+        assert images.download_images([url], tmp_path) == [""]
 
 
 @pytest.mark.xfail(strict=True, raises=SyntaxError, reason="S36: a damaged PNG ends the whole run")

@@ -10,22 +10,22 @@ import pytest
 from sqlalchemy import func, select
 
 from vetrina.core.errors import BadInput
-from vetrina.core.rollout import CONVERSION, REVENUE, Before, Rollout, Seen
-from vetrina.core.settings import Releases
-from vetrina.pipeline.workshop import Workshop
-from vetrina.release.evidence import added, before_release, units
-from vetrina.release.live import next_step
+from vetrina.core.rollout_types import CONVERSION, REVENUE, PreReleaseStatistics, Rollout, RolloutEvidence
+from vetrina.core.settings import ReleaseSettings
+from vetrina.pipeline.shop_context import ShopContext
+from vetrina.release.decision import decide
+from vetrina.release.evidence import pre_release_statistics, statistics_by_outcome, unit_outcomes
 from vetrina.store import tables
-from vetrina.store.folder import ShopFolder
 from vetrina.store.operator_actions import rollback
 from vetrina.store.registry import Registry
-from vetrina.store.rollouts import Rollouts, UnderWay
+from vetrina.store.rollouts import RolloutStore, RunningRollout
+from vetrina.store.shop_folder import ShopFolder
 
 HOUR = 3_600.0
 SHARE = 0.5  # of users that meet the candidate
 CAP = 10.0  # the most that one user's purchases count
-RULES = Releases(steps=(SHARE,))
-BEFORE = Before(
+RULES = ReleaseSettings(steps=(SHARE,))
+BEFORE = PreReleaseStatistics(
     units=10_000,
     answers=20_000,
     active={"clicks": 1_000, CONVERSION: 500},
@@ -37,11 +37,11 @@ BEFORE = Before(
 IGNORE_NUMPY = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 
-def a_release(scenario: str = "recommend") -> UnderWay:
+def a_release(scenario: str = "recommend") -> RunningRollout:
     """A release at its only step, a day old."""
     began = time.time() - 24 * HOUR
     rollout = Rollout("r1", scenario, "candidate", "champion", "salt", began, began, (SHARE,), step=0)
-    return UnderWay(rollout, BEFORE, Seen(began), RULES)
+    return RunningRollout(rollout, BEFORE, RolloutEvidence(began), RULES)
 
 
 def an_answer(user: str, arm: str) -> dict:
@@ -60,13 +60,13 @@ def evidence(users: int, *purchases: dict) -> dict:
     """Sums of the outcomes of so many users, every other one with the candidate, after these purchases."""
     first = {f"u{number}": 0.0 for number in range(users)}
     answers = [an_answer(user, "canary" if number % 2 else "champion") for number, user in enumerate(first)]
-    return added(units(first, answers, purchases, {}, HOUR), {}, BEFORE, SHARE)
+    return statistics_by_outcome(unit_outcomes(first, answers, purchases, {}, HOUR), {}, BEFORE, SHARE)
 
 
 @pytest.fixture
-def rollouts(engine, keys) -> Rollouts:
+def rollouts(engine, keys) -> RolloutStore:
     """Releases in an empty store."""
-    return Rollouts(engine, keys, Registry(engine, keys))
+    return RolloutStore(engine, keys, Registry(engine, keys))
 
 
 def damage(engine) -> None:
@@ -95,7 +95,7 @@ def test_a_decision_is_made_whatever_one_price_is():
     purchases = [a_purchase(f"u{number}", 5.0) for number in range(0, 3_000, 3)]
     outcomes = evidence(3_000, *purchases, a_purchase("u1", -1e300))
     release = a_release()
-    decision = next_step(release.rollout, BEFORE, Seen(HOUR, outcomes), RULES, time.time())
+    decision = decide(release.rollout, BEFORE, RolloutEvidence(HOUR, outcomes), RULES, time.time())
     assert decision.action in ("stay", "roll back")
 
 
@@ -105,7 +105,7 @@ def test_the_usual_level_is_finite_whatever_one_price_is():
     """S2: what is fixed before a release starts is finite, whatever was bought."""
     answers = [an_answer(f"u{number}", "champion") for number in range(10)]
     purchases = [a_purchase("u1", 1e308, 1e308), a_purchase("u2", 5.0)]
-    before, expected = before_release(answers, purchases, {}, RULES, 2 * HOUR, 1.0)
+    before, expected = pre_release_statistics(answers, purchases, {}, RULES, 2 * HOUR, 1.0)
     assert math.isfinite(before.means[REVENUE])
     assert all(math.isfinite(value) for values in expected.values() for value in values)
 
@@ -117,7 +117,7 @@ def test_evidence_that_is_not_finite_does_not_make_a_release_unreadable(rollouts
     rollouts.begin(a_release(), {})
     outcomes = evidence(2, a_purchase("u0", -1e308, 1e308))
     with suppress(BadInput, ValueError):
-        rollouts.look(rollouts.running()["recommend"], Seen(HOUR, outcomes))
+        rollouts.record_evidence(rollouts.running()["recommend"], RolloutEvidence(HOUR, outcomes))
     assert rollouts.running()["recommend"].rollout.id == "r1"
 
 
@@ -147,13 +147,13 @@ def test_releases_are_listed_although_one_cannot_be_read(engine, rollouts):
 @pytest.mark.xfail(strict=True, raises=msgspec.ValidationError, reason="S2: an unreadable release cannot be taken out")
 def test_an_unreadable_release_can_be_rolled_back(tmp_path):
     """S2: `vetrina rollback` ends a release whatever its row holds."""
-    workshop = Workshop(ShopFolder(tmp_path))
-    workshop.rollouts.begin(a_release(), {})
-    damage(workshop.engine)
-    rollback(workshop.registry, workshop.rollouts, workshop.shop.bundles, "recommend")
-    with workshop.engine.connect() as connection:
+    shop_context = ShopContext(ShopFolder(tmp_path))
+    shop_context.rollouts.start(a_release(), {})
+    damage(shop_context.engine)
+    rollback(shop_context.registry, shop_context.rollouts, shop_context.folder.bundles, "recommend")
+    with shop_context.engine.connect() as connection:
         states = connection.execute(select(tables.rollouts.c.state)).scalars().all()
-    workshop.engine.dispose()
+    shop_context.engine.dispose()
     assert states == ["rolled back"]
 
 
@@ -164,7 +164,7 @@ def test_a_server_starts_beside_an_unreadable_release(own_service):
     """S2: a release that cannot be read leaves the champion serving, and what else changes is followed."""
     own_service.rollouts.begin(a_release(), {})
     damage(own_service.engine)
-    own_service.follower.once()
+    own_service.follower.refresh()
     assert "recommend" in own_service.champions.all()
 
 
@@ -182,15 +182,15 @@ def packed(shop: ShopFolder, name: str) -> str:
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S20: the second rollback goes back to the bad version")
 def test_a_rollback_that_is_repeated_does_not_bring_the_bad_version_back(tmp_path):
     """S20: a version that was rolled back is none to go back to; a second rollback changes nothing or is refused."""
-    workshop = Workshop(ShopFolder(tmp_path))
-    good, bad = (packed(workshop.shop, name) for name in ("good", "bad"))
+    shop_context = ShopContext(ShopFolder(tmp_path))
+    good, bad = (packed(shop_context.folder, name) for name in ("good", "bad"))
     for version in (good, bad):
-        workshop.registry.point_to("recommend", version, "promoted by hand")
+        shop_context.registry.set_champion("recommend", version, "promoted by hand")
     for _ in range(2):
         with suppress(BadInput):
-            rollback(workshop.registry, workshop.rollouts, workshop.shop.bundles, "recommend")
-    champion, _ = workshop.registry.champion("recommend")
-    workshop.engine.dispose()
+            rollback(shop_context.registry, shop_context.rollouts, shop_context.folder.bundles, "recommend")
+    champion, _ = shop_context.registry.champion("recommend")
+    shop_context.engine.dispose()
     assert champion == good
 
 
@@ -199,7 +199,7 @@ def test_a_rollback_over_http_may_be_sent_again(own_client, token):
     """S20: a client that sends the same rollback again after a timeout does not undo it."""
     registry = own_client.app.state.service.registry
     good, _ = registry.champion("recommend")
-    registry.point_to("recommend", packed(own_client.app.state.service.shop, "bad"), "promoted by hand")
+    registry.set_champion("recommend", packed(own_client.app.state.service.shop, "bad"), "promoted by hand")
     for _ in range(2):
         own_client.post("/v1/scenarios/recommend/rollback", headers=token)
     champion, _ = registry.champion("recommend")

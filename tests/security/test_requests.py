@@ -7,7 +7,7 @@ import pytest
 
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
-from vetrina.serve.live import Serving
+from vetrina.serve.live_state import ServedVersion
 
 JSON = {"content-type": "application/json"}
 DEEP = b'{"query": "a", "filters": {"brand": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}"
@@ -33,7 +33,7 @@ class NothingFound:
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S3: a search may name any number of facets")
 def test_twenty_thousand_facets_are_refused(client, monkeypatch):
     """S3: the number of facets of a search is bounded, since each is counted anew, repeated ones too."""
-    serving = Serving("search-000000000000", NothingFound())
+    serving = ServedVersion("search-000000000000", NothingFound())
     monkeypatch.setattr(client.app.state.service.champions, "get", lambda scenario: serving)
     answer = client.post("/v1/search", json={"query": "milk", "facets": ["brand"] * 20_000})
     assert answer.status_code == 400

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from vetrina.core import plugins
-from vetrina.core.delta import Delta
-from vetrina.pipeline.clean import clean
-from vetrina.pipeline.workshop import Workshop
-from vetrina.retrieval import product_words
-from vetrina.retrieval.product_words import ProductWords
-from vetrina.serve.live import StoredChanges
+from vetrina.core.delta_index import DeltaIndex
+from vetrina.pipeline.retention import clean_up
+from vetrina.pipeline.shop_context import ShopContext
+from vetrina.retrieval import term_vectors
+from vetrina.retrieval.term_vectors import TermVectors
+from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
-from vetrina.store.folder import ShopFolder
+from vetrina.store.shop_folder import ShopFolder
 
 HOUR = 3_600.0
 FEW = 100
@@ -56,7 +56,7 @@ def a_product(number: int) -> dict[str, Any]:
 def opening(monkeypatch) -> SimpleNamespace:
     """Opening a version of recommend raises ``opening.error`` as long as there is one."""
     opening = SimpleNamespace(error=None)
-    part = plugins.part
+    part = plugins.load_module
 
     def open_version(folder):
         if opening.error is not None:
@@ -65,10 +65,10 @@ def opening(monkeypatch) -> SimpleNamespace:
 
     def replaced(kind: str, name: str, module: str) -> Any:
         if (name, module) == ("recommend", "online"):
-            return SimpleNamespace(open=open_version)
+            return SimpleNamespace(load=open_version)
         return part(kind, name, module)
 
-    monkeypatch.setattr(plugins, "part", replaced)
+    monkeypatch.setattr(plugins, "load_module", replaced)
     return opening
 
 
@@ -78,12 +78,12 @@ def opening(monkeypatch) -> SimpleNamespace:
 def test_a_version_is_opened_once_the_trouble_is_over(own_service, opening, monkeypatch):
     """S21: a worker that had no descriptors left for a moment serves the version later."""
     opening.error = OSError(24, "Too many open files")
-    own_service.follower.once()
+    own_service.follower.refresh()
     opening.error = None
     for name in ("time", "monotonic"):  # however long it waits before it tries again
         clock = getattr(time, name)
         monkeypatch.setattr(time, name, lambda clock=clock: clock() + HOUR)
-    own_service.follower.once()
+    own_service.follower.refresh()
     assert "recommend" in own_service.champions.all()
 
 
@@ -91,8 +91,8 @@ def test_a_version_is_opened_once_the_trouble_is_over(own_service, opening, monk
 def test_a_version_that_does_not_open_stops_nothing_else(own_service, opening):
     """S21: products and other scenarios are followed, and a server starts, whatever opening one version raises."""
     opening.error = RuntimeError("faiss: the index cannot be read")
-    products.put(own_service.engine, [{"product_id": "p000", "title": "chair", "stock": 0}])
-    own_service.follower.once()
+    products.append_products(own_service.engine, [{"product_id": "p000", "title": "chair", "stock": 0}])
+    own_service.follower.refresh()
     assert "predict" in own_service.champions.all()
     assert "p000" in own_service.changes.after(0).changed
 
@@ -105,7 +105,7 @@ def test_a_search_costs_the_same_however_many_products_changed():
     """S23: changed products are found through an index, not one by one."""
     cost = {}
     for number in (FEW, MANY):
-        changed = Delta({f"p{n}": a_product(n) for n in range(number)})
+        changed = DeltaIndex({f"p{n}": a_product(n) for n in range(number)})
         changed.search("lamp", {})
         cost[number] = instructions(lambda changed=changed: changed.search("lamp", {}))
     assert cost[MANY] < 3 * cost[FEW]
@@ -118,14 +118,14 @@ def test_one_more_change_costs_the_same_however_many_there_were(engine):
     changes = StoredChanges(engine)
 
     def change_one() -> None:
-        products.put(engine, [a_product(0)])
+        products.append_products(engine, [a_product(0)])
         changes.refresh()
-        changes.after(0).search("lamp", {})
+        changes.changes_after(0).search("lamp", {})
 
     for number in (FEW, MANY):
-        products.put(engine, [a_product(n) for n in range(number)])
+        products.append_products(engine, [a_product(n) for n in range(number)])
         changes.refresh()
-        changes.after(0).search("lamp", {})
+        changes.changes_after(0).search("lamp", {})
         cost[number] = instructions(change_one)
     assert cost[MANY] < 3 * cost[FEW]
 
@@ -135,12 +135,12 @@ def test_one_more_change_costs_the_same_however_many_there_were(engine):
 )
 def test_a_worker_that_starts_reads_each_product_once(tmp_path):
     """S24: once cleaned up, the log of products holds the newest change of each product and no older ones."""
-    workshop = Workshop(ShopFolder(tmp_path))
+    shop_context = ShopContext(ShopFolder(tmp_path))
     for price in range(20):
-        products.put(workshop.engine, [{"product_id": "p1", "title": "chair", "price": price}])
-    clean(workshop)
-    read = products.changes(workshop.engine, 0)
-    workshop.engine.dispose()
+        products.append_products(shop_context.engine, [{"product_id": "p1", "title": "chair", "price": price}])
+    clean_up(shop_context)
+    read = products.changes_after(shop_context.engine, 0)
+    shop_context.engine.dispose()
     assert len(read) == 1
 
 
@@ -153,7 +153,7 @@ def test_a_worker_that_starts_reads_each_product_once(tmp_path):
 def test_a_made_up_word_does_not_stand_for_a_popular_one(tmp_path):
     """S18: a seller cannot find a word whose hash is that of another: hashes are keyed."""
     titles = ["Ground coffee, dark roast", f"Cheap tyre {COFFEE}", "Green tea"]
-    product_words.write(titles, titles, tmp_path / "words")
-    matches = ProductWords(tmp_path / "words").found("coffee", np.arange(len(titles), dtype=np.int32))
-    shares = dict(zip(titles, matches[:, product_words.COLUMNS.index("words")].tolist(), strict=True))
+    term_vectors.write(titles, titles, tmp_path / "words")
+    matches = TermVectors(tmp_path / "words").match_features("coffee", np.arange(len(titles), dtype=np.int32))
+    shares = dict(zip(titles, matches[:, term_vectors.COLUMNS.index("words")].tolist(), strict=True))
     assert shares[f"Cheap tyre {COFFEE}"] == 0.0

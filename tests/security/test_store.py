@@ -15,11 +15,11 @@ from sqlalchemy import delete, event, func, select
 
 from vetrina.cli import cli
 from vetrina.core.errors import BadInput, VetrinaError
-from vetrina.pipeline.journal import Journal, durably
+from vetrina.pipeline.steps import Journal, run_durably
 from vetrina.security.keys import BadSignature, load_or_create
 from vetrina.store.database import open_store
-from vetrina.store.folder import ShopFolder
 from vetrina.store.registry import Registry
+from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import promotions
 
 DID_NOT_RAISE = pytest.fail.Exception
@@ -75,7 +75,7 @@ def test_a_pointer_that_somebody_moved_in_the_database_is_not_followed(own_shop,
     with sqlite3.connect(own_shop / "store.db") as store:
         store.execute("UPDATE champions SET version = ? WHERE scenario = 'recommend'", [other])
     with suppress(VetrinaError):
-        own_client.app.state.service.follower.once()
+        own_client.app.state.service.follower.refresh()
     assert own_client.get("/readyz").json()["serving"]["recommend"] == champion
 
 
@@ -84,7 +84,7 @@ def test_a_log_of_promotions_that_lacks_its_end_is_refused(engine, keys):
     """S44: entries removed from the end of the log break its verification."""
     registry = Registry(engine, keys)
     for version in ("first", "second"):
-        registry.point_to("recommend", version, "promoted by hand")
+        registry.set_champion("recommend", version, "promoted by hand")
     last = select(func.max(promotions.c.seq)).scalar_subquery()
     with engine.begin() as connection:
         connection.execute(delete(promotions).where(promotions.c.seq == last))
@@ -113,13 +113,13 @@ def test_who_writes_the_journal_of_runs_runs_no_code(tmp_path):
 
     url = f"sqlite:///{tmp_path / 'store.db'}"
     mark = tmp_path / "code was run"
-    durably("cut off", work, tmp_path, url)
+    run_durably("cut off", work, tmp_path, url)
     content = base64.b64encode(pickle.dumps(Intruder(mark))).decode()
     with sqlite3.connect(tmp_path / "work" / "runs.db") as journal:
         journal.execute("UPDATE workflow_status SET status = 'PENDING', completed_at = NULL")
         journal.execute("UPDATE operation_outputs SET output = ?, serialization = 'py_pickle'", [content])
     with suppress(Exception):  # whatever the run says of its journal
-        durably("cut off", work, tmp_path, url)
+        run_durably("cut off", work, tmp_path, url)
     assert not mark.exists()
 
 

@@ -21,9 +21,9 @@ def baskets(lines: list[tuple[int, int, int]], length: int = 4) -> Baskets:
 
 def asked(found: Baskets) -> list[tuple[int, int]]:
     """(last item seen, item asked for) of every pair of every piece."""
-    batch = found.batch(found.pieces)
+    batch = found.batch(found.windows)
     seen = batch.inputs.ravel()[batch.positions]
-    return sorted(zip(seen[batch.pair].tolist(), batch.target.tolist(), strict=True))
+    return sorted(zip(seen[batch.pair_position].tolist(), batch.target_rows.tolist(), strict=True))
 
 
 def test_a_basket_is_asked_for_all_of_the_next_one_at_its_last_line():
@@ -39,7 +39,7 @@ def test_single_events_are_plain_next_item():
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 9)), min_size=2, max_size=30))
 def test_every_basket_but_the_last_is_asked_once(lines):
     found = baskets(lines)
-    if not len(found.pieces):
+    if not len(found.windows):
         return
     expected = []
     for user in {u for u, _, _ in lines}:

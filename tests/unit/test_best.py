@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.scenarios.recommend.online import best
+from vetrina.scenarios.recommend.online import top_k
 
 
 @given(
@@ -19,7 +19,7 @@ def test_they_are_those_of_a_full_sort(count: int, k: int, kind: str, seed: int)
         scores = np.round(scores)
     if kind in ("few", "none"):
         scores[rng.random(count) < (0.95 if kind == "few" else 2.0)] = -np.inf
-    found = best(scores, k)
+    found = top_k(scores, k)
     assert len(set(found.tolist())) == len(found)
     np.testing.assert_array_equal(scores[found], np.sort(scores[np.isfinite(scores)])[::-1][:k])
     assert all(a < b for a, b in pairwise(found.tolist()) if scores[a] == scores[b]), "ties by index"

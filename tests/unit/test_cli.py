@@ -78,10 +78,10 @@ def test_a_port_in_use_is_said_plainly(trained):
 
 
 def test_two_at_once_are_told_apart(tmp_path):
-    from vetrina.core.files import alone
+    from vetrina.core.files import exclusive_lock
 
     files = shops.checkerboard(tmp_path)
-    with alone(tmp_path / "s"):
+    with exclusive_lock(tmp_path / "s"):
         found = run("--shop-dir", tmp_path / "s", "ingest", "--products", files["products"])
     assert found.returncode == 2
     assert "another vetrina process" in found.stderr

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vetrina.store.clicks import HIGHEST, grades
+from vetrina.store.click_model import MAX_GRADE, grades_from_clicks
 
 WANTED = np.array([0.6, 0.3, 0.15, 0.05])  # chance of a click where a product is looked at
 LOOKED = 1.0 / np.arange(1, 11)
@@ -14,7 +14,8 @@ LOOKED = 1.0 / np.arange(1, 11)
 
 def log(answers: int, impressions: bool = True, seed: int = 3) -> pl.DataFrame:
     """A poor product nearly always stands first and the best one at the end; now and then the order is by chance."""
-    rng, rows = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    rows = []
     for _ in range(answers):
         order = rng.permutation(10) if rng.random() < 0.2 else np.array([2, 3, 4, 5, 6, 7, 8, 9, 1, 0])
         for place, product in enumerate(order.tolist(), start=1):
@@ -38,11 +39,11 @@ def test_the_place_is_taken_out_of_the_clicks():
     events = log(4_000)
     counts = events.filter(pl.col("type") == "click")["product_id"].value_counts(sort=True)
     assert counts["product_id"][0] != "p0", "by mere clicks the best product is not the best"
-    found = of(grades(events))
-    assert found["p0"] == HIGHEST
+    found = of(grades_from_clicks(events))
+    assert found["p0"] == MAX_GRADE
     assert sorted(found, key=found.__getitem__, reverse=True)[:4] == ["p0", "p1", "p2", "p3"]
     for product, wanted in zip(("p1", "p2", "p3"), WANTED[1:], strict=True):
-        assert found[product] / HIGHEST == pytest.approx(wanted / WANTED[0], abs=0.12)
+        assert found[product] / MAX_GRADE == pytest.approx(wanted / WANTED[0], abs=0.12)
 
 
 def test_without_impressions_a_deed_at_a_low_place_counts_more():
@@ -54,27 +55,32 @@ def test_without_impressions_a_deed_at_a_low_place_counts_more():
             "position": [1, 1, 10, 10],
         }
     )
-    found = grades(deeds)
+    found = grades_from_clicks(deeds)
     assert found is not None
     by = dict(zip(found["product_id"], found["grade"], strict=True))
-    assert by["tenth"] == HIGHEST
-    assert by["first"] == pytest.approx(HIGHEST / np.log2(11))
+    assert by["tenth"] == MAX_GRADE
+    assert by["first"] == pytest.approx(MAX_GRADE / np.log2(11))
 
 
 def test_a_purchase_says_more_than_a_click_and_needs_no_place():
     deeds = pl.DataFrame({"query": ["tea", "tea"], "product_id": ["a", "b"], "type": ["click", "purchase"]})
-    assert dict(grades(deeds).select("product_id", "grade").iter_rows()) == {"a": HIGHEST / 3, "b": HIGHEST}
+    assert dict(grades_from_clicks(deeds).select("product_id", "grade").iter_rows()) == {
+        "a": MAX_GRADE / 3,
+        "b": MAX_GRADE,
+    }
 
 
 def test_a_lucky_first_look_does_not_beat_what_proved_itself():
     rows = [("impression", "new", 1), ("click", "new", 1)]
     rows += [("impression", "known", 1)] * 100 + [("click", "known", 1)] * 60
     events = pl.DataFrame(rows, schema=["type", "product_id", "position"], orient="row")
-    found = dict(grades(events.with_columns(pl.lit("tea").alias("query"))).select("product_id", "grade").iter_rows())
-    assert found["known"] == HIGHEST
-    assert found["new"] < HIGHEST / 2
+    found = dict(
+        grades_from_clicks(events.with_columns(pl.lit("tea").alias("query"))).select("product_id", "grade").iter_rows()
+    )
+    assert found["known"] == MAX_GRADE
+    assert found["new"] < MAX_GRADE / 2
 
 
 def test_nothing_done_is_nothing_known():
     only = pl.DataFrame({"query": ["tea"], "product_id": ["a"], "type": ["impression"], "position": [1]})
-    assert grades(only) is None
+    assert grades_from_clicks(only) is None

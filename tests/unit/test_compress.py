@@ -14,17 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.compress import compress
-from vetrina.compress.compress import judge, teaching
-from vetrina.compress.search import middle, still_open
+from vetrina.compress.compress import judge_with_labels, variant_training_seconds
+from vetrina.compress.variant_search import middle_variant, remaining_variants
 from vetrina.core import plugins
-from vetrina.core.compression import Form, Lesson
-from vetrina.core.errors import Unfit
-from vetrina.core.progress import Silent
-from vetrina.core.types import Checkpoint, Evidence, Past, Plan, Scores
-from vetrina.scenarios.agreement import Agreement, Reference
+from vetrina.core.compression import CompressionVariant, DistillationData
+from vetrina.core.errors import UnusableVariant
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
+from vetrina.scenarios.agreement import Agreement, ReferenceAnswers
 
 UNITS = 400
-BOLD, MILD, TAUGHT = Form(("bold",)), Form(("mild",)), Form(("distil", "int8"), {"width": 32.0}, seconds=100.0)
+BOLD = CompressionVariant(("bold",))
+MILD = CompressionVariant(("mild",))
+TAUGHT = CompressionVariant(("distil", "int8"), {"width": 32.0}, training_seconds=100.0)
 WORTH = np.random.default_rng(1).uniform(0.4, 0.6, UNITS)
 
 
@@ -37,15 +39,16 @@ def write(folder: Path, lost: float, size: int) -> None:
 class Model:
     """Float costs nothing and is large; each form loses what it is told to."""
 
-    def __init__(self, forms: tuple[Form, ...], lost: dict[str, float | None]) -> None:
-        self.FORMS, self._lost = forms, lost
+    def __init__(self, forms: tuple[CompressionVariant, ...], lost: dict[str, float | None]) -> None:
+        self.FORMS = forms
+        self._lost = lost
         self.made: list[str] = []
 
-    def compress(self, source: Path, into: Path, form: Form, lesson: Lesson) -> None:
+    def compress(self, source: Path, into: Path, form: CompressionVariant, lesson: DistillationData) -> None:
         self.made.append(form.name)
         lost = self._lost[form.name]
         if lost is None:
-            raise Unfit("its operator Foo is not supported")
+            raise UnusableVariant("its operator Foo is not supported")
         write(into, lost, 100)
         (into / "form").write_text(form.name)
 
@@ -58,14 +61,16 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         return sum(float(np.load(f)) for f in sorted(folder.glob("*/lost.npy")))
 
     evaluation = SimpleNamespace(
-        evaluate=lambda folder, evidence: Scores("worth", tuple(map(str, range(UNITS))), WORTH * (1.0 - lost(folder))),
+        evaluate=lambda folder, evidence: MetricValues(
+            "worth", tuple(map(str, range(UNITS))), WORTH * (1.0 - lost(folder))
+        ),
         requests=lambda folder, most: list(range(50)),
         answers=lambda folder, asked: [{"a": 1.0, "b": 0.5} for _ in asked],
     )
 
     def run(
         models: dict[str, Model],
-        plan: Plan | None = None,
+        plan: TrainingPlan | None = None,
         compared: set[str] | None = None,
         pages: Collection[str] = (),
         **how: Any,
@@ -79,21 +84,21 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         (source / "scenario.json").write_bytes(msgspec.json.encode(weights))
         part = {("scenarios", "made-up", "evaluate"): evaluation}
         part |= {("models", name, "compress"): model for name, model in models.items()}
-        monkeypatch.setattr(plugins, "part", lambda *where: part[where])
-        monkeypatch.setattr(plugins, "has_part", lambda *where: where in part)
+        monkeypatch.setattr(plugins, "load_module", lambda *where: part[where])
+        monkeypatch.setattr(plugins, "has_module", lambda *where: where in part)
         checkpoint = Checkpoint("made-up", source, {name: {} for name in models})
-        how = how or {"validation": Evidence()}
+        how = how or {"validation": EvaluationData()}
         if compared is not None:
             evaluation.asked_models = lambda folder, evidence: (compared, set(pages))
-        return compress(checkpoint, Past(), plan or Plan(), tmp_path / "small", Silent(), **how)
+        return compress(checkpoint, TrainingData(), plan or TrainingPlan(), tmp_path / "small", NoProgress(), **how)
 
     return run
 
 
-FORMS = tuple(Form(("prune",), {"keep": keep}) for keep in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0))
+FORMS = tuple(CompressionVariant(("prune",), {"keep": keep}) for keep in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0))
 
 
-def losing(forms: tuple[Form, ...], first: int) -> dict[str, float | None]:
+def losing(forms: tuple[CompressionVariant, ...], first: int) -> dict[str, float | None]:
     """Forms from the ``first`` on cost nothing."""
     return {form.name: 0.001 if at >= first else 0.02 for at, form in enumerate(forms)}
 
@@ -113,26 +118,32 @@ def test_the_smallest_form_that_costs_nothing_is_found_with_three_judgements_of_
 
 @given(st.data())
 def test_the_search_ends_with_the_cheapest_of_a_grid_that_passes_where_less_is_never_better(data):
-    shares, bits = st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=4), [4.0, 8.0, 16.0]
-    grid = [Form(("prune",), {"keep": k / 10, "bits": b}) for k in sorted(data.draw(shares)) for b in bits]
-    keep, least = data.draw(st.integers(1, 10)) / 10, data.draw(st.sampled_from(bits))
+    shares = st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=4)
+    bits = [4.0, 8.0, 16.0]
+    grid = [
+        CompressionVariant(("prune",), {"keep": k / 10, "bits": b}) for k in sorted(data.draw(shares)) for b in bits
+    ]
+    keep = data.draw(st.integers(1, 10)) / 10
+    least = data.draw(st.sampled_from(bits))
     passes = [f for f in grid if f.settings["keep"] >= keep and f.settings["bits"] >= least]
-    open_, best, judged = tuple(grid), None, []
+    open_ = tuple(grid)
+    best = None
+    judged = []
     while open_:
-        form = middle(open_)
+        form = middle_variant(open_)
         judged.append(form)
         if form in passes:
             best = form
-        open_ = still_open(open_, form, form in passes)
+        open_ = remaining_variants(open_, form, form in passes)
     assert len(judged) == len(set(f.name for f in judged))
     assert best == (passes[0] if passes else None)
 
 
 def test_a_taught_form_says_nothing_of_one_that_is_not_taught():
-    small = Form(("distil", "int8"), {"width": 32.0}, seconds=100.0)
-    plain = Form(("int8",))
-    assert still_open((small, plain), plain, kept=False) == (small,)
-    assert still_open((small, plain), small, kept=False) == (plain,)
+    small = CompressionVariant(("distil", "int8"), {"width": 32.0}, training_seconds=100.0)
+    plain = CompressionVariant(("int8",))
+    assert remaining_variants((small, plain), plain, is_kept=False) == (small,)
+    assert remaining_variants((small, plain), small, is_kept=False) == (plain,)
 
 
 def test_a_form_that_costs_too_much_is_undone_and_the_next_is_judged_against_the_same(stage):
@@ -162,9 +173,11 @@ def test_bold_forms_of_a_model_whose_answers_nobody_compares_are_not_taken_on_tr
 
 def test_what_a_model_says_nothing_of_is_not_asked_again(stage, monkeypatch):
     asked = []
-    monkeypatch.setattr(Reference, "_elsewhere_of", lambda self, folder: asked.append("page") or [{"a": 1.0}])
     monkeypatch.setattr(
-        Reference, "_answered", lambda self, folder: (asked.append("label"), ([{"a": 1.0}] * 50, 1.0))[1]
+        ReferenceAnswers, "_answer_unlabelled", lambda self, folder: asked.append("page") or [{"a": 1.0}]
+    )
+    monkeypatch.setattr(
+        ReferenceAnswers, "_answer_and_time", lambda self, folder: (asked.append("label"), ([{"a": 1.0}] * 50, 1.0))[1]
     )
     models = {name: Model((MILD,), {"mild": 0.02}) for name in ("a", "b")}
     assert stage(models, compared={"a"}, pages={"b"}).kept == {"b": "mild"}, "what labels would say of b is not asked"
@@ -172,21 +185,23 @@ def test_what_a_model_says_nothing_of_is_not_asked_again(stage, monkeypatch):
 
 
 def test_answers_that_no_label_stands_for_have_to_stay_as_they_were():
-    scores = Scores("worth", tuple(map(str, range(UNITS))), WORTH)
-    assert judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.96)).kept
-    other = judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94))
+    scores = MetricValues("worth", tuple(map(str, range(UNITS))), WORTH)
+    assert judge_with_labels("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.96)).kept
+    other = judge_with_labels("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94))
     assert not other.kept
     assert "94.0% where nothing is judged" in other.why
-    gentle = judge("m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94), bold=False)
+    gentle = judge_with_labels(
+        "m", "int8", scores, scores, (10, 5), Agreement(500, 1.0, unjudged=0.94), is_aggressive=False
+    )
     assert gentle.kept, "as where nobody can compare at all"
 
 
 def test_where_nothing_is_labelled_answers_decide_on_every_form(stage, monkeypatch):
-    def answered(self: Reference, folder: Path) -> tuple[list[dict[str, float]], float]:
+    def answered(self: ReferenceAnswers, folder: Path) -> tuple[list[dict[str, float]], float]:
         changed = round(50 * float(np.load(folder / "m" / "lost.npy")))
         return [{"b" if at < changed else "a": 1.0} for at in range(50)], 1.0
 
-    monkeypatch.setattr(Reference, "_answered", answered)
+    monkeypatch.setattr(ReferenceAnswers, "_answer_and_time", answered)
     done = stage({"m": Model((BOLD, MILD), {"bold": 0.1, "mild": 0.02})}, validation=None)
     assert [(s.step, s.kept, s.quality_after) for s in done.steps] == [("bold", False, 0.9), ("mild", True, 0.98)]
     assert done.steps[1].why == "nothing is labelled; 4.7 times smaller; 98.0% of 50 answers as before"
@@ -195,7 +210,7 @@ def test_where_nothing_is_labelled_answers_decide_on_every_form(stage, monkeypat
 
 
 def test_bold_forms_of_what_is_built_small_are_not_taken_on_trust(stage):
-    bold = Model((replace(MILD, bold=True),), {"mild": 0.0})
+    bold = Model((replace(MILD, is_aggressive=True),), {"mild": 0.0})
     assert stage({"m": bold}, compared={"another"}).steps == ()
     assert stage({"m": bold}, compared={"m"}).kept == {"m": "mild"}
 
@@ -207,24 +222,29 @@ def test_without_labels_and_without_anybody_to_ask_models_stay_as_they_are(stage
 
 
 def test_forms_that_nobody_has_to_trust_are_judged_before_the_others(stage):
-    trusted, judged = Model((MILD,), {"mild": 0.0}), Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
+    trusted = Model((MILD,), {"mild": 0.0})
+    judged = Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
     assert [s.model for s in stage({"a": trusted, "b": judged}).steps] == ["b", "a"]
 
 
 def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
     models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
-    done = stage(models, Plan(answers=UNITS + 50))
+    done = stage(models, TrainingPlan(answers=UNITS + 50))
     assert [m.made for m in models.values()] == [["bold", "mild"], ["mild"], ["mild"]]
     assert set(done.kept.values()) == {"mild"}
     models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
-    stage(models, Plan(answers=UNITS + 49))
+    stage(models, TrainingPlan(answers=UNITS + 49))
     assert [m.made for m in models.values()] == [["mild"], ["mild"], ["mild"]], "one answer short"
     taught = Model((TAUGHT, MILD), {"mild": 0.0, TAUGHT.name: 0.001})
-    stage({"m": taught}, Plan(budget_seconds=600.0))
+    stage({"m": taught}, TrainingPlan(budget_seconds=600.0))
     assert taught.made == ["mild"]
-    stage({"m": taught}, Plan(budget_seconds=6_000.0))
+    stage({"m": taught}, TrainingPlan(budget_seconds=6_000.0))
     assert taught.made[1:] == ["distil + int8 (width 32)"]
-    assert teaching(TAUGHT, replace(Plan(), threads=1)) == 2 * teaching(TAUGHT, replace(Plan(), threads=2)) == 600.0
+    assert (
+        variant_training_seconds(TAUGHT, replace(TrainingPlan(), threads=1))
+        == 2 * variant_training_seconds(TAUGHT, replace(TrainingPlan(), threads=2))
+        == 600.0
+    )
 
 
 def test_what_was_decided_is_repeated_without_judging(stage):
@@ -238,7 +258,7 @@ def test_what_was_decided_is_repeated_without_judging(stage):
 
 def test_few_labels_ask_for_like_answers_too():
     noisy = np.random.default_rng(2).uniform(0, 1, 60)
-    scores = Scores("worth", tuple(map(str, range(60))), noisy)
-    assert judge("m", "int8", scores, scores, (10, 5), Agreement(500, 0.95)).kept
-    assert not judge("m", "int8", scores, scores, (10, 5), Agreement(500, 0.85)).kept
-    assert not judge("m", "int8", scores, scores, (10, 10), Agreement(500, 1.0)).kept
+    scores = MetricValues("worth", tuple(map(str, range(60))), noisy)
+    assert judge_with_labels("m", "int8", scores, scores, (10, 5), Agreement(500, 0.95)).kept
+    assert not judge_with_labels("m", "int8", scores, scores, (10, 5), Agreement(500, 0.85)).kept
+    assert not judge_with_labels("m", "int8", scores, scores, (10, 10), Agreement(500, 1.0)).kept

@@ -18,18 +18,18 @@ def vectors() -> np.ndarray:
 def built(request, monkeypatch, tmp_path):
     """Builds an index of one kind."""
     few, coded = (10_000, 10_000) if request.param in ("exact", "codes") else (100, 100)
-    monkeypatch.setattr(dense, "_EXACT_UP_TO", few)
-    monkeypatch.setattr(dense, "_CODED_UP_TO", coded)
-    monkeypatch.setattr(dense, "_LISTS", 32)
-    monkeypatch.setattr(dense, "_PROBES", 8)
+    monkeypatch.setattr(dense, "_MAX_EXACT_VECTORS", few)
+    monkeypatch.setattr(dense, "_MAX_FLAT_PQ_VECTORS", coded)
+    monkeypatch.setattr(dense, "_NLIST", 32)
+    monkeypatch.setattr(dense, "_NPROBE", 8)
 
     def build(vectors: np.ndarray) -> dense.DenseIndex:
         dense.build(vectors, tmp_path / "index")
         if "codes" in request.param:
-            dense.shrink(tmp_path / "index", tmp_path / "small")
+            dense.build_pq(tmp_path / "index", tmp_path / "small")
             assert (tmp_path / "small").stat().st_size < (tmp_path / "index").stat().st_size
             again = tmp_path / "again"
-            dense.shrink(tmp_path / "index", again)
+            dense.build_pq(tmp_path / "index", again)
             assert again.read_bytes() == (tmp_path / "small").read_bytes()
             return dense.DenseIndex(tmp_path / "small")
         return dense.DenseIndex(tmp_path / "index")
@@ -50,9 +50,9 @@ def test_finds_nearly_the_true_neighbours_best_first(vectors, built, request):
 
 
 def test_few_vectors_or_ones_of_odd_width_show_no_codes():
-    assert dense.fits(dense.LEAST, 384)
-    assert not dense.fits(dense.LEAST - 1, 384)
-    assert not dense.fits(dense.LEAST, 300)
+    assert dense.is_compressible(dense.MIN_PQ_VECTORS, 384)
+    assert not dense.is_compressible(dense.MIN_PQ_VECTORS - 1, 384)
+    assert not dense.is_compressible(dense.MIN_PQ_VECTORS, 300)
 
 
 def test_equal_vectors_give_an_equal_file_and_more_than_there_is_is_no_error(vectors, tmp_path):
@@ -63,7 +63,8 @@ def test_equal_vectors_give_an_equal_file_and_more_than_there_is_is_no_error(vec
 
 
 def test_vectors_of_chosen_rows(vectors, built):
-    index, rows = built(vectors), np.array([7, 1_999, 7, 0], np.int32)
+    index = built(vectors)
+    rows = np.array([7, 1_999, 7, 0], np.int32)
     assert index.width == vectors.shape[1]
     assert index.vectors(rows) == pytest.approx(vectors[rows], abs=0.02)
     assert index.vectors(rows[:0]).shape == (0, vectors.shape[1])

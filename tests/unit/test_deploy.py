@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vetrina.serve.service import Service
-from vetrina.store.folder import ShopFolder
+from vetrina.store.shop_folder import ShopFolder
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 
@@ -24,8 +24,8 @@ def test_prometheus_takes_the_rules(words):
 
 def test_rules_and_dashboard_name_metrics_that_exist(tmp_path):
     service = Service(ShopFolder(tmp_path))
-    there = {f"{sample}" for sample in service.metrics._names_to_collectors}
-    service.log.close()
+    there = {f"{sample}" for sample in service.metrics_registry._names_to_collectors}
+    service.event_log.close()
     service.engine.dispose()
     dashboard = (DEPLOY / "grafana" / "vetrina.json").read_text()
     named = set(re.findall(r"vetrina_[a-z_]+", (DEPLOY / "prometheus" / "vetrina.rules.yml").read_text()))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from vetrina.core.health import Moments
+from vetrina.core.health_types import Moments
 from vetrina.metrics import drift, position_bias
 from vetrina.metrics.moments import moments
 
@@ -26,8 +26,8 @@ def test_moments_are_those_of_numpy_and_add_up(rows, seed):
     assert twice.units == 2 * half.units
     assert twice.mean() == pytest.approx(half.mean())
     direction = np.arange(1.0, rows.shape[1] + 1)
-    assert half.along(direction).mean() == pytest.approx([rows.mean(0) @ direction])
-    assert half.along(direction).covariance()[0, 0] == pytest.approx((rows @ direction).var(), abs=1e-8)
+    assert half.project(direction).mean() == pytest.approx([rows.mean(0) @ direction])
+    assert half.project(direction).covariance()[0, 0] == pytest.approx((rows @ direction).var(), abs=1e-8)
 
 
 def of(rng: np.random.Generator, n: int, shift: float = 0.0) -> Moments:
@@ -46,7 +46,7 @@ def test_p_values_of_quiet_days_are_uniform_and_of_a_shift_small():
         p.append(drift.p_value((28, of(rng, 400)), days))
     assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.06)
     assert np.mean(p) == pytest.approx(0.5, abs=0.08)
-    assert drift.distance(of(rng, 400), of(rng, 400))[1] == 2
+    assert drift.squared_distance(of(rng, 400), of(rng, 400))[1] == 2
     assert drift.p_value((28, of(rng, 400, shift=0.5)), [(n, of(rng, 400)) for n in range(28)]) < 1e-6
 
 
@@ -57,7 +57,7 @@ def test_days_that_wobble_widen_the_null():
         return n, of(rng, 400, shift=rng.normal(0.0, 0.3))
 
     quiet = [(n, of(rng, 400)) for n in range(28)]
-    assert drift.width(quiet) < 1.8
+    assert drift.inflation_factor(quiet) < 1.8
     p = [drift.p_value(wobbling(28), [wobbling(n) for n in range(28)]) for _ in range(60)]
     assert np.mean(np.array(p) < 0.01) <= 0.1
     blind = [drift.p_value(wobbling(28), quiet) for _ in range(60)]
@@ -66,14 +66,14 @@ def test_days_that_wobble_widen_the_null():
 
 def test_days_are_compared_with_their_weekday_once_there_are_two():
     days = [(n, Moments(n, (0.0,), (0.0,))) for n in range(20)]
-    assert [m.units for m in drift.alike(21, days)] == [0, 7, 14]
-    assert [m.units for m in drift.alike(14, days)] == [0, 7]
-    assert len(drift.alike(8, days[:9])) == 8
+    assert [m.units for m in drift.comparable_days(21, days)] == [0, 7, 14]
+    assert [m.units for m in drift.comparable_days(14, days)] == [0, 7]
+    assert len(drift.comparable_days(8, days[:9])) == 8
 
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.01, 0.5))
 def test_findings_are_those_of_benjamini_and_hochberg(p, rate):
-    found = drift.discoveries(np.array(p, float), rate)
+    found = drift.benjamini_hochberg(np.array(p, float), rate)
     ordered = sorted(p)
     last = max((k for k in range(1, len(p) + 1) if ordered[k - 1] <= rate * k / len(p)), default=0)
     assert found.sum() >= last
@@ -83,14 +83,15 @@ def test_findings_are_those_of_benjamini_and_hochberg(p, rate):
 
 def test_position_bias_is_told_from_what_is_wanted():
     rng = np.random.default_rng(5)
-    looked, wanted = 1.0 / (1.0 + 0.25 * np.arange(10)), np.linspace(0.02, 0.3, 8)
+    looked = 1.0 / (1.0 + 0.25 * np.arange(10))
+    wanted = np.linspace(0.02, 0.3, 8)
     # What is wanted stands high: places are not alike in what they hold, and a plain rate by place is misled.
     shown = np.round(30_000 * np.exp(-0.3 * np.abs(np.arange(8)[::-1, None] * 10 / 8 - np.arange(10)[None])))
     clicked = rng.binomial(shown.astype(int), np.outer(wanted, looked))
-    found = position_bias.estimate(shown, clicked.astype(float))
-    assert found.estimated
-    assert found.looked == pytest.approx(looked, rel=0.12)
-    assert found.wanted == pytest.approx(wanted, rel=0.12)
+    found = position_bias.estimate_position_bias(shown, clicked.astype(float))
+    assert found.is_estimated
+    assert found.examination == pytest.approx(looked, rel=0.12)
+    assert found.relevance == pytest.approx(wanted, rel=0.12)
     plain = clicked.sum(0) / shown.sum(0)
     assert np.abs(plain / plain[0] - looked).max() > 0.15
-    assert not position_bias.estimate(shown, np.zeros_like(shown)).estimated
+    assert not position_bias.estimate_position_bias(shown, np.zeros_like(shown)).is_estimated

@@ -29,7 +29,8 @@ def interactions(events, until=1_000_001.0) -> Interactions:
 
 @given(EVENTS)
 def test_a_replayed_day_gives_the_batch_counts(events):
-    past, feature = interactions(events), DecayedCounts(half_life=100_000.0)
+    past = interactions(events)
+    feature = DecayedCounts(half_life=100_000.0)
     starts, items, counts = feature.batch(past)
     for user in range(len(past.users)):
         state = feature.empty(0.0)
@@ -57,7 +58,8 @@ def test_late_events_count_as_if_in_order(events, random):
 
 @given(EVENTS, st.integers(1, 10))
 def test_a_replayed_day_gives_the_batch_of_recent_items(events, length):
-    past, feature = interactions(events), RecentItems(length)
+    past = interactions(events)
+    feature = RecentItems(length)
     starts, items, times = feature.batch(past)
     for user in range(len(past.users)):
         state = feature.empty()
@@ -77,14 +79,16 @@ def test_history_from_bundle_plus_served_events_equals_history_from_everything(t
     folder = tmp_path_factory.mktemp("histories")
     write(interactions(before, float(cut)), folder / "part")
     write(whole, folder / "all")
-    part, full = Histories(folder / "part"), Histories(folder / "all")
+    part = Histories(folder / "part")
+    full = Histories(folder / "all")
     for number, name in enumerate(whole.users.tolist()):
         mine = (whole.user == number) & (whole.time >= cut)
         served = [
             (int(i), float(t), float(w))
             for i, t, w in zip(whole.item[mine], whole.time[mine], whole.weight[mine], strict=True)
         ]
-        a, b = part.of(name, served, whole.until), full.of(name, (), whole.until)
+        a = part.history_of(name, served, whole.until)
+        b = full.history_of(name, (), whole.until)
         np.testing.assert_array_equal(a.items, b.items)
         np.testing.assert_array_equal(a.counts_items, b.counts_items)
         np.testing.assert_allclose(a.counts, b.counts, rtol=1e-6)

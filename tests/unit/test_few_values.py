@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.core import few_values
+from vetrina.core import dictionary_encoding
 
 RNG = np.random.default_rng(0)
 PRICES = RNG.choice([1.99, 0.1, 3.0, np.nan, 1e9 + 0.01, -0.0, np.inf], 900)
@@ -25,15 +25,15 @@ PRICES = RNG.choice([1.99, 0.1, 3.0, np.nan, 1e9 + 0.01, -0.0, np.inf], 900)
     ],
 )
 def test_what_was_saved_comes_back_as_it_was(table: np.ndarray, tmp_path: Path):
-    few_values.save(tmp_path, "some", table)
-    found = few_values.load(tmp_path, "some")
+    dictionary_encoding.save(tmp_path, "some", table)
+    found = dictionary_encoding.load(tmp_path, "some")
     assert (found.shape, found.dtype) == (table.shape, table.dtype)
     np.testing.assert_array_equal(found, table)
 
 
 def test_few_numbers_take_a_byte_a_row_and_many_lie_as_they_are(tmp_path: Path):
-    few_values.save(tmp_path, "few", PRICES.repeat(20))
+    dictionary_encoding.save(tmp_path, "few", PRICES.repeat(20))
     assert sum(f.stat().st_size for f in tmp_path.glob("few*")) < 900 * 20 + 600
     many = RNG.random(900)
-    few_values.save(tmp_path, "many", many)
+    dictionary_encoding.save(tmp_path, "many", many)
     assert [f.name for f in tmp_path.glob("many*")] == ["many.npy"]

@@ -10,20 +10,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vetrina.core.errors import BadInput
-from vetrina.core.progress import Silent
+from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Floats, Interactions, Past, Plan
+from vetrina.core.types import Catalogue, Floats, Interactions, TrainingData, TrainingPlan
 from vetrina.models.fusion import online, train
-from vetrina.models.fusion.parts import content, unit, whitened
-from vetrina.pipeline.shop import Shop
-from vetrina.retrieval.slots import interleaved
+from vetrina.models.fusion.modalities import content_modalities, normalise_rows, whiten
+from vetrina.pipeline.api import Shop
+from vetrina.retrieval.reserved_positions import fill_reserved_positions
 from vetrina.store import dataset
 
-ITEMS, USERS, NEW = 60, 80, 6
-COLOURS, KINDS = ("red", "blue", "green"), ("shoe", "lamp", "chair", "bottle")
+ITEMS = 60
+USERS = 80
+NEW = 6
+COLOURS = ("red", "blue", "green")
+KINDS = ("shoe", "lamp", "chair", "bottle")
 
 
-def shop(by: str) -> Past:
+def shop(by: str) -> TrainingData:
     """Users keep to a colour or to a kind (``by``); the last NEW products are taken by nobody."""
     rng = np.random.default_rng(1)
     colour = [COLOURS[n % 3] for n in range(ITEMS)]
@@ -41,7 +44,7 @@ def shop(by: str) -> Past:
         number,
         number,
         number,
-        tokens=tokens,
+        property_tokens=tokens,
     )
     groups = [
         [n for n in range(ITEMS - NEW) if (colour[n] if by == "colour" else kind[n]) == value]
@@ -57,13 +60,13 @@ def shop(by: str) -> Past:
     events = Interactions(
         users, user.astype(np.int32), item.astype(np.int32), time, np.ones(len(rows), np.float32), 9_999.0
     )
-    return Past(catalogue, events)
+    return TrainingData(catalogue, events)
 
 
-def fitted(past: Past, into: Path) -> online.Fusion:
+def fitted(past: TrainingData, into: Path) -> online.Fusion:
     into.mkdir(parents=True)
-    train.fit(past, Plan(threads=1), into, Silent())
-    return online.open(into)
+    train.fit(past, TrainingPlan(threads=1), into, NoProgress())
+    return online.load(into)
 
 
 def asked(*items: int) -> History:
@@ -75,13 +78,14 @@ def asked(*items: int) -> History:
 @pytest.mark.parametrize("by", ["colour", "kind"])
 def test_what_is_taken_together_says_which_modality_counts_and_new_products_follow(by, tmp_path):
     opened = fitted(shop(by), tmp_path / "fit" / "fusion")
-    weights = train.fit(shop(by), Plan(threads=1), tmp_path / "fit" / "fusion", Silent())["weights"]
+    weights = train.fit(shop(by), TrainingPlan(threads=1), tmp_path / "fit" / "fusion", NoProgress())["weights"]
     other, own = ("words", "attributes") if by == "colour" else ("attributes", "words")
     assert weights[own] > 2 * weights[other]
     score = opened.score(asked(0))
     new = np.arange(ITEMS - NEW, ITEMS)
     size = len(COLOURS if by == "colour" else KINDS)
-    alike, unlike = score[new[new % size == 0]], score[new[new % size != 0]]
+    alike = score[new[new % size == 0]]
+    unlike = score[new[new % size != 0]]
     assert alike.min() > unlike.max()
 
 
@@ -93,26 +97,28 @@ def test_vectors_in_4_bits_say_what_they_were_whose_columns_differ_in_size(tmp_p
     vectors /= np.linalg.norm(vectors, axis=1).max()
     np.save(tmp_path / "vectors.npy", vectors)
     (tmp_path / "small").mkdir()
-    train.write(vectors, tmp_path / "small")
-    usual, small = online.open(tmp_path), online.open(tmp_path / "small")
+    train.write_vectors(vectors, tmp_path / "small")
+    usual = online.load(tmp_path)
+    small = online.load(tmp_path / "small")
     assert len(small) == 300
     assert small.score(asked(3, 7)) == pytest.approx(usual.score(asked(3, 7)), abs=0.05)
     some = np.array([5, 9, 5], np.int32)
-    assert small.score_of(asked(3), some) == pytest.approx(small.score(asked(3))[some], abs=0.02)
+    assert small.score_items(asked(3), some) == pytest.approx(small.score(asked(3))[some], abs=0.02)
     assert not small.score(asked()).any()
 
 
 def test_without_behaviour_and_with_nothing_known_there_is_still_an_answer(tmp_path):
     past = shop("kind")
-    opened = fitted(Past(past.catalogue), tmp_path / "a" / "fusion")
+    opened = fitted(TrainingData(past.catalogue), tmp_path / "a" / "fusion")
     assert opened.score(asked(0))[4] > opened.score(asked(0))[1]
     assert past.catalogue is not None
     bare = replace(past.catalogue, titles=("",) * ITEMS, tokens=())
-    assert not fitted(Past(bare), tmp_path / "b" / "fusion").score(asked(0)).any()
+    assert not fitted(TrainingData(bare), tmp_path / "b" / "fusion").score(asked(0)).any()
 
 
 def test_pictures_and_given_vectors_of_sounds_are_modalities_and_some_may_lack_them(tmp_path):
-    past, rng = shop("kind"), np.random.default_rng(2)
+    past = shop("kind")
+    rng = np.random.default_rng(2)
     assert past.catalogue is not None
     sounds = rng.normal(size=(ITEMS, 8)).astype(np.float32)
     sounds[ITEMS // 2 :] = 0.0
@@ -122,7 +128,7 @@ def test_pictures_and_given_vectors_of_sounds_are_modalities_and_some_may_lack_t
         Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(file)
         images.append(str(file) if number % 2 else "")
     catalogue = replace(past.catalogue, embeddings=sounds, prices=np.arange(1.0, ITEMS + 1), images=tuple(images))
-    parts = content(catalogue, Plan(threads=1), tmp_path / "fit" / "fusion", Silent())
+    parts = content_modalities(catalogue, TrainingPlan(threads=1), tmp_path / "fit" / "fusion", NoProgress())
     assert set(parts) == {"text", "words", "attributes", "price", "picture", "embedding"}
     assert not parts["embedding"][ITEMS // 2 :].any()
     assert not parts["picture"][::2].any()
@@ -135,9 +141,9 @@ def test_pictures_and_given_vectors_of_sounds_are_modalities_and_some_may_lack_t
 
 def test_whitening_takes_away_what_all_share():
     rng = np.random.default_rng(3)
-    vectors: Floats = unit((rng.normal(size=(500, 12)) + 8.0).astype(np.float32))
+    vectors: Floats = normalise_rows((rng.normal(size=(500, 12)) + 8.0).astype(np.float32))
     vectors[-1] = 0.0
-    found = whitened(vectors)
+    found = whiten(vectors)
     assert not found[-1].any()
     assert float((vectors[:-1] @ vectors[:-1].T).mean()) > 0.9
     assert abs(float((found[:-1] @ found[:-1].T).mean())) < 0.05
@@ -171,9 +177,12 @@ def test_given_vectors_are_read_and_refused_by_name(tmp_path):
     wanted=st.integers(0, 25),
 )
 def test_kept_places_keep_both_orders_and_longer_lists_begin_with_shorter_ones(usual, kept, share, wanted):
-    found = interleaved(np.array(usual, np.intp), np.array(kept, np.intp), share, wanted).tolist()
+    found = fill_reserved_positions(np.array(usual, np.intp), np.array(kept, np.intp), share, wanted).tolist()
     assert len(found) == len(set(found)) == min(wanted, len({*usual, *kept}))
-    assert found[:5] == interleaved(np.array(usual, np.intp), np.array(kept, np.intp), share, min(5, wanted)).tolist()
+    assert (
+        found[:5]
+        == fill_reserved_positions(np.array(usual, np.intp), np.array(kept, np.intp), share, min(5, wanted)).tolist()
+    )
     only = [n for n in found if n not in kept]
     assert only == [n for n in usual if n not in kept][: len(only)]
     assert set(kept[: int(len(found) * share + 1e-9)]) <= set(found)

@@ -9,16 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.clock import DAY
-from vetrina.core.errors import Unfit
-from vetrina.core.onnx_session import session
+from vetrina.core.errors import UnusableVariant
+from vetrina.core.onnx_session import open_session
 from vetrina.core.protocols import History
 from vetrina.core.types import Interactions
 from vetrina.features import histories
 from vetrina.features.histories import Histories
-from vetrina.layers import student_file
-from vetrina.layers.habit_student import Habits, HabitStudent
-from vetrina.scenarios.recommend import habits
-from vetrina.scenarios.recommend.habits import Moment, before, facts, moments
+from vetrina.layers import student_onnx_export
+from vetrina.layers.repeat_student import RepeatRequests, RepeatStudent
+from vetrina.scenarios.recommend import repeat_consumption_distillation
+from vetrina.scenarios.recommend.repeat_consumption_distillation import (
+    HistoryPoint,
+    history_at,
+    repeat_consumption_features,
+    sample_history_points,
+)
 
 USERS = ("a", "b", "c")
 
@@ -39,9 +44,10 @@ def opened(events: list[tuple[int, int, float]], until: float, folder: Path) -> 
 
 def test_facts_say_how_often_how_lately_and_in_which_order():
     now = 40 * DAY
-    items, times = np.array([5, 2, 5, 9], np.int32), np.array([10.0, 20.0, 30.0, 39.0]) * DAY
+    items = np.array([5, 2, 5, 9], np.int32)
+    times = np.array([10.0, 20.0, 30.0, 39.0]) * DAY
     history = History(items, times, np.array([2, 4, 5, 9], np.int32), np.array([1.0, 0.5, 2.0, 1.0]), now)
-    found, rows = facts(history)
+    found, rows = repeat_consumption_features(history)
     assert found.tolist() == [2, 4, 5, 9]
     two, four, five, nine = rows
     assert five[:5].tolist() == pytest.approx(
@@ -54,7 +60,10 @@ def test_facts_say_how_often_how_lately_and_in_which_order():
     assert nine[6] == pytest.approx(np.log1p(24))
     assert five[8] == pytest.approx(0.5), "ten days since, twenty between"
     assert two[-5:].tolist() == pytest.approx([np.log1p(4), np.log1p(24), np.log1p(30 * 24), np.log1p(4), 0.75])
-    assert facts(History(items[:0], times[:0], items[:0], times[:0], now))[1].shape == (0, rows.shape[1])
+    assert repeat_consumption_features(History(items[:0], times[:0], items[:0], times[:0], now))[1].shape == (
+        0,
+        rows.shape[1],
+    )
 
 
 EVENTS = st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(1, 10_000))
@@ -79,12 +88,12 @@ def test_what_is_undone_never_was(tmp_path_factory, events, back):
     if not own:
         return
     now = own[len(own) - 1 - back] + 1.0
-    then = opened(timed, now, folder / "then").of("a", (), now)
-    found = before(known, Moment("a", back, 0, now))
+    then = opened(timed, now, folder / "then").history_of("a", (), now)
+    found = history_at(known, HistoryPoint("a", back, 0, now))
     assert found.items.tolist() == then.items.tolist()
     assert found.counts_items.tolist() == then.counts_items.tolist()
     np.testing.assert_allclose(found.counts, then.counts, rtol=1e-3, atol=1e-5)
-    last = before(known, Moment("a", back, 2, now))
+    last = history_at(known, HistoryPoint("a", back, 2, now))
     assert last.items.tolist() == then.items[-2:].tolist()
     assert last.counts.sum() <= 2.0
 
@@ -93,26 +102,28 @@ def test_moments_are_all_users_as_they_are_and_earlier_ones(tmp_path):
     rng = np.random.default_rng(3)
     events = [(u, int(rng.integers(9)), float(t) * 3_600) for u in (0, 1) for t in rng.permutation(500)[:50]]
     known = opened(events, 501 * 3_600.0, tmp_path)
-    found = moments(known, list(USERS), 1_000, 1)
-    assert [(m.user, m.back, m.alone) for m in found[:3]] == [(u, 0, 0) for u in USERS], "c has taken nothing"
+    found = sample_history_points(known, list(USERS), 1_000, 1)
+    assert [(m.user, m.events_undone, m.events_kept) for m in found[:3]] == [(u, 0, 0) for u in USERS], (
+        "c has taken nothing"
+    )
     assert 3 + 20 < len(found) <= 20 * len(USERS)
     earlier = found[3:]
     assert {m.user for m in earlier} == {"a", "b"}
-    assert max(m.back for m in earlier) < 0.6 * 50 + 1
-    assert 0 < sum(m.alone > 0 for m in earlier) < len(earlier) / 2
+    assert max(m.events_undone for m in earlier) < 0.6 * 50 + 1
+    assert 0 < sum(m.events_kept > 0 for m in earlier) < len(earlier) / 2
     for moment in earlier:
-        history = before(known, moment)
+        history = history_at(known, moment)
         assert history.now >= history.times.max()
-        assert len(history.items) == (moment.alone or 50 - moment.back)
+        assert len(history.items) == (moment.events_kept or 50 - moment.events_undone)
 
 
-def student(products: int, width: int) -> tuple[HabitStudent, Habits]:
+def student(products: int, width: int) -> tuple[RepeatStudent, RepeatRequests]:
     rng = np.random.default_rng(5)
     items = np.stack([rng.permutation(products)[:12] for _ in range(20)]).astype(np.int64)
     items[3, 4:] = -1
-    known = Habits(items, rng.normal(3, 2, (20, 12, 7)).astype(np.float16))
+    known = RepeatRequests(items, rng.normal(3, 2, (20, 12, 7)).astype(np.float16))
     torch.manual_seed(1)
-    found = HabitStudent(rng.integers(1, 90, products).astype(np.float32), known, width)
+    found = RepeatStudent(rng.integers(1, 90, products).astype(np.float32), known, width)
     for parameter in found.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
     return found.eval(), known
@@ -122,28 +133,29 @@ def test_its_file_says_what_it_says_in_every_width_of_numbers(tmp_path):
     network, known = student(300, 32)
     said: dict[int, np.ndarray] = {}
     for bits in (32, 8, 4):
-        student_file.write(network, tmp_path / f"{bits}.onnx", bits)
-        file = session(tmp_path / f"{bits}.onnx")
-        rows = (known.of(np.array([row])) for row in range(len(known)))
+        student_onnx_export.write(network, tmp_path / f"{bits}.onnx", bits)
+        file = open_session(tmp_path / f"{bits}.onnx")
+        rows = (known.batch(np.array([row])) for row in range(len(known)))
         said[bits] = np.concatenate([file.run(None, dict(zip(network.INPUTS, row, strict=True)))[0] for row in rows])
     with torch.no_grad():
-        wanted = network(*map(torch.from_numpy, known.arrays)).numpy()
+        wanted = network(*map(torch.from_numpy, known.inputs)).numpy()
     np.testing.assert_allclose(said[32], wanted, rtol=1e-3, atol=1e-3)
     assert np.corrcoef(said[32].ravel(), said[8].ravel())[0, 1] > 0.999
     assert np.corrcoef(said[32].ravel(), said[4].ravel())[0, 1] > 0.98
     sizes = [(tmp_path / f"{bits}.onnx").stat().st_size for bits in (4, 8, 32)]
     assert sizes == sorted(sizes)
-    network.own.weight.data[3] = float("nan")
-    with pytest.raises(Unfit, match="no number"):
-        student_file.write(network, tmp_path / "x.onnx", 8)
+    network.repeat_embedding.weight.data[3] = float("nan")
+    with pytest.raises(UnusableVariant, match="no number"):
+        student_onnx_export.write(network, tmp_path / "x.onnx", 8)
 
 
 def test_what_was_taken_lifts_itself_alone_and_what_is_missing_says_nothing():
     network, known = student(300, 16)
-    items, facts_ = (torch.from_numpy(part[3:4]) for part in known.arrays)
+    items, facts_ = (torch.from_numpy(part[3:4]) for part in known.inputs)
     with torch.no_grad():
-        whole, cut = network(items, facts_), network(items[:, :4], facts_[:, :4])
-        plain, at, by = network.parts(items[:, :4], facts_[:, :4])
+        whole = network(items, facts_)
+        cut = network(items[:, :4], facts_[:, :4])
+        plain, at, by = network.logits_and_boosts(items[:, :4], facts_[:, :4])
     np.testing.assert_allclose(whole, cut, rtol=1e-4, atol=1e-4)
     changed = (cut - plain)[0]
     assert sorted(torch.nonzero(changed)[:, 0].tolist()) == sorted(at[0].tolist()) == sorted(items[0, :4].tolist())
@@ -155,6 +167,6 @@ def test_of_many_products_those_taken_most_are_told():
     rows = np.zeros((5, 18), np.float32)
     rows[:, 0] = [0.9, 1.0, 0.1, 0.2, 0.3]
     rows[:, 1] = [0.0, 1.0, 0.9, 0.0, 0.0]
-    asked = habits.requests_of([(np.arange(5, dtype=np.int32), rows)], place, 2)
+    asked = repeat_consumption_distillation.student_inputs([(np.arange(5, dtype=np.int32), rows)], place, 2)
     assert asked.items.tolist() == [[3, 0]]
-    assert asked.facts[0, :, 0].tolist() == pytest.approx([0.9, 0.1], rel=1e-3)
+    assert asked.features[0, :, 0].tolist() == pytest.approx([0.9, 0.1], rel=1e-3)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from vetrina.models.image import decode, learning, network, pictures, small, train
+from vetrina.models.image import category_training, decode, network, network_quantisation, preprocessing, train
 from vetrina.models.image.embed import Embedder
 
 SIZE = 48
@@ -30,19 +30,19 @@ def test_images_are_normalised_as_in_training():
     pixels = np.stack([decode.decoded(content, SIZE) for content in images(3)])
     shown = decode.normalised(pixels)
     assert shown.shape == (3, 3, SIZE, SIZE)
-    np.testing.assert_allclose(shown, pictures.normalised(pixels).numpy(), atol=1e-5)
+    np.testing.assert_allclose(shown, preprocessing.normalise(pixels).numpy(), atol=1e-5)
     np.testing.assert_allclose(shown[1, 2, 5, 7], (float(pixels[1, 5, 7, 2]) - 127) / 128, atol=1e-5)
 
 
 def test_a_float_network_gives_the_vectors_that_training_writes(tmp_path):
     torch.manual_seed(1)
     pixels = np.stack([decode.decoded(content, SIZE) for content in images(20)])
-    backbone = network.small()
-    found = learning.features(backbone, pixels)
-    whole = network.Whole(backbone, nn.Linear(backbone.width, 2), train.turn(found)).eval()
-    small.write(whole, SIZE, tmp_path / "network.onnx")
+    backbone = network.small_cnn()
+    found = category_training.extract_features(backbone, pixels)
+    whole = network.ImageNetwork(backbone, nn.Linear(backbone.width, 2), train.pca_projection(found)).eval()
+    network_quantisation.export_network(whole, SIZE, tmp_path / "network.onnx")
     with torch.no_grad():
-        trained = functional.normalize(whole.turn(torch.from_numpy(found)), dim=1).numpy()
+        trained = functional.normalize(whole.projection(torch.from_numpy(found)), dim=1).numpy()
     embedder = Embedder(tmp_path / "network.onnx")
     assert embedder.size == SIZE
     vectors = embedder.vectors(list(pixels))

@@ -10,21 +10,24 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from vetrina.core.onnx_session import session
-from vetrina.models.image import learning, network, small, student, train
+from vetrina.core.onnx_session import open_session
+from vetrina.models.image import category_training, image_student, network, network_quantisation, train
 from vetrina.models.image.embed import Embedder
-from vetrina.models.image.pictures import decoded, normalised
+from vetrina.models.image.preprocessing import decoded, normalise
 
-SIZE, KINDS = 112, 3
+SIZE = 112
+KINDS = 3
 
 
 def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Stripes that lie, stand or cross, in some colours."""
-    rng, kind = np.random.default_rng(seed), np.arange(count) % KINDS
+    rng = np.random.default_rng(seed)
+    kind = np.arange(count) % KINDS
     across, down = np.meshgrid(np.arange(SIZE), np.arange(SIZE))
     shown = np.empty((count, SIZE, SIZE, 3), np.uint8)
     for n in range(count):
-        width, at = rng.integers(6, 12), rng.integers(0, 12)
+        width = rng.integers(6, 12)
+        at = rng.integers(0, 12)
         lying, standing = (((line + at) // width) % 2 == 0 for line in (down, across))
         pattern = (lying, standing, lying ^ standing)[kind[n]]
         shown[n] = np.where(pattern[..., None], rng.integers(0, 90, 3), rng.integers(150, 256, 3))
@@ -32,26 +35,30 @@ def pictures(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def teacher() -> tuple[network.Whole, np.ndarray]:
+def teacher() -> tuple[network.ImageNetwork, np.ndarray]:
     """Three layers that end as EfficientNet-Lite0 does, learnt from nothing."""
     torch.manual_seed(3)
     stem = nn.Sequential(nn.Conv2d(3, 16, 7, 4, 3, bias=False), nn.BatchNorm2d(16), nn.ReLU6())
     blocks = nn.Sequential(nn.Sequential(nn.Conv2d(16, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()))
-    end = nn.Sequential(network.Same(32, network.WIDTH, 1, bias=False), nn.BatchNorm2d(network.WIDTH), nn.ReLU6())
+    end = nn.Sequential(
+        network.Conv2dSame(32, network.FEATURE_DIM, 1, bias=False), nn.BatchNorm2d(network.FEATURE_DIM), nn.ReLU6()
+    )
     shown, kind = pictures(120, 1)
-    taught = learning.teach(network.Backbone(stem, blocks, end, network.WIDTH), shown, kind, KINDS, 8, 1, lambda: None)
-    found = learning.features(taught.backbone, shown)
-    return network.Whole(taught.backbone, taught.head, train.turn(found)).eval(), found
+    taught = category_training.train_classifier(
+        network.Backbone(stem, blocks, end, network.FEATURE_DIM), shown, kind, KINDS, 8, 1, lambda: None
+    )
+    found = category_training.extract_features(taught.backbone, shown)
+    return network.ImageNetwork(taught.backbone, taught.head, train.pca_projection(found)).eval(), found
 
 
 def test_it_begins_as_its_teacher_with_fewer_features(teacher):
     whole, found = teacher
     shown, _ = pictures(30, 2)
-    begun = student._narrowed(whole, found).eval()
+    begun = image_student._prune_features(whole, found).eval()
     with torch.no_grad():
-        (vector, chances), (wanted, usual) = (one(normalised(shown)) for one in (begun, whole))
-    assert begun.backbone.width == begun.head.in_features == begun.turn.in_features == student.FEATURES
-    assert whole.backbone.width == whole.head.in_features == network.WIDTH, "the teacher stays as it is"
+        (vector, chances), (wanted, usual) = (one(normalise(shown)) for one in (begun, whole))
+    assert begun.backbone.width == begun.head.in_features == begun.projection.in_features == image_student.N_FEATURES
+    assert whole.backbone.width == whole.head.in_features == network.FEATURE_DIM, "the teacher stays as it is"
     assert float((vector * wanted).sum(1).mean()) > 0.8
     assert float((chances.argmax(1) == usual.argmax(1)).float().mean()) > 0.8
     assert functional.cosine_similarity(vector, wanted).min() < 0.9999
@@ -61,27 +68,31 @@ def test_its_file_takes_the_place_of_a_larger_one_where_held_out_pictures_are_to
     whole, found = teacher
     shown, _ = pictures(120, 1)
     held, kind = pictures(90, 3)
-    file, epochs = tmp_path / "network.onnx", []
-    small.write(whole, SIZE, file)
-    less = student.taught(whole, shown, found, 8, 1, lambda: epochs.append(1))
+    file = tmp_path / "network.onnx"
+    epochs = []
+    network_quantisation.export_network(whole, SIZE, file)
+    less = image_student.distil_network(whole, shown, found, 8, 1, lambda: epochs.append(1))
     assert len(epochs) == 8
     larger = file.read_bytes()
-    wrong = nn.Linear(student.FEATURES, KINDS)
-    right, less.head = less.head, wrong
-    refused = small.distilled(whole, less, file, shown, held, kind)
+    wrong = nn.Linear(image_student.N_FEATURES, KINDS)
+    right = less.head
+    less.head = wrong
+    refused = network_quantisation.quantise_student(whole, less, file, shown, held, kind)
     assert refused["student"].startswith("not kept: accuracy lost +")
     assert "form" not in refused
     assert file.read_bytes() == larger, "nothing was changed"
     less.head = right
-    notes = small.distilled(whole, less, file, shown, held, kind)
+    notes = network_quantisation.quantise_student(whole, less, file, shown, held, kind)
     assert notes["form"] == "distil + prune + int8", notes
     assert "on 90 held-out pictures" in notes["student"]
     assert len(larger) > 3.5 * file.stat().st_size
-    opened = session(file)
+    opened = open_session(file)
     assert (
-        list(opened.get_inputs()[0].shape[1:]) == [3, notes["size"], notes["size"]] == [3, student.SIZE, student.SIZE]
+        list(opened.get_inputs()[0].shape[1:])
+        == [3, notes["size"], notes["size"]]
+        == [3, image_student.IMAGE_SIZE, image_student.IMAGE_SIZE]
     )
-    vector, chances = opened.run(None, {"picture": student.smaller(normalised(held)).contiguous().numpy()})
+    vector, chances = opened.run(None, {"picture": image_student.resize(normalise(held)).contiguous().numpy()})
     assert (chances.argmax(1) == kind).mean() > 0.8
     np.testing.assert_allclose(np.linalg.norm(vector, axis=1), 1.0, atol=0.05)
     found = like_trained(whole, shown, file, held)
@@ -90,10 +101,10 @@ def test_its_file_takes_the_place_of_a_larger_one_where_held_out_pictures_are_to
     assert notes["alike"] >= 0.9
 
 
-def like_trained(whole: network.Whole, shown: np.ndarray, file: Path, later: np.ndarray) -> np.ndarray:
+def like_trained(whole: network.ImageNetwork, shown: np.ndarray, file: Path, later: np.ndarray) -> np.ndarray:
     """(n,) kind of the ``shown`` image whose vector of training is nearest to what a file makes of each ``later`` image."""
     with torch.no_grad():
-        trained = whole.turn(torch.from_numpy(learning.features(whole.backbone, shown)))
+        trained = whole.projection(torch.from_numpy(category_training.extract_features(whole.backbone, shown)))
     trained = functional.normalize(trained, dim=1).numpy()
     embedder = Embedder(file)
     vectors = embedder.vectors([decoded(encoded(image), embedder.size) for image in later])
@@ -109,8 +120,12 @@ def encoded(image: np.ndarray) -> bytes:
 
 def test_a_tenth_of_the_pictures_judges_the_student_and_teaches_nobody():
     known = np.arange(7, 1_007)
-    lesson, held = train._lesson(known, 8, 1)
+    lesson, held = train._split_student_images(known, 8, 1)
     assert (len(lesson), len(held)) == (900, 100)
     assert sorted([*lesson, *held]) == known.tolist()
-    assert [len(part) for part in train._lesson(known, 0, 1)] == [1_000, 0], "without a student all of them teach"
-    assert [len(part) for part in train._lesson(known[:400], 8, 1)] == [400, 0], "so few could judge nothing"
+    assert [len(part) for part in train._split_student_images(known, 0, 1)] == [1_000, 0], (
+        "without a student all of them teach"
+    )
+    assert [len(part) for part in train._split_student_images(known[:400], 8, 1)] == [400, 0], (
+        "so few could judge nothing"
+    )

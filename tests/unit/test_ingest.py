@@ -14,7 +14,7 @@ from vetrina import Shop
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Snapshot
 from vetrina.store import dataset
-from vetrina.store.folder import ShopFolder
+from vetrina.store.shop_folder import ShopFolder
 
 
 @pytest.fixture
@@ -159,11 +159,11 @@ def test_ids_and_addresses_in_other_columns_are_not_kept(tmp_path):
     frame = pl.read_parquet(shop.ingest(events=[events]).folder / "events.parquet").sort("timestamp")
     keys = shop.folder.keys
     assert frame.columns == ["amount", "note", "product_id", "session_id", "timestamp", "type", "user_id"]
-    assert frame["user_id"].to_list() == [keys.name_of("0"), keys.name_of("1"), keys.name_of("2")]
+    assert frame["user_id"].to_list() == [keys.pseudonymise("0"), keys.pseudonymise("1"), keys.pseudonymise("2")]
     assert frame["session_id"].to_list() == [keys.name_of_session(f"s{n}") for n in range(3)]
     assert frame["product_id"].to_list() == ["0", "1", "2"], "a product may be called as a user is"
-    assert frame["type"].to_list() == ["view", keys.name_of("b@example.com"), "view"]
-    assert frame["note"].to_list() == [None, *[keys.name_of('{"to":"a@example.com"}')] * 2]
+    assert frame["type"].to_list() == ["view", keys.pseudonymise("b@example.com"), "view"]
+    assert frame["note"].to_list() == [None, *[keys.pseudonymise('{"to":"a@example.com"}')] * 2]
     assert frame["amount"].to_list() == [3, 3, 3]
 
 
@@ -257,7 +257,7 @@ def test_other_users_ids_are_pseudonyms_too(tmp_path):
     shop = Shop(tmp_path / "shop")
     frame = pl.read_parquet(shop.ingest(users=[users]).folder / "users.parquet")
     names = dict(frame.select("user_id", "friends").iter_rows())
-    name = shop.folder.keys.name_of
+    name = shop.folder.keys.pseudonymise
     assert names[name("anna")] == f"{name('berta')} {name('carla')}"
     assert names[name("berta")] is None
     assert "email" not in frame.columns
@@ -269,7 +269,7 @@ def test_lists_of_users_in_json_name_those_in_them_and_nobody_else(tmp_path):
     users.write_text("\n".join(json.dumps(row) for row in rows))
     shop = Shop(tmp_path / "shop")
     frame = pl.read_parquet(shop.ingest(users=[users]).folder / "users.parquet")
-    name = shop.folder.keys.name_of
+    name = shop.folder.keys.pseudonymise
     assert dict(frame.select("user_id", "follows").iter_rows()) == {
         name("anna"): f"{name('berta')} {name('carla')}",
         name("berta"): None,
@@ -346,4 +346,4 @@ def test_events_of_one_moment_are_parted_by_chance(tmp_path):
     assert held is not None
     assert len(fitted) == 480
     assert sum(map(len, held.items)) == 60
-    assert len(held.user) > 15, "nearly every user has some of what is held back"
+    assert len(held.user_ids) > 15, "nearly every user has some of what is held back"

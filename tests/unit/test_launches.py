@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue, Interactions
-from vetrina.features import affinities, kinds
-from vetrina.features.affinities import COLUMNS, OF_USER
-from vetrina.features.segments import members, segments
-from vetrina.layers import launches
-from vetrina.pipeline.channels import hashed
+from vetrina.features import affinities, category_levels
+from vetrina.features.affinities import COLUMNS, USER_FEATURES
+from vetrina.features.segments import rfm_segments, segment_members
+from vetrina.layers import launch_examples
+from vetrina.pipeline.channels import hash_email
 
 NONE = np.full(3, np.nan)
 
@@ -35,13 +35,13 @@ def log(rows: list[tuple[int, int, float]], users: int, until: float) -> Interac
 
 
 def test_kinds_go_from_coarse_to_fine_and_know_new_products(tmp_path):
-    codes = kinds.write(catalogue(), tmp_path)
-    opened = kinds.Kinds(tmp_path)
+    codes = category_levels.write(catalogue(), tmp_path)
+    opened = category_levels.CategoryLevels(tmp_path)
     assert (codes[0] == codes[1])[:-1].all()
-    assert codes[2, kinds.LEVELS.index("brand")] == -1
-    fresh = opened.of(kinds.kinds_of("green shoe", "wear > shoes", "Birch"))
-    assert fresh[kinds.LEVELS.index("leaf")] == codes[0, kinds.LEVELS.index("leaf")]
-    assert fresh[kinds.LEVELS.index("brand")] == -1
+    assert codes[2, category_levels.LEVELS.index("brand")] == -1
+    fresh = opened.codes_of(category_levels.category_levels("green shoe", "wear > shoes", "Birch"))
+    assert fresh[category_levels.LEVELS.index("leaf")] == codes[0, category_levels.LEVELS.index("leaf")]
+    assert fresh[category_levels.LEVELS.index("brand")] == -1
 
 
 def test_features_count_what_a_user_took(tmp_path):
@@ -49,11 +49,11 @@ def test_features_count_what_a_user_took(tmp_path):
     first = affinities.first_seen(events, 3)
     assert first[0] == -np.inf  # there when the log began
     assert first[1] == 98.0 * DAY
-    codes = kinds.codes(catalogue())[0]
+    codes = category_levels.level_codes(catalogue())[0]
     found = affinities.build(events, codes, catalogue().prices, first, events.until)
     affinities.write(found, tmp_path)
     for one in (found, affinities.read(tmp_path)):
-        row = dict(zip(COLUMNS, one.features(codes[1], 20.0).T, strict=True))
+        row = dict(zip(COLUMNS, one.features_for_product(codes[1], 20.0).T, strict=True))
         assert row["leaf: count"].tolist() == [3.0, 0.0]
         assert row["department: count"].tolist() == [3.0, 1.0]
         assert row["leaf: products"].tolist() == [2.0, 0.0]
@@ -62,8 +62,8 @@ def test_features_count_what_a_user_took(tmp_path):
         assert row["price"].tolist() == [20.0, 20.0]
         assert row["value"].tolist() == [40.0, 0.0]
         assert row["leaf: lift"][0] == pytest.approx(1.0 / 0.75, rel=1e-3)
-    some = found.features(codes[1], 20.0, np.array([1], np.int32))
-    assert some.tolist() == found.features(codes[1], 20.0)[1:].tolist()
+    some = found.features_for_product(codes[1], 20.0, np.array([1], np.int32))
+    assert some.tolist() == found.features_for_product(codes[1], 20.0)[1:].tolist()
 
 
 def test_nothing_after_a_window_began_is_in_its_examples():
@@ -71,30 +71,30 @@ def test_nothing_after_a_window_began_is_in_its_examples():
     drawn = np.stack([rng.integers(0, 30, 900), rng.integers(0, 60, 900), rng.uniform(0, 90, 900)], 1).tolist()
     rows = [(int(u), int(i), max(d, i * 1.4)) for u, i, d in drawn]  # product i is launched on day 1.4 i
     events = log(rows, users=30, until=90.0)
-    codes = np.zeros((60, len(kinds.LEVELS)), np.int32)
+    codes = np.zeros((60, len(category_levels.LEVELS)), np.int32)
     codes[:, -1] = np.arange(60)
-    found = launches.examples(events, codes, np.full(60, 5.0), np.eye(60, dtype=np.float32), seed=1)
-    assert found.bought.sum() > 20
+    found = launch_examples.build_examples(events, codes, np.full(60, 5.0), np.eye(60, dtype=np.float32), seed=1)
+    assert found.is_buyer.sum() > 20
     # The title of a launched product is its own: nobody has taken it before the window.
     assert (found.features[:, COLUMNS.index("title: count")] == 0).all()
-    assert launches.count(events, 60) >= found.bought.sum()
+    assert launch_examples.count_buyers(events, 60) >= found.is_buyer.sum()
 
 
 def test_segments_are_fifths():
-    of_user = np.zeros((100, len(OF_USER)), np.float32)
-    of_user[:, OF_USER.index("events")] = np.arange(100)
-    of_user[:, OF_USER.index("value")] = np.arange(100)
-    of_user[:, OF_USER.index("days since")] = 100 - np.arange(100)
-    of_user[:, OF_USER.index("days known")] = 365
-    found = segments(of_user)
+    of_user = np.zeros((100, len(USER_FEATURES)), np.float32)
+    of_user[:, USER_FEATURES.index("events")] = np.arange(100)
+    of_user[:, USER_FEATURES.index("value")] = np.arange(100)
+    of_user[:, USER_FEATURES.index("days since")] = 100 - np.arange(100)
+    of_user[:, USER_FEATURES.index("days known")] = 365
+    found = rfm_segments(of_user)
     assert found["best"].tolist() == (np.arange(100) >= 60).tolist()
     assert found["lost"].tolist() == (np.arange(100) < 20).tolist()
     assert not found["new"].any()
     with pytest.raises(BadInput, match="use one of"):
-        members(of_user, "rich")
+        segment_members(of_user, "rich")
 
 
 @given(st.from_regex(r"[A-Za-z0-9]{1,8}@[a-z]{1,8}\.[a-z]{2,3}", fullmatch=True))
 def test_addresses_hash_alike_however_they_are_written(address):
-    assert hashed(f"  {address.upper()} ") == hashed(address.lower())
-    assert len(hashed(address)) == 64
+    assert hash_email(f"  {address.upper()} ") == hash_email(address.lower())
+    assert len(hash_email(address)) == 64

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from vetrina.core.progress import Silent
-from vetrina.core.tables import Rows
-from vetrina.core.types import Interactions, Past, Plan
+from vetrina.core.labelled_tables import EncodedTable
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Interactions, TrainingData, TrainingPlan
 from vetrina.layers import losses
-from vetrina.layers.optimisers import MOMENTUM, optimiser
+from vetrina.layers.optimisers import MOMENTUM, build_optimiser
 from vetrina.metrics.classification import roc_auc
 from vetrina.models.mlp import online, train
 
-SAID, TRUE = torch.tensor([0.8, 0.4]), torch.tensor([1.0, 0.0])
+SAID = torch.tensor([0.8, 0.4])
+TRUE = torch.tensor([1.0, 0.0])
 
 
 class Slope(torch.nn.Module):
@@ -25,9 +26,12 @@ class Slope(torch.nn.Module):
 def test_losses_are_those_of_the_page():
     assert float(losses.cross_entropy(SAID, TRUE)) == pytest.approx(0.3670, abs=5e-5)
     assert float(losses.mse(SAID, TRUE)) == pytest.approx(0.1, abs=5e-5)
-    scores, shares = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.0]])
+    scores = torch.tensor([[2.0, 1.0, 0.0]])
+    shares = torch.tensor([[1.0, 0.0, 0.0]])
     assert float(losses.listwise(scores, shares)) == pytest.approx(0.4076, abs=5e-5)
-    found = losses.adversarial(Slope(), torch.tensor([[1.0]]), torch.tensor([1.0]), losses.cross_entropy, losses.STEP)
+    found = losses.adversarial(
+        Slope(), torch.tensor([[1.0]]), torch.tensor([1.0]), losses.cross_entropy, losses.ADVERSARIAL_STEP
+    )
     assert float(found.detach()) == pytest.approx(0.1400, abs=5e-5)
 
 
@@ -35,7 +39,7 @@ def test_losses_are_those_of_the_page():
 def test_two_steps_are_those_of_the_page(name, times, after):
     assert MOMENTUM == 0.9
     w = torch.tensor([1.0], requires_grad=True)
-    takes, rate = optimiser(name, [w], 0.1 / times)
+    takes, rate = build_optimiser(name, [w], 0.1 / times)
     assert rate == pytest.approx(0.1)
     for _ in range(2):
         takes.zero_grad()
@@ -51,9 +55,9 @@ def test_the_network_of_predict_learns_with_each(chosen, tmp_path):
     rng = np.random.default_rng(6)
     x = rng.normal(size=(1_200, 4)).astype(np.float32)
     label = (x[:, 0] * x[:, 1] > 0).astype(np.float32)
-    past = Past(rows=Rows(x, label=label))
-    train.fit(past, Plan(threads=1, **chosen), tmp_path, Silent())
-    assert roc_auc(label, online.open(tmp_path).expected(Rows(x))) > 0.9
+    past = TrainingData(encoded_table=EncodedTable(x, label=label))
+    train.fit(past, TrainingPlan(threads=1, **chosen), tmp_path, NoProgress())
+    assert roc_auc(label, online.load(tmp_path).predict(EncodedTable(x))) > 0.9
 
 
 def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_better(tmp_path):
@@ -66,10 +70,10 @@ def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_bett
     for loss in ("cross-entropy", "adversarial"):
         into = tmp_path / loss
         into.mkdir()
-        past = Past(rows=Rows(x, label=label))
-        train.fit(past, Plan(threads=1, loss=loss), into, Silent())
-        pushed = x - losses.STEP * np.outer(sign, [1, 1, 0]).astype(np.float32)
-        said[loss] = float(((online.open(into).expected(Rows(pushed)) > 0.5) == (label > 0.5)).mean())
+        past = TrainingData(encoded_table=EncodedTable(x, label=label))
+        train.fit(past, TrainingPlan(threads=1, loss=loss), into, NoProgress())
+        pushed = x - losses.ADVERSARIAL_STEP * np.outer(sign, [1, 1, 0]).astype(np.float32)
+        said[loss] = float(((online.load(into).predict(EncodedTable(pushed)) > 0.5) == (label > 0.5)).mean())
     assert said["adversarial"] > said["cross-entropy"]
 
 
@@ -77,7 +81,7 @@ def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_pu
     """One user with one step: pushed vectors can only raise the loss, and the gradient reaches the table."""
     from vetrina.layers.next_item import training
     from vetrina.layers.next_item.baskets import Baskets
-    from vetrina.layers.next_item.negatives import Negatives
+    from vetrina.layers.next_item.negative_sampling import NegativeSampler
 
     class Looked(torch.nn.Module):
         def __init__(self) -> None:
@@ -95,24 +99,26 @@ def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_pu
             return x
 
     rng = np.random.default_rng(2)
-    user, item = np.repeat(np.arange(20), 6), rng.integers(0, 12, 120)
+    user = np.repeat(np.arange(20), 6)
+    item = rng.integers(0, 12, 120)
     events = Interactions(
         np.array([f"u{n:02d}" for n in range(20)]), user.astype(np.int32), item.astype(np.int32),
         np.arange(120, dtype=np.float64), np.ones(120, np.float32), 999.0,
     )  # fmt: skip
     baskets = Baskets(events, item.astype(np.int64), 12, 10)
-    data = training._Data(baskets, Negatives(np.bincount(item, minlength=12), 8), 0.1)
-    table, batch = Looked(), baskets.batch(baskets.pieces)
+    data = training._SequenceData(baskets, NegativeSampler(np.bincount(item, minlength=12), 8), 0.1)
+    table = Looked()
+    batch = baskets.batch(baskets.windows)
 
     def losses_at(seed: int) -> tuple[float, float]:
         draw = int(np.random.default_rng(seed).integers(2**31))
-        usual = training.loss_of(table, Plain(), batch, data, np.random.default_rng(draw))
-        pushed = training.adversarial_loss_of(table, Plain(), batch, data, np.random.default_rng(seed))
+        usual = training.sampled_softmax_loss(table, Plain(), batch, data, np.random.default_rng(draw))
+        pushed = training.adversarial_softmax_loss(table, Plain(), batch, data, np.random.default_rng(seed))
         return float(usual.detach()), float(pushed.detach())
 
     for seed in range(5):
         usual, pushed = losses_at(seed)
         assert usual < pushed < 2 * usual
-    training.adversarial_loss_of(table, Plain(), batch, data, np.random.default_rng(0)).backward()
+    training.adversarial_softmax_loss(table, Plain(), batch, data, np.random.default_rng(0)).backward()
     assert table.vectors.grad is not None
     assert float(table.vectors.grad.abs().sum()) > 0

@@ -1,7 +1,7 @@
 """Lines for people, made of values alone: printing asks nothing of a shop."""
 
 from vetrina.console import lines
-from vetrina.core.types import CheckResult, DataReport, Readiness, Release
+from vetrina.core.types import CheckResult, DataReport, Readiness, ReleaseResult
 
 
 def report(ready: bool, *checks: CheckResult) -> DataReport:
@@ -19,13 +19,13 @@ def test_a_run_that_made_nothing_says_what_the_data_lack_or_that_nothing_is_new(
 
 
 def test_a_release_comes_with_the_reasons_of_the_gate():
-    made = Release("recommend-2", "recommend", "live", "testing", "v", "shadow and canary decide")
+    made = ReleaseResult("recommend-2", "recommend", "live", "testing", "v", "shadow and canary decide")
     reasons = [
         {"passed": True, "text": "no worse"},
         {"passed": True, "text": "no labels", "evaluable": False},
         {"passed": False, "text": "too slow"},
     ]
-    found = lines.release({"scenario": "recommend", "release": made}, reasons).splitlines()
+    found = lines.format_release({"scenario": "recommend", "release": made}, reasons).splitlines()
     assert found[0] == "recommend: recommend-2 testing (live: shadow and canary decide)"
     assert found[1:4] == ["  pass  no worse", "  n/a   no labels", "  FAIL  too slow"]
     assert "vetrina releases" in found[4]

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from vetrina.metrics.lists import list_figures
+from vetrina.metrics.beyond_accuracy import beyond_accuracy_metrics
 
 COUNTS = np.array([6.0, 2.0, 0.0, 0.0])
 
 
 def test_by_hand():
-    found = list_figures([np.array([0, 1]), np.array([0, 2])], COUNTS, np.array([5, 5, 9, 9]))
+    found = beyond_accuracy_metrics([np.array([0, 1]), np.array([0, 2])], COUNTS, np.array([5, 5, 9, 9]))
     assert found.coverage == 0.75
     assert found.diversity == 0.5
     share = np.array([7.0, 3.0, 1.0, 1.0]) / 12.0
@@ -18,10 +18,10 @@ def test_by_hand():
 
 
 def test_the_most_popular_alone_is_the_most_biased_and_the_least_novel():
-    top, tail = (list_figures([np.array([i])], COUNTS, np.zeros(4, int)) for i in (0, 3))
+    top, tail = (beyond_accuracy_metrics([np.array([i])], COUNTS, np.zeros(4, int)) for i in (0, 3))
     assert top.popularity_bias > tail.popularity_bias
     assert top.novelty < tail.novelty
 
 
 def test_no_lists_no_figures():
-    assert np.isnan(list_figures([], COUNTS, np.zeros(4, int)).coverage)
+    assert np.isnan(beyond_accuracy_metrics([], COUNTS, np.zeros(4, int)).coverage)

@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.metrics import blend
-from vetrina.metrics.bootstrap import interval, paired
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.metrics.classification import confusion, log_loss, precision_recall_curve, roc_auc, roc_curve
-from vetrina.metrics.ranking import graded_ndcg, half_ranks, ndcg, recall, reciprocal_rank
+from vetrina.metrics.ranking import graded_ndcg, mid_ranks, ndcg, recall, reciprocal_rank
 
 
 def test_ties_get_the_middle_rank():
     scores = np.array([3.0, 1.0, 1.0, 1.0, 0.0])
-    np.testing.assert_array_equal(half_ranks(scores, np.array([0, 1, 3, 4])), [1.0, 3.0, 3.0, 5.0])
+    np.testing.assert_array_equal(mid_ranks(scores, np.array([0, 1, 3, 4])), [1.0, 3.0, 3.0, 5.0])
 
 
 def test_ndcg_by_hand():
@@ -32,7 +32,7 @@ def test_recall_and_reciprocal_rank():
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
 def test_half_ranks_are_the_mean_rank_over_all_orders_of_ties(values):
     scores = np.array(values, np.float32)
-    ranks = half_ranks(scores, np.arange(len(scores)))
+    ranks = mid_ranks(scores, np.arange(len(scores)))
     assert ranks.sum() == pytest.approx(len(scores) * (len(scores) + 1) / 2)
     for value in set(values):
         tied = ranks[scores == value]
@@ -41,7 +41,8 @@ def test_half_ranks_are_the_mean_rank_over_all_orders_of_ties(values):
 
 
 def test_graded_ndcg_by_hand():
-    items, grades = np.array([5, 6, 7]), np.array([3.0, 1.0, 0.0])
+    items = np.array([5, 6, 7])
+    grades = np.array([3.0, 1.0, 0.0])
     assert graded_ndcg(np.array([5, 6, 7]), items, grades) == 1.0
     assert graded_ndcg(np.array([6, 5]), items, grades) == pytest.approx((1 + 7 / np.log2(3)) / (7 + 1 / np.log2(3)))
     assert graded_ndcg(np.array([1, 2]), items, grades) == 0.0
@@ -58,7 +59,8 @@ def test_confusion_by_hand():
 def test_auc_is_the_share_of_ordered_pairs(rows):
     label = np.array([float(r[0]) for r in rows])
     score = np.array([r[1] / 5 for r in rows])
-    positive, negative = score[label > 0], score[label == 0]
+    positive = score[label > 0]
+    negative = score[label == 0]
     if not len(positive) or not len(negative):
         return
     pairs = (positive[:, None] > negative).mean() + 0.5 * (positive[:, None] == negative).mean()
@@ -80,7 +82,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     inside = 0
     for seed in range(200):
-        found = interval(rng.normal(1.0, 1.0, 80), repeats=400, seed=seed)
+        found = mean_interval(rng.normal(1.0, 1.0, 80), repeats=400, seed=seed)
         inside += found.low <= 1.0 <= found.high
     assert 180 <= inside <= 199
 
@@ -88,7 +90,7 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
 def test_paired_interval_is_narrower_than_two_apart():
     rng = np.random.default_rng(1)
     base = rng.normal(0, 1, 300)
-    found = paired(base + 0.1, base)
+    found = paired_difference(base + 0.1, base)
     assert found.point == pytest.approx(0.1)
     assert found.high - found.low < 1e-9
 
@@ -101,22 +103,24 @@ def test_blend_counts_what_ranking_counts(seed: int):
     wanted = [int(gain.sum()) for gain in gains]
     ideal = [float((1 / np.log2(2.0 + np.arange(min(10, n)))).sum()) for n in wanted]
     weights = np.array([1.0, 0.5], np.float32)
-    found = blend.stack(lists, gains, ideal).ndcg(weights)
+    found = blend.pad_candidates(lists, gains, ideal).ndcg(weights)
     for rows, gain, relevant, value in zip(lists, gains, wanted, found, strict=True):
-        ranks = half_ranks(rows @ weights, np.flatnonzero(gain).astype(np.int32))
+        ranks = mid_ranks(rows @ weights, np.flatnonzero(gain).astype(np.int32))
         assert value == pytest.approx(ndcg(ranks, relevant, 10) if relevant else 0.0)
 
 
 def test_blend_finds_the_signal_and_never_loses_to_one_alone():
     rng = np.random.default_rng(2)
-    features, gains, ideal = [], [], []
+    features = []
+    gains = []
+    ideal = []
     for _ in range(50):
         gain = (rng.random(40) < 0.1).astype(np.float32)
         signal = gain + rng.normal(0, 0.5, 40)
         features.append(np.column_stack([rng.random(40), signal]).astype(np.float32))
         gains.append(gain)
         ideal.append(float((1 / np.log2(2.0 + np.arange(min(10, int(gain.sum()))))).sum()))
-    units = blend.stack(features, gains, ideal)
-    weights, value = blend.choose(units, [1.0, 0.0])
+    units = blend.pad_candidates(features, gains, ideal)
+    weights, value = blend.choose_weights(units, [1.0, 0.0])
     assert weights[1] > weights[0]
     assert value >= max(units.ndcg(row).mean() for row in np.eye(2, dtype=np.float32)) - 1e-9

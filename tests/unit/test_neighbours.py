@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.core.errors import Unfit
-from vetrina.core.whole_numbers import WholeNumbers
-from vetrina.retrieval.neighbours import LEAST, Neighbours, pack, quantize
+from vetrina.core.bit_packing import PackedIntegers
+from vetrina.core.errors import UnusableVariant
+from vetrina.retrieval.neighbours import MIN_NEIGHBOURS, Neighbours, pack, quantise
 
 
 def written(folder: Path, lengths: list[int], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    rng, folder = np.random.default_rng(seed), folder
+    rng = np.random.default_rng(seed)
+    folder = folder
     folder.mkdir(exist_ok=True)
     starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
     items = np.concatenate([np.empty(0, np.int32), *(rng.permutation(50)[:n] for n in lengths)]).astype(np.int32)
@@ -28,12 +29,12 @@ def scores(folder: Path) -> Callable[[int], np.ndarray]:
     """What a row says of each of the 50 products, by what ``pack`` wrote."""
     opened = Neighbours(folder)
     assert len(opened) == 50
-    return lambda row: opened.sum(np.array([row]), np.ones(1))
+    return lambda row: opened.weighted_sum(np.array([row]), np.ones(1))
 
 
 def dense(folder: Path) -> Callable[[int], np.ndarray]:
     """The same by what ``quantize`` wrote."""
-    starts = WholeNumbers(folder, "starts")[:]
+    starts = PackedIntegers(folder, "starts")[:]
     items, values, scales = (np.load(folder / f"{name}.npy") for name in ("items", "values", "scales"))
 
     def of(row: int) -> np.ndarray:
@@ -43,7 +44,7 @@ def dense(folder: Path) -> Callable[[int], np.ndarray]:
     return of
 
 
-@pytest.mark.parametrize(("write", "read"), [(pack, scores), (quantize, dense)])
+@pytest.mark.parametrize(("write", "read"), [(pack, scores), (quantise, dense)])
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=50), st.integers(0, 1_000), st.sampled_from([0.25, 0.5, 1.0]))
 @settings(max_examples=50, deadline=None)
 def test_the_larger_share_of_each_row_stays_at_nearly_its_worth(tmp_path_factory, write, read, lengths, seed, keep):
@@ -54,7 +55,7 @@ def test_the_larger_share_of_each_row_stays_at_nearly_its_worth(tmp_path_factory
     small = read(root / "small")
     for row in range(50):
         inside = slice(starts[row], starts[row + 1])
-        kept = min(len(values[inside]), max(LEAST, int(np.ceil(keep * len(values[inside])))))
+        kept = min(len(values[inside]), max(MIN_NEIGHBOURS, int(np.ceil(keep * len(values[inside])))))
         expected = np.zeros(50, np.float32)
         best = np.argsort(-values[inside], kind="stable")[:kept]
         expected[items[inside][best]] = values[inside][best]
@@ -64,7 +65,8 @@ def test_the_larger_share_of_each_row_stays_at_nearly_its_worth(tmp_path_factory
 
 
 def test_few_rows_among_many_products_take_little_and_say_the_same(tmp_path):
-    rng, many = np.random.default_rng(3), 140_000
+    rng = np.random.default_rng(3)
+    many = 140_000
     lengths = np.zeros(many, np.int64)
     lengths[[5, 70_000, many - 1]] = 400, 3, 7
     starts = np.append(0, np.cumsum(lengths))
@@ -76,11 +78,12 @@ def test_few_rows_among_many_products_take_little_and_say_the_same(tmp_path):
     for name, array in {"starts": starts, "items": items, "values": worth}.items():
         np.save(tmp_path / "float" / f"{name}.npy", array)
     pack(tmp_path / "float", tmp_path / "small")
-    whole, small = Neighbours(tmp_path / "float"), Neighbours(tmp_path / "small")
+    whole = Neighbours(tmp_path / "float")
+    small = Neighbours(tmp_path / "small")
     assert len(small) == many
     for rows in ([5], [many - 1], [5, 70_000, many - 1, 5], [0]):
         asked = np.array(rows), np.arange(1.0, 1.0 + len(rows))
-        np.testing.assert_allclose(small.sum(*asked), whole.sum(*asked), atol=0.02)
+        np.testing.assert_allclose(small.weighted_sum(*asked), whole.weighted_sum(*asked), atol=0.02)
     # Rows without any take a byte where their length does, or two.
     assert sum(f.stat().st_size for f in (tmp_path / "small").iterdir()) < 2 * many + 4_000
 
@@ -89,5 +92,5 @@ def test_neighbours_that_are_worth_no_number_are_refused(tmp_path):
     written(tmp_path / "float", [3, *[0] * 49], 1)
     np.save(tmp_path / "float" / "values.npy", np.full(3, np.nan, np.float32))
     (tmp_path / "small").mkdir()
-    with pytest.raises(Unfit, match="no number"):
+    with pytest.raises(UnusableVariant, match="no number"):
         pack(tmp_path / "float", tmp_path / "small")

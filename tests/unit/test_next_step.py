@@ -7,63 +7,68 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.core.rollout import (
+from vetrina.core.rollout_types import (
     CANARY,
     CHAMPION,
     INTERLEAVED,
-    SCREEN,
+    INTERLEAVING,
     SHADOW,
-    Before,
-    Limits,
+    AnswerCounts,
+    GuardrailLimits,
+    InterleavingEvidence,
     LogHealth,
+    OutcomeStatistics,
+    PreReleaseStatistics,
     Rollout,
-    Screen,
-    Seen,
-    Shadow,
-    StepSeen,
-    Sums,
-    Tally,
+    RolloutEvidence,
+    ShadowEvidence,
+    StepEvidence,
 )
-from vetrina.core.settings import Releases
-from vetrina.core.types import Item
-from vetrina.metrics.sequential import sums
-from vetrina.release.evidence import preferences
-from vetrina.release.live import limits, next_step
-from vetrina.serve.interleave import team_draft
+from vetrina.core.settings import ReleaseSettings
+from vetrina.core.types import RankedItem
+from vetrina.metrics.sequential import outcome_statistics
+from vetrina.release.decision import decide, guardrail_limits
+from vetrina.release.evidence import count_preferences
+from vetrina.serve.interleaving import team_draft
 
-RULES = Releases()
+RULES = ReleaseSettings()
 HOUR = 3_600.0
-BEFORE = Before(
+BEFORE = PreReleaseStatistics(
     10_000, 20_000, {"clicks": 1_000, "conversion": 500}, {"clicks": 0.1, "conversion": 0.05}, 10.0, 0.0, 0.01
 )
-LAST = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, RULES.steps, step=3, limits=Limits(0.001, 0.015))
+LAST = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, RULES.steps, step=3, limits=GuardrailLimits(0.001, 0.015))
 
 
-def clicks(n: int, rates: tuple[float, float], share: float = 0.5) -> Sums:
+def clicks(n: int, rates: tuple[float, float], share: float = 0.5) -> OutcomeStatistics:
     """Exactly the rates, so that nothing is left to chance."""
     n1 = round(n * share)
     canary = np.arange(n) < n1
     outcome = np.zeros(n)
     outcome[: round(n1 * rates[1])] = 1
     outcome[n1 : n1 + round((n - n1) * rates[0])] = 1
-    return sums(canary, outcome, np.full(n, 0.1), share)
+    return outcome_statistics(canary, outcome, np.full(n, 0.1), share)
 
 
-def seen(n: int = 400_000, rates: tuple[float, float] = (0.1, 0.11), **other) -> Seen:
+def seen(n: int = 400_000, rates: tuple[float, float] = (0.1, 0.11), **other) -> RolloutEvidence:
     half = (n // 2, n // 2)
-    step = StepSeen(0.5, half, Tally(half, (0, 0), (n // 200, n // 200)), LAST.limits)
-    found = Seen(
+    step = StepEvidence(0.5, half, AnswerCounts(half, (0, 0), (n // 200, n // 200)), LAST.limits)
+    found = RolloutEvidence(
         2 * HOUR,
         {"clicks": clicks(n, rates)} if n else {},
         (step,),
-        Shadow(500, 0, 0, 250.0),
+        ShadowEvidence(500, 0, 0, 250.0),
         LogHealth(1_000, 0, 0, 0),
     )
     return replace(found, **other)
 
 
-def decided(rollout: Rollout = LAST, evidence: Seen | None = None, now: float = 2 * HOUR, before: Before = BEFORE):
-    return next_step(rollout, before, seen() if evidence is None else evidence, RULES, now)
+def decided(
+    rollout: Rollout = LAST,
+    evidence: RolloutEvidence | None = None,
+    now: float = 2 * HOUR,
+    before: PreReleaseStatistics = BEFORE,
+):
+    return decide(rollout, before, seen() if evidence is None else evidence, RULES, now)
 
 
 def test_a_better_candidate_is_promoted_at_the_last_step():
@@ -73,7 +78,7 @@ def test_a_better_candidate_is_promoted_at_the_last_step():
 @pytest.mark.parametrize(
     ("why", "evidence"),
     [
-        ("zero traffic", Seen(2 * HOUR)),
+        ("zero traffic", RolloutEvidence(2 * HOUR)),
         ("missing metric", seen(outcomes={})),
         ("no click at all", seen(rates=(0.0, 0.0))),
         ("half the answers missing", seen(log=LogHealth(1_000, 500, 0, 0))),
@@ -83,7 +88,7 @@ def test_a_better_candidate_is_promoted_at_the_last_step():
         ("too few units", seen(n=300)),
         (
             "slow by the margin, though better",
-            seen(steps=(StepSeen(0.5, (9, 9), Tally((9, 9_000), (0, 0), (0, 135)), LAST.limits),)),
+            seen(steps=(StepEvidence(0.5, (9, 9), AnswerCounts((9, 9_000), (0, 0), (0, 135)), LAST.limits),)),
         ),
         ("as good, but not shown", seen(n=20_000, rates=(0.1, 0.1))),
     ],
@@ -104,9 +109,12 @@ def test_what_is_unclear_never_promotes_and_is_returned_at_the_cap(why, evidence
             seen(outcomes={"clicks": clicks(400_000, (0.1, 0.1)), "conversion": clicks(400_000, (0.05, 0.04))}),
         ),
         ("worse:clicks", seen(rates=(0.1, 0.0))),
-        ("faults", seen(steps=(StepSeen(0.5, (500, 500), Tally((500, 500), (0, 20), (0, 0)), LAST.limits),))),
-        ("slow", seen(steps=(StepSeen(0.5, (500, 500), Tally((500, 500), (0, 0), (5, 60)), LAST.limits),))),
-        ("sample-ratio", seen(steps=(StepSeen(0.5, (5_000, 4_400), Tally((9, 9)), LAST.limits),))),
+        (
+            "faults",
+            seen(steps=(StepEvidence(0.5, (500, 500), AnswerCounts((500, 500), (0, 20), (0, 0)), LAST.limits),)),
+        ),
+        ("slow", seen(steps=(StepEvidence(0.5, (500, 500), AnswerCounts((500, 500), (0, 0), (5, 60)), LAST.limits),))),
+        ("sample-ratio", seen(steps=(StepEvidence(0.5, (5_000, 4_400), AnswerCounts((9, 9)), LAST.limits),))),
     ],
 )
 def test_what_is_shown_worse_is_rolled_back_at_any_time(code, evidence):
@@ -118,26 +126,26 @@ def test_what_is_shown_worse_is_rolled_back_at_any_time(code, evidence):
 
 def test_a_candidate_that_fails_in_the_shadow_meets_nobody():
     shadow = replace(LAST, step=SHADOW)
-    assert decided(shadow, seen(n=0, shadow=Shadow(300, 0, 0, 150.0))).action == "advance"
-    assert decided(shadow, seen(n=0, shadow=Shadow(300, 9, 0, 150.0))).action == "roll back"
-    assert decided(shadow, seen(n=0, shadow=Shadow(10, 0, 0, 5.0))).action == "stay"
+    assert decided(shadow, seen(n=0, shadow=ShadowEvidence(300, 0, 0, 150.0))).action == "advance"
+    assert decided(shadow, seen(n=0, shadow=ShadowEvidence(300, 9, 0, 150.0))).action == "roll back"
+    assert decided(shadow, seen(n=0, shadow=ShadowEvidence(10, 0, 0, 5.0))).action == "stay"
 
 
 def test_a_step_needs_its_time_and_its_units():
     first = replace(LAST, step=0, stepped=HOUR)
-    step = StepSeen(0.01, (5_000, 50), Tally(), LAST.limits)
+    step = StepEvidence(0.01, (5_000, 50), AnswerCounts(), LAST.limits)
     assert decided(first, seen(steps=(step,)), now=1.5 * HOUR).action == "stay"
     assert decided(first, seen(steps=(step,)), now=2.5 * HOUR).action == "advance"
     assert decided(first, seen(steps=(replace(step, units=(990, 10)),)), now=2.5 * HOUR).action == "stay"
 
 
 def test_limits_come_from_the_champion_and_before():
-    found = limits(BEFORE, seen(), RULES)
+    found = guardrail_limits(BEFORE, seen(), RULES)
     assert found.faults == pytest.approx(0.001)
     assert found.slow == pytest.approx(0.01 + 0.005)
-    assert limits(BEFORE, Seen(0.0), RULES).slow == pytest.approx(0.015)
-    busy = seen(steps=(StepSeen(0.2, (9, 9), Tally((20_000, 9), (0, 0), (600, 0)), LAST.limits),))
-    assert limits(BEFORE, busy, RULES).slow == pytest.approx((200 + 600) / 40_000 + 0.005)
+    assert guardrail_limits(BEFORE, RolloutEvidence(0.0), RULES).slow == pytest.approx(0.015)
+    busy = seen(steps=(StepEvidence(0.2, (9, 9), AnswerCounts((20_000, 9), (0, 0), (600, 0)), LAST.limits),))
+    assert guardrail_limits(BEFORE, busy, RULES).slow == pytest.approx((200 + 600) / 40_000 + 0.005)
 
 
 @given(st.text(min_size=1, max_size=20), st.integers(0, 3))
@@ -150,7 +158,8 @@ def test_a_unit_stays_with_the_candidate_as_the_share_grows(unit, step):
 
 def test_shares_are_kept_and_salts_reshuffle():
     units = [f"u{i}" for i in range(20_000)]
-    first, other = replace(LAST, step=1), replace(LAST, step=1, salt="other")
+    first = replace(LAST, step=1)
+    other = replace(LAST, step=1, salt="other")
     met = [first.arm(u, None) == CANARY for u in units]
     again = [other.arm(u, None) == CANARY for u in units]
     assert np.mean(met) == pytest.approx(0.05, abs=0.006)
@@ -161,10 +170,10 @@ def test_shares_are_kept_and_salts_reshuffle():
 
 
 def test_the_screen_stops_what_is_liked_less_and_never_promotes():
-    screen = replace(LAST, step=SCREEN, screen=0.05, stepped=HOUR)
+    screen = replace(LAST, step=INTERLEAVING, screen=0.05, stepped=HOUR)
 
     def shown(**counts: int):
-        return decided(screen, seen(n=0, steps=(), screen=Screen(**counts)))
+        return decided(screen, seen(n=0, steps=(), screen=InterleavingEvidence(**counts)))
 
     assert shown(wins=10, losses=10, ties=30).action == "stay"
     assert shown(wins=60, losses=60).action == "advance"
@@ -174,19 +183,19 @@ def test_the_screen_stops_what_is_liked_less_and_never_promotes():
     assert [r.code for r in lost.reasons] == ["screen"]
     assert shown(wins=49, losses=51).action == "advance", "not shown to be liked less than the margin allows"
     assert shown(answers=500, faults=60).action == "roll back"
-    waited = decided(screen, seen(n=0, steps=(), screen=Screen(2, 2)), now=26 * HOUR)
+    waited = decided(screen, seen(n=0, steps=(), screen=InterleavingEvidence(2, 2)), now=26 * HOUR)
     assert waited.action == "advance", "a shop with few shoppers does not wait for ever"
 
 
 def test_the_screen_takes_those_who_are_last_to_meet_the_candidate_alone():
-    screen = replace(LAST, step=SCREEN, screen=0.05)
+    screen = replace(LAST, step=INTERLEAVING, screen=0.05)
     arms = {f"u{i}": screen.arm(f"u{i}", None) for i in range(20_000)}
     assert np.mean([a == INTERLEAVED for a in arms.values()]) == pytest.approx(0.05, abs=0.006)
     assert set(arms.values()) == {INTERLEAVED, None}
     assert not any(LAST.arm(u, None) == CANARY for u, a in arms.items() if a == INTERLEAVED)
-    assert replace(LAST, step=SHADOW, screen=0.05).advanced() == SCREEN
-    assert replace(LAST, step=SHADOW).advanced() == 0
-    assert screen.advanced() == 0
+    assert replace(LAST, step=SHADOW, screen=0.05).following_step() == INTERLEAVING
+    assert replace(LAST, step=SHADOW).following_step() == 0
+    assert screen.following_step() == 0
 
 
 PRODUCTS = st.lists(st.integers(0, 15), unique=True, max_size=12)
@@ -194,7 +203,7 @@ PRODUCTS = st.lists(st.integers(0, 15), unique=True, max_size=12)
 
 @given(PRODUCTS, PRODUCTS, st.integers(1, 10), st.integers(0, 999))
 def test_team_draft_is_fair_and_keeps_both_orders(own, other, limit, seed):
-    champion, canary = ([Item(str(n), "", 0.0) for n in numbers] for numbers in (own, other))
+    champion, canary = ([RankedItem(str(n), "", 0.0) for n in numbers] for numbers in (own, other))
     mixed = team_draft(champion, canary, limit, np.random.default_rng(seed))
     ids = [i.product_id for i in mixed.items]
     assert len(set(ids)) == len(ids) == min(limit, len({*own, *other}))
@@ -222,5 +231,5 @@ def test_a_vote_is_counted_once_and_only_within_its_time():
     clicked = [("r1", "a"), ("r1", "a"), ("r1", "b"), ("r2", "b"), ("r3", "c"), ("late", "a")]
     events = [{"type": "click", "user": "x", "request_id": r, "product_id": p, "time": 1.0} for r, p in clicked]
     first = {"u1": 0.0, "u2": 0.0, "u3": 0.0}
-    assert preferences(first, answers, events, named, 10.0) == (0, 1, 2)
-    assert preferences(first, answers, events, named, 100.0) == (1, 1, 1)
+    assert count_preferences(first, answers, events, named, 10.0) == (0, 1, 2)
+    assert count_preferences(first, answers, events, named, 100.0) == (1, 1, 1)

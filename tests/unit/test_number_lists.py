@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vetrina.core import number_lists
-from vetrina.core.number_lists import SortedLists
+from vetrina.core import elias_fano
+from vetrina.core.elias_fano import EliasFanoLists
 
 
 @given(
@@ -21,27 +21,29 @@ def test_every_list_holds_what_was_saved(tmp_path: Path, lengths: list[int], lar
     lists = [np.sort(rng.integers(0, largest, n, endpoint=True)) for n in lengths]
     for file in tmp_path.iterdir():
         file.unlink()
-    number_lists.save_sorted(tmp_path, "some", np.array(lengths, int), np.concatenate([np.empty(0, np.int64), *lists]))
-    opened = SortedLists(tmp_path, "some")
+    elias_fano.save_elias_fano(
+        tmp_path, "some", np.array(lengths, int), np.concatenate([np.empty(0, np.int64), *lists])
+    )
+    opened = EliasFanoLists(tmp_path, "some")
     assert len(opened) == len(lists)
     asked = rng.integers(0, len(lists), 6) if lists else np.empty(0, np.intp)
-    found = opened.of(asked)
+    found = opened.take(asked)
     assert found.lengths.tolist() == [lengths[row] for row in asked]
-    assert found.numbers.tolist() == [n for row in asked for n in lists[row].tolist()]
+    assert found.values.tolist() == [n for row in asked for n in lists[row].tolist()]
     everything = np.concatenate([np.empty(0, np.int64), *lists])
-    assert everything[found.places].tolist() == found.numbers.tolist()
+    assert everything[found.indices].tolist() == found.values.tolist()
 
 
 def test_a_number_takes_two_bits_more_than_its_gap(tmp_path: Path):
     rng = np.random.default_rng(1)
     lists = [np.sort(rng.choice(92_000, 90, replace=False)) for _ in range(1_000)]  # gaps of about 1,000: ten bits
-    number_lists.save_sorted(tmp_path, "some", np.full(1_000, 90), np.concatenate(lists))
+    elias_fano.save_elias_fano(tmp_path, "some", np.full(1_000, 90), np.concatenate(lists))
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 90_000 * 12.5 / 8
 
 
 def test_lists_of_nothing_take_a_byte(tmp_path: Path):
     lengths = np.zeros(50_000, int)
     lengths[7] = 3
-    number_lists.save_sorted(tmp_path, "some", lengths, np.array([1, 50_000, 90_000]))
+    elias_fano.save_elias_fano(tmp_path, "some", lengths, np.array([1, 50_000, 90_000]))
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) < 51_000
-    assert SortedLists(tmp_path, "some").of(np.array([3, 7])).numbers.tolist() == [1, 50_000, 90_000]
+    assert EliasFanoLists(tmp_path, "some").take(np.array([3, 7])).values.tolist() == [1, 50_000, 90_000]

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.core.errors import Unfit
-from vetrina.layers import packed_table as writing
-from vetrina.retrieval import packed_table
+from vetrina.core.errors import UnusableVariant
+from vetrina.layers import quantised_table_writer as writing
+from vetrina.retrieval import quantised_table
 
 
 def table(rows: int = 300, width: int = 64, seed: int = 1) -> np.ndarray:
@@ -17,18 +17,20 @@ def table(rows: int = 300, width: int = 64, seed: int = 1) -> np.ndarray:
 @pytest.mark.parametrize(("bits", "off", "smaller"), [(8, 0.01, 3.4), (4, 0.12, 5.5)])
 @pytest.mark.parametrize("rows", [1, 300])
 def test_rows_and_products_are_nearly_as_they_were(tmp_path: Path, bits: int, off: float, smaller: float, rows: int):
-    whole, asked = table(rows), table(3, seed=2)
+    whole = table(rows)
+    asked = table(3, seed=2)
     np.save(tmp_path / "table.npy", whole)
-    usual = packed_table.opened(tmp_path, "table.npy")
-    np.testing.assert_allclose(usual.products(asked), asked @ whole.T, rtol=1e-5)
+    usual = quantised_table.open_table(tmp_path, "table.npy")
+    np.testing.assert_allclose(usual.inner_products(asked), asked @ whole.T, rtol=1e-5)
     (tmp_path / "small").mkdir()
     writing.write(whole, tmp_path / "small", bits)
-    small = packed_table.opened(tmp_path / "small", "table.npy")
+    small = quantised_table.open_table(tmp_path / "small", "table.npy")
     assert len(small) == rows
     for chosen in (np.array([0, rows - 1]), slice(None)):
         error = np.abs(small.vectors(chosen) - whole[chosen]).max() / np.abs(whole).max()
         assert error < (0.35 if bits == 4 else off)  # of 4 bits the largest may be clipped
-    one, several = small.products(asked[:1]), small.products(asked)
+    one = small.inner_products(asked[:1])
+    several = small.inner_products(asked)
     assert several.shape == (3, rows)
     scale = float(np.sqrt((asked**2).sum(1).max() * (whole**2).sum(1).max()))
     assert np.abs(several - asked @ whole.T).max() / scale < off
@@ -47,6 +49,6 @@ def test_rows_and_products_are_nearly_as_they_were(tmp_path: Path, bits: int, of
     ],
 )
 def test_what_cannot_be_packed_says_why_and_leaves_nothing(tmp_path: Path, what: np.ndarray, why: str):
-    with pytest.raises(Unfit, match=why):
+    with pytest.raises(UnusableVariant, match=why):
         writing.write(what, tmp_path, 4)
     assert not list(tmp_path.iterdir())

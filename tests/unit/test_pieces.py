@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vetrina.core.progress import Silent
-from vetrina.core.types import Catalogue, Interactions, Past, Plan
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
 from vetrina.models.graph_filter.train import fit as fit_graph_filter
 from vetrina.models.sasrec.train import fit as fit_sasrec
 
 
-def past(users: int = 40, items: int = 30) -> Past:
+def past(users: int = 40, items: int = 30) -> TrainingData:
     """Users who go round the catalogue."""
     rng = np.random.default_rng(1)
     user = np.repeat(np.arange(users), 12).astype(np.int32)
@@ -20,19 +20,22 @@ def past(users: int = 40, items: int = 30) -> Past:
     order = np.argsort(time, kind="stable")
     names = np.array([f"u{n:03d}" for n in range(users)])
     events = Interactions(names, user[order], item[order], time[order], np.ones(len(user), np.float32), 2e6)
-    ids, blank, unknown = np.array([f"p{n:03d}" for n in range(items)]), ("",) * items, np.full(items, np.nan)
-    return Past(Catalogue(ids, blank, blank, blank, blank, blank, unknown, unknown, unknown), events)
+    ids = np.array([f"p{n:03d}" for n in range(items)])
+    blank = ("",) * items
+    unknown = np.full(items, np.nan)
+    return TrainingData(Catalogue(ids, blank, blank, blank, blank, blank, unknown, unknown, unknown), events)
 
 
 # What is dropped is drawn anew for each piece, so nothing is.
-PLAN = Plan(settings={"sasrec": {"epochs": 2, "stop": 2, "dropout": 0.0}})
+PLAN = TrainingPlan(settings={"sasrec": {"epochs": 2, "stop": 2, "dropout": 0.0}})
 
 
 @pytest.mark.parametrize(("fit", "part"), [(fit_sasrec, "table.npy"), (fit_graph_filter, "values.npy")])
 def test_pieces_change_rounding_at_most(fit, part, tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole = tmp_path / "whole"
+    cut = tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
-    fit(past(), PLAN, whole, Silent())
-    fit(past(), replace(PLAN, halvings=2), cut, Silent())
+    fit(past(), PLAN, whole, NoProgress())
+    fit(past(), replace(PLAN, halvings=2), cut, NoProgress())
     assert np.load(cut / part) == pytest.approx(np.load(whole / part), abs=2e-3)

@@ -5,24 +5,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.retrieval import product_words
-from vetrina.retrieval.product_words import COLUMNS, ProductWords
+from vetrina.retrieval import term_vectors
+from vetrina.retrieval.term_vectors import COLUMNS, TermVectors
 
 TITLES = ("Red running shoe", "Shoe rack, red", "Laptop", "Laptop stand for a laptop", "红色连衣裙", "")
 TEXTS = ("light shoes for runners", "wood", "15 inch", "steel", "夏季", "")
 
 
 @pytest.fixture(scope="module")
-def words(tmp_path_factory) -> ProductWords:
+def words(tmp_path_factory) -> TermVectors:
     """Six products."""
     folder = tmp_path_factory.mktemp("bundle") / "words"
-    product_words.write(TITLES, [f"{a} {b}" for a, b in zip(TITLES, TEXTS, strict=True)], folder)
-    return ProductWords(folder)
+    term_vectors.write(TITLES, [f"{a} {b}" for a, b in zip(TITLES, TEXTS, strict=True)], folder)
+    return TermVectors(folder)
 
 
-def column(words: ProductWords, query: str, name: str) -> list[float]:
+def column(words: TermVectors, query: str, name: str) -> list[float]:
     """Of all products."""
-    return words.found(query, np.arange(len(TITLES), dtype=np.int32))[:, COLUMNS.index(name)].tolist()
+    return words.match_features(query, np.arange(len(TITLES), dtype=np.int32))[:, COLUMNS.index(name)].tolist()
 
 
 def test_all_words_found_is_one_and_rare_words_weigh_more(words):
@@ -30,7 +30,8 @@ def test_all_words_found_is_one_and_rare_words_weigh_more(words):
     assert held[0] == pytest.approx(1.0)
     assert held[2] == held[5] == 0.0
     assert column(words, "wood shoe", "words")[1] == pytest.approx(1.0)
-    rare, common = column(words, "steel laptop", "words")[3], column(words, "steel laptop", "words")[2]
+    rare = column(words, "steel laptop", "words")[3]
+    common = column(words, "steel laptop", "words")[2]
     assert rare == pytest.approx(1.0)
     assert 0 < common < 0.5
 
@@ -57,8 +58,8 @@ def test_nothing_asked_and_unknown_words_find_nothing(words):
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=30), min_size=1, max_size=6), st.text(max_size=40))
 def test_whatever_the_texts_are_shares_are_shares(tmp_path_factory, titles, query):
     folder = tmp_path_factory.mktemp("any") / "words"
-    product_words.write(titles, titles, folder)
-    found = ProductWords(folder).found(query, np.arange(len(titles), dtype=np.int32))
+    term_vectors.write(titles, titles, folder)
+    found = TermVectors(folder).match_features(query, np.arange(len(titles), dtype=np.int32))
     assert np.isfinite(found).all()
     assert (found[:, :3] >= 0).all()
     assert (found[:, :3] <= 1 + 1e-5).all()

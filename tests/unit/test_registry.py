@@ -5,16 +5,16 @@ import pytest
 from sqlalchemy import update
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
-from vetrina.core.types import Bundle, Reason, Release, Scores, Verdict
-from vetrina.gate.gate import not_worse, slices
-from vetrina.release import release
+from vetrina.core.types import Bundle, MetricValues, Reason, ReleaseResult, Verdict
+from vetrina.gate.gate import check_non_inferiority, check_slices
+from vetrina.release import decide_release
 from vetrina.security.keys import BadSignature, load_or_create
 from vetrina.store import bundles, operator_actions
-from vetrina.store.bundles import Bundles
+from vetrina.store.bundles import BundleStore
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
-from vetrina.store.rollouts import Rollouts
-from vetrina.store.tables import promotions, schema
+from vetrina.store.rollouts import RolloutStore
+from vetrina.store.tables import promotions, schema_version
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_promotion_happens_once_and_only_from_what_was_seen(registry):
         found.promote("search", "v2", (None, 0), "d2", "stale")
     assert found.promote("search", "v2", ("v1", 1), "d2", "better")
     assert found.champion("search") == ("v2", 2)
-    assert found.before_champion("search") == "v1"
+    assert found.previous_champion("search") == "v1"
     assert [e["to"] for e in found.promotions("search")] == ["v1", "v2"]
 
 
@@ -50,7 +50,7 @@ def test_a_changed_log_is_noticed(registry):
 def test_a_store_of_a_later_version_is_refused(registry, tmp_path):
     _, engine = registry
     with engine.begin() as connection:
-        connection.execute(update(schema).values(version=99))
+        connection.execute(update(schema_version).values(version=99))
     with pytest.raises(BadInput, match="later Vetrina"):
         open_store(f"sqlite:///{tmp_path / 'store.db'}", load_or_create(tmp_path / "keys"))
 
@@ -61,24 +61,24 @@ def test_bundles_share_parts_and_notice_any_change(tmp_path):
     (source / "deep").mkdir(parents=True)
     (source / "a").write_bytes(b"one")
     (source / "deep" / "b").write_bytes(b"one")
-    bundle = Bundles(tmp_path / "bundles", keys).pack(source, "search", {"n": 1})
+    bundle = BundleStore(tmp_path / "bundles", keys).pack(source, "search", {"n": 1})
     assert len(list((tmp_path / "bundles/parts").iterdir())) == 1
-    opened, folder = Bundles(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
+    opened, folder = BundleStore(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
     assert opened == bundle
     assert (folder / "deep" / "b").read_bytes() == b"one"
-    assert Bundles(tmp_path / "bundles", keys).pack(source, "search", {"n": 1}) == bundle
+    assert BundleStore(tmp_path / "bundles", keys).pack(source, "search", {"n": 1}) == bundle
     (folder / "a").write_bytes(b"two")
     with pytest.raises(BadSignature, match="part a"):
-        Bundles(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
+        BundleStore(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
     manifest = folder / "manifest.json"
     manifest.write_bytes(manifest.read_bytes().replace(b"search", b"public"))
     with pytest.raises(BadSignature):
-        Bundles(tmp_path / "bundles", keys).unpack(bundle.version)
+        BundleStore(tmp_path / "bundles", keys).unpack(bundle.version)
 
 
 def test_a_bundle_of_another_vetrina_is_refused_with_the_way_out(tmp_path, monkeypatch):
     (tmp_path / "source").mkdir()
-    stored = Bundles(tmp_path / "bundles", load_or_create(tmp_path / "keys"))
+    stored = BundleStore(tmp_path / "bundles", load_or_create(tmp_path / "keys"))
     for change, age in ((-1, "an older"), (1, "a newer")):
         with monkeypatch.context() as patched:
             patched.setattr(bundles, "BUNDLE_FORMAT", bundles.BUNDLE_FORMAT + change)
@@ -91,11 +91,12 @@ def test_a_bundle_of_another_vetrina_is_refused_with_the_way_out(tmp_path, monke
 def test_going_back_to_a_bundle_that_does_not_open_leaves_the_pointer_alone(registry, tmp_path):
     found, engine = registry
     keys = load_or_create(tmp_path / "keys")
-    stored, rollouts = Bundles(tmp_path / "bundles", keys), Rollouts(engine, keys, found)
+    stored = BundleStore(tmp_path / "bundles", keys)
+    rollouts = RolloutStore(engine, keys, found)
     (tmp_path / "source").mkdir()
     first, second = (stored.pack(tmp_path / "source", "search", {"n": n}).version for n in (1, 2))
-    found.point_to("search", first, "a test")
-    found.point_to("search", second, "a test")
+    found.set_champion("search", first, "a test")
+    found.set_champion("search", second, "a test")
     signature = tmp_path / "bundles" / first / "signature"
     signed = signature.read_text()
     signature.write_text(signed[::-1])
@@ -110,8 +111,8 @@ def test_going_back_to_a_bundle_that_does_not_open_leaves_the_pointer_alone(regi
 def test_ids_seal_and_pseudonyms_hold_still(tmp_path):
     keys = load_or_create(tmp_path / "keys")
     assert keys.unseal(keys.seal("anna@example.org")) == "anna@example.org"
-    assert keys.name_of("anna") == load_or_create(tmp_path / "keys").name_of("anna")
-    assert keys.name_of("anna") != load_or_create(tmp_path / "other").name_of("anna")
+    assert keys.pseudonymise("anna") == load_or_create(tmp_path / "keys").pseudonymise("anna")
+    assert keys.pseudonymise("anna") != load_or_create(tmp_path / "other").pseudonymise("anna")
     with pytest.raises(BadSignature):
         keys.unseal(keys.seal("x")[:-1] + b"0")
     assert (tmp_path / "keys" / "token").stat().st_mode & 0o077 == 0
@@ -121,30 +122,30 @@ def test_a_run_is_concluded_whole_or_not_at_all(registry):
     found, _ = registry
     bundle = Bundle("f" * 64, "search", {}, {})
     verdict = Verdict("v" * 8, bundle.version, None, "pass", (), 0.01)
-    promoted = Release(bundle.version, "search", "first", "promoted", verdict.id, "")
+    promoted = ReleaseResult(bundle.version, "search", "first", "promoted", verdict.id, "")
     with pytest.raises(Conflict):
-        found.conclude(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
+        found.register_version(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
     assert found.built("search", "s", "r") is None, "what was not promoted must be tried again"
     with pytest.raises(NotFound):
         found.verdict(verdict.id)
     for _ in range(2):
-        found.conclude(bundle, bundle, verdict, promoted, ("s", "r"), (None, 0), {})
+        found.register_version(bundle, bundle, verdict, promoted, ("s", "r"), (None, 0), {})
     assert found.champion("search") == (bundle.version, 1)
     assert len(found.promotions("search")) == 1
 
 
-def scores(values, **inside) -> Scores:
+def scores(values, **inside) -> MetricValues:
     """Scores with slices."""
-    return Scores("m", tuple(map(str, range(len(values)))), np.array(values), inside)
+    return MetricValues("m", tuple(map(str, range(len(values)))), np.array(values), inside)
 
 
 def test_the_gate_passes_equal_refuses_worse_and_unsure():
     rng = np.random.default_rng(0)
     base = rng.random(2_000)
-    assert not_worse("champion", "c", scores(base), scores(base), 0.02).passed
-    assert not not_worse("champion", "c", scores(base * 0.9), scores(base), 0.02).passed
+    assert check_non_inferiority("champion", "c", scores(base), scores(base), 0.02).passed
+    assert not check_non_inferiority("champion", "c", scores(base * 0.9), scores(base), 0.02).passed
     few = rng.random(20)
-    assert not not_worse("champion", "c", scores(rng.permutation(few)), scores(few), 0.02).passed
+    assert not check_non_inferiority("champion", "c", scores(rng.permutation(few)), scores(few), 0.02).passed
 
 
 def test_a_slice_vetoes_only_when_shown_worse():
@@ -152,18 +153,19 @@ def test_a_slice_vetoes_only_when_shown_worse():
     base = rng.random(1_000)
     part = np.arange(1_000) < 300
     worse = np.where(part, base - 0.1, base)
-    assert not all(r.passed for r in slices(scores(worse, new=part), scores(base), 200))
-    assert all(r.passed for r in slices(scores(base + rng.normal(0, 0.01, 1_000), new=part), scores(base), 200))
-    assert slices(scores(worse, new=part), scores(base), 500) == [], "too few units have no voice"
+    assert not all(r.passed for r in check_slices(scores(worse, new=part), scores(base), 200))
+    assert all(r.passed for r in check_slices(scores(base + rng.normal(0, 0.01, 1_000), new=part), scores(base), 200))
+    assert check_slices(scores(worse, new=part), scores(base), 500) == [], "too few units have no voice"
 
 
 def test_release_modes():
-    passed, failed = Verdict("v", "j", None, "pass", (), 0.01), Reason("floor:popular", False, "not as good")
-    assert release("search", "s", None, passed, 7).mode == "first"
-    offline = release("search", "s", "old", passed, 0)
+    passed = Verdict("v", "j", None, "pass", (), 0.01)
+    failed = Reason("floor:popular", False, "not as good")
+    assert decide_release("search", "s", None, passed, 7).mode == "first"
+    offline = decide_release("search", "s", "old", passed, 0)
     assert (offline.mode, offline.outcome, offline.note) == ("offline", "promoted", "not tested live")
-    live = release("search", "s", "old", passed, 7)
+    live = decide_release("search", "s", "old", passed, 7)
     assert (live.mode, live.outcome) == ("live", "testing")
     assert "7 answers" in live.note
-    refused = release("search", "s", "old", Verdict("v", "j", "old", "fail", (failed,), 0.01), 7)
+    refused = decide_release("search", "s", "old", Verdict("v", "j", "old", "fail", (failed,), 0.01), 7)
     assert (refused.mode, refused.outcome) == ("live", "returned"), "no shopper meets what the gate refused"

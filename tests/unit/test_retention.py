@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from vetrina.core.clock import DAY
 from vetrina.core.types import Catalogue, Interactions
-from vetrina.features.retention import returning
-from vetrina.pipeline.shop import Shop
-from vetrina.retrieval import worth
+from vetrina.features.retention import retention_rates
+from vetrina.pipeline.api import Shop
+from vetrina.retrieval import business_value
 from vetrina.store import dataset
 
 ITEMS = 5
@@ -35,7 +35,7 @@ def test_as_counted_by_hand(rows, days):
             first = next((time for time, i in own if i == item), None)
             if first is not None and first + days * DAY <= until:
                 takers.append((item, any(first + DAY < time <= first + days * DAY for time, _ in own)))
-    found = returning(log(rows, until), ITEMS, days)
+    found = retention_rates(log(rows, until), ITEMS, days)
     if not takers:
         assert np.isnan(found).all()
         return
@@ -46,7 +46,7 @@ def test_as_counted_by_hand(rows, days):
 
 
 def test_without_behaviour_nothing_is_known():
-    assert np.isnan(returning(None, 3, 7.0)).all()
+    assert np.isnan(retention_rates(None, 3, 7.0)).all()
 
 
 def test_what_is_sent_back_earns_nothing(tmp_path):
@@ -61,10 +61,10 @@ def test_what_is_sent_back_earns_nothing(tmp_path):
         Shop(tmp_path / "shop").ingest(products=[tmp_path / "products.csv"], events=[tmp_path / "events.csv"])
     )
     assert isinstance(catalogue, Catalogue)
-    back, kept = worth.of(catalogue)
+    back, kept = business_value.sale_values(catalogue)
     # Half of one, none of the other, each drawn to the quarter of all by ten purchases.
     np.testing.assert_allclose(back, np.array([10.0, 6.0]) * (1 - 52.5 / 110))
     np.testing.assert_allclose(kept, np.array([10.0, 6.0]) * (1 - 2.5 / 110))
-    lifted = worth.lift(worth.of(catalogue), {"revenue": 1.0})
+    lifted = business_value.score_factors(business_value.sale_values(catalogue), {"revenue": 1.0})
     assert lifted is not None
     assert lifted[0] < lifted[1]

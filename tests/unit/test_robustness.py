@@ -4,15 +4,16 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.core.tables import Table
-from vetrina.core.types import Evidence, Judgments
-from vetrina.gate.robustness import rougher, slip
+from vetrina.core.labelled_tables import LabelledTable
+from vetrina.core.types import EvaluationData, Judgments
+from vetrina.gate.robustness import add_typo, perturb_data
 
 
 @given(st.text(max_size=40), st.integers(0, 1_000))
 def test_a_slip_changes_one_word_at_most(query, seed):
-    rough = slip(query, np.random.default_rng(seed))
-    before, after = query.split(), rough.split()
+    rough = add_typo(query, np.random.default_rng(seed))
+    before = query.split()
+    after = rough.split()
     assert len(before) == len(after) or rough == query
     assert sum(a != b for a, b in zip(before, after, strict=False)) <= 1
 
@@ -20,8 +21,8 @@ def test_a_slip_changes_one_word_at_most(query, seed):
 def test_queries_stay_apart_and_keep_their_grades():
     queries = ("coffee", "coffee", "toffee", "tea")
     found = Judgments(queries, np.arange(4, dtype=np.int32), np.ones(4, np.float32))
-    (rough,) = rougher(Evidence(judgments=found))
-    changed = rough.evidence.judgments
+    (rough,) = perturb_data(EvaluationData(judgments=found))
+    changed = rough.evaluation_data.judgments
     assert changed is not None
     assert len(set(changed.query)) == 3
     assert changed.query[0] == changed.query[1] != "coffee"
@@ -30,9 +31,9 @@ def test_queries_stay_apart_and_keep_their_grades():
 
 
 def test_a_tenth_of_the_cells_go_missing():
-    table = Table({"a": np.ones(5_000), "b": np.array(["x"] * 5_000, object)}, np.ones(5_000, np.float32))
-    (rough,) = rougher(Evidence(table=table))
-    holed = rough.evidence.table
+    table = LabelledTable({"a": np.ones(5_000), "b": np.array(["x"] * 5_000, object)}, np.ones(5_000, np.float32))
+    (rough,) = perturb_data(EvaluationData(table=table))
+    holed = rough.evaluation_data.table
     assert holed is not None
     assert abs(np.isnan(holed.columns["a"].astype(float)).mean() - 0.1) < 0.02
     assert abs(np.mean([v is None for v in holed.columns["b"]]) - 0.1) < 0.02

@@ -13,15 +13,15 @@ import shops
 import torch
 
 from vetrina import Shop
-from vetrina.core import processor
-from vetrina.core.errors import Unfit
+from vetrina.core import cpu_features
+from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import Context
-from vetrina.core.types import Evidence, Request, Targets
-from vetrina.gate.probe import _Quiet
+from vetrina.core.types import EvaluationData, Request, Targets
+from vetrina.gate.probe import _NoChanges
 from vetrina.layers import onnx_export
 from vetrina.retrieval import transform_coding
 from vetrina.scenarios import samples
-from vetrina.scenarios.agreement import Reference, compared
+from vetrina.scenarios.agreement import ReferenceAnswers, compare_answers
 from vetrina.scenarios.recommend import evaluate
 from vetrina.scenarios.search import evaluate as of_search
 
@@ -34,21 +34,21 @@ def test_processors_are_told_by_what_their_sums_hold(tmp_path: Path):
     found = {}
     for name, text in {"intel": INTEL, "older": OLDER, "arm": ARM}.items():
         (tmp_path / name).write_text(text)
-        found[name] = processor.kind(tmp_path / name)
+        found[name] = cpu_features.cpu_description(tmp_path / name)
     assert found["intel"].endswith("avx2 avx512f avx512_vnni")
-    assert {name: processor.saturates(kind) for name, kind in found.items()} == {
+    assert {name: cpu_features.int8_sums_saturate(kind) for name, kind in found.items()} == {
         "intel": False,
         "older": True,
         "arm": False,
     }
-    assert processor.kind(tmp_path / "nothing").split()[1:] == []
+    assert cpu_features.cpu_description(tmp_path / "nothing").split()[1:] == []
 
 
 @pytest.mark.parametrize(("flags", "largest"), [(INTEL, 127), (OLDER, 64)])
 def test_weights_keep_to_seven_bits_where_sums_saturate(tmp_path: Path, monkeypatch, flags: str, largest: int):
     (tmp_path / "cpuinfo").write_text(flags)
-    kind = processor.kind(tmp_path / "cpuinfo")
-    monkeypatch.setattr(processor, "kind", lambda: kind)
+    kind = cpu_features.cpu_description(tmp_path / "cpuinfo")
+    monkeypatch.setattr(cpu_features, "cpu_description", lambda: kind)
     network = torch.nn.Linear(32, 16).eval()
     onnx_export.export(network, (torch.zeros(2, 32),), ("x",), ("y",), {0: {0: "rows"}}, tmp_path / "float.onnx")
     onnx_export.quantize_dynamic(tmp_path / "float.onnx", tmp_path / "small.onnx")
@@ -63,9 +63,9 @@ def test_weights_keep_to_seven_bits_where_sums_saturate(tmp_path: Path, monkeypa
 
 def test_answers_are_compared_by_what_is_in_them_by_order_and_by_score():
     usual = [{"a": 4.0, "b": 3.0, "c": 2.0}, {}, {"a": 1.0}]
-    same = compared(usual, usual)
+    same = compare_answers(usual, usual)
     assert (same.units, same.share, same.correlation, same.max_error) == (2, 1.0, 1.0, 0.0)
-    other = compared([{"b": 4.0, "a": 3.0, "c": 2.0}, {"z": 1.0}, {"q": 1.0}], usual)
+    other = compare_answers([{"b": 4.0, "a": 3.0, "c": 2.0}, {"z": 1.0}, {"q": 1.0}], usual)
     assert other.share == pytest.approx(0.5)
     assert other.correlation == pytest.approx(0.5)
     assert other.max_error == pytest.approx(0.25)
@@ -79,19 +79,23 @@ def folder(tmp_path_factory) -> Path:
     shop.ingest(table=shops.table(root), label="label")
     released = shop.fit("predict", budget_minutes=1)["predict"]
     assert released is not None
-    shop.workshop.engine.dispose()
-    return shop.workshop.open_version(released.version)
+    shop.shop_context.engine.dispose()
+    return shop.shop_context.version_folder(released.version)
 
 
 def test_a_file_that_answers_otherwise_on_another_processor_is_refused(folder: Path):
-    found = samples.taken("predict", folder)
-    samples.verify("predict", folder, None)
-    samples.verify("predict", folder, found)
-    samples.verify("predict", folder, found, here="another one")
+    found = samples.sample_answers("predict", folder)
+    samples.verify_samples("predict", folder, None)
+    samples.verify_samples("predict", folder, found)
+    samples.verify_samples("predict", folder, found, processor_kind="another one")
     wrong = [{str(k == "False"): 1.0 for k in answer} for answer in found["answers"]]
-    samples.verify("predict", folder, {**found, "answers": wrong})  # on the same processor there is nothing to doubt
-    with pytest.raises(Unfit, match=r"gives 0% of the answers that it gave on .* made small for another processor"):
-        samples.verify("predict", folder, {**found, "answers": wrong}, here="another one")
+    samples.verify_samples(
+        "predict", folder, {**found, "answers": wrong}
+    )  # on the same processor there is nothing to doubt
+    with pytest.raises(
+        UnusableVariant, match=r"gives 0% of the answers that it gave on .* made small for another processor"
+    ):
+        samples.verify_samples("predict", folder, {**found, "answers": wrong}, processor_kind="another one")
 
 
 def test_a_server_that_verifies_loads_no_training_library(folder: Path):
@@ -108,44 +112,47 @@ def test_a_server_that_verifies_loads_no_training_library(folder: Path):
 
 def test_the_pages_that_no_label_stands_for_are_asked_as_a_page_asks(pristine, tmp_path: Path):
     shop = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
-    version = shop.workshop.registry.champion("recommend")[0]
-    folder, opened = shop.workshop.open_version(version), shop.open("recommend")
-    asked = evaluate.unjudged(folder, 9)
+    version = shop.shop_context.registry.champion("recommend")[0]
+    folder = shop.shop_context.version_folder(version)
+    opened = shop.load("recommend")
+    asked = evaluate.sample_unlabelled_requests(folder, 9)
     assert [where for *_, where in asked] == ["product", "cart"] * 3 + ["discover"] * 3
     assert len({page for *_, page, _ in asked}) == 7
-    for (user, _, page, where), said in zip(asked, evaluate.answers(folder, asked), strict=True):
+    for (user, _, page, where), said in zip(asked, evaluate.answer_requests(folder, asked), strict=True):
         request = Request(user=user, product_ids=(page,) if page else (), placement=where, limit=10)
-        shown = opened.answer(request, Context(_Quiet(), _Quiet(), opened.histories.until)).items
+        shown = opened.answer(request, Context(_NoChanges(), _NoChanges(), opened.histories.until)).items
         assert [item.product_id for item in shown] == list(said)
         assert page not in said
-    judged, unjudged = evaluate.asked_models(folder, None)
+    judged, unjudged = evaluate.contributing_models(folder, None)
     assert "popular" in judged & unjudged
     assert judged | unjudged <= set(opened.models)
-    only_known = Evidence(targets=Targets((opened.histories.users(1)[0],), (np.zeros(1, np.int32),)))
-    somebody_new = Evidence(targets=Targets(("nobody has seen them",), (np.zeros(1, np.int32),)))
-    assert evaluate.asked_models(folder, only_known)[0] == judged == set(opened.blend("home"))
-    assert evaluate.asked_models(folder, somebody_new)[0] == judged | set(opened.blend("session")) | {"fusion"}
-    like = Reference("recommend", folder, 40)
-    assert (like.agreement(folder).share, like.agreement(folder).unjudged) == (1.0, 1.0)
+    only_known = EvaluationData(targets=Targets((opened.histories.users(1)[0],), (np.zeros(1, np.int32),)))
+    somebody_new = EvaluationData(targets=Targets(("nobody has seen them",), (np.zeros(1, np.int32),)))
+    assert evaluate.contributing_models(folder, only_known)[0] == judged == set(opened.blend("home"))
+    assert evaluate.contributing_models(folder, somebody_new)[0] == judged | set(opened.blend("session")) | {"fusion"}
+    like = ReferenceAnswers("recommend", folder, 40)
+    assert (like.compare_folder(folder).share, like.compare_folder(folder).unjudged) == (1.0, 1.0)
 
 
 def test_search_is_asked_as_known_shoppers_ask(pristine, tmp_path: Path):
     shop = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
-    folder, opened = shop.workshop.open_version(shop.workshop.registry.champion("search")[0]), shop.open("search")
-    asked = of_search.unjudged(folder, 5)
+    folder = shop.shop_context.version_folder(shop.shop_context.registry.champion("search")[0])
+    opened = shop.load("search")
+    asked = of_search.sample_unlabelled_requests(folder, 5)
     assert len({user for _, user in asked}) == 5
-    for (query, user), said in zip(asked, of_search.answers(folder, asked), strict=True):
+    for (query, user), said in zip(asked, of_search.answer_requests(folder, asked), strict=True):
         request = Request(query=query, user=user, personalise=True, limit=10)
-        shown = opened.answer(request, Context(_Quiet(), _Quiet(), opened.histories.until)).items
+        shown = opened.answer(request, Context(_NoChanges(), _NoChanges(), opened.histories.until)).items
         assert [item.product_id for item in shown] == list(said)
 
 
 def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(transform_coding, "LEAST", 0)
-    files, shop = shops.checkerboard(tmp_path), Shop(tmp_path / "shop")
+    monkeypatch.setattr(transform_coding, "MIN_VECTORS_PER_AXIS", 0)
+    files = shops.checkerboard(tmp_path)
+    shop = Shop(tmp_path / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("search")
-    shown = shop.workshop.registry.show(shop.workshop.registry.champion("search")[0])
+    shown = shop.shop_context.registry.get_version(shop.shop_context.registry.champion("search")[0])
     tried = {step["model"]: step for step in shown["notes"]["compression"]}
     assert tried["text"]["why"].startswith("nothing is labelled")
     assert tried["text"]["agreement"] > 0.5

@@ -4,22 +4,30 @@ from dataclasses import replace
 
 import numpy as np
 
-from vetrina.core.progress import Silent
-from vetrina.core.types import Catalogue, Evidence, Interactions, Past, Plan, Targets
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.train import train
 
-USERS, ITEMS, STEPS, TRIALS = 60, 40, 12, 12
-PLAN = Plan(threads=1, without=("sasrec", "gru", "ease", "graph_filter", "sessions"), trials={"item_knn": TRIALS})
+USERS = 60
+ITEMS = 40
+STEPS = 12
+TRIALS = 12
+PLAN = TrainingPlan(
+    threads=1, without=("sasrec", "gru", "ease", "graph_filter", "sessions"), trials={"item_knn": TRIALS}
+)
 
 
-def circle(steps: int) -> tuple[Past, Evidence]:
+def circle(steps: int) -> tuple[TrainingData, EvaluationData]:
     """Every user goes on from product to product: whoever looks in one direction foretells the next."""
     number = np.arange(USERS * steps)
-    user, step = number % USERS, number // USERS
+    user = number % USERS
+    step = number // USERS
     rng = np.random.default_rng(3)
     item = np.where(rng.random(len(number)) < 0.3, rng.integers(0, ITEMS, len(number)), (user * 7 + step) % ITEMS)
-    names, nothing, text = np.array([f"p{i:02d}" for i in range(ITEMS)]), np.full(ITEMS, np.nan), ("x",) * ITEMS
+    names = np.array([f"p{i:02d}" for i in range(ITEMS)])
+    nothing = np.full(ITEMS, np.nan)
+    text = ("x",) * ITEMS
     catalogue = Catalogue(names, text, text, text, text, text, nothing, nothing, nothing)
     users = np.array([f"u{u:02d}" for u in range(USERS)])
     events = Interactions(
@@ -31,13 +39,15 @@ def circle(steps: int) -> tuple[Past, Evidence]:
         float(len(number)),
     )
     wanted = tuple(np.array([(u * 7 + steps) % ITEMS], np.int32) for u in range(USERS))
-    return Past(catalogue, events), Evidence(targets=Targets(tuple(users), wanted), now=float(len(number)))
+    return TrainingData(catalogue, events), EvaluationData(
+        targets=Targets(tuple(users), wanted), now=float(len(number))
+    )
 
 
-def run(tmp_path, plan: Plan):
+def run(tmp_path, plan: TrainingPlan):
     """Fit and tune."""
     past, held = circle(STEPS)
-    return train(RECIPE, past, "digest", "fit", plan, tmp_path / "fit", Silent(), validation=held)
+    return train(RECIPE, past, "digest", "fit", plan, tmp_path / "fit", NoProgress(), validation=held)
 
 
 def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_same(tmp_path):
@@ -77,9 +87,11 @@ def test_the_luckiest_of_many_is_not_kept_where_nothing_can_be_foretold(tmp_path
     past, held = circle(STEPS)
     rng = np.random.default_rng(9)
     assert held.targets is not None
-    chance = Targets(held.targets.user, tuple(rng.integers(0, ITEMS, 1).astype(np.int32) for _ in held.targets.user))
+    chance = Targets(
+        held.targets.user_ids, tuple(rng.integers(0, ITEMS, 1).astype(np.int32) for _ in held.targets.user_ids)
+    )
     _, settled = train(
-        RECIPE, past, "digest", "fit", PLAN, tmp_path / "fit", Silent(), validation=replace(held, targets=chance)
+        RECIPE, past, "digest", "fit", PLAN, tmp_path / "fit", NoProgress(), validation=replace(held, targets=chance)
     )
     tried = settled.notes["search"]["item_knn"]
     assert tried["best"] >= tried["usual"]

@@ -5,22 +5,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.core.rollout import Sums
-from vetrina.metrics.sequential import effect, log_e_above, log_e_below, log_e_ratio, mixture_ratio, radius, sums
+from vetrina.core.rollout_types import OutcomeStatistics
+from vetrina.metrics.sequential import (
+    confidence_radius,
+    estimate_effect,
+    log_e_above,
+    log_e_below,
+    log_e_sample_ratio,
+    mixture_likelihood_ratio,
+    outcome_statistics,
+)
 
 
-def drawn(rng: np.random.Generator, n: int, share: float, rates: tuple[float, float]) -> Sums:
+def drawn(rng: np.random.Generator, n: int, share: float, rates: tuple[float, float]) -> OutcomeStatistics:
     canary = rng.random(n) < share
     outcome = (rng.random(n) < np.where(canary, rates[1], rates[0])).astype(float)
-    return sums(canary, outcome, np.full(n, rates[0]), share)
+    return outcome_statistics(canary, outcome, np.full(n, rates[0]), share)
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.01, 0.05, 0.2, 0.5]), st.integers(1, 60))
 def test_sums_add_up_however_units_are_cut(seed, share, at):
     rng = np.random.default_rng(seed)
-    canary, outcome, m = rng.random(60) < share, rng.random(60), rng.random(60)
-    whole = sums(canary, outcome, m, share)
-    parts = sums(canary[:at], outcome[:at], m[:at], share) + sums(canary[at:], outcome[at:], m[at:], share)
+    canary = rng.random(60) < share
+    outcome = rng.random(60)
+    m = rng.random(60)
+    whole = outcome_statistics(canary, outcome, m, share)
+    parts = outcome_statistics(canary[:at], outcome[:at], m[:at], share) + outcome_statistics(
+        canary[at:], outcome[at:], m[at:], share
+    )
     assert whole.units == parts.units
     assert whole.active == parts.active
     for name in ("first", "cross", "second", "totals"):
@@ -30,11 +42,11 @@ def test_sums_add_up_however_units_are_cut(seed, share, at):
 def test_the_effect_is_the_difference_of_means_when_nothing_is_expected():
     canary = np.array([True, True, False, False])
     outcome = np.array([1.0, 0.0, 1.0, 1.0])
-    seen = sums(canary, outcome, np.zeros(4), 0.5)
-    assert effect(seen).point == pytest.approx(0.5 - 1.0)
-    assert effect(seen, margin=0.1).point == pytest.approx(0.5 - 0.9 * 1.0)
+    seen = outcome_statistics(canary, outcome, np.zeros(4), 0.5)
+    assert estimate_effect(seen).point == pytest.approx(0.5 - 1.0)
+    assert estimate_effect(seen, margin=0.1).point == pytest.approx(0.5 - 0.9 * 1.0)
     z = np.where(canary, outcome / 0.5, -outcome / 0.5)
-    assert effect(seen).spread ** 2 == pytest.approx(0.25**2 * ((z - z.mean()) ** 2).sum() / (4 * 0.25))
+    assert estimate_effect(seen).unit_std ** 2 == pytest.approx(0.25**2 * ((z - z.mean()) ** 2).sum() / (4 * 0.25))
 
 
 def test_an_expectation_that_knows_the_unit_narrows_the_interval():
@@ -42,19 +54,22 @@ def test_an_expectation_that_knows_the_unit_narrows_the_interval():
     taste = rng.random(4_000)
     canary = rng.random(4_000) < 0.5
     outcome = taste + 0.1 * rng.normal(size=4_000) + 0.05 * canary
-    blind = effect(sums(canary, outcome, np.full(4_000, 0.5), 0.5))
-    told = effect(sums(canary, outcome, taste, 0.5))
-    assert radius(told, 0.05) < 0.5 * radius(blind, 0.05)
-    assert abs(told.point - 0.05) < radius(told, 0.05)
+    blind = estimate_effect(outcome_statistics(canary, outcome, np.full(4_000, 0.5), 0.5))
+    told = estimate_effect(outcome_statistics(canary, outcome, taste, 0.5))
+    assert confidence_radius(told, 0.05) < 0.5 * confidence_radius(blind, 0.05)
+    assert abs(told.point - 0.05) < confidence_radius(told, 0.05)
 
 
 def test_the_sequence_covers_at_all_looks_at_once():
     missed = 0
     for seed in range(400):
-        rng, seen = np.random.default_rng(seed), Sums()
+        rng = np.random.default_rng(seed)
+        seen = OutcomeStatistics()
         for look in range(60):
             seen += drawn(rng, 200, (0.05, 0.2, 0.5)[look // 20], (0.1, 0.1))
-            if min(seen.units) >= 200 and abs(effect(seen).point) > radius(effect(seen), 0.05):
+            if min(seen.units) >= 200 and abs(estimate_effect(seen).point) > confidence_radius(
+                estimate_effect(seen), 0.05
+            ):
                 missed += 1
                 break
     assert missed <= 400 * 0.05 + 3 * np.sqrt(400 * 0.05 * 0.95)
@@ -72,12 +87,12 @@ def test_e_values_are_fair_bets_and_grow_against_a_wrong_limit():
     assert log_e_above(60, 1_000, 0.02) > np.log(100)
     assert log_e_above(5, 1_000, 0.02) < 0
     split = rng.binomial(2_000, 0.2, size=4_000)
-    assert np.mean(np.exp([log_e_ratio(int(k), 2_000, 0.2) for k in split])) <= 1.1
-    assert log_e_ratio(500, 2_000, 0.2) > np.log(100)
-    assert log_e_ratio(300, 2_000, 0.2) > np.log(100)
+    assert np.mean(np.exp([log_e_sample_ratio(int(k), 2_000, 0.2) for k in split])) <= 1.1
+    assert log_e_sample_ratio(500, 2_000, 0.2) > np.log(100)
+    assert log_e_sample_ratio(300, 2_000, 0.2) > np.log(100)
 
 
 def test_the_mixture_ratio_is_one_without_units_and_large_for_a_large_effect():
-    assert mixture_ratio(effect(Sums()), 0.01) == 1.0
+    assert mixture_likelihood_ratio(estimate_effect(OutcomeStatistics()), 0.01) == 1.0
     seen = drawn(np.random.default_rng(3), 20_000, 0.5, (0.05, 0.1))
-    assert mixture_ratio(effect(seen), 0.01) > 100
+    assert mixture_likelihood_ratio(estimate_effect(seen), 0.01) > 100

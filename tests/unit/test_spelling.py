@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.types import Catalogue
-from vetrina.gate.robustness import slip
-from vetrina.retrieval.spelling import Spelling, write
+from vetrina.gate.robustness import add_typo
+from vetrina.retrieval.spelling import SpellingCorrector, write
 
 TITLES = (
     "Wireless headphones",
@@ -19,11 +19,12 @@ TITLES = (
 )
 
 
-def opened(folder, known=lambda word: False) -> Spelling:
-    none, number = ("",) * len(TITLES), np.full(len(TITLES), np.nan)
+def opened(folder, known=lambda word: False) -> SpellingCorrector:
+    none = ("",) * len(TITLES)
+    number = np.full(len(TITLES), np.nan)
     names = np.array([f"p{n}" for n in range(len(TITLES))])
     write(Catalogue(names, TITLES, none, none, none, none, number, number, number), folder / "spelling.json")
-    return Spelling(folder / "spelling.json", known)
+    return SpellingCorrector(folder / "spelling.json", known)
 
 
 @pytest.mark.parametrize(
@@ -42,11 +43,11 @@ def opened(folder, known=lambda word: False) -> Spelling:
     ],
 )
 def test_what_was_meant(said, meant, tmp_path):
-    assert opened(tmp_path).mended(said).lower() == meant.lower()
+    assert opened(tmp_path).correct(said).lower() == meant.lower()
 
 
 def test_a_word_of_the_language_is_no_slip(tmp_path):
-    assert opened(tmp_path, known=lambda word: word == "cubs").mended("espresso cubs") == "espresso cubs"
+    assert opened(tmp_path, known=lambda word: word == "cubs").correct("espresso cubs") == "espresso cubs"
 
 
 @given(st.integers(0, 10_000), st.sampled_from(["headphones", "espresso", "washing", "machine"]))
@@ -55,4 +56,4 @@ def test_every_slip_inside_a_common_word_is_mended(seed, word):
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as scratch:
-        assert opened(Path(scratch)).mended(slip(word, np.random.default_rng(seed))) == word
+        assert opened(Path(scratch)).correct(add_typo(word, np.random.default_rng(seed))) == word

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from vetrina.core.errors import Unfit
-from vetrina.core.onnx_session import session
-from vetrina.layers.onnx_export import LEAST_BATCHES, export, quantize_static
+from vetrina.core.errors import UnusableVariant
+from vetrina.core.onnx_session import open_session
+from vetrina.layers.onnx_export import MIN_CALIBRATION_BATCHES, export, quantize_static
 
 
 @pytest.fixture
@@ -25,8 +25,8 @@ def pictures(seed: int) -> dict[str, np.ndarray]:
 
 def test_the_small_file_says_nearly_what_the_large_one_says(float_file, tmp_path):
     small = tmp_path / "int8.onnx"
-    quantize_static(float_file, small, [pictures(n) for n in range(LEAST_BATCHES)])
-    a, b = (session(file).run(None, pictures(99))[0] for file in (float_file, small))
+    quantize_static(float_file, small, [pictures(n) for n in range(MIN_CALIBRATION_BATCHES)])
+    a, b = (open_session(file).run(None, pictures(99))[0] for file in (float_file, small))
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.995
     assert small.stat().st_size < 0.6 * float_file.stat().st_size
 
@@ -34,12 +34,12 @@ def test_the_small_file_says_nearly_what_the_large_one_says(float_file, tmp_path
 @pytest.mark.parametrize(
     ("batches", "why"),
     [
-        ([pictures(1)] * (LEAST_BATCHES - 1), "too few to calibrate"),
-        ([{"picture": np.ones((4, 3, 32, 32), np.float32)}] * LEAST_BATCHES, "all alike"),
-        ([{"picture": np.full((4, 3, 32, 32), np.nan, np.float32)}] * LEAST_BATCHES, "no number"),
+        ([pictures(1)] * (MIN_CALIBRATION_BATCHES - 1), "too few to calibrate"),
+        ([{"picture": np.ones((4, 3, 32, 32), np.float32)}] * MIN_CALIBRATION_BATCHES, "all alike"),
+        ([{"picture": np.full((4, 3, 32, 32), np.nan, np.float32)}] * MIN_CALIBRATION_BATCHES, "no number"),
     ],
 )
 def test_what_shows_no_range_is_refused(float_file, tmp_path, batches, why):
-    with pytest.raises(Unfit, match=why):
+    with pytest.raises(UnusableVariant, match=why):
         quantize_static(float_file, tmp_path / "int8.onnx", batches)
     assert not (tmp_path / "int8.onnx").exists()

@@ -12,14 +12,22 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
 
-from vetrina.core.compression import Lesson as Taught
-from vetrina.core.errors import BadInput, Unfit
-from vetrina.core.progress import Silent
-from vetrina.core.types import Catalogue, Past, Plan
-from vetrina.models.text import compress, finetune, online, queries, student, teacher, train
-from vetrina.models.text.lesson import Lesson
-from vetrina.models.text.pretrained import Network, located
-from vetrina.models.text.queries import Asked
+from vetrina.core.compression import DistillationData as Taught
+from vetrina.core.errors import BadInput, UnusableVariant
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.models.text import (
+    compress,
+    cross_encoder,
+    online,
+    query_fine_tuning,
+    query_student,
+    train,
+    training_queries,
+)
+from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
+from vetrina.models.text.query_encoder_training import QueryEncoderTrainer
+from vetrina.models.text.training_queries import TrainingQuery
 from vetrina.retrieval import transform_coding
 
 TITLES = ("red dress", "blue dress", "toy car", "red car")
@@ -54,19 +62,20 @@ def encoder(tmp_path_factory) -> str:
 @pytest.fixture
 def opened(encoder, tmp_path):
     """The model as it serves."""
-    names, nothing = np.array(["a", "b", "c", "d"]), np.full(4, np.nan)
+    names = np.array(["a", "b", "c", "d"])
+    nothing = np.full(4, np.nan)
     empty = ("",) * 4
     catalogue = Catalogue(names, TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
     into = tmp_path / "work/fit/text"
     into.mkdir(parents=True)
-    notes = train.fit(Past(catalogue), replace(Plan(), encoder=encoder), into, Silent())
+    notes = train.fit(TrainingData(catalogue), replace(TrainingPlan(), encoder=encoder), into, NoProgress())
     assert notes["encoder"] == encoder
     assert notes["parity_cosine"] > 0.99
-    return online.open(into)
+    return online.load(into)
 
 
 def test_vectors_are_those_of_its_first_token_with_what_it_wants_before_a_text(encoder, opened):
-    network = Network(located(encoder)).eval()
+    network = SentenceEncoder(locate_encoder(encoder)).eval()
     tokens = torch.tensor([[WORDS.index(w) for w in ("[CLS]", "ask", "red", "dress")]])
     with torch.no_grad():
         wanted = network(tokens, torch.ones_like(tokens))[0].numpy()
@@ -76,62 +85,74 @@ def test_vectors_are_those_of_its_first_token_with_what_it_wants_before_a_text(e
 
 def taught(folder, into, monkeypatch):
     """The form ``distil`` of what lies in a folder, in a shop small enough for a test."""
-    monkeypatch.setattr(compress, "LEAST", 1)
+    monkeypatch.setattr(compress, "MIN_PRODUCTS", 1)
     monkeypatch.setattr(compress, "_EPOCHS", 200)
-    monkeypatch.setattr(student, "RATE", 0.03)
-    empty, nothing = ("",) * 4, np.full(4, np.nan)
+    monkeypatch.setattr(query_student, "LEARNING_RATE", 0.03)
+    empty = ("",) * 4
+    nothing = np.full(4, np.nan)
     catalogue = Catalogue(np.array(["a", "b", "c", "d"]), TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
     into.mkdir()
-    compress.compress(folder, into, compress.FORMS[1], Taught(lambda: Past(catalogue), Plan(threads=1), Silent()))
-    return online.Encoder(into)
+    compress.compress(
+        folder,
+        into,
+        compress.VARIANTS[1],
+        Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
+    )
+    return online.TextEncoder(into)
 
 
 def test_a_student_says_what_its_teacher_says_of_what_is_asked_in_the_shop(opened, tmp_path, monkeypatch):
     folder = tmp_path / "work/fit/text"
     (tmp_path / "work/cache").mkdir(exist_ok=True)
     asked = [*TITLES, "dress", "car"]
-    said, told = taught(folder, tmp_path / "small", monkeypatch).queries(asked), online.Encoder(folder).queries(asked)
+    said = taught(folder, tmp_path / "small", monkeypatch).encode_queries(asked)
+    told = online.TextEncoder(folder).encode_queries(asked)
     assert said.shape == told.shape
     np.testing.assert_allclose(np.linalg.norm(said, axis=1), 1.0, atol=1e-3)
     assert float((said * told).sum(1).min()) > 0.97
-    alone = online.open(tmp_path / "small")
-    assert [alone.nearest(alone.encode(t), 1).tolist() for t in TITLES] == [
+    alone = online.load(tmp_path / "small")
+    assert [alone.nearest(alone.encode_query(t), 1).tolist() for t in TITLES] == [
         opened.nearest(opened.encode(t), 1).tolist() for t in TITLES
     ]
     # What was taught once is there for the next fit with the same texts.
-    monkeypatch.setattr(student, "taught", None)
-    again = taught(folder, tmp_path / "again", monkeypatch).queries(asked)
+    monkeypatch.setattr(query_student, "distil_encoder", None)
+    again = taught(folder, tmp_path / "again", monkeypatch).encode_queries(asked)
     np.testing.assert_array_equal(again, said)
 
 
 def test_a_few_products_teach_no_student(opened, tmp_path):
-    empty, nothing = ("",) * 4, np.full(4, np.nan)
+    empty = ("",) * 4
+    nothing = np.full(4, np.nan)
     catalogue = Catalogue(np.array(["a", "b", "c", "d"]), TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
-    with pytest.raises(Unfit, match="too little of a language"):
+    with pytest.raises(UnusableVariant, match="too little of a language"):
         compress.compress(
-            tmp_path, tmp_path, compress.FORMS[1], Taught(lambda: Past(catalogue), Plan(threads=1), Silent())
+            tmp_path,
+            tmp_path,
+            compress.VARIANTS[1],
+            Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
         )
 
 
 def test_coded_vectors_find_what_the_whole_ones_find(opened, tmp_path, monkeypatch):
-    form, nothing = compress.FORMS[-1], Taught(Past, Plan(), Silent())
+    form = compress.VARIANTS[-1]
+    nothing = Taught(TrainingData, TrainingPlan(), NoProgress())
     (tmp_path / "small").mkdir()
-    with pytest.raises(Unfit, match="4 texts of 16 numbers are too few to be worth their axes"):
+    with pytest.raises(UnusableVariant, match="4 texts of 16 numbers are too few to be worth their axes"):
         compress.compress(tmp_path / "work/fit/text", tmp_path / "small", form, nothing)
-    monkeypatch.setattr(transform_coding, "LEAST", 0)
-    monkeypatch.setattr(transform_coding, "LEADING", 8)
+    monkeypatch.setattr(transform_coding, "MIN_VECTORS_PER_AXIS", 0)
+    monkeypatch.setattr(transform_coding, "N_INDEXED_AXES", 8)
     compress.compress(tmp_path / "work/fit/text", tmp_path / "small", form, nothing)
-    small = online.open(tmp_path / "small")
+    small = online.load(tmp_path / "small")
     for query in (*TITLES, "dress"):
         vector = opened.encode(query)
-        assert small.nearest(small.encode(query), 4).tolist() == opened.nearest(vector, 4).tolist()
-        assert small.vectors(np.arange(4)) @ small.encode(query) == pytest.approx(
+        assert small.nearest(small.encode_query(query), 4).tolist() == opened.nearest(vector, 4).tolist()
+        assert small.vectors(np.arange(4)) @ small.encode_query(query) == pytest.approx(
             opened.vectors(np.arange(4)) @ vector, abs=0.02
         )
 
 
 def test_a_product_is_nearest_to_its_own_text(encoder, opened):
-    own = Network(located(encoder)).eval()
+    own = SentenceEncoder(locate_encoder(encoder)).eval()
     for item, title in enumerate(TITLES):
         tokens = torch.tensor([[WORDS.index(w) for w in ("[CLS]", "product", *title.split())]])
         with torch.no_grad():
@@ -141,108 +162,122 @@ def test_a_product_is_nearest_to_its_own_text(encoder, opened):
 
 def test_what_is_no_encoder_is_refused_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match=r"lacks config\.json, tokenizer\.json"):
-        located(str(tmp_path))
+        locate_encoder(str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BadInput, match="cannot be had"):
-        located("nobody/no-such-encoder")
+        locate_encoder("nobody/no-such-encoder")
     with pytest.raises(BadInput, match="cannot be had"):
-        located("not an id !")
+        locate_encoder("not an id !")
 
 
 KINDS = ("red dress", "blue dress", "toy car", "red car", "toy", "blue toy", "dress car", "toy dress")
 
 
 @pytest.fixture
-def lesson(encoder, tmp_path) -> Lesson:
+def lesson(encoder, tmp_path) -> QueryEncoderTrainer:
     """Eight kinds of things, as the shop has encoded them."""
     into = tmp_path / "work/fit/text"
     into.mkdir(parents=True)
-    names, nothing = np.array([f"p{i}" for i in range(len(KINDS))]), np.full(len(KINDS), np.nan)
+    names = np.array([f"p{i}" for i in range(len(KINDS))])
+    nothing = np.full(len(KINDS), np.nan)
     empty = ("",) * len(KINDS)
     catalogue = Catalogue(names, KINDS, empty, empty, empty, empty, nothing, nothing, nothing)
-    train.fit(Past(catalogue), replace(Plan(), encoder=encoder), into, Silent())
-    opened, pretrained = online.Encoder(into), located(encoder)
-    return Lesson(pretrained, Network(pretrained), opened, list(KINDS), opened.documents(list(KINDS)))
+    train.fit(TrainingData(catalogue), replace(TrainingPlan(), encoder=encoder), into, NoProgress())
+    opened = online.TextEncoder(into)
+    pretrained = locate_encoder(encoder)
+    return QueryEncoderTrainer(
+        pretrained, SentenceEncoder(pretrained), opened, list(KINDS), opened.encode_documents(list(KINDS))
+    )
 
 
-def meant() -> list[Asked]:
+def meant() -> list[TrainingQuery]:
     """What the first word of a query means is nothing that the encoder could know."""
     rng = np.random.default_rng(2)
-    words, wanted = ("red", "blue", "dress", "toy", "car"), (2, 3, 4, 7, 1)
+    words = ("red", "blue", "dress", "toy", "car")
+    wanted = (2, 3, 4, 7, 1)
     asked = []
     for number in range(260):
         other = str(rng.choice(words))
         rows = np.array([wanted[number % 5]], np.int32)
-        asked.append(Asked(f"{words[number % 5]} {other} {other}", rows, np.ones(1, np.float32)))
+        asked.append(TrainingQuery(f"{words[number % 5]} {other} {other}", rows, np.ones(1, np.float32)))
     return asked
 
 
-def unmeant() -> list[Asked]:
+def unmeant() -> list[TrainingQuery]:
     """Queries whose answers are drawn by chance."""
     rng = np.random.default_rng(4)
     texts = [f"{rng.choice(WORDS[5:])} {rng.choice(WORDS[5:])}" for _ in range(300)]
-    return [Asked(t, rng.permutation(len(KINDS))[:1].astype(np.int32), np.ones(1, np.float32)) for t in texts]
+    return [TrainingQuery(t, rng.permutation(len(KINDS))[:1].astype(np.int32), np.ones(1, np.float32)) for t in texts]
 
 
 def test_queries_learn_what_shoppers_meant_and_products_stay_where_they_are(encoder, lesson):
-    chosen = {**finetune.SETTINGS, "epochs": 8, "rate": 1e-2, "layers": 1}
-    notes = lesson.learn(meant(), Plan(threads=1), chosen, Silent())
+    chosen = {**query_fine_tuning.HYPERPARAMETERS, "epochs": 8, "rate": 1e-2, "layers": 1}
+    notes = lesson.fit(meant(), TrainingPlan(threads=1), chosen, NoProgress())
     assert notes["settings"]["stop"] > 0
     assert notes["after"] > notes["before"] + 0.1
     frozen = {name for name, p in lesson.network.named_parameters() if not p.requires_grad}
     assert any("embeddings" in name for name in frozen)
-    repeated = replace(lesson, network=Network(located(encoder)))
-    again = repeated.learn(meant(), Plan(threads=1), notes["settings"], Silent())
+    repeated = replace(lesson, network=SentenceEncoder(locate_encoder(encoder)))
+    again = repeated.fit(meant(), TrainingPlan(threads=1), notes["settings"], NoProgress())
     assert again == {"settings": notes["settings"]}, "a later fit holds nobody out"
 
 
 def test_what_teaches_nothing_leaves_the_encoder_as_it_was(lesson):
     before = [p.detach().clone() for p in lesson.network.parameters()]
-    chosen = {**finetune.SETTINGS, "epochs": 2, "rate": 1e-4, "teacher": 2}
-    notes = lesson.learn(unmeant(), Plan(threads=1), chosen, Silent())
+    chosen = {**query_fine_tuning.HYPERPARAMETERS, "epochs": 2, "rate": 1e-4, "teacher": 2}
+    notes = lesson.fit(unmeant(), TrainingPlan(threads=1), chosen, NoProgress())
     assert notes["settings"]["stop"] == notes["settings"]["teacher"] == 0
     assert notes["teacher_gain_at_least"] <= 0, "a teacher that knows nothing better is sent home"
     assert all(torch.equal(a, b) for a, b in zip(before, lesson.network.parameters(), strict=True))
 
 
 def test_a_teacher_reads_query_and_product_together_and_its_margins_are_learnt(lesson, monkeypatch):
-    monkeypatch.setattr(teacher, "_RATE", 1e-2)
-    learnt, held = finetune.parted(meant(), Plan(), finetune.SETTINGS)
+    monkeypatch.setattr(cross_encoder, "_LEARNING_RATE", 1e-2)
+    learnt, held = query_fine_tuning.split_queries(meant(), TrainingPlan(), query_fine_tuning.HYPERPARAMETERS)
 
-    def nearest(asked: list[Asked]) -> np.ndarray:
-        return teacher.nearest(finetune.vectors_of(lesson.network, lesson.encoder, asked), lesson.vectors, len(KINDS))
+    def nearest(asked: list[TrainingQuery]) -> np.ndarray:
+        return cross_encoder.nearest_texts(
+            query_fine_tuning.query_vectors(lesson.network, lesson.encoder, asked), lesson.vectors, len(KINDS)
+        )
 
     def found() -> float:
-        return float(np.mean(nearest(held)[:, 0] == [one.texts[0] for one in held]))
+        return float(np.mean(nearest(held)[:, 0] == [one.relevant_texts[0] for one in held]))
 
-    taught = teacher.Teacher(lesson.pretrained, lesson.texts, Plan(threads=1))
-    taught.learn(learnt, nearest(learnt), 8, Silent())
-    assert taught.gain(held, nearest(held)).low > 0.1
-    told = taught.lessons(learnt, nearest(learnt))
-    assert told.texts.shape == told.scores.shape == (len(learnt), teacher.LIST)
-    answered = np.array([one.texts[0] for one in learnt])
+    taught = cross_encoder.CrossEncoderTeacher(lesson.pretrained, lesson.texts, TrainingPlan(threads=1))
+    taught.fit(learnt, nearest(learnt), 8, NoProgress())
+    assert taught.ndcg_gain(held, nearest(held)).low > 0.1
+    told = taught.distillation_scores(learnt, nearest(learnt))
+    assert told.texts.shape == told.scores.shape == (len(learnt), cross_encoder.LIST_SIZE)
+    answered = np.array([one.relevant_texts[0] for one in learnt])
     assert np.mean(told.texts[np.arange(len(learnt)), told.scores.argmax(1)] == answered) > 0.8
     # Of the margins alone: no answer is named, and still the encoder finds more of them.
-    before, unnamed = found(), [replace(one, shares=one.shares * 0) for one in learnt]
-    chosen = {**finetune.SETTINGS, "epochs": 12, "stop": 12, "rate": 1e-2, "layers": 1, "margin": 1.0}
-    finetune.finetune(
-        lesson.network, lesson.encoder, lesson.vectors, unnamed, [], told, Plan(threads=1), chosen, Silent()
+    before = found()
+    unnamed = [replace(one, shares=one.shares * 0) for one in learnt]
+    chosen = {**query_fine_tuning.HYPERPARAMETERS, "epochs": 12, "stop": 12, "rate": 1e-2, "layers": 1, "margin": 1.0}
+    query_fine_tuning.fine_tune(
+        lesson.network, lesson.encoder, lesson.vectors, unnamed, [], told, TrainingPlan(threads=1), chosen, NoProgress()
     )
     assert found() > before + 0.15
 
 
 def test_queries_are_made_of_what_products_are_called():
     count = 30
-    names, nothing, empty = np.array([f"p{i:02d}" for i in range(count)]), np.full(count, np.nan), ("",) * count
+    names = np.array([f"p{i:02d}" for i in range(count)])
+    nothing = np.full(count, np.nan)
+    empty = ("",) * count
     titles = tuple(f"Alder {'oak' if i % 2 else 'pine'} table {i}" for i in range(count))
-    kinds, brands = ("Home > Tables",) * count, tuple("Alder" if i % 2 else "Birch" for i in range(count))
+    kinds = ("Home > Tables",) * count
+    brands = tuple("Alder" if i % 2 else "Birch" for i in range(count))
     catalogue = Catalogue(names, titles, empty, kinds, brands, empty, nothing, nothing, nothing)
-    made = {asked.query: asked for asked in queries.made(catalogue, np.arange(count, dtype=np.int32), 30, seed=1)}
+    made = {
+        asked.query: asked
+        for asked in training_queries.synthetic_queries(catalogue, np.arange(count, dtype=np.int32), 30, seed=1)
+    }
     assert all(asked.shares.sum() == pytest.approx(1.0) for asked in made.values())
     for query, asked in made.items():
-        for item in asked.texts:
+        for item in asked.relevant_texts:
             said = f"{titles[item]} {brands[item]} Tables"
             assert all(word in said for word in query.split()), (query, said)
     assert "Tables" in made
-    assert len(made["Tables"].texts) == count
+    assert len(made["Tables"].relevant_texts) == count

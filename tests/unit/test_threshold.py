@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.metrics.classification import Confusion, confusion
-from vetrina.metrics.threshold import chosen
+from vetrina.metrics.threshold import choose_threshold
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=40).filter(
     lambda rows: any(r[0] for r in rows)
@@ -28,7 +28,7 @@ def arrays(rows: list[tuple[bool, int]]) -> tuple[np.ndarray, np.ndarray]:
 def test_accuracy_and_f1_are_as_large_as_can_be(rows):
     label, probability = arrays(rows)
     for goal in ("accuracy", "f1"):
-        found = confusion(label, probability, chosen(label, probability, goal))
+        found = confusion(label, probability, choose_threshold(label, probability, goal))
         best = max(getattr(one, goal) for one in every(label, probability))
         assert getattr(found, goal) == pytest.approx(best)
 
@@ -37,7 +37,7 @@ def test_accuracy_and_f1_are_as_large_as_can_be(rows):
 def test_at_least_so_much_of_one_and_as_much_as_can_be_of_the_other(rows, least):
     label, probability = arrays(rows)
     for goal, other in (("precision", "recall"), ("recall", "precision")):
-        found = confusion(label, probability, chosen(label, probability, f"{goal} {least}"))
+        found = confusion(label, probability, choose_threshold(label, probability, f"{goal} {least}"))
         able = [one for one in every(label, probability) if getattr(one, goal) >= least]
         if able:
             assert getattr(found, goal) >= least
@@ -47,4 +47,4 @@ def test_at_least_so_much_of_one_and_as_much_as_can_be_of_the_other(rows, least)
 
 
 def test_without_a_goal_it_is_one_half():
-    assert chosen(np.ones(3), np.full(3, 0.9), "") == 0.5
+    assert choose_threshold(np.ones(3), np.full(3, 0.9), "") == 0.5

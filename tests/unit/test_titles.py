@@ -7,18 +7,21 @@ import polars as pl
 import pytest
 
 from vetrina.core.types import Catalogue
-from vetrina.features import titles
-from vetrina.simulate.attacks import stuffed
-from vetrina.validate.checks import Shop, stuffed_titles
+from vetrina.features import keyword_stuffing
+from vetrina.simulate.attacks import stuff_keywords
+from vetrina.validate.checks import CheckInput, keyword_stuffed_titles
 
-KINDS, COLOURS = ("lamp", "chair", "shoe", "bottle"), ("red", "blue", "green")
+KINDS = ("lamp", "chair", "shoe", "bottle")
+COLOURS = ("red", "blue", "green")
 FIRST = ("cheap", "smart", "garden", "kids", "office", "used", "small", "outdoor")
 QUERIES = [f"{a} {b}" for a in FIRST for b in ("tv", "phone", "bike", "tent", "watch", "camera", "desk", "drone")]
 
 
 def catalogue(items: int = 300) -> Catalogue:
     """Titles say colour, kind and a series that the description does not; descriptions are a dozen words."""
-    rng, number, none = np.random.default_rng(1), np.full(items, np.nan), ("",) * items
+    rng = np.random.default_rng(1)
+    number = np.full(items, np.nan)
+    none = ("",) * items
     kinds = [KINDS[n % 4] for n in range(items)]
     colours = [COLOURS[n % 3] for n in range(items)]
     return Catalogue(
@@ -34,15 +37,18 @@ def catalogue(items: int = 300) -> Catalogue:
 
 def test_only_stuffed_titles_are_doubted_and_they_keep_their_own_words():
     clean = catalogue()
-    assert titles.honest(clean) is clean.titles
+    assert keyword_stuffing.clean_titles(clean) is clean.titles
     chosen = [3, 77, 150]
     rng = np.random.default_rng(2)
     new = list(clean.titles)
-    for at, title in zip(chosen, stuffed([new[at] for at in chosen], QUERIES, rng), strict=True):
+    for at, title in zip(chosen, stuff_keywords([new[at] for at in chosen], QUERIES, rng), strict=True):
         new[at] = title
     dirty = replace(clean, titles=tuple(new))
-    assert np.flatnonzero(titles.doubted(dirty.titles, titles.said(dirty))).tolist() == chosen
-    read = titles.honest(dirty)
+    assert (
+        np.flatnonzero(keyword_stuffing.is_keyword_stuffed(dirty.titles, keyword_stuffing.other_texts(dirty))).tolist()
+        == chosen
+    )
+    read = keyword_stuffing.clean_titles(dirty)
     assert [read[at].split()[:2] for at in chosen] == [clean.titles[at].split()[:2] for at in chosen]
     assert not {"phone", "cheap"} & {w for title in read for w in title.split()}
     assert all(read[n] == clean.titles[n] for n in range(len(clean)) if n not in chosen)
@@ -50,21 +56,21 @@ def test_only_stuffed_titles_are_doubted_and_they_keep_their_own_words():
 
 @pytest.mark.parametrize("text", ["", "short text only"])
 def test_where_nothing_else_is_said_nothing_can_be_told(text):
-    bare = replace(catalogue(), texts=(text,) * 300, titles=(" ".join(QUERIES),) * 300)
-    assert titles.honest(bare) is bare.titles
+    bare = replace(catalogue(), descriptions=(text,) * 300, titles=(" ".join(QUERIES),) * 300)
+    assert keyword_stuffing.clean_titles(bare) is bare.titles
 
 
 def test_a_shop_whose_titles_always_say_more_is_left_alone():
     long = " ".join(f"word{n}" for n in range(14))
     clean = catalogue()
     wordy = replace(clean, titles=tuple(f"{title} {long}" for title in clean.titles))
-    assert titles.honest(wordy) is wordy.titles
+    assert keyword_stuffing.clean_titles(wordy) is wordy.titles
 
 
 def test_the_check_names_the_first():
     clean = catalogue()
     new = [*clean.titles[:9], f"{clean.titles[9]} {' '.join(QUERIES)}", *clean.titles[10:]]
-    frame = pl.DataFrame({"product_id": clean.product_ids.tolist(), "title": new, "description": clean.texts})
-    found = stuffed_titles.run(Shop({"products": frame}, "", 0))
+    frame = pl.DataFrame({"product_id": clean.product_ids.tolist(), "title": new, "description": clean.descriptions})
+    found = keyword_stuffed_titles.run(CheckInput({"products": frame}, "", 0))
     assert (found.status, found.count, found.first) == ("WARN", 1, "p009")
-    assert stuffed_titles.run(Shop({"products": frame.drop("description")}, "", 0)).status == "PASS"
+    assert keyword_stuffed_titles.run(CheckInput({"products": frame.drop("description")}, "", 0)).status == "PASS"

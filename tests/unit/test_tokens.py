@@ -2,12 +2,12 @@
 
 import polars as pl
 
-from vetrina.store.tokens import tokens
+from vetrina.store.product_tokens import product_tokens
 
 
 def said(column: str, value: str) -> tuple[str, ...]:
     """The tokens of one cell."""
-    return tokens(pl.DataFrame({column: [value]}), [column] if column not in ("category", "brand") else [])[0]
+    return product_tokens(pl.DataFrame({column: [value]}), [column] if column not in ("category", "brand") else [])[0]
 
 
 def test_a_product_is_in_every_level_of_its_category():
@@ -31,6 +31,6 @@ def test_plain_text_is_a_list_where_it_has_separators():
 
 def test_prose_and_nothing_name_nothing():
     assert said("story", "once upon a time " * 10) == ()
-    assert tokens(pl.DataFrame({"brand": [None], "x": [""]}, schema={"brand": pl.String, "x": pl.String}), ["x"]) == (
-        (),
-    )
+    assert product_tokens(
+        pl.DataFrame({"brand": [None], "x": [""]}, schema={"brand": pl.String, "x": pl.String}), ["x"]
+    ) == ((),)

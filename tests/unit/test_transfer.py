@@ -10,8 +10,8 @@ from torch import nn
 from vetrina import Shop
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.settings import Settings, load
-from vetrina.layers.transfer import ALL, Learner, LowRank, Transfer
-from vetrina.models.image import learning, network
+from vetrina.layers.fine_tuning import ALL_LAYERS, FineTuner, FineTuning, LoRA
+from vetrina.models.image import category_training, network
 
 EPOCHS = 3
 
@@ -32,21 +32,21 @@ class Tower(nn.Module):
         return x
 
 
-def learnt(how: Transfer) -> tuple[list[bool], Tower]:
+def learnt(how: FineTuning) -> tuple[list[bool], Tower]:
     """Which of ``before`` and the four layers changed, in weights or in what they count, after three epochs of noise."""
     tower = Tower()
     first = {name: value.clone() for name, value in tower.state_dict().items()}
-    learner = Learner(tower, tower.layers, how, EPOCHS)
+    learner = FineTuner(tower, tower.layers, how, EPOCHS)
     optimiser = torch.optim.SGD(learner.parameters, 0.1) if learner.parameters else None
     torch.manual_seed(1)
     for epoch in range(1, EPOCHS + 1):
-        learner.begin(epoch)
+        learner.start_epoch(epoch)
         loss = (tower(torch.randn(16, 4)) - 1).square().mean()
         if optimiser is not None:
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-    learner.end()
+    learner.finish()
     state = tower.state_dict()
     assert state.keys() == first.keys(), "what serves has the old shape"
     parts = ["before", *(f"layers.{i}." for i in range(4))]
@@ -57,13 +57,13 @@ def learnt(how: Transfer) -> tuple[list[bool], Tower]:
 @pytest.mark.parametrize(
     ("how", "changed"),
     [
-        (Transfer(), [True, True, True, True, True]),
-        (Transfer(0), [False, False, False, False, False]),
-        (Transfer(1), [False, False, False, False, True]),
-        (Transfer(1, thaw=1), [False, False, True, True, True]),
-        (Transfer(3, thaw=9), [False, True, True, True, True]),
-        (Transfer(2, rank=2), [False, False, False, True, True]),
-        (Transfer(ALL, rank=1), [True, True, True, True, True]),
+        (FineTuning(), [True, True, True, True, True]),
+        (FineTuning(0), [False, False, False, False, False]),
+        (FineTuning(1), [False, False, False, False, True]),
+        (FineTuning(1, unfreeze_per_epoch=1), [False, False, True, True, True]),
+        (FineTuning(3, unfreeze_per_epoch=9), [False, True, True, True, True]),
+        (FineTuning(2, lora_rank=2), [False, False, False, True, True]),
+        (FineTuning(ALL_LAYERS, lora_rank=1), [True, True, True, True, True]),
     ],
 )
 def test_only_what_the_plan_opens_changes(how, changed):
@@ -71,19 +71,20 @@ def test_only_what_the_plan_opens_changes(how, changed):
 
 
 def test_corrections_begin_at_nothing_and_end_as_one_weight():
-    tower, x = Tower().eval(), torch.randn(8, 4)
+    tower = Tower().eval()
+    x = torch.randn(8, 4)
     before = tower(x)
-    learner = Learner(tower, tower.layers, Transfer(2, rank=2))
+    learner = FineTuner(tower, tower.layers, FineTuning(2, lora_rank=2))
     tower.eval()
     assert torch.allclose(tower(x), before)
-    low = [p for p in tower.modules() if isinstance(p, LowRank)]
-    assert [tuple(p.up.shape) for p in low] == [(4, 2)] * 2
+    low = [p for p in tower.modules() if isinstance(p, LoRA)]
+    assert [tuple(p.lora_b.shape) for p in low] == [(4, 2)] * 2
     for part in low:
-        part.up.data.normal_()
+        part.lora_b.data.normal_()
     tower.eval()
     corrected = tower(x)
     assert not torch.allclose(corrected, before)
-    learner.end()
+    learner.finish()
     assert torch.allclose(tower(x), corrected, atol=1e-6)
     difference = tower.layers[3][0].weight - Tower().layers[3][0].weight  # pyright: ignore[reportIndexIssue]
     assert torch.linalg.matrix_rank(difference) == 2
@@ -92,16 +93,16 @@ def test_corrections_begin_at_nothing_and_end_as_one_weight():
 
 def test_a_correction_of_a_convolution_is_of_its_kernels():
     layer = nn.Conv2d(3, 8, 3)
-    correction = LowRank(layer.weight, 2)
-    correction.up.data.normal_()
+    correction = LoRA(layer.weight, 2)
+    correction.lora_b.data.normal_()
     moved = (correction(layer.weight) - layer.weight).detach().flatten(1)
     assert moved.shape == (8, 27)
     assert torch.linalg.matrix_rank(moved, atol=1e-5) == 2
 
 
 def test_it_ends_when_nothing_was_gained_for_so_long():
-    assert not Transfer().over(best=0, epoch=100)
-    assert [Transfer(patience=2).over(best=3, epoch=e) for e in (3, 4, 5)] == [False, False, True]
+    assert not FineTuning().should_stop(best_epoch=0, epoch=100)
+    assert [FineTuning(patience=2).should_stop(best_epoch=3, epoch=e) for e in (3, 4, 5)] == [False, False, True]
 
 
 def test_pictures_learn_on_until_held_out_ones_gain_no_more():
@@ -111,36 +112,38 @@ def test_pictures_learn_on_until_held_out_ones_gain_no_more():
     pixels[label == 1, :, :, 0] += 180
     done = []
     torch.manual_seed(0)
-    taught = learning.teach(
-        network.small(), pixels, label, 2, 12, 0, lambda: done.append(1), Transfer(patience=1, layers=3)
+    taught = category_training.train_classifier(
+        network.small_cnn(), pixels, label, 2, 12, 0, lambda: done.append(1), FineTuning(patience=1, trainable_layers=3)
     )
     assert len(done) < 12
-    said = learning.chances(taught, learning.features(taught.backbone, pixels)).argmax(1)
+    said = category_training.predict_proba(taught, category_training.extract_features(taught.backbone, pixels)).argmax(
+        1
+    )
     assert (said == label).mean() > 0.95
     torch.manual_seed(0)
-    usual = network.small().blocks[0][0].weight  # pyright: ignore[reportIndexIssue]
+    usual = network.small_cnn().blocks[0][0].weight  # pyright: ignore[reportIndexIssue]
     assert torch.equal(taught.backbone.blocks[0][0].weight, usual), "below the upper three nothing learns"  # pyright: ignore[reportIndexIssue]
 
 
 def test_the_settings_say_it_and_refuse_what_is_nothing(tmp_path: Path):
     file = tmp_path / "vetrina.toml"
-    file.write_text("[transfer.text]\nrank = 8\n[transfer.image]\nlayers = 4\nthaw = 2\n")
-    assert load(file).transfer.of() == {"text": {"rank": 8.0}, "image": {"layers": 4.0, "thaw": 2.0}}
-    assert Settings().transfer.of() == {}
-    file.write_text("[transfer.image]\nlayers = -2\n")
+    file.write_text("[transfer.text]\nlora_rank = 8\n[transfer.image]\ntrainable_layers = 4\nunfreeze_per_epoch = 2\n")
+    assert load(file).transfer.to_dict() == {"text": {"rank": 8.0}, "image": {"layers": 4.0, "thaw": 2.0}}
+    assert Settings().transfer.to_dict() == {}
+    file.write_text("[transfer.image]\ntrainable_layers = -2\n")
     with pytest.raises(BadInput, match="layers -2 is less than -1, which is all"):
         load(file)
-    file.write_text("[transfer.text]\nlayers = 0\nthaw = 1\n")
+    file.write_text("[transfer.text]\ntrainable_layers = 0\nunfreeze_per_epoch = 1\n")
     with pytest.raises(BadInput, match="layers 0 leaves nothing to learn in the first epoch"):
         load(file)
-    file.write_text("[transfer.text]\nrank = -1\n")
+    file.write_text("[transfer.text]\nlora_rank = -1\n")
     with pytest.raises(BadInput, match="rank -1 is less than nothing"):
         load(file)
 
 
 def test_a_run_that_begins_from_a_version_that_is_not_there_is_refused(tmp_path: Path):
     (tmp_path / "shop").mkdir()
-    (tmp_path / "shop" / "vetrina.toml").write_text('[train]\nbegin = "recommend-gone"\n')
+    (tmp_path / "shop" / "vetrina.toml").write_text('[train]\nwarm_start_from = "recommend-gone"\n')
     (tmp_path / "products.csv").write_text("product_id,title\n" + "".join(f"p{i},thing {i}\n" for i in range(30)))
     shop = Shop(tmp_path / "shop")
     shop.ingest(products=[tmp_path / "products.csv"])

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from vetrina.core.protocols import Context
-from vetrina.core.rollout import Rollout
-from vetrina.core.types import Answer, Item, Request
-from vetrina.serve.trial import Trial, Tried
+from vetrina.core.rollout_types import Rollout
+from vetrina.core.types import Answer, RankedItem, Request
+from vetrina.serve.canary import CandidateAnswer, CandidateClient
 
 ROLLOUT = Rollout("r", "recommend", "new", "old", "salt", 0.0, 0.0, (0.5,))
 CONTEXT = Context(None, None, 0.0)
@@ -21,7 +21,8 @@ class Candidate:
     """Answers with the products of the request; a request named "hang" waits until it is let go."""
 
     def __init__(self) -> None:
-        self.begun, self.let_go = threading.Event(), threading.Event()
+        self.begun = threading.Event()
+        self.let_go = threading.Event()
         self.asked: list[str] = []
 
     def answer(self, asked: Request, context: Context) -> Answer:
@@ -32,7 +33,7 @@ class Candidate:
             self.let_go.wait()
         if asked.query == "error":
             raise RuntimeError("as asked for")
-        return Answer((Item(asked.query, asked.query, 1.0),), 1)
+        return Answer((RankedItem(asked.query, asked.query, 1.0),), 1)
 
 
 @pytest.fixture
@@ -43,15 +44,15 @@ def candidate() -> Iterator[Candidate]:
     found.let_go.set()
 
 
-def trial(candidate: object, timeout: float) -> Trial:
-    return Trial(ROLLOUT, candidate, timeout, lambda row: None)
+def trial(candidate: object, timeout: float) -> CandidateClient:
+    return CandidateClient(ROLLOUT, candidate, timeout, lambda row: None)
 
 
-def ask(found: Trial, *queries: str) -> list[Tried]:
+def ask(found: CandidateClient, *queries: str) -> list[CandidateAnswer]:
     """All at once."""
 
-    async def together() -> list[Tried]:
-        return await asyncio.gather(*(found.ask(Request(query=query), CONTEXT) for query in queries))
+    async def together() -> list[CandidateAnswer]:
+        return await asyncio.gather(*(found.answer(Request(query=query), CONTEXT) for query in queries))
 
     return asyncio.run(together())
 
@@ -85,7 +86,7 @@ def test_what_finds_no_room_is_answered_for_at_once_and_the_rest_in_its_turn(can
     guarded = trial(candidate, LONG)
 
     async def crowd() -> tuple[set[str | None], set[str | None]]:
-        tasks = [asyncio.create_task(guarded.ask(Request(query="hang"), CONTEXT)) for _ in range(60)]
+        tasks = [asyncio.create_task(guarded.answer(Request(query="hang"), CONTEXT)) for _ in range(60)]
         at_once, later = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         candidate.let_go.set()
         return {t.result().fault for t in at_once}, {t.fault for t in await asyncio.gather(*later)}
@@ -94,4 +95,4 @@ def test_what_finds_no_room_is_answered_for_at_once_and_the_rest_in_its_turn(can
 
 
 def test_one_that_does_not_open_is_never_waited_for():
-    assert ask(trial(None, LONG), "a") == [Tried(None, "unopened")]
+    assert ask(trial(None, LONG), "a") == [CandidateAnswer(None, "unopened")]

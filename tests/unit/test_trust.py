@@ -9,18 +9,19 @@ import pytest
 from shops import checkerboard
 
 from vetrina import Shop
-from vetrina.simulate.attacks import fake_clicks
-from vetrina.simulate.files import write
+from vetrina.simulate.attacks import click_fraud_events
+from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.world import World
 from vetrina.store import dataset
-from vetrina.store.trust import pushes, trusted
+from vetrina.store.click_fraud import detect_click_fraud, exclude_click_fraud
 
 TARGETS = ("p17", "p23", "p31")
 
 
 def log(users: int = 400, products: int = 60, days: int = 70, brief: float = 0.2, seed: int = 1) -> pl.DataFrame:
     """Users who come again and again, and some who come once; low numbers are popular."""
-    rng, rows = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    rows = []
     chance = 1.0 / np.arange(1, products + 1)
     chance /= chance.sum()
     for user in range(users):
@@ -35,17 +36,17 @@ def log(users: int = 400, products: int = 60, days: int = 70, brief: float = 0.2
 @pytest.mark.parametrize("brief", [0.0, 0.2, 0.6])
 def test_a_log_without_pushes_has_none(brief):
     for seed in range(3):
-        assert pushes(log(brief=brief, seed=seed)).is_empty()
+        assert detect_click_fraud(log(brief=brief, seed=seed)).is_empty()
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2])
 def test_pushed_products_are_found_and_only_the_accounts_lose_events(share):
     real = log(users=800)
-    fake = fake_clicks(real, TARGETS, share, np.random.default_rng(2))
+    fake = click_fraud_events(real, TARGETS, share, np.random.default_rng(2))
     both = pl.concat([real, fake]).with_row_index("number").with_columns(row=pl.lit("a column of the shop"))
-    found = pushes(both)
+    found = detect_click_fraud(both)
     assert set(TARGETS) <= set(found["product_id"])
-    kept = trusted(both, found)
+    kept = exclude_click_fraud(both, found)
     gone = both.join(kept, on=both.columns, how="anti")
     assert (gone["user_id"].str.starts_with("account-")).mean() > 0.95
     assert not kept.filter(pl.col("user_id").str.starts_with("account-") & pl.col("product_id").is_in(TARGETS)).height
@@ -53,7 +54,8 @@ def test_pushed_products_are_found_and_only_the_accounts_lose_events(share):
 
 
 def test_a_launch_that_everybody_takes_to_is_no_push():
-    real, rng = log(users=800), np.random.default_rng(3)
+    real = log(users=800)
+    rng = np.random.default_rng(3)
     users = real["user_id"].unique().sort().to_list()
     end = real["timestamp"].max()
     assert isinstance(end, datetime)
@@ -62,20 +64,20 @@ def test_a_launch_that_everybody_takes_to_is_no_push():
         for _ in range(300)
     ]
     launch = pl.DataFrame(rows, schema=real.schema, orient="row")
-    assert "new" not in pushes(pl.concat([real, launch]))["product_id"]
+    assert "new" not in detect_click_fraud(pl.concat([real, launch]))["product_id"]
 
 
 def test_the_shop_of_the_generator_with_its_newcomers_and_releases_has_none(tmp_path: Path):
-    files = write(World(products=240, users=800, days=42), tmp_path)
+    files = write_input_files(World(products=240, users=800, days=42), tmp_path)
     events = pl.read_csv(files["events"], try_parse_dates=True)
-    assert pushes(events.select("timestamp", pl.col("user_id").cast(pl.String), "product_id")).is_empty()
+    assert detect_click_fraud(events.select("timestamp", pl.col("user_id").cast(pl.String), "product_id")).is_empty()
 
 
 def test_doubted_events_are_kept_reported_and_not_learnt_from(tmp_path: Path):
     files = checkerboard(tmp_path, users=120)
     real = pl.read_csv(files["events"]).with_columns(pl.from_epoch("timestamp").cast(pl.Datetime("us")))
     target = real["product_id"].value_counts(sort=True)["product_id"][-1]
-    fake = fake_clicks(
+    fake = click_fraud_events(
         real.select("timestamp", "user_id", "type", "product_id"), (target,), 0.2, np.random.default_rng(4)
     )
     pl.concat([real, fake], how="diagonal_relaxed").write_csv(tmp_path / "both.csv")
@@ -83,7 +85,7 @@ def test_doubted_events_are_kept_reported_and_not_learnt_from(tmp_path: Path):
     for doubt in ("true", "false"):
         folder = tmp_path / doubt
         folder.mkdir()
-        (folder / "vetrina.toml").write_text(f"[ingest]\ndoubt = {doubt}\n")
+        (folder / "vetrina.toml").write_text(f"[ingest]\nexclude_click_fraud = {doubt}\n")
         shop = Shop(folder)
         snapshot = shop.ingest(products=[files["products"]], events=[tmp_path / "both.csv"])
         catalogue = dataset.catalogue(snapshot)
@@ -103,17 +105,17 @@ def test_doubted_events_are_kept_reported_and_not_learnt_from(tmp_path: Path):
 def test_paid_clicks_on_an_ad_are_told_though_its_product_is_looked_at_anyway(tmp_path: Path, number: int):
     world = World(products=300, users=600, days=60)
     moment = pl.from_epoch(pl.col("timestamp").cast(pl.Float64) * 1e6, "us")
-    events = pl.read_csv(write(world, tmp_path)["events"], infer_schema=False)
+    events = pl.read_csv(write_input_files(world, tmp_path)["events"], infer_schema=False)
     events = events.select(moment, "user_id", "type", "product_id").filter(pl.col("product_id") != "")
     target = world.product_ids[world.advertised[number]]
     looks = events.filter(pl.col("type") == "view")
-    fake = fake_clicks(looks, [target], 0.02, np.random.default_rng(number), days=28.0)
+    fake = click_fraud_events(looks, [target], 0.02, np.random.default_rng(number), days=28.0)
     own = fake.filter(pl.col("product_id") == target)
     shown, clicked = (own.with_columns(type=pl.lit(kind)) for kind in ("ad_impression", "ad_click"))
     both = pl.concat([events, fake.filter(pl.col("product_id") != target), shown, clicked])
-    found = pushes(both)
+    found = detect_click_fraud(both)
     assert set(found["product_id"]) == {target}
     theirs = pl.col("user_id").str.starts_with("account-") & (pl.col("type") == "ad_click")
-    left = trusted(both, found).filter(theirs).height
+    left = exclude_click_fraud(both, found).filter(theirs).height
     assert left <= 0.05 * clicked.height
-    assert pushes(events).is_empty()
+    assert detect_click_fraud(events).is_empty()

@@ -8,40 +8,43 @@ import pytest
 import torch
 from scipy import sparse
 
-from vetrina.core.progress import Silent
-from vetrina.core.types import MEMORY, Catalogue, Interactions, Past, Plan
-from vetrina.layers.next_item import memory
-from vetrina.layers.next_item.table import Table
-from vetrina.train import fitted as cache
-from vetrina.train.fitted import fitted, forget
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import WARM_START_FILE, Catalogue, Interactions, TrainingData, TrainingPlan
+from vetrina.layers.next_item import warm_start
+from vetrina.layers.next_item.item_embeddings import ItemEmbeddings
+from vetrina.train import model_cache as cache
+from vetrina.train.model_cache import evict, fit_cached
 
-PLAN = Plan(threads=1, settings={"gru": {"epochs": 4}}, warm=True)
-
-
-ITEMS, USERS, EVENTS = 20, 30, 900
+PLAN = TrainingPlan(threads=1, settings={"gru": {"epochs": 4}}, warm=True)
 
 
-def before(share: float) -> Past:
+ITEMS = 20
+USERS = 30
+EVENTS = 900
+
+
+def before(share: float) -> TrainingData:
     """The first ``share`` of 900 events: each user goes from product to product in one of two circles."""
     number = np.arange(int(share * EVENTS))
     user = (number % USERS).astype(np.int32)
     item = ((number // USERS * 2 + user % 2) % ITEMS).astype(np.int32)
-    names, nothing = np.array([f"p{i:02d}" for i in range(ITEMS)]), np.full(ITEMS, np.nan)
+    names = np.array([f"p{i:02d}" for i in range(ITEMS)])
+    nothing = np.full(ITEMS, np.nan)
     text = tuple(f"title {i}" for i in range(ITEMS))
     catalogue = Catalogue(names, text, text, text, text, text, nothing, nothing, nothing)
     users = np.array([f"u{u:02d}" for u in range(USERS)])
     events = Interactions(users, user, item, number.astype(float), np.ones(len(number), np.float32), float(len(number)))
-    return Past(catalogue, events)
+    return TrainingData(catalogue, events)
 
 
-def fit(root: Path, known: Past, form: str, plan: Plan = PLAN) -> dict:
+def fit(root: Path, known: TrainingData, form: str, plan: TrainingPlan = PLAN) -> dict:
     """One run's notes of the model."""
     assert known.interactions is not None
     into = root / form
     into.mkdir(exist_ok=True)
     digest = f"snapshot until {known.interactions.until}"
-    found = dict(fitted("gru", known, digest, form, plan, into, Silent()))
-    assert not (into / "gru" / MEMORY).exists(), "a memory is for the next training, never for a bundle"
+    found = dict(fit_cached("gru", known, digest, form, plan, into, NoProgress()))
+    assert not (into / "gru" / WARM_START_FILE).exists(), "a memory is for the next training, never for a bundle"
     for file in (into / "gru").iterdir():
         file.unlink()
     (into / "gru").rmdir()
@@ -73,44 +76,50 @@ def test_a_longer_past_and_a_cold_plan_begin_from_nothing(tmp_path):
     assert "began_from" not in fit(tmp_path, before(1.0), "fit", replace(PLAN, warm=False))
 
 
-def table(start: np.ndarray, tokens: int) -> Table:
+def table(start: np.ndarray, tokens: int) -> ItemEmbeddings:
     """Every product has the first property."""
     properties = np.zeros((len(start), tokens), np.float32)
     properties[:, 0] = 1
-    return Table(start, sparse.csr_array(properties))
+    return ItemEmbeddings(start, sparse.csr_array(properties))
 
 
 @pytest.fixture
-def learnt(tmp_path) -> tuple[Path, Table, np.ndarray]:
+def learnt(tmp_path) -> tuple[Path, ItemEmbeddings, np.ndarray]:
     """Four products in a plane, and what a training made of them: turned by a quarter, twice as far out."""
     first = np.array([[1, 0], [0, 1], [1, 1], [-1, 0]], np.float32)
     old = table(first, 2)
     with torch.no_grad():
-        old.own.weight[:4] = torch.tensor([[0.0, 2], [-2, 0], [-2, 2], [0, -2]])
-    memory.write(tmp_path / MEMORY, old, torch.nn.Linear(2, 2), np.array(["a", "b", "d", "e"]), ["red", "tin"], 3)
-    return tmp_path / MEMORY, old, first
+        old.item_embedding.weight[:4] = torch.tensor([[0.0, 2], [-2, 0], [-2, 2], [0, -2]])
+    warm_start.save_state(
+        tmp_path / WARM_START_FILE, old, torch.nn.Linear(2, 2), np.array(["a", "b", "d", "e"]), ["red", "tin"], 3
+    )
+    return tmp_path / WARM_START_FILE, old, first
 
 
 def test_products_and_properties_are_known_by_name_and_a_new_one_is_laid_beside_them(learnt):
     path, old, first = learnt
     new = table(np.insert(first, 2, [0.5, 0.0], axis=0), 3)
     encoder = torch.nn.Linear(2, 2)
-    assert memory.take_up(path, new, encoder, np.array(["a", "b", "c", "d", "e"]), ["blue", "red", "tin"]) == 3
-    own = new.own.weight.detach().numpy()
+    assert (
+        warm_start.restore_state(path, new, encoder, np.array(["a", "b", "c", "d", "e"]), ["blue", "red", "tin"]) == 3
+    )
+    own = new.item_embedding.weight.detach().numpy()
     np.testing.assert_array_equal(own[[0, 1, 3, 4]], old.own.weight.detach().numpy()[:4])
     np.testing.assert_allclose(own[2], [0.0, 1.0], atol=1e-5)
     np.testing.assert_array_equal(own[5], 0)  # padding stays nothing
     np.testing.assert_array_equal(
-        new.of_properties.weight.detach().numpy()[1:3], old.of_properties.weight.detach().numpy()
+        new.token_embedding.weight.detach().numpy()[1:3], old.token_embedding.weight.detach().numpy()
     )
 
 
 def test_another_shape_is_left_alone(learnt):
     path, _, first = learnt
     new = table(first, 2)
-    untouched = new.own.weight.detach().numpy().copy()
-    assert memory.take_up(path, new, torch.nn.Linear(2, 3), np.array(["a", "b", "d", "e"]), ["red", "tin"]) == 0
-    np.testing.assert_array_equal(new.own.weight.detach().numpy(), untouched)
+    untouched = new.item_embedding.weight.detach().numpy().copy()
+    assert (
+        warm_start.restore_state(path, new, torch.nn.Linear(2, 3), np.array(["a", "b", "d", "e"]), ["red", "tin"]) == 0
+    )
+    np.testing.assert_array_equal(new.item_embedding.weight.detach().numpy(), untouched)
 
 
 def test_of_models_fitted_long_ago_the_newest_of_each_form_stay(tmp_path):
@@ -121,17 +130,18 @@ def test_of_models_fitted_long_ago_the_newest_of_each_form_stay(tmp_path):
     models = tmp_path / "models"
     everything = {p.name for p in models.iterdir()}
     assert len(everything) == 6
-    assert forget(models, 2) > 0
+    assert evict(models, 2) > 0
     left = {p.name for p in models.iterdir()}
     assert len(left) == 4
-    assert forget(models, 2) == 0
+    assert evict(models, 2) == 0
     notes = fit(tmp_path, before(1.0), "served", plan)
     assert notes["began_from"] in left, "a warm start finds what is newest"
     assert fit(tmp_path, before(0.5), "fit", plan)["settings"], "what was removed is fitted anew"
 
 
 def test_it_begins_from_an_older_one_where_that_is_asked_for(tmp_path):
-    first, second = before(0.5), before(0.8)
+    first = before(0.5)
+    second = before(0.8)
     fit(tmp_path, first, "fit")
     newest = fit(tmp_path, second, "fit")
     assert first.interactions is not None

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vetrina.core import whole_numbers
-from vetrina.core.whole_numbers import WholeNumbers
+from vetrina.core import bit_packing
+from vetrina.core.bit_packing import PackedIntegers
 
 LARGEST = [
     0,
@@ -41,8 +41,8 @@ def test_every_place_and_slice_holds_what_was_saved(tmp_path: Path, largest: int
         values[rng.integers(count)] = largest
     for file in tmp_path.iterdir():
         file.unlink()
-    whole_numbers.save(tmp_path, "some", values)
-    opened = WholeNumbers(tmp_path, "some")
+    bit_packing.save(tmp_path, "some", values)
+    opened = PackedIntegers(tmp_path, "some")
     assert len(opened) == count
     assert opened[:].tolist() == values.tolist()
     assert opened[:].dtype == (np.int64 if values.max(initial=0) >= 2**31 else np.int32)
@@ -68,10 +68,10 @@ def test_every_place_and_slice_holds_what_was_saved(tmp_path: Path, largest: int
 )
 def test_a_number_takes_hardly_more_bits_than_the_largest(tmp_path: Path, largest: int, bits: int):
     values = np.random.default_rng(1).integers(0, largest, 80_000, endpoint=True)
-    whole_numbers.save(tmp_path, "some", values)
+    bit_packing.save(tmp_path, "some", values)
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) <= 10_000 * bits + 300
 
 
 def test_arrays_that_were_saved_as_they_are_open_too(tmp_path: Path):
     np.save(tmp_path / "some.npy", np.array([3, 1, 2], np.int64))
-    assert WholeNumbers(tmp_path, "some")[1:].tolist() == [1, 2]
+    assert PackedIntegers(tmp_path, "some")[1:].tolist() == [1, 2]

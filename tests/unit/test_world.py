@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.simulate.files import write
+from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.world import World
 
 WORLD = World(products=240, users=500, days=28)
@@ -16,7 +16,7 @@ WORLD = World(products=240, users=500, days=28)
 @pytest.fixture(scope="module")
 def files(tmp_path_factory) -> dict[str, Path]:
     """Written once."""
-    return write(WORLD, tmp_path_factory.mktemp("world"))
+    return write_input_files(WORLD, tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +27,14 @@ def events(files) -> list[dict[str, str]]:
 
 
 def test_the_same_world_gives_the_same_files(files, tmp_path):
-    again = write(WORLD, tmp_path)
-    other = write(World(products=240, users=500, days=28, seed=8), tmp_path / "other")
+    again = write_input_files(WORLD, tmp_path)
+    other = write_input_files(World(products=240, users=500, days=28, seed=8), tmp_path / "other")
     assert all(files[name].read_bytes() == again[name].read_bytes() for name in files)
     assert files["events"].read_bytes() != other["events"].read_bytes()
 
 
 def test_nothing_happens_to_a_product_before_its_release(events):
-    released = dict(zip(WORLD.product_ids, WORLD.released, strict=True))
+    released = dict(zip(WORLD.product_ids, WORLD.released_at, strict=True))
     seen = [e for e in events if e["product_id"]]
     assert all(float(e["timestamp"]) >= released[e["product_id"]] for e in seen)
     new = {p for p, moment in released.items() if moment > WORLD.now - WORLD.days * 86_400}
@@ -49,12 +49,13 @@ def test_every_kind_of_event_is_there(events):
 
 
 def test_clicks_fall_with_the_place_as_the_world_says(events):
-    shown, clicked = np.zeros(6), np.zeros(6)
+    shown = np.zeros(6)
+    clicked = np.zeros(6)
     for event in events:
         if event["type"] in ("impression", "click"):
             (shown if event["type"] == "impression" else clicked)[int(event["position"]) - 1] += 1
     rate = clicked / shown
-    looked = WORLD.looked(np.arange(6))
+    looked = WORLD.examination_probability(np.arange(6))
     # lists are in random order: what is left of the differences between places is how often they are looked at
     error = 3.0 * np.sqrt(rate * (1 - rate) / shown) / rate[0]
     np.testing.assert_allclose(rate / rate[0], looked, atol=float((error + error[0]).max()))
@@ -72,7 +73,7 @@ def test_weekends_have_a_demand_of_their_own(events):
 
 def test_the_best_answer_is_the_best(events):
     for user in range(20):
-        best = WORLD.best(user)
+        best = WORLD.best_products(user)
         assert (WORLD.stock[best] > 0).all()
         rest = np.setdiff1d(np.flatnonzero(WORLD.stock > 0), best)
         assert WORLD.appeal(user)[best].min() >= WORLD.appeal(user)[rest].max()

@@ -14,234 +14,291 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vetrina.compress.search import middle, still_open
+from vetrina.compress.variant_search import middle_variant, remaining_variants
 from vetrina.core import plugins
-from vetrina.core.compression import CompressionStep, Form, Lesson
-from vetrina.core.errors import Unfit
+from vetrina.core.compression import CompressionTrial, CompressionVariant, DistillationData
+from vetrina.core.errors import UnusableVariant
 from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
-from vetrina.core.types import Checkpoint, Evidence, Past, Plan, Scores
-from vetrina.metrics.loss import loss
-from vetrina.scenarios.agreement import Agreement, Reference
+from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
+from vetrina.metrics.quality_loss import quality_loss
+from vetrina.scenarios.agreement import Agreement, ReferenceAnswers
 
-_AGREEMENT, _AGREEMENT_UNITS = 0.95, 5_000
-_ALWAYS = 0.93  # the gate asks for nine in ten of the judged file, which learns from more: what is kept here has to stand that
-_FITS, _SHARE_OF_TEACHING = 3, 0.15  # a smaller model is taught in each fit of a run; of the run's whole budget
+_MIN_AGREEMENT = 0.95
+_MAX_AGREEMENT_REQUESTS = 5_000
+# The gate asks for 0.9 of the judged file, which learns from more data, so what is kept here needs some room.
+_MIN_AGREEMENT_LABELLED = 0.93
+_FITS_PER_RUN, _DISTILLATION_BUDGET_SHARE = (
+    3,
+    0.15,
+)  # a smaller model is taught in each fit of a run; of the run's whole budget
 
 
 @dataclass(frozen=True)
-class Compressed:
+class CompressionResult:
     """The folder to pack and what was tried."""
 
     folder: Path
-    steps: tuple[CompressionStep, ...]
+    trials: tuple[CompressionTrial, ...]
 
     @property
-    def kept(self) -> dict[str, str]:
+    def kept_variants(self) -> dict[str, str]:
         """Of each model whose small form is in the folder the name of that form."""
-        return {s.model: s.step for s in self.steps if s.kept}
+        return {s.model: s.step for s in self.trials if s.kept}
 
 
 def compress(
     checkpoint: Checkpoint,
-    past: Past,
-    plan: Plan,
+    training_data: TrainingData,
+    plan: TrainingPlan,
     into: Path,
     progress: Progress,
     *,
-    validation: Evidence | None = None,
-    repeat: Mapping[str, str] | None = None,
-) -> Compressed:
+    validation: EvaluationData | None = None,
+    repeat_variants: Mapping[str, str] | None = None,
+) -> CompressionResult:
     """Shrink a checkpoint into ``into``; smaller models are taught with its ``past``.
 
     Each form is judged on ``validation``, those that work least first, until one may stay; where nothing is labelled, by the
     answers of before alone. With ``repeat`` nothing is judged: the named models take the named forms again.
     """
     shutil.rmtree(into, ignore_errors=True)
-    shutil.copytree(checkpoint.folder, into, copy_function=_link)
-    lesson = Lesson(lambda: _prepared(checkpoint.scenario, past), plan, progress)
-    if repeat is not None:
-        for name, form in repeat.items():
-            if name in checkpoint.notes and (again := next((f for f in _forms(name) if f.name == form), None)):
+    shutil.copytree(checkpoint.folder, into, copy_function=_hardlink)
+    lesson = DistillationData(lambda: _prepare_training_data(checkpoint.scenario, training_data), plan, progress)
+    if repeat_variants is not None:
+        for name, form in repeat_variants.items():
+            if name in checkpoint.notes and (again := next((f for f in _variants(name) if f.name == form), None)):
                 shutil.rmtree(into / name)
                 (into / name).mkdir()
-                _shrink(name, again, checkpoint.folder, into, lesson)
-        return Compressed(into, ())
-    weighed = _weighed(checkpoint.folder)
-    names = [m for m in checkpoint.notes if m in weighed and _forms(m)]
+                _write_variant(name, again, checkpoint.folder, into, lesson)
+        return CompressionResult(into, ())
+    weighed = _models_with_weight(checkpoint.folder)
+    names = [m for m in checkpoint.notes if m in weighed and _variants(m)]
     # The largest first, while there is time for bold forms; what has none is taken on trust, and must not use up what others may
     # change.
-    names.sort(key=lambda m: (len(_forms(m)) == 1 and bool(gentlest(m)), -size_of(checkpoint.folder / m), m))
-    evaluate = plugins.part("scenarios", checkpoint.scenario, "evaluate").evaluate
-    steps: list[CompressionStep] = []
+    names.sort(
+        key=lambda m: (len(_variants(m)) == 1 and bool(least_aggressive_variant(m)), -size_of(checkpoint.folder / m), m)
+    )
+    evaluate = plugins.load_module("scenarios", checkpoint.scenario, "evaluate").evaluate
+    steps: list[CompressionTrial] = []
     with progress.step("compress: judge each form", len(names) + 1) as step:
-        trial = _Trial(checkpoint, into, lesson, evaluate, validation)
+        trial = _VariantSearch(checkpoint, into, lesson, evaluate, validation)
         step.advance()
         for name in names:
-            steps += trial.tried(name)
+            steps += trial.try_variants(name)
             step.advance()
-    return Compressed(into, tuple(steps))
+    return CompressionResult(into, tuple(steps))
 
 
-class _Trial:
+class _VariantSearch:
     """One folder in which models take their forms one after the other."""
 
     def __init__(
-        self, checkpoint: Checkpoint, into: Path, lesson: Lesson, evaluate: Any, validation: Evidence | None
+        self,
+        checkpoint: Checkpoint,
+        into: Path,
+        distillation_data: DistillationData,
+        evaluate: Any,
+        validation: EvaluationData | None,
     ) -> None:
-        self._checkpoint, self._into, self._lesson = checkpoint, into, lesson
-        self._evaluate, self._validation = evaluate, validation
-        self._before: Scores | None = evaluate(into, validation) if validation else None
-        self._teacher = Reference(checkpoint.scenario, checkpoint.folder, _AGREEMENT_UNITS, validation)
-        self._like = self._teacher.itself()
-        self._answers, self._seconds = lesson.plan.answers, _SHARE_OF_TEACHING * lesson.plan.budget_seconds
+        self._checkpoint = checkpoint
+        self._into = into
+        self._distillation_data = distillation_data
+        self._evaluate = evaluate
+        self._validation = validation
+        self._scores_before: MetricValues | None = evaluate(into, validation) if validation else None
+        self._reference = ReferenceAnswers(checkpoint.scenario, checkpoint.folder, _MAX_AGREEMENT_REQUESTS, validation)
+        self._agreement_before = self._reference.self_agreement()
+        self._answers_left = distillation_data.plan.answers
+        self._training_seconds_left = _DISTILLATION_BUDGET_SHARE * distillation_data.plan.budget_seconds
 
-    def tried(self, name: str) -> list[CompressionStep]:
+    def try_variants(self, name: str) -> list[CompressionTrial]:
         """The forms that were judged, in their order; the kept one, or the float form, is in the folder."""
-        place, steps = self._into / name, list[CompressionStep]()
+        place = self._into / name
+        steps = list[CompressionTrial]()
         with tempfile.TemporaryDirectory(dir=self._into.parent) as scratch:
-            best, seen = Path(scratch) / "best", (self._before, self._like)
+            best = Path(scratch) / "best"
+            seen = (self._scores_before, self._agreement_before)
             shutil.move(place, best)
-            forms = _forms(name)
-            while open_ := self._affordable(name, forms, found=any(s.kept for s in steps)):
-                form = middle(open_)
-                step, after = self._judged(name, form)
+            forms = _variants(name)
+            while open_ := self._affordable_variants(name, forms, has_kept=any(s.kept for s in steps)):
+                form = middle_variant(open_)
+                step, after = self._evaluate_variant(name, form)
                 if step.kept:
                     shutil.rmtree(best)
                     shutil.move(place, best)
                     seen = after
-                    steps = [_surpassed(s) for s in steps]
+                    steps = [_mark_superseded(s) for s in steps]
                 steps.append(step)
-                forms = still_open(forms, form, step.kept)
+                forms = remaining_variants(forms, form, step.kept)
             shutil.rmtree(place, ignore_errors=True)
             shutil.move(best, place)
-        self._before, self._like = seen
+        self._scores_before, self._agreement_before = seen
         return steps
 
-    def _affordable(self, name: str, forms: Sequence[Form], *, found: bool) -> list[Form]:
+    def _affordable_variants(
+        self, name: str, variants: Sequence[CompressionVariant], *, has_kept: bool
+    ) -> list[CompressionVariant]:
         """Forms that may still be judged: bold ones while their answers are paid for, taught ones while their teaching is."""
-        last = gentlest(name)
+        last = least_aggressive_variant(name)
         # What nobody compares would be taken on trust.
-        bold = self._teacher.compares(name) and self._asking(name) <= self._answers
-        paid = [f for f in forms if teaching(f, self._lesson.plan) <= self._seconds]
-        trusted = self._before is not None or self._teacher.compares(
+        bold = self._reference.affects_any_request(name) and self._answers_per_trial(name) <= self._answers_left
+        paid = [
+            f
+            for f in variants
+            if variant_training_seconds(f, self._distillation_data.plan) <= self._training_seconds_left
+        ]
+        trusted = self._scores_before is not None or self._reference.affects_any_request(
             name
         )  # without labels answers have to speak for it
-        return paid if bold else [f for f in paid if f.name == last and not found and trusted]
+        return paid if bold else [f for f in paid if f.name == last and not has_kept and trusted]
 
-    def _asking(self, name: str) -> int:
+    def _answers_per_trial(self, name: str) -> int:
         """Answers that judging one form of it takes."""
-        labelled = len(self._before.values) if self._before is not None and self._teacher.judges(name) else 0
-        return labelled + self._teacher.asks(name)
+        labelled = (
+            len(self._scores_before.values)
+            if self._scores_before is not None and self._reference.affects_labelled_requests(name)
+            else 0
+        )
+        return labelled + self._reference.n_requests_for(name)
 
-    def _judged(self, name: str, form: Form) -> tuple[CompressionStep, tuple[Scores | None, Agreement]]:
+    def _evaluate_variant(
+        self, name: str, variant: CompressionVariant
+    ) -> tuple[CompressionTrial, tuple[MetricValues | None, Agreement]]:
         """Leaves the form in the folder."""
-        if form.name != gentlest(name):
-            self._answers -= self._asking(name)
-        self._seconds -= teaching(form, self._lesson.plan)
+        if variant.name != least_aggressive_variant(name):
+            self._answers_left -= self._answers_per_trial(name)
+        self._training_seconds_left -= variant_training_seconds(variant, self._distillation_data.plan)
         shutil.rmtree(self._into / name, ignore_errors=True)
         (self._into / name).mkdir()
         try:
-            _shrink(name, form, self._checkpoint.folder, self._into, self._lesson)
-            after = self._before
-            if after is not None and self._teacher.judges(name):  # what asks for other models alone is as it was
+            _write_variant(name, variant, self._checkpoint.folder, self._into, self._distillation_data)
+            after = self._scores_before
+            if after is not None and self._reference.affects_labelled_requests(
+                name
+            ):  # what asks for other models alone is as it was
                 after = self._evaluate(self._into, self._validation)
             if after is not None and not np.isfinite(after.values).all():
-                raise Unfit("its answers are no numbers")
-            like = self._teacher.agreement(self._into, changed=name, before=self._like)
-        except Unfit as why:
-            return self._unfit(name, form, str(why)), (self._before, self._like)
+                raise UnusableVariant("its answers are no numbers")
+            like = self._reference.compare_folder(self._into, changed_model=name, previous=self._agreement_before)
+        except UnusableVariant as why:
+            return self._rejected_trial(name, variant, str(why)), (self._scores_before, self._agreement_before)
         sizes = size_of(self._checkpoint.folder / name), size_of(self._into / name)
-        bold, work = form.name != gentlest(name), self._like.work
-        if self._before is None or after is None:
-            return compare(name, form.name, sizes, like, work), (None, like)
-        return judge(name, form.name, self._before, after, sizes, like, work, bold=bold), (after, like)
+        bold = variant.name != least_aggressive_variant(name)
+        work = self._agreement_before.work
+        if self._scores_before is None or after is None:
+            return judge_by_agreement(name, variant.name, sizes, like, work), (None, like)
+        return judge_with_labels(
+            name, variant.name, self._scores_before, after, sizes, like, work, is_aggressive=bold
+        ), (after, like)
 
-    def _unfit(self, name: str, form: Form, why: str) -> CompressionStep:
-        quality = self._like.share if self._before is None else float(self._before.values.mean())
+    def _rejected_trial(self, name: str, variant: CompressionVariant, why: str) -> CompressionTrial:
+        quality = (
+            self._agreement_before.share if self._scores_before is None else float(self._scores_before.values.mean())
+        )
         size = size_of(self._checkpoint.folder / name)
-        return CompressionStep(name, form.name, False, size, size, quality, quality, 0.0, why, 0.0)
+        return CompressionTrial(name, variant.name, False, size, size, quality, quality, 0.0, why, 0.0)
 
 
-def _surpassed(step: CompressionStep) -> CompressionStep:
-    return replace(step, kept=False, why=f"{step.why}; a smaller form may stay, too") if step.kept else step
+def _mark_superseded(trial: CompressionTrial) -> CompressionTrial:
+    return replace(trial, kept=False, why=f"{trial.why}; a smaller form may stay, too") if trial.kept else trial
 
 
-def teaching(form: Form, plan: Plan) -> float:
+def variant_training_seconds(variant: CompressionVariant, plan: TrainingPlan) -> float:
     """Seconds of teaching this form in each fit of a run."""
-    return form.seconds * _FITS * 2 / plan.threads
+    return variant.training_seconds * _FITS_PER_RUN * 2 / plan.threads
 
 
-def judge(
+def judge_with_labels(
     model: str,
-    form: str,
-    before: Scores,
-    after: Scores,
+    variant: str,
+    scores_before: MetricValues,
+    scores_after: MetricValues,
     sizes: tuple[int, int],
-    like: Agreement,
-    work: float = 0.0,
+    agreement: Agreement,
+    cpu_us_before: float = 0.0,
     *,
-    bold: bool = True,
-) -> CompressionStep:
+    is_aggressive: bool = True,
+) -> CompressionTrial:
     """Keep if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %
-    (``metrics.loss``).
+    (``metrics.quality_loss``).
 
     _ALWAYS of the answers must be those of the float models, _AGREEMENT where labels resolve less than 0.5 %.
     Where they say nothing, ``bold`` forms have to give _AGREEMENT, too; the gentlest is taken on trust there.
     ``sizes`` are bytes before and after, ``work`` CPU-microseconds of an answer before.
     """
-    lost = loss(before.values, after.values)
-    alike = like.share >= (_ALWAYS if lost.resolved else _AGREEMENT) and (not bold or like.unjudged >= _AGREEMENT)
-    kept = bool(lost.bearable and sizes[1] < sizes[0] and alike)
-    why = f"loss {lost.point:+.2%}, at most {lost.upper:+.2%} (allowed {lost.allowed:.2%}); {_said(sizes, like)}"
-    quality = float(before.values.mean()), float(after.values.mean())
-    return CompressionStep(model, form, kept, *sizes, *quality, lost.upper, why, like.share, work, like.work)
+    lost = quality_loss(scores_before.values, scores_after.values)
+    alike = agreement.share >= (_MIN_AGREEMENT_LABELLED if lost.has_resolution else _MIN_AGREEMENT) and (
+        not is_aggressive or agreement.unjudged >= _MIN_AGREEMENT
+    )
+    kept = bool(lost.is_acceptable and sizes[1] < sizes[0] and alike)
+    why = f"loss {lost.point:+.2%}, at most {lost.upper:+.2%} (allowed {lost.allowed:.2%}); {_change_text(sizes, agreement)}"
+    quality = float(scores_before.values.mean()), float(scores_after.values.mean())
+    return CompressionTrial(
+        model, variant, kept, *sizes, *quality, lost.upper, why, agreement.share, cpu_us_before, agreement.work
+    )
 
 
-def compare(model: str, form: str, sizes: tuple[int, int], like: Agreement, work: float = 0.0) -> CompressionStep:
+def judge_by_agreement(
+    model: str, variant: str, sizes: tuple[int, int], agreement: Agreement, cpu_us_before: float = 0.0
+) -> CompressionTrial:
     """``judge`` where nothing is labelled: of every form _AGREEMENT of the answers must be those of the float models.
 
     That share stands for the quality.
     """
-    kept = min(like.share, like.unjudged) >= _AGREEMENT and sizes[1] < sizes[0]
-    why = f"nothing is labelled; {_said(sizes, like)}"
-    return CompressionStep(
-        model, form, kept, *sizes, 1.0, like.share, 1.0 - like.share, why, like.share, work, like.work
+    kept = min(agreement.share, agreement.unjudged) >= _MIN_AGREEMENT and sizes[1] < sizes[0]
+    why = f"nothing is labelled; {_change_text(sizes, agreement)}"
+    return CompressionTrial(
+        model,
+        variant,
+        kept,
+        *sizes,
+        1.0,
+        agreement.share,
+        1.0 - agreement.share,
+        why,
+        agreement.share,
+        cpu_us_before,
+        agreement.work,
     )
 
 
-def _said(sizes: tuple[int, int], like: Agreement) -> str:
-    elsewhere = f", {like.unjudged:.1%} where nothing is judged" if like.unjudged < 1 else ""
+def _change_text(sizes: tuple[int, int], agreement: Agreement) -> str:
+    elsewhere = f", {agreement.unjudged:.1%} where nothing is judged" if agreement.unjudged < 1 else ""
     smaller = f"{sizes[0] / max(1, sizes[1]):.1f} times smaller"
-    return f"{smaller}; {like.share:.1%} of {like.units:,} answers as before{elsewhere}"
+    return f"{smaller}; {agreement.share:.1%} of {agreement.units:,} answers as before{elsewhere}"
 
 
-def gentlest(model: str) -> str:
+def least_aggressive_variant(model: str) -> str:
     """The name of the form that is nearest to float; empty where every form is bold or has to be taught."""
-    return next((form.name for form in reversed(_forms(model)) if not form.seconds and not form.bold), "")
+    return next(
+        (form.name for form in reversed(_variants(model)) if not form.training_seconds and not form.is_aggressive), ""
+    )
 
 
-def _weighed(folder: Path) -> set[str]:
+def _models_with_weight(folder: Path) -> set[str]:
     """Models that weigh something in any blend: the others change no answer, so there is nothing to judge."""
     blends = msgspec.json.decode((folder / "scenario.json").read_bytes())["weights"].values()
     return {model for weights in blends for model, weight in weights.items() if weight}
 
 
-def _prepared(scenario: str, past: Past) -> Past:
+def _prepare_training_data(scenario: str, training_data: TrainingData) -> TrainingData:
     """As models learnt from it; what serving needs beside them is there already."""
     with tempfile.TemporaryDirectory() as scratch:
-        return plugins.part("scenarios", scenario, "recipe").prepare(past, Path(scratch))
+        return plugins.load_module("scenarios", scenario, "recipe").prepare(training_data, Path(scratch))
 
 
-def _forms(name: str) -> tuple[Form, ...]:
-    known = plugins.has_part("models", name, "compress")
-    return tuple(plugins.part("models", name, "compress").FORMS) if known else ()
+def _variants(name: str) -> tuple[CompressionVariant, ...]:
+    known = plugins.has_module("models", name, "compress")
+    return tuple(plugins.load_module("models", name, "compress").VARIANTS) if known else ()
 
 
-def _shrink(name: str, form: Form, source: Path, into: Path, lesson: Lesson) -> None:
+def _write_variant(
+    name: str, variant: CompressionVariant, source: Path, into: Path, distillation_data: DistillationData
+) -> None:
     """Writes the form into the model's folder, which is to be empty."""
-    plugins.part("models", name, "compress").compress(source / name, into / name, form, lesson)
+    plugins.load_module("models", name, "compress").compress(source / name, into / name, variant, distillation_data)
 
 
-def _link(source: str, target: str) -> None:
+def _hardlink(source: str, target: str) -> None:
     Path(target).hardlink_to(source)

@@ -3,7 +3,7 @@
 import click
 
 
-class Minutes(click.ParamType):
+class DurationMinutes(click.ParamType):
     """A time such as 90s, 10m or 2h, as minutes."""
 
     name = "time"

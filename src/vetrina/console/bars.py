@@ -11,26 +11,27 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from vetrina.core.progress import Step
 
 
-class _Bar:
+class _ProgressBarStep:
     def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress, self._task = progress, task
+        self._progress = progress
+        self._task = task
 
     def advance(self, amount: float = 1.0) -> None:
         self._progress.advance(self._task, amount)
 
 
-class _Nothing:
+class _SilentStep:
     def advance(self, amount: float = 1.0) -> None:
         pass
 
 
-class Bars:
+class TerminalProgress:
     """Writes to standard error, so that answers can be piped."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """One line."""
         self._console.print(text, highlight=False)
 
@@ -39,7 +40,7 @@ class Bars:
         """A bar on a terminal, one line afterwards elsewhere."""
         if not sys.stderr.isatty():
             started = time.perf_counter()
-            yield _Nothing()
+            yield _SilentStep()
             self._console.print(f"{title}  {time.perf_counter() - started:.1f} s", highlight=False)
             return
         columns = (
@@ -50,4 +51,4 @@ class Bars:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self._console) as progress:
-            yield _Bar(progress, progress.add_task(title, total=total))
+            yield _ProgressBarStep(progress, progress.add_task(title, total=total))

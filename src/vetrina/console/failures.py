@@ -5,7 +5,7 @@ import click
 from vetrina.core.errors import VetrinaError
 
 
-def in_one_line(error: BaseException) -> tuple[str, int]:
+def error_line_and_status(error: BaseException) -> tuple[str, int]:
     """What to say and the exit status."""
     text = " ".join(str(error).split())[:300]
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):

@@ -4,37 +4,42 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+if TYPE_CHECKING:
+    from vetrina.pipeline.api import Shop
+
+FILE_PATH = click.Path(path_type=Path, dir_okay=False)
 
 
-class State:
+class CliContext:
     """The options before the command."""
 
     def __init__(self, folder: Path, as_json: bool, debug: bool) -> None:
-        self.folder, self.as_json, self.debug = folder, as_json, debug
+        self.folder = folder
+        self.as_json = as_json
+        self.debug = debug
 
-    def shop(self) -> Any:
+    def open_shop(self) -> "Shop":
         """The shop, with bars on a terminal."""
-        from vetrina.console.bars import Bars
-        from vetrina.pipeline.shop import Shop
+        from vetrina.console.bars import TerminalProgress
+        from vetrina.pipeline.api import Shop
 
-        return Shop(self.folder, Bars())
+        return Shop(self.folder, TerminalProgress())
 
-    def show(self, rows: Any, line: Callable[[Any], str]) -> None:
+    def print_rows(self, rows: Any, format_row: Callable[[Any], str]) -> None:
         """JSON for machines, a line a row for people."""
         listed = rows if isinstance(rows, list) else [rows]
         if self.as_json:
-            click.echo(json.dumps(rows, default=plain, ensure_ascii=False))
+            click.echo(json.dumps(rows, default=to_json_value, ensure_ascii=False))
         else:
             for row in listed:
-                click.echo(line(row))
+                click.echo(format_row(row))
 
 
-def plain(value: Any) -> Any:
+def to_json_value(value: Any) -> Any:
     """What JSON cannot say by itself, as something that it can."""
     import numpy as np
 

@@ -1,6 +1,6 @@
 """The settings file that ``vetrina init`` writes."""
 
-TEMPLATE = """\
+SETTINGS_TEMPLATE = """\
 # What this shop may set; every line shows its default. docs/reference/settings.md explains each.
 
 # [columns.products]          # the design's name = the name in your file

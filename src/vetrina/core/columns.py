@@ -57,14 +57,14 @@ ADS = {
 }
 
 TABLES = {"products": PRODUCTS, "events": EVENTS, "users": USERS, "judgments": JUDGMENTS, "ads": ADS}
-REQUIRED = {
+REQUIRED_COLUMNS = {
     "products": ("product_id", "title"),
     "events": ("timestamp", "user_id", "type"),
     "users": ("user_id",),
     "judgments": ("query", "product_id", "grade"),
     "ads": ("ad_id", "product_id", "bid"),
 }
-KEY = {
+KEY_COLUMNS = {
     "products": ("product_id",),
     "users": ("user_id",),
     "judgments": ("query", "product_id"),

@@ -14,7 +14,9 @@ class BadInput(VetrinaError):
 
     def __init__(self, value: str, rule: str, way_out: str) -> None:
         super().__init__(f"{_one_line(value)}: {rule}; {way_out}")
-        self.value, self.rule, self.way_out = value, rule, way_out
+        self.value = value
+        self.rule = rule
+        self.way_out = way_out
 
     def __reduce__(self) -> tuple[type["BadInput"], tuple[str, str, str]]:
         """A journal keeps errors too: without this a copy would miss two of its three parts."""
@@ -37,7 +39,7 @@ class OtherFormat(NotReady):
     """A bundle that this Vetrina cannot read, because another one wrote it; HTTP 503."""
 
 
-class Unfit(VetrinaError):
+class UnusableVariant(VetrinaError):
     """A model cannot take this form; the stage says so and tries the next."""
 
 

@@ -13,7 +13,7 @@ from vetrina.core.errors import BadInput, Conflict
 
 
 @contextlib.contextmanager
-def beside(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder; rename it onto ``path`` on success, remove it otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -21,9 +21,9 @@ def beside(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        _fsync(temporary)
         temporary.replace(path)
-        _sync(path.parent)
+        _fsync(path.parent)
     except OSError as error:
         raise _disk_error(path, error) from error
     finally:
@@ -31,7 +31,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def folder_beside(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """The same for a folder. A ``path`` that exists already (equal content, by its name) is kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
@@ -40,9 +40,9 @@ def folder_beside(path: Path) -> Iterator[Path]:
         yield temporary
         if not path.exists():
             for file in temporary.rglob("*"):
-                _sync(file)
+                _fsync(file)
             temporary.rename(path)
-            _sync(path.parent)
+            _fsync(path.parent)
     except OSError as error:
         raise _disk_error(path, error) from error
     finally:
@@ -50,7 +50,7 @@ def folder_beside(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Iterator[None]:
     """Be the only process that changes ``folder``; the lock goes with the process, however it ends. Raises Conflict."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
@@ -64,7 +64,7 @@ def alone(folder: Path) -> Iterator[None]:
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Replace ``path`` by ``data`` in one step."""
-    with beside(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(data)
         temporary.chmod(mode)
 
@@ -85,7 +85,7 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-def _sync(path: Path) -> None:
+def _fsync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

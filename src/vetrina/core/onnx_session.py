@@ -6,7 +6,7 @@ from typing import Any
 import onnxruntime
 
 
-def session(model: Path | bytes, threads: int = 1) -> Any:
+def open_session(model: Path | bytes, threads: int = 1) -> Any:
     """An ONNX Runtime session on the CPU, of a file or of its bytes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -22,15 +22,15 @@ class Progress(Protocol):
         """A step of ``total`` units, shown until the context ends."""
         ...
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """One line, such as what will be done."""
         ...
 
 
-class Silent:
+class NoProgress:
     """Shows nothing."""
 
-    def say(self, text: str) -> None:
+    def message(self, text: str) -> None:
         """Say nothing."""
 
     def advance(self, amount: float = 1.0) -> None:
@@ -42,7 +42,7 @@ class Silent:
         yield self
 
 
-def each(progress: Progress, title: str, items: Sequence[T]) -> Iterator[T]:
+def track(progress: Progress, title: str, items: Sequence[T]) -> Iterator[T]:
     """Yield ``items`` and advance a step after each."""
     with progress.step(title, len(items)) as step:
         for item in items:

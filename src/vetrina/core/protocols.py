@@ -8,10 +8,10 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.compression import Form, Lesson
-from vetrina.core.delta import Delta
+from vetrina.core.compression import CompressionVariant, DistillationData
+from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.progress import Progress
-from vetrina.core.types import Evidence, Floats, Ints, Past, Plan, Recipe, Scores
+from vetrina.core.types import EvaluationData, Floats, Ints, MetricValues, Recipe, TrainingData, TrainingPlan
 
 State = TypeVar("State")
 
@@ -19,7 +19,7 @@ State = TypeVar("State")
 class Model(Protocol):
     """``models/<name>/train.py``: learns, and writes its float form into a folder."""
 
-    def fit(self, past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    def fit(self, training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
         """Learn from ``past``, write parts into ``into``, return notes for the report."""
         ...
 
@@ -27,9 +27,11 @@ class Model(Protocol):
 class Compressor(Protocol):
     """``models/<name>/compress.py``, optional: writes smaller forms that the same ``online.py`` opens."""
 
-    FORMS: Sequence[Form]  # those that answer with the least work first
+    VARIANTS: Sequence[CompressionVariant]  # those that answer with the least work first
 
-    def compress(self, source: Path, into: Path, form: Form, lesson: Lesson) -> None:
+    def compress(
+        self, source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData
+    ) -> None:
         """One of FORMS of what lies in ``source``. Raises Unfit where it cannot be made of this one."""
         ...
 
@@ -53,8 +55,12 @@ class History:
         now: float,
         user: str | None = None,
     ) -> None:
-        self.items, self.times, self.now, self.user = items, times, now, user
-        self.counts_items, self.counts = counts_items, counts
+        self.items = items
+        self.times = times
+        self.now = now
+        self.user = user
+        self.counts_items = counts_items
+        self.counts = counts
 
 
 @runtime_checkable
@@ -71,7 +77,7 @@ class Scenario(Protocol):
 
     recipe: Recipe
 
-    def evaluate(self, folder: Path, evidence: Evidence) -> Scores:
+    def evaluate(self, folder: Path, evaluation_data: EvaluationData) -> MetricValues:
         """One score per user, query or row of ``evidence``."""
         ...
 
@@ -91,8 +97,8 @@ class Feature(Protocol[State]):
 class RecentEvents(Protocol):
     """Injected by serve: what happened since the bundle was built."""
 
-    def of(
-        self, user: str | None, session: str | None, until: float, logged: int
+    def for_user(
+        self, user: str | None, session: str | None, since: float, after_seq: int
     ) -> Iterable[tuple[str, float, float]]:
         """(product_id, time, weight), oldest first, of events at or after ``until`` or beyond number ``logged``."""
         ...
@@ -101,7 +107,7 @@ class RecentEvents(Protocol):
 class CatalogueDelta(Protocol):
     """Injected by serve: products that came, changed or went since the bundle was built."""
 
-    def after(self, logged: int) -> Delta:
+    def changes_after(self, after_seq: int) -> DeltaIndex:
         """What changed beyond number ``logged`` of the log."""
         ...
 
@@ -109,40 +115,40 @@ class CatalogueDelta(Protocol):
 class SpendLedger(Protocol):
     """Injected by serve: what campaigns have spent and users have seen today, and how ads did of late."""
 
-    def spent(self, campaign: str, now: float) -> float:
+    def daily_spend(self, campaign: str, now: float) -> float:
         """What clicks have cost a campaign on the day of ``now`` (UTC)."""
         ...
 
-    def seen(self, person: str, now: float) -> Mapping[str, int]:
+    def daily_impressions(self, user_or_session: str, now: float) -> Mapping[str, int]:
         """How often a user or session was shown each ad on the day of ``now``."""
         ...
 
-    def pace(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
+    def pacing(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
         """What a campaign's values are multiplied by (0 to 1) so that its daily budget lasts, and the share of answers in which
         it takes part."""
         ...
 
-    def correction(self, ad: str, now: float) -> float:
+    def click_correction(self, ad: str, now: float) -> float:
         """Clicks of late over the clicks that were expected, drawn towards 1."""
         ...
 
 
-class Unspent:
+class EmptySpendLedger:
     """A ledger in which nothing has happened yet."""
 
-    def spent(self, campaign: str, now: float) -> float:
+    def daily_spend(self, campaign: str, now: float) -> float:
         """Nothing."""
         return 0.0
 
-    def seen(self, person: str, now: float) -> Mapping[str, int]:
+    def daily_impressions(self, user_or_session: str, now: float) -> Mapping[str, int]:
         """Nothing."""
         return {}
 
-    def pace(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
+    def pacing(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
         """Full values, everywhere."""
         return 1.0, 1.0
 
-    def correction(self, ad: str, now: float) -> float:
+    def click_correction(self, ad: str, now: float) -> float:
         """As expected."""
         return 1.0
 
@@ -151,8 +157,8 @@ class Unspent:
 class Context:
     """What serving injects into an answer."""
 
-    events: RecentEvents
-    products: CatalogueDelta
+    recent_events: RecentEvents
+    catalogue_delta: CatalogueDelta
     now: float
-    ledger: SpendLedger = field(default_factory=Unspent)
+    spend_ledger: SpendLedger = field(default_factory=EmptySpendLedger)
     goals: Mapping[str, float] = field(default_factory=dict)  # the shop's, as ``[goals]`` names them

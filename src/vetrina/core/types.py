@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.tables import Floats, Ints, Rows, Table
+from vetrina.core.labelled_tables import EncodedTable, Floats, Ints, LabelledTable
 
 if TYPE_CHECKING:
     from vetrina.core.protocols import Context
 
 
 @dataclass(frozen=True)
-class Source:
+class InputFiles:
     """Files a person named, by table; ``label`` names the answer column of ``table``."""
 
     products: tuple[Path, ...] = ()
@@ -27,7 +27,7 @@ class Source:
     table: tuple[Path, ...] = ()
     label: str = "label"
 
-    def files(self) -> dict[str, tuple[Path, ...]]:
+    def by_table(self) -> dict[str, tuple[Path, ...]]:
         """The named files by table, tables without files left out."""
         tables = ("products", "events", "users", "judgments", "ads", "table")
         return {name: getattr(self, name) for name in tables if getattr(self, name)}
@@ -58,7 +58,7 @@ class Snapshot:
     logged: Mapping[str, int] = field(default_factory=dict)
 
 
-Status = Literal["PASS", "WARN", "FAIL"]
+CheckStatus = Literal["PASS", "WARN", "FAIL"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class CheckResult:
     """What one check saw: how many rows offend, the first of them, what it means, what was done."""
 
     name: str
-    status: Status
+    status: CheckStatus
     count: int
     first: str
     meaning: str
@@ -93,7 +93,7 @@ class DataReport:
     readiness: Readiness
 
     @property
-    def ok(self) -> bool:
+    def is_ok(self) -> bool:
         """No check failed and the scenario has what it needs."""
         return self.readiness.ready and all(c.status != "FAIL" for c in self.checks)
 
@@ -111,19 +111,19 @@ class Catalogue:
 
     product_ids: NDArray[np.str_]
     titles: tuple[str, ...]
-    texts: tuple[str, ...]
+    descriptions: tuple[str, ...]
     categories: tuple[str, ...]
     brands: tuple[str, ...]
     attributes: tuple[str, ...]
     prices: NDArray[np.float64]
     stock: NDArray[np.float64]
     available_at: NDArray[np.float64]
-    logged: int = 0
-    tokens: tuple[tuple[str, ...], ...] = ()
+    last_seq: int = 0
+    property_tokens: tuple[tuple[str, ...], ...] = ()
     images: tuple[str, ...] = ()
     costs: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     embeddings: Floats = field(default_factory=lambda: np.empty((0, 0), np.float32))
-    returned: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    return_rates: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __len__(self) -> int:
         return len(self.product_ids)
@@ -144,36 +144,37 @@ class Interactions:
     time: NDArray[np.float64]
     weight: Floats
     until: float
-    logged: int = 0
+    last_seq: int = 0
 
     def __len__(self) -> int:
         return len(self.user)
 
     @property
-    def moments(self) -> int:
+    def n_user_timestamps(self) -> int:
         """How many distinct (user, time) there are: as many as events in a log of clicks, fewer where baskets are bought."""
         order = np.lexsort((self.time, self.user))
-        user, time = self.user[order], self.time[order]
+        user = self.user[order]
+        time = self.time[order]
         return int(((user[1:] != user[:-1]) | (time[1:] != time[:-1])).sum()) + bool(len(user))
 
 
 @dataclass(frozen=True)
-class Ties:
+class SocialGraph:
     """Who listens to whom: user ``users[user[k]]`` to ``users[other[k]]``; friends are there both ways.
 
     ``users`` are pseudonyms, sorted; ``user`` and ``other`` (n,) index them, each pair once, nobody with themselves.
     """
 
     users: NDArray[np.str_]
-    user: Ints
-    other: Ints
+    follower: Ints
+    followee: Ints
 
     def __len__(self) -> int:
-        return len(self.user)
+        return len(self.follower)
 
 
 @dataclass(frozen=True)
-class Impressions:
+class AdImpressions:
     """Ads that were shown, oldest first: ``user`` (n,) indexes ``users`` (pseudonyms, sorted), ``item`` (n,) the catalogue.
 
     ``time`` in seconds, ``place`` from 1; ``clicked_at`` within a day and ``bought_at`` within thirty days of the click, seconds
@@ -184,9 +185,9 @@ class Impressions:
     user: Ints
     item: Ints
     time: NDArray[np.float64]
-    place: Ints
+    position: Ints
     clicked_at: NDArray[np.float64]
-    bought_at: NDArray[np.float64]
+    purchased_at: NDArray[np.float64]
     until: float = math.inf
 
     def __len__(self) -> int:
@@ -198,21 +199,21 @@ class Impressions:
         return self.clicked_at < self.until
 
     @property
-    def bought(self) -> NDArray[np.bool_]:
+    def purchased(self) -> NDArray[np.bool_]:
         """(n,) by now."""
-        return self.clicked & (self.bought_at < self.until)
+        return self.clicked & (self.purchased_at < self.until)
 
-    def within(self, since: float, until: float) -> "Impressions":
+    def between(self, since: float, until: float) -> "AdImpressions":
         """Those shown at or after ``since`` and before ``until``, and what is known of them then."""
         rows = (self.time >= since) & (self.time < until)
-        return Impressions(
+        return AdImpressions(
             self.users,
             self.user[rows],
             self.item[rows],
             self.time[rows],
-            self.place[rows],
+            self.position[rows],
             self.clicked_at[rows],
-            self.bought_at[rows],
+            self.purchased_at[rows],
             min(until, self.until),
         )
 
@@ -256,7 +257,7 @@ class Judgments:
 class Targets:
     """What a set of users really did next: for each user index the distinct items, -1 for one outside the catalogue."""
 
-    user: tuple[str, ...]
+    user_ids: tuple[str, ...]
     items: tuple[Ints, ...]
 
 
@@ -268,7 +269,7 @@ class LoggedAnswer:
     to stand there.
     """
 
-    unit: str
+    unit_id: str
     request: "Request"
     context: "Context"
     products: tuple[str, ...]
@@ -277,23 +278,23 @@ class LoggedAnswer:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class EvaluationData:
     """Held-out data of one scenario; only the fields that the scenario uses are set. ``events`` are those of the period."""
 
     targets: Targets | None = None
     events: "Interactions | None" = None
     judgments: Judgments | None = None
-    table: Table | None = None
+    table: LabelledTable | None = None
     now: float = 0.0
-    exposures: tuple[LoggedAnswer, ...] = ()
-    impressions: Impressions | None = None
+    logged_answers: tuple[LoggedAnswer, ...] = ()
+    ad_impressions: AdImpressions | None = None
 
 
-MEMORY = "memory.npz"  # what a model leaves to its next training; never packed
+WARM_START_FILE = "memory.npz"  # what a model leaves to its next training; never packed
 
 
 @dataclass(frozen=True)
-class Past:
+class TrainingData:
     """What a model may see: the catalogue, the behaviour before ``interactions.until``, and labelled extras.
 
     ``earlier`` is what the same model learnt from an earlier and shorter past, for models that leave something.
@@ -302,16 +303,16 @@ class Past:
     catalogue: Catalogue | None = None
     interactions: Interactions | None = None
     judgments: Judgments | None = None
-    table: Table | None = None
-    rows: Rows | None = None
-    ties: Ties | None = None
-    impressions: Impressions | None = None
+    table: LabelledTable | None = None
+    encoded_table: EncodedTable | None = None
+    social_graph: SocialGraph | None = None
+    ad_impressions: AdImpressions | None = None
     ads: tuple[Ad, ...] = ()
-    earlier: Path | None = None
+    warm_start_file: Path | None = None
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Everything decided before training starts; replaying it reproduces the result.
 
     ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``without`` are the
@@ -341,13 +342,13 @@ class Plan:
     answers: int = 40_000
 
     @property
-    def pieces(self) -> int:
+    def n_chunks(self) -> int:
         """Into how many pieces a model cuts the work that it usually does at once; more pieces need less memory."""
         return 2**self.halvings
 
-    def of(self, model: str, usual: Mapping[str, float]) -> dict[str, float]:
+    def hyperparameters_of(self, model: str, defaults: Mapping[str, float]) -> dict[str, float]:
         """The settings of a model: its ``usual`` ones with those of this plan."""
-        return {**usual, **self.settings.get(model, {})}
+        return {**defaults, **self.settings.get(model, {})}
 
 
 @dataclass(frozen=True)
@@ -385,11 +386,11 @@ class Bundle:
 
 
 @dataclass(frozen=True)
-class Scores:
+class MetricValues:
     """One quality value per user, query or row, and the slices that hold each unit."""
 
     metric: str
-    units: tuple[str, ...]
+    unit_ids: tuple[str, ...]
     values: NDArray[np.float64]
     slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
@@ -417,7 +418,7 @@ class Reason:
     evaluable: bool = True
 
 
-Outcome = Literal["pass", "fail", "baseline"]
+VerdictOutcome = Literal["pass", "fail", "baseline"]
 
 
 @dataclass(frozen=True)
@@ -427,7 +428,7 @@ class Verdict:
     id: str
     candidate: str
     champion: str | None
-    outcome: Outcome
+    outcome: VerdictOutcome
     reasons: tuple[Reason, ...]
     smallest_visible_loss: float | None
 
@@ -438,7 +439,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Release:
+class ReleaseResult:
     """What became of a candidate."""
 
     version: str
@@ -450,18 +451,18 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Item:
+class RankedItem:
     """One place of a ranked answer."""
 
     product_id: str
     title: str
     score: float
     reasons: tuple[str, ...] = ()
-    ad: "Placed | None" = None
+    ad: "AdPlacement | None" = None
 
 
 @dataclass(frozen=True)
-class Placed:
+class AdPlacement:
     """What an ad that is shown agreed to: a click, of chance ``click_chance``, costs ``price``."""
 
     ad_id: str
@@ -471,23 +472,23 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Offer:
+class AuctionEntry:
     """An ad that might have been shown. It wins a place if its value is multiplied by more than ``ratio`` (0 if nobody else
     wants one) and is then expected to cost ``spend``."""
 
     campaign_id: str
-    ratio: float
-    spend: float
+    min_winning_multiplier: float
+    expected_spend: float
 
 
 @dataclass(frozen=True)
 class Answer:
     """A ranked answer; ``total`` counts all that matched, ``offers`` are the ads that took part."""
 
-    items: tuple[Item, ...]
+    items: tuple[RankedItem, ...]
     total: int
     facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    offers: tuple[Offer, ...] = ()
+    offers: tuple[AuctionEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -510,7 +511,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Call:
+class AudienceRequest:
     """Whom to tell: ``size`` users for a product, like those of a seed list, or of a segment; all are pseudonyms.
 
     ``told`` says how often users were told of something lately: each time halves their score. ``allowed`` narrows who may be
@@ -519,14 +520,14 @@ class Call:
 
     product_id: str | None = None
     size: int = 100
-    like: tuple[str, ...] = ()
+    seed_users: tuple[str, ...] = ()
     segment: str = ""
-    told: Mapping[str, int] = field(default_factory=dict)
-    allowed: frozenset[str] | None = None
+    contact_counts: Mapping[str, int] = field(default_factory=dict)
+    eligible_users: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
-class Member:
+class AudienceMember:
     """One user of an audience, and why."""
 
     user: str
@@ -538,5 +539,5 @@ class Member:
 class Audience:
     """Users worth telling, best first; ``total`` counts all who might have been told."""
 
-    members: tuple[Member, ...]
+    members: tuple[AudienceMember, ...]
     total: int

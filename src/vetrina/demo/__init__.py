@@ -1,5 +1,5 @@
 """The whole life of a shop on real data: one year of a grocer's purchases."""
 
-from vetrina.demo.grocer import files, hints
+from vetrina.demo.complete_journey import curl_examples, write_input_files
 
-__all__ = ["files", "hints"]
+__all__ = ["curl_examples", "write_input_files"]

@@ -9,7 +9,7 @@ from vetrina.core.types import Interactions
 
 
 @dataclass(frozen=True)
-class State:
+class RecentItemsState:
     """``items`` (n,) int32 and ``times`` (n,) float64 seconds, n at most ``length``."""
 
     items: NDArray[np.int32]
@@ -22,26 +22,26 @@ class RecentItems:
 
     length: int = 200
 
-    def empty(self) -> State:
+    def empty(self) -> RecentItemsState:
         """A user nobody has seen."""
-        return State(np.empty(0, np.int32), np.empty(0))
+        return RecentItemsState(np.empty(0, np.int32), np.empty(0))
 
-    def update(self, state: State, item: int, time: float, weight: float) -> State:
+    def update(self, state: RecentItemsState, item: int, time: float, weight: float) -> RecentItemsState:
         """One more event; a late one takes its place in time, after those of the same moment."""
         at = int(np.searchsorted(state.times, time, side="right"))
         items = np.insert(state.items, at, np.int32(item))[-self.length :]
-        return State(items, np.insert(state.times, at, time)[-self.length :])
+        return RecentItemsState(items, np.insert(state.times, at, time)[-self.length :])
 
-    def value(self, state: State, now: float) -> NDArray[np.int32]:
+    def value(self, state: RecentItemsState, now: float) -> NDArray[np.int32]:
         """The items; they do not change with time."""
         return state.items
 
-    def batch(self, past: Interactions) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
+    def batch(self, interactions: Interactions) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
         """All users in CSR form: starts (users + 1,), items, times."""
-        order = np.lexsort((np.arange(len(past)), past.time, past.user))
-        user = past.user[order]
-        starts = np.searchsorted(user, np.arange(len(past.users) + 1))
+        order = np.lexsort((np.arange(len(interactions)), interactions.time, interactions.user))
+        user = interactions.user[order]
+        starts = np.searchsorted(user, np.arange(len(interactions.users) + 1))
         rank_from_end = starts[user + 1] - np.arange(len(user))
         kept = rank_from_end <= self.length
-        new_starts = np.searchsorted(user[kept], np.arange(len(past.users) + 1))
-        return new_starts, past.item[order][kept], past.time[order][kept]
+        new_starts = np.searchsorted(user[kept], np.arange(len(interactions.users) + 1))
+        return new_starts, interactions.item[order][kept], interactions.time[order][kept]

@@ -7,35 +7,35 @@ from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Floats
-from vetrina.features.affinities import OF_USER
+from vetrina.features.affinities import USER_FEATURES
 
-_NEW_DAYS = 28.0
+_NEW_USER_DAYS = 28.0
 
 
-def segments(of_user: Floats) -> Mapping[str, NDArray[np.bool_]]:
+def rfm_segments(user_features: Floats) -> Mapping[str, NDArray[np.bool_]]:
     """(users,) of each segment; a user may be in several. ``of_user`` (users, affinities.OF_USER)."""
-    column = {name: of_user[:, at] for at, name in enumerate(OF_USER)}
-    recency, frequency, value = (_fifth(v) for v in (-column["days since"], column["events"], column["value"]))
+    column = {name: user_features[:, at] for at, name in enumerate(USER_FEATURES)}
+    recency, frequency, value = (_quintile(v) for v in (-column["days since"], column["events"], column["value"]))
     return {
         "best": (recency >= 4) & (frequency >= 4) & (value >= 4),
         "loyal": frequency >= 4,
         "big spenders": value == 5,
-        "new": column["days known"] <= _NEW_DAYS,
+        "new": column["days known"] <= _NEW_USER_DAYS,
         "promising": (recency >= 4) & (frequency <= 2),
         "at risk": (recency <= 2) & (frequency >= 4),
         "lost": (recency == 1) & (frequency <= 2),
     }
 
 
-def members(of_user: Floats, name: str) -> NDArray[np.bool_]:
+def segment_members(user_features: Floats, name: str) -> NDArray[np.bool_]:
     """(users,) of one segment. Raises BadInput."""
-    found = segments(of_user)
+    found = rfm_segments(user_features)
     if name not in found:
         raise BadInput(f"segment {name!r}", "is unknown", f"use one of {', '.join(found)}")
     return found[name]
 
 
-def _fifth(values: NDArray[np.floating]) -> NDArray[np.intp]:
+def _quintile(values: NDArray[np.floating]) -> NDArray[np.intp]:
     """1 to 5 by the place among all; equal users share the middle of their places, so that they are in one fifth."""
     ordered = np.sort(values)
     twice = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")

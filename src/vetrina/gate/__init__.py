@@ -1,5 +1,5 @@
 """Decides from held-out data whether a candidate may meet shoppers."""
 
-from vetrina.gate.gate import Candidate, Policy, gate, inspect
+from vetrina.gate.gate import Candidate, Policy, check_served_file, gate
 
-__all__ = ["Candidate", "Policy", "gate", "inspect"]
+__all__ = ["Candidate", "Policy", "check_served_file", "gate"]

@@ -10,18 +10,21 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vetrina.core import clock, plugins, processor
-from vetrina.core.delta import Delta
+from vetrina.core import clock, cpu_features, plugins
+from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.files import size_of
 from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.protocols import Context
 
-ROWS = 64
-_REQUESTS, _WARM_UP, _TIMES, _TIMEOUT = 60, 5, 20, 120
+BATCH_ROWS = 64
+_TIMED_REQUESTS = 60
+_WARM_UP_REQUESTS = 5
+_TIMED_BATCHES = 20
+_TIMEOUT_SECONDS = 120
 _TRAINING_LIBRARIES = ("torch", "polars", "pyarrow", "pandas", "transformers", "onnx", "ray", "duckdb")
 
 
-class Seen(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """Milliseconds and megabytes of one fresh process, CPU-microseconds of an answer.
 
     Where a scenario answers rows, ``row_cpu_us`` is that of each of ROWS rows asked at once.
@@ -37,61 +40,66 @@ class Seen(msgspec.Struct, frozen=True):
     processor: str
 
 
-def in_fresh_process(scenario: str, folder: Path) -> Seen | str:
+def probe_in_fresh_process(scenario: str, folder: Path) -> ProbeResult | str:
     """What was seen, or what went wrong in one line."""
     command = [sys.executable, "-m", "vetrina.gate.probe", scenario, str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return f"no answer within {_TIMEOUT} s"
+        return f"no answer within {_TIMEOUT_SECONDS} s"
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"exit status {done.returncode}"
-    return msgspec.json.decode(done.stdout, type=Seen)
+    return msgspec.json.decode(done.stdout, type=ProbeResult)
 
 
-def measure(scenario: str, folder: Path) -> Seen:
+def measure(scenario: str, folder: Path) -> ProbeResult:
     """Open and answer in this process."""
     started = time.perf_counter()
-    opened = plugins.part("scenarios", scenario, "online").open(folder)
+    opened = plugins.load_module("scenarios", scenario, "online").load(folder)
     open_ms = 1e3 * (time.perf_counter() - started)
-    context = Context(_Quiet(), _Quiet(), clock.now())
-    times, work = [], []
-    for number in range(_WARM_UP + _REQUESTS):
-        begun, worked = time.perf_counter(), time.process_time()
-        opened.try_out(number, context)
+    context = Context(_NoChanges(), _NoChanges(), clock.now())
+    times = []
+    work = []
+    for number in range(_WARM_UP_REQUESTS + _TIMED_REQUESTS):
+        begun = time.perf_counter()
+        worked = time.process_time()
+        opened.answer_probe(number, context)
         times.append(1e3 * (time.perf_counter() - begun))
         work.append(1e6 * (time.process_time() - worked))
-    p50, p99 = np.percentile(times[_WARM_UP:], [50, 99])
+    p50, p99 = np.percentile(times[_WARM_UP_REQUESTS:], [50, 99])
     loaded = [m for m in _TRAINING_LIBRARIES if m in sys.modules]
     if loaded:
         raise RuntimeError(f"serving loaded {', '.join(loaded)}")
-    rows = _of_rows(opened) if hasattr(opened, "try_out_rows") else None
-    disk, cpu = size_of(folder) / 1e6, float(np.mean(work[_WARM_UP:]))
-    return Seen(open_ms, float(p50), float(p99), peak_memory_mb(), disk, cpu, rows, processor.kind())
+    rows = _row_cpu_us(opened) if hasattr(opened, "answer_probe_rows") else None
+    disk = size_of(folder) / 1e6
+    cpu = float(np.mean(work[_WARM_UP_REQUESTS:]))
+    return ProbeResult(
+        open_ms, float(p50), float(p99), peak_memory_mb(), disk, cpu, rows, cpu_features.cpu_description()
+    )
 
 
-def _of_rows(opened: Any) -> float:
+def _row_cpu_us(loaded_bundle: Any) -> float:
     """CPU-microseconds of one of ROWS rows."""
-    opened.try_out_rows(ROWS)
+    loaded_bundle.answer_probe_rows(BATCH_ROWS)
     begun = time.process_time()
-    for _ in range(_TIMES):
-        opened.try_out_rows(ROWS)
-    return 1e6 * (time.process_time() - begun) / (_TIMES * ROWS)
+    for _ in range(_TIMED_BATCHES):
+        loaded_bundle.answer_probe_rows(BATCH_ROWS)
+    return 1e6 * (time.process_time() - begun) / (_TIMED_BATCHES * BATCH_ROWS)
 
 
-class _Quiet:
+class _NoChanges:
     """Nothing happened since the bundle was built."""
 
-    def of(
-        self, user: str | None, session: str | None, until: float, logged: int
+    def for_user(
+        self, user: str | None, session: str | None, since: float, after_seq: int
     ) -> Iterable[tuple[str, float, float]]:
         """No event."""
         return ()
 
-    def after(self, logged: int) -> Delta:
+    def changes_after(self, after_seq: int) -> DeltaIndex:
         """No change."""
-        return Delta()
+        return DeltaIndex()
 
 
 if __name__ == "__main__":

@@ -5,35 +5,39 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vetrina.core.tables import Table
-from vetrina.core.types import Evidence, Judgments
+from vetrina.core.labelled_tables import LabelledTable
+from vetrina.core.types import EvaluationData, Judgments
 
-_HOLES = 0.1
+_MISSING_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Rough:
+class PerturbedData:
     """Evidence that was made rougher, and how, for a merchandiser."""
 
     code: str
-    how: str
-    evidence: Evidence
+    description: str
+    evaluation_data: EvaluationData
 
 
-def rougher(evidence: Evidence, seed: int = 42) -> Iterator[Rough]:
+def perturb_data(evaluation_data: EvaluationData, seed: int = 42) -> Iterator[PerturbedData]:
     """What of the evidence can be made rougher without changing its right answers."""
     rng = np.random.default_rng(seed)
-    if evidence.judgments is not None:
-        yield Rough(
-            "misspelt", "with a slip in every query", replace(evidence, judgments=_misspelt(evidence.judgments, rng))
+    if evaluation_data.judgments is not None:
+        yield PerturbedData(
+            "misspelt",
+            "with a slip in every query",
+            replace(evaluation_data, judgments=_add_typos(evaluation_data.judgments, rng)),
         )
-    if evidence.table is not None:
-        yield Rough(
-            "holes", f"with {_HOLES:.0%} of the cells missing", replace(evidence, table=_holed(evidence.table, rng))
+    if evaluation_data.table is not None:
+        yield PerturbedData(
+            "holes",
+            f"with {_MISSING_SHARE:.0%} of the cells missing",
+            replace(evaluation_data, table=_drop_cells(evaluation_data.table, rng)),
         )
 
 
-def slip(query: str, rng: np.random.Generator) -> str:
+def add_typo(query: str, rng: np.random.Generator) -> str:
     """One slip of the finger inside the longest word: two letters swapped, one lost or one doubled; short words stay."""
     words = query.split()
     if not words:
@@ -53,19 +57,20 @@ def slip(query: str, rng: np.random.Generator) -> str:
     return " ".join(words)
 
 
-def _misspelt(judgments: Judgments, rng: np.random.Generator) -> Judgments:
+def _add_typos(judgments: Judgments, rng: np.random.Generator) -> Judgments:
     # Each query becomes one other; two that become the same stay apart, for units must stay the same.
-    taken, said = set(), {}
+    taken = set()
+    said = {}
     for query in dict.fromkeys(judgments.query):
-        rough = slip(query, rng)
+        rough = add_typo(query, rng)
         said[query] = query if rough in taken or rough in judgments.query else rough
         taken.add(said[query])
     return replace(judgments, query=tuple(said[q] for q in judgments.query))
 
 
-def _holed(table: Table, rng: np.random.Generator) -> Table:
+def _drop_cells(table: LabelledTable, rng: np.random.Generator) -> LabelledTable:
     columns = {}
     for name, values in table.columns.items():
         columns[name] = values.copy()
-        columns[name][rng.random(len(values)) < _HOLES] = np.nan if values.dtype.kind == "f" else None
-    return Table(columns, table.label)
+        columns[name][rng.random(len(values)) < _MISSING_SHARE] = np.nan if values.dtype.kind == "f" else None
+    return LabelledTable(columns, table.label)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
-from vetrina.core.files import beside
+from vetrina.core.files import atomic_write
 from vetrina.ingest.identities import ABOUT_PEOPLE, Identities
 from vetrina.ingest.lake import QUARANTINE, Lake, write_parquet
-from vetrina.ingest.read import COLUMN, FILE, PATTERN, REASON, ROW
+from vetrina.ingest.read import COLUMN, FILE, PATTERN, REASON_COLUMN, ROW_COLUMN
 
 
 def pseudonymise(lake: Lake, snapshots: Path, identities: Identities) -> None:
@@ -36,7 +36,7 @@ def _complete(file: Path, table: str, identities: Identities) -> None:
     rows = pl.read_parquet(file)
     completed = identities.completed(rows, table)
     if not completed.equals(rows):
-        with beside(file) as temporary:
+        with atomic_write(file) as temporary:
             write_parquet(completed, temporary)
 
 
@@ -45,6 +45,6 @@ def _drop_values(file: Path) -> None:
     if FILE in rows.columns[:1]:
         return
     unknown = pl.lit(None, pl.String)
-    kept = rows.select(unknown.alias(FILE), ROW, REASON, unknown.alias(COLUMN), unknown.alias(PATTERN))
-    with beside(file) as temporary:
+    kept = rows.select(unknown.alias(FILE), ROW_COLUMN, REASON_COLUMN, unknown.alias(COLUMN), unknown.alias(PATTERN))
+    with atomic_write(file) as temporary:
         kept.write_csv(temporary)

@@ -62,7 +62,7 @@ class Identities:
 
     def _repeats_users(self, rows: pl.DataFrame, name: str) -> bool:
         """Whether a column holds the plain ids of users whose pseudonyms the rows have."""
-        names = _renamed(rows[name].cast(pl.String), lambda ids: [self.keys.name_of(user_id) for user_id in ids])
+        names = _renamed(rows[name].cast(pl.String), lambda ids: [self.keys.pseudonymise(user_id) for user_id in ids])
         return _same(names, rows["user_id"])
 
     def _remember_contacts(self, rows: pl.DataFrame) -> None:
@@ -73,7 +73,7 @@ class Identities:
         missing = [None] * len(rows)
         emails = rows["email"].to_list() if "email" in given else missing
         consents = rows["consent"].to_list() if "consent" in given else missing
-        self.keep_contacts([self.keys.name_of(user) for user in users], emails, consents)
+        self.keep_contacts([self.keys.pseudonymise(user) for user in users], emails, consents)
 
     def _name_users(self, rows: pl.DataFrame) -> pl.DataFrame:
         columns = [_renamed(rows["user_id"], self.name_users)]
@@ -102,7 +102,7 @@ class Identities:
 
     def _without_addresses(self, column: pl.Series) -> pl.Series:
         texts = column.filter(column.str.contains(ADDRESS).fill_null(False)).unique()
-        names = pl.Series([self.keys.name_of(text) for text in texts.to_list()], dtype=pl.String)
+        names = pl.Series([self.keys.pseudonymise(text) for text in texts.to_list()], dtype=pl.String)
         return column.replace(texts, names)
 
 

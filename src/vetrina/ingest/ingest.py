@@ -5,23 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core.errors import BadInput
-from vetrina.core.progress import Progress, Silent, each
+from vetrina.core.progress import NoProgress, Progress, track
 from vetrina.core.settings import Settings
-from vetrina.core.types import Snapshot, Source
+from vetrina.core.types import InputFiles, Snapshot
 from vetrina.ingest import earlier, snapshots
 from vetrina.ingest.identities import Identities
 from vetrina.ingest.lake import Lake
 
 # Rows of a log ("events" or "products") after a number, and the last number; no rows when there are no more.
-Log = Callable[[str, int], tuple[Sequence[Mapping[str, Any]], int]]
+ReadLog = Callable[[str, int], tuple[Sequence[Mapping[str, Any]], int]]
 
 
 def ingest(
-    source: Source,
-    into: Path,
+    source: InputFiles,
+    shop_folder: Path,
     settings: Settings,
     identities: Identities,
-    log: Log,
+    read_log: ReadLog,
     progress: Progress | None = None,
 ) -> Snapshot:
     """Read ``source`` and the ``log`` into the lake below ``into`` and return the snapshot of all that is there.
@@ -39,20 +39,23 @@ def ingest(
     Raises:
         BadInput: A file cannot be read, or there is no data at all.
     """
-    lake = Lake(into / "lake", settings.columns, identities)
-    earlier.pseudonymise(lake, into / "snapshots", identities)
-    files = [(table, f) for table, paths in source.files().items() for f in paths]
+    lake = Lake(shop_folder / "lake", settings.columns, identities)
+    earlier.pseudonymise(lake, shop_folder / "snapshots", identities)
+    files = [(table, f) for table, paths in source.by_table().items() for f in paths]
     added = [
-        lake.add(t, f, source.label if t == "table" else "") for t, f in each(progress or Silent(), "ingest", files)
+        lake.add_file(t, f, source.label if t == "table" else "")
+        for t, f in track(progress or NoProgress(), "ingest", files)
     ]
-    for table, seen in lake.logged().items():
-        rows, last = log(table, seen)
+    for table, seen in lake.last_seqs().items():
+        rows, last = read_log(table, seen)
         while rows:
-            lake.add_logged(table, rows, last)
-            rows, last = log(table, last)
+            lake.add_log_rows(table, rows, last)
+            rows, last = read_log(table, last)
     if not lake.parts:
-        raise BadInput(str(into), "holds no data yet", "give files: vetrina ingest --products FILE --events FILE")
-    snapshot = snapshots.of(lake, into / "snapshots", settings)
+        raise BadInput(
+            str(shop_folder), "holds no data yet", "give files: vetrina ingest --products FILE --events FILE"
+        )
+    snapshot = snapshots.open_or_compose(lake, shop_folder / "snapshots", settings)
     lake.commit()
     return Snapshot(
         snapshot.digest,

@@ -8,46 +8,50 @@ from pathlib import Path
 import polars as pl
 
 from vetrina.core import clock
-from vetrina.core.columns import REQUIRED, TABLES
+from vetrina.core.columns import REQUIRED_COLUMNS, TABLES
 from vetrina.core.errors import BadInput
 
-_TYPES = {"str": pl.String, "float": pl.Float64, "int": pl.Int64, "time": pl.Datetime("us")}
-_MISSING = ("", "NA", "N/A", "null", "NULL", "None", "nan", "NaN")
-_LONGEST_MISSING = max(map(len, _MISSING))
-_FUTURE_DAYS = 2
-_LONGEST_TEXT, _PEEK = 2_000, 1_000
-EXTRA = "_extra"
+_DTYPES = {"str": pl.String, "float": pl.Float64, "int": pl.Int64, "time": pl.Datetime("us")}
+_MISSING_VALUES = ("", "NA", "N/A", "null", "NULL", "None", "nan", "NaN")
+_MAX_MISSING_LENGTH = max(map(len, _MISSING_VALUES))
+_MAX_FUTURE_DAYS = 2
+_MAX_TEXT_LENGTH = 2_000
+_TIME_FORMAT_SAMPLE_ROWS = 1_000
+EXTRA_COLUMN = "_extra"
 # The columns of what is set aside.
 FILE = "file"
-ROW = "_row"
-REASON = "_reason"
+ROW_COLUMN = "_row"
+REASON_COLUMN = "_reason"
 COLUMN = "column"
 PATTERN = "pattern"
 _LONGEST_PATTERN = 40
 
 
-def shape(raw: pl.DataFrame, table: str, mapping: dict[str, str], source: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parse_rows(
+    raw_rows: pl.DataFrame, table: str, mapping: dict[str, str], source: str
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The good rows, typed, and of the bad rows number, reason, column and pattern of its value; any value may name somebody.
 
     ``mapping`` gives the name that ``source`` has for a column. Raises BadInput for what cannot be this table at all.
     """
-    raw = _named(raw, mapping, source, table)
-    known = {name: kind for name, kind in TABLES[table].items() if name in raw.columns}
-    typed = raw.with_columns(
-        _moment(raw[name]) if kind == "time" else _typed(raw, name, kind) for name, kind in known.items()
+    raw_rows = _rename_columns(raw_rows, mapping, source, table)
+    known = {name: kind for name, kind in TABLES[table].items() if name in raw_rows.columns}
+    typed = raw_rows.with_columns(
+        _parse_times(raw_rows[name]) if kind == "time" else _cast_column(raw_rows, name, kind)
+        for name, kind in known.items()
     )
-    mixed = [n for n, kind in known.items() if kind == "time" and typed[n].null_count() > raw[n].null_count()]
-    typed = typed.with_columns(_other_moments(raw[name], typed[name]) for name in mixed)
-    rules = _rules(raw, table)
-    reason = _reason(typed, rules)
+    mixed = [n for n, kind in known.items() if kind == "time" and typed[n].null_count() > raw_rows[n].null_count()]
+    typed = typed.with_columns(_parse_other_time_formats(raw_rows[name], typed[name]) for name in mixed)
+    rules = _rules(raw_rows, table)
+    reason = _rejection_reasons(typed, rules)
     if reason.null_count() == len(reason):
-        return typed.drop(EXTRA, strict=False), _set_aside(raw.clear(), reason.clear(), rules)
-    good = typed.filter(reason.is_null()).drop(EXTRA, strict=False)
-    return good, _set_aside(raw, reason, rules)
+        return typed.drop(EXTRA_COLUMN, strict=False), _set_aside(raw_rows.clear(), reason.clear(), rules)
+    good = typed.filter(reason.is_null()).drop(EXTRA_COLUMN, strict=False)
+    return good, _set_aside(raw_rows, reason, rules)
 
 
-def read_raw(
-    path: Path, *, keep_ragged: bool = False, numbers: Collection[str] = (), times: Collection[str] = ()
+def read_table_file(
+    path: Path, *, keep_ragged: bool = False, number_columns: Collection[str] = (), time_columns: Collection[str] = ()
 ) -> pl.DataFrame:
     """Any of the three formats, columns as they are; CSV cells stay text. Raises BadInput.
 
@@ -59,7 +63,11 @@ def read_raw(
     if path.stat().st_size == 0:
         raise BadInput(str(path), "is empty", "export it again with a header line and rows")
     try:
-        frame = _csv(path, numbers, times) if path.suffix.lower() == ".csv" else _READERS[path.suffix.lower()](path)
+        frame = (
+            _read_csv(path, number_columns, time_columns)
+            if path.suffix.lower() == ".csv"
+            else _READERS[path.suffix.lower()](path)
+        )
     except KeyError:
         raise BadInput(str(path), "is not .csv, .parquet, .jsonl or .ndjson", "convert or rename it") from None
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -69,57 +77,57 @@ def read_raw(
         ) from None
     if frame.is_empty():
         raise BadInput(str(path), "has a header but no rows", "export it again")
-    if EXTRA in frame.columns and not keep_ragged:
-        row = frame[EXTRA].is_not_null().arg_max()
+    if EXTRA_COLUMN in frame.columns and not keep_ragged:
+        row = frame[EXTRA_COLUMN].is_not_null().arg_max()
         raise BadInput(f"{path}: row {row}", "has more fields than the header", "quote cells that hold a comma")
     return frame
 
 
-def _csv(path: Path, numbers: Collection[str] = (), times: Collection[str] = ()) -> pl.DataFrame:
+def _read_csv(path: Path, numbers: Collection[str] = (), times: Collection[str] = ()) -> pl.DataFrame:
     try:
-        return _without_missing(_scan(path, numbers, times))
+        return _nullify_missing(_scan_csv(path, numbers, times))
     except pl.exceptions.PolarsError as error:
         if "more fields" in str(error):
-            return _ragged(path)
+            return _read_ragged_csv(path)
         if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
-            return _without_missing(pl.read_csv(path, infer_schema=False, encoding="utf8-lossy"))
+            return _nullify_missing(pl.read_csv(path, infer_schema=False, encoding="utf8-lossy"))
         if numbers or times:  # a cell is no number or time: as text, so that its row can be set aside as it stands
-            return _csv(path)
+            return _read_csv(path)
         raise
 
 
-def _scan(path: Path, numbers: Collection[str], times: Collection[str]) -> pl.DataFrame:
+def _scan_csv(path: Path, numbers: Collection[str], times: Collection[str]) -> pl.DataFrame:
     # Told of words that stand for nothing, the reader would compare every cell with each: a quarter slower.
     lazy = pl.scan_csv(path, infer_schema=False, schema_overrides=dict.fromkeys(numbers, pl.Float64))
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         first = next(csv.DictReader(file), {})
-    forms = {name: _form(pl.Series([first[name]], dtype=pl.String)) for name in times if name in first}
+    forms = {name: _detect_time_format(pl.Series([first[name]], dtype=pl.String)) for name in times if name in first}
     typed = lazy.with_columns(form(pl.col(name), True) for name, form in forms.items())
     return typed.collect(engine="in-memory")
 
 
-def _without_missing(frame: pl.DataFrame) -> pl.DataFrame:
+def _nullify_missing(frame: pl.DataFrame) -> pl.DataFrame:
     text = pl.col(pl.String)
-    short = text.filter(text.str.len_bytes() <= _LONGEST_MISSING)
-    held = frame.lazy().select(short.is_in(_MISSING).any()).collect(engine="streaming")
+    short = text.filter(text.str.len_bytes() <= _MAX_MISSING_LENGTH)
+    held = frame.lazy().select(short.is_in(_MISSING_VALUES).any()).collect(engine="streaming")
     names = [c for c in held.columns if held[c][0]]
-    return frame.with_columns(pl.when(~pl.col(c).is_in(_MISSING)).then(pl.col(c)).alias(c) for c in names)
+    return frame.with_columns(pl.when(~pl.col(c).is_in(_MISSING_VALUES)).then(pl.col(c)).alias(c) for c in names)
 
 
-def _ragged(path: Path) -> pl.DataFrame:
+def _read_ragged_csv(path: Path) -> pl.DataFrame:
     """Slow and patient: what a row has beyond the header's fields goes into the column ``_extra``."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         header, *rows = (row for row in csv.reader(file) if row)
     width = len(header)
-    cells = [[None if c in _MISSING else c for c in row[:width]] + [None] * (width - len(row)) for row in rows]
+    cells = [[None if c in _MISSING_VALUES else c for c in row[:width]] + [None] * (width - len(row)) for row in rows]
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String), orient="row")
-    return frame.with_columns(pl.Series(EXTRA, [",".join(r[width:]) if len(r) > width else None for r in rows]))
+    return frame.with_columns(pl.Series(EXTRA_COLUMN, [",".join(r[width:]) if len(r) > width else None for r in rows]))
 
 
 _READERS = {".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
 
 
-def _named(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) -> pl.DataFrame:
+def _rename_columns(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) -> pl.DataFrame:
     known = TABLES[table]
     for ours, theirs in mapping.items():
         if theirs not in raw.columns:
@@ -128,7 +136,7 @@ def _named(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) 
         if ours not in known:
             raise BadInput(f"[columns.{table}] {ours}", "is no column of this table", f"known: {', '.join(known)}")
     raw = raw.rename({theirs: ours for ours, theirs in mapping.items() if theirs != ours})
-    missing = [c for c in REQUIRED[table] if c not in raw.columns]
+    missing = [c for c in REQUIRED_COLUMNS[table] if c not in raw.columns]
     if missing:
         found = ", ".join(raw.columns[:12])
         way_out = f"the file has: {found}; map names under [columns.{table}] in vetrina.toml"
@@ -136,11 +144,12 @@ def _named(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) 
     return raw.select(sorted(raw.columns))
 
 
-def _typed(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
-    column, dtype = pl.col(name), raw.schema[name]
+def _cast_column(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
+    column = pl.col(name)
+    dtype = raw.schema[name]
     if kind == "str":
         text = as_text(raw, name).cast(pl.String)
-        return text.str.slice(0, _LONGEST_TEXT).alias(name) if table_text(name) else text.alias(name)
+        return text.str.slice(0, _MAX_TEXT_LENGTH).alias(name) if is_free_text(name) else text.alias(name)
     bare = column.str.strip_chars() if dtype == pl.String else column  # as the CSV reader does with numbers
     number = bare.cast(pl.Float64, strict=False)
     finite = pl.when(number.is_finite()).then(number)
@@ -149,7 +158,8 @@ def _typed(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
 
 def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
     """A nested column as JSON, a categorical one as text, any other as it is."""
-    column, dtype = pl.col(name), frame.schema[name]
+    column = pl.col(name)
+    dtype = frame.schema[name]
     if isinstance(dtype, pl.Categorical | pl.Enum):
         return column.cast(pl.String)
     if not dtype.is_nested():
@@ -158,67 +168,70 @@ def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
     return pl.when(column.is_not_null()).then(record.struct.json_encode()).alias(name)
 
 
-def table_text(name: str) -> bool:
+def is_free_text(name: str) -> bool:
     """Columns of prose and names, cut to a length that no honest value reaches; ids are never cut."""
     return name in ("title", "description", "category", "brand", "query", "attributes")
 
 
-def _moment(column: pl.Series) -> pl.Expr:
+def _parse_times(column: pl.Series) -> pl.Expr:
     """Times in UTC with microseconds, text in the form of its first value."""
-    dtype, named = column.dtype, pl.col(column.name)
+    dtype = column.dtype
+    named = pl.col(column.name)
     if isinstance(dtype, pl.Datetime):
         zoned = named.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else named
         return zoned.cast(pl.Datetime("us"))
     if dtype == pl.Date:
         return named.cast(pl.Datetime("us"))
     if dtype.is_numeric():
-        return _epoch(named.cast(pl.Float64))
-    return _form(column.head(_PEEK))(named, False)
+        return _datetime_from_epoch(named.cast(pl.Float64))
+    return _detect_time_format(column.head(_TIME_FORMAT_SAMPLE_ROWS))(named, False)
 
 
-def _form(text: pl.Series) -> "_Form":
+def _detect_time_format(text: pl.Series) -> "_TimeFormat":
     """That of the first value: nearly every file keeps one form."""
     first = text.drop_nulls().head(1)
-    return next((f for f in _FORMS if len(first) and _read(f, first).null_count() == 0), _FORMS[0])
+    return next(
+        (f for f in _TIME_FORMATS if len(first) and _apply_time_format(f, first).null_count() == 0), _TIME_FORMATS[0]
+    )
 
 
-def _other_moments(column: pl.Series, found: pl.Series) -> pl.Series:
+def _parse_other_time_formats(column: pl.Series, found: pl.Series) -> pl.Series:
     """Text that the first value's form does not read, in any other form; what none reads is missing."""
     if column.dtype != pl.String:
         return found
-    for form in _FORMS:
-        found = found.zip_with(found.is_not_null(), _read(form, column))
+    for form in _TIME_FORMATS:
+        found = found.zip_with(found.is_not_null(), _apply_time_format(form, column))
     return found
 
 
-_Form = Callable[[pl.Expr, bool], pl.Expr]  # text to times; the flag: raise where it is none, else missing
+_TimeFormat = Callable[[pl.Expr, bool], pl.Expr]  # text to times; the flag: raise where it is none, else missing
 
 
-def _read(form: _Form, column: pl.Series) -> pl.Series:
+def _apply_time_format(form: _TimeFormat, column: pl.Series) -> pl.Series:
     return pl.select(form(pl.lit(column), False).alias(column.name)).to_series()
 
 
-def _iso(separator: str, fraction: str = "%.f") -> _Form:
+def _iso_format(separator: str, fraction: str = "%.f") -> _TimeFormat:
     """A time without zone is UTC."""
     form = f"%Y-%m-%d{separator}%H:%M:%S{fraction}"
     return lambda text, strict: text.str.to_datetime(form, time_unit="us", strict=strict)
 
 
-def _zoned(text: pl.Expr, strict: bool) -> pl.Expr:
+def _zoned_format(text: pl.Expr, strict: bool) -> pl.Expr:
     """ "Z" and offsets are taken to UTC."""
     found = text.str.to_datetime(time_unit="us", time_zone="UTC", strict=strict, exact=True, format="%+")
     return found.dt.replace_time_zone(None)
 
 
-def _day(text: pl.Expr, strict: bool) -> pl.Expr:
+def _date_format(text: pl.Expr, strict: bool) -> pl.Expr:
     return text.str.to_date("%Y-%m-%d", strict=strict).cast(pl.Datetime("us"))
 
 
-def _seconds(text: pl.Expr, strict: bool) -> pl.Expr:
-    return _epoch(text.cast(pl.Float64, strict=strict))
+def _epoch_format(text: pl.Expr, strict: bool) -> pl.Expr:
+    return _datetime_from_epoch(text.cast(pl.Float64, strict=strict))
 
 
-def _epoch(number: pl.Expr) -> pl.Expr:
+def _datetime_from_epoch(number: pl.Expr) -> pl.Expr:
     # Seconds until the year 5138; larger numbers are milliseconds.
     seconds = pl.when(number.abs() < 1e11).then(number).otherwise(number / 1_000)
     return (
@@ -227,7 +240,15 @@ def _epoch(number: pl.Expr) -> pl.Expr:
 
 
 # A fraction of known length is read in half the time of any fraction.
-_FORMS = (_iso("T", ".%6f"), _iso(" ", ".%6f"), _iso("T"), _iso(" "), _zoned, _day, _seconds)
+_TIME_FORMATS = (
+    _iso_format("T", ".%6f"),
+    _iso_format(" ", ".%6f"),
+    _iso_format("T"),
+    _iso_format(" "),
+    _zoned_format,
+    _date_format,
+    _epoch_format,
+)
 
 
 @dataclass(frozen=True)
@@ -242,10 +263,10 @@ class _Rule:
 
 def _rules(raw: pl.DataFrame, table: str) -> list[_Rule]:
     rules: list[_Rule] = []
-    if EXTRA in raw.columns:
-        more = pl.col(EXTRA).is_not_null()
-        rules.append(_Rule(EXTRA, "has more fields than the header: a comma in an unquoted cell?", more, more))
-    for name in REQUIRED[table]:
+    if EXTRA_COLUMN in raw.columns:
+        more = pl.col(EXTRA_COLUMN).is_not_null()
+        rules.append(_Rule(EXTRA_COLUMN, "has more fields than the header: a comma in an unquoted cell?", more, more))
+    for name in REQUIRED_COLUMNS[table]:
         kind = TABLES[table][name]
         missing = pl.col(name).is_null()
         rules.append(_Rule(name, f"{name} is missing or no {kind}", missing, missing))
@@ -254,30 +275,30 @@ def _rules(raw: pl.DataFrame, table: str) -> list[_Rule]:
             begins_unseen = ~pl.col(name).is_between(pl.lit("!"), pl.lit("\x7f"))
             rules.append(_Rule(name, f"{name} is blank", blank, begins_unseen))
     if table == "events":
-        latest = pl.lit(int((clock.now() + _FUTURE_DAYS * clock.DAY) * 1e6)).cast(pl.Datetime("us"))
+        latest = pl.lit(int((clock.now() + _MAX_FUTURE_DAYS * clock.DAY) * 1e6)).cast(pl.Datetime("us"))
         ahead = pl.col("timestamp") > latest
-        rules.append(_Rule("timestamp", f"timestamp lies more than {_FUTURE_DAYS} days ahead", ahead, ahead))
+        rules.append(_Rule("timestamp", f"timestamp lies more than {_MAX_FUTURE_DAYS} days ahead", ahead, ahead))
     return rules
 
 
-def _reason(typed: pl.DataFrame, rules: Sequence[_Rule]) -> pl.Series:
+def _rejection_reasons(typed: pl.DataFrame, rules: Sequence[_Rule]) -> pl.Series:
     """Of each row the first rule that it breaks, in words; null for a good one."""
     if not any(typed.select(rule.hint.any().alias(rule.reason) for rule in rules).row(0)):
-        return pl.Series(REASON, [None], pl.String).new_from_index(0, len(typed))
+        return pl.Series(REASON_COLUMN, [None], pl.String).new_from_index(0, len(typed))
     expression = pl.lit(None, pl.String)
     for rule in reversed(rules):
         expression = pl.when(rule.broken).then(pl.lit(rule.reason)).otherwise(expression)
-    return typed.select(expression.alias(REASON))[REASON]
+    return typed.select(expression.alias(REASON_COLUMN))[REASON_COLUMN]
 
 
 def _set_aside(raw: pl.DataFrame, reason: pl.Series, rules: Sequence[_Rule]) -> pl.DataFrame:
     """Of the rows with a reason what nobody can be known by: a value stands under any column in a row that slipped."""
     column_of = {rule.reason: rule.column for rule in rules}
     columns = list(dict.fromkeys(column_of.values()))
-    bad = raw.select(columns).with_row_index(ROW).with_columns(reason).filter(reason.is_not_null())
-    bad = bad.with_columns(pl.col(REASON).replace_strict(column_of, return_dtype=pl.String).alias(COLUMN))
+    bad = raw.select(columns).with_row_index(ROW_COLUMN).with_columns(reason).filter(reason.is_not_null())
+    bad = bad.with_columns(pl.col(REASON_COLUMN).replace_strict(column_of, return_dtype=pl.String).alias(COLUMN))
     patterns = [pl.when(pl.col(COLUMN) == name).then(_pattern(bad, name)) for name in columns]
-    return bad.select(ROW, REASON, COLUMN, pl.coalesce(patterns).alias(PATTERN))
+    return bad.select(ROW_COLUMN, REASON_COLUMN, COLUMN, pl.coalesce(patterns).alias(PATTERN))
 
 
 def _pattern(frame: pl.DataFrame, name: str) -> pl.Expr:

@@ -10,19 +10,25 @@ from scipy import sparse
 from vetrina.core.types import Interactions
 
 
-def cooccurrence(events: Interactions, items: int, *, window: int, decay: float, back: float) -> sparse.csr_array:
+def cooccurrence(
+    events: Interactions, n_items: int, *, window: int, decay: float, backward_weight: float
+) -> sparse.csr_array:
     """c of the formula above, (items, items) float32, its diagonal empty."""
     order = np.lexsort((np.arange(len(events)), events.time, events.user))
-    user, item = events.user[order], events.item[order]
-    time, weight = events.time[order], events.weight[order]
-    total = sparse.csr_array((items, items), dtype=np.float32)
+    user = events.user[order]
+    item = events.item[order]
+    time = events.time[order]
+    weight = events.weight[order]
+    total = sparse.csr_array((n_items, n_items), dtype=np.float32)
     for gap in range(1, window + 1):
         same = (user[gap:] == user[:-gap]) & (item[gap:] != item[:-gap])
-        first, then = item[:-gap][same], item[gap:][same]
+        first = item[:-gap][same]
+        then = item[gap:][same]
         strength = (weight[gap:][same] * decay ** (gap - 1)).astype(np.float32)
-        returning = strength * np.where((time[gap:] == time[:-gap])[same], 1.0, back).astype(np.float32)
-        rows, columns = np.concatenate([first, then]), np.concatenate([then, first])
-        pairs = sparse.coo_array((np.concatenate([strength, returning]), (rows, columns)), shape=(items, items))
+        returning = strength * np.where((time[gap:] == time[:-gap])[same], 1.0, backward_weight).astype(np.float32)
+        rows = np.concatenate([first, then])
+        columns = np.concatenate([then, first])
+        pairs = sparse.coo_array((np.concatenate([strength, returning]), (rows, columns)), shape=(n_items, n_items))
         total = sparse.csr_array(total + pairs.tocsr())
     total.eliminate_zeros()
     return total

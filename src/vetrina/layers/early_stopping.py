@@ -6,16 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-EPOCHS = 40
-_BATCH, _PATIENCE, _MOST_STEPS = 128, 4, 8_000
+MAX_EPOCHS = 40
+_BATCH_SIZE = 128
+_PATIENCE = 4
+_MAX_STEPS = 8_000
 
 
-def learn(
+def fit(
     network: nn.Module,
     optimiser: Optimizer,
     loss: Callable[[Tensor], Tensor],
     penalty: Callable[[Tensor], Tensor],
-    rows: tuple[Tensor, Tensor],
+    split_rows: tuple[Tensor, Tensor],
     seed: int,
     advance: Callable[[], object],
 ) -> float:
@@ -24,12 +26,15 @@ def learn(
     ``rows`` are the numbers of those to learn from and of those held out; ``loss`` and ``penalty`` say what a batch of such
     numbers costs, and only the first counts on held-out rows. At most EPOCHS; ``advance`` is called after each.
     """
-    rest, held = rows
+    rest, held = split_rows
     order = torch.Generator().manual_seed(seed)
-    best, least, since, steps = _state(network), float("inf"), 0, 0
-    for _ in range(EPOCHS):
+    best = _copy_state(network)
+    least = float("inf")
+    since = 0
+    steps = 0
+    for _ in range(MAX_EPOCHS):
         network.train()
-        for batch in rest[torch.randperm(len(rest), generator=order)].split(_BATCH):
+        for batch in rest[torch.randperm(len(rest), generator=order)].split(_BATCH_SIZE):
             optimiser.zero_grad(set_to_none=True)
             (loss(batch) + penalty(batch)).backward()
             optimiser.step()
@@ -40,12 +45,13 @@ def learn(
             found = float(loss(held))
         since = 0 if found < least else since + 1
         if found < least:
-            best, least = _state(network), found
-        if since > _PATIENCE or steps > _MOST_STEPS:
+            best = _copy_state(network)
+            least = found
+        if since > _PATIENCE or steps > _MAX_STEPS:
             break
     network.load_state_dict(best)
     return least
 
 
-def _state(network: nn.Module) -> dict[str, Tensor]:
+def _copy_state(network: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in network.state_dict().items()}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from vetrina.core.types import Floats
 
-SETTINGS = {
+LIGHTGBM_PARAMETERS = {
     "objective": "lambdarank",
     "learning_rate": 0.05,
     "num_leaves": 15,
@@ -22,11 +22,12 @@ SETTINGS = {
     "deterministic": True,
     "force_col_wise": True,
 }
-_MOST_TREES, _PATIENCE = 400, 40
+_MAX_TREES = 400
+_PATIENCE = 40
 
 
 @dataclass(frozen=True)
-class Lists:
+class RankingGroups:
     """Candidates of lists one after the other: ``features`` (n, width), ``gains`` (n,) whole numbers, ``sizes`` (lists,).
 
     With ``start`` (n,) trees learn what to add to these scores, else the whole order.
@@ -34,47 +35,59 @@ class Lists:
 
     features: Floats
     gains: NDArray[np.int32]
-    sizes: NDArray[np.int64]
-    start: Floats | None = None
+    group_sizes: NDArray[np.int64]
+    init_scores: Floats | None = None
 
-    def take(self, lists: NDArray[np.intp]) -> "Lists":
+    def take(self, groups: NDArray[np.intp]) -> "RankingGroups":
         """Some of the lists, in that order."""
-        starts = np.cumsum(self.sizes) - self.sizes
-        sizes = self.sizes[lists]
+        starts = np.cumsum(self.group_sizes) - self.group_sizes
+        sizes = self.group_sizes[groups]
         before = np.cumsum(sizes) - sizes
-        rows = np.repeat(starts[lists] - before, sizes) + np.arange(int(sizes.sum()))
-        start = None if self.start is None else self.start[rows]
-        return Lists(self.features[rows], self.gains[rows], sizes, start)
+        rows = np.repeat(starts[groups] - before, sizes) + np.arange(int(sizes.sum()))
+        start = None if self.init_scores is None else self.init_scores[rows]
+        return RankingGroups(self.features[rows], self.gains[rows], sizes, start)
 
 
 @dataclass(frozen=True)
-class Learnt:
+class FittedRanker:
     """The trees of all lists, and what trees of the other half say about every row (n,)."""
 
     trees: lightgbm.Booster
-    crossed: Floats
+    out_of_fold_scores: Floats
 
 
-def fit(lists: Lists, levels: int, seed: int, threads: int) -> Learnt:
+def fit(groups: RankingGroups, truncation_level: int, seed: int, threads: int) -> FittedRanker:
     """As many trees as halves of the lists find best for each other; ``levels`` places of a list count."""
-    settings = {**SETTINGS, "lambdarank_truncation_level": levels, "seed": seed, "num_threads": threads}
-    settings |= {"metric": "ndcg", "eval_at": [levels]}
-    halves = np.array_split(np.random.default_rng(seed).permutation(len(lists.sizes)), 2)
-    starts = np.cumsum(lists.sizes) - lists.sizes
-    crossed, counts = np.zeros(len(lists.features), np.float32), []
+    settings = {
+        **LIGHTGBM_PARAMETERS,
+        "lambdarank_truncation_level": truncation_level,
+        "seed": seed,
+        "num_threads": threads,
+    }
+    settings |= {"metric": "ndcg", "eval_at": [truncation_level]}
+    halves = np.array_split(np.random.default_rng(seed).permutation(len(groups.group_sizes)), 2)
+    starts = np.cumsum(groups.group_sizes) - groups.group_sizes
+    crossed = np.zeros(len(groups.features), np.float32)
+    counts = []
     for own, other in (halves, halves[::-1]):
-        learnt, judged = lists.take(own), lists.take(other)
+        learnt = groups.take(own)
+        judged = groups.take(other)
         stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
-        found = lightgbm.train(settings, _set(learnt), _MOST_TREES, [_set(judged)], callbacks=[stop])
-        values, at = np.asarray(found.predict(judged.features), np.float32), 0
+        found = lightgbm.train(
+            settings, _lightgbm_dataset(learnt), _MAX_TREES, [_lightgbm_dataset(judged)], callbacks=[stop]
+        )
+        values = np.asarray(found.predict(judged.features), np.float32)
+        at = 0
         for which in other:
-            size = int(lists.sizes[which])
+            size = int(groups.group_sizes[which])
             crossed[starts[which] : starts[which] + size] = values[at : at + size]
             at += size
         counts.append(found.best_iteration)
-    trees = lightgbm.train(settings, _set(lists), max(1, round(1.2 * float(np.mean(counts)))))
-    return Learnt(trees, crossed)
+    trees = lightgbm.train(settings, _lightgbm_dataset(groups), max(1, round(1.2 * float(np.mean(counts)))))
+    return FittedRanker(trees, crossed)
 
 
-def _set(lists: Lists) -> lightgbm.Dataset:
-    return lightgbm.Dataset(lists.features, lists.gains, group=lists.sizes, init_score=lists.start, free_raw_data=False)
+def _lightgbm_dataset(lists: RankingGroups) -> lightgbm.Dataset:
+    return lightgbm.Dataset(
+        lists.features, lists.gains, group=lists.group_sizes, init_score=lists.init_scores, free_raw_data=False
+    )

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-STEP = 0.1  # of the adversarial loss, in standard deviations of a number
+ADVERSARIAL_STEP = 0.1  # of the adversarial loss, in standard deviations of a number
 
 
 def cross_entropy(probability_B: Tensor, label_B: Tensor) -> Tensor:
@@ -15,9 +15,9 @@ def cross_entropy(probability_B: Tensor, label_B: Tensor) -> Tensor:
     return F.binary_cross_entropy(probability_B, label_B)
 
 
-def mse(said_B: Tensor, label_B: Tensor) -> Tensor:
+def mse(predicted_B: Tensor, label_B: Tensor) -> Tensor:
     """Mean of (y - p)^2 over rows; of probabilities this is the Brier score (1950)."""
-    return F.mse_loss(said_B, label_B)
+    return F.mse_loss(predicted_B, label_B)
 
 
 def listwise(logits_QT: Tensor, shares_QT: Tensor) -> Tensor:
@@ -25,13 +25,13 @@ def listwise(logits_QT: Tensor, shares_QT: Tensor) -> Tensor:
     return -(shares_QT * F.log_softmax(logits_QT, dim=1)).sum(1).mean()
 
 
-def listwise_kl(said_QT: Tensor, told_QT: Tensor) -> Tensor:
+def listwise_kl(student_QT: Tensor, teacher_QT: Tensor) -> Tensor:
     """Mean over queries of KL(softmax(told) || softmax(said)): how far a student's order of the texts is from its teacher's.
 
     Hinton et al. 2015, "Distilling the knowledge in a neural network"; logits are already over their temperature.
     """
-    told = F.log_softmax(told_QT, dim=1)
-    return F.kl_div(F.log_softmax(said_QT, dim=1), told, reduction="batchmean", log_target=True)
+    told = F.log_softmax(teacher_QT, dim=1)
+    return F.kl_div(F.log_softmax(student_QT, dim=1), told, reduction="batchmean", log_target=True)
 
 
 def adversarial(model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor, loss: Loss, step: float) -> Tensor:
@@ -43,10 +43,10 @@ def adversarial(model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor
     return (plain + loss(model(worst_BC).squeeze(1), label_B)) / 2
 
 
-def of(
-    name: str, model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor, plain: Loss = cross_entropy
+def loss_by_name(
+    name: str, model: Callable[[Tensor], Tensor], x_BC: Tensor, label_B: Tensor, base_loss: Loss = cross_entropy
 ) -> Tensor:
     """The loss ``name`` (of ``core.settings.LOSSES``) of a model that says (rows, 1); ``plain`` is what suits the label."""
     if name == "adversarial":
-        return adversarial(model, x_BC, label_B, plain, STEP)
-    return (mse if name == "mse" else plain)(model(x_BC).squeeze(1), label_B)
+        return adversarial(model, x_BC, label_B, base_loss, ADVERSARIAL_STEP)
+    return (mse if name == "mse" else base_loss)(model(x_BC).squeeze(1), label_B)

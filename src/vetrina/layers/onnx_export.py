@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from onnxruntime import quantization
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
 
-from vetrina.core import processor
-from vetrina.core.errors import Unfit
+from vetrina.core import cpu_features
+from vetrina.core.errors import UnusableVariant
 
-LEAST_BATCHES = 4
+MIN_CALIBRATION_BATCHES = 4
 
 
-class _Reader(CalibrationDataReader):
+class _CalibrationReader(CalibrationDataReader):
     def __init__(self, batches: Iterator[Mapping[str, NDArray[np.float32]]]) -> None:
         self._batches = batches
 
@@ -31,7 +31,7 @@ def export(
     example: tuple[Any, ...],
     inputs: tuple[str, ...],
     outputs: tuple[str, ...],
-    free: Mapping[int, Mapping[int, str]],
+    dynamic_axes: Mapping[int, Mapping[int, str]],
     path: Path,
 ) -> None:
     """Write ``module`` as ONNX. ``free`` names the dimensions that may vary: {input index: {dimension: name}}.
@@ -44,7 +44,7 @@ def export(
         raise ValueError("each input needs a tensor of its own")
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    shapes = tuple({d: torch.export.Dim.DYNAMIC for d in free.get(i, {})} for i in range(len(example)))
+    shapes = tuple({d: torch.export.Dim.DYNAMIC for d in dynamic_axes.get(i, {})} for i in range(len(example)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
@@ -58,10 +58,10 @@ def export(
         )
     if program is None:
         raise RuntimeError("torch.onnx.export returned nothing")
-    onnx.save(_bare(program.model_proto), path)
+    onnx.save(_strip_metadata(program.model_proto), path)
 
 
-def _bare(model: onnx.ModelProto) -> onnx.ModelProto:
+def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
     """Without what the exporter notes of every step: its source lines, with paths of this machine, are half of a small file."""
     for node in model.graph.node:
         node.ClearField("metadata_props")
@@ -79,22 +79,24 @@ def quantize_static(source: Path, into: Path, batches: Sequence[Mapping[str, NDA
     Raises Unfit where these are fewer than LEAST_BATCHES, hold what is no number, or are all alike: then they show no range.
     """
 
-    if len(batches) < LEAST_BATCHES:
-        raise Unfit(f"{len(batches)} batches are too few to calibrate with ({LEAST_BATCHES} asked for)")
+    if len(batches) < MIN_CALIBRATION_BATCHES:
+        raise UnusableVariant(
+            f"{len(batches)} batches are too few to calibrate with ({MIN_CALIBRATION_BATCHES} asked for)"
+        )
     for name in batches[0]:
         values = np.concatenate([np.ravel(batch[name]) for batch in batches])
         if not np.isfinite(values).all():
-            raise Unfit(f"what it is calibrated with holds what is no number ({name})")
+            raise UnusableVariant(f"what it is calibrated with holds what is no number ({name})")
         if values.std() < 1e-6:
-            raise Unfit(f"what it is calibrated with is all alike ({name})")
-    reduced = processor.saturates(processor.kind())
+            raise UnusableVariant(f"what it is calibrated with is all alike ({name})")
+    reduced = cpu_features.int8_sums_saturate(cpu_features.cpu_description())
     given = iter(batches)
     logging.disable(logging.WARNING)
     try:
         quantization.quantize_static(
             source,
             into,
-            _Reader(given),
+            _CalibrationReader(given),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             weight_type=QuantType.QInt8,
@@ -113,7 +115,7 @@ def quantize_dynamic(source: Path, into: Path) -> None:
     Where sums may saturate, weights keep to 7 bits.
     """
 
-    reduced = processor.saturates(processor.kind())
+    reduced = cpu_features.int8_sums_saturate(cpu_features.cpu_description())
     logging.disable(logging.WARNING)
     try:
         quantization.quantize_dynamic(source, into, weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduced)

@@ -13,7 +13,7 @@ def shape_of(matrix: sparse.csr_array) -> tuple[int, int]:
     return rows, columns
 
 
-def strongest(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> sparse.csr_array:
+def top_k_per_row(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> sparse.csr_array:
     """The ``k`` largest of each row, or so many of each (rows,), at least one, largest first; ties by column."""
     data = np.asarray(matrix.data, np.float32)
     lengths = np.diff(matrix.indptr)
@@ -21,7 +21,7 @@ def strongest(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> sparse.
     kept = np.flatnonzero(np.repeat(lengths <= most, lengths))
     ends = np.asarray(matrix.indptr).tolist()
     over = np.flatnonzero(lengths > most).tolist()
-    cut = [_largest(data, ends[r], ends[r + 1], int(most[r])) for r in over]
+    cut = [_top_k_positions(data, ends[r], ends[r + 1], int(most[r])) for r in over]
     kept = np.concatenate([kept, *cut])
     row = np.searchsorted(matrix.indptr, kept, side="right") - 1
     kept = kept[np.lexsort((matrix.indices[kept], -data[kept], row))]
@@ -29,7 +29,7 @@ def strongest(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> sparse.
     return sparse.csr_array((data[kept], matrix.indices[kept], starts), shape=matrix.shape)
 
 
-def _largest(data: np.ndarray, start: int, end: int, k: int) -> np.ndarray:
+def _top_k_positions(data: np.ndarray, start: int, end: int, k: int) -> np.ndarray:
     """Places of the ``k`` largest of one row; of equal ones at the edge the first columns."""
     values = data[start:end]
     edge = -np.partition(-values, k - 1)[k - 1]
@@ -38,9 +38,9 @@ def _largest(data: np.ndarray, start: int, end: int, k: int) -> np.ndarray:
     return start + np.concatenate([above, level])
 
 
-def save(rows: sparse.csr_array, into: Path) -> dict[str, int]:
+def save(matrix: sparse.csr_array, into: Path) -> dict[str, int]:
     """Write ``starts`` (items + 1,), ``items`` int32 and ``values`` float32; returns the notes for the report."""
-    np.save(into / "starts.npy", rows.indptr.astype(np.int64))
-    np.save(into / "items.npy", rows.indices.astype(np.int32))
-    np.save(into / "values.npy", rows.data.astype(np.float32))
-    return {"pairs": int(rows.nnz)}
+    np.save(into / "starts.npy", matrix.indptr.astype(np.int64))
+    np.save(into / "items.npy", matrix.indices.astype(np.int32))
+    np.save(into / "values.npy", matrix.data.astype(np.float32))
+    return {"pairs": int(matrix.nnz)}

@@ -12,8 +12,10 @@ from onnx import TensorProto, helper
 
 def save(trees: lightgbm.Booster, path: Path) -> None:
     """ONNX: ``features`` (n, width) float to ``scores`` (n, 1), without LightGBM."""
-    nodes = [n for tree in trees.dump_model()["tree_info"] for n in _nodes(tree["tree_index"], tree["tree_structure"])]
-    columns: dict[str, Any] = {key: [node[key] for node in nodes] for key in _NODE}
+    nodes = [
+        n for tree in trees.dump_model()["tree_info"] for n in _onnx_nodes(tree["tree_index"], tree["tree_structure"])
+    ]
+    columns: dict[str, Any] = {key: [node[key] for node in nodes] for key in _NODE_ATTRIBUTES}
     leaves = [(n["nodes_treeids"], n["nodes_nodeids"], n["value"]) for n in nodes if n["nodes_modes"] == "LEAF"]
     trees_of, places, values = zip(*leaves, strict=True)
     node = helper.make_node(
@@ -37,7 +39,7 @@ def save(trees: lightgbm.Booster, path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), path)
 
 
-_NODE = (
+_NODE_ATTRIBUTES = (
     "nodes_treeids",
     "nodes_nodeids",
     "nodes_featureids",
@@ -48,28 +50,39 @@ _NODE = (
 )
 
 
-def _nodes(tree: int, root: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _onnx_nodes(tree: int, root: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every node of a tree in ONNX's terms, numbered in the order in which they are met."""
-    waiting, number = [(0, root)], 1
+    waiting = [(0, root)]
+    number = 1
     while waiting:
         at, node = waiting.pop()
         if "leaf_value" in node:
             numbers: Sequence[Any] = (tree, at, 0, 0.0, "LEAF", 0, 0)
-            yield dict(zip(_NODE, numbers, strict=True)) | {"value": node["leaf_value"]}
+            yield dict(zip(_NODE_ATTRIBUTES, numbers, strict=True)) | {"value": node["leaf_value"]}
             continue
-        left, right, number = number, number + 1, number + 2
-        numbers = (tree, at, node["split_feature"], _below(node["threshold"]), "BRANCH_LEQ", left, right)
-        yield dict(zip(_NODE, numbers, strict=True))
+        left = number
+        right = number + 1
+        number = number + 2
+        numbers = (
+            tree,
+            at,
+            node["split_feature"],
+            _round_down_to_float32(node["threshold"]),
+            "BRANCH_LEQ",
+            left,
+            right,
+        )
+        yield dict(zip(_NODE_ATTRIBUTES, numbers, strict=True))
         waiting += [(right, node["right_child"]), (left, node["left_child"])]
 
 
-def _below(threshold: float) -> float:
+def _round_down_to_float32(threshold: float) -> float:
     """The largest 32-bit number that is no larger: features have 32 bits, so each falls on the same side."""
     near = np.float32(threshold)
     return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))
 
 
-def names_of(trees: lightgbm.Booster, features: Sequence[str]) -> dict[str, float]:
+def feature_importances(trees: lightgbm.Booster, features: Sequence[str]) -> dict[str, float]:
     """Share of the gain of splits by feature, the largest first."""
     gain = trees.feature_importance("gain")
     total = float(gain.sum()) or 1.0

@@ -3,12 +3,17 @@
 from collections.abc import Container, Mapping
 from typing import Any
 
-FOLLOWS = frozenset({"click", "cart", "purchase"})
+ATTRIBUTED_EVENT_TYPES = frozenset({"click", "cart", "purchase"})
 
 
-def followed(event: Mapping[str, Any], shown: Mapping[str, Container[str]]) -> str | None:
+def attributed_request(event: Mapping[str, Any], products_by_request: Mapping[str, Container[str]]) -> str | None:
     """The request id that ``event`` follows, or None. ``shown`` gives the products of each answer by request id."""
-    request, product = event.get("request_id") or "", event.get("product_id")
-    if product is None or event.get("type") not in FOLLOWS or product not in shown.get(request, ()):
+    request = event.get("request_id") or ""
+    product = event.get("product_id")
+    if (
+        product is None
+        or event.get("type") not in ATTRIBUTED_EVENT_TYPES
+        or product not in products_by_request.get(request, ())
+    ):
         return None
     return request

@@ -43,20 +43,21 @@ class Confusion:
 
 def confusion(label: Floats, probability: Floats, threshold: float = 0.5) -> Confusion:
     """Counts with ``probability >= threshold`` called positive."""
-    said, true = probability >= threshold, label > 0.5
+    said = probability >= threshold
+    true = label > 0.5
     counts = ((said & true), (said & ~true), (~said & ~true), (~said & true))
     return Confusion(*(int(c.sum()) for c in counts))
 
 
 def roc_curve(label: Floats, probability: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """False and true positive rate at every distinct threshold, from (0, 0) to (1, 1)."""
-    true_positive, false_positive = _cumulative(label, probability)
+    true_positive, false_positive = _cumulative_counts(label, probability)
     return false_positive / max(false_positive[-1], 1), true_positive / max(true_positive[-1], 1)
 
 
 def precision_recall_curve(label: Floats, probability: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Recall and precision at every distinct threshold, strictest first."""
-    true_positive, false_positive = _cumulative(label, probability)
+    true_positive, false_positive = _cumulative_counts(label, probability)
     called = true_positive + false_positive
     return true_positive[1:] / max(true_positive[-1], 1), true_positive[1:] / called[1:]
 
@@ -84,11 +85,14 @@ def calibration_error(label: Floats, probability: Floats, bins: int = 15) -> flo
     return sum(gaps) / len(label)
 
 
-def classified(label: Floats, probability: Floats, threshold: float, repeats: int = 500) -> dict[str, Interval]:
+def classification_metrics(
+    label: Floats, probability: Floats, threshold: float, repeats: int = 500
+) -> dict[str, Interval]:
     """Accuracy, precision, recall, F1, ROC AUC and ECE with 95 % bootstrap intervals over rows (seed 42)."""
 
     def figures(rows: NDArray[np.intp] | slice) -> list[float]:
-        y, p = label[rows], probability[rows]
+        y = label[rows]
+        p = probability[rows]
         found = confusion(y, p, threshold)
         return [found.accuracy, found.precision, found.recall, found.f1, roc_auc(y, p), calibration_error(y, p)]
 
@@ -100,9 +104,10 @@ def classified(label: Floats, probability: Floats, threshold: float, repeats: in
     return {n: Interval(p, float(a), float(b)) for n, p, a, b in zip(names, points, low, high, strict=True)}
 
 
-def _cumulative(label: Floats, probability: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _cumulative_counts(label: Floats, probability: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     order = np.argsort(-probability, kind="stable")
-    score, true = probability[order], label[order] > 0.5
+    score = probability[order]
+    true = label[order] > 0.5
     last_of_tie = np.append(score[1:] != score[:-1], True)
     positive = np.cumsum(true)[last_of_tie].astype(np.float64)
     negative = np.cumsum(~true)[last_of_tie].astype(np.float64)

@@ -11,29 +11,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_LEAST = 20
+_MIN_DELAYS = 20
 
 
 @dataclass(frozen=True)
-class Delays:
+class DelayDistribution:
     """Seconds ``after`` (n,) ascending and the ``share`` (n,) of all delays that are at most as long."""
 
-    after: NDArray[np.float64]
-    share: NDArray[np.float64]
+    delay_seconds: NDArray[np.float64]
+    cumulative_share: NDArray[np.float64]
 
-    def arrived(self, age: NDArray[np.float64]) -> NDArray[np.float64]:
+    def observed_share(self, age_seconds: NDArray[np.float64]) -> NDArray[np.float64]:
         """The share of what will follow that has followed by ``age`` seconds; all of it where too few delays are known."""
-        if not len(self.after):
-            return np.ones(len(age))
-        at = np.searchsorted(self.after, age, "right")
-        return np.append(0.0, self.share)[at]
+        if not len(self.delay_seconds):
+            return np.ones(len(age_seconds))
+        at = np.searchsorted(self.delay_seconds, age_seconds, "right")
+        return np.append(0.0, self.cumulative_share)[at]
 
 
-def estimate(delay: NDArray[np.float64], age: NDArray[np.float64]) -> Delays:
+def estimate_delays(delay_seconds: NDArray[np.float64], age_seconds: NDArray[np.float64]) -> DelayDistribution:
     """From the delays seen (n,) and how long each could have been (n,), both in seconds; ``delay <= age`` of each."""
-    if len(delay) < _LEAST:
-        return Delays(np.empty(0), np.empty(0))
-    after, counts = np.unique(delay, return_counts=True)
-    risk = np.searchsorted(np.sort(delay), after, "right") - np.searchsorted(np.sort(age), after, "left")
+    if len(delay_seconds) < _MIN_DELAYS:
+        return DelayDistribution(np.empty(0), np.empty(0))
+    after, counts = np.unique(delay_seconds, return_counts=True)
+    risk = np.searchsorted(np.sort(delay_seconds), after, "right") - np.searchsorted(
+        np.sort(age_seconds), after, "left"
+    )
     left = 1.0 - counts / np.maximum(risk, counts)
-    return Delays(after, np.append(np.cumprod(left[::-1])[::-1][1:], 1.0))
+    return DelayDistribution(after, np.append(np.cumprod(left[::-1])[::-1][1:], 1.0))

@@ -13,22 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, f
 
-from vetrina.core.health import Moments
+from vetrina.core.health_types import Moments
 
-LEAST_UNITS, LEAST_DAYS = 100, 7
-WEEK = 7
-_LEVELS = (0.5, 0.9)
-Numbered = tuple[int, Moments]  # a day's number and its moments
+MIN_UNITS = 100
+MIN_DAYS = 7
+DAYS_PER_WEEK = 7
+_QUANTILE_LEVELS = (0.5, 0.9)
+DayMoments = tuple[int, Moments]  # a day's number and its moments
 
 
-def alike(number: int, days: Sequence[Numbered]) -> list[Moments]:
+def comparable_days(day_number: int, days: Sequence[DayMoments]) -> list[Moments]:
     """Earlier moments to compare day ``number`` with: of the same weekday if two of them are there, else of all days."""
-    others = [(n, m) for n, m in days if n != number]
-    same = [m for n, m in others if (n - number) % WEEK == 0]
+    others = [(n, m) for n, m in days if n != day_number]
+    same = [m for n, m in others if (n - day_number) % DAYS_PER_WEEK == 0]
     return same if len(same) >= 2 else [m for _, m in others]
 
 
-def distance(a: Moments, b: Moments) -> tuple[float, int]:
+def squared_distance(a: Moments, b: Moments) -> tuple[float, int]:
     """Squared distance of the means in units of its own sampling error, and its degrees of freedom."""
     spread = a.covariance() / a.units + b.covariance() / b.units
     values, vectors = np.linalg.eigh(spread)
@@ -37,49 +38,49 @@ def distance(a: Moments, b: Moments) -> tuple[float, int]:
     return float((along**2 / values[kept]).sum()), int(kept.sum())
 
 
-def moved(a: Moments, b: Moments) -> float:
+def largest_shift(a: Moments, b: Moments) -> float:
     """The largest shift of a component, in standard deviations of a unit."""
     sd = np.sqrt(np.maximum(b.covariance().diagonal(), 1e-12))
     return float(np.abs((a.mean() - b.mean()) / sd).max(initial=0.0))
 
 
-def width(days: Sequence[Numbered]) -> float:
+def inflation_factor(days: Sequence[DayMoments]) -> float:
     """The factor by which quiet days differ more than the draw of their units explains; at least 1.
 
     The larger of what the middle and the upper tenth of their distances say: a wobble that moves few components at once shows in
     the tail first.
     """
-    if len(days) < LEAST_DAYS:
+    if len(days) < MIN_DAYS:
         return 1.0
-    among = [distance(own, reduce(add, alike(number, days))) for number, own in days]
+    among = [squared_distance(own, reduce(add, comparable_days(number, days))) for number, own in days]
     free = max(free for _, free in among)
     if not free:
         return 1.0
-    found = np.quantile([d for d, _ in among], _LEVELS)
-    return float(max(1.0, *(found / _usual(free))))
+    found = np.quantile([d for d, _ in among], _QUANTILE_LEVELS)
+    return float(max(1.0, *(found / _chi2_quantiles(free))))
 
 
-def p_value(day: Numbered, days: Sequence[Numbered]) -> float:
+def p_value(day: DayMoments, days: Sequence[DayMoments]) -> float:
     """The chance that a quiet day is as far from days like it."""
     number, own = day
-    other = reduce(add, alike(number, days))
-    found, free = distance(own, other)
+    other = reduce(add, comparable_days(number, days))
+    found, free = squared_distance(own, other)
     if not free:
         return 1.0
     rest = max(own.units - free, 1)
-    return float(f.sf(found / width(days) / free, free, rest))
+    return float(f.sf(found / inflation_factor(days) / free, free, rest))
 
 
-def discoveries(p: NDArray[np.float64], rate: float) -> NDArray[np.bool_]:
+def benjamini_hochberg(p_values: NDArray[np.float64], false_discovery_rate: float) -> NDArray[np.bool_]:
     """Which of the p-values (n,) are findings when at most ``rate`` of findings may be false (Benjamini and Hochberg 1995)."""
-    order = np.argsort(p)
-    below = p[order] <= rate * np.arange(1, len(p) + 1) / max(len(p), 1)
-    found = np.zeros(len(p), bool)
+    order = np.argsort(p_values)
+    below = p_values[order] <= false_discovery_rate * np.arange(1, len(p_values) + 1) / max(len(p_values), 1)
+    found = np.zeros(len(p_values), bool)
     if below.any():
         found[order[: int(np.flatnonzero(below)[-1]) + 1]] = True
     return found
 
 
 @lru_cache
-def _usual(free: int) -> NDArray[np.float64]:
-    return chi2.ppf(_LEVELS, free)
+def _chi2_quantiles(free: int) -> NDArray[np.float64]:
+    return chi2.ppf(_QUANTILE_LEVELS, free)

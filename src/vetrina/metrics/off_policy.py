@@ -17,23 +17,24 @@ from numpy.typing import NDArray
 
 from vetrina.core.types import Interval
 
-_REPEATS, _CHUNK = 1_000, 2_000_000
+_N_RESAMPLES = 1_000
+_MAX_COUNTS_PER_CHUNK = 2_000_000
 
 
 @dataclass(frozen=True)
-class Samples:
+class LoggedSamples:
     """Arrays (n,): ``unit`` (samples of one shopper are not independent), weight ``w``, ``reward``, and the rewards that a
     model expects of the drawn action (``logged``) and of the policy's (``expected``)."""
 
     unit: NDArray[np.integer]
-    w: NDArray[np.float64]
+    importance_weight: NDArray[np.float64]
     reward: NDArray[np.float64]
-    logged: NDArray[np.float64]
-    expected: NDArray[np.float64]
+    logged_reward_estimate: NDArray[np.float64]
+    policy_reward_estimate: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Value:
+class OffPolicyValue:
     """Values a sample with 95 % intervals over units; what was really earned; and how far the log carries.
 
     ``effective`` is the effective sample size (sum w)^2 / sum w^2; ``support``, the mean of w, estimates the share of the
@@ -43,10 +44,10 @@ class Value:
     snips: Interval
     dr: Interval
     beta_ips: Interval
-    earned: float
-    effective: float
+    logged_value: float
+    effective_samples: float
     support: float
-    samples: int
+    n_samples: int
 
     @property
     def estimates(self) -> tuple[Interval, Interval, Interval]:
@@ -54,33 +55,36 @@ class Value:
         return (self.snips, self.dr, self.beta_ips)
 
 
-def value(found: Samples, seed: int = 42) -> Value:
+def estimate_value(samples: LoggedSamples, seed: int = 42) -> OffPolicyValue:
     """At least one sample and one unit."""
-    sums = _sums(found)
+    sums = _sums_by_unit(samples)
     rng = np.random.default_rng(seed)
-    units, step = len(sums), max(1, _CHUNK // len(sums))
+    units = len(sums)
+    step = max(1, _MAX_COUNTS_PER_CHUNK // len(sums))
     draws = []
-    for done in range(0, _REPEATS, step):
-        counts = rng.multinomial(units, np.full(units, 1.0 / units), size=min(step, _REPEATS - done))
+    for done in range(0, _N_RESAMPLES, step):
+        counts = rng.multinomial(units, np.full(units, 1.0 / units), size=min(step, _N_RESAMPLES - done))
         draws.append(_estimates(counts @ sums))
-    spread, point = np.concatenate(draws), _estimates(sums.sum(0)[None])[0]
+    spread = np.concatenate(draws)
+    point = _estimates(sums.sum(0)[None])[0]
     low, high = np.nanquantile(spread, [0.025, 0.975], axis=0)
     snips, dr, beta = (Interval(float(p), float(a), float(b)) for p, a, b in zip(point, low, high, strict=True))
-    w = found.w
+    w = samples.importance_weight
     effective = float(w.sum() ** 2 / max(float((w * w).sum()), 1e-300))
-    return Value(snips, dr, beta, float(found.reward.mean()), effective, float(w.mean()), len(w))
+    return OffPolicyValue(snips, dr, beta, float(samples.reward.mean()), effective, float(w.mean()), len(w))
 
 
-def _sums(found: Samples) -> NDArray[np.float64]:
+def _sums_by_unit(found: LoggedSamples) -> NDArray[np.float64]:
     """(units, 6): n, w, w r, w^2, w^2 r, and the terms of DR."""
-    w, r = found.w, found.reward
+    w = found.importance_weight
+    r = found.reward
     terms: tuple[NDArray[np.float64], ...] = (
         np.ones(len(w)),
         w,
         w * r,
         w * w,
         w * w * r,
-        found.expected + w * (r - found.logged),
+        found.policy_reward_estimate + w * (r - found.logged_reward_estimate),
     )
     unit = np.unique(found.unit, return_inverse=True)[1]
     return np.stack([np.bincount(unit, t) for t in terms], 1).astype(np.float64)

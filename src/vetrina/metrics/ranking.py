@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def half_ranks(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
+def mid_ranks(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> NDArray[np.float64]:
     """Rank from 1 of each target among all ``scores`` (items,); of t tied items each gets the middle rank."""
     values = scores[targets]
     ordered = np.sort(scores)
@@ -17,17 +17,17 @@ def half_ranks(scores: NDArray[np.floating], targets: NDArray[np.integer]) -> ND
     return above + 0.5 * (equal - 1) + 1.0
 
 
-def ndcg(ranks: NDArray[np.float64], relevant: int, k: int = 10) -> float:
+def ndcg(ranks: NDArray[np.float64], n_relevant: int, k: int = 10) -> float:
     """Binary NDCG@k. ``ranks`` (m,) of the targets that can be found, ``relevant`` >= m counts all of them."""
-    if relevant == 0:
+    if n_relevant == 0:
         return 0.0
-    ideal = (1.0 / np.log2(1.0 + np.arange(1, min(k, relevant) + 1))).sum()
+    ideal = (1.0 / np.log2(1.0 + np.arange(1, min(k, n_relevant) + 1))).sum()
     return float((1.0 / np.log2(1.0 + ranks[ranks <= k])).sum() / ideal)
 
 
-def recall(ranks: NDArray[np.float64], relevant: int, k: int = 20) -> float:
+def recall(ranks: NDArray[np.float64], n_relevant: int, k: int = 20) -> float:
     """Share of all relevant items at rank k or better."""
-    return float((ranks <= k).sum() / relevant) if relevant else 0.0
+    return float((ranks <= k).sum() / n_relevant) if n_relevant else 0.0
 
 
 def reciprocal_rank(ranks: NDArray[np.float64], k: int = 20) -> float:

@@ -8,19 +8,20 @@ from vetrina.core.types import Interval
 Floats = NDArray[np.floating]
 
 
-def squared_error(label: Floats, said: Floats) -> NDArray[np.float64]:
+def squared_error(label: Floats, predicted: Floats) -> NDArray[np.float64]:
     """(label - said)^2 of each row."""
-    return (label.astype(np.float64) - said) ** 2
+    return (label.astype(np.float64) - predicted) ** 2
 
 
-def measured(label: Floats, said: Floats, repeats: int = 2_000) -> dict[str, Interval]:
+def regression_metrics(label: Floats, predicted: Floats, repeats: int = 2_000) -> dict[str, Interval]:
     """RMSE, MAE, R2 and mean error with 95 % bootstrap intervals over rows (seed 42), in the label's own unit.
 
     R2 = 1 - sum (y - s)^2 / sum (y - mean y)^2: 0 for always the mean, 1 for always right.
     """
 
     def figures(rows: NDArray[np.intp] | slice) -> list[float]:
-        y, missed = label[rows], said[rows] - label[rows]
+        y = label[rows]
+        missed = predicted[rows] - label[rows]
         spread = float(((y - y.mean()) ** 2).mean())
         square = float((missed**2).mean())
         return [

@@ -5,10 +5,10 @@ from numpy.typing import NDArray
 
 from vetrina.metrics.classification import Floats
 
-USUAL = 0.5
+DEFAULT_THRESHOLD = 0.5
 
 
-def chosen(label: Floats, probability: Floats, goal: str) -> float:
+def choose_threshold(label: Floats, probability: Floats, goal: str) -> float:
     """The probability from which on rows (rows,) are called positive; USUAL without a goal.
 
     ``accuracy`` and ``f1`` are made as large as can be; ``precision P`` takes the largest recall with at least that precision,
@@ -16,19 +16,22 @@ def chosen(label: Floats, probability: Floats, goal: str) -> float:
     precision. Of equal ones the highest threshold.
     """
     if not goal or not len(label):
-        return USUAL
+        return DEFAULT_THRESHOLD
     order = np.argsort(-probability, kind="stable")
-    score, true = probability[order].astype(np.float64), label[order] > 0.5
+    score = probability[order].astype(np.float64)
+    true = label[order] > 0.5
     last = np.append(score[1:] != score[:-1], True)
-    called, right = (np.cumsum(np.ones(len(score)))[last], np.cumsum(true)[last].astype(np.float64))
-    precision, recall = right / called, right / max(float(true.sum()), 1.0)
-    at = int(np.argmax(_worth(goal, called, right, precision, recall, len(label))))
+    called = np.cumsum(np.ones(len(score)))[last]
+    right = np.cumsum(true)[last].astype(np.float64)
+    precision = right / called
+    recall = right / max(float(true.sum()), 1.0)
+    at = int(np.argmax(_goal_values(goal, called, right, precision, recall, len(label))))
     edges = score[last]
     # Half way to the next row, so that a rounding of either decides nothing.
     return float((edges[at] + edges[at + 1]) / 2 if at + 1 < len(edges) else edges[at])
 
 
-def _worth(
+def _goal_values(
     goal: str,
     called: NDArray[np.float64],
     right: NDArray[np.float64],

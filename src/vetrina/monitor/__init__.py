@@ -1,5 +1,5 @@
 """The stage that says how a served scenario does, from its log."""
 
-from vetrina.monitor.monitor import monitor, persistent
+from vetrina.monitor.monitor import monitor, persistent_drift
 
-__all__ = ["monitor", "persistent"]
+__all__ = ["monitor", "persistent_drift"]

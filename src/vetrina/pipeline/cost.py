@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vetrina.core.errors import NotFound
 from vetrina.core.files import size_of
-from vetrina.pipeline.workshop import Workshop
+from vetrina.pipeline.shop_context import ShopContext
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Cost:
     watt_hours: float
 
 
-def cost(workshop: Workshop, version: str) -> Cost | None:
+def cost(shop_context: ShopContext, version: str) -> Cost | None:
     """None for a version whose run is not on record, one of an earlier Vetrina. Raises NotFound for an unknown version."""
-    run = workshop.registry.show(version)["notes"].get("run")
+    run = shop_context.registry.get_version(version)["notes"].get("run")
     try:
-        stages = workshop.runs.get(run)["stages"] if run else []
+        stages = shop_context.runs.get_run(run)["stages"] if run else []
     except NotFound:
         return None
     if not stages:
         return None
-    folder = workshop.shop.bundles.folder / version
+    folder = shop_context.folder.bundles.folder / version
     worked = sum(s["cpu_seconds"] or 0.0 for s in stages)
     return Cost(
         version,
@@ -37,5 +37,5 @@ def cost(workshop: Workshop, version: str) -> Cost | None:
         worked,
         max(s["peak_mb"] for s in stages),
         size_of(folder) / 1e6 if folder.exists() else 0.0,
-        worked * workshop.shop.settings.operate.watts / 3_600.0,
+        worked * shop_context.folder.settings.operate.watts / 3_600.0,
     )

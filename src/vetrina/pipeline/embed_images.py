@@ -18,10 +18,11 @@ from vetrina.core.image_vector import ImageVector
 from vetrina.models.image import online
 from vetrina.models.image.decode import Pixels, decoded
 from vetrina.models.image.embed import Embedder
-from vetrina.pipeline.workshop import Workshop
-from vetrina.retrieval.shelf import Shelf
-from vetrina.serve.live import StoredChanges
-from vetrina.store import pictures, products
+from vetrina.pipeline.shop_context import ShopContext
+from vetrina.retrieval.catalogue_index import CatalogueIndex
+from vetrina.serve.live_state import StoredChanges
+from vetrina.store import products
+from vetrina.store.images import download_images, resolve_reference
 
 _SCENARIO = "recommend"  # whose versions know images
 _BATCH = 32  # images
@@ -40,8 +41,8 @@ class _Images:
 
     network: str
     embedder: Embedder
-    trained: online.Pictures
-    catalogue: Shelf
+    trained: online.ImageVectors
+    catalogue: CatalogueIndex
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class ImageEmbedding:
     Batches run in a thread of their own: a server of images that answers slowly must not hold up a release.
     """
 
-    def __init__(self, workshop: Workshop) -> None:
-        self._engine = workshop.engine
-        self._registry = workshop.registry
-        self._shop = workshop.shop
+    def __init__(self, shop_context: ShopContext) -> None:
+        self._engine = shop_context.engine
+        self._registry = shop_context.registry
+        self._shop = shop_context.folder
         self._changes = StoredChanges(self._engine)
         self._version: str | None = None
         self._images: _Images | None = None
@@ -124,19 +125,19 @@ class ImageEmbedding:
         if network is None:
             return None
         embedder = Embedder(folder / "image" / online.NETWORK)
-        return _Images(network, embedder, online.open(folder / "image"), Shelf(folder / "shelf"))
+        return _Images(network, embedder, online.load(folder / "image"), CatalogueIndex(folder / "shelf"))
 
     def _without_vector(self, images: _Images) -> list[Product]:
         """Products with an image of which neither the version nor the log has a vector by its network, oldest first."""
-        delta = self._changes.after(images.catalogue.logged)
+        delta = self._changes.changes_after(images.catalogue.last_seq)
         embedded = {p for p, image in delta.images.items() if image.network == images.network}
-        candidates = [p for p, product in delta.changed.items() if product.get("image") and p not in embedded]
+        candidates = [p for p, product in delta.changed_products.items() if product.get("image") and p not in embedded]
         items = images.catalogue.index_of(candidates)
         found: list[Product] = []
         for product_id, item in zip(candidates, items, strict=True):
-            trained = item >= 0 and images.trained.has(np.array([item]))
+            trained = item >= 0 and images.trained.has_image(np.array([item]))
             if not trained:
-                found.append(delta.changed[product_id])
+                found.append(delta.changed_products[product_id])
         return found
 
     def _waits(self, product: Product, now: float) -> bool:
@@ -167,10 +168,10 @@ class ImageEmbedding:
     def _file(self, reference: str) -> Path | None:
         """The file of the shop that a reference names, or of its URL, fetched once; None where there is none yet."""
         try:
-            named = pictures.named(self._shop.root, reference)
+            named = resolve_reference(self._shop.root, reference)
         except OSError:  # a name that no file system takes
             return None
-        file = pictures.files([named], self._shop.work / "cache" / "pictures")[0]
+        file = download_images([named], self._shop.work / "cache" / "pictures")[0]
         return Path(file) if file else None
 
     def _tries_again(self, reference: str) -> bool:

@@ -6,20 +6,21 @@ from pathlib import Path
 
 import msgspec
 
-from vetrina.core.errors import BadInput, Unfit
-from vetrina.core.files import folder_beside
-from vetrina.core.types import Plan
-from vetrina.pipeline.shop import Shop
-from vetrina.retrieval.shelf import Shelf
-from vetrina.scenarios.recommend.student import kind, taught
+from vetrina.core.errors import BadInput, UnusableVariant
+from vetrina.core.files import atomic_folder
+from vetrina.core.types import TrainingPlan
+from vetrina.pipeline.api import Shop
+from vetrina.retrieval.catalogue_index import CatalogueIndex
+from vetrina.scenarios.recommend.blend_student import distil_student, student_class
 from vetrina.targets import edge
 
-WIDTH, BUDGET = 64, 2_000_000
-_PAGE = Path(edge.__file__).parent / "page"
+EMBEDDING_WIDTH = 64
+MAX_EXPORT_BYTES = 2_000_000
+_PAGE_FOLDER = Path(edge.__file__).parent / "page"
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportResult:
     """What was written: ``bytes`` of model and shelf together, ``agreement`` with the version's first ten on held-out
     histories (``popular``: what sells most alone), ``error`` of the file against the network."""
 
@@ -32,48 +33,55 @@ class Exported:
     error: float
 
 
-def export(shop: Shop, version: str, form: str, into: Path, products: int, python: str = "") -> Exported:
+def export_student(
+    shop: Shop, version: str, file_format: str, into: Path, max_products: int, python: str = ""
+) -> ExportResult:
     """Writes a folder that is not there yet. Raises BadInput, NotFound for an unknown version."""
-    if form not in edge.FORMATS:
-        raise BadInput(f"format {form!r}", "is unknown", f"use one of {', '.join(edge.FORMATS)}")
+    if file_format not in edge.FORMAT_FILES:
+        raise BadInput(f"format {file_format!r}", "is unknown", f"use one of {', '.join(edge.FORMAT_FILES)}")
     if into.exists():
         raise BadInput(f"folder {str(into)!r}", "is there already", "name another one")
-    shown = shop.workshop.registry.show(version)
+    shown = shop.shop_context.registry.get_version(version)
     if shown["scenario"] != "recommend":
         raise BadInput(f"version {version!r}", f"is of {shown['scenario']}", "name one of recommend")
-    settings, progress = shop.workshop.shop.settings.train, shop.workshop.progress
-    plan = Plan(settings.seed, threads=settings.threads)
-    folder = shop.workshop.open_version(version)
-    shelf, found_tool = Shelf(folder / "shelf"), edge.tool(form, python)
+    settings = shop.shop_context.folder.settings.train
+    progress = shop.shop_context.progress
+    plan = TrainingPlan(settings.seed, threads=settings.threads)
+    folder = shop.shop_context.version_folder(version)
+    shelf = CatalogueIndex(folder / "shelf")
+    found_tool = edge.find_tool(file_format, python)
     # Bytes of a product, before anything is taught for minutes.
-    shown_at_once = min(products, len(shelf))
-    student = kind(folder)
-    columns, lifts = 2 * WIDTH + student.COLUMNS, min(student.LIFTS, shown_at_once)
-    least = columns * edge.NUMBER[form] + lifts * edge.LIFT[form]
-    _must_fit(shown_at_once, shown_at_once * least)
+    shown_at_once = min(max_products, len(shelf))
+    student = student_class(folder)
+    columns = 2 * EMBEDDING_WIDTH + student.EXTRA_COLUMNS
+    lifts = min(student.BOOSTED_NEIGHBOURS, shown_at_once)
+    least = columns * edge.BYTES_PER_WEIGHT[file_format] + lifts * edge.BYTES_PER_BOOST[file_format]
+    _check_export_size(shown_at_once, shown_at_once * least)
     try:
-        found = taught(folder, products, WIDTH, plan, progress)
-    except Unfit as why:
+        found = distil_student(folder, max_products, EMBEDDING_WIDTH, plan, progress)
+    except UnusableVariant as why:
         raise BadInput(
             f"version {version!r}", f"teaches no student: {why}", "export one that knows more users"
         ) from None
     listed = {
         "version": version,
         "reads": found.student.INPUTS[1],
-        "last": found.held.items.shape[1],
-        "products": [{"id": shelf.id(int(i)), "title": shelf.title(int(i))} for i in found.shelf],
+        "last": found.held_out_requests.items.shape[1],
+        "products": [{"id": shelf.product_id(int(i)), "title": shelf.title(int(i))} for i in found.catalogue_rows],
     }
-    with folder_beside(into) as scratch:
-        written = edge.write(found.student, form, scratch, found.held, found_tool)
+    with atomic_folder(into) as scratch:
+        written = edge.write_student(found.student, file_format, scratch, found.held_out_requests, found_tool)
         (scratch / "shelf.json").write_bytes(msgspec.json.encode(listed))
-        size = written.bytes + (scratch / "shelf.json").stat().st_size
-        _must_fit(len(found.shelf), size)
-        if form == "onnx":
-            shutil.copytree(_PAGE, scratch, dirs_exist_ok=True)
-    return Exported(str(into), form, len(found.shelf), size, found.agreement, found.popular, written.error)
+        size = written.size_bytes + (scratch / "shelf.json").stat().st_size
+        _check_export_size(len(found.catalogue_rows), size)
+        if file_format == "onnx":
+            shutil.copytree(_PAGE_FOLDER, scratch, dirs_exist_ok=True)
+    return ExportResult(
+        str(into), file_format, len(found.catalogue_rows), size, found.agreement, found.popular_agreement, written.error
+    )
 
 
-def _must_fit(products: int, size: int) -> None:
-    if size > BUDGET:
-        rule = f"take {size / 1e6:.1f} MB, {BUDGET / 1e6:g} MB at most"
-        raise BadInput(f"{products:,} products", rule, f"ask for {int(products * BUDGET / size):,} or fewer")
+def _check_export_size(products: int, size: int) -> None:
+    if size > MAX_EXPORT_BYTES:
+        rule = f"take {size / 1e6:.1f} MB, {MAX_EXPORT_BYTES / 1e6:g} MB at most"
+        raise BadInput(f"{products:,} products", rule, f"ask for {int(products * MAX_EXPORT_BYTES / size):,} or fewer")

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tantivy
 
+from vetrina.core.tokeniser import split_unspaced_scripts, tokenise
 from vetrina.core.types import Floats, Ints
-from vetrina.core.words import spaced, words
 
 BOOSTS = {"everything": 1.0, "title": 0.5}
 _TOKENIZER = "en_stem"
@@ -33,7 +33,7 @@ def build(folder: Path, documents: Iterable[Mapping[str, str | int]]) -> None:
     index = tantivy.Index(shape, path=str(folder))
     writer = index.writer(heap_size=64_000_000, num_threads=1)
     for document in documents:
-        texts = {name: spaced(str(document[name])) for name in BOOSTS}
+        texts = {name: split_unspaced_scripts(str(document[name])) for name in BOOSTS}
         writer.add_document(tantivy.Document.from_dict({**document, **texts}, shape))
     writer.commit()
     writer.wait_merging_threads()
@@ -49,12 +49,12 @@ class LexicalIndex:
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
         """Catalogue indices and BM25 scores, best first; any of the words may match."""
-        return _hits(self._searcher, parse(self._index, query), limit)
+        return _hits(self._searcher, parse_query(self._index, query), limit)
 
 
-def parse(index: tantivy.Index, query: str) -> tantivy.Query:
+def parse_query(index: tantivy.Index, query: str) -> tantivy.Query:
     """What a shopper typed; operators and broken quotes are words like any other."""
-    parsed, _errors = index.parse_query_lenient(" ".join(words(query)), list(BOOSTS), field_boosts=BOOSTS)
+    parsed, _errors = index.parse_query_lenient(" ".join(tokenise(query)), list(BOOSTS), field_boosts=BOOSTS)
     return parsed
 
 

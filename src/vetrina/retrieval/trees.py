@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.onnx_session import session
+from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
 
 
@@ -12,7 +12,7 @@ class Trees:
     """Opens what ``layers.tree_ensemble`` wrote."""
 
     def __init__(self, path: Path) -> None:
-        self._session = session(path)
+        self._session = open_session(path)
 
     def score(self, features: Floats) -> Floats:
         """(n,) float32 for features (n, width)."""

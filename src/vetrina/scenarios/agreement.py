@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from vetrina.core import plugins
-from vetrina.core.types import Evidence
+from vetrina.core.types import EvaluationData
 
-_ELSEWHERE = 10  # one in so many of the requests that labels stand for is asked where none does
-Answers = Sequence[Mapping[str, float]]  # of each request what was answered, best first, with its score
+_LABELLED_PER_UNLABELLED_REQUEST = 10  # one in so many of the requests that labels stand for is asked where none does
+ScoredAnswers = Sequence[Mapping[str, float]]  # of each request what was answered, best first, with its score
 
 
 @dataclass(frozen=True)
@@ -33,69 +33,78 @@ class Agreement:
     unjudged: float = 1.0
 
 
-class Reference:
+class ReferenceAnswers:
     """The answers of one folder to requests that it suggests: its users, its products' words, rows like those it learnt from.
 
     ``evidence`` is what labels judge it on beside these, if anything.
     """
 
-    def __init__(self, scenario: str, folder: Path, most: int, evidence: Evidence | None = None) -> None:
-        self._evaluation = evaluation = plugins.part("scenarios", scenario, "evaluate")
-        self._asked, self._elsewhere = evaluation.requests(folder, most), []
-        if hasattr(evaluation, "unjudged"):
-            self._elsewhere = evaluation.unjudged(folder, most // _ELSEWHERE)
-        known = getattr(evaluation, "asked_models", None)
-        self._judged, self._unjudged = known(folder, evidence) if known else (None, frozenset())
-        self._answers, self.work = self._answered(folder)
-        self._usual_elsewhere = self._elsewhere_of(folder)
+    def __init__(
+        self, scenario: str, folder: Path, max_requests: int, evaluation_data: EvaluationData | None = None
+    ) -> None:
+        self._evaluation = evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+        self._requests = evaluation.requests(folder, max_requests)
+        self._unlabelled_requests = []
+        if hasattr(evaluation, "sample_unlabelled_requests"):
+            self._unlabelled_requests = evaluation.unjudged(folder, max_requests // _LABELLED_PER_UNLABELLED_REQUEST)
+        known = getattr(evaluation, "contributing_models", None)
+        self._models_of_labelled, self._models_of_unlabelled = (
+            known(folder, evaluation_data) if known else (None, frozenset())
+        )
+        self._answers, self.cpu_us = self._answer_and_time(folder)
+        self._unlabelled_answers = self._answer_unlabelled(folder)
 
-    def itself(self) -> Agreement:
+    def self_agreement(self) -> Agreement:
         """Of the reference's own folder."""
-        return Agreement(len(self._asked), 1.0, work=self.work)
+        return Agreement(len(self._requests), 1.0, work=self.cpu_us)
 
-    def agreement(self, folder: Path, *, changed: str = "", before: Agreement | None = None) -> Agreement:
+    def compare_folder(self, folder: Path, *, changed_model: str = "", previous: Agreement | None = None) -> Agreement:
         """Ask another folder the same.
 
         Where it differs in one model, ``changed``, from a folder that answered as ``before`` says, only what that model says
         something of is asked.
         """
-        like = before or Agreement(len(self._asked), 1.0)
-        if before is None or self.judges(changed):
-            given, work = self._answered(folder)
-            like = replace(compared(given, self._answers), work=work, unjudged=like.unjudged)
+        like = previous or Agreement(len(self._requests), 1.0)
+        if previous is None or self.affects_labelled_requests(changed_model):
+            given, work = self._answer_and_time(folder)
+            like = replace(compare_answers(given, self._answers), work=work, unjudged=like.unjudged)
         else:
-            self._evaluation.answers(folder, self._asked[:1])  # which opens it
-        if before is None or changed in self._unjudged:
-            like = replace(like, unjudged=compared(self._elsewhere_of(folder), self._usual_elsewhere).share)
+            self._evaluation.answers(folder, self._requests[:1])  # which opens it
+        if previous is None or changed_model in self._models_of_unlabelled:
+            like = replace(
+                like, unjudged=compare_answers(self._answer_unlabelled(folder), self._unlabelled_answers).share
+            )
         return like
 
-    def judges(self, model: str) -> bool:
+    def affects_labelled_requests(self, model: str) -> bool:
         """Whether it says something of what labels judge."""
-        return self._judged is None or model in self._judged
+        return self._models_of_labelled is None or model in self._models_of_labelled
 
-    def asks(self, model: str) -> int:
+    def n_requests_for(self, model: str) -> int:
         """How many requests are answered to compare a folder that differs in it."""
-        return len(self._asked) * self.judges(model) + len(self._elsewhere) * (model in self._unjudged)
+        return len(self._requests) * self.affects_labelled_requests(model) + len(self._unlabelled_requests) * (
+            model in self._models_of_unlabelled
+        )
 
-    def compares(self, model: str) -> bool:
+    def affects_any_request(self, model: str) -> bool:
         """Whether it says something of what is asked at all."""
-        return self.asks(model) > 0
+        return self.n_requests_for(model) > 0
 
-    def _elsewhere_of(self, folder: Path) -> Answers:
-        return self._evaluation.answers(folder, self._elsewhere) if self._elsewhere else []
+    def _answer_unlabelled(self, folder: Path) -> ScoredAnswers:
+        return self._evaluation.answers(folder, self._unlabelled_requests) if self._unlabelled_requests else []
 
-    def _answered(self, folder: Path) -> tuple[list[Any], float]:
+    def _answer_and_time(self, folder: Path) -> tuple[list[Any], float]:
         begun = time.process_time()
-        self._evaluation.answers(folder, self._asked[:1])
+        self._evaluation.answers(folder, self._requests[:1])
         opened = time.process_time()
-        given = self._evaluation.answers(folder, self._asked)
+        given = self._evaluation.answers(folder, self._requests)
         took = (time.process_time() - opened) - (opened - begun)
-        return given, max(0.0, 1e6 * took / max(1, len(self._asked) - 1))
+        return given, max(0.0, 1e6 * took / max(1, len(self._requests) - 1))
 
 
-def compared(given: Answers, usual: Answers) -> Agreement:
+def compare_answers(answers: ScoredAnswers, reference: ScoredAnswers) -> Agreement:
     """Of answers to the same requests; those that the reference leaves empty say nothing."""
-    pairs = [(a, b) for a, b in zip(given, usual, strict=True) if b]
+    pairs = [(a, b) for a, b in zip(answers, reference, strict=True) if b]
     if not pairs:
         return Agreement(0, 1.0)
     shares = [len(a.keys() & b.keys()) / len(b) for a, b in pairs]

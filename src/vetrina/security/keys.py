@@ -35,12 +35,12 @@ class Keys:
     """``pseudonym`` keys the HMAC of users' and sessions' ids, ``sealing`` the AES-GCM table of ids, ``signing`` bundles and
     promotions."""
 
-    pseudonym: bytes
-    sealing: bytes
-    signing: bytes
-    token: str
+    pseudonym_key: bytes
+    sealing_key: bytes
+    signing_key: bytes
+    api_token: str
 
-    def name_of(self, user_id: str) -> str:
+    def pseudonymise(self, user_id: str) -> str:
         """The user's pseudonym: 24 hex digits of HMAC-SHA256, so 96 bits."""
         return self._digest(user_id.encode())
 
@@ -50,7 +50,7 @@ class Keys:
 
     def without_address(self, text: str) -> str:
         """``text``, or its pseudonym if it holds an e-mail address."""
-        return self.name_of(text) if "@" in text and _ADDRESS.search(text) else text
+        return self.pseudonymise(text) if "@" in text and _ADDRESS.search(text) else text
 
     def pseudonymised(self, columns: Mapping[str, Any]) -> dict[str, Any]:
         """Columns of an event or a request but the user: the session's pseudonym, and no text with an e-mail address."""
@@ -64,27 +64,27 @@ class Keys:
         return named
 
     def _digest(self, content: bytes) -> str:
-        return hmac.digest(self.pseudonym, content, sha256).hex()[:PSEUDONYM_LENGTH]
+        return hmac.digest(self.pseudonym_key, content, sha256).hex()[:PSEUDONYM_LENGTH]
 
     def seal(self, user_id: str) -> bytes:
         """Encrypt an id: 12 bytes nonce, then AES-256-GCM."""
         nonce = secrets.token_bytes(12)
-        return nonce + AESGCM(self.sealing).encrypt(nonce, user_id.encode(), None)
+        return nonce + AESGCM(self.sealing_key).encrypt(nonce, user_id.encode(), None)
 
     def unseal(self, sealed: bytes) -> str:
         """The id back. Raises BadSignature if the bytes were changed."""
         try:
-            return AESGCM(self.sealing).decrypt(sealed[:12], sealed[12:], None).decode()
+            return AESGCM(self.sealing_key).decrypt(sealed[:12], sealed[12:], None).decode()
         except InvalidTag:
             raise BadSignature("a sealed user id was changed after it was written") from None
 
     def sign(self, content: bytes) -> str:
         """Ed25519 signature, hex."""
-        return Ed25519PrivateKey.from_private_bytes(self.signing).sign(content).hex()
+        return Ed25519PrivateKey.from_private_bytes(self.signing_key).sign(content).hex()
 
     def verify(self, content: bytes, signature: str) -> None:
         """Raises BadSignature unless this shop signed ``content``."""
-        public = Ed25519PrivateKey.from_private_bytes(self.signing).public_key()
+        public = Ed25519PrivateKey.from_private_bytes(self.signing_key).public_key()
         try:
             public.verify(bytes.fromhex(signature), content)
         except (InvalidSignature, ValueError):
@@ -101,14 +101,14 @@ def load_or_create(folder: Path) -> Keys:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     new_signing = Ed25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     return Keys(
-        pseudonym=_secret(folder / "pseudonym.key", secrets.token_bytes(32), 32),
-        sealing=_secret(folder / "sealing.key", secrets.token_bytes(32), 32),
-        signing=_secret(folder / "signing.key", new_signing, 32),
-        token=_secret(folder / "token", secrets.token_urlsafe(32).encode(), None).decode().strip(),
+        pseudonym_key=_load_or_create_secret(folder / "pseudonym.key", secrets.token_bytes(32), 32),
+        sealing_key=_load_or_create_secret(folder / "sealing.key", secrets.token_bytes(32), 32),
+        signing_key=_load_or_create_secret(folder / "signing.key", new_signing, 32),
+        api_token=_load_or_create_secret(folder / "token", secrets.token_urlsafe(32).encode(), None).decode().strip(),
     )
 
 
-def _secret(path: Path, fresh: bytes, length: int | None) -> bytes:
+def _load_or_create_secret(path: Path, fresh: bytes, length: int | None) -> bytes:
     if not path.exists():
         write_bytes(path, fresh, mode=0o600)
     found = path.read_bytes()

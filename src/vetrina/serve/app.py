@@ -15,20 +15,20 @@ from sqlalchemy.exc import OperationalError
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
 from vetrina.core.version import VERSION
-from vetrina.serve import answers, control, intake
+from vetrina.serve import admin, events, ranking
 from vetrina.serve.service import Service
-from vetrina.store.folder import ShopFolder
+from vetrina.store.shop_folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
-_STATUS = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
+_STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
 
 
 def create_app(folder: Path) -> Litestar:
     """The ASGI app of one shop."""
     return Litestar(
-        [*answers.ROUTES, *intake.ROUTES, *control.ROUTES],
+        [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
         state=State({"service": Service(ShopFolder(folder))}),
-        lifespan=[_life],
+        lifespan=[_lifespan],
         openapi_config=OpenAPIConfig(
             title="Vetrina",
             version=VERSION,
@@ -37,43 +37,43 @@ def create_app(folder: Path) -> Litestar:
             render_plugins=[JsonRenderPlugin()],
         ),
         exception_handlers={
-            BadInput: _bad_input,
-            HTTPException: _refused,
-            OperationalError: _store_away,
-            Exception: _failed,
+            BadInput: _handle_bad_input,
+            HTTPException: _handle_http_error,
+            OperationalError: _handle_store_error,
+            Exception: _handle_unexpected_error,
         },
         logging_config=None,
     )
 
 
 @asynccontextmanager
-async def _life(app: Litestar) -> AsyncIterator[None]:
+async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.start()
     yield
     service.stop()
 
 
-def _bad_input(request: Request[Any, Any, Any], error: BadInput) -> Response[dict[str, str]]:
-    return _say(request, _STATUS.get(type(error), 400), str(error))
+def _handle_bad_input(request: Request[Any, Any, Any], error: BadInput) -> Response[dict[str, str]]:
+    return _error_response(request, _STATUS_BY_ERROR.get(type(error), 400), str(error))
 
 
-def _refused(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
+def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
     extra = error.extra if isinstance(error.extra, list) else []
     details = "; ".join(f"{e.get('key', 'body')}: {e['message']}" for e in extra if isinstance(e, dict))
-    return _say(request, error.status_code, details or error.detail)
+    return _error_response(request, error.status_code, details or error.detail)
 
 
-def _store_away(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:
+def _handle_store_error(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:
     _LOG.error("%s %s: the store: %s", request.method, request.url.path, error.orig)
-    return _say(request, 503, f"store: {error.orig}; nothing was taken, send it again once there is room")
+    return _error_response(request, 503, f"store: {error.orig}; nothing was taken, send it again once there is room")
 
 
-def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+def _handle_unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _say(request, 500, "the answer failed; the log says why")
+    return _error_response(request, 500, "the answer failed; the log says why")
 
 
-def _say(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
+def _error_response(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
     request.app.state.service.errors.labels(str(status)).inc()
     return Response({"error": text}, status_code=status)

@@ -7,7 +7,7 @@ from typing import Any
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.protocols import Context
-from vetrina.core.types import Call
+from vetrina.core.types import AudienceRequest
 from vetrina.security.keys import Keys
 from vetrina.store import contacts
 
@@ -15,7 +15,7 @@ CHANNELS = ("csv", "email", "push", "social", "webhook")
 
 
 @dataclass(frozen=True)
-class Told:
+class Recipient:
     """A person of an audience, by their own name: only for the channel that reaches them."""
 
     user_id: str
@@ -25,42 +25,45 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Found:
+class RecipientList:
     """``total`` counts all who might be told."""
 
-    people: tuple[Told, ...]
+    recipients: tuple[Recipient, ...]
     total: int
 
 
-def find(
-    opened: Any, engine: Any, keys: Keys, context: Context, channel: str = "csv", note: bool = False, **call: Any
-) -> Found:
+def find_recipients(
+    selector: Any, engine: Any, keys: Keys, context: Context, channel: str = "csv", note: bool = False, **call: Any
+) -> RecipientList:
     """The audience of a call (fields of ``core.types.Call``; users of ``like`` by their own ids). With ``note`` it is noted as
     told: whoever was told lately comes later in the next one. Raises BadInput, NotFound."""
     if channel not in CHANNELS:
         raise BadInput(f"channel {channel!r}", "is unknown", f"use one of {', '.join(CHANNELS)}")
-    like = tuple(keys.name_of(user) for user in call.pop("like", ()))
-    told, allowed = contacts.told_lately(engine, clock.now()), contacts.may_be_told(engine, channel)
+    like = tuple(keys.pseudonymise(user) for user in call.pop("like", ()))
+    told = contacts.recent_message_counts(engine, clock.now())
+    allowed = contacts.consenting_users(engine, channel)
     if allowed is not None and not allowed:
         raise BadInput(f"channel {channel}", "is one that nobody agreed to", "consent must be yes, or name the channel")
-    chosen = opened.answer(Call(**call, like=like, told=told, allowed=allowed), context)
-    known = contacts.reach(engine, [member.user for member in chosen.members])
+    chosen = selector.answer(
+        AudienceRequest(**call, seed_users=like, contact_counts=told, eligible_users=allowed), context
+    )
+    known = contacts.get_contacts(engine, [member.user for member in chosen.members])
     there = [member for member in chosen.members if member.user in known]
     if note:
-        noted(engine, [m.user for m in there], call.get("product_id"), channel)
-    people = tuple(_unsealed(keys, known[m.user], m.score, m.reason) for m in there)
-    return Found(people, chosen.total)
+        mark_contacted(engine, [m.user for m in there], call.get("product_id"), channel)
+    people = tuple(_unseal_recipient(keys, known[m.user], m.score, m.reason) for m in there)
+    return RecipientList(people, chosen.total)
 
 
-def noted(engine: Any, pseudonyms: Sequence[str], product_id: str | None, channel: str) -> None:
+def mark_contacted(engine: Any, pseudonyms: Sequence[str], product_id: str | None, channel: str) -> None:
     """These users are told of something now."""
-    contacts.tell(engine, pseudonyms, product_id, channel, clock.now())
+    contacts.log_messages(engine, pseudonyms, product_id, channel, clock.now())
 
 
-def _unsealed(keys: Keys, contact: contacts.Contact, score: float, reason: str) -> Told:
+def _unseal_recipient(keys: Keys, contact: contacts.Contact, score: float, reason: str) -> Recipient:
     user_id = keys.unseal(contact.sealed_id)
     email = keys.unseal(contact.sealed_email) if contact.sealed_email else user_id if _is_address(user_id) else None
-    return Told(user_id, email, score, reason)
+    return Recipient(user_id, email, score, reason)
 
 
 def _is_address(text: str) -> bool:
@@ -68,6 +71,6 @@ def _is_address(text: str) -> bool:
     return bool(name) and "." in host and " " not in text
 
 
-def addressed(people: Sequence[Told]) -> list[Told]:
+def with_email(recipients: Sequence[Recipient]) -> list[Recipient]:
     """Those with an address."""
-    return [one for one in people if one.email]
+    return [one for one in recipients if one.email]

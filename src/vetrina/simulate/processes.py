@@ -10,15 +10,15 @@ import httpx
 _READY_SECONDS = 60.0
 
 
-def start(folder: Path, *words: str) -> tuple["subprocess.Popen[str]", str]:
+def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[str]", str]:
     """A command of this shop in a process of its own; for ``serve`` also the address that it listens on."""
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), *words]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE if words[0] == "serve" else None, text=True)  # noqa: S603
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE if arguments[0] == "serve" else None, text=True)  # noqa: S603
     line = process.stderr.readline().strip() if process.stderr else ""
     return process, line.removeprefix("listening on ")
 
 
-def wait(client: httpx.Client) -> None:
+def wait_until_ready(client: httpx.Client) -> None:
     """Until the service is ready. Raises RuntimeError when it is not in a minute."""
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline:

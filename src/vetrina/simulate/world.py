@@ -2,7 +2,7 @@
 
 A product lies in one category and has a quality, a price, a day on which it is released and a stock; a user likes some
 categories and has a price in mind. How much a user wants a product is their ``appeal``; looking, clicking and buying follow
-from it, so every model's answer can be compared with the best one. What of it a shop would have on file, ``simulate.files``
+from it, so every model's answer can be compared with the best one. What of it a shop would have on file, ``simulate.input_files``
 writes.
 """
 
@@ -29,10 +29,12 @@ _NOUNS = {
     "Books": ("novel", "cookbook", "atlas", "comic"),
 }
 _BRANDS = ("Alder", "Birch", "Cedar", "Elm", "Hazel", "Linden", "Maple", "Rowan")
-_KINDS = ("organic", "classic", "family", "mini", "premium", "value")
+_VARIETIES = ("organic", "classic", "family", "mini", "premium", "value")
 _SATURDAY = 5
-_NEW_SHARE, _SOLD_OUT_SHARE, _AD_SHARE = 0.15, 0.05, 0.1
-WEEK = np.array([0.9, 0.85, 0.9, 1.0, 1.2, 1.3, 0.85])  # how many come, Monday first
+_NEW_SHARE = 0.15
+_SOLD_OUT_SHARE = 0.05
+_AD_SHARE = 0.1
+WEEKDAY_TRAFFIC = np.array([0.9, 0.85, 0.9, 1.0, 1.2, 1.3, 0.85])  # how many come, Monday first
 
 
 @dataclass(frozen=True)
@@ -61,17 +63,17 @@ class World:
         return self._rng(3).normal(0.0, 0.5, self.products)
 
     @cached_property
-    def taste(self) -> NDArray[np.float64]:
+    def category_preferences(self) -> NDArray[np.float64]:
         """(users, categories) what only the user knows: three or so categories far above the rest."""
         return 9.0 * self._rng(4).dirichlet(np.full(len(_NOUNS), 0.25), self.users)
 
     @cached_property
-    def wallet(self) -> NDArray[np.float64]:
+    def preferred_log_price(self) -> NDArray[np.float64]:
         """(users,) log price that a user has in mind."""
         return self._rng(5).normal(1.5, 0.4, self.users)
 
     @cached_property
-    def released(self) -> NDArray[np.float64]:
+    def released_at(self) -> NDArray[np.float64]:
         """(products,) seconds since 1970: most long ago, some on a day of the history."""
         rng = self._rng(7)
         new = rng.random(self.products) < _NEW_SHARE
@@ -106,7 +108,7 @@ class World:
 
     def title(self, product: int) -> str:
         """Brand, kind and noun."""
-        return f"{self.brand(product)} {self.kind(product)} {self.noun(product)}"
+        return f"{self.brand(product)} {self.variety(product)} {self.noun(product)}"
 
     def noun(self, product: int) -> str:
         """What a shopper would type to find it."""
@@ -116,9 +118,9 @@ class World:
         """One of eight."""
         return _BRANDS[product % 8]
 
-    def kind(self, product: int) -> str:
+    def variety(self, product: int) -> str:
         """One of six."""
-        return _KINDS[product % 6]
+        return _VARIETIES[product % 6]
 
     def category_name(self, product: int) -> str:
         """One of twelve."""
@@ -126,27 +128,29 @@ class World:
 
     def appeal(self, user: int) -> NDArray[np.float64]:
         """(products,) how much a user wants each product."""
-        far = np.abs(np.log(self.price) - self.wallet[user])
-        return self.taste[user][self.category] + self.quality - 0.5 * far - 5.5
+        far = np.abs(np.log(self.price) - self.preferred_log_price[user])
+        return self.category_preferences[user][self.category] + self.quality - 0.5 * far - 5.5
 
-    def click_chance(self, user: int, shown: NDArray[np.intp]) -> NDArray[np.float64]:
+    def click_probability(self, user: int, ranked_products: NDArray[np.intp]) -> NDArray[np.float64]:
         """Chance that each place of an answer is clicked: seen (less often the lower it stands) times wanted."""
-        return self.looked(np.arange(len(shown))) / (1.0 + np.exp(-self.appeal(user)[shown]))
+        return self.examination_probability(np.arange(len(ranked_products))) / (
+            1.0 + np.exp(-self.appeal(user)[ranked_products])
+        )
 
-    def looked(self, place: NDArray[np.intp]) -> NDArray[np.float64]:
+    def examination_probability(self, position: NDArray[np.intp]) -> NDArray[np.float64]:
         """The chance that a place (from 0) is looked at."""
-        return 1.0 / (1.0 + 0.25 * place.astype(np.float64))
+        return 1.0 / (1.0 + 0.25 * position.astype(np.float64))
 
-    def for_sale(self, moment: float) -> NDArray[np.bool_]:
+    def is_released(self, moment: float) -> NDArray[np.bool_]:
         """(products,) released by then."""
-        return self.released <= moment
+        return self.released_at <= moment
 
-    def best(self, user: int, limit: int = 10) -> NDArray[np.intp]:
+    def best_products(self, user: int, limit: int = 10) -> NDArray[np.intp]:
         """The best possible answer at the end of the history: by appeal, of what is not sold out."""
         appeal = np.where(self.stock > 0, self.appeal(user), -np.inf)
         return np.argsort(-appeal, kind="stable")[:limit]
 
-    def demand(self, day: int) -> NDArray[np.float64]:
+    def category_demand(self, day: int) -> NDArray[np.float64]:
         """(categories,) the log of what everybody wants more of on a day (days since 1970): some categories every weekend."""
         weekend = weekday(day) >= _SATURDAY
         return 0.3 * (np.arange(len(_NOUNS)) % 3 == 0) * weekend
@@ -157,7 +161,7 @@ class World:
 
     def query(self, user: int, rng: np.random.Generator) -> str:
         """What a user might look for."""
-        weights = np.exp(self.taste[user])
+        weights = np.exp(self.category_preferences[user])
         names = list(_NOUNS.values())[rng.choice(len(_NOUNS), p=weights / weights.sum())]
         return names[rng.integers(0, 4)]
 

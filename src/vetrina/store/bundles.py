@@ -12,20 +12,20 @@ from typing import Any
 import msgspec
 
 from vetrina.core.errors import NotFound, OtherFormat
-from vetrina.core.files import digest_of, folder_beside, write_bytes
+from vetrina.core.files import atomic_folder, digest_of, write_bytes
 from vetrina.core.types import Bundle
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.security.keys import BadSignature, Keys
-from vetrina.store.remote import MANIFEST, PARTS, SIGNATURE, Remote
+from vetrina.store.object_storage import MANIFEST, PARTS, SIGNATURE, ObjectStorage
 
 
 @dataclass(frozen=True)
-class Bundles:
+class BundleStore:
     """The bundles of one shop."""
 
     folder: Path
     keys: Keys
-    remote: Remote | None = None
+    remote: ObjectStorage | None = None
 
     def pack(self, source: Path, scenario: str, notes: Mapping[str, Any]) -> Bundle:
         """Store every file of ``source`` as a part and write the signed manifest.
@@ -34,11 +34,11 @@ class Bundles:
         page cache holds equal parts once.
         """
         files = {str(f.relative_to(source)): f for f in sorted(source.rglob("*")) if f.is_file()}
-        parts = {name: self._store(file) for name, file in files.items()}
+        parts = {name: self._store_part(file) for name, file in files.items()}
         manifest = {"format": BUNDLE_FORMAT, "scenario": scenario, "parts": parts, "notes": notes}
         text = msgspec.json.encode(manifest, order="sorted")
         bundle = Bundle(sha256(text).hexdigest(), scenario, parts, notes)
-        self._lay_out(bundle.version, parts, text, self.keys.sign(text))
+        self._link_version(bundle.version, parts, text, self.keys.sign(text))
         if self.remote:
             self.remote.put(bundle.version, self.folder / bundle.version, parts)
         return bundle
@@ -60,15 +60,15 @@ class Bundles:
         _refuse_other_formats(version, raw)
         if check_parts:
             for name, digest in raw["parts"].items():
-                _check(folder / name, digest, version)
+                _verify_digest(folder / name, digest, version)
         return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], raw["notes"]), folder
 
-    def collect(self, keep: Set[str]) -> int:
+    def collect_garbage(self, keep: Set[str]) -> int:
         """Remove all versions but ``keep``, and the parts that only they used. Returns the bytes set free.
 
         Nothing may be packed here meanwhile: a part is written before the manifest that names it.
         """
-        freed = self.remote.collect(keep) if self.remote else 0
+        freed = self.remote.collect_garbage(keep) if self.remote else 0
         needed: set[str] = set()
         gone: list[Path] = []
         for manifest in self.folder.glob(f"*/{MANIFEST}"):
@@ -85,7 +85,7 @@ class Bundles:
                 part.unlink()
         return freed
 
-    def _fetch(self, version: str, remote: Remote) -> None:
+    def _fetch(self, version: str, remote: ObjectStorage) -> None:
         text, signature = remote.manifest(version)
         self.keys.verify(text, signature)
         parts: dict[str, str] = msgspec.json.decode(text)["parts"]
@@ -94,21 +94,21 @@ class Bundles:
             temporary = self.folder / PARTS / f".{digest}.{os.getpid()}"
             try:
                 remote.get(digest, temporary)
-                _check(temporary, digest, version)
+                _verify_digest(temporary, digest, version)
                 temporary.replace(self.folder / PARTS / digest)
             finally:
                 temporary.unlink(missing_ok=True)
-        self._lay_out(version, parts, text, signature)
+        self._link_version(version, parts, text, signature)
 
-    def _lay_out(self, version: str, parts: Mapping[str, str], text: bytes, signature: str) -> None:
-        with folder_beside(self.folder / version) as folder:
+    def _link_version(self, version: str, parts: Mapping[str, str], text: bytes, signature: str) -> None:
+        with atomic_folder(self.folder / version) as folder:
             for name, digest in parts.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 os.link(self.folder / PARTS / digest, folder / name)
             write_bytes(folder / MANIFEST, text)
             write_bytes(folder / SIGNATURE, signature.encode())
 
-    def _store(self, file: Path) -> str:
+    def _store_part(self, file: Path) -> str:
         digest = digest_of(file)
         target = self.folder / PARTS / digest
         if not target.exists():
@@ -128,6 +128,6 @@ def _refuse_other_formats(version: str, manifest: Mapping[str, Any]) -> None:
         raise OtherFormat(version, f"is a bundle of {age} Vetrina", way_out)
 
 
-def _check(file: Path, digest: str, version: str) -> None:
+def _verify_digest(file: Path, digest: str, version: str) -> None:
     if digest_of(file) != digest:
         raise BadSignature(f"part {file.name} of {version} was changed after it was signed")

@@ -8,11 +8,11 @@ from typing import Any
 from sqlalchemy import Engine, delete, insert, select
 
 from vetrina.core.clock import DAY
-from vetrina.store.tables import contacts, told, users
+from vetrina.store.tables import contacts, message_log, users
 
-LATELY = 28 * DAY
-_YES = frozenset({"yes", "true", "1", "all", "y", "opt-in"})
-_AT_ONCE = 500
+FREQUENCY_WINDOW = 28 * DAY
+_GENERAL_CONSENT = frozenset({"yes", "true", "1", "all", "y", "opt-in"})
+_CHUNK_SIZE = 500
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Contact:
     sealed_email: bytes | None
 
 
-def remember(engine: Engine, rows: Sequence[Mapping[str, object]]) -> None:
+def upsert_contacts(engine: Engine, rows: Sequence[Mapping[str, object]]) -> None:
     """Keep addresses and consent; later rows replace earlier ones of the same user."""
     newest = {row["pseudonym"]: dict(row) for row in rows}
     with engine.begin() as connection:
-        for names in _parts(list(newest)):
+        for names in _chunks(list(newest)):
             connection.execute(delete(contacts).where(contacts.c.pseudonym.in_(names)))
             connection.execute(insert(contacts), [newest[name] for name in names])
 
 
-def may_be_told(engine: Engine, channel: str) -> frozenset[str] | None:
+def consenting_users(engine: Engine, channel: str) -> frozenset[str] | None:
     """Pseudonyms of who agreed to a channel; None where the shop keeps no record of consent, so that nobody is ruled out.
 
     Consent is yes, true, 1 or all for every channel, or the names of channels; anything else, and silence, is no.
@@ -41,19 +41,19 @@ def may_be_told(engine: Engine, channel: str) -> frozenset[str] | None:
         found = connection.execute(select(contacts.c.pseudonym, contacts.c.consent)).all()
     if all(row.consent is None for row in found):
         return None
-    return frozenset(row.pseudonym for row in found if _agrees(row.consent, channel))
+    return frozenset(row.pseudonym for row in found if _has_consent(row.consent, channel))
 
 
-def _agrees(consent: str | None, channel: str) -> bool:
+def _has_consent(consent: str | None, channel: str) -> bool:
     said = set((consent or "").lower().replace(",", " ").replace(";", " ").split())
-    return bool(said & _YES) or channel in said
+    return bool(said & _GENERAL_CONSENT) or channel in said
 
 
-def reach(engine: Engine, pseudonyms: Sequence[str]) -> dict[str, Contact]:
+def get_contacts(engine: Engine, pseudonyms: Sequence[str]) -> dict[str, Contact]:
     """What is on file of some users; those without an id are left out."""
     found: dict[str, Contact] = {}
     with engine.connect().execution_options(read_only=True) as connection:
-        for names in _parts(pseudonyms):
+        for names in _chunks(pseudonyms):
             joined = users.outerjoin(contacts, users.c.pseudonym == contacts.c.pseudonym)
             asked = select(users.c.pseudonym, users.c.sealed_id, contacts.c.sealed_email).select_from(joined)
             for row in connection.execute(asked.where(users.c.pseudonym.in_(names))):
@@ -61,19 +61,21 @@ def reach(engine: Engine, pseudonyms: Sequence[str]) -> dict[str, Contact]:
     return found
 
 
-def tell(engine: Engine, pseudonyms: Sequence[str], product_id: str | None, channel: str, now: float) -> None:
+def log_messages(engine: Engine, pseudonyms: Sequence[str], product_id: str | None, channel: str, now: float) -> None:
     """Note that these users are told of something now."""
     rows = [{"user": user, "product_id": product_id, "channel": channel, "time": now} for user in pseudonyms]
     with engine.begin() as connection:
-        for part in _parts(rows):
-            connection.execute(insert(told), part)
+        for part in _chunks(rows):
+            connection.execute(insert(message_log), part)
 
 
-def told_lately(engine: Engine, now: float) -> Mapping[str, int]:
+def recent_message_counts(engine: Engine, now: float) -> Mapping[str, int]:
     """How often each user was told of something in the last four weeks."""
     with engine.connect().execution_options(read_only=True) as connection:
-        return Counter(connection.execute(select(told.c.user).where(told.c.time > now - LATELY)).scalars())
+        return Counter(
+            connection.execute(select(message_log.c.user).where(message_log.c.time > now - FREQUENCY_WINDOW)).scalars()
+        )
 
 
-def _parts(rows: Sequence[Any]) -> Iterator[list[Any]]:
-    return (list(rows[at : at + _AT_ONCE]) for at in range(0, len(rows), _AT_ONCE))
+def _chunks(rows: Sequence[Any]) -> Iterator[list[Any]]:
+    return (list(rows[at : at + _CHUNK_SIZE]) for at in range(0, len(rows), _CHUNK_SIZE))

@@ -11,10 +11,20 @@ from numpy.typing import NDArray
 
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.errors import BadInput, NotFound
-from vetrina.core.tables import Table
-from vetrina.core.types import Ad, Catalogue, Cuts, Impressions, Interactions, Judgments, Snapshot, Targets, Ties
-from vetrina.store import clicks, pictures, trust
-from vetrina.store.tokens import tokens
+from vetrina.core.labelled_tables import LabelledTable
+from vetrina.core.types import (
+    Ad,
+    AdImpressions,
+    Catalogue,
+    Cuts,
+    Interactions,
+    Judgments,
+    Snapshot,
+    SocialGraph,
+    Targets,
+)
+from vetrina.store import click_fraud, click_model, images
+from vetrina.store.product_tokens import product_tokens
 
 DELETED = "_deleted"
 
@@ -29,15 +39,15 @@ def open_snapshot(snapshots: Path, digest: str) -> Snapshot:
     return Snapshot(raw["digest"], folder, raw["rows"], cuts, raw["quarantined"], logged=raw["logged"])
 
 
-def label(snapshot: Snapshot) -> str:
+def label_column(snapshot: Snapshot) -> str:
     """The name of the table's label column, empty without a table."""
     return msgspec.json.decode((snapshot.folder / "snapshot.json").read_bytes())["label"]
 
 
 def catalogue(snapshot: Snapshot) -> Catalogue | None:
     """All products, and products known from events alone, sorted by id; none that was deleted."""
-    products = _read(snapshot, "products")
-    events = _events(snapshot)
+    products = _read_table(snapshot, "products")
+    events = _read_trusted_events(snapshot)
     if products is None and (events is None or "product_id" not in events.columns):
         return None
     frame = products if products is not None else pl.DataFrame({"product_id": []}, schema={"product_id": pl.String})
@@ -47,27 +57,27 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
     if DELETED in frame.columns:
         frame = frame.filter(~pl.col(DELETED).fill_null(False)).drop(DELETED)
     frame = frame.sort("product_id")
-    others = [c for c in frame.columns if c not in _USED and frame.schema[c] == pl.String]
+    others = [c for c in frame.columns if c not in _CATALOGUE_COLUMNS and frame.schema[c] == pl.String]
     return Catalogue(
         product_ids=np.array(frame["product_id"].to_list(), dtype=np.str_),
-        titles=_text(frame, "title"),
-        texts=_text(frame, "description"),
-        categories=_text(frame, "category"),
-        brands=_text(frame, "brand"),
-        attributes=tuple(_joined(frame, others)),
-        prices=_number(frame, "price"),
-        stock=_number(frame, "stock"),
-        available_at=_times(frame, "available_at"),
-        logged=snapshot.logged.get("products", 0),
-        tokens=tokens(frame, others),
-        images=_files(snapshot, frame),
-        costs=_number(frame, "cost"),
+        titles=_text_column(frame, "title"),
+        descriptions=_text_column(frame, "description"),
+        categories=_text_column(frame, "category"),
+        brands=_text_column(frame, "brand"),
+        attributes=tuple(_concatenated_text(frame, others)),
+        prices=_number_column(frame, "price"),
+        stock=_number_column(frame, "stock"),
+        available_at=_time_column(frame, "available_at"),
+        last_seq=snapshot.logged.get("products", 0),
+        property_tokens=product_tokens(frame, others),
+        images=_image_references(snapshot, frame),
+        costs=_number_column(frame, "cost"),
         embeddings=_embeddings(frame),
-        returned=_returned(events, frame["product_id"]),
+        return_rates=_return_rates(events, frame["product_id"]),
     )
 
 
-def _returned(events: pl.DataFrame | None, products: pl.Series) -> np.ndarray:
+def _return_rates(events: pl.DataFrame | None, products: pl.Series) -> np.ndarray:
     """Share of each product's purchases that were sent back, drawn to that of all; empty where nothing ever was."""
     if events is None or "product_id" not in events.columns or not (events["type"].cast(pl.String) == "return").any():
         return np.empty(0)
@@ -79,15 +89,17 @@ def _returned(events: pl.DataFrame | None, products: pl.Series) -> np.ndarray:
     found = pl.DataFrame({"product_id": products.cast(pl.String)}).join(
         counts, on="product_id", how="left", maintain_order="left"
     )
-    share = (pl.col("back").fill_null(0) + _PRIOR * mean) / (pl.col("bought").fill_null(0) + _PRIOR)
-    return found.select(share.clip(0.0, _MOST_RETURNED)).to_series().to_numpy()
+    share = (pl.col("back").fill_null(0) + _SMOOTHING_PURCHASES * mean) / (
+        pl.col("bought").fill_null(0) + _SMOOTHING_PURCHASES
+    )
+    return found.select(share.clip(0.0, _MAX_RETURN_RATE)).to_series().to_numpy()
 
 
 def _embeddings(frame: pl.DataFrame) -> np.ndarray:
     """Given vectors, JSON lists of numbers of one length; a row of zeros where there is none. Raises BadInput."""
     if "embedding" not in frame.columns or frame["embedding"].null_count() == len(frame):
         return np.empty((0, 0), np.float32)
-    found = [_vector(text, name) for text, name in zip(frame["embedding"], frame["product_id"], strict=True)]
+    found = [_parse_embedding(text, name) for text, name in zip(frame["embedding"], frame["product_id"], strict=True)]
     width = next((len(v) for v in found if v), 0)
     for vector, name in zip(found, frame["product_id"], strict=True):
         if vector and len(vector) != width:
@@ -95,7 +107,7 @@ def _embeddings(frame: pl.DataFrame) -> np.ndarray:
     return np.array([v or [0.0] * width for v in found], np.float32)
 
 
-def _vector(text: str | None, product: str) -> list[float]:
+def _parse_embedding(text: str | None, product: str) -> list[float]:
     if not text:
         return []
     try:
@@ -108,27 +120,38 @@ def _vector(text: str | None, product: str) -> list[float]:
     return numbers
 
 
-def _files(snapshot: Snapshot, frame: pl.DataFrame) -> tuple[str, ...]:
+def _image_references(snapshot: Snapshot, frame: pl.DataFrame) -> tuple[str, ...]:
     """The file or URL of each product's picture, none at all where no product has one."""
     if "image" not in frame.columns or frame["image"].null_count() == len(frame):
         return ()
     root = snapshot.folder.parent.parent
-    return tuple(pictures.named(root, given) for given in frame["image"].cast(pl.String).to_list())
+    return tuple(images.resolve_reference(root, given) for given in frame["image"].cast(pl.String).to_list())
 
 
-def product(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
+def product_row(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
     """One row of the products as the shop wrote it; of a product known from events alone only its id, which is its title."""
-    products = _read(snapshot, "products")
+    products = _read_table(snapshot, "products")
     found = [] if products is None else products.filter(pl.col("product_id").cast(pl.String) == product_id).to_dicts()
     if found:
         return found[0]
-    events = _events(snapshot)
+    events = _read_trusted_events(snapshot)
     known = events is not None and (events["product_id"].cast(pl.String) == product_id).any()
     return {"product_id": product_id, "title": product_id} if known else None
 
 
-_PRIOR, _MOST_RETURNED = 10.0, 0.95
-_USED = ("product_id", "title", "description", "category", "brand", "currency", "image", "media", "embedding")
+_SMOOTHING_PURCHASES = 10.0
+_MAX_RETURN_RATE = 0.95
+_CATALOGUE_COLUMNS = (
+    "product_id",
+    "title",
+    "description",
+    "category",
+    "brand",
+    "currency",
+    "image",
+    "media",
+    "embedding",
+)
 
 
 def interactions(
@@ -139,23 +162,23 @@ def interactions(
     since: float | None = None,
 ) -> Interactions | None:
     """Weighted events before ``until`` (and not before ``since``), oldest first. None when the snapshot has no such events."""
-    frame = _taste(snapshot, weights)
+    frame = _weighted_events(snapshot, weights)
     if frame is None:
         return None
     ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
-    frame = frame.filter(pl.col("timestamp") < _moment(until))
+    frame = frame.filter(pl.col("timestamp") < _datetime_literal(until))
     if since is not None:
-        frame = frame.filter(pl.col("timestamp") >= _moment(since))
-    frame = frame.with_columns(pl.Series("item", _codes(frame["product_id"], ids))).filter(pl.col("item") >= 0)
+        frame = frame.filter(pl.col("timestamp") >= _datetime_literal(since))
+    frame = frame.with_columns(pl.Series("item", _indices_of(frame["product_id"], ids))).filter(pl.col("item") >= 0)
     users = frame["user_id"].unique().sort()
     return Interactions(
         users=np.array(users.to_list(), dtype=np.str_),
-        user=_codes(frame["user_id"], users),
+        user=_indices_of(frame["user_id"], users),
         item=frame["item"].to_numpy(),
         time=frame["timestamp"].cast(pl.Int64).to_numpy() / 1e6,
         weight=frame["weight"].cast(pl.Float32).to_numpy(),
         until=until,
-        logged=snapshot.logged.get("events", 0),
+        last_seq=snapshot.logged.get("events", 0),
     )
 
 
@@ -167,14 +190,16 @@ def targets(
     weights: dict[str, float] | None = None,
 ) -> Targets | None:
     """What each user took between two moments: purchases if the log has any, else every weighted event."""
-    frame = _taste(snapshot, weights)
+    frame = _weighted_events(snapshot, weights)
     if frame is None:
         return None
-    frame = frame.filter((pl.col("timestamp") >= _moment(since)) & (pl.col("timestamp") < _moment(until)))
+    frame = frame.filter(
+        (pl.col("timestamp") >= _datetime_literal(since)) & (pl.col("timestamp") < _datetime_literal(until))
+    )
     if (frame["type"].cast(pl.String) == "purchase").any():
         frame = frame.filter(pl.col("type").cast(pl.String) == "purchase")
     ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
-    frame = frame.with_columns(pl.Series("item", _codes(frame["product_id"], ids)))
+    frame = frame.with_columns(pl.Series("item", _indices_of(frame["product_id"], ids)))
     grouped = frame.group_by("user_id").agg(pl.col("item").unique().sort()).sort(pl.col("user_id").cast(pl.String))
     return Targets(
         tuple(grouped["user_id"].cast(pl.String).to_list()),
@@ -182,9 +207,9 @@ def targets(
     )
 
 
-def ties(snapshot: Snapshot) -> Ties | None:
+def social_graph(snapshot: Snapshot) -> SocialGraph | None:
     """Who listens to whom by the users' ``follows`` and ``friends``. None when nobody does."""
-    users = _read(snapshot, "users")
+    users = _read_table(snapshot, "users")
     columns = [] if users is None else [c for c in ("follows", "friends") if c in users.columns]
     if users is None or not columns:
         return None
@@ -199,12 +224,14 @@ def ties(snapshot: Snapshot) -> Ties | None:
         return None
     names = pl.concat([pairs["user"], pairs["other"].alias("user")]).unique().sort()
     pairs = pairs.sort("user", "other")
-    return Ties(np.array(names.to_list(), np.str_), _codes(pairs["user"], names), _codes(pairs["other"], names))
+    return SocialGraph(
+        np.array(names.to_list(), np.str_), _indices_of(pairs["user"], names), _indices_of(pairs["other"], names)
+    )
 
 
-def impressions(snapshot: Snapshot, catalogue: Catalogue) -> Impressions | None:
+def ad_impressions(snapshot: Snapshot, catalogue: Catalogue) -> AdImpressions | None:
     """Ads that were shown, when the same user clicked within a day, and bought the product within thirty. None without any."""
-    events = _events(snapshot)
+    events = _read_trusted_events(snapshot)
     if events is None or "product_id" not in events.columns:
         return None
     kind = pl.col("type").cast(pl.String)
@@ -216,33 +243,33 @@ def impressions(snapshot: Snapshot, catalogue: Catalogue) -> Impressions | None:
         product=pl.col("product_id").cast(pl.String),
         place=place.cast(pl.Int32),
     ).filter(pl.col("product").is_not_null())
-    shown = in_order(named.filter(pl.col("type") == "ad_impression").with_row_index("row"))
+    shown = sort_by_time(named.filter(pl.col("type") == "ad_impression").with_row_index("row"))
     if shown.is_empty():
         return None
     clicks = named.filter(pl.col("type") == "ad_click").select("timestamp", "user", "product", click="timestamp")
     bought = named.filter(pl.col("type") == "purchase").select("timestamp", "user", "product", purchase="timestamp")
-    joined = _next(_next(shown, clicks, "timestamp", "1d"), bought, "click", "30d").sort("row")
+    joined = _join_next_event(_join_next_event(shown, clicks, "timestamp", "1d"), bought, "click", "30d").sort("row")
     ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
-    joined = joined.with_columns(pl.Series("item", _codes(joined["product"], ids))).filter(pl.col("item") >= 0)
+    joined = joined.with_columns(pl.Series("item", _indices_of(joined["product"], ids))).filter(pl.col("item") >= 0)
     joined = joined.sort("timestamp", maintain_order=True)
     users = joined["user"].unique().sort()
-    return Impressions(
+    return AdImpressions(
         users=np.array(users.to_list(), np.str_),
-        user=_codes(joined["user"], users),
+        user=_indices_of(joined["user"], users),
         item=joined["item"].to_numpy(),
-        time=_moments(joined["timestamp"]),
-        place=joined["place"].to_numpy(),
-        clicked_at=_moments(joined["click"]),
-        bought_at=_moments(joined["purchase"]),
+        time=_to_seconds(joined["timestamp"]),
+        position=joined["place"].to_numpy(),
+        clicked_at=_to_seconds(joined["click"]),
+        purchased_at=_to_seconds(joined["purchase"]),
     )
 
 
-def _moments(column: pl.Series) -> NDArray[np.float64]:
+def _to_seconds(column: pl.Series) -> NDArray[np.float64]:
     """Seconds, NaN for nothing."""
     return column.cast(pl.Int64).cast(pl.Float64).to_numpy() / 1e6
 
 
-def _next(rows: pl.DataFrame, events: pl.DataFrame, since: str, within: str) -> pl.DataFrame:
+def _join_next_event(rows: pl.DataFrame, events: pl.DataFrame, since: str, within: str) -> pl.DataFrame:
     """``rows`` with the first of ``events`` by the same user on the same product ``within`` a time of ``since``, else null."""
     return rows.sort(since).join_asof(
         events.sort("timestamp").drop("timestamp").with_columns(at=pl.col(events.columns[-1])).sort("at"),
@@ -252,14 +279,14 @@ def _next(rows: pl.DataFrame, events: pl.DataFrame, since: str, within: str) -> 
 
 def ads(snapshot: Snapshot) -> tuple[Ad, ...]:
     """Every ad by its id; an ad without a campaign is one of its own."""
-    frame = _read(snapshot, "ads")
+    frame = _read_table(snapshot, "ads")
     if frame is None:
         return ()
     rows = frame.sort(pl.col("ad_id").cast(pl.String)).to_dicts()
-    return tuple(_ad(row) for row in rows)
+    return tuple(_parse_ad(row) for row in rows)
 
 
-def _ad(row: dict[str, Any]) -> Ad:
+def _parse_ad(row: dict[str, Any]) -> Ad:
     def moment(name: str) -> float | None:
         value = row.get(name)
         return None if value is None else value.replace(tzinfo=UTC).timestamp()
@@ -281,36 +308,36 @@ def _ad(row: dict[str, Any]) -> Ad:
 def judgments(snapshot: Snapshot, catalogue: Catalogue) -> Judgments | None:
     """Pairs that a person graded, and of the other pairs what shoppers did, by query."""
     pair = ["query", "product_id"]
-    found = [f for f in (_read(snapshot, "judgments"), _from_events(snapshot)) if f is not None and len(f)]
+    found = [f for f in (_read_table(snapshot, "judgments"), _grades_from_clicks(snapshot)) if f is not None and len(f)]
     if not found:
         return None
     each = [f.group_by(pair).agg(pl.col("grade").cast(pl.Float64).max()) for f in found]
     frame = pl.concat(each).unique(pair, keep="first", maintain_order=True).sort(pair)
     ids = pl.Series(catalogue.product_ids.tolist(), dtype=pl.String)
-    item = _codes(frame["product_id"], ids)
+    item = _indices_of(frame["product_id"], ids)
     known = item >= 0
     queries = np.array(frame["query"].to_list(), dtype=object)[known]
     return Judgments(tuple(queries.tolist()), item[known], frame["grade"].to_numpy()[known].astype(np.float32))
 
 
-def table(snapshot: Snapshot) -> Table | None:
+def table(snapshot: Snapshot) -> LabelledTable | None:
     """The labelled table; a column is numeric if every value that is there is a number."""
-    frame = _read(snapshot, "table")
+    frame = _read_table(snapshot, "table")
     if frame is None:
         return None
-    answer = label(snapshot)
-    columns = {name: _raw_column(frame[name]) for name in frame.columns if name != answer}
-    return Table(columns, _raw_column(frame[answer]))
+    answer = label_column(snapshot)
+    columns = {name: _to_numeric_or_object(frame[name]) for name in frame.columns if name != answer}
+    return LabelledTable(columns, _to_numeric_or_object(frame[answer]))
 
 
-def in_order(events: pl.DataFrame) -> pl.DataFrame:
+def sort_by_time(events: pl.DataFrame) -> pl.DataFrame:
     """Events by time; those of one moment by a hash of what they say, so that it does not matter in which files they came."""
     keys = pl.DataFrame({"timestamp": events["timestamp"], "hash": events.hash_rows(seed=0)})
     order = keys.select(pl.arg_sort_by("timestamp", "hash")).to_series()
     return events.lazy().select(pl.all().gather(order)).collect()
 
 
-def _spread(events: pl.DataFrame) -> pl.DataFrame:
+def _spread_single_timestamp(events: pl.DataFrame) -> pl.DataFrame:
     """Events that all have one time, spread in their order over the second that it begins: they can be parted only by chance."""
     if events["timestamp"].min() != events["timestamp"].max():
         return events
@@ -318,7 +345,7 @@ def _spread(events: pl.DataFrame) -> pl.DataFrame:
     return events.with_columns(pl.col("timestamp") + pl.duration(microseconds=after))
 
 
-def _raw_column(series: pl.Series) -> np.ndarray:
+def _to_numeric_or_object(series: pl.Series) -> np.ndarray:
     if series.dtype.is_numeric() or series.dtype == pl.Boolean:
         return series.cast(pl.Float64).to_numpy()
     text = series.cast(pl.String)
@@ -328,8 +355,8 @@ def _raw_column(series: pl.Series) -> np.ndarray:
     return np.array(text.to_list(), dtype=object)
 
 
-def _taste(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame | None:
-    events = _events(snapshot)
+def _weighted_events(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame | None:
+    events = _read_trusted_events(snapshot)
     if events is None or "product_id" not in events.columns:
         return None
     merged = EVENT_WEIGHTS | (weights or {})
@@ -340,61 +367,61 @@ def _taste(snapshot: Snapshot, weights: dict[str, float] | None) -> pl.DataFrame
         pl.col("type").cast(pl.String),
         pl.col("product_id").cast(pl.String),
     )
-    frame = _spread(in_order(known))
+    frame = _spread_single_timestamp(sort_by_time(known))
     frame = frame.join(kinds, on="type", how="inner", maintain_order="left")
     frame = frame.filter(pl.col("product_id").is_not_null() & (pl.col("weight") > 0))
     return frame if len(frame) else None
 
 
-def _from_events(snapshot: Snapshot) -> pl.DataFrame | None:
-    events = _events(snapshot)
+def _grades_from_clicks(snapshot: Snapshot) -> pl.DataFrame | None:
+    events = _read_trusted_events(snapshot)
     if events is None or "query" not in events.columns or "product_id" not in events.columns:
         return None
-    return clicks.grades(events)
+    return click_model.grades_from_clicks(events)
 
 
-def _events(snapshot: Snapshot) -> pl.DataFrame | None:
+def _read_trusted_events(snapshot: Snapshot) -> pl.DataFrame | None:
     """Events that are learnt from: those that look made up to push a product are left out."""
-    events = _read(snapshot, "events")
+    events = _read_table(snapshot, "events")
     if events is None or "product_id" not in events.columns:
         return events
-    return trust.trusted(events, trust.read(snapshot.folder))
+    return click_fraud.exclude_click_fraud(events, click_fraud.read(snapshot.folder))
 
 
-def _read(snapshot: Snapshot, name: str) -> pl.DataFrame | None:
+def _read_table(snapshot: Snapshot, name: str) -> pl.DataFrame | None:
     path: Path = snapshot.folder / f"{name}.parquet"
     return pl.read_parquet(path) if path.exists() else None
 
 
-def _codes(values: pl.Series, ids: pl.Series) -> np.ndarray:
+def _indices_of(values: pl.Series, ids: pl.Series) -> np.ndarray:
     keys = pl.DataFrame({"k": ids, "code": np.arange(len(ids), dtype=np.int32)})
     joined = pl.DataFrame({"k": values.cast(pl.String)}).join(keys, on="k", how="left", maintain_order="left")
     return joined["code"].fill_null(-1).to_numpy().astype(np.int32)
 
 
-def _moment(seconds: float) -> pl.Expr:
+def _datetime_literal(seconds: float) -> pl.Expr:
     return pl.lit(round(seconds * 1e6)).cast(pl.Datetime("us"))
 
 
-def _text(frame: pl.DataFrame, name: str) -> tuple[str, ...]:
+def _text_column(frame: pl.DataFrame, name: str) -> tuple[str, ...]:
     if name not in frame.columns:
         return ("",) * len(frame)
     return tuple(frame[name].cast(pl.String).fill_null("").to_list())
 
 
-def _joined(frame: pl.DataFrame, names: list[str]) -> list[str]:
+def _concatenated_text(frame: pl.DataFrame, names: list[str]) -> list[str]:
     if not names:
         return [""] * len(frame)
     return frame.select(pl.concat_str(names, separator=" ", ignore_nulls=True).fill_null("").alias("t"))["t"].to_list()
 
 
-def _number(frame: pl.DataFrame, name: str) -> np.ndarray:
+def _number_column(frame: pl.DataFrame, name: str) -> np.ndarray:
     if name not in frame.columns:
         return np.full(len(frame), np.nan)
     return frame[name].cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy()
 
 
-def _times(frame: pl.DataFrame, name: str) -> np.ndarray:
+def _time_column(frame: pl.DataFrame, name: str) -> np.ndarray:
     if name not in frame.columns:
         return np.full(len(frame), np.nan)
     return frame[name].cast(pl.Int64).cast(pl.Float64).fill_null(np.nan).to_numpy() / 1e6

@@ -11,9 +11,12 @@ class Lease:
     """The wish of one ``holder`` to lead. Clocks of the machines that share a store must agree to a few seconds."""
 
     def __init__(self, engine: Engine, name: str, holder: str, seconds: float) -> None:
-        self._engine, self._name, self._holder, self._seconds = engine, name, holder, seconds
+        self._engine = engine
+        self._name = name
+        self._holder = holder
+        self._seconds = seconds
 
-    def hold(self) -> int | None:
+    def acquire_or_renew(self) -> int | None:
         """Take or prolong the lease. Its fence while it is ours, None while another holds it."""
         now = clock.now()
         mine = {"holder": self._holder, "expires": now + self._seconds}

@@ -1,18 +1,18 @@
 """What an operator may do to the pointer: promote a version, or go back to the one before."""
 
-from vetrina.store.bundles import Bundles
+from vetrina.store.bundles import BundleStore
 from vetrina.store.registry import Registry
-from vetrina.store.rollouts import Rollouts
+from vetrina.store.rollouts import RolloutStore
 
 
-def promote(registry: Registry, bundles: Bundles, version: str) -> dict[str, str]:
+def promote(registry: Registry, bundles: BundleStore, version: str) -> dict[str, str]:
     """Let ``version`` serve. Raises NotFound and BadSignature: what cannot be opened gets no pointer."""
-    scenario = registry.show(version)["scenario"]
+    scenario = registry.get_version(version)["scenario"]
     bundles.unpack(version)
-    return registry.point_to(scenario, version, "promoted by hand")
+    return registry.set_champion(scenario, version, "promoted by hand")
 
 
-def rollback(registry: Registry, rollouts: Rollouts, bundles: Bundles, scenario: str) -> dict[str, str]:
+def rollback(registry: Registry, rollouts: RolloutStore, bundles: BundleStore, scenario: str) -> dict[str, str]:
     """Take a candidate out that is among shoppers; without one, back to the version before the champion.
 
     Args:
@@ -27,9 +27,9 @@ def rollback(registry: Registry, rollouts: Rollouts, bundles: Bundles, scenario:
     Raises:
         NotFound: there is no version before this one. BadSignature: its bundle was changed.
     """
-    if candidate := rollouts.take_out(scenario):
+    if candidate := rollouts.abort(scenario):
         champion, _ = registry.champion(scenario)
         return {"scenario": scenario, "version": champion or "", "out": candidate}
-    version = registry.before_champion(scenario)
+    version = registry.previous_champion(scenario)
     bundles.unpack(version)
-    return registry.point_to(scenario, version, "rolled back by hand")
+    return registry.set_champion(scenario, version, "rolled back by hand")

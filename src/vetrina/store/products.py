@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, insert, select
 
 from vetrina.core.image_vector import ImageVector
-from vetrina.store.database import append_alone
+from vetrina.store.database import lock_log
 from vetrina.store.tables import product_changes
 
 _VECTOR = "image_vector"
@@ -30,17 +30,17 @@ class Change(NamedTuple):
     image: ImageVector | None = None
 
 
-def put(engine: Engine, products: list[Product]) -> int:
+def append_products(engine: Engine, products: list[Product]) -> int:
     """Append new or changed products; returns the last sequence number."""
     with engine.begin() as connection:
-        append_alone(connection, "products")
+        lock_log(connection, "products")
         return _append(connection, [_row(p) for p in products])
 
 
-def delete(engine: Engine, product_id: str) -> int:
+def append_deletion(engine: Engine, product_id: str) -> int:
     """Append a deletion; returns its sequence number."""
     with engine.begin() as connection:
-        append_alone(connection, "products")
+        lock_log(connection, "products")
         return _append(connection, [{"product_id": product_id, "body": None}])
 
 
@@ -56,7 +56,7 @@ def add_image_vectors(engine: Engine, found: Sequence[tuple[Mapping[str, Any], I
         How many were appended.
     """
     with engine.begin() as connection:
-        append_alone(connection, "products")
+        lock_log(connection, "products")
         newer = select(product_changes.c.product_id).where(product_changes.c.seq > seen)
         changed = set(connection.execute(newer).scalars())
         rows = [
@@ -68,22 +68,24 @@ def add_image_vectors(engine: Engine, found: Sequence[tuple[Mapping[str, Any], I
     return len(rows)
 
 
-def changes(engine: Engine, seq: int, most: int = 100_000) -> list[Change]:
+def changes_after(engine: Engine, after_seq: int, limit: int = 100_000) -> list[Change]:
     """What came after a number, in order."""
-    query = select(product_changes).where(product_changes.c.seq > seq).order_by(product_changes.c.seq).limit(most)
+    query = (
+        select(product_changes).where(product_changes.c.seq > after_seq).order_by(product_changes.c.seq).limit(limit)
+    )
     with engine.connect().execution_options(read_only=True) as connection:
         rows = connection.execute(query).all()
     return [_change(r.seq, r.product_id, r.body) for r in rows]
 
 
-def after(engine: Engine, seq: int) -> tuple[list[Product], int]:
+def rows_after(engine: Engine, after_seq: int) -> tuple[list[Product], int]:
     """The shop's next statements as rows of the products table, deletions marked, and the number of the last entry looked at."""
-    while found := changes(engine, seq):
-        seq = found[-1].seq
+    while found := changes_after(engine, after_seq):
+        after_seq = found[-1].seq
         rows = [_statement(change) for change in found if change.image is None]
         if rows:
-            return rows, seq
-    return [], seq
+            return rows, after_seq
+    return [], after_seq
 
 
 def _statement(change: Change) -> Product:

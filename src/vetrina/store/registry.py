@@ -12,13 +12,13 @@ from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
-from vetrina.core.types import Bundle, Release, Verdict
+from vetrina.core.types import Bundle, ReleaseResult, Verdict
 from vetrina.security.keys import Keys
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
 
 
 @dataclass(frozen=True)
-class Used:
+class ResourceUsage:
     """Wall and processor seconds of a stage, and the most memory that the process had so far."""
 
     seconds: float
@@ -30,16 +30,17 @@ class Registry:
     """All reads and writes about versions of one shop."""
 
     def __init__(self, engine: Engine, keys: Keys) -> None:
-        self._engine, self._keys = engine, keys
+        self._engine = engine
+        self._keys = keys
 
-    def conclude(
+    def register_version(
         self,
         bundle: Bundle,
-        judged: Bundle,
+        judged_bundle: Bundle,
         verdict: Verdict,
-        release: Release,
-        made_from: tuple[str, str],
-        seen: tuple[str | None, int],
+        release: ReleaseResult,
+        provenance: tuple[str, str],
+        expected_champion: tuple[str | None, int],
         notes: Mapping[str, Any],
     ) -> None:
         """Keep version and verdict and move the pointer, all in one transaction or not at all.
@@ -47,24 +48,24 @@ class Registry:
         ``made_from`` is (snapshot digest, recipe digest). Repeating it changes nothing. Raises Conflict when the pointer
         moved since ``seen`` was read.
         """
-        with self._changing(bundle.scenario) as connection:
-            self._record(connection, verdict)
+        with self._transaction(bundle.scenario) as connection:
+            self._insert_verdict(connection, verdict)
             if not connection.execute(select(versions).where(versions.c.version == bundle.version)).first():
                 row = {
                     "version": bundle.version,
                     "scenario": bundle.scenario,
-                    "snapshot": made_from[0],
-                    "recipe_digest": made_from[1],
-                    "judged": judged.version,
+                    "snapshot": provenance[0],
+                    "recipe_digest": provenance[1],
+                    "judged": judged_bundle.version,
                     "created": clock.now(),
-                    "body": msgspec.json.encode(notes, enc_hook=_plain).decode(),
+                    "body": msgspec.json.encode(notes, enc_hook=_to_builtins).decode(),
                 }
                 connection.execute(insert(versions).values(row))
             if release.outcome == "promoted":
                 decision = f"verdict:{verdict.id}"
-                self.promote_in(connection, bundle.scenario, bundle.version, seen, decision, release.note)
+                self.promote_in(connection, bundle.scenario, bundle.version, expected_champion, decision, release.note)
 
-    def built(self, scenario: str, snapshot: str, recipe_digest: str) -> str | None:
+    def find_version(self, scenario: str, snapshot: str, recipe_digest: str) -> str | None:
         """The version already made from exactly this data and recipe."""
         query = select(versions.c.version).where(
             versions.c.scenario == scenario,
@@ -74,7 +75,7 @@ class Registry:
         with self._engine.connect() as connection:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
-    def all(self) -> list[dict[str, Any]]:
+    def list_versions(self) -> list[dict[str, Any]]:
         """All versions, newest first, with verdict and whether each serves."""
         with self._engine.connect() as connection:
             serving = {r.version for r in connection.execute(select(champions))}
@@ -92,7 +93,7 @@ class Registry:
             for r in rows
         ]
 
-    def show(self, version: str) -> dict[str, Any]:
+    def get_version(self, version: str) -> dict[str, Any]:
         """Everything known of a version. Raises NotFound."""
         with self._engine.connect() as connection:
             row = connection.execute(select(versions).where(versions.c.version == version)).mappings().first()
@@ -107,12 +108,12 @@ class Registry:
             "verdict": msgspec.json.decode(judged_by) if judged_by else None,
         }
 
-    def record(self, verdict: Verdict) -> None:
+    def record_verdict(self, verdict: Verdict) -> None:
         """Keep a verdict; the same verdict twice is kept once."""
         with self._engine.begin() as connection:
-            self._record(connection, verdict)
+            self._insert_verdict(connection, verdict)
 
-    def verdict(self, verdict_id: str) -> dict[str, Any]:
+    def get_verdict(self, verdict_id: str) -> dict[str, Any]:
         """A recorded verdict. Raises NotFound."""
         with self._engine.connect() as connection:
             body = connection.execute(select(verdicts.c.body).where(verdicts.c.id == verdict_id)).scalar()
@@ -135,24 +136,26 @@ class Registry:
         with self._engine.connect().execution_options(read_only=True) as connection:
             return {r.scenario: r.version for r in connection.execute(select(champions))}
 
-    def promote(self, scenario: str, version: str, seen: tuple[str | None, int], decision: str, why: str) -> bool:
+    def promote(
+        self, scenario: str, version: str, expected_champion: tuple[str | None, int], decision: str, reason: str
+    ) -> bool:
         """Compare-and-swap the pointer from ``seen`` to ``version``.
 
         ``decision`` is unique: the same decision again does nothing and returns False. Raises Conflict when the
         pointer moved since ``seen`` was read.
         """
-        with self._changing(scenario) as connection:
-            return self.promote_in(connection, scenario, version, seen, decision, why)
+        with self._transaction(scenario) as connection:
+            return self.promote_in(connection, scenario, version, expected_champion, decision, reason)
 
-    def point_to(self, scenario: str, version: str, why: str) -> dict[str, str]:
+    def set_champion(self, scenario: str, version: str, reason: str) -> dict[str, str]:
         """Move the pointer because a person says so; nothing happens if it is there already."""
         seen = self.champion(scenario)
         if seen[0] != version:
-            self.promote(scenario, version, seen, f"hand:{uuid4().hex}", why)
+            self.promote(scenario, version, seen, f"hand:{uuid4().hex}", reason)
         return {"scenario": scenario, "version": version}
 
     @contextmanager
-    def _changing(self, scenario: str) -> Iterator[Connection]:
+    def _transaction(self, scenario: str) -> Iterator[Connection]:
         """A transaction; that another one wrote the same row first is a conflict like any other."""
         try:
             with self._engine.begin() as connection:
@@ -160,9 +163,9 @@ class Registry:
         except IntegrityError:
             raise Conflict(scenario, "was changed meanwhile", "look at `vetrina versions`, then repeat") from None
 
-    def _record(self, connection: Connection, verdict: Verdict) -> None:
+    def _insert_verdict(self, connection: Connection, verdict: Verdict) -> None:
         if not connection.execute(select(verdicts.c.id).where(verdicts.c.id == verdict.id)).first():
-            body = msgspec.json.encode(verdict, enc_hook=_plain).decode()
+            body = msgspec.json.encode(verdict, enc_hook=_to_builtins).decode()
             row = {"id": verdict.id, "version": verdict.candidate, "outcome": verdict.outcome, "body": body}
             connection.execute(insert(verdicts).values(created=clock.now(), **row))
 
@@ -171,22 +174,24 @@ class Registry:
         connection: Connection,
         scenario: str,
         version: str,
-        seen: tuple[str | None, int],
+        expected_champion: tuple[str | None, int],
         decision: str,
-        why: str,
+        reason: str,
     ) -> bool:
         """``promote`` inside a transaction that changes more than the pointer."""
-        old, fence = seen
+        old, fence = expected_champion
         if connection.execute(select(promotions.c.seq).where(promotions.c.decision == decision)).first():
             return False
-        self._swap(connection, scenario, version, old, fence)
+        self._compare_and_swap(connection, scenario, version, old, fence)
         body = {"scenario": scenario, "from": old, "to": version, "fence": fence + 1, "decision": decision}
-        text = msgspec.json.encode({**body, "why": why, "time": clock.now()}, order="sorted")
+        text = msgspec.json.encode({**body, "why": reason, "time": clock.now()}, order="sorted")
         row = {"scenario": scenario, "fence": fence + 1, "decision": decision, "body": text.decode()}
         connection.execute(insert(promotions).values(signature=self._keys.sign(text), **row))
         return True
 
-    def _swap(self, connection: Connection, scenario: str, version: str, old: str | None, fence: int) -> None:
+    def _compare_and_swap(
+        self, connection: Connection, scenario: str, version: str, old: str | None, fence: int
+    ) -> None:
         """Whatever the database, one of two that saw the same pointer moves it and the other is told."""
         moved = Conflict(scenario, "was given another champion meanwhile", "look at `vetrina versions`, then repeat")
         if old is None:
@@ -208,7 +213,7 @@ class Registry:
             self._keys.verify(row.body.encode(), row.signature)
         return [msgspec.json.decode(row.body) for row in rows]
 
-    def before_champion(self, scenario: str) -> str:
+    def previous_champion(self, scenario: str) -> str:
         """The version that served before the one that serves now. Raises NotFound."""
         log = self.promotions(scenario)
         current = self.champion(scenario)[0]
@@ -217,19 +222,19 @@ class Registry:
             raise NotFound(scenario, "has no earlier version to go back to", "`vetrina versions` lists what there is")
         return earlier[-1]
 
-    def log_stage(self, run: str, scenario: str, stage: str, started: float, used: Used) -> None:
+    def log_stage(self, run: str, scenario: str, stage: str, started: float, usage: ResourceUsage) -> None:
         """Keep what a stage took."""
-        row = {"run": run, "scenario": scenario, "stage": stage, "started": started, **asdict(used)}
+        row = {"run": run, "scenario": scenario, "stage": stage, "started": started, **asdict(usage)}
         with self._engine.begin() as connection:
             connection.execute(insert(stages).values(**row))
 
-    def stages(self) -> list[dict[str, Any]]:
+    def list_stages(self) -> list[dict[str, Any]]:
         """All logged stages, oldest first."""
         with self._engine.connect() as connection:
             return [dict(r) for r in connection.execute(select(stages).order_by(stages.c.seq)).mappings()]
 
 
-def _plain(value: Any) -> Any:
+def _to_builtins(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, Mapping):

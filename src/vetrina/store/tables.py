@@ -21,12 +21,12 @@ from sqlalchemy.schema import SchemaItem
 SCHEMA_VERSION = 3
 metadata = MetaData()
 # SQLite counts up only for INTEGER keys.
-_Sequence = BigInteger().with_variant(Integer, "sqlite")
-_Long = Text().with_variant(LONGTEXT, "mysql", "mariadb")
+_SequenceNumber = BigInteger().with_variant(Integer, "sqlite")
+_LongText = Text().with_variant(LONGTEXT, "mysql", "mariadb")
 
 
 # Text compares byte by byte on every database: ids that differ in case or in blanks are two ids.
-_EXACT: dict[str, Any] = {
+_BINARY_COLLATION: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_0900_bin",
     "mariadb_charset": "utf8mb4",
@@ -35,12 +35,12 @@ _EXACT: dict[str, Any] = {
 
 
 def _table(name: str, *columns: SchemaItem) -> Table:
-    return Table(name, metadata, *columns, **_EXACT)
+    return Table(name, metadata, *columns, **_BINARY_COLLATION)
 
 
-schema = _table("schema_version", Column("version", Integer, primary_key=True))
+schema_version = _table("schema_version", Column("version", Integer, primary_key=True))
 # Whoever appends to a log locks its row first, so that numbers become visible in their order, whatever the database.
-writers = _table("writers", Column("log", String(32), primary_key=True))
+log_locks = _table("writers", Column("log", String(32), primary_key=True))
 users = _table(
     "users",
     Column("pseudonym", String(32), primary_key=True),
@@ -48,12 +48,12 @@ users = _table(
 )
 events = _table(
     "events",
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("event_id", String(64), nullable=False, unique=True),
     Column("user", String(32), nullable=False),
     Column("session", String(128)),
     Column("time", Float(53), nullable=False),
-    Column("body", _Long, nullable=False),
+    Column("body", _LongText, nullable=False),
     Index("events_by_user", "user", "seq"),
     Index("events_by_session", "session", "seq"),
     Index("events_by_time", "time"),
@@ -67,8 +67,8 @@ exposures = _table(
     Column("arm", String(16), nullable=False),
     Column("user", String(32)),
     Column("session", String(128)),
-    Column("request", _Long, nullable=False),  # what was asked, as JSON: an off-policy estimate needs the context
-    Column("items", _Long, nullable=False),
+    Column("request", _LongText, nullable=False),  # what was asked, as JSON: an off-policy estimate needs the context
+    Column("items", _LongText, nullable=False),
     Column("seconds", Float(53)),
     Column("fault", String(16)),  # why the candidate's answer was not shown: the champion's was
     Column("rollout", String(32)),  # the release under way, if the unit took part in it
@@ -77,9 +77,9 @@ exposures = _table(
 )
 product_changes = _table(
     "product_changes",
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("product_id", String(256), nullable=False),
-    Column("body", _Long),  # NULL: deleted
+    Column("body", _LongText),  # NULL: deleted
 )
 versions = _table(
     "versions",
@@ -89,7 +89,7 @@ versions = _table(
     Column("recipe_digest", String(64), nullable=False),
     Column("judged", String(64), nullable=False),
     Column("created", Float(53), nullable=False),
-    Column("body", _Long, nullable=False),
+    Column("body", _LongText, nullable=False),
 )
 verdicts = _table(
     "verdicts",
@@ -97,7 +97,7 @@ verdicts = _table(
     Column("version", String(64), nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("created", Float(53), nullable=False),
-    Column("body", _Long, nullable=False),
+    Column("body", _LongText, nullable=False),
 )
 champions = _table(
     "champions",
@@ -107,16 +107,16 @@ champions = _table(
 )
 promotions = _table(
     "promotions",
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("scenario", String(32), nullable=False),
     Column("fence", Integer, nullable=False),
     Column("decision", String(80), nullable=False, unique=True),
-    Column("body", _Long, nullable=False),
+    Column("body", _LongText, nullable=False),
     Column("signature", String(128), nullable=False),
 )
 stages = _table(
     "stages",
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("run", String(32), nullable=False),
     Column("scenario", String(32), nullable=False),
     Column("stage", String(32), nullable=False),
@@ -132,15 +132,15 @@ rollouts = _table(
     Column("state", String(16), nullable=False),
     Column("fence", Integer, nullable=False),
     Column("created", Float(53), nullable=False),
-    Column("body", _Long, nullable=False),
+    Column("body", _LongText, nullable=False),
     Index("rollouts_by_state", "state", "scenario"),
 )
 rollout_log = _table(
     "rollout_log",
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("rollout", String(32), nullable=False),
     Column("fence", Integer, nullable=False),
-    Column("body", _Long, nullable=False),
+    Column("body", _LongText, nullable=False),
     Column("signature", String(128), nullable=False),
     UniqueConstraint("rollout", "fence", name="rollout_log_once"),
 )
@@ -152,9 +152,9 @@ expectations = _table(  # what the outcomes of a unit were expected to be before
     Column("conversion", Float(53), nullable=False),
     Column("revenue", Float(53), nullable=False),
 )
-shadows = _table(
+shadow_answers = _table(
     "shadows",
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("rollout", String(32), nullable=False),
     Column("seconds", Float(53), nullable=False),
     Column("fault", String(16)),
@@ -167,9 +167,9 @@ contacts = _table(  # how a person may be told of something; sealed like ids
     Column("sealed_email", LargeBinary),
     Column("consent", String(256)),  # NULL: the shop says nothing about it
 )
-told = _table(  # who was told of what, so that nobody is told of everything
+message_log = _table(  # who was told of what, so that nobody is told of everything
     "told",
-    Column("seq", _Sequence, primary_key=True, autoincrement=True),
+    Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("user", String(32), nullable=False),
     Column("product_id", String(256)),
     Column("channel", String(16), nullable=False),
@@ -194,19 +194,19 @@ runs = _table(
     Column("ended", Float(53)),
     Column("attempts", Integer, nullable=False),
     Column("halvings", Integer, nullable=False),  # of what is done at once, because memory was short
-    Column("why", _Long, nullable=False),
-    Column("note", _Long),
+    Column("why", _LongText, nullable=False),
+    Column("note", _LongText),
     Index("runs_by_state", "state"),
 )
 alerts = _table(
     "alerts",
     Column("key", String(128), primary_key=True),
     Column("time", Float(53), nullable=False),
-    Column("text", _Long, nullable=False),
+    Column("text", _LongText, nullable=False),
 )
-days = _table(  # what monitoring keeps of a day, when the day is over
+daily_statistics = _table(  # what monitoring keeps of a day, when the day is over
     "days",
     Column("part", String(32), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("body", _Long, nullable=False),
+    Column("body", _LongText, nullable=False),
 )

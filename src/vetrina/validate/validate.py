@@ -6,10 +6,10 @@ from importlib import import_module
 import polars as pl
 
 from vetrina.core.types import CheckResult, DataReport, Readiness, Snapshot
-from vetrina.store import dataset, trust
+from vetrina.store import click_fraud, dataset
 from vetrina.validate import checks
 
-_NEEDS = {
+_REQUIRED_TABLES = {
     "recommend": ({"events", "products"}, "products in their catalogue order once there are products"),
     "search": ({"products"}, "nothing until a catalogue with titles is ingested"),
     "launch": ({"events", "products"}, "nothing until products and events are ingested"),
@@ -22,20 +22,22 @@ def validate(snapshot: Snapshot, scenario: str) -> DataReport:
     """All checks that this scenario's tables call for, in the order of their names."""
     tables = {name: pl.read_parquet(snapshot.folder / f"{name}.parquet") for name in snapshot.rows}
     if "events" in tables:
-        tables["events"] = dataset.in_order(tables["events"])
-    shop = checks.Shop(tables, dataset.label(snapshot), snapshot.quarantined, trust.read(snapshot.folder))
+        tables["events"] = dataset.sort_by_time(tables["events"])
+    shop = checks.CheckInput(
+        tables, dataset.label_column(snapshot), snapshot.quarantined, click_fraud.read(snapshot.folder)
+    )
     relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users", "ads"}
     results: list[CheckResult] = []
     for info in pkgutil.iter_modules(checks.__path__):
         check = import_module(f"{checks.__name__}.{info.name}")
         if check.TABLE in relevant and (check.TABLE in tables):
             results.append(check.run(shop))
-    return DataReport(scenario, snapshot.digest, tuple(results), readiness(snapshot, scenario))
+    return DataReport(scenario, snapshot.digest, tuple(results), check_readiness(snapshot, scenario))
 
 
-def readiness(snapshot: Snapshot, scenario: str) -> Readiness:
+def check_readiness(snapshot: Snapshot, scenario: str) -> Readiness:
     """Whether the tables are there, and what is served otherwise."""
-    needs, meanwhile = _NEEDS[scenario]
+    needs, meanwhile = _REQUIRED_TABLES[scenario]
     there = set(snapshot.rows)
     if scenario == "recommend" and there & needs:
         full = "events" in there

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.types import Interactions
-from vetrina.retrieval.next_item import gaps
+from vetrina.retrieval.sequence_scorer import gap_classes
 
 
 @dataclass(frozen=True)
@@ -25,50 +25,55 @@ class Batch:
     ages: NDArray[np.int64]
     gaps: NDArray[np.int64]
     positions: NDArray[np.int64]
-    pair: NDArray[np.int64]
-    target: NDArray[np.int64]
+    pair_position: NDArray[np.int64]
+    target_rows: NDArray[np.int64]
 
 
 class Baskets:
     """``item`` (n,) holds each line's row of the table; row ``items`` is padding. ``pieces`` (p, 2) are [start, end) of lines."""
 
-    def __init__(self, events: Interactions, rows: NDArray[np.int64], items: int, length: int) -> None:
+    def __init__(self, events: Interactions, rows: NDArray[np.int64], n_items: int, length: int) -> None:
         order = np.lexsort((np.arange(len(events)), events.time, events.user))
-        user, time = events.user[order], events.time[order]
-        self.item, self._padding, self._length = rows[order], items, length
+        user = events.user[order]
+        time = events.time[order]
+        self.item_rows = rows[order]
+        self._padding_row = n_items
+        self._length = length
         new = np.r_[True, (user[1:] != user[:-1]) | (time[1:] != time[:-1])]
-        self._basket = np.cumsum(new) - 1
-        self._starts = np.r_[np.flatnonzero(new), len(user)]
-        of = user[self._starts[:-1]]
+        self._basket_of_event = np.cumsum(new) - 1
+        self._basket_starts = np.r_[np.flatnonzero(new), len(user)]
+        of = user[self._basket_starts[:-1]]
         goes_on = np.r_[of[1:] == of[:-1], False]
-        self._asked = np.r_[new[1:], True] & goes_on[self._basket]
-        self._gaps = gaps(time, new_user := np.r_[True, user[1:] != user[:-1]])
-        self.pieces = _pieces(np.r_[np.flatnonzero(new_user), len(user)], length)
+        self._predicts_next = np.r_[new[1:], True] & goes_on[self._basket_of_event]
+        self._gaps = gap_classes(time, new_user := np.r_[True, user[1:] != user[:-1]])
+        self.windows = _split_windows(np.r_[np.flatnonzero(new_user), len(user)], length)
 
-    def batch(self, pieces: NDArray[np.int64]) -> Batch:
+    def batch(self, windows: NDArray[np.int64]) -> Batch:
         """The lines of some pieces (rows of ``pieces``) but the last of each, and the next baskets of those asked."""
-        start, end = pieces[:, :1], pieces[:, 1:]
+        start = windows[:, :1]
+        end = windows[:, 1:]
         width = int((end - start).max()) - 1
         line = start + np.arange(width)
         real = line < end - 1
         line = np.where(real, line, 0)
-        asked = real & self._asked[line]
-        following = self._basket[line[asked]] + 1
-        first, counts = self._starts[following], np.diff(self._starts)[following]
+        asked = real & self._predicts_next[line]
+        following = self._basket_of_event[line[asked]] + 1
+        first = self._basket_starts[following]
+        counts = np.diff(self._basket_starts)[following]
         pair = np.repeat(np.arange(len(first)), counts)
         within = np.arange(len(pair)) - np.repeat(np.cumsum(counts) - counts, counts)
-        inputs = np.where(real, self.item[line], self._padding)
+        inputs = np.where(real, self.item_rows[line], self._padding_row)
         ages = np.where(real, end - 2 - line, 0)
         gaps = np.where(real, self._gaps[line], 0)
-        return Batch(inputs, ages, gaps, np.flatnonzero(asked), pair, self.item[first[pair] + within])
+        return Batch(inputs, ages, gaps, np.flatnonzero(asked), pair, self.item_rows[first[pair] + within])
 
     @property
-    def asked(self) -> int:
+    def n_positions(self) -> int:
         """How many lines are asked to foretell a basket."""
-        return int(self._asked.sum())
+        return int(self._predicts_next.sum())
 
 
-def _pieces(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def _split_windows(starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
     """Each user's lines in pieces of ``length`` + 1 that overlap by one, counted from the newest."""
     found = [
         (max(start, last - length - 1), last)

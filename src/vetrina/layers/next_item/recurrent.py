@@ -15,55 +15,57 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
+from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers.next_item import training
-from vetrina.retrieval.next_item import GAPS
+from vetrina.retrieval.sequence_scorer import N_GAP_CLASSES
 
 Cell = Literal["GRU", "LSTM"]
 # torch stacks the gates of a GRU as reset, update, new, those of an LSTM as in, forget, cell, out; ONNX in other orders.
-_ORDER = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
+_GATE_ORDER = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 
 
-def fit(name: str, cell: Cell, past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes what ``retrieval.next_item`` opens."""
-    chosen = plan.of(name, training.SETTINGS)
+def fit(
+    name: str, cell: Cell, training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress
+) -> Mapping[str, Any]:
+    """Writes what ``retrieval.sequence_scorer`` opens."""
+    chosen = plan.hyperparameters_of(name, training.HYPERPARAMETERS)
     torch.manual_seed(plan.seed)
-    encoder = Recurrent(cell, int(chosen["width"]), chosen["dropout"])
-    return training.fit(name, encoder, past, plan, chosen, into, progress)
+    encoder = RecurrentEncoder(cell, int(chosen["width"]), chosen["dropout"])
+    return training.fit(name, encoder, training_data, plan, chosen, into, progress)
 
 
-class Recurrent(nn.Module):
+class RecurrentEncoder(nn.Module):
     """Item vectors in, user vectors out: (batch, length, width) to the same shape."""
 
     def __init__(self, cell: Cell, width: int, dropout: float) -> None:
         super().__init__()
         self.cell: Cell = cell
-        self.gap = nn.Embedding.from_pretrained(torch.zeros(GAPS, width), freeze=False)
+        self.gap = nn.Embedding.from_pretrained(torch.zeros(N_GAP_CLASSES, width), freeze=False)
         self.layer = (nn.GRU if cell == "GRU" else nn.LSTM)(width, width, batch_first=True)
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 
-    def mix(self, x_BLD: Tensor, ages_BL: Tensor, gaps_BL: Tensor) -> Tensor:
+    def encode(self, x_BLD: Tensor, ages_BL: Tensor, gaps_BL: Tensor) -> Tensor:
         """The state after each item; padding stands at the end and reaches no real position."""
         return self.layer(self.dropout(x_BLD + self.gap(gaps_BL)))[0]
 
-    def finish(self, x_XD: Tensor) -> Tensor:
+    def user_vectors(self, x_XD: Tensor) -> Tensor:
         """User vectors."""
         return self.out(self.dropout(x_XD))
 
     def forward(self, x_BLD: Tensor, gaps_BL: Tensor) -> Tensor:
         """User vector at every position."""
-        return self.finish(self.mix(x_BLD, gaps_BL, gaps_BL))
+        return self.user_vectors(self.encode(x_BLD, gaps_BL, gaps_BL))
 
-    def write(self, path: Path) -> None:
+    def export_onnx(self, path: Path) -> None:
         """``items`` (1, length, width) and ``gaps`` (1, length) to ``user`` (1, 1, width): that of the last position."""
         weight = {name: value.detach().numpy() for name, value in self.state_dict().items()}
         width = weight["out.weight"].shape[0]
-        biases = [self._gates(weight[f"layer.bias_{part}_l0"]) for part in ("ih", "hh")]
+        biases = [self._onnx_gates(weight[f"layer.bias_{part}_l0"]) for part in ("ih", "hh")]
         constants = {
             "gap": weight["gap.weight"],
-            "inward": self._gates(weight["layer.weight_ih_l0"])[None],
-            "onward": self._gates(weight["layer.weight_hh_l0"])[None],
+            "inward": self._onnx_gates(weight["layer.weight_ih_l0"])[None],
+            "onward": self._onnx_gates(weight["layer.weight_hh_l0"])[None],
             "bias": np.concatenate(biases)[None],
             "turn": np.ascontiguousarray(weight["out.weight"].T),
             "shift": weight["out.bias"],
@@ -90,6 +92,6 @@ class Recurrent(nn.Module):
             helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path
         )  # fmt: skip
 
-    def _gates(self, stacked: NDArray[np.float32]) -> NDArray[np.float32]:
-        order = _ORDER[self.cell]
+    def _onnx_gates(self, stacked: NDArray[np.float32]) -> NDArray[np.float32]:
+        order = _GATE_ORDER[self.cell]
         return np.concatenate([np.split(stacked, len(order))[gate] for gate in order])

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
+from vetrina.core.types import TrainingData, TrainingPlan
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes nothing."""
     return {}

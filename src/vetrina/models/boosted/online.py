@@ -4,26 +4,27 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.tables import Rows
+from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.types import Floats
 from vetrina.retrieval.trees import Trees
 
-ODDS, NUMBERS = "trees.onnx", "numbers.onnx"
+LOG_ODDS_FILE = "trees.onnx"
+REGRESSION_FILE = "numbers.onnx"
 
 
-class Classifier:
+class BoostedTrees:
     """One ONNX file of trees, which add up to log-odds, or to the label itself in ``numbers.onnx``."""
 
     def __init__(self, folder: Path) -> None:
-        self._number = (folder / NUMBERS).exists()
-        self._trees = Trees(folder / (NUMBERS if self._number else ODDS))
+        self._is_regression = (folder / REGRESSION_FILE).exists()
+        self._trees = Trees(folder / (REGRESSION_FILE if self._is_regression else LOG_ODDS_FILE))
 
-    def expected(self, rows: Rows) -> Floats:
+    def predict(self, rows: EncodedTable) -> Floats:
         """(rows,) of an encoded table."""
         found = self._trees.score(rows.dense)
-        return found if self._number else (1.0 / (1.0 + np.exp(-np.clip(found, -30, 30)))).astype(np.float32)
+        return found if self._is_regression else (1.0 / (1.0 + np.exp(-np.clip(found, -30, 30)))).astype(np.float32)
 
 
-def open(folder: Path) -> Classifier:
+def load(folder: Path) -> BoostedTrees:
     """Read what ``train`` wrote."""
-    return Classifier(folder)
+    return BoostedTrees(folder)

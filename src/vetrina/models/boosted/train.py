@@ -10,23 +10,26 @@ from typing import Any
 import lightgbm
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
+from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers import tree_ensemble
-from vetrina.layers.held_rows import SHARE, held_out
-from vetrina.models.boosted.online import NUMBERS, ODDS
+from vetrina.layers.random_split import HELD_OUT_SHARE, held_out_mask
+from vetrina.models.boosted.online import LOG_ODDS_FILE, REGRESSION_FILE
 
-SETTINGS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
-_MOST_TREES, _PATIENCE = 1_200, 60
+HYPERPARAMETERS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
+_MAX_TREES = 1_200
+_PATIENCE = 60
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``trees.onnx``, encoded columns to log-odds, or ``numbers.onnx``. Needs ``past.rows``."""
-    if past.rows is None:
+    if training_data.encoded_table is None:
         raise ValueError("boosted needs an encoded table")
-    chosen, label, x = plan.of("boosted", SETTINGS), past.rows.label, past.rows.dense
-    held = held_out(len(x), plan.seed)
+    chosen = plan.hyperparameters_of("boosted", HYPERPARAMETERS)
+    label = training_data.encoded_table.label
+    x = training_data.encoded_table.dense
+    held = held_out_mask(len(x), plan.seed)
     settings = {
-        "objective": "binary" if past.rows.number is None else "regression",
+        "objective": "binary" if training_data.encoded_table.label_scaler is None else "regression",
         "learning_rate": chosen["rate"],
         "num_leaves": int(chosen["leaves"]),
         "min_data_in_leaf": int(chosen["least"]),
@@ -44,11 +47,13 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
         judged = lightgbm.Dataset(x[held], label[held])
         stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
         some = lightgbm.train(
-            settings, lightgbm.Dataset(x[~held], label[~held]), _MOST_TREES, [judged], callbacks=[stop]
+            settings, lightgbm.Dataset(x[~held], label[~held]), _MAX_TREES, [judged], callbacks=[stop]
         )
         step.advance()
-        count = max(1, round(some.best_iteration / (1.0 - SHARE)))
+        count = max(1, round(some.best_iteration / (1.0 - HELD_OUT_SHARE)))
         trees = lightgbm.train(settings, lightgbm.Dataset(x, label), count)
         step.advance()
-    tree_ensemble.save(trees, into / (ODDS if past.rows.number is None else NUMBERS))
-    return {"trees": count, "columns": tree_ensemble.names_of(trees, [str(n) for n in range(x.shape[1])])}
+    tree_ensemble.save(
+        trees, into / (LOG_ODDS_FILE if training_data.encoded_table.label_scaler is None else REGRESSION_FILE)
+    )
+    return {"trees": count, "columns": tree_ensemble.feature_importances(trees, [str(n) for n in range(x.shape[1])])}

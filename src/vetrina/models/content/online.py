@@ -6,28 +6,28 @@ import numpy as np
 
 from vetrina.core.types import Floats, Ints
 from vetrina.features.affinities import COLUMNS
-from vetrina.features.likeness import COLUMNS as LIKENESS
+from vetrina.features.similarity import SIMILARITY_FEATURES as LIKENESS
 
-LARGEST = np.float32(127.0)  # what stands for 1
-_NEAREST = len(COLUMNS) + LIKENESS.index("likeness: nearest")
+INT8_SCALE = np.float32(127.0)  # what stands for 1
+_NEAREST_COLUMN = len(COLUMNS) + LIKENESS.index("likeness: nearest")
 
 
 class Content:
     """``vectors`` (items, width) of the catalogue."""
 
     def __init__(self, folder: Path) -> None:
-        self.vectors: Floats = np.load(folder / "vectors.npy").astype(np.float32) / LARGEST
+        self.vectors: Floats = np.load(folder / "vectors.npy").astype(np.float32) / INT8_SCALE
 
     def score(self, features: Floats) -> Floats:
         """(users,) for ``features`` (users, those of affinities and of likeness)."""
-        return features[:, _NEAREST]
+        return features[:, _NEAREST_COLUMN]
 
-    def mean(self, items: Ints) -> Floats:
+    def mean_vector(self, items: Ints) -> Floats:
         """(width,) of length 1: what some products are on the whole; zeros for none."""
         middle = self.vectors[items].sum(axis=0) if len(items) else np.zeros(self.vectors.shape[1], np.float32)
         return middle / max(float(np.linalg.norm(middle)), 1e-9)
 
 
-def open(folder: Path) -> Content:
+def load(folder: Path) -> Content:
     """Read what ``train`` wrote."""
     return Content(folder)

@@ -7,23 +7,26 @@ from typing import Any
 import numpy as np
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Floats, Past, Plan
-from vetrina.models.content.online import LARGEST
-from vetrina.models.fusion.parts import content, unit
-from vetrina.models.fusion.train import SETTINGS, fused
+from vetrina.core.types import Catalogue, Floats, TrainingData, TrainingPlan
+from vetrina.models.content.online import INT8_SCALE
+from vetrina.models.fusion.modalities import content_modalities, normalise_rows
+from vetrina.models.fusion.train import HYPERPARAMETERS, fuse
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``vectors.npy`` (items, width) int8: unit vectors times LARGEST, their only form."""
-    if past.catalogue is None:
+    if training_data.catalogue is None:
         raise ValueError("content needs a catalogue")
-    np.save(into / "vectors.npy", np.rint(vectors(past.catalogue, plan, into, progress) * LARGEST).astype(np.int8))
+    np.save(
+        into / "vectors.npy",
+        np.rint(content_vectors(training_data.catalogue, plan, into, progress) * INT8_SCALE).astype(np.int8),
+    )
     return {}
 
 
-def vectors(catalogue: Catalogue, plan: Plan, into: Path, progress: Progress) -> Floats:
+def content_vectors(catalogue: Catalogue, plan: TrainingPlan, into: Path, progress: Progress) -> Floats:
     """Unit vectors (items, width) rounded as they are served, zeros for a product of which nothing is known. ``into`` is a
     model's folder in a run's."""
-    parts = content(catalogue, plan, into, progress)
-    whole = unit(fused(parts, None, len(catalogue), plan.seed, SETTINGS).vectors)
-    return np.rint(whole * LARGEST).astype(np.float32) / LARGEST
+    parts = content_modalities(catalogue, plan, into, progress)
+    whole = normalise_rows(fuse(parts, None, len(catalogue), plan.seed, HYPERPARAMETERS).vectors)
+    return np.rint(whole * INT8_SCALE).astype(np.float32) / INT8_SCALE

@@ -5,12 +5,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-EMBEDDED, HIDDEN, CROSSES, DROPOUT = 4, (64, 32), 2, 0.3
-RANK, WIDE = 32, 256
-_SCALE = 0.01
+EMBEDDING_DIM = 4
+HIDDEN_DIMS = (64, 32)
+N_CROSS_LAYERS = 2
+DROPOUT = 0.3
+CROSS_RANK = 32
+MAX_FULL_RANK_WIDTH = 256
+_EMBEDDING_STD = 0.01
 
 
-class Network(nn.Module):
+class DCNNetwork(nn.Module):
     """Dense numbers (rows, columns) and ids (rows, k) to the chance of a yes (rows,), and of what follows a yes (rows,).
 
     Where the label is a ``number``, the first is that number.
@@ -20,23 +24,33 @@ class Network(nn.Module):
     x_0, and each number and id has a weight of its own. RANK and HIDDEN are divided by ``narrow``.
     """
 
-    def __init__(self, columns: int, sizes: Sequence[int], number: bool = False, narrow: int = 1) -> None:
+    def __init__(
+        self, n_columns: int, vocabulary_sizes: Sequence[int], is_regression: bool = False, width_divisor: int = 1
+    ) -> None:
         super().__init__()
-        self.number, share = number, 0.0 if number else DROPOUT  # noise on what goes in draws a number towards the mean
-        offsets = torch.tensor([0, *sizes[:-1]] if sizes else [], dtype=torch.int64).cumsum(0)
+        # noise on what goes in draws a number towards the mean
+        self.is_regression = is_regression
+        share = 0.0 if is_regression else DROPOUT
+        offsets = torch.tensor([0, *vocabulary_sizes[:-1]] if vocabulary_sizes else [], dtype=torch.int64).cumsum(0)
         self.register_buffer("offsets", offsets)
-        ids, width = max(1, sum(sizes)), columns + EMBEDDED * len(sizes)
-        self.embedding, self.weight = nn.Embedding(ids, EMBEDDED), nn.Embedding(ids, 1)
-        nn.init.normal_(self.embedding.weight, std=_SCALE)
-        nn.init.zeros_(self.weight.weight)
-        self.linear = nn.Linear(columns, 1)
-        self.crosses = nn.ModuleList(_cross(width, RANK // narrow) for _ in range(CROSSES))
+        ids = max(1, sum(vocabulary_sizes))
+        width = n_columns + EMBEDDING_DIM * len(vocabulary_sizes)
+        self.embedding = nn.Embedding(ids, EMBEDDING_DIM)
+        self.id_weights = nn.Embedding(ids, 1)
+        nn.init.normal_(self.embedding.weight, std=_EMBEDDING_STD)
+        nn.init.zeros_(self.id_weights.weight)
+        self.linear = nn.Linear(n_columns, 1)
+        self.cross_layers = nn.ModuleList(
+            _cross_layer(width, CROSS_RANK // width_divisor) for _ in range(N_CROSS_LAYERS)
+        )
         layers: list[nn.Module] = []
-        hidden = [size // narrow for size in HIDDEN]
+        hidden = [size // width_divisor for size in HIDDEN_DIMS]
         for inputs, outputs in zip((width, *hidden[:-1]), hidden, strict=True):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(share)]
-        self.deep, self.dropout = nn.Sequential(*layers), nn.Dropout(share)
-        self.first, self.second = nn.Linear(width + hidden[-1], 1), nn.Linear(width + hidden[-1], 1)
+        self.deep = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(share)
+        self.label_head = nn.Linear(width + hidden[-1], 1)
+        self.secondary_head = nn.Linear(width + hidden[-1], 1)
 
     def forward(self, dense: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         """Expected labels of both kinds."""
@@ -44,20 +58,22 @@ class Network(nn.Module):
         embedded = self.embedding(at).flatten(1)
         start = self.dropout(torch.cat([dense, embedded], 1))
         crossed = start
-        for cross in self.crosses:
+        for cross in self.cross_layers:
             crossed = start * cross(crossed) + crossed
         found = torch.cat([crossed, self.deep(start)], 1)
-        own = self.linear(dense).squeeze(1) + self.weight(at).sum(1).squeeze(1)
-        first = own + self.first(found).squeeze(1)
-        return first if self.number else torch.sigmoid(first), torch.sigmoid(self.second(found).squeeze(1))
+        own = self.linear(dense).squeeze(1) + self.id_weights(at).sum(1).squeeze(1)
+        first = own + self.label_head(found).squeeze(1)
+        return first if self.is_regression else torch.sigmoid(first), torch.sigmoid(
+            self.secondary_head(found).squeeze(1)
+        )
 
-    def embedded_square(self, ids: Tensor) -> Tensor:
+    def embedding_l2(self, ids: Tensor) -> Tensor:
         """Mean over rows of the squares of what the ids look up: the penalty that falls on a rare value only when it comes."""
         at = ids.long() + self.offsets  # pyright: ignore[reportOperatorIssue]
-        return (self.embedding(at).square().sum() + self.weight(at).square().sum()) / max(1, len(ids))
+        return (self.embedding(at).square().sum() + self.id_weights(at).square().sum()) / max(1, len(ids))
 
 
-def _cross(width: int, rank: int) -> nn.Module:
-    if width <= WIDE:
+def _cross_layer(width: int, rank: int) -> nn.Module:
+    if width <= MAX_FULL_RANK_WIDTH:
         return nn.Linear(width, width)
     return nn.Sequential(nn.Linear(width, rank, bias=False), nn.Linear(rank, width))

@@ -3,13 +3,13 @@
 import shutil
 from pathlib import Path
 
-from vetrina.core.compression import Form, Lesson
+from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.layers.onnx_export import quantize_dynamic
 
-FORMS = (Form(("int8",)),)
+VARIANTS = (CompressionVariant(("int8",)),)
 
 
-def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
+def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
     """The same names in about a quarter of the bytes."""
     quantize_dynamic(source / "network.onnx", into / "network.onnx")
     shutil.copy(source / "numbers.npz", into / "numbers.npz")

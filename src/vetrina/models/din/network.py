@@ -5,11 +5,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-EMBEDDED, ASKING, HIDDEN, DROPOUT = 8, 32, (64, 32), 0.3
-_SCALE = 0.1
+EMBEDDING_DIM = 8
+ATTENTION_DIM = 32
+HIDDEN_DIMS = (64, 32)
+DROPOUT = 0.3
+_EMBEDDING_STD = 0.1
 
 
-class Network(nn.Module):
+class DINNetwork(nn.Module):
     """Dense numbers (rows, columns), the kinds of what is offered (rows, levels) and of the last events (rows, events, levels)
     to the chance of a yes (rows,).
 
@@ -19,32 +22,33 @@ class Network(nn.Module):
     ones, and an event that is not there has -1.
     """
 
-    def __init__(self, columns: int, sizes: Sequence[int]) -> None:
+    def __init__(self, n_columns: int, vocabulary_sizes: Sequence[int]) -> None:
         super().__init__()
-        width = EMBEDDED * len(sizes)
-        self.register_buffer("offsets", torch.tensor([0, *sizes[:-1]], dtype=torch.int64).cumsum(0))
-        self.embedding = nn.Embedding(sum(sizes), EMBEDDED)
-        nn.init.normal_(self.embedding.weight, std=_SCALE)
-        self.asking = nn.Sequential(nn.Linear(4 * width, ASKING), nn.ReLU(), nn.Linear(ASKING, 1))
+        width = EMBEDDING_DIM * len(vocabulary_sizes)
+        self.register_buffer("offsets", torch.tensor([0, *vocabulary_sizes[:-1]], dtype=torch.int64).cumsum(0))
+        self.embedding = nn.Embedding(sum(vocabulary_sizes), EMBEDDING_DIM)
+        nn.init.normal_(self.embedding.weight, std=_EMBEDDING_STD)
+        self.attention = nn.Sequential(nn.Linear(4 * width, ATTENTION_DIM), nn.ReLU(), nn.Linear(ATTENTION_DIM, 1))
         layers: list[nn.Module] = []
-        for inputs, outputs in zip((columns + 3 * width, *HIDDEN[:-1]), HIDDEN, strict=True):
+        for inputs, outputs in zip((n_columns + 3 * width, *HIDDEN_DIMS[:-1]), HIDDEN_DIMS, strict=True):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(), nn.Dropout(DROPOUT)]
-        self.deep, self.linear = nn.Sequential(*layers, nn.Linear(HIDDEN[-1], 1)), nn.Linear(columns, 1)
+        self.deep = nn.Sequential(*layers, nn.Linear(HIDDEN_DIMS[-1], 1))
+        self.linear = nn.Linear(n_columns, 1)
 
-    def forward(self, dense_BC: Tensor, asked_BK: Tensor, before_BLK: Tensor) -> Tensor:
+    def forward(self, dense_BC: Tensor, candidate_BK: Tensor, history_BLK: Tensor) -> Tensor:
         """The chance of a yes."""
-        there_BL1 = (before_BLK[:, :, :1] >= 0).to(dense_BC.dtype)
-        a_BD = self._embedded(asked_BK).flatten(1)
-        h_BLD = self._embedded(before_BLK.clamp(min=0)).flatten(2) * there_BL1
+        there_BL1 = (history_BLK[:, :, :1] >= 0).to(dense_BC.dtype)
+        a_BD = self._embed(candidate_BK).flatten(1)
+        h_BLD = self._embed(history_BLK.clamp(min=0)).flatten(2) * there_BL1
         a_BLD = a_BD[:, None].expand_as(h_BLD)
-        weight_BL1 = self.asking(torch.cat([h_BLD, a_BLD, h_BLD * a_BLD, h_BLD - a_BLD], 2)) * there_BL1
+        weight_BL1 = self.attention(torch.cat([h_BLD, a_BLD, h_BLD * a_BLD, h_BLD - a_BLD], 2)) * there_BL1
         interest_BD = (weight_BL1 * h_BLD).sum(1)
         found_BF = torch.cat([dense_BC, a_BD, interest_BD, a_BD * interest_BD], 1)
         return torch.sigmoid((self.deep(found_BF) + self.linear(dense_BC)).squeeze(1))
 
-    def embedded_square(self, asked_BK: Tensor) -> Tensor:
+    def embedding_l2(self, candidate_BK: Tensor) -> Tensor:
         """Mean over rows of the squares of what offers look up."""
-        return self._embedded(asked_BK).square().sum() / max(1, len(asked_BK))
+        return self._embed(candidate_BK).square().sum() / max(1, len(candidate_BK))
 
-    def _embedded(self, kinds: Tensor) -> Tensor:
+    def _embed(self, kinds: Tensor) -> Tensor:
         return self.embedding(kinds.long() + self.offsets)  # pyright: ignore[reportOperatorIssue]

@@ -5,45 +5,47 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.onnx_session import session
-from vetrina.core.tables import Rows
+from vetrina.core.labelled_tables import EncodedTable
+from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats, Ints
 
-NOTHING = -2  # the kind of an event that is not there
+NO_EVENT = -2  # the kind of an event that is not there
 
 
-class Classifier:
+class DIN:
     """One ONNX file, and the number of each kind."""
 
     def __init__(self, folder: Path) -> None:
-        self._session = session(folder / "network.onnx")
+        self._session = open_session(folder / "network.onnx")
         with np.load(folder / "numbers.npz") as kept:
-            self._numbers = [kept[name] for name in kept.files]
+            self._vocabularies = [kept[name] for name in kept.files]
 
-    def expected(self, rows: Rows) -> Floats:
+    def predict(self, rows: EncodedTable) -> Floats:
         """(rows,) of an encoded table."""
-        asked, before = numbered(rows, self._numbers)
+        asked, before = embedding_ids(rows, self._vocabularies)
         return self._session.run(None, {"dense": rows.dense, "asked": asked, "before": before})[0]
 
 
-def numbered(rows: Rows, numbers: list[Ints]) -> tuple[Ints, Ints]:
+def embedding_ids(rows: EncodedTable, vocabularies: list[Ints]) -> tuple[Ints, Ints]:
     """(rows, levels) and (rows, events, levels): kinds by their number, 0 for one without, -1 for an event that is not there.
 
     ``numbers`` holds an array (kinds,) for each level. Rows that know nothing of offers have one level of which nothing is known.
     """
-    if rows.asked is None or rows.before is None:
-        return np.zeros((len(rows), len(numbers)), np.int32), np.full((len(rows), 1, len(numbers)), -1, np.int32)
-    asked = np.stack([_of(rows.asked[:, at], known) for at, known in enumerate(numbers)], 1)
-    before = np.stack([_of(rows.before[:, :, at], known) for at, known in enumerate(numbers)], 2)
-    before[rows.before[:, :, 0] == NOTHING] = -1
+    if rows.candidate_levels is None or rows.history_levels is None:
+        return np.zeros((len(rows), len(vocabularies)), np.int32), np.full(
+            (len(rows), 1, len(vocabularies)), -1, np.int32
+        )
+    asked = np.stack([_lookup(rows.candidate_levels[:, at], known) for at, known in enumerate(vocabularies)], 1)
+    before = np.stack([_lookup(rows.history_levels[:, :, at], known) for at, known in enumerate(vocabularies)], 2)
+    before[rows.history_levels[:, :, 0] == NO_EVENT] = -1
     return asked, before
 
 
-def _of(kinds: Ints, numbers: Ints) -> NDArray[np.int32]:
+def _lookup(kinds: Ints, numbers: Ints) -> NDArray[np.int32]:
     inside = (kinds >= 0) & (kinds < len(numbers))
     return np.where(inside, numbers[np.where(inside, kinds, 0)], 0).astype(np.int32)
 
 
-def open(folder: Path) -> Classifier:
+def load(folder: Path) -> DIN:
     """Read what ``train`` wrote."""
-    return Classifier(folder)
+    return DIN(folder)

@@ -8,49 +8,51 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.tables import Rows
-from vetrina.core.types import Ints, Past, Plan
+from vetrina.core.types import Ints, TrainingData, TrainingPlan
 from vetrina.layers import early_stopping, losses
-from vetrina.layers.held_rows import held_out
 from vetrina.layers.onnx_export import export
-from vetrina.layers.optimisers import optimiser as optimiser_of
-from vetrina.models.din.network import Network
-from vetrina.models.din.online import numbered
+from vetrina.layers.optimisers import build_optimiser as optimiser_of
+from vetrina.layers.random_split import held_out_mask
+from vetrina.models.din.network import DINNetwork
+from vetrina.models.din.online import embedding_ids
 
-SETTINGS = {"rate": 1e-3, "penalty": 1e-3}
-_LEAST = 5  # times that a kind was offered or done before it gets a vector of its own
+HYPERPARAMETERS = {"rate": 1e-3, "penalty": 1e-3}
+_MIN_OCCURRENCES = 5  # times that a kind was offered or done before it gets a vector of its own
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``network.onnx`` and ``numbers.npz``. Needs ``past.rows``."""
-    if past.rows is None:
+    if training_data.encoded_table is None:
         raise ValueError("din needs an encoded table")
-    rows, chosen = past.rows, plan.of("din", SETTINGS)
+    rows = training_data.encoded_table
+    chosen = plan.hyperparameters_of("din", HYPERPARAMETERS)
     torch.manual_seed(plan.seed)
     torch.set_num_threads(1)
-    numbers = numbers_of(rows)
-    network = Network(rows.dense.shape[1], [int(n.max(initial=0)) + 1 for n in numbers])
-    dense, label = torch.from_numpy(rows.dense), torch.from_numpy(rows.label)
-    asked, before = (torch.from_numpy(found) for found in numbered(rows, numbers))
+    numbers = build_vocabularies(rows)
+    network = DINNetwork(rows.dense.shape[1], [int(n.max(initial=0)) + 1 for n in numbers])
+    dense = torch.from_numpy(rows.dense)
+    label = torch.from_numpy(rows.label)
+    asked, before = (torch.from_numpy(found) for found in embedding_ids(rows, numbers))
     plain = losses.mse if plan.loss == "mse" else losses.cross_entropy
 
     def loss(batch: Tensor) -> Tensor:
         offered = asked[batch], before[batch]
         if plan.loss == "adversarial" and torch.is_grad_enabled():
             return losses.adversarial(
-                lambda x: network(x, *offered)[:, None], dense[batch], label[batch], plain, losses.STEP
+                lambda x: network(x, *offered)[:, None], dense[batch], label[batch], plain, losses.ADVERSARIAL_STEP
             )
         return plain(network(dense[batch], *offered), label[batch])
 
     def penalty(batch: Tensor) -> Tensor:
-        return chosen["penalty"] * network.embedded_square(asked[batch])
+        return chosen["penalty"] * network.embedding_l2(asked[batch])
 
-    held = held_out(len(rows), plan.seed)
+    held = held_out_mask(len(rows), plan.seed)
     parts = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
     optimiser, _ = optimiser_of(plan.optimiser, network.parameters(), chosen["rate"])
-    with progress.step("din: epochs", early_stopping.EPOCHS) as step:
-        found = early_stopping.learn(network, optimiser, loss, penalty, parts, plan.seed, step.advance)
+    with progress.step("din: epochs", early_stopping.MAX_EPOCHS) as step:
+        found = early_stopping.fit(network, optimiser, loss, penalty, parts, plan.seed, step.advance)
     levels = len(numbers)
     example = (
         torch.zeros(2, dense.shape[1]),
@@ -63,13 +65,13 @@ def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, 
     return {"validation_loss": found, "vectors": sum(int((n > 0).sum()) for n in numbers)}
 
 
-def numbers_of(rows: Rows) -> list[Ints]:
+def build_vocabularies(rows: EncodedTable) -> list[Ints]:
     """Of each level the number (kinds,) of every kind, from 1 on; 0 for those that came fewer than _LEAST times."""
-    if rows.asked is None or rows.before is None:
+    if rows.candidate_levels is None or rows.history_levels is None:
         return [np.zeros(1, np.int32)]
     found = []
-    for level in range(rows.asked.shape[1]):
-        seen = np.concatenate([rows.asked[:, level], rows.before[:, :, level].ravel()])
-        often = np.bincount(seen[seen >= 0], minlength=1) >= _LEAST
+    for level in range(rows.candidate_levels.shape[1]):
+        seen = np.concatenate([rows.candidate_levels[:, level], rows.history_levels[:, :, level].ravel()])
+        often = np.bincount(seen[seen >= 0], minlength=1) >= _MIN_OCCURRENCES
         found.append(np.where(often, np.cumsum(often), 0).astype(np.int32))
     return found

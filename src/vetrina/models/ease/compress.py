@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
-from vetrina.core.compression import Form, Lesson
+from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.retrieval.neighbours import pack
 
-FORMS = (*(Form(("prune", "int8"), {"keep": keep}) for keep in (0.1, 0.2, 0.35, 0.5, 0.7)), Form(("int8",)))
+VARIANTS = (
+    *(CompressionVariant(("prune", "int8"), {"keep": keep}) for keep in (0.1, 0.2, 0.35, 0.5, 0.7)),
+    CompressionVariant(("int8",)),
+)
 
 
-def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
+def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
     """The same files, values in a quarter and products in half of the bytes, or less."""
-    pack(source, into, form.settings.get("keep", 1.0))
+    pack(source, into, variant.settings.get("keep", 1.0))

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vetrina.retrieval.tastes import Tastes
+from vetrina.retrieval.user_profile import UserProfileScorer
 
 REASON = "what you took points to this"
 
 
-def open(folder: Path) -> Tastes:
+def load(folder: Path) -> UserProfileScorer:
     """Read what ``train`` wrote."""
-    return Tastes(folder)
+    return UserProfileScorer(folder)

@@ -3,14 +3,14 @@
 import shutil
 from pathlib import Path
 
-from vetrina.core.compression import Form, Lesson
-from vetrina.retrieval.neighbours import quantize
+from vetrina.core.compression import CompressionVariant, DistillationData
+from vetrina.retrieval.neighbours import quantise
 
-FORMS = (Form(("int8",)),)
+VARIANTS = (CompressionVariant(("int8",)),)
 
 
-def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
+def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
     """The same files, the values in a quarter of the bytes."""
-    quantize(source, into)
+    quantise(source, into)
     for name in ("users.npy", "products.npy"):
         shutil.copy(source / name, into / name)

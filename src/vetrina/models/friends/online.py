@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.bit_packing import PackedIntegers
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
-from vetrina.core.whole_numbers import WholeNumbers
 
 REASON = "several people whom you follow took it"
 
@@ -16,16 +16,16 @@ class Friends:
 
     def __init__(self, folder: Path) -> None:
         self._users = np.load(folder / "users.npy", mmap_mode="r")
-        self._starts = WholeNumbers(folder, "starts")
+        self._starts = PackedIntegers(folder, "starts")
         self._items = np.load(folder / "items.npy", mmap_mode="r")
         self._values = np.load(folder / "values.npy", mmap_mode="r")
         scales = folder / "scales.npy"
         self._scales = np.load(scales, mmap_mode="r") if scales.exists() else None
-        self._products = int(np.load(folder / "products.npy"))
+        self._n_items = int(np.load(folder / "products.npy"))
 
     def score(self, history: History) -> Floats:
         """(items,) float32, 0 for who is unnamed or listens to nobody."""
-        scores = np.zeros(self._products, np.float32)
+        scores = np.zeros(self._n_items, np.float32)
         row = self._row(history.user)
         if row >= 0:
             of = slice(*self._starts[row : row + 2].tolist())
@@ -40,6 +40,6 @@ class Friends:
         return at if at < len(self._users) and self._users[at] == user else -1
 
 
-def open(folder: Path) -> Friends:
+def load(folder: Path) -> Friends:
     """Read what ``train`` wrote."""
     return Friends(folder)

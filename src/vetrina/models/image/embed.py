@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.onnx_session import session
+from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
 from vetrina.models.image.decode import Pixels, normalised
 
@@ -16,7 +16,7 @@ class Embedder:
     """The image network of one version, opened once. ``size`` is what its input says: the side of an image in pixels."""
 
     def __init__(self, network: Path) -> None:
-        self._session = session(network)
+        self._session = open_session(network)
         self.size = int(self._session.get_inputs()[0].shape[2])
 
     def vectors(self, images: Sequence[Pixels]) -> Floats:

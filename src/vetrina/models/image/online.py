@@ -11,10 +11,11 @@ from vetrina.core.types import Floats, Ints
 
 REASON = "looks like what you looked at"
 NETWORK = "network.onnx"
-_LAST, _FADE = 5, 0.7
+_MAX_RECENT_ITEMS = 5
+_POSITION_DECAY = 0.7
 
 
-class Pictures:
+class ImageVectors:
     """Unit vectors (items, width) of pictures, zeros for products without one, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
@@ -28,11 +29,11 @@ class Pictures:
 
     def score(self, history: History) -> Floats:
         """(items,) float32: likeness to the faded mean of the last products with a picture, 0 where there is none."""
-        last = history.items[::-1][:_LAST]
+        last = history.items[::-1][:_MAX_RECENT_ITEMS]
         if not len(last):
             return np.zeros(len(self.vectors), np.float32)
         seen = np.asarray(self.vectors[last], np.float32)
-        fade = np.power(np.float32(_FADE), np.arange(len(last), dtype=np.float32))
+        fade = np.power(np.float32(_POSITION_DECAY), np.arange(len(last), dtype=np.float32))
         return self.similarity(fade @ seen)
 
     def similarity(self, vector: Floats) -> Floats:
@@ -40,11 +41,11 @@ class Pictures:
         wanted = vector / max(float(np.linalg.norm(vector)), 1e-9)
         return np.maximum(self.vectors @ wanted, 0.0).astype(np.float32)
 
-    def has(self, items: Ints) -> bool:
+    def has_image(self, items: Ints) -> bool:
         """Whether any of them has a picture."""
         return bool(np.asarray(self.vectors[items]).any())
 
 
-def open(folder: Path) -> Pictures:
+def load(folder: Path) -> ImageVectors:
     """Read what ``train`` wrote."""
-    return Pictures(folder)
+    return ImageVectors(folder)

@@ -10,7 +10,7 @@ from vetrina.core.types import Floats
 from vetrina.retrieval.neighbours import Neighbours
 
 REASON = "goes with what you took last"
-LAST = 60  # products of a history
+MAX_RECENT_ITEMS = 60  # products of a history
 
 
 class ItemKnn:
@@ -18,14 +18,14 @@ class ItemKnn:
 
     def __init__(self, folder: Path) -> None:
         self._neighbours = Neighbours(folder)
-        self._fade = float(msgspec.json.decode((folder / "settings.json").read_bytes())["fade"])
+        self._position_decay = float(msgspec.json.decode((folder / "settings.json").read_bytes())["fade"])
 
     def score(self, history: History) -> Floats:
         """(items,) float32: sum over the last products of fade ** age * sim[product, .]."""
-        last = history.items[::-1][:LAST]
-        return self._neighbours.sum(last, self._fade ** np.arange(len(last)))
+        last = history.items[::-1][:MAX_RECENT_ITEMS]
+        return self._neighbours.weighted_sum(last, self._position_decay ** np.arange(len(last)))
 
 
-def open(folder: Path) -> ItemKnn:
+def load(folder: Path) -> ItemKnn:
     """Read what ``train`` wrote."""
     return ItemKnn(folder)

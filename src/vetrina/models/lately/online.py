@@ -13,22 +13,22 @@ from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
 REASON = "you took this lately"
-HALF_LIFE = 17 * DAY
+HALF_LIFE_SECONDS = 17 * DAY
 
 
-class Lately:
+class Recency:
     """Stateless: the history holds the products and times."""
 
     def __init__(self, folder: Path) -> None:
-        self._items = int(np.load(folder / "items.npy"))
+        self._n_items = int(np.load(folder / "items.npy"))
 
     def score(self, history: History) -> Floats:
         """(items,) float32: sum over the last products of 2 ** (-age / HALF_LIFE), age counted from the newest of them."""
         age = history.times.max(initial=0.0) - history.times
-        weight = 2.0 ** (-age / HALF_LIFE)
-        return np.bincount(history.items, weight, minlength=self._items).astype(np.float32)
+        weight = 2.0 ** (-age / HALF_LIFE_SECONDS)
+        return np.bincount(history.items, weight, minlength=self._n_items).astype(np.float32)
 
 
-def open(folder: Path) -> Lately:
+def load(folder: Path) -> Recency:
     """Read what ``train`` wrote."""
-    return Lately(folder)
+    return Recency(folder)

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
+from vetrina.core.types import TrainingData, TrainingPlan
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes the number of items, all that scoring needs besides the history."""
-    if past.catalogue is None:
+    if training_data.catalogue is None:
         raise ValueError("lately needs a catalogue")
-    np.save(into / "items.npy", np.array(len(past.catalogue)))
+    np.save(into / "items.npy", np.array(len(training_data.catalogue)))
     return {}

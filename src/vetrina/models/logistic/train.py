@@ -9,30 +9,32 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Past, Plan
-from vetrina.layers.held_rows import held_out
+from vetrina.core.types import Floats, TrainingData, TrainingPlan
+from vetrina.layers.random_split import held_out_mask
 
-PENALTIES = (1e-3, 1e-4, 1e-5)
-_LEAST_ROWS = 1_000
+L2_PENALTIES = (1e-3, 1e-4, 1e-5)
+_MIN_ROWS = 1_000
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``weights.npy`` (columns + 1,), the intercept last."""
-    if past.rows is None:
+    if training_data.encoded_table is None:
         raise ValueError("logistic needs an encoded table")
-    x = np.column_stack([past.rows.dense, np.ones(len(past.rows))]).astype(np.float32)
-    y = past.rows.label.astype(np.float32)
-    penalty = PENALTIES[0]
-    if len(x) >= _LEAST_ROWS:
-        held = held_out(len(x), plan.seed)
-        losses = {p: _loss(_fitted(x[~held], y[~held], p), x[held], y[held]) for p in PENALTIES}
+    x = np.column_stack([training_data.encoded_table.dense, np.ones(len(training_data.encoded_table))]).astype(
+        np.float32
+    )
+    y = training_data.encoded_table.label.astype(np.float32)
+    penalty = L2_PENALTIES[0]
+    if len(x) >= _MIN_ROWS:
+        held = held_out_mask(len(x), plan.seed)
+        losses = {p: _loss(_fit_weights(x[~held], y[~held], p), x[held], y[held]) for p in L2_PENALTIES}
         penalty = min(losses, key=lambda p: losses[p])
-    weights = _fitted(x, y, penalty)
+    weights = _fit_weights(x, y, penalty)
     np.save(into / "weights.npy", weights)
     return {"loss": _loss(weights, x, y), "penalty": penalty}
 
 
-def _fitted(x: Floats, y: Floats, penalty: float) -> NDArray[np.float64]:
+def _fit_weights(x: Floats, y: Floats, penalty: float) -> NDArray[np.float64]:
     def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         z = (x @ w.astype(np.float32)).astype(np.float64)
         p = 1.0 / (1.0 + np.exp(-np.clip(z, -30, 30)))

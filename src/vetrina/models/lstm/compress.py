@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from vetrina.core.compression import Form, Lesson
-from vetrina.layers.next_item import small
+from vetrina.core.compression import CompressionVariant, DistillationData
+from vetrina.layers.next_item import sequence_quantisation
 
-FORMS = (Form(("int4",)), Form(("int8",)))
+VARIANTS = (CompressionVariant(("int4",)), CompressionVariant(("int8",)))
 
 
-def compress(source: Path, into: Path, form: Form, lesson: Lesson) -> None:
+def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
     """An eighth or a quarter of the bytes."""
-    small.compress(source, into, bits=4 if form == FORMS[0] else 8)
+    sequence_quantisation.quantise(source, into, bits=4 if variant == VARIANTS[0] else 8)

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from vetrina.retrieval.next_item import NextItem
+from vetrina.retrieval.sequence_scorer import SequenceScorer
 
 REASON = "comes next after what you took"
 
 
-def open(folder: Path) -> NextItem:
+def load(folder: Path) -> SequenceScorer:
     """Read what ``train`` wrote: its ``score`` is that of every sequence network."""
-    return NextItem(folder)
+    return SequenceScorer(folder)

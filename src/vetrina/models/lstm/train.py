@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
+from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers.next_item import recurrent, training
 
-SETTINGS, SPACE = training.SETTINGS, training.SPACE
+SETTINGS = training.HYPERPARAMETERS
+SPACE = training.SEARCH_SPACE
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes what ``retrieval.next_item`` opens."""
-    return recurrent.fit("lstm", "LSTM", past, plan, into, progress)
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes what ``retrieval.sequence_scorer`` opens."""
+    return recurrent.fit("lstm", "LSTM", training_data, plan, into, progress)

@@ -21,6 +21,6 @@ class Popular:
         return self._scores
 
 
-def open(folder: Path) -> Popular:
+def load(folder: Path) -> Popular:
     """Read what ``train`` wrote."""
     return Popular(folder)

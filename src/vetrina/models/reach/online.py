@@ -6,7 +6,7 @@ from vetrina.core.types import Floats
 from vetrina.retrieval.trees import Trees
 
 
-class Reach:
+class AudienceModel:
     """One ONNX file of trees."""
 
     def __init__(self, folder: Path) -> None:
@@ -17,6 +17,6 @@ class Reach:
         return self._trees.score(features)
 
 
-def open(folder: Path) -> Reach:
+def load(folder: Path) -> AudienceModel:
     """Read what ``train`` wrote."""
-    return Reach(folder)
+    return AudienceModel(folder)

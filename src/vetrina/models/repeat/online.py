@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core import few_values
+from vetrina.core import dictionary_encoding
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
@@ -15,7 +15,7 @@ class Repeat:
     """Holds one number a product; the counts come with the history."""
 
     def __init__(self, folder: Path) -> None:
-        self._loyalty = few_values.load(folder, "loyalty")
+        self._loyalty = dictionary_encoding.load(folder, "loyalty")
 
     def score(self, history: History) -> Floats:
         """(items,) float32: decayed count times loyalty, 0 for products the user never took."""
@@ -24,6 +24,6 @@ class Repeat:
         return scores
 
 
-def open(folder: Path) -> Repeat:
+def load(folder: Path) -> Repeat:
     """Read what ``train`` wrote."""
     return Repeat(folder)

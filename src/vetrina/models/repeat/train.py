@@ -12,26 +12,27 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.core import few_values
+from vetrina.core import dictionary_encoding
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Interactions, Past, Plan
+from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan
 
-PRIOR, POWER = 5.0, 0.3
+PRIOR_BUYERS = 5.0
+LOYALTY_POWER = 0.3
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes ``loyalty.npy`` (items,) float32."""
-    if past.catalogue is None or past.interactions is None:
+    if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("repeat needs a catalogue and events")
-    found = loyalty(past.interactions, len(past.catalogue))
-    few_values.save(into, "loyalty", found)
+    found = loyalty(training_data.interactions, len(training_data.catalogue))
+    dictionary_encoding.save(into, "loyalty", found)
     return {"median_loyalty": float(np.median(found))}
 
 
-def loyalty(events: Interactions, items: int) -> Floats:
+def loyalty(events: Interactions, n_items: int) -> Floats:
     """loyalty of the formula, (items,)."""
-    pairs = np.unique(events.user.astype(np.int64) * items + events.item)
-    buyers = np.bincount(pairs % items, minlength=items)
-    lines = np.bincount(events.item, events.weight, minlength=items)
+    pairs = np.unique(events.user.astype(np.int64) * n_items + events.item)
+    buyers = np.bincount(pairs % n_items, minlength=n_items)
+    lines = np.bincount(events.item, events.weight, minlength=n_items)
     average = lines.sum() / max(len(pairs), 1)
-    return (((lines + PRIOR * average) / (buyers + PRIOR)) ** POWER).astype(np.float32)
+    return (((lines + PRIOR_BUYERS * average) / (buyers + PRIOR_BUYERS)) ** LOYALTY_POWER).astype(np.float32)

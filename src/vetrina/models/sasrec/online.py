@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from vetrina.core.protocols import Scorer
-from vetrina.retrieval.next_item import NextItem
+from vetrina.retrieval.sequence_scorer import SequenceScorer
 
 REASON = "shoppers with baskets like yours took this next"
 
 
-def open(folder: Path) -> Scorer:
+def load(folder: Path) -> Scorer:
     """Read what ``train`` wrote: its ``score`` is that of every sequence network."""
-    return NextItem(folder)
+    return SequenceScorer(folder)

@@ -7,16 +7,17 @@ from typing import Any
 import torch
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Past, Plan
+from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers.next_item import training
-from vetrina.models.sasrec.network import Attention
+from vetrina.models.sasrec.network import SASRecEncoder
 
-SETTINGS, SPACE = training.SETTINGS, training.SPACE
+SETTINGS = training.HYPERPARAMETERS
+SPACE = training.SEARCH_SPACE
 
 
-def fit(past: Past, plan: Plan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes what ``retrieval.next_item`` opens."""
-    chosen = plan.of("sasrec", SETTINGS)
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+    """Writes what ``retrieval.sequence_scorer`` opens."""
+    chosen = plan.hyperparameters_of("sasrec", SETTINGS)
     torch.manual_seed(plan.seed)
-    encoder = Attention(int(chosen["width"]), int(chosen["length"]), chosen["dropout"])
-    return training.fit("sasrec", encoder, past, plan, chosen, into, progress)
+    encoder = SASRecEncoder(int(chosen["width"]), int(chosen["length"]), chosen["dropout"])
+    return training.fit("sasrec", encoder, training_data, plan, chosen, into, progress)

@@ -6,55 +6,57 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import few_values
-from vetrina.core.number_lists import SortedLists
+from vetrina.core import dictionary_encoding
+from vetrina.core.elias_fano import EliasFanoLists
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
 REASON = "visits that went like yours went on to this"
-BREAK = 30 * 60.0
-_LAST = 20
+SESSION_GAP_SECONDS = 30 * 60.0
+_MAX_RECENT_ITEMS = 20
 
 
-class Sessions:
+class SessionKnn:
     """Visits and products in both directions, memory-mapped.
 
     near(visit) = worth * sum over the last products q in it of fade ** age_q * rarity_q; score = sum of near over the nearest.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._taken = SortedLists(folder, "visit_items")
-        self._visits = SortedLists(folder, "item_visits")
-        self._worth, self._rarity = np.load(folder / "worth.npy", mmap_mode="r"), few_values.load(folder, "rarity")
+        self._items_of_session = EliasFanoLists(folder, "visit_items")
+        self._sessions_of_item = EliasFanoLists(folder, "item_visits")
+        self._session_weights = np.load(folder / "worth.npy", mmap_mode="r")
+        self._idf = dictionary_encoding.load(folder, "rarity")
         chosen = msgspec.json.decode((folder / "settings.json").read_bytes())
-        self._fade, self._neighbours = float(chosen["fade"]), int(chosen["neighbours"])
-        self._whole = bool(chosen["whole"])
+        self._position_decay = float(chosen["fade"])
+        self._neighbours = int(chosen["neighbours"])
+        self._uses_whole_history = bool(chosen["whole"])
 
     def score(self, history: History) -> Floats:
         """(items,) float32, 0 for what was in none of the nearest visits."""
-        asked = self._asked(history)
-        weight = self._fade ** np.arange(len(asked)) * self._rarity[asked]
-        visits = self._visits.of(asked)
+        asked = self._query_items(history)
+        weight = self._position_decay ** np.arange(len(asked)) * self._idf[asked]
+        visits = self._sessions_of_item.take(asked)
         weights = np.repeat(weight, visits.lengths)
-        near = np.bincount(visits.numbers, weights, minlength=len(self._worth)) * self._worth
+        near = np.bincount(visits.values, weights, minlength=len(self._session_weights)) * self._session_weights
         found = np.flatnonzero(near)
         if len(found) > self._neighbours:
             found = found[np.argpartition(-near[found], self._neighbours)[: self._neighbours]]
-        taken = self._taken.of(found)
+        taken = self._items_of_session.take(found)
         weights = np.repeat(near[found], taken.lengths)
-        return np.bincount(taken.numbers, weights, minlength=len(self._rarity)).astype(np.float32)
+        return np.bincount(taken.values, weights, minlength=len(self._idf)).astype(np.float32)
 
-    def _asked(self, history: History) -> NDArray[np.int32]:
+    def _query_items(self, history: History) -> NDArray[np.int32]:
         """Distinct products of this visit, newest first."""
-        items = history.items[-_LAST:]
-        if not self._whole and len(items):
-            apart = np.flatnonzero(np.diff(history.times[-_LAST:]) > BREAK)
+        items = history.items[-_MAX_RECENT_ITEMS:]
+        if not self._uses_whole_history and len(items):
+            apart = np.flatnonzero(np.diff(history.times[-_MAX_RECENT_ITEMS:]) > SESSION_GAP_SECONDS)
             items = items[int(apart[-1]) + 1 if len(apart) else 0 :]
         newest = items[::-1]
         _, first = np.unique(newest, return_index=True)
         return newest[np.sort(first)]
 
 
-def open(folder: Path) -> Sessions:
+def load(folder: Path) -> SessionKnn:
     """Read what ``train`` wrote."""
-    return Sessions(folder)
+    return SessionKnn(folder)

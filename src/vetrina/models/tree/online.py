@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.core.tables import Rows
+from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.types import Floats
 
-FILE = "tree.json"
+TREE_FILE = "tree.json"
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,37 +27,39 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
     above: int = 0
 
 
-class Tree:
+class DecisionTree:
     """``nodes`` with the root first."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = tuple(nodes)
         self._column = np.array([n.column for n in nodes])
         self._threshold = np.array([n.threshold for n in nodes])
-        self._next = np.array([[n.above, n.below] for n in nodes])
+        self._children = np.array([[n.above, n.below] for n in nodes])
         self._probability = np.array([n.probability for n in nodes], np.float32)
 
-    def expected(self, rows: Rows) -> Floats:
+    def predict(self, rows: EncodedTable) -> Floats:
         """(rows,) of an encoded table."""
         x = rows.dense
         at = np.zeros(len(x), np.intp)
         while (inner := np.flatnonzero(self._column[at] >= 0)).size:
             here = at[inner]
             below = x[inner, self._column[here]].astype(np.float64) <= self._threshold[here]
-            at[inner] = self._next[here, below.astype(np.intp)]
+            at[inner] = self._children[here, below.astype(np.intp)]
         return self._probability[at]
 
-    def lines(
-        self, conditions: Callable[[int, float], tuple[str, str]], said: Callable[[float], str] = "yes {:.1%}".format
+    def export_text(
+        self,
+        conditions: Callable[[int, float], tuple[str, str]],
+        format_value: Callable[[float], str] = "yes {:.1%}".format,
     ) -> list[str]:
         """For people: a line a node, set in by its depth; leaves say the share of yes among their rows, or what ``said`` makes
         of their value.
 
         ``conditions`` of a column and a threshold says what is so of rows below and above.
         """
-        return list(self._lines(0, "", "", conditions, said))
+        return list(self._node_lines(0, "", "", conditions, format_value))
 
-    def _lines(
+    def _node_lines(
         self,
         at: int,
         margin: str,
@@ -73,9 +75,9 @@ class Tree:
             yield f"{margin}{why}"
         deeper = margin + "  " * bool(why)
         for child, then in zip((node.below, node.above), conditions(node.column, node.threshold), strict=True):
-            yield from self._lines(child, deeper, then, conditions, said)
+            yield from self._node_lines(child, deeper, then, conditions, said)
 
 
-def open(folder: Path) -> Tree:
+def load(folder: Path) -> DecisionTree:
     """Read what ``train`` wrote."""
-    return Tree(msgspec.json.decode((folder / FILE).read_bytes(), type=list[Node]))
+    return DecisionTree(msgspec.json.decode((folder / TREE_FILE).read_bytes(), type=list[Node]))

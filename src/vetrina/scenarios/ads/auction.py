@@ -14,7 +14,7 @@ Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AuctionOutcome:
     """``order`` (slots or fewer,) rows of the ads that are shown, best first, and the ``price`` of a click on each.
 
     ``ratio`` (n,) is what each ad's value could have been multiplied by and still have won the last place, ``spend`` (n,) what
@@ -23,37 +23,43 @@ class Outcome:
 
     order: NDArray[np.intp]
     price: NDArray[np.float64]
-    ratio: NDArray[np.float64]
-    spend: NDArray[np.float64]
+    min_winning_multiplier: NDArray[np.float64]
+    expected_spend: NDArray[np.float64]
 
 
-def auction(
-    bid: Floats, pace: Floats, chance: Floats, quality: Floats, campaign: NDArray[np.intp], slots: int, floor: float
-) -> Outcome:
+def run_auction(
+    bid: Floats,
+    pace: Floats,
+    click_probability: Floats,
+    quality: Floats,
+    campaign: NDArray[np.intp],
+    slots: int,
+    floor_price: float,
+) -> AuctionOutcome:
     """All arrays are (n,); ``campaign`` numbers who pays, ``pace`` is 0 for an ad that does not take part."""
-    worth = np.asarray(chance * quality, np.float64)
+    worth = np.asarray(click_probability * quality, np.float64)
     full = np.asarray(bid, np.float64) * worth
     value = full * pace
     ranked = np.argsort(-value, kind="stable")
-    ranked = ranked[(value[ranked] > 0) & (bid[ranked] >= floor)]
+    ranked = ranked[(value[ranked] > 0) & (bid[ranked] >= floor_price)]
     _, first = np.unique(campaign[ranked], return_index=True)
     ranked = ranked[np.sort(first)]
     order = ranked[:slots]
     following = np.append(value[ranked], 0.0)[1 : len(order) + 1]
-    price = np.clip(following / np.maximum(worth[order], 1e-12), floor, bid[order]) if len(order) else np.empty(0)
-    ratio, spend = _offers(bid, full, worth, value, ranked, campaign, slots, floor)
-    return Outcome(order, price, ratio, np.asarray(chance, np.float64) * spend)
+    price = np.clip(following / np.maximum(worth[order], 1e-12), floor_price, bid[order]) if len(order) else np.empty(0)
+    ratio, spend = _last_slot_thresholds(bid, full, worth, value, ranked, campaign, slots, floor_price)
+    return AuctionOutcome(order, price, ratio, np.asarray(click_probability, np.float64) * spend)
 
 
-def _offers(
+def _last_slot_thresholds(
     bid: Floats,
-    full: Floats,
-    worth: Floats,
+    full_value: Floats,
+    value_per_bid: Floats,
     value: Floats,
     ranked: NDArray[np.intp],
     campaign: NDArray[np.intp],
     slots: int,
-    floor: float,
+    floor_price: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The value to beat for the last place, campaign by campaign without its own ads, as a share of each ad's full value."""
     best = value[ranked]
@@ -62,6 +68,8 @@ def _offers(
     # Without its own campaign the last place goes to the slots-th of the others.
     last = np.where(own < slots, slots, slots - 1)
     to_beat = np.where(last < len(best), np.append(best, 0.0)[np.minimum(last, len(best))], 0.0)
-    price = np.clip(to_beat / np.maximum(worth, 1e-12), floor, None)
-    ratio = np.where(full > 0, np.maximum(to_beat, floor * worth) / np.maximum(full, 1e-12), np.inf)
-    return np.where(bid >= floor, ratio, np.inf), np.minimum(price, bid)
+    price = np.clip(to_beat / np.maximum(value_per_bid, 1e-12), floor_price, None)
+    ratio = np.where(
+        full_value > 0, np.maximum(to_beat, floor_price * value_per_bid) / np.maximum(full_value, 1e-12), np.inf
+    )
+    return np.where(bid >= floor_price, ratio, np.inf), np.minimum(price, bid)

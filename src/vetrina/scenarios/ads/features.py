@@ -5,18 +5,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vetrina.core.tables import Rows
+from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.types import Floats, Ints
 from vetrina.features.affinities import COLUMNS
-from vetrina.features.encoding import Encoding
-from vetrina.features.kinds import LEVELS
+from vetrina.features.category_levels import LEVELS
+from vetrina.features.table_encoding import TableEncoding
 
-RECENT = 10  # the events of a user that count as a moment ago
-_MATCHED = tuple(LEVELS.index(level) for level in ("category", "leaf", "brand", "title"))
-NAMES = (*COLUMNS, *(f"lately: {LEVELS[level]}" for level in _MATCHED), "lately: events", "place")
+MAX_RECENT_EVENTS = 10  # the events of a user that count as a moment ago
+_MATCHED_LEVELS = tuple(LEVELS.index(level) for level in ("category", "leaf", "brand", "title"))
+FEATURE_NAMES = (*COLUMNS, *(f"lately: {LEVELS[level]}" for level in _MATCHED_LEVELS), "lately: events", "place")
 
 
-def matches(recent: Ints, kinds: Ints) -> Floats:
+def recent_match_shares(recent: Ints, category_levels: Ints) -> Floats:
     """(n, 5): the share of a user's last events on the same category, leaf, brand and title as each product, newer ones
     counting more, and how many there were.
 
@@ -27,34 +27,43 @@ def matches(recent: Ints, kinds: Ints) -> Floats:
     there = recent[:, :, 0] > -2
     total = np.maximum((there * weight).sum(1), 1e-6)
     shares = [
-        ((recent[:, :, at] == kinds[:, at : at + 1]) & (kinds[:, at : at + 1] >= 0)) @ weight / total for at in _MATCHED
+        ((recent[:, :, at] == category_levels[:, at : at + 1]) & (category_levels[:, at : at + 1] >= 0))
+        @ weight
+        / total
+        for at in _MATCHED_LEVELS
     ]
-    events = np.broadcast_to(there.sum(1), (len(kinds),))
+    events = np.broadcast_to(there.sum(1), (len(category_levels),))
     return np.stack([*shares, events], 1).astype(np.float32)
 
 
-def assembled(known: Floats, matched: Floats, place: Ints) -> Floats:
+def assemble_features(affinity_features: Floats, recent_matches: Floats, position: Ints) -> Floats:
     """(n, NAMES) from ``affinities`` (n, COLUMNS), ``matches`` (n, 5) and places from 1 (n,). Counts are taken as logarithms."""
-    counts = np.sign(known) * np.log1p(np.abs(known))
-    return np.column_stack([counts, matched, place]).astype(np.float32)
+    counts = np.sign(affinity_features) * np.log1p(np.abs(affinity_features))
+    return np.column_stack([counts, recent_matches, position]).astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Situations:
+class ImpressionFeatures:
     """What is known when ads are shown: ``numbers`` (n, NAMES), the ads' ``kinds`` (n, levels), and those of the user's last
     events, ``recent`` (n, RECENT, levels), newest first, -2 where there is none."""
 
-    numbers: Floats
-    kinds: Ints
-    recent: Ints
+    numeric: Floats
+    category_levels: Ints
+    recent_category_levels: Ints
 
     @classmethod
-    def of(cls, known: Floats, kinds: Ints, recent: Ints, place: Ints) -> "Situations":
+    def build(
+        cls, affinity_features: Floats, category_levels: Ints, recent: Ints, position: Ints
+    ) -> "ImpressionFeatures":
         """From ``affinities`` (n, COLUMNS) and places from 1 (n,)."""
-        return cls(assembled(known, matches(recent, kinds), place), kinds, recent)
+        return cls(
+            assemble_features(affinity_features, recent_match_shares(recent, category_levels), position),
+            category_levels,
+            recent,
+        )
 
     @classmethod
-    def joined(cls, parts: Sequence["Situations"]) -> "Situations":
+    def concatenate(cls, parts: Sequence["ImpressionFeatures"]) -> "ImpressionFeatures":
         """One after the other."""
         numbers, kinds, recent = (
             np.concatenate([getattr(p, n) for p in parts]) for n in ("numbers", "kinds", "recent")
@@ -63,12 +72,12 @@ class Situations:
 
     def columns(self) -> dict[str, np.ndarray]:
         """The numbers as columns of a table."""
-        return {name: self.numbers[:, at].astype(np.float64) for at, name in enumerate(NAMES)}
+        return {name: self.numeric[:, at].astype(np.float64) for at, name in enumerate(FEATURE_NAMES)}
 
-    def encoded(self, encoding: Encoding) -> Rows:
+    def encode(self, encoding: TableEncoding) -> EncodedTable:
         """As models read them."""
-        return self.beside(encoding.encode(self.columns()))
+        return self.with_category_levels(encoding.encode(self.columns()))
 
-    def beside(self, rows: Rows) -> Rows:
+    def with_category_levels(self, rows: EncodedTable) -> EncodedTable:
         """The same rows with kinds beside their numbers."""
-        return replace(rows, asked=self.kinds, before=self.recent)
+        return replace(rows, asked=self.category_levels, before=self.recent_category_levels)

@@ -4,32 +4,34 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Evidence, Plan
+from vetrina.core.types import EvaluationData, TrainingPlan
 from vetrina.metrics import calibration
 from vetrina.metrics.classification import calibration_error
-from vetrina.metrics.ensemble import choose
-from vetrina.scenarios.ads.evaluate import asked
-from vetrina.scenarios.ads.online import Ads
+from vetrina.metrics.ensemble import choose_ensemble
+from vetrina.scenarios.ads.evaluate import evaluation_impressions
+from vetrina.scenarios.ads.online import AdServer
 
 
 def tune(
-    folder: Path, evidence: Evidence, plan: Plan, progress: Progress | None = None
+    folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """The mean of all models gets the weight, or what validation shows to lose less: a baseline that wins ships."""
-    opened = Ads(folder)
-    judged = asked(opened, evidence)
+    opened = AdServer(folder)
+    judged = evaluation_impressions(opened, evaluation_data)
     if judged is None:
         return default_weights(opened.models), {}
     clicked = judged.clicked
-    found = choose(clicked, {name: opened.said(judged.situations, name) for name in opened.models})
-    steps = calibration.chosen(found.said, clicked, plan.seed)
+    found = choose_ensemble(
+        clicked, {name: opened.raw_click_probability(judged.features, name) for name in opened.models}
+    )
+    steps = calibration.choose_calibration(found.predictions, clicked, plan.seed)
     options = {"calibration": {"x": steps.x, "y": steps.y}} if steps.x else {}
     notes = {
         "validation_log_loss": {" + ".join(names): loss for names, loss in found.losses.items()},
-        "calibration_error": calibration_error(clicked, steps.of(found.said)),
+        "calibration_error": calibration_error(clicked, steps.transform(found.predictions)),
         "options": options,
     }
-    return {"ads": {m: float(m in found.names) for m in opened.models}}, notes
+    return {"ads": {m: float(m in found.models) for m in opened.models}}, notes
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:

@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Evidence, Plan
+from vetrina.core.types import EvaluationData, TrainingPlan
 from vetrina.scenarios.launch.evaluate import evaluate
-from vetrina.scenarios.launch.online import Launch
+from vetrina.scenarios.launch.online import AudienceSelector
 
 
 def tune(
-    folder: Path, evidence: Evidence, plan: Plan, progress: Progress | None = None
+    folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """What reaches most buyers of the launches of validation gets the weight; without launches the usual one."""
-    models = Launch(folder).models
-    reached = {name: evaluate(folder, evidence, only=name) for name in models}
+    models = AudienceSelector(folder).models
+    reached = {name: evaluate(folder, evaluation_data, only_model=name) for name in models}
     means = {name: float(found.values.mean()) for name, found in reached.items() if len(found.values)}
     if not means:
         return default_weights(models), {}

@@ -5,44 +5,46 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Evidence, Plan
-from vetrina.features.encoding import Words
+from vetrina.core.types import EvaluationData, TrainingPlan
+from vetrina.features.table_encoding import CategoricalColumn
 from vetrina.metrics import calibration, field_calibration, threshold
 from vetrina.metrics.classification import log_loss
-from vetrina.metrics.ensemble import choose
+from vetrina.metrics.ensemble import choose_ensemble
 from vetrina.metrics.regression import squared_error
-from vetrina.scenarios.predict.online import Predict
+from vetrina.scenarios.predict.online import Predictor
 
-_ALONE = ("tree", "onnx")  # one tree is for people to read, a model brought along is meant as it is
+_SINGLE_ONLY = ("tree", "onnx")  # one tree is for people to read, a model brought along is meant as it is
 
 
 def tune(
-    folder: Path, evidence: Evidence, plan: Plan, progress: Progress | None = None
+    folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """The mean of all models gets the weight, or what validation shows to lose less: a baseline that wins ships."""
-    opened, table = Predict(folder), evidence.table
+    opened = Predictor(folder)
+    table = evaluation_data.table
     if table is None:
         raise ValueError("predict is tuned on a table")
-    label, scale = opened.encoding.truth(table.label), opened.encoding.number
+    label = opened.encoding.encode_labels(table.label)
+    scale = opened.encoding.number
     lost, name = (log_loss, "validation_log_loss") if scale is None else (squared_error, "validation_squared_error")
-    found = choose(label, opened.said(table.columns, opened.models), _ALONE, lost)
+    found = choose_ensemble(label, opened.predictions_by_model(table.columns, opened.models), _SINGLE_ONLY, lost)
     options: dict[str, Any]
     if scale is None:
-        words = {c.name: table.columns[c.name] for c in opened.encoding.columns if isinstance(c, Words)}
-        steps = calibration.chosen(found.said, label, plan.seed, shown=True)
-        field = field_calibration.chosen(steps.of(found.said), label, words, plan.seed)
-        said = field.of(steps.of(found.said), table.columns)
-        options = {"threshold": threshold.chosen(label, said, plan.goal)}
+        words = {c.name: table.columns[c.name] for c in opened.encoding.columns if isinstance(c, CategoricalColumn)}
+        steps = calibration.choose_calibration(found.predictions, label, plan.seed, significant_only=True)
+        field = field_calibration.choose_field_calibration(steps.transform(found.predictions), label, words, plan.seed)
+        said = field.transform(steps.transform(found.predictions), table.columns)
+        options = {"threshold": threshold.choose_threshold(label, said, plan.goal)}
         options |= {"calibration": {"x": steps.x, "y": steps.y}} if steps.x else {}
         options |= {"field": asdict(field)} if field.name else {}
     else:
-        options = {"error": float(squared_error(label, found.said).mean() ** 0.5 * scale.sd)}
+        options = {"error": float(squared_error(label, found.predictions).mean() ** 0.5 * scale.sd)}
     notes = {
         name: {" + ".join(names): loss for names, loss in found.losses.items()},
         "goal": plan.goal,
         "options": options,
     }
-    return {"predict": {m: float(m in found.names) for m in opened.models}}, notes
+    return {"predict": {m: float(m in found.models) for m in opened.models}}, notes
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:

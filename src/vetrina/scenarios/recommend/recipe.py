@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vetrina.core.types import Past, Recipe
+from vetrina.core.types import Recipe, TrainingData
 from vetrina.features import histories, item_statistics, retention
-from vetrina.retrieval import shelf, worth
+from vetrina.retrieval import business_value, catalogue_index
 
 RECIPE = Recipe(
     scenario="recommend",
@@ -25,31 +25,39 @@ RECIPE = Recipe(
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
-ANSWERS = "products"  # ranked, shown to shoppers
-OPTIONAL = True  # a bundle may lack models that weigh nothing
-ALONE = ("image", "fusion")  # models that answer by themselves in some placement, whatever they weigh
-_LEAST_EVENTS, _LEAST_PICTURES = 200, 20
-_DEEP = ("sasrec", "gru")
+ANSWER_KIND = "products"  # ranked, shown to shoppers
+DROPS_UNWEIGHTED_MODELS = True  # a bundle may lack models that weigh nothing
+ALWAYS_FITTED = ("image", "fusion")  # models that answer by themselves in some placement, whatever they weigh
+_MIN_EVENTS_FOR_NETWORKS = 200
+_MIN_IMAGES = 20
+_NEURAL_MODELS = ("sasrec", "gru")
 
 
-def models_for(past: Past) -> tuple[str, ...]:
+def models_for(training_data: TrainingData) -> tuple[str, ...]:
     """Without behaviour the shelf order is all there is, and what products are like; with little of it nothing deep is learnt;
     friends if there are any."""
-    events = past.interactions
+    events = training_data.interactions
     if events is None or len(events) == 0:
         return ("popular", "fusion")
-    without = (_DEEP if len(events) < _LEAST_EVENTS else ()) + (() if past.ties else ("friends",))
-    without += () if past.catalogue and sum(map(bool, past.catalogue.images)) >= _LEAST_PICTURES else ("image",)
+    without = (_NEURAL_MODELS if len(events) < _MIN_EVENTS_FOR_NETWORKS else ()) + (
+        () if training_data.social_graph else ("friends",)
+    )
+    without += (
+        () if training_data.catalogue and sum(map(bool, training_data.catalogue.images)) >= _MIN_IMAGES else ("image",)
+    )
     return tuple(m for m in RECIPE.models if m not in without)
 
 
-def prepare(past: Past, into: Path) -> Past:
+def prepare(training_data: TrainingData, into: Path) -> TrainingData:
     """Write what serving needs beside the models."""
-    if past.catalogue is None:
+    if training_data.catalogue is None:
         raise ValueError("recommend needs a catalogue")
-    shelf.write(past.catalogue, into / "shelf")
-    histories.write(past.interactions, into / "histories")
-    item_statistics.write(past, into / "statistics")
-    back = [retention.returning(past.interactions, len(past.catalogue), days) for days in (7.0, 28.0)]
-    worth.write(past.catalogue, back, into / "worth.npy")
-    return past
+    catalogue_index.write(training_data.catalogue, into / "shelf")
+    histories.write(training_data.interactions, into / "histories")
+    item_statistics.write(training_data, into / "statistics")
+    back = [
+        retention.retention_rates(training_data.interactions, len(training_data.catalogue), days)
+        for days in (7.0, 28.0)
+    ]
+    business_value.write(training_data.catalogue, back, into / "worth.npy")
+    return training_data

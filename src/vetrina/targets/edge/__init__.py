@@ -1,5 +1,5 @@
 """Files for devices that run without the shop's service: phones and browsers."""
 
-from vetrina.targets.edge.formats import FORMATS, LIFT, NUMBER, tool, write
+from vetrina.targets.edge.formats import BYTES_PER_BOOST, BYTES_PER_WEIGHT, FORMAT_FILES, find_tool, write_student
 
-__all__ = ["FORMATS", "LIFT", "NUMBER", "tool", "write"]
+__all__ = ["BYTES_PER_BOOST", "BYTES_PER_WEIGHT", "FORMAT_FILES", "find_tool", "write_student"]

@@ -13,20 +13,20 @@ from executorch.exir import to_edge_transform_and_lower
 from executorch.runtime import Runtime
 
 
-def main(program: str, into: str, asked: str, said: str) -> None:
+def main(program: str, output_file: str, requests_file: str, scores_file: str) -> None:
     """Convert, then ask."""
     lowered = to_edge_transform_and_lower(torch.export.load(program), partitioner=[XnnpackPartitioner()])
-    with Path(into).open("wb") as file:
+    with Path(output_file).open("wb") as file:
         lowered.to_executorch().write_to_file(file)
-    with np.load(asked) as file:
+    with np.load(requests_file) as file:
         given = [file[name] for name in file.files]
-    loaded = Runtime.get().load_program(into)  # has to outlive its method
+    loaded = Runtime.get().load_program(output_file)  # has to outlive its method
     method = loaded.load_method("forward")
     answers = [
         method.execute([torch.from_numpy(part[None].copy()) for part in row])[0][0].numpy().copy()
         for row in zip(*given, strict=True)
     ]
-    np.save(said, np.stack(answers))
+    np.save(scores_file, np.stack(answers))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 
 
-class Sequences(torch.nn.Module):
+class SequenceProgram(torch.nn.Module):
     """A saved program keeps no names for its inputs."""
 
     def __init__(self, program: str) -> None:
@@ -23,7 +23,7 @@ class Sequences(torch.nn.Module):
         return self.inner(items, gaps)
 
 
-class Habits(Sequences):
+class RepeatProgram(SequenceProgram):
     """The same of a student that reads habits."""
 
     def forward(self, items: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
@@ -31,21 +31,21 @@ class Habits(Sequences):
         return self.inner(items, facts)
 
 
-def main(program: str, into: str, asked: str, said: str) -> None:
+def main(program: str, output_file: str, requests_file: str, scores_file: str) -> None:
     """Convert, then ask."""
-    with np.load(asked) as file:
+    with np.load(requests_file) as file:
         given = {name: file[name] for name in file.files}
-    named = Habits if "facts" in given else Sequences
+    named = RepeatProgram if "facts" in given else SequenceProgram
     example = {name: torch.from_numpy(values[:1].copy()) for name, values in given.items()}
-    litert_torch.convert(named(program), sample_kwargs=example).export(into)
-    interpreter = Interpreter(into, num_threads=1)
+    litert_torch.convert(named(program), sample_kwargs=example).export(output_file)
+    interpreter = Interpreter(output_file, num_threads=1)
     interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
     rows = zip(*given.values(), strict=True)
     answers = [
         next(iter(run(**{name: part[None] for name, part in zip(given, row, strict=True)}).values()))[0] for row in rows
     ]
-    np.save(said, np.stack(answers))
+    np.save(scores_file, np.stack(answers))
 
 
 if __name__ == "__main__":

@@ -4,23 +4,30 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from vetrina.core.types import CheckResult, Status
+from vetrina.core.types import CheckResult, CheckStatus
 
 
 @dataclass(frozen=True)
-class Shop:
+class CheckInput:
     """What checks look at."""
 
     tables: dict[str, pl.DataFrame]
     label: str
-    quarantined: int
-    pushes: pl.DataFrame = field(default_factory=pl.DataFrame)  # as ``store.trust.pushes`` gives them
+    quarantined_rows: int
+    click_fraud: pl.DataFrame = field(default_factory=pl.DataFrame)  # as ``store.click_fraud.pushes`` gives them
 
 
-def result(
-    name: str, offenders: pl.DataFrame, show: str, meaning: str, done: str, otherwise: Status = "WARN"
+def check_result(
+    name: str,
+    offenders: pl.DataFrame,
+    example_column: str,
+    meaning: str,
+    action: str,
+    status_if_found: CheckStatus = "WARN",
 ) -> CheckResult:
     """PASS without offenders, ``otherwise`` with the first of them."""
     count = len(offenders)
-    first = str(offenders[show][0])[:80] if count else ""
-    return CheckResult(name, otherwise if count else "PASS", count, first, meaning, done if count else "nothing to do")
+    first = str(offenders[example_column][0])[:80] if count else ""
+    return CheckResult(
+        name, status_if_found if count else "PASS", count, first, meaning, action if count else "nothing to do"
+    )

@@ -3,13 +3,15 @@
 import polars as pl
 
 from vetrina.core.types import CheckResult
-from vetrina.validate.checks import Shop, result
+from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "products"
 
 
-def run(shop: Shop) -> CheckResult:
+def run(data: CheckInput) -> CheckResult:
     """Negative or unreadable prices."""
-    products = shop.tables["products"]
+    products = data.tables["products"]
     offenders = products.filter(pl.col("price") < 0) if "price" in products.columns else products.clear()
-    return result("bad_prices", offenders, "product_id", "a price below zero", "kept; filters on price leave them out")
+    return check_result(
+        "bad_prices", offenders, "product_id", "a price below zero", "kept; filters on price leave them out"
+    )

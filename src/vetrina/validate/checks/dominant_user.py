@@ -3,19 +3,19 @@
 import polars as pl
 
 from vetrina.core.types import CheckResult
-from vetrina.validate.checks import Shop, result
+from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "events"
-_SHARE = 0.1
-_ENOUGH_USERS = 20
+_MAX_EVENT_SHARE = 0.1
+_MIN_USERS = 20
 
 
-def run(shop: Shop) -> CheckResult:
+def run(data: CheckInput) -> CheckResult:
     """Users with over a tenth of the events."""
-    counts = shop.tables["events"].group_by("user_id").len()
-    heavy = counts.filter(pl.col("len") > _SHARE * pl.col("len").sum())
-    offenders = heavy if len(counts) >= _ENOUGH_USERS else heavy.clear()
-    return result(
+    counts = data.tables["events"].group_by("user_id").len()
+    heavy = counts.filter(pl.col("len") > _MAX_EVENT_SHARE * pl.col("len").sum())
+    offenders = heavy if len(counts) >= _MIN_USERS else heavy.clear()
+    return check_result(
         "dominant_user",
         offenders,
         "user_id",

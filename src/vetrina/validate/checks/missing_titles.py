@@ -3,15 +3,15 @@
 import polars as pl
 
 from vetrina.core.types import CheckResult
-from vetrina.validate.checks import Shop, result
+from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "products"
 
 
-def run(shop: Shop) -> CheckResult:
+def run(data: CheckInput) -> CheckResult:
     """Titles shorter than two characters."""
-    offenders = shop.tables["products"].filter(pl.col("title").str.strip_chars().str.len_chars() < 2)
-    return result(
+    offenders = data.tables["products"].filter(pl.col("title").str.strip_chars().str.len_chars() < 2)
+    return check_result(
         "missing_titles",
         offenders,
         "product_id",

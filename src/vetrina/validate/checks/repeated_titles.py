@@ -3,19 +3,19 @@
 import polars as pl
 
 from vetrina.core.types import CheckResult
-from vetrina.validate.checks import Shop, result
+from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "products"
-_MANY = 20
+_MAX_REPETITIONS = 20
 
 
-def run(shop: Shop) -> CheckResult:
+def run(data: CheckInput) -> CheckResult:
     """Titles that more than twenty products share."""
-    counts = shop.tables["products"].group_by("title").len().sort("len", "title", descending=True)
-    return result(
+    counts = data.tables["products"].group_by("title").len().sort("len", "title", descending=True)
+    return check_result(
         "repeated_titles",
-        counts.filter(pl.col("len") > _MANY),
+        counts.filter(pl.col("len") > _MAX_REPETITIONS),
         "title",
-        f"more than {_MANY} products share a title",
+        f"more than {_MAX_REPETITIONS} products share a title",
         "ranked among themselves by what sells",
     )

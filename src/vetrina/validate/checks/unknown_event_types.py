@@ -4,15 +4,15 @@ import polars as pl
 
 from vetrina.core.columns import EVENT_TYPES
 from vetrina.core.types import CheckResult
-from vetrina.validate.checks import Shop, result
+from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "events"
 
 
-def run(shop: Shop) -> CheckResult:
+def run(data: CheckInput) -> CheckResult:
     """Types outside the design's list."""
-    offenders = shop.tables["events"].filter(~pl.col("type").is_in(sorted(EVENT_TYPES)))
-    return result(
+    offenders = data.tables["events"].filter(~pl.col("type").is_in(sorted(EVENT_TYPES)))
+    return check_result(
         "unknown_event_types",
         offenders,
         "type",

@@ -3,20 +3,21 @@
 import polars as pl
 
 from vetrina.core.types import CheckResult
-from vetrina.validate.checks import Shop, result
+from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "events"
 
 
-def run(shop: Shop) -> CheckResult:
+def run(data: CheckInput) -> CheckResult:
     """Only meaningful when there is a catalogue."""
-    events, products = shop.tables["events"], shop.tables.get("products")
+    events = data.tables["events"]
+    products = data.tables.get("products")
     if products is None or "product_id" not in events.columns:
         offenders = events.clear()
     else:
         offenders = events.filter(pl.col("product_id").is_not_null()).join(products, on="product_id", how="anti")
     meaning = "the export of products is older or smaller than that of events"
-    return result(
+    return check_result(
         "unknown_products",
         offenders,
         "product_id" if len(offenders) else "type",

@@ -1,0 +1,131 @@
+"""The catalogue as serving sees it: ids, titles, and the columns that filters and facets use."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core import bit_packing, dictionary_encoding
+from vetrina.core.bit_packing import PackedIntegers
+from vetrina.core.delta_index import FILTERS_HELP
+from vetrina.core.errors import BadInput
+from vetrina.core.types import Catalogue
+
+_CATEGORICAL_FIELDS = ("category", "brand")
+_NUMERIC_FIELDS = ("price", "stock")
+
+
+def write(catalogue: Catalogue, folder: Path) -> None:
+    """Arrays that open by memory-mapping."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "ids.npy", np.char.encode(catalogue.product_ids, "utf-8"))  # whose order is that of the ids
+    number = {title: at for at, title in enumerate(dict.fromkeys(catalogue.titles))}  # products may share one
+    titles = [title.encode() for title in number]
+    np.save(folder / "titles.npy", np.frombuffer(b"".join(titles), np.uint8))
+    bit_packing.save(folder, "title_ends", np.cumsum([0, *map(len, titles)])[1:])
+    bit_packing.save(folder, "title_of", np.array([number[title] for title in catalogue.titles], np.int64))
+    for name, values in (("category", catalogue.categories), ("brand", catalogue.brands)):
+        names, codes = np.unique(np.array(values, dtype=object), return_inverse=True)
+        (folder / f"{name}.json").write_bytes(msgspec.json.encode([str(n) for n in names]))
+        bit_packing.save(folder, name, codes)
+    for name, numbers in (("price", catalogue.prices), ("stock", catalogue.stock)):
+        halved = numbers.astype(np.float32)
+        exact = np.array_equal(halved, numbers, equal_nan=True)
+        dictionary_encoding.save(folder, name, halved if exact else numbers)
+    np.save(folder / "logged.npy", np.array(catalogue.last_seq))
+
+
+class CatalogueIndex:
+    """Opens what ``write`` wrote. Items are catalogue indices; changes up to number ``logged`` of the log are inside."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ids = np.load(folder / "ids.npy", mmap_mode="r")
+        self._folder = folder
+        self._titles = np.load(folder / "titles.npy", mmap_mode="r")
+        self._title_ends = PackedIntegers(folder, "title_ends")[:]
+        self._title_of = PackedIntegers(folder, "title_of")[:]
+        self._codes = {name: PackedIntegers(folder, name)[:] for name in _CATEGORICAL_FIELDS}
+        self._numbers = {name: dictionary_encoding.load(folder, name) for name in _NUMERIC_FIELDS}
+        self.last_seq = int(np.load(folder / "logged.npy"))
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def product_id(self, item: int) -> str:
+        """Of one product."""
+        return self._ids[item].decode()
+
+    @cached_property
+    def _field_values(self) -> dict[str, list[str]]:
+        return {
+            n: msgspec.json.decode((self._folder / f"{n}.json").read_bytes(), type=list[str])
+            for n in _CATEGORICAL_FIELDS
+        }
+
+    def index_of(self, product_ids: Sequence[str]) -> NDArray[np.int32]:
+        """Index of each id, -1 for unknown ones. The ids are sorted."""
+        asked = np.array([p.encode("utf-8", "surrogatepass") for p in product_ids], np.bytes_)
+        if not len(asked) or not len(self):
+            return np.full(len(asked), -1, np.int32)
+        # Cut to the width of the ids, else numpy would widen all of them to compare; what was cut equals none.
+        at = np.minimum(self._ids.searchsorted(asked.astype(self._ids.dtype)), len(self) - 1)
+        return np.where(self._ids[at] == asked, at, -1).astype(np.int32)
+
+    def title(self, item: int) -> str:
+        """Title of one product."""
+        at = int(self._title_of[item])
+        start = int(self._title_ends[at - 1]) if at else 0
+        return self._titles[start : int(self._title_ends[at])].tobytes().decode()
+
+    def filter_mask(self, filters: Mapping[str, Any]) -> NDArray[np.bool_] | None:
+        """(items,) True where all ``filters`` hold; None without filters.
+
+        ``{"brand": "X"}``, ``{"category": ["A", "B"]}`` (a category also holds those below it), ``{"price": {"min": 1,
+        "max": 9}}``, ``{"in_stock": true}``. Raises BadInput for a field that cannot be filtered.
+        """
+        if not filters:
+            return None
+        mask = np.ones(len(self), bool)
+        for field, wanted in filters.items():
+            if field in _CATEGORICAL_FIELDS:
+                mask &= self._has_field_value(field, wanted if isinstance(wanted, list) else [wanted])
+            elif field in _NUMERIC_FIELDS and isinstance(wanted, Mapping):
+                values = self._numbers[field]
+                mask &= (values >= wanted.get("min", -np.inf)) & (values <= wanted.get("max", np.inf))
+            elif field == "in_stock":
+                mask &= ~(self._numbers["stock"] <= 0) == bool(wanted)
+            else:
+                raise BadInput(f"filters.{field}", "cannot be filtered so", FILTERS_HELP)
+        return mask
+
+    def facets(
+        self, items: NDArray[np.int32], fields: Sequence[str], max_values: int = 20
+    ) -> dict[str, dict[str, int]]:
+        """How many of ``items`` have each value, most frequent first."""
+        found: dict[str, dict[str, int]] = {}
+        for field in fields:
+            if field not in _CATEGORICAL_FIELDS:
+                raise BadInput(f"facets: {field}", "has no facet", "use category or brand")
+            counts = np.bincount(self._codes[field][items], minlength=len(self._field_values[field]))
+            order = [int(i) for i in np.argsort(-counts, kind="stable")[:max_values] if counts[i]]
+            found[field] = {self._field_values[field][i]: int(counts[i]) for i in order if self._field_values[field][i]}
+        return found
+
+    def field_codes(self, field: str) -> tuple[list[str], NDArray[np.int32]]:
+        """The distinct values of category or brand, and the number (items,) of each product's."""
+        return self._field_values[field], self._codes[field]
+
+    def sort_key(self, field: str) -> NDArray[np.float64]:
+        """(items,) numbers to sort by."""
+        if field not in _NUMERIC_FIELDS:
+            raise BadInput(f"sort: {field}", "is no sort order", "use price, -price, stock or -stock")
+        return self._numbers[field]
+
+    def _has_field_value(self, field: str, wanted: list[str]) -> NDArray[np.bool_]:
+        names = self._field_values[field]
+        codes = [i for i, n in enumerate(names) if any(n == w or n.startswith(f"{w} > ") for w in wanted)]
+        return np.isin(self._codes[field], codes)

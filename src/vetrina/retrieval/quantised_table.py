@@ -1,0 +1,87 @@
+"""A table of vectors that every product is compared with: whole, or in 8 or 4 bits a number.
+
+Small tables lie once on disk: the graph that multiplies them maps the same bytes from which single rows are read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vetrina.core.onnx_session import open_session
+from vetrina.core.types import Floats
+from vetrina.retrieval import int4
+
+TABLE_FILE = "table.bin"
+SCALES_FILE = "scales.npy"
+GRAPH_FILE = "score.onnx"
+RowSelection = NDArray[np.integer] | slice
+
+
+class FloatTable:
+    """float32 (rows, width)."""
+
+    def __init__(self, file: Path) -> None:
+        self._table = np.load(file, mmap_mode="r")
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def vectors(self, rows: RowSelection = slice(None)) -> Floats:
+        """(n, width) of some rows."""
+        return np.asarray(self._table[rows])
+
+    def inner_products(self, queries: Floats) -> Floats:
+        """(n, rows) of some vectors (n, width) with every row."""
+        return queries @ self._table.T
+
+
+class QuantisedTable:
+    """What both small forms share: the graph that multiplies."""
+
+    def __init__(self, folder: Path, scales: Floats) -> None:
+        self._scales = scales
+        self._session = open_session(folder / GRAPH_FILE)
+
+    def __len__(self) -> int:
+        return len(self._scales)
+
+    def vectors(self, rows: RowSelection = slice(None)) -> Floats:
+        """(n, width) of some rows."""
+        raise NotImplementedError
+
+    def inner_products(self, queries: Floats) -> Floats:
+        """(n, rows) of some vectors (n, width) with every row."""
+        return self._session.run(None, {"asked": queries.astype(np.float32)})[0]
+
+
+class Int8Table(QuantisedTable):
+    """int8 (width, rows), one scale a row (rows,)."""
+
+    def __init__(self, folder: Path, scales: Floats) -> None:
+        super().__init__(folder, scales)
+        self._table = np.memmap(folder / TABLE_FILE, np.int8, "r").reshape(-1, len(scales))
+
+    def vectors(self, rows: RowSelection = slice(None)) -> Floats:
+        """(n, width) of some rows."""
+        return self._table[:, rows].T.astype(np.float32) * self._scales[rows, None]
+
+
+class Int4Table(QuantisedTable):
+    """As ``nibbles`` packs (rows, width), with scales (rows, blocks)."""
+
+    def __init__(self, folder: Path, scales: Floats) -> None:
+        super().__init__(folder, scales)
+        self._packed = np.memmap(folder / TABLE_FILE, np.uint8, "r").reshape(*scales.shape, -1)
+
+    def vectors(self, rows: RowSelection = slice(None)) -> Floats:
+        """(n, width) of some rows."""
+        return int4.dequantise(np.asarray(self._packed[rows]), self._scales[rows])
+
+
+def open_table(folder: Path, float_file: str) -> FloatTable | QuantisedTable:
+    """What ``layers.quantised_table_writer`` wrote, or the float table of that name."""
+    if not (folder / SCALES_FILE).exists():
+        return FloatTable(folder / float_file)
+    scales = np.load(folder / SCALES_FILE)
+    return Int4Table(folder, scales) if scales.ndim > 1 else Int8Table(folder, scales)

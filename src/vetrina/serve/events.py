@@ -1,0 +1,83 @@
+"""The routes that take events and products."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+from litestar import delete, get, post, put
+from litestar.datastructures import State
+from litestar.params import FromPath, JSONBody
+
+from vetrina.core.errors import BadInput, NotFound
+from vetrina.serve.auth import require_token
+from vetrina.serve.schemas import EventBody, ProductBody, parse_time
+from vetrina.store import products
+
+_MAX_EVENTS = 1_000
+
+
+@post("/v1/events", status_code=202)
+async def events(data: JSONBody[EventBody | list[EventBody]], state: State) -> dict[str, int]:
+    """One event or up to 1,000; answered once all are on disk."""
+    batch = data if isinstance(data, list) else [data]
+    if not 0 < len(batch) <= _MAX_EVENTS:
+        raise BadInput(f"{len(batch)} events", f"are not between 1 and {_MAX_EVENTS}", "send them in parts")
+    added = await asyncio.wrap_future(state.service.log.add([state.service.event(e) for e in batch]))
+    state.service.event_counter.inc(added)
+    return {"accepted": len(batch), "new": added}
+
+
+@get("/v1/products/{product_id:str}", sync_to_thread=False)
+def get_product(product_id: FromPath[str], state: State) -> dict[str, Any]:
+    """A product put after training, or what the bundles know of it."""
+    service = state.service
+    changes = service.changes.after(0)
+    if product_id in changes.changed:
+        return dict(changes.changed[product_id])
+    if product_id not in changes.deleted:
+        for scenario in {"search", "recommend"} & set(service.champions.all()):
+            shelf = service.champions.get(scenario).opened.catalogue
+            at = int(shelf.index_of([product_id])[0])
+            if at >= 0:
+                return {"product_id": product_id, "title": shelf.title(at)}
+    raise NotFound(product_id, "is no product of this shop", "PUT it first")
+
+
+@put("/v1/products/{product_id:str}", guards=[require_token])
+async def put_product(product_id: FromPath[str], data: JSONBody[ProductBody], state: State) -> dict[str, str]:
+    """Add or replace a product; searchable within a second."""
+    if data.product_id not in (None, product_id):
+        raise BadInput(str(data.product_id), f"is not {product_id}, the id in the path", "send one id")
+    await asyncio.to_thread(
+        products.append_products, state.service.engine, [{**_product_row(data), "product_id": product_id}]
+    )
+    return {"product_id": product_id}
+
+
+@post("/v1/products", status_code=200, guards=[require_token], sync_to_thread=True)
+def put_products(data: JSONBody[list[ProductBody]], state: State) -> dict[str, int]:
+    """Add or replace many products, all or none."""
+    missing = next((i for i, p in enumerate(data) if not p.product_id), None)
+    if missing is not None:
+        raise BadInput(f"product {missing}", "has no product_id", "give every product its id")
+    products.append_products(state.service.engine, [_product_row(p) for p in data])
+    return {"accepted": len(data)}
+
+
+@delete("/v1/products/{product_id:str}", status_code=200, guards=[require_token], sync_to_thread=True)
+def delete_product(product_id: FromPath[str], state: State) -> dict[str, str]:
+    """Never shown again, from within a second on."""
+    products.append_deletion(state.service.engine, product_id)
+    return {"product_id": product_id}
+
+
+def _product_row(product: ProductBody) -> dict[str, Any]:
+    row = msgspec.to_builtins(product)
+    if product.available_at is not None:
+        row["available_at"] = parse_time(product.available_at)
+    if product.attributes:
+        row["attributes"] = msgspec.json.encode(product.attributes, order="sorted").decode()
+    return row
+
+
+ROUTES = (events, get_product, put_product, put_products, delete_product)

@@ -1,0 +1,39 @@
+"""The shop's settings: wrong values and names of earlier versions are refused in one line that says what to write."""
+
+import json
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from vetrina.core.errors import BadInput
+from vetrina.core.settings import RENAMED, ReleaseSettings, Settings, load, with_current_names
+
+
+def _tables() -> list[tuple[str, str, str]]:
+    return [(table, old, new) for table, names in RENAMED.items() for old, new in names.items()]
+
+
+@pytest.mark.parametrize(("table", "old", "new"), _tables())
+def test_an_old_name_is_refused_with_the_new_one(tmp_path: Path, table: str, old: str, new: str):
+    file = tmp_path / "vetrina.toml"
+    file.write_text(f"[{table}]\n{old} = 1\n")
+    with pytest.raises(BadInput, match=rf"\[{table}\] {old}: has a new name; write {new} instead"):
+        load(file)
+
+
+@pytest.mark.parametrize(("table", "old", "new"), _tables())
+def test_each_new_name_is_a_setting_and_no_old_one_is(table: str, old: str, new: str):
+    settings = Settings()
+    for part in table.split("."):
+        settings = getattr(settings, part)
+    assert hasattr(settings, new)
+    assert not hasattr(settings, old)
+
+
+def test_release_settings_that_an_earlier_version_stored_are_read():
+    stored = {"primary": "revenue", "screen": 0.1, "least_units": 300, "alpha": 0.1}
+    settings = msgspec.convert(with_current_names("release", json.loads(json.dumps(stored))), ReleaseSettings)
+    assert settings == ReleaseSettings(
+        primary_metric="revenue", interleaving_share=0.1, min_units_per_arm=300, alpha=0.1
+    )
