@@ -108,7 +108,7 @@ def _beauty(root: Path) -> None:
     of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
     folder_, judged, asked = _behaviour(of, root, *_BEAUTY)
     knn = plugins.load_module("models", "item_knn", "online")
-    counts = {"item_knn, float": knn.open(folder_ / "item_knn").score}
+    counts = {"item_knn, float": knn.load(folder_ / "item_knn").score}
     sizes = {"item_knn, float": size_of(folder_ / "item_knn")}
     for keep in (1.0, 0.5, 0.2):
         into = root / f"kept{keep}"
@@ -116,7 +116,7 @@ def _beauty(root: Path) -> None:
         neighbours.pack(folder_ / "item_knn", into, keep)
         shutil.copy(folder_ / "item_knn/settings.json", into)
         name = f"item_knn, {keep:.0%} of neighbours, int8"
-        counts[name], sizes[name] = knn.open(into).score, size_of(into)
+        counts[name], sizes[name] = knn.load(into).score, size_of(into)
     _table("beauty, counts alone", counts, sizes, judged, asked)
 
 

@@ -107,7 +107,7 @@ def test_changed_bytes_are_noticed_wherever_they_lie(place, tmp_path):
 def test_collecting_spares_what_is_kept(place, tmp_path):
     old = place.here.pack(content(tmp_path / "a", shared="same", own="old"), "search", {})
     new = place.here.pack(content(tmp_path / "b", shared="same", own="new"), "search", {})
-    place.here.collect({new.version})
+    place.here.collect_garbage({new.version})
     assert place.here.unpack(new.version, check_parts=True)[0] == new
     with pytest.raises(NotFound):
         place.here.unpack(old.version)
@@ -126,8 +126,8 @@ def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, mon
         pytest.skip("the disk alone has no other machines to wait for")
     old = place.here.pack(content(tmp_path / "a", own="old"), "search", {})
     new = place.here.pack(content(tmp_path / "b", own="new"), "search", {})
-    monkeypatch.setattr("vetrina.store.object_storage._YOUNG", timedelta(hours=-1))
-    assert place.here.collect({new.version}) == 2 * len("old"), "three bytes here, three there"
+    monkeypatch.setattr("vetrina.store.object_storage._GRACE_PERIOD", timedelta(hours=-1))
+    assert place.here.collect_garbage({new.version}) == 2 * len("old"), "three bytes here, three there"
     fs, root = url_to_fs(place.url, use_listings_cache=False)
     assert not fs.exists(f"{root}/parts/{old.parts['own']}")
     assert fs.exists(f"{root}/parts/{new.parts['own']}")
@@ -136,12 +136,12 @@ def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, mon
 def test_what_another_machine_sent_meanwhile_is_seen_and_spared(place, tmp_path, monkeypatch):
     if not place.url:
         pytest.skip("the disk alone has no other machines")
-    monkeypatch.setattr("vetrina.store.object_storage._YOUNG", timedelta(hours=-1))
+    monkeypatch.setattr("vetrina.store.object_storage._GRACE_PERIOD", timedelta(hours=-1))
     first = place.here.pack(content(tmp_path / "a", own="first"), "search", {})
-    place.here.collect({first.version})
+    place.here.collect_garbage({first.version})
     other = place.elsewhere()
     second = other.pack(content(tmp_path / "b", own="second"), "search", {})
-    place.here.collect({first.version, second.version})
+    place.here.collect_garbage({first.version, second.version})
     assert place.elsewhere().unpack(second.version, check_parts=True)[0] == second
 
 

@@ -90,7 +90,7 @@ def test_every_small_form_tells_rows_apart_nearly_as_well(folder, tmp_path):
         TrainingPlan(threads=1),
         NoProgress(),
     )
-    for number, form in enumerate(part.FORMS):
+    for number, form in enumerate(part.VARIANTS):
         into = tmp_path / str(number)
         into.mkdir()
         part.compress(folder[1], into, form, lesson)

@@ -16,8 +16,8 @@ def test_serving_modules_load_no_training_library():
     code = (
         "import sys, vetrina.serve.serve, vetrina.gate.probe\n"
         "from vetrina.core import plugins\n"
-        "for s in plugins.names('scenarios'): plugins.part('scenarios', s, 'online')\n"
-        "for m in plugins.names('models'): plugins.part('models', m, 'online')\n"
+        "for s in plugins.names('scenarios'): plugins.load_module('scenarios', s, 'online')\n"
+        "for m in plugins.names('models'): plugins.load_module('models', m, 'online')\n"
         f"print([m for m in {FORBIDDEN} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

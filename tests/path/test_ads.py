@@ -85,13 +85,13 @@ def test_a_page_decides_for_nobody_in_particular(client):
 def test_a_click_costs_what_its_answer_said_and_only_once(client, shop):
     service = client.app.state.service
     found = ask(client, user_id="u002", slots=2)
-    service.log.add([]).result()  # what waited is written
+    service.event_log.add([]).result()  # what waited is written
     item = event_log.items_by_request_id(service.engine, [found["request_id"]])[found["request_id"]][0]
     click = {"user_id": "u002", "type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
     for number in range(3):
         client.post("/v1/events", json={**click, "event_id": f"e{number}"})
-    until(lambda: service.ledger.spent(item["campaign_id"], NOON) > 0)
-    assert service.ledger.spent(item["campaign_id"], NOON) == pytest.approx(item["price"])
+    until(lambda: service.ledger.daily_spend(item["campaign_id"], NOON) > 0)
+    assert service.ledger.daily_spend(item["campaign_id"], NOON) == pytest.approx(item["price"])
     assert 0 < item["price"] <= 1.0
 
 
@@ -104,7 +104,7 @@ def test_a_budget_is_never_overspent_and_another_worker_knows_the_same(client, s
             click = {"type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
             client.post("/v1/events", json={"user_id": f"u{number:03d}", **click})
         service.follower.refresh()
-        spent = service.ledger.spent("c0", NOON)
+        spent = service.ledger.daily_spend("c0", NOON)
         assert spent <= 3.0
     other = Shop(shop.folder.root)
     other.ads("u001")
@@ -113,7 +113,7 @@ def test_a_budget_is_never_overspent_and_another_worker_knows_the_same(client, s
     ledger = StoredSpendLedger(service.engine)
     ledger.refresh({f"c{n}": 3.0 for n in range(4)})
     for campaign in ("c0", "c1", "c2", "c3"):
-        assert ledger.daily_spend(campaign, NOON) == pytest.approx(service.ledger.spent(campaign, NOON))
+        assert ledger.daily_spend(campaign, NOON) == pytest.approx(service.ledger.daily_spend(campaign, NOON))
     assert spent > 0
 
 
@@ -128,7 +128,7 @@ def test_every_decision_can_be_made_again_from_the_log(client, shop, monkeypatch
             click = {"type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
             client.post("/v1/events", json={"user_id": f"u{number % 4:03d}", **click})
         service.follower.refresh()
-    service.log.add([]).result()
+    service.event_log.add([]).result()
     rows = list(event_log.list_answers(service.engine, "ads", NOON - 1, NOON + next(ticks), with_items=True))
     assert sum("ledger" in row["request"] for row in rows) > 20
     for asked in replay_requests(shop.shop_context, rows):

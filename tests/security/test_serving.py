@@ -94,7 +94,7 @@ def test_a_version_that_does_not_open_stops_nothing_else(own_service, opening):
     products.append_products(own_service.engine, [{"product_id": "p000", "title": "chair", "stock": 0}])
     own_service.follower.refresh()
     assert "predict" in own_service.champions.all()
-    assert "p000" in own_service.changes.after(0).changed
+    assert "p000" in own_service.catalogue_changes.changes_after(0).changed
 
 
 # Catalogues that change a lot

@@ -40,7 +40,7 @@ class Model:
     """Float costs nothing and is large; each form loses what it is told to."""
 
     def __init__(self, forms: tuple[CompressionVariant, ...], lost: dict[str, float | None]) -> None:
-        self.FORMS = forms
+        self.VARIANTS = forms
         self._lost = lost
         self.made: list[str] = []
 
@@ -249,10 +249,10 @@ def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
 
 def test_what_was_decided_is_repeated_without_judging(stage):
     model = Model((BOLD, MILD), {"bold": 0.5, "mild": 0.0})
-    done = stage({"m": model}, repeat={"m": "bold", "gone": "int8"})
+    done = stage({"m": model}, repeat_variants={"m": "bold", "gone": "int8"})
     assert done.steps == ()
     assert float(np.load(done.folder / "m" / "lost.npy")) == 0.5
-    nothing = stage({"m": model}, repeat={})
+    nothing = stage({"m": model}, repeat_variants={})
     assert (nothing.folder / "m" / "bytes").stat().st_size == 1_000
 
 

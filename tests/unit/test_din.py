@@ -40,7 +40,7 @@ def test_what_somebody_did_last_tells_which_offer_they_want(opened):
     rows = offers(2_000, 2)
     said = opened.predict(rows)
     assert roc_auc(rows.label, said) > 0.86  # the best possible is about .89
-    without = opened.predict(replace(rows, before=np.full_like(rows.history_levels, NOTHING)))
+    without = opened.predict(replace(rows, history_levels=np.full_like(rows.history_levels, NOTHING)))
     assert abs(roc_auc(rows.label, without) - 0.5) < 0.05
     assert without.mean() < said.mean()
 
@@ -49,7 +49,7 @@ def test_the_order_of_what_is_not_there_says_nothing(opened):
     rows = offers(50, 3)
     assert rows.history_levels is not None
     longer = np.concatenate([rows.history_levels, np.full((50, 3, 1), NOTHING, np.int32)], axis=1)
-    np.testing.assert_allclose(opened.predict(replace(rows, before=longer)), opened.predict(rows), atol=1e-6)
+    np.testing.assert_allclose(opened.predict(replace(rows, history_levels=longer)), opened.predict(rows), atol=1e-6)
 
 
 def test_rare_and_unknown_kinds_share_a_vector():
@@ -59,6 +59,8 @@ def test_rare_and_unknown_kinds_share_a_vector():
     numbers = train.build_vocabularies(rows)
     assert numbers[0][40] == 0
     assert sorted(set(numbers[0][:KINDS].tolist())) == list(range(1, KINDS + 1))
-    asked, before = online.embedding_ids(replace(rows, asked=np.full_like(rows.candidate_levels, 999)), numbers)
+    asked, before = online.embedding_ids(
+        replace(rows, candidate_levels=np.full_like(rows.candidate_levels, 999)), numbers
+    )
     assert (asked == 0).all()
     assert ((before == -1) == (rows.history_levels == NOTHING)).all()

@@ -112,7 +112,7 @@ def test_without_behaviour_and_with_nothing_known_there_is_still_an_answer(tmp_p
     opened = fitted(TrainingData(past.catalogue), tmp_path / "a" / "fusion")
     assert opened.score(asked(0))[4] > opened.score(asked(0))[1]
     assert past.catalogue is not None
-    bare = replace(past.catalogue, titles=("",) * ITEMS, tokens=())
+    bare = replace(past.catalogue, titles=("",) * ITEMS, property_tokens=())
     assert not fitted(TrainingData(bare), tmp_path / "b" / "fusion").score(asked(0)).any()
 
 

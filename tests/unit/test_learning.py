@@ -92,10 +92,10 @@ def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_pu
             return self.vectors[torch.from_numpy(asked)]
 
     class Plain:
-        def mix(self, x: torch.Tensor, ages: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
+        def encode(self, x: torch.Tensor, ages: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
             return x
 
-        def finish(self, x: torch.Tensor) -> torch.Tensor:
+        def user_vectors(self, x: torch.Tensor) -> torch.Tensor:
             return x
 
     rng = np.random.default_rng(2)

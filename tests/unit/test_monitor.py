@@ -42,7 +42,7 @@ class Days:
         events, answers = self.traffic.day(number, shift)
         rng = np.random.default_rng(number)
         kept = answers.impressions.clicked & (rng.random(len(answers.impressions.clicked)) < clicks)
-        answers = replace(answers, shown=replace(answers.impressions, clicked=kept))
+        answers = replace(answers, impressions=replace(answers.impressions, clicked=kept))
         shop = event_statistics(number, events, self.shelf, None, self.rulers[0])
         shown = answer_statistics("recommend", number, "v", answers, self.shelf, None, self.rulers[1])
         self.rulers = self.rulers if self.rulers[0] else (shop.rulers, shown.rulers)

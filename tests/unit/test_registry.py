@@ -125,7 +125,7 @@ def test_a_run_is_concluded_whole_or_not_at_all(registry):
     promoted = ReleaseResult(bundle.version, "search", "first", "promoted", verdict.id, "")
     with pytest.raises(Conflict):
         found.register_version(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
-    assert found.built("search", "s", "r") is None, "what was not promoted must be tried again"
+    assert found.find_version("search", "s", "r") is None, "what was not promoted must be tried again"
     with pytest.raises(NotFound):
         found.verdict(verdict.id)
     for _ in range(2):

@@ -79,7 +79,7 @@ def test_vectors_are_those_of_its_first_token_with_what_it_wants_before_a_text(e
     tokens = torch.tensor([[WORDS.index(w) for w in ("[CLS]", "ask", "red", "dress")]])
     with torch.no_grad():
         wanted = network(tokens, torch.ones_like(tokens))[0].numpy()
-    assert float(opened.encode("red dress") @ wanted) > 0.99
+    assert float(opened.encode_query("red dress") @ wanted) > 0.99
     np.testing.assert_allclose(np.linalg.norm(opened.vectors(np.arange(4)), axis=1), 1.0, atol=0.02)
 
 
@@ -112,7 +112,7 @@ def test_a_student_says_what_its_teacher_says_of_what_is_asked_in_the_shop(opene
     assert float((said * told).sum(1).min()) > 0.97
     alone = online.load(tmp_path / "small")
     assert [alone.nearest(alone.encode_query(t), 1).tolist() for t in TITLES] == [
-        opened.nearest(opened.encode(t), 1).tolist() for t in TITLES
+        opened.nearest(opened.encode_query(t), 1).tolist() for t in TITLES
     ]
     # What was taught once is there for the next fit with the same texts.
     monkeypatch.setattr(query_student, "distil_encoder", None)
@@ -144,7 +144,7 @@ def test_coded_vectors_find_what_the_whole_ones_find(opened, tmp_path, monkeypat
     compress.compress(tmp_path / "work/fit/text", tmp_path / "small", form, nothing)
     small = online.load(tmp_path / "small")
     for query in (*TITLES, "dress"):
-        vector = opened.encode(query)
+        vector = opened.encode_query(query)
         assert small.nearest(small.encode_query(query), 4).tolist() == opened.nearest(vector, 4).tolist()
         assert small.vectors(np.arange(4)) @ small.encode_query(query) == pytest.approx(
             opened.vectors(np.arange(4)) @ vector, abs=0.02

@@ -104,7 +104,7 @@ def test_products_and_properties_are_known_by_name_and_a_new_one_is_laid_beside_
         warm_start.restore_state(path, new, encoder, np.array(["a", "b", "c", "d", "e"]), ["blue", "red", "tin"]) == 3
     )
     own = new.item_embedding.weight.detach().numpy()
-    np.testing.assert_array_equal(own[[0, 1, 3, 4]], old.own.weight.detach().numpy()[:4])
+    np.testing.assert_array_equal(own[[0, 1, 3, 4]], old.item_embedding.weight.detach().numpy()[:4])
     np.testing.assert_allclose(own[2], [0.0, 1.0], atol=1e-5)
     np.testing.assert_array_equal(own[5], 0)  # padding stays nothing
     np.testing.assert_array_equal(

@@ -72,7 +72,7 @@ def gate(
             reasons.append(check_off_policy_value(scenario, candidate.folder, evaluation_data.logged_answers))
         step.advance()
         for name in baselines if len(scores.values) else ():
-            only = evaluation.evaluate(candidate.folder, evaluation_data, only=name)
+            only = evaluation.evaluate(candidate.folder, evaluation_data, only_model=name)
             reasons.append(check_non_inferiority("floor", name, scores, only, policy.margin))
             step.advance()
     visible = minimum_detectable_loss(scores) if len(scores.values) else None

@@ -65,7 +65,7 @@ def measure_quality(shop: Shop, scenario: str, version: str | None = None, again
         if other["scenario"] != scenario:
             raise BadInput(against, f"is a version of {other['scenario']}", f"name one of {scenario}")
         reference = evaluation.evaluate(shop.shop_context.version_folder(other["judged"]), holdout)
-        if reference.units != first.unit_ids:
+        if reference.unit_ids != first.unit_ids:
             raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
         gain = paired_difference(first.values, reference.values)
     found = Quality(
@@ -74,7 +74,7 @@ def measure_quality(shop: Shop, scenario: str, version: str | None = None, again
         units=len(first.unit_ids),
         figures=figures,
         slices={name: mean_interval(first.values[inside]) for name, inside in first.slices.items() if inside.any()},
-        alone={name: mean_interval(evaluation.evaluate(folder, holdout, only=name).values) for name in names},
+        alone={name: mean_interval(evaluation.evaluate(folder, holdout, only_model=name).values) for name in names},
         lists=_list_metrics(scenario, folder) if scenario == "recommend" else None,
         gain=gain,
     )
@@ -96,7 +96,7 @@ def _list_metrics(scenario: str, folder: Any) -> BeyondAccuracyMetrics | None:
     evaluation = plugins.load_module("scenarios", scenario, "evaluate")
     opened = plugins.load_module("scenarios", scenario, "online").load(folder)
     counts = opened.item_counts
-    answers = evaluation.answers(folder, evaluation.requests(folder, _MAX_LISTS))
+    answers = evaluation.answer_requests(folder, evaluation.sample_requests(folder, _MAX_LISTS))
     lists = [opened.catalogue.index_of(list(row)) for row in answers]
     if not any(map(len, lists)):
         return None

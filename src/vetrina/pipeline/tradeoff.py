@@ -44,7 +44,7 @@ def tradeoff_curve(shop: Shop, goal: str) -> list[TradeoffPoint]:
     points = []
     for weight in GOAL_WEIGHTS:
         goals = {**others, goal: weight}
-        scores = evaluation.evaluate(folder, holdout, goals=goals, most=_MAX_USERS)
+        scores = evaluation.evaluate(folder, holdout, goals=goals, max_units=_MAX_USERS)
         if not len(scores.values):
             raise BadInput("recommend", "has no held-out data to judge by", "add purchases or a longer log")
         points.append(TradeoffPoint(weight, mean_interval(scores.values), _mean_business_value(opened, goal, goals)))

@@ -43,10 +43,12 @@ class ReferenceAnswers:
         self, scenario: str, folder: Path, max_requests: int, evaluation_data: EvaluationData | None = None
     ) -> None:
         self._evaluation = evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-        self._requests = evaluation.requests(folder, max_requests)
+        self._requests = evaluation.sample_requests(folder, max_requests)
         self._unlabelled_requests = []
         if hasattr(evaluation, "sample_unlabelled_requests"):
-            self._unlabelled_requests = evaluation.unjudged(folder, max_requests // _LABELLED_PER_UNLABELLED_REQUEST)
+            self._unlabelled_requests = evaluation.sample_unlabelled_requests(
+                folder, max_requests // _LABELLED_PER_UNLABELLED_REQUEST
+            )
         known = getattr(evaluation, "contributing_models", None)
         self._models_of_labelled, self._models_of_unlabelled = (
             known(folder, evaluation_data) if known else (None, frozenset())
@@ -69,7 +71,7 @@ class ReferenceAnswers:
             given, work = self._answer_and_time(folder)
             like = replace(compare_answers(given, self._answers), work=work, unjudged=like.unjudged)
         else:
-            self._evaluation.answers(folder, self._requests[:1])  # which opens it
+            self._evaluation.answer_requests(folder, self._requests[:1])  # which opens it
         if previous is None or changed_model in self._models_of_unlabelled:
             like = replace(
                 like, unjudged=compare_answers(self._answer_unlabelled(folder), self._unlabelled_answers).share
@@ -91,13 +93,13 @@ class ReferenceAnswers:
         return self.n_requests_for(model) > 0
 
     def _answer_unlabelled(self, folder: Path) -> ScoredAnswers:
-        return self._evaluation.answers(folder, self._unlabelled_requests) if self._unlabelled_requests else []
+        return self._evaluation.answer_requests(folder, self._unlabelled_requests) if self._unlabelled_requests else []
 
     def _answer_and_time(self, folder: Path) -> tuple[list[Any], float]:
         begun = time.process_time()
-        self._evaluation.answers(folder, self._requests[:1])
+        self._evaluation.answer_requests(folder, self._requests[:1])
         opened = time.process_time()
-        given = self._evaluation.answers(folder, self._requests)
+        given = self._evaluation.answer_requests(folder, self._requests)
         took = (time.process_time() - opened) - (opened - begun)
         return given, max(0.0, 1e6 * took / max(1, len(self._requests) - 1))
 

@@ -15,8 +15,12 @@ _MIN_AGREEMENT = 0.9
 def sample_answers(scenario: str, folder: Path) -> dict[str, Any]:
     """Of a folder on this machine, as JSON holds it."""
     evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    asked = evaluation.requests(folder, _SAMPLED_REQUESTS)
-    return {"processor": cpu_features.cpu_description(), "asked": asked, "answers": evaluation.answers(folder, asked)}
+    asked = evaluation.sample_requests(folder, _SAMPLED_REQUESTS)
+    return {
+        "processor": cpu_features.cpu_description(),
+        "asked": asked,
+        "answers": evaluation.answer_requests(folder, asked),
+    }
 
 
 def verify_samples(

@@ -22,19 +22,19 @@ from vetrina.store.runs import PRIORITY_MANUAL, RunStore
 @get("/v1/versions", sync_to_thread=True)
 def versions(state: State) -> list[dict[str, Any]]:
     """All versions, newest first."""
-    return state.service.registry.all()
+    return state.service.registry.list_versions()
 
 
 @get("/v1/releases", sync_to_thread=True)
 def releases(state: State) -> list[dict[str, Any]]:
     """Releases among shoppers, newest first."""
-    return state.service.rollouts.all()
+    return state.service.rollouts.list_rollouts()
 
 
 @get("/v1/releases/{release:str}", sync_to_thread=True)
 def release(release: FromPath[str], state: State) -> list[dict[str, Any]]:
     """Every decision about a release with what it was made from, for rollout controllers and for audits."""
-    found = [msgspec.to_builtins(logged) for logged in state.service.rollouts.log(release)]
+    found = [msgspec.to_builtins(logged) for logged in state.service.rollouts.decision_log(release)]
     if not found:
         raise NotFound(release, "has no decision on record", "GET /v1/releases lists the releases")
     return found
@@ -51,33 +51,33 @@ async def ask_run(data: JSONBody[RunBody], state: State) -> dict[str, Any]:
 @get("/v1/runs", sync_to_thread=True)
 def list_runs(state: State) -> list[dict[str, Any]]:
     """Runs, newest first."""
-    return state.service.runs.all()
+    return state.service.runs.list_runs()
 
 
 @get("/v1/runs/{run:str}", sync_to_thread=True)
 def get_run(run: FromPath[str], state: State) -> dict[str, Any]:
     """A run with its finished stages."""
-    return state.service.runs.get(run)
+    return state.service.runs.get_run(run)
 
 
 @post("/v1/runs/{run:str}/cancel", status_code=200, guards=[require_token], sync_to_thread=True)
 def cancel_run(run: FromPath[str], state: State) -> dict[str, Any]:
     """Stop it; what it finished is kept."""
     state.service.runs.cancel(run)
-    return state.service.runs.get(run)
+    return state.service.runs.get_run(run)
 
 
 @post("/v1/runs/{run:str}/retry", status_code=200, guards=[require_token], sync_to_thread=True)
 def retry_run(run: FromPath[str], state: State) -> dict[str, Any]:
     """Queue a failed or cancelled run again."""
     state.service.runs.retry(run)
-    return state.service.runs.get(run)
+    return state.service.runs.get_run(run)
 
 
 @get("/v1/verdicts/{verdict_id:str}", sync_to_thread=True)
 def verdict(verdict_id: FromPath[str], state: State) -> dict[str, Any]:
     """A recorded verdict, for rollout controllers."""
-    return state.service.registry.verdict(verdict_id)
+    return state.service.registry.get_verdict(verdict_id)
 
 
 @post("/v1/versions/{version:str}/promote", status_code=200, guards=[require_token], sync_to_thread=True)
@@ -112,9 +112,9 @@ def readyz(state: State) -> Response[dict[str, Any]]:
 def metrics(state: State) -> str:
     """Prometheus text."""
     for scenario in state.service.champions.all():
-        trial = state.service.trials.get(scenario)
-        state.service.share.labels(scenario).set(trial.rollout.share if trial else 0.0)
-    return generate_latest(state.service.metrics).decode()
+        trial = state.service.candidate_clients.get(scenario)
+        state.service.candidate_share_gauge.labels(scenario).set(trial.rollout.canary_share if trial else 0.0)
+    return generate_latest(state.service.metrics_registry).decode()
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)

@@ -75,5 +75,5 @@ def _handle_unexpected_error(request: Request[Any, Any, Any], error: Exception) 
 
 
 def _error_response(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
-    request.app.state.service.errors.labels(str(status)).inc()
+    request.app.state.service.error_counter.labels(str(status)).inc()
     return Response({"error": text}, status_code=status)

@@ -22,7 +22,7 @@ async def events(data: JSONBody[EventBody | list[EventBody]], state: State) -> d
     batch = data if isinstance(data, list) else [data]
     if not 0 < len(batch) <= _MAX_EVENTS:
         raise BadInput(f"{len(batch)} events", f"are not between 1 and {_MAX_EVENTS}", "send them in parts")
-    added = await asyncio.wrap_future(state.service.log.add([state.service.event(e) for e in batch]))
+    added = await asyncio.wrap_future(state.service.event_log.add([state.service.to_event(e) for e in batch]))
     state.service.event_counter.inc(added)
     return {"accepted": len(batch), "new": added}
 
@@ -31,15 +31,15 @@ async def events(data: JSONBody[EventBody | list[EventBody]], state: State) -> d
 def get_product(product_id: FromPath[str], state: State) -> dict[str, Any]:
     """A product put after training, or what the bundles know of it."""
     service = state.service
-    changes = service.changes.after(0)
+    changes = service.catalogue_changes.changes_after(0)
     if product_id in changes.changed:
         return dict(changes.changed[product_id])
     if product_id not in changes.deleted:
         for scenario in {"search", "recommend"} & set(service.champions.all()):
-            shelf = service.champions.get(scenario).opened.catalogue
-            at = int(shelf.index_of([product_id])[0])
+            catalogue = service.champions.get(scenario).loaded_bundle.catalogue
+            at = int(catalogue.index_of([product_id])[0])
             if at >= 0:
-                return {"product_id": product_id, "title": shelf.title(at)}
+                return {"product_id": product_id, "title": catalogue.title(at)}
     raise NotFound(product_id, "is no product of this shop", "PUT it first")
 
 

@@ -50,19 +50,22 @@ def search_hyperparameters(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     part = plugins.load_module("models", name, "train")
-    usual = plan.hyperparameters_of(name, part.SETTINGS)
-    rungs = NETWORK_RUNGS if "epochs" in part.SETTINGS else COUNTING_MODEL_RUNGS
+    usual = plan.hyperparameters_of(name, part.HYPERPARAMETERS)
+    rungs = NETWORK_RUNGS if "epochs" in part.HYPERPARAMETERS else COUNTING_MODEL_RUNGS
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=plan.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING),
     )
     judged: dict[int, NDArray[np.float64]] = {}
-    study.enqueue_trial({key: usual[key] for key in part.SPACE})
+    study.enqueue_trial({key: usual[key] for key in part.SEARCH_SPACE})
     with progress.step(f"{name}: trials", plan.trials[name]) as step:
 
         def worth(trial: optuna.Trial) -> float:
-            chosen = {key: round(trial.suggest_float(key, *part.SPACE[key]), _SETTING_DECIMALS) for key in part.SPACE}
+            chosen = {
+                key: round(trial.suggest_float(key, *part.SEARCH_SPACE[key]), _SETTING_DECIMALS)
+                for key in part.SEARCH_SPACE
+            }
             for number, rung in enumerate(rungs):
                 tried = _fit_trial(name, recipe, training_data, plan, {**usual, **chosen}, rung, into, number)
                 judged[trial.number] = _evaluate_trial(recipe, tried, evaluation_data, name, rung.max_units)
@@ -119,7 +122,7 @@ def _evaluate_trial(
 ) -> NDArray[np.float64]:
     write_scenario_file(folder, recipe, (name,), TuningResult({"home": {name: 1.0}, "discover": {name: 1.0}}))
     judge = plugins.load_module("scenarios", recipe.scenario, "evaluate").evaluate
-    return judge(folder, evaluation_data, only=name, new_only=True, most=max_units).values
+    return judge(folder, evaluation_data, only_model=name, new_items_only=True, max_units=max_units).values
 
 
 def _mean(values: NDArray[np.float64]) -> float:

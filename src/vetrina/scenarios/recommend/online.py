@@ -310,7 +310,7 @@ class Recommender:
     def _knows_page(self, request: Request, history: History) -> bool:
         """Whether training saw what the placement goes by: images for ``looks_like``, the products otherwise."""
         if request.placement == "looks_like":
-            return self._images.has(history.items)
+            return self._images.has_image(history.items)
         return len(history.items) > 0
 
     def _ranked_by_image(

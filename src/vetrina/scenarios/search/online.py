@@ -107,7 +107,7 @@ class Searcher:
         """What words and meaning find, and all that ranks it. A word that nobody knows is read as the one it is a slip of."""
         query = self._spelling.correct(query)
         words, bm25 = self._bm25.search(query, _MAX_FILTERED_CANDIDATES if is_filtered else _MAX_LEXICAL_CANDIDATES)
-        vector = self._text.encode(query)
+        vector = self._text.encode_query(query)
         # Products that share a text come all together: without a bound one text could be the whole page.
         meant = self._text.nearest(vector, _MAX_DENSE_NEIGHBOURS)[: 2 * _MAX_LEXICAL_CANDIDATES]
         items = np.union1d(words, meant).astype(np.int32)
