@@ -64,8 +64,8 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         evaluate=lambda folder, evidence: MetricValues(
             "worth", tuple(map(str, range(UNITS))), WORTH * (1.0 - lost(folder))
         ),
-        requests=lambda folder, most: list(range(50)),
-        answers=lambda folder, asked: [{"a": 1.0, "b": 0.5} for _ in asked],
+        sample_requests=lambda folder, max_requests: list(range(50)),
+        answer_requests=lambda folder, requests: [{"a": 1.0, "b": 0.5} for _ in requests],
     )
 
     def run(
@@ -89,7 +89,7 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         checkpoint = Checkpoint("made-up", source, {name: {} for name in models})
         how = how or {"validation": EvaluationData()}
         if compared is not None:
-            evaluation.asked_models = lambda folder, evidence: (compared, set(pages))
+            evaluation.contributing_models = lambda folder, evidence: (compared, set(pages))
         return compress(checkpoint, TrainingData(), plan or TrainingPlan(), tmp_path / "small", NoProgress(), **how)
 
     return run
@@ -107,13 +107,13 @@ def losing(forms: tuple[CompressionVariant, ...], first: int) -> dict[str, float
 def test_the_smallest_form_that_costs_nothing_is_found_with_three_judgements_of_seven(stage, first):
     model = Model(FORMS, losing(FORMS, first))
     done = stage({"m": model})
-    assert done.kept == {"m": FORMS[first].name}
+    assert done.kept_variants == {"m": FORMS[first].name}
     assert len(model.made) == 3
     assert float(np.load(done.folder / "m" / "lost.npy")) == 0.001
     assert (done.folder / "m" / "form").read_text() == FORMS[first].name
-    surpassed = [s for s in done.steps if "a smaller form may stay, too" in s.why]
+    surpassed = [s for s in done.trials if "a smaller form may stay, too" in s.why]
     assert all(not s.kept for s in surpassed)
-    assert len(surpassed) + 1 == sum(s.quality_after > 0.99 * s.quality_before for s in done.steps)
+    assert len(surpassed) + 1 == sum(s.quality_after > 0.99 * s.quality_before for s in done.trials)
 
 
 @given(st.data())
@@ -149,26 +149,26 @@ def test_a_taught_form_says_nothing_of_one_that_is_not_taught():
 def test_a_form_that_costs_too_much_is_undone_and_the_next_is_judged_against_the_same(stage):
     model = Model((BOLD, MILD), {"bold": 0.02, "mild": 0.002})
     done = stage({"m": model})
-    assert [(s.step, s.kept) for s in done.steps] == [("bold", False), ("mild", True)]
-    assert done.steps[0].quality_after == pytest.approx(0.98 * done.steps[0].quality_before)
-    assert done.steps[1].quality_before == done.steps[0].quality_before
+    assert [(s.step, s.kept) for s in done.trials] == [("bold", False), ("mild", True)]
+    assert done.trials[0].quality_after == pytest.approx(0.98 * done.trials[0].quality_before)
+    assert done.trials[1].quality_before == done.trials[0].quality_before
     assert float(np.load(done.folder / "m" / "lost.npy")) == 0.002
 
 
 @pytest.mark.parametrize("lost", [0.02, None, np.nan])
 def test_where_no_form_fits_the_float_model_is_back_and_the_report_says_why(stage, lost):
     done = stage({"m": Model((MILD,), {"mild": lost})})
-    assert done.kept == {}
+    assert done.kept_variants == {}
     assert (done.folder / "m" / "bytes").stat().st_size == 1_000
     why = {0.02: "loss +2.00%", None: "its operator Foo is not supported"}.get(lost, "its answers are no numbers")
-    assert why in done.steps[0].why
+    assert why in done.trials[0].why
 
 
 def test_bold_forms_of_a_model_whose_answers_nobody_compares_are_not_taken_on_trust(stage):
     model = Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
     done = stage({"m": model}, compared={"another"})
-    assert [(s.step, s.kept) for s in done.steps] == [("mild", True)]
-    assert stage({"m": model}, compared={"m"}).kept == {"m": "bold"}
+    assert [(s.step, s.kept) for s in done.trials] == [("mild", True)]
+    assert stage({"m": model}, compared={"m"}).kept_variants == {"m": "bold"}
 
 
 def test_what_a_model_says_nothing_of_is_not_asked_again(stage, monkeypatch):
@@ -180,7 +180,9 @@ def test_what_a_model_says_nothing_of_is_not_asked_again(stage, monkeypatch):
         ReferenceAnswers, "_answer_and_time", lambda self, folder: (asked.append("label"), ([{"a": 1.0}] * 50, 1.0))[1]
     )
     models = {name: Model((MILD,), {"mild": 0.02}) for name in ("a", "b")}
-    assert stage(models, compared={"a"}, pages={"b"}).kept == {"b": "mild"}, "what labels would say of b is not asked"
+    assert stage(models, compared={"a"}, pages={"b"}).kept_variants == {"b": "mild"}, (
+        "what labels would say of b is not asked"
+    )
     assert asked == ["label", "page", "label", "page"]
 
 
@@ -203,35 +205,35 @@ def test_where_nothing_is_labelled_answers_decide_on_every_form(stage, monkeypat
 
     monkeypatch.setattr(ReferenceAnswers, "_answer_and_time", answered)
     done = stage({"m": Model((BOLD, MILD), {"bold": 0.1, "mild": 0.02})}, validation=None)
-    assert [(s.step, s.kept, s.quality_after) for s in done.steps] == [("bold", False, 0.9), ("mild", True, 0.98)]
-    assert done.steps[1].why == "nothing is labelled; 4.7 times smaller; 98.0% of 50 answers as before"
+    assert [(s.step, s.kept, s.quality_after) for s in done.trials] == [("bold", False, 0.9), ("mild", True, 0.98)]
+    assert done.trials[1].why == "nothing is labelled; 4.7 times smaller; 98.0% of 50 answers as before"
     worse = stage({"m": Model((MILD,), {"mild": 0.1})}, validation=None)
-    assert worse.kept == {}, "the gentlest form is not taken on trust where nothing else speaks for it"
+    assert worse.kept_variants == {}, "the gentlest form is not taken on trust where nothing else speaks for it"
 
 
 def test_bold_forms_of_what_is_built_small_are_not_taken_on_trust(stage):
     bold = Model((replace(MILD, is_aggressive=True),), {"mild": 0.0})
-    assert stage({"m": bold}, compared={"another"}).steps == ()
-    assert stage({"m": bold}, compared={"m"}).kept == {"m": "mild"}
+    assert stage({"m": bold}, compared={"another"}).trials == ()
+    assert stage({"m": bold}, compared={"m"}).kept_variants == {"m": "mild"}
 
 
 def test_without_labels_and_without_anybody_to_ask_models_stay_as_they_are(stage):
     models = {"m": Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})}
     for pages in ((), {"m"}):  # of pages there are none
-        assert stage(models, compared={"another"}, pages=pages, validation=None).steps == ()
+        assert stage(models, compared={"another"}, pages=pages, validation=None).trials == ()
 
 
 def test_forms_that_nobody_has_to_trust_are_judged_before_the_others(stage):
     trusted = Model((MILD,), {"mild": 0.0})
     judged = Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
-    assert [s.model for s in stage({"a": trusted, "b": judged}).steps] == ["b", "a"]
+    assert [s.model for s in stage({"a": trusted, "b": judged}).trials] == ["b", "a"]
 
 
 def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
     models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
     done = stage(models, TrainingPlan(answers=UNITS + 50))
     assert [m.made for m in models.values()] == [["bold", "mild"], ["mild"], ["mild"]]
-    assert set(done.kept.values()) == {"mild"}
+    assert set(done.kept_variants.values()) == {"mild"}
     models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
     stage(models, TrainingPlan(answers=UNITS + 49))
     assert [m.made for m in models.values()] == [["mild"], ["mild"], ["mild"]], "one answer short"
@@ -250,7 +252,7 @@ def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
 def test_what_was_decided_is_repeated_without_judging(stage):
     model = Model((BOLD, MILD), {"bold": 0.5, "mild": 0.0})
     done = stage({"m": model}, repeat_variants={"m": "bold", "gone": "int8"})
-    assert done.steps == ()
+    assert done.trials == ()
     assert float(np.load(done.folder / "m" / "lost.npy")) == 0.5
     nothing = stage({"m": model}, repeat_variants={})
     assert (nothing.folder / "m" / "bytes").stat().st_size == 1_000

@@ -127,7 +127,7 @@ def test_a_run_is_concluded_whole_or_not_at_all(registry):
         found.register_version(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
     assert found.find_version("search", "s", "r") is None, "what was not promoted must be tried again"
     with pytest.raises(NotFound):
-        found.verdict(verdict.id)
+        found.get_verdict(verdict.id)
     for _ in range(2):
         found.register_version(bundle, bundle, verdict, promoted, ("s", "r"), (None, 0), {})
     assert found.champion("search") == (bundle.version, 1)

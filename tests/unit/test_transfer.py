@@ -128,16 +128,19 @@ def test_pictures_learn_on_until_held_out_ones_gain_no_more():
 def test_the_settings_say_it_and_refuse_what_is_nothing(tmp_path: Path):
     file = tmp_path / "vetrina.toml"
     file.write_text("[transfer.text]\nlora_rank = 8\n[transfer.image]\ntrainable_layers = 4\nunfreeze_per_epoch = 2\n")
-    assert load(file).transfer.to_dict() == {"text": {"rank": 8.0}, "image": {"layers": 4.0, "thaw": 2.0}}
+    assert load(file).transfer.to_dict() == {
+        "text": {"lora_rank": 8.0},
+        "image": {"trainable_layers": 4.0, "unfreeze_per_epoch": 2.0},
+    }
     assert Settings().transfer.to_dict() == {}
     file.write_text("[transfer.image]\ntrainable_layers = -2\n")
-    with pytest.raises(BadInput, match="layers -2 is less than -1, which is all"):
+    with pytest.raises(BadInput, match="trainable_layers -2 is less than -1"):
         load(file)
     file.write_text("[transfer.text]\ntrainable_layers = 0\nunfreeze_per_epoch = 1\n")
-    with pytest.raises(BadInput, match="layers 0 leaves nothing to learn in the first epoch"):
+    with pytest.raises(BadInput, match="trainable_layers 0 leaves nothing to train in the first epoch"):
         load(file)
     file.write_text("[transfer.text]\nlora_rank = -1\n")
-    with pytest.raises(BadInput, match="rank -1 is less than nothing"):
+    with pytest.raises(BadInput, match="lora_rank -1 is less than 0"):
         load(file)
 
 

@@ -60,11 +60,20 @@ def augment_rows(rows: EncodedTable, seed: int) -> EncodedTable:
     second = None if rows.secondary_label is None else np.concatenate([rows.secondary_label, rows.secondary_label[own]])
     dense = np.concatenate([rows.dense, dense])
     ids = np.concatenate([rows.category_ids, ids])
-    return replace(rows, dense=dense, ids=ids, label=label, second=second, raw={}, asked=None, before=None)
+    return replace(
+        rows,
+        dense=dense,
+        category_ids=ids,
+        label=label,
+        secondary_label=second,
+        raw_columns={},
+        candidate_levels=None,
+        history_levels=None,
+    )
 
 
 def _label_with_teacher(teacher: DCN, rows: EncodedTable) -> EncodedTable:
     """The rows with what the teacher expects for labels: cross-entropy with chances is KL divergence and a constant."""
     expected = teacher.predict(rows)
     second = None if rows.secondary_label is None else expected * teacher.predict_secondary(rows)
-    return replace(rows, label=expected, second=second)
+    return replace(rows, label=expected, secondary_label=second)

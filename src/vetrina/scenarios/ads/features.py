@@ -80,4 +80,4 @@ class ImpressionFeatures:
 
     def with_category_levels(self, rows: EncodedTable) -> EncodedTable:
         """The same rows with kinds beside their numbers."""
-        return replace(rows, asked=self.category_levels, before=self.recent_category_levels)
+        return replace(rows, candidate_levels=self.category_levels, history_levels=self.recent_category_levels)

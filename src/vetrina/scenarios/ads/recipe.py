@@ -55,7 +55,7 @@ def prepare(training_data: TrainingData, into: Path) -> TrainingData:
     encoding = TableEncoding.fit(raw)
     (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
     rows = situations.with_category_levels(encoding.encode_training_rows(raw.columns, raw.label))
-    return TrainingData(encoded_table=replace(rows, second=shown.purchased.astype(np.float32)))
+    return TrainingData(encoded_table=replace(rows, secondary_label=shown.purchased.astype(np.float32)))
 
 
 def _conversion_lift(training_data: TrainingData, items: int) -> np.ndarray:
