@@ -1,4 +1,7 @@
-"""Labelled tables: as they came, and as models learn from them."""
+"""Labelled tables, raw and encoded, and the scaler of a numeric label.
+
+Nothing here knows how values are encoded; see ``features.encoding``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +16,12 @@ Ints = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class LabelledTable:
-    """A labelled table. ``columns`` maps a name to raw values (float64 with NaN, or object strings with None)."""
+    """A labelled table as the shop gave it.
+
+    Attributes:
+        columns: (n,) raw values by column name: float64 with NaN, or object strings with None.
+        label: (n,) labels.
+    """
 
     columns: Mapping[str, NDArray[Any]]
     label: NDArray[np.float32]
@@ -22,13 +30,21 @@ class LabelledTable:
         return len(self.label)
 
     def take(self, rows: NDArray[np.intp]) -> "LabelledTable":
-        """The named rows, in that order."""
-        return LabelledTable({k: v[rows] for k, v in self.columns.items()}, self.label[rows])
+        """The selected rows, in the order of ``rows``."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        return LabelledTable(columns, self.label[rows])
 
 
 @dataclass(frozen=True)
 class LabelScaler:
-    """Where a label that is a number lies: models learn and say (label - mean) / sd. ``low`` to ``high`` was seen."""
+    """Standardisation of a numeric label: models are trained on (label - ``mean``) / ``sd``.
+
+    Attributes:
+        mean: Mean of the training labels.
+        sd: Standard deviation of the training labels.
+        low: Smallest training label.
+        high: Largest training label.
+    """
 
     mean: float
     sd: float
@@ -36,12 +52,13 @@ class LabelScaler:
     high: float
 
     def transform(self, label: NDArray[np.floating]) -> Floats:
-        """Labels in standard units, of the shape of ``label``."""
+        """Standardised labels, of the shape of ``label``."""
         return ((label - self.mean) / self.sd).astype(np.float32)
 
     def inverse_transform(self, scaled: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The other way, never outside of what was seen."""
-        return np.clip(self.mean + scaled.astype(np.float64) * self.sd, self.low, self.high)
+        """Labels of standardised values, clipped to the range of the training labels."""
+        labels = self.mean + scaled.astype(np.float64) * self.sd
+        return np.clip(labels, self.low, self.high)
 
 
 _NO_CATEGORY_IDS = np.empty((0, 0), np.int32)
@@ -49,11 +66,20 @@ _NO_CATEGORY_IDS = np.empty((0, 0), np.int32)
 
 @dataclass(frozen=True)
 class EncodedTable:
-    """An encoded table: ``dense`` (n, columns) numbers, ``ids`` (n, k) numbers of frequent values, 0 for all others, of which
-    there are ``sizes`` (k,). ``label`` (n,) is 0 or 1, or in standard units of ``number``, empty where it is asked for;
-    ``second`` (n,) what followed a yes, if anything is known of it; ``raw`` are the columns as they came, for models that
-    encode for themselves. Where rows are about offers, ``asked`` (n, levels) are the kinds of what is offered and ``before``
-    (n, events, levels) those of what was done last, the newest first; -1 is an unknown kind, -2 an event that is not there.
+    """A labelled table encoded as numbers.
+
+    Attributes:
+        dense: (n, columns) numeric features.
+        category_ids: (n, k) ids of frequent categorical values; 0 stands for all other values.
+        category_sizes: (k,) number of ids of each categorical column.
+        label: (n,) 0 or 1, or standardised by ``label_scaler``; empty for rows to predict.
+        secondary_label: (n,) what followed a positive label, such as a purchase after a click; None if unknown.
+        raw_columns: (n,) raw values by column name, for models with an encoding of their own.
+        label_scaler: Scaler of a numeric label; None for a binary label.
+        candidate_levels: (n, levels) category level codes of each row's candidate item; -1 for an unknown category. None if
+            rows are not about items.
+        history_levels: (n, events, levels) category level codes of the user's latest events, newest first; -1 for an
+            unknown category, -2 for padding.
     """
 
     dense: Floats
@@ -67,7 +93,8 @@ class EncodedTable:
     history_levels: Ints | None = None
 
     def __post_init__(self) -> None:
-        if not self.category_ids.size:  # a table without such values still has a row for each
+        if not self.category_ids.size:
+            # A table without categorical columns still has one (empty) row of ids per row of the table.
             object.__setattr__(self, "category_ids", np.zeros((len(self.dense), 0), np.int32))
 
     def __len__(self) -> int:

@@ -1,4 +1,8 @@
-"""A release among shoppers: its steps, what was fixed before it, what was seen, what is decided."""
+"""Types of a rollout: its steps, guardrails, evidence and decisions.
+
+A rollout replaces the champion in steps: shadow, interleaving, and a canary with a growing share of units. A unit is a user, or
+the session of an anonymous visitor. Statistics and decision rules are in ``release``.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,15 +16,17 @@ CLICKS, CONVERSION, REVENUE = OUTCOMES
 CHAMPION = "champion"
 CANARY = "canary"
 INTERLEAVED = "interleaved"
+# Values of ``Rollout.step`` before the first share of the canary.
 SHADOW = -2
 INTERLEAVING = -1
+# Number of hash buckets of units: shares are rounded to 1 / _BUCKETS.
 _BUCKETS = 10_000
 RolloutAction = Literal["stay", "advance", "promote", "roll back", "return"]
 
 
 @dataclass(frozen=True)
 class GuardrailLimits:
-    """Shares of failed and of slow answers that a candidate must not be shown to exceed."""
+    """Guardrails of a candidate: a rollout ends once its share of failed (``faults``) or ``slow`` answers is proven larger."""
 
     faults: float = 0.0
     slow: float = 0.0
@@ -28,10 +34,16 @@ class GuardrailLimits:
 
 @dataclass(frozen=True)
 class Rollout:
-    """One candidate on its way. ``step`` is SHADOW, SCREEN or an index of ``shares``; times in seconds since 1970.
+    """State of one rollout.
 
-    In the screen a share ``screen`` of units is shown both versions' products in one list; without a share there is none.
-    ``limits`` are those of this step.
+    Attributes:
+        salt: Salt of the assignment of units to arms.
+        started: Start of the rollout in seconds since 1970.
+        stepped: Start of the current step in seconds since 1970.
+        shares: Canary share of each step.
+        step: SHADOW, INTERLEAVING or an index of ``shares``.
+        limits: Guardrails of the current step.
+        screen: Share of units that see interleaved lists of both versions; 0 skips interleaving.
     """
 
     id: str
@@ -48,36 +60,55 @@ class Rollout:
 
     @property
     def canary_share(self) -> float:
-        """Share of units that the candidate answers now."""
-        return self.shares[self.step] if self.step >= 0 else 0.0
+        """Share of units that the candidate answers in the current step."""
+        if self.step < 0:
+            return 0.0
+        return self.shares[self.step]
 
     def arm(self, user: str | None, session: str | None) -> str | None:
-        """The arm of a user (or of a session without user); None for whoever has neither and stays outside.
+        """Arm of a user, or of a session without user: CHAMPION, CANARY, INTERLEAVED, or None outside of the experiment.
 
-        Sticky: a unit keeps its bucket through all steps, so that a growing share only ever adds units. The screen takes the
-        other end of the buckets: those who see mixed lists are the last to meet the candidate alone.
+        The assignment is sticky: a unit keeps its bucket through all steps, so a growing share only adds units. Interleaving
+        takes the last buckets, so its units are the last ones that the canary reaches.
         """
-        unit = user if user is not None else session
+        unit = session if user is None else user
         if unit is None or self.step == SHADOW:
             return None
-        bucket = int.from_bytes(blake2b(f"{self.salt}|{unit}".encode(), digest_size=8).digest()) % _BUCKETS
+        bucket = self._bucket_of(unit)
         if self.step == INTERLEAVING:
-            return INTERLEAVED if bucket >= _BUCKETS - round(self.screen * _BUCKETS) else None
-        return CANARY if bucket < round(self.canary_share * _BUCKETS) else CHAMPION
+            n_interleaved_buckets = round(self.screen * _BUCKETS)
+            is_interleaved = bucket >= _BUCKETS - n_interleaved_buckets
+            return INTERLEAVED if is_interleaved else None
+        n_canary_buckets = round(self.canary_share * _BUCKETS)
+        return CANARY if bucket < n_canary_buckets else CHAMPION
+
+    def _bucket_of(self, unit: str) -> int:
+        digest = blake2b(f"{self.salt}|{unit}".encode(), digest_size=8).digest()
+        return int.from_bytes(digest) % _BUCKETS
 
     def following_step(self) -> int:
-        """The step after this one."""
-        return 0 if self.step == SHADOW and not self.screen else self.step + 1
+        """The step after the current one; interleaving is skipped if no units take part in it."""
+        skips_interleaving = self.step == SHADOW and not self.screen
+        return 0 if skips_interleaving else self.step + 1
 
 
 @dataclass(frozen=True)
 class OutcomeStatistics:
-    """Sufficient statistics of one outcome in two arms; they add up over looks and over shares.
+    """Sufficient statistics of one outcome in two arms; they add up over checks and over canary shares.
 
-    A unit that had the chance ``p`` of the canary adds w = p (1 - p) times v = (a, b, m), where a = A (Y - m) / p,
-    b = (1 - A) (Y - m) / (1 - p), and m is the outcome expected of it. ``units`` and ``active`` count, by arm
-    (champion, canary), units and those with Y > 0; ``totals`` sums Y; ``w``, ``w2`` sum w and w^2; ``first`` (3,) sums w v,
-    ``cross`` (3,) w^2 v, ``second`` (6,) the upper triangle of w^2 v v'.
+    A unit with the probability p of the canary contributes v = (a, b, m) with the weight w = p (1 - p), where
+    a = A (Y - m) / p and b = (1 - A) (Y - m) / (1 - p). Y is the unit's outcome, A is 1 in the canary and 0 otherwise, and m is
+    the outcome that was expected of the unit before the rollout.
+
+    Attributes:
+        units: Number of units by arm (champion, canary).
+        active: Number of units with Y > 0 by arm.
+        totals: Sum of Y by arm.
+        w: Sum of w.
+        w2: Sum of w^2.
+        first: (3,) sum of w v.
+        cross: (3,) sum of w^2 v.
+        second: (6,) upper triangle of the sum of w^2 v v'.
     """
 
     units: tuple[int, int] = (0, 0)
@@ -91,8 +122,8 @@ class OutcomeStatistics:
 
     def __add__(self, other: "OutcomeStatistics") -> "OutcomeStatistics":
         return OutcomeStatistics(
-            (self.units[0] + other.units[0], self.units[1] + other.units[1]),
-            (self.active[0] + other.active[0], self.active[1] + other.active[1]),
+            _add_pairs(self.units, other.units),
+            _add_pairs(self.active, other.active),
             (self.totals[0] + other.totals[0], self.totals[1] + other.totals[1]),
             self.w + other.w,
             self.w2 + other.w2,
@@ -102,16 +133,24 @@ class OutcomeStatistics:
         )
 
     def mean(self, arm: int) -> float:
-        """The plain mean outcome of an arm (0 champion, 1 canary); 0 without units."""
-        return self.totals[arm] / self.units[arm] if self.units[arm] else 0.0
+        """Mean outcome of an arm (0 champion, 1 canary), without weights; 0 without units."""
+        if not self.units[arm]:
+            return 0.0
+        return self.totals[arm] / self.units[arm]
 
 
 @dataclass(frozen=True)
 class PreReleaseStatistics:
-    """What was known when a release started, fixed so that nothing seen later moves a limit.
+    """Statistics of the period before a rollout. They are fixed at its start, so that later data cannot move a limit.
 
-    ``units`` and, by outcome, ``active`` and ``means`` describe the units of the period before; ``revenue_cap`` is the most
-    that one unit may count; ``faults`` and ``slow`` are the shares among the champion's ``answers``.
+    Attributes:
+        units: Number of units in the period.
+        answers: Number of the champion's answers.
+        active: Number of units with an outcome, by outcome.
+        means: Mean outcome per unit, by outcome.
+        revenue_cap: Largest revenue that a unit may contribute.
+        faults: Share of the champion's answers that failed.
+        slow: Share of the champion's answers that were slow.
     """
 
     units: int = 0
@@ -125,7 +164,7 @@ class PreReleaseStatistics:
 
 @dataclass(frozen=True)
 class AnswerCounts:
-    """Answers by arm (champion, canary): how many, how many of them failed, how many took too long."""
+    """Number of answers, of failed ones and of slow ones, by arm (champion, canary)."""
 
     answers: tuple[int, int] = (0, 0)
     faults: tuple[int, int] = (0, 0)
@@ -141,7 +180,7 @@ class AnswerCounts:
 
 @dataclass(frozen=True)
 class StepEvidence:
-    """One step of the ramp: units by arm, answers by arm, and the limits in force."""
+    """Evidence of one canary step: units and answers by arm (champion, canary), and the guardrails in force."""
 
     share: float
     units: tuple[int, int]
@@ -151,7 +190,14 @@ class StepEvidence:
 
 @dataclass(frozen=True)
 class ShadowEvidence:
-    """What the candidate computed without being shown; ``overlap`` sums the shares of answers it had in common."""
+    """Evidence of shadow mode, in which the candidate's answers are not shown.
+
+    Attributes:
+        answers: Number of the candidate's answers.
+        faults: Number of answers that failed.
+        slow: Number of slow answers.
+        overlap: Sum over the answers of the share of the champion's items that the candidate also returned.
+    """
 
     answers: int = 0
     faults: int = 0
@@ -161,8 +207,15 @@ class ShadowEvidence:
 
 @dataclass(frozen=True)
 class InterleavingEvidence:
-    """What mixed lists showed: units that followed more of the candidate's products, more of the champion's, or as many of both;
-    answers given, and those in which the candidate failed."""
+    """Evidence of interleaving.
+
+    Attributes:
+        wins: Units with more clicks on the candidate's items than on the champion's.
+        losses: Units with more clicks on the champion's items.
+        ties: Units with as many clicks on both.
+        answers: Number of interleaved answers.
+        faults: Number of answers in which the candidate failed.
+    """
 
     wins: int = 0
     losses: int = 0
@@ -173,9 +226,13 @@ class InterleavingEvidence:
 
 @dataclass(frozen=True)
 class LogHealth:
-    """Whether the log can be believed, from the events that name an answer.
+    """Quality of the event log, from the events that are attributed to an answer by its request id.
 
-    How many they are, how many name an answer that is not in the log, are older than it, or repeat another under a new id.
+    Attributes:
+        named: Number of attributed events.
+        orphans: Events whose answer is not in the log.
+        backwards: Events that are older than their answer.
+        doubled: Events that repeat another event under a new id.
     """
 
     named: int = 0
@@ -194,7 +251,16 @@ class LogHealth:
 
 @dataclass(frozen=True)
 class RolloutEvidence:
-    """The evidence of a release so far. Units whose time to act ended before ``until`` are in ``outcomes``."""
+    """Evidence of a rollout so far.
+
+    Attributes:
+        until: Time of the evidence in seconds since 1970; ``outcomes`` hold the units whose attribution window ended before it.
+        outcomes: Statistics by outcome.
+        steps: Evidence of each canary step.
+        shadow: Evidence of shadow mode.
+        log: Quality of the event log.
+        screen: Evidence of interleaving.
+    """
 
     until: float
     outcomes: Mapping[str, OutcomeStatistics] = field(default_factory=dict)
@@ -206,7 +272,7 @@ class RolloutEvidence:
 
 @dataclass(frozen=True)
 class RolloutDecision:
-    """What happens to a release now, and why."""
+    """The next action of a rollout, with its reasons."""
 
     action: RolloutAction
     reasons: tuple[Reason, ...]

@@ -1,4 +1,4 @@
-"""``vetrina.toml``: what a shop may set, with its default beside it."""
+"""Settings of ``vetrina.toml`` and their defaults."""
 
 import tomllib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ OPTIMISERS = ("adam", "momentum", "sgd")
 LOSSES = ("cross-entropy", "mse", "adversarial")
 OUTCOMES = ("clicks", "conversion", "revenue")
 
-# Names of settings in 0.1.0, by table, and what they are called now.
+# Renamed settings, by table: their names in 0.1.0 and today.
 _RENAMED_FINE_TUNING = {"layers": "trainable_layers", "thaw": "unfreeze_per_epoch", "rank": "lora_rank"}
 RENAMED: Mapping[str, Mapping[str, str]] = {
     "ingest": {"doubt": "exclude_click_fraud"},
@@ -57,55 +57,61 @@ RENAMED: Mapping[str, Mapping[str, str]] = {
 
 
 class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Days at the end of the log held back; shortened when the log is shorter than ten times as long."""
+    """Days at the end of the log for validation and hold-out data; shortened if the log is less than ten times as long."""
 
     validation_days: float = 14.0
     holdout_days: float = 14.0
 
 
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Events that look like click fraud are stored; with ``exclude_click_fraud`` no model learns from them."""
+    """Ingestion. Suspected click fraud is always stored; ``exclude_click_fraud`` excludes it from training."""
 
     exclude_click_fraud: bool = True
 
 
 class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Margins are relative to the champion's mean."""
+    """Limits of the gate. Margins are relative to the champion's mean."""
 
+    # Loss of quality that still counts as non-inferior.
     margin: float = 0.02
+    # Users, queries or rows that a slice must have to be evaluated.
     min_slice_size: int = 200
+    # Largest 99th percentile of the latency of an answer.
     latency_ms: float = 100.0
-    exposure_disparity_margin: float = (
-        0.05  # how much more unevenly than the champion brands and price bands may be shown
-    )
+    # By how much the exposure disparity of brands and price bands may exceed the champion's.
+    exposure_disparity_margin: float = 0.05
 
 
 class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``refit = false`` serves the judged file. With one of ``threads`` equal data give equal bytes.
+    """Training."""
 
-    A ``warm`` run begins its networks where the shop's last run ended and needs a quarter of the epochs.
-    """
-
+    # True trains once more on all data after the gate; false serves the judged file.
     refit: bool = True
     seed: int = 42
-    extra_models: tuple[str, ...] = ()  # models that recommend tries beside its own
-    exclude_models: tuple[str, ...] = ()  # models that are not to be used
-    budget_minutes: float = 20.0  # what a run may take; decides epochs and models before it starts
+    # Models that recommend tries in addition to its own.
+    extra_models: tuple[str, ...] = ()
+    # Models that are not trained.
+    exclude_models: tuple[str, ...] = ()
+    # Wall time of a run: decides, before it starts, which models are trained and for how many epochs.
+    budget_minutes: float = 20.0
+    # With one thread, equal data give a bundle that is equal to the byte.
     threads: int = 2
+    # Initialises networks from the shop's last run, which needs a quarter of the epochs.
     warm_start: bool = True
-    optimiser: str = "adam"  # of OPTIMISERS, for networks of sequences and of predict
-    loss: str = "cross-entropy"  # of LOSSES, for networks of predict; adversarial for those of sequences, too
-    weight_events_by: str = (
-        ""  # what an event counts by beside its type: revenue or margin of its product, for recommend
-    )
-    encoder: str = ""  # of texts: a folder or an id of huggingface.co; empty for the MiniLM that comes along
-    warm_start_from: str = (
-        ""  # a version: a warm run begins its networks where they were then; empty for the newest run
-    )
+    # One of OPTIMISERS, for sequence networks and networks of predict.
+    optimiser: str = "adam"
+    # One of LOSSES, for networks of predict; "adversarial" applies to sequence networks, too.
+    loss: str = "cross-entropy"
+    # Factor of an event's weight beside its type, for recommend: "revenue" or "margin" of its product; empty for none.
+    weight_events_by: str = ""
+    # Pretrained text encoder: a folder or an id of huggingface.co; empty for the MiniLM of the package.
+    encoder: str = ""
+    # Version whose networks a warm start is initialised from; empty for the newest run.
+    warm_start_from: str = ""
 
     def __post_init__(self) -> None:
         if not self.budget_minutes > 0:
-            raise ValueError(f"budget_minutes {self.budget_minutes} is no time at all")
+            raise ValueError(f"budget_minutes {self.budget_minutes} is not positive")
         if self.optimiser not in OPTIMISERS:
             raise ValueError(f"optimiser {self.optimiser!r} is none of {', '.join(OPTIMISERS)}")
         if self.weight_events_by not in ("", "revenue", "margin"):
@@ -117,12 +123,16 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FineTuningSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What of a pretrained network learns on; what is not said is the model's own default."""
+    """Fine-tuning of a pretrained network; None leaves a value to the model's own default."""
 
-    trainable_layers: int | None = None  # that learn, from the top; -1 all weights, 0 none
-    unfreeze_per_epoch: int | None = None  # further ones below that join with each epoch
-    lora_rank: int | None = None  # of low-rank corrections that learn in place of the weights; 0 the weights
-    patience: int | None = None  # epochs without a gain on held-out data after which it ends; 0 never
+    # Layers that are trained, counted from the output; -1 for all weights, 0 for none.
+    trainable_layers: int | None = None
+    # Further layers that become trainable with each epoch.
+    unfreeze_per_epoch: int | None = None
+    # Rank of the low-rank adapters (LoRA) that are trained in place of the weights; 0 trains the weights.
+    lora_rank: int | None = None
+    # Epochs without improvement on validation data after which training stops; 0 never stops early.
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         if self.trainable_layers == 0 and self.unfreeze_per_epoch:
@@ -137,34 +147,43 @@ class FineTuningSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
                 raise ValueError(f"{name} {value:g} is less than 0")
 
     def to_dict(self) -> dict[str, float]:
-        """The values that are set, by name."""
+        """Values that are set, by name."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         return {name: float(value) for name, value in values.items() if value is not None}
 
 
 class TransferSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of the encoder of queries, and of the network of pictures."""
+    """Fine-tuning of the query encoder and of the image network."""
 
     text: FineTuningSettings = FineTuningSettings()
     image: FineTuningSettings = FineTuningSettings()
 
     def to_dict(self) -> dict[str, dict[str, float]]:
-        """The settings of each model that has any."""
+        """Fine-tuning settings by model; models without any are left out."""
         settings = {"text": self.text.to_dict(), "image": self.image.to_dict()}
         return {name: values for name, values in settings.items() if values}
 
 
 class PredictSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the threshold is for: empty for 0.5, ``accuracy``, ``f1``, or ``precision 0.9`` / ``recall 0.9``: at least so much."""
+    """Predictions from a labelled table."""
 
+    # Criterion of the decision threshold: "accuracy", "f1", "precision 0.9" or "recall 0.9" (at least so much); empty for 0.5.
     goal: str = ""
-    onnx: str = ""  # the file of a model brought along, in the shop's folder or anywhere
-    onnx_inputs: tuple[str, ...] = ()  # the columns of its one matrix; empty: its inputs are named like columns
+    # ONNX file of an external model; a relative path starts at the shop's folder.
+    onnx: str = ""
+    # Columns of the external model's only input matrix; empty if it has one input per column.
+    onnx_inputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        name, _, least = self.goal.partition(" ")
-        if self.goal not in ("", "accuracy", "f1") and not (name in ("precision", "recall") and _is_share(least)):
+        if not _is_threshold_criterion(self.goal):
             raise ValueError(f"goal {self.goal!r} is none of accuracy, f1, 'precision 0.9', 'recall 0.9'")
+
+
+def _is_threshold_criterion(goal: str) -> bool:
+    if goal in ("", "accuracy", "f1"):
+        return True
+    metric, _, minimum = goal.partition(" ")
+    return metric in ("precision", "recall") and _is_share(minimum)
 
 
 def _is_share(text: str) -> bool:
@@ -175,10 +194,12 @@ def _is_share(text: str) -> bool:
 
 
 class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Loopback by default. ``exploration_rate`` is the share of answers whose places are drawn from twice as many products."""
+    """The HTTP service."""
 
+    # Loopback: the service is not reachable from other machines by default.
     host: str = "127.0.0.1"
     port: int = 8337
+    # Share of answers whose positions are sampled from twice as many products.
     exploration_rate: float = 0.0
 
     def __post_init__(self) -> None:
@@ -187,100 +208,129 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """``url`` an SQLAlchemy URL, empty for ``store.db`` in the shop folder; ``bundles`` an fsspec URL such as s3://bucket/shop."""
+    """Where the tables and the bundles of a shop are stored."""
 
+    # SQLAlchemy URL; empty for ``store.db`` in the shop's folder.
     url: str = ""
+    # fsspec URL such as s3://bucket/shop; empty for the shop's folder.
     bundles: str = ""
 
 
 class ReleaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How a candidate reaches shoppers. Margins of clicks, conversion and revenue are relative, the others shares of answers."""
+    """Rollout of a candidate. A unit is a user, or the session of an anonymous visitor."""
 
+    # Share of units that the candidate answers in each step of the canary.
     steps: tuple[float, ...] = (0.01, 0.05, 0.2, 0.5)
+    # One of OUTCOMES.
     primary_metric: str = "clicks"
+    # Error probability of the sequential tests.
     alpha: float = 0.05
+    # Longest duration of a rollout.
     cap_days: float = 14.0
+    # Shortest duration of a step.
     min_step_minutes: float = 60.0
-    attribution_window_minutes: float = 60.0  # how long a unit has to act, from the first answer that it met in a step
+    # How long a unit's outcomes count, from its first answer in a step.
+    attribution_window_minutes: float = 60.0
+    # Length of the period before the rollout that expected outcomes are computed from.
     pre_period_days: float = 14.0
-    candidate_timeout_ms: float = 250.0  # how long a request waits for a candidate before the champion answers it
+    # How long a request waits for the candidate before the champion answers it.
+    candidate_timeout_ms: float = 250.0
+    # Answers that the candidate must compute in shadow mode before users see any.
     min_shadow_answers: int = 200
-    interleaving_share: float = (
-        0.05  # of shoppers, shown both versions in one list before the first step; 0 for no screen
-    )
-    interleaving_min_units: int = 100  # that prefer one of the two, and ...
-    interleaving_max_hours: float = 24.0  # ... the longest that they are waited for
+    # Share of units that see both versions in one interleaved list before the first step; 0 for no interleaving.
+    interleaving_share: float = 0.05
+    # Units with a preference that interleaving waits for.
+    interleaving_min_units: int = 100
+    # Longest duration of interleaving.
+    interleaving_max_hours: float = 24.0
+    # Units that the candidate must have answered before the next step.
     min_step_units: int = 50
+    # Units of each arm that a decision needs, and those of them with an outcome.
     min_units_per_arm: int = 200
     min_active_units_per_arm: int = 30
+    # Relative losses of an outcome that still count as non-inferior.
     margin_clicks: float = 0.02
     margin_conversion: float = 0.05
     margin_revenue: float = 0.05
+    # By how much the shares of failed and of slow answers may exceed the champion's.
     margin_errors: float = 0.001
     margin_slow: float = 0.005
-    margin_interleaving: float = 0.03  # above one half, of units that prefer the champion
+    # By how much the champion's win rate in interleaving may exceed one half.
+    margin_interleaving: float = 0.03
 
     def __post_init__(self) -> None:
         if self.primary_metric not in OUTCOMES:
             raise ValueError(f"primary_metric {self.primary_metric!r} is none of {', '.join(OUTCOMES)}")
-        rising = [0.0, *self.steps]
-        if not self.steps or self.steps[-1] > 0.5 or any(b <= a for a, b in zip(rising, self.steps, strict=False)):
-            raise ValueError("steps are rising shares, the last one at most 0.5")
+        if not self._has_increasing_steps():
+            raise ValueError("steps are not increasing shares, the last one at most 0.5")
         if not 0.0 <= self.interleaving_share <= 0.5:
             raise ValueError(f"interleaving_share {self.interleaving_share} is no share between 0 and 0.5")
 
+    def _has_increasing_steps(self) -> bool:
+        if not self.steps or self.steps[-1] > 0.5:
+            return False
+        previous_steps = (0.0, *self.steps[:-1])
+        return all(step > previous for previous, step in zip(previous_steps, self.steps, strict=True))
+
     def margin_of(self, outcome: str) -> float:
-        """The relative loss of an outcome that is allowed."""
-        return {"clicks": self.margin_clicks, "conversion": self.margin_conversion}.get(outcome, self.margin_revenue)
+        """Allowed relative loss of one of OUTCOMES."""
+        if outcome == "clicks":
+            return self.margin_clicks
+        if outcome == "conversion":
+            return self.margin_conversion
+        return self.margin_revenue
 
 
 class OperateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The loop that needs nobody."""
+    """The controller: releases, retraining, clean-up and alerts."""
 
-    release_check_seconds: float = 10.0  # between two looks at a release among shoppers
+    # Interval between two checks of a rollout.
+    release_check_seconds: float = 10.0
+    # Interval between two health checks.
     check_interval_minutes: float = 15.0
-    retrain_cooldown_hours: float = 24.0  # between two runs of a scenario that nobody asked for
-    run_timeout_minutes: float = 240.0  # a run that takes longer is stopped
-    memory_limit_mb: float = (
-        0.0  # a run that takes more goes on in smaller pieces; 0: nine tenths of what the machine has
-    )
-    start_between: tuple[float, float] = (0.0, 24.0)  # hours of the local day in which runs that nobody asked for begin
-    watts: float = 3.5  # of a busy core, for the estimate of energy: Cloud Carbon Footprint's figure for AWS
+    # Shortest interval between two scheduled runs of a scenario.
+    retrain_cooldown_hours: float = 24.0
+    # A run that takes longer is stopped.
+    run_timeout_minutes: float = 240.0
+    # A run that needs more memory resumes with smaller chunks; 0 for nine tenths of the machine's memory.
+    memory_limit_mb: float = 0.0
+    # Hours of the local day in which scheduled runs start.
+    start_between: tuple[float, float] = (0.0, 24.0)
+    # Power of a busy core, for the estimate of energy: Cloud Carbon Footprint's figure for AWS.
+    watts: float = 3.5
 
     def __post_init__(self) -> None:
         if not all(0.0 <= hour <= 24.0 for hour in self.start_between):
-            raise ValueError(f"start_between {list(self.start_between)} are no hours of a day, 0 to 24")
+            raise ValueError(f"start_between {list(self.start_between)} are not hours of a day, 0 to 24")
         if self.memory_limit_mb < 0:
-            raise ValueError(f"memory_limit_mb {self.memory_limit_mb} is less than nothing; 0 leaves it to Vetrina")
+            raise ValueError(f"memory_limit_mb {self.memory_limit_mb} is negative; 0 leaves the choice to Vetrina")
 
-    keep_versions: int = 5  # of each scenario, beside what serves and what served before it
+    # Bundles that are kept of each scenario, in addition to the champion and the previous champion.
+    keep_versions: int = 5
 
 
 class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where alerts go beside the log: Apprise URLs (mailto://, json://, slack://, ...).
+    """Delivery of alerts, in addition to the log."""
 
-    The same alert is sent at most once per ``repeat_interval_hours``.
-    """
-
+    # Apprise URLs (mailto://, json://, slack://, ...).
     urls: tuple[str, ...] = ()
+    # The same alert is sent at most once within this time.
     repeat_interval_hours: float = 6.0
 
 
-_MAX_COLD_START_SHARE = 0.5
+_MAX_COLD_START_SHARE = 0.5  # of the positions of an answer
 _WEIGHTED_GOALS = ("revenue", "margin", "retention_7", "retention_28")
 
 
 class GoalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What recommendations lean to beside what shoppers want: 0 not at all, 1 as strongly as the worth itself differs.
-
-    ``retention_7`` and ``retention_28``: users who come back within so many days. ``cold_start_share`` is the share of
-    places that products get which nobody has taken yet.
-    """
+    """Business objectives by which recommendations are re-ranked: 0 for no weight, 1 for weighting by the business value."""
 
     revenue: float = 0.0
     margin: float = 0.0
+    # Share of a product's users who return within 7 and within 28 days.
     retention_7: float = 0.0
     retention_28: float = 0.0
+    # Share of positions that are reserved for cold-start items.
     cold_start_share: float = 0.0
 
     def __post_init__(self) -> None:
@@ -289,29 +339,34 @@ class GoalSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"cold_start_share {self.cold_start_share} is no share between 0 and {_MAX_COLD_START_SHARE:g}"
             )
         for name in _WEIGHTED_GOALS:
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} {getattr(self, name)} is no weight between 0 and 1")
+            weight = getattr(self, name)
+            if not 0.0 <= weight <= 1.0:
+                raise ValueError(f"{name} {weight} is not between 0 and 1")
 
     def to_dict(self) -> dict[str, float]:
-        """Those that weigh something."""
-        return {
-            name: weight for name in (*_WEIGHTED_GOALS, "cold_start_share") if (weight := float(getattr(self, name)))
-        }
+        """Goals with a weight other than 0, by name."""
+        names = (*_WEIGHTED_GOALS, "cold_start_share")
+        weights = {name: float(getattr(self, name)) for name in names}
+        return {name: weight for name, weight in weights.items() if weight}
 
 
 class ChannelSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What messages to people need: ``product_url`` with {product_id} in it, the push service's app, the shop's currency."""
+    """Messages to users."""
 
+    # URL of a product page, with {product_id} in it.
     product_url: str = ""
+    # App id at the push service.
     push_app: str = ""
     push_heading: str = "New in the shop"
     currency: str = "EUR"
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole file. ``columns`` maps a table to {design's name: the file's name}; ``weights`` an event type to its weight."""
+    """All settings of a shop."""
 
+    # Column mapping by table: names of ``core.columns`` to names in the shop's files.
     columns: dict[str, dict[str, str]] = {}
+    # Weights by event type, in addition to or in place of the default weights.
     weights: dict[str, float] = {}
     split: SplitSettings = SplitSettings()
     ingest: IngestSettings = IngestSettings()
@@ -329,7 +384,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def load(path: Path) -> Settings:
-    """Read ``path``; a missing file means the defaults. Raises BadInput naming the wrong entry."""
+    """Settings of the file ``path``; the defaults if it does not exist. Raises BadInput with the wrong entry."""
     if not path.exists():
         return Settings()
     try:
@@ -341,16 +396,21 @@ def load(path: Path) -> Settings:
 
 
 def with_current_names(table: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of one table that an earlier version stored, under the names of this version."""
+    """Settings of one table that an earlier version stored, under their names of today."""
     new_names = RENAMED.get(table, {})
     return {new_names.get(name, name): value for name, value in values.items()}
 
 
 def _refuse_old_names(path: Path, raw: Mapping[str, Any]) -> None:
     for table, new_names in RENAMED.items():
-        values: Any = raw
-        for part in table.split("."):
-            values = values.get(part, {}) if isinstance(values, dict) else {}
-        for name in values:
+        for name in _table_of(raw, table):
             if name in new_names:
                 raise BadInput(f"{path}: [{table}] {name}", "has a new name", f"write {new_names[name]} instead")
+
+
+def _table_of(raw: Mapping[str, Any], table: str) -> Mapping[str, Any]:
+    """The entries of a table such as ``transfer.text``, empty if it is missing."""
+    values: Any = raw
+    for part in table.split("."):
+        values = values.get(part, {}) if isinstance(values, dict) else {}
+    return values

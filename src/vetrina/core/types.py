@@ -1,4 +1,8 @@
-"""The frozen values that stages hand to each other."""
+"""Frozen data types that stages exchange.
+
+Nothing here reads a file, opens a model or knows which scenario uses a type. Times are seconds since 1970-01-01 UTC. Users and
+sessions are pseudonyms everywhere.
+"""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class InputFiles:
-    """Files a person named, by table; ``label`` names the answer column of ``table``."""
+    """Input files given by the shop, by table.
+
+    Attributes:
+        table: Files of the labelled table of predict.
+        label: Name of the label column of ``table``.
+    """
 
     products: tuple[Path, ...] = ()
     events: tuple[Path, ...] = ()
@@ -28,14 +37,21 @@ class InputFiles:
     label: str = "label"
 
     def by_table(self) -> dict[str, tuple[Path, ...]]:
-        """The named files by table, tables without files left out."""
-        tables = ("products", "events", "users", "judgments", "ads", "table")
-        return {name: getattr(self, name) for name in tables if getattr(self, name)}
+        """Files by table; tables without files are left out."""
+        files = {
+            "products": self.products,
+            "events": self.events,
+            "users": self.users,
+            "judgments": self.judgments,
+            "ads": self.ads,
+            "table": self.table,
+        }
+        return {name: paths for name, paths in files.items() if paths}
 
 
 @dataclass(frozen=True)
 class Cuts:
-    """Seconds since 1970: fit < validation <= validation period < holdout <= holdout period <= end."""
+    """Times at which a log is split: fit data < ``validation`` <= validation data < ``holdout`` <= hold-out data <= ``end``."""
 
     validation: float
     holdout: float
@@ -44,9 +60,15 @@ class Cuts:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """An immutable data set. ``digest`` depends on content alone; ``folder`` holds one Parquet file a table.
+    """An immutable data set: one Parquet file per table in ``folder``.
 
-    ``logged`` maps "events" and "products" to the last number of the service's own logs that is inside.
+    Attributes:
+        digest: Hash of the content alone: equal rows give an equal digest, whatever files they came in.
+        rows: Number of rows by table.
+        cuts: Times of the split; None for a data set without events.
+        quarantined: Number of rejected rows.
+        added: Number of files that the last call of ingest added.
+        logged: Last included sequence number of the service's own logs, "events" and "products".
     """
 
     digest: str
@@ -63,7 +85,14 @@ CheckStatus = Literal["PASS", "WARN", "FAIL"]
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check saw: how many rows offend, the first of them, what it means, what was done."""
+    """Result of one data check.
+
+    Attributes:
+        count: Number of offending rows.
+        first: The first offending value, as text.
+        meaning: What the finding means for the shop.
+        done: What Vetrina does about it, or what the shop should do.
+    """
 
     name: str
     status: CheckStatus
@@ -75,7 +104,7 @@ class CheckResult:
 
 @dataclass(frozen=True)
 class Readiness:
-    """Whether this data supports a scenario, why, and what is served meanwhile."""
+    """Whether the data supports a scenario, why, and what is served as long as it does not (``meanwhile``)."""
 
     scenario: str
     ready: bool
@@ -94,19 +123,23 @@ class DataReport:
 
     @property
     def is_ok(self) -> bool:
-        """No check failed and the scenario has what it needs."""
-        return self.readiness.ready and all(c.status != "FAIL" for c in self.checks)
+        """True if no check failed and the scenario has the tables that it needs."""
+        no_check_failed = all(check.status != "FAIL" for check in self.checks)
+        return self.readiness.ready and no_check_failed
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """Products in the order of their index. Missing text is empty, missing numbers are NaN.
 
-    ``tokens`` are the named properties of each product ("brand: Alder", "colour: red"), none where there are none.
-    ``logged`` is the last number of the service's product log that is inside. ``images`` are files or URLs, empty where there
-    is none; ``costs`` what a product costs the shop, NaN for unknown; ``embeddings`` (n, width) vectors that the shop gives, of a
-    sound or a film perhaps, zeros for products without; ``returned`` the share of each product's purchases
-    that were sent back.
+    Attributes:
+        available_at: (n,) time from which a product is sold.
+        last_seq: Last included sequence number of the service's product log.
+        property_tokens: Properties of each product, such as "brand: Alder" or "colour: red"; empty without properties.
+        images: File or URL of each product's image; empty strings for products without one.
+        costs: (n,) what a product costs the shop, NaN if unknown.
+        embeddings: (n, width) vectors given by the shop, for example of audio or video; zeros for products without one.
+        return_rates: (n,) share of a product's purchases that were returned.
     """
 
     product_ids: NDArray[np.str_]
@@ -131,11 +164,16 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class Interactions:
-    """Events that say something about taste, oldest first.
+    """Weighted user-item events, oldest first.
 
-    ``user`` (n,) indexes ``users`` (pseudonyms, sorted); ``item`` (n,) indexes the catalogue; ``time`` (n,) in
-    seconds; ``weight`` (n,) by event type. ``until`` is the moment at which the past ends, ``logged`` the last number
-    of the service's event log that was looked at.
+    Attributes:
+        users: Pseudonyms, sorted.
+        user: (n,) indices into ``users``.
+        item: (n,) indices into the catalogue.
+        time: (n,) seconds.
+        weight: (n,) weight of the event type.
+        until: End of the period, exclusive.
+        last_seq: Last sequence number of the service's event log that was read.
     """
 
     users: NDArray[np.str_]
@@ -151,18 +189,28 @@ class Interactions:
 
     @property
     def n_user_timestamps(self) -> int:
-        """How many distinct (user, time) there are: as many as events in a log of clicks, fewer where baskets are bought."""
+        """Number of distinct (user, time) pairs.
+
+        It equals the number of events in a log of clicks and is smaller in a log of baskets.
+        """
+        if len(self.user) == 0:
+            return 0
         order = np.lexsort((self.time, self.user))
         user = self.user[order]
         time = self.time[order]
-        return int(((user[1:] != user[:-1]) | (time[1:] != time[:-1])).sum()) + bool(len(user))
+        user_changes = user[1:] != user[:-1]
+        time_changes = time[1:] != time[:-1]
+        return int((user_changes | time_changes).sum()) + 1
 
 
 @dataclass(frozen=True)
 class SocialGraph:
-    """Who listens to whom: user ``users[user[k]]`` to ``users[other[k]]``; friends are there both ways.
+    """Directed graph of users: ``users[follower[k]]`` follows ``users[followee[k]]``. Friends follow each other.
 
-    ``users`` are pseudonyms, sorted; ``user`` and ``other`` (n,) index them, each pair once, nobody with themselves.
+    Attributes:
+        users: Pseudonyms, sorted.
+        follower: (n,) indices into ``users``.
+        followee: (n,) indices into ``users``; each pair occurs once and no user follows themselves.
     """
 
     users: NDArray[np.str_]
@@ -175,10 +223,17 @@ class SocialGraph:
 
 @dataclass(frozen=True)
 class AdImpressions:
-    """Ads that were shown, oldest first: ``user`` (n,) indexes ``users`` (pseudonyms, sorted), ``item`` (n,) the catalogue.
+    """Ad impressions with their clicks and purchases, oldest first.
 
-    ``time`` in seconds, ``place`` from 1; ``clicked_at`` within a day and ``bought_at`` within thirty days of the click, seconds
-    (n,), NaN for what did not happen. ``until`` is the moment at which the log ends: later clicks and purchases are not known.
+    Attributes:
+        users: Pseudonyms, sorted.
+        user: (n,) indices into ``users``.
+        item: (n,) indices into the catalogue.
+        time: (n,) seconds of the impression.
+        position: (n,) position of the ad, from 1.
+        clicked_at: (n,) seconds of a click within a day of the impression, NaN without one.
+        purchased_at: (n,) seconds of a purchase within thirty days of the click, NaN without one.
+        until: End of the log: later clicks and purchases do not count.
     """
 
     users: NDArray[np.str_]
@@ -195,16 +250,16 @@ class AdImpressions:
 
     @property
     def clicked(self) -> NDArray[np.bool_]:
-        """(n,) by now."""
+        """(n,) whether the ad was clicked before ``until``."""
         return self.clicked_at < self.until
 
     @property
     def purchased(self) -> NDArray[np.bool_]:
-        """(n,) by now."""
+        """(n,) whether the product was purchased after a click and before ``until``."""
         return self.clicked & (self.purchased_at < self.until)
 
     def between(self, since: float, until: float) -> "AdImpressions":
-        """Those shown at or after ``since`` and before ``until``, and what is known of them then."""
+        """Impressions at or after ``since`` and before ``until``, with clicks and purchases before ``until`` only."""
         rows = (self.time >= since) & (self.time < until)
         return AdImpressions(
             self.users,
@@ -220,10 +275,15 @@ class AdImpressions:
 
 @dataclass(frozen=True)
 class Ad:
-    """An ad as its campaign runs it. ``bid`` is the most that a click may cost; ``audience`` names a segment, empty for all.
+    """An ad of a campaign.
 
-    ``daily_budget`` of the campaign, None for no limit; ``frequency_cap`` a user and day, 0 for none; moments in seconds, None
-    for always.
+    Attributes:
+        bid: Highest price of a click.
+        daily_budget: Budget of the campaign per day; None for no limit.
+        frequency_cap: Highest number of impressions per user and day; 0 for no limit.
+        starts_at: Start of the campaign in seconds; None if it has already started.
+        ends_at: End of the campaign in seconds; None if it does not end.
+        audience: Segment of the target users; empty for all users.
     """
 
     ad_id: str
@@ -239,7 +299,13 @@ class Ad:
 
 @dataclass(frozen=True)
 class Judgments:
-    """Graded query-product pairs; ``item`` indexes the catalogue, pairs of one query stand together."""
+    """Graded query-product pairs: relevance judgments.
+
+    Attributes:
+        query: Query of each pair; pairs of one query are adjacent.
+        item: (n,) indices into the catalogue.
+        grade: (n,) relevance grades.
+    """
 
     query: tuple[str, ...]
     item: Ints
@@ -247,15 +313,20 @@ class Judgments:
 
     def by_query(self) -> dict[str, tuple[Ints, Floats]]:
         """Items and grades of each query."""
-        found: dict[str, list[int]] = {}
+        rows_by_query: dict[str, list[int]] = {}
         for row, query in enumerate(self.query):
-            found.setdefault(query, []).append(row)
-        return {q: (self.item[rows], self.grade[rows]) for q, rows in found.items()}
+            rows_by_query.setdefault(query, []).append(row)
+        return {query: (self.item[rows], self.grade[rows]) for query, rows in rows_by_query.items()}
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What a set of users really did next: for each user index the distinct items, -1 for one outside the catalogue."""
+    """Held-out interactions: the distinct items of each user.
+
+    Attributes:
+        user_ids: Pseudonyms.
+        items: Item indices of each user; -1 is a product outside the catalogue.
+    """
 
     user_ids: tuple[str, ...]
     items: tuple[Ints, ...]
@@ -263,10 +334,15 @@ class Targets:
 
 @dataclass(frozen=True)
 class LoggedAnswer:
-    """An answer of the log that can be asked for again: ``context`` is as of then.
+    """A logged answer that can be computed again, for off-policy evaluation.
 
-    ``products``, ``propensities`` and ``clicked`` are by place from the first; a propensity is the chance that the product had
-    to stand there.
+    Attributes:
+        unit_id: The user, or the session of an anonymous visitor.
+        request: The request as it was logged.
+        context: What serving knew at the time of the request.
+        products: Products by position, first position first.
+        propensities: Probability with which each product was placed at its position.
+        clicked: Whether each product was clicked.
     """
 
     unit_id: str
@@ -279,7 +355,17 @@ class LoggedAnswer:
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """Held-out data of one scenario; only the fields that the scenario uses are set. ``events`` are those of the period."""
+    """Held-out data of one scenario; only the fields that the scenario uses are set.
+
+    Attributes:
+        targets: Held-out interactions by user.
+        events: All weighted events of the held-out period.
+        judgments: Held-out relevance judgments.
+        table: Held-out rows of the labelled table.
+        now: Start of the held-out period.
+        logged_answers: Answers of the log that can be computed again.
+        ad_impressions: Ad impressions of the held-out period.
+    """
 
     targets: Targets | None = None
     events: "Interactions | None" = None
@@ -290,14 +376,19 @@ class EvaluationData:
     ad_impressions: AdImpressions | None = None
 
 
-WARM_START_FILE = "memory.npz"  # what a model leaves to its next training; never packed
+# State that a model saves for its next, warm-started training. It is never packed into a bundle.
+WARM_START_FILE = "memory.npz"
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model may see: the catalogue, the behaviour before ``interactions.until``, and labelled extras.
+    """Data that a model may be trained on: the catalogue, events before ``interactions.until``, and labelled data.
 
-    ``earlier`` is what the same model learnt from an earlier and shorter past, for models that leave something.
+    Attributes:
+        table: Rows of the labelled table, as the shop gave them.
+        encoded_table: The same kind of rows encoded as numbers.
+        warm_start_file: State that the same model saved when it was trained on an earlier, shorter period; None for a cold
+            start.
     """
 
     catalogue: Catalogue | None = None
@@ -313,15 +404,25 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Everything decided before training starts; replaying it reproduces the result.
+    """Everything decided before training starts; the same plan and data reproduce the result.
 
-    ``settings`` maps a model to the settings that differ from its own (``SETTINGS`` in its ``train.py``), ``without`` are the
-    models that the budget does not pay for. ``halvings`` says how often the work done at once was halved because memory was
-    short. A ``warm`` training begins where the last one of the same form ended that knew nothing after ``begin_before``.
-    ``trials`` maps a model to how many settings are tried on validation. ``encoder`` names the pretrained text encoder,
-    ``goal`` what the threshold of predict is chosen for, ``optimiser`` and ``loss`` how networks learn. ``foreign`` is the
-    file of a model brought along, ``foreign_inputs`` the columns of its one matrix, if that is what it wants. ``answers`` may be
-    asked to judge small forms beside the gentlest of each model.
+    Attributes:
+        seed: Seed of all random numbers.
+        budget_seconds: Wall time of the whole run.
+        threads: Threads that a model may use.
+        settings: Hyper-parameters by model, where they differ from the defaults (``SETTINGS`` of its ``train.py``).
+        without: Models that are not trained, by choice or because the budget does not suffice.
+        halvings: How often the chunk size was halved because memory was short.
+        warm: Whether networks are initialised from the last training with the same architecture (warm start).
+        begin_before: A warm start may use trainings on data before this time only.
+        trials: Number of hyper-parameter trials on validation data, by model.
+        encoder: Pretrained text encoder; empty for the default.
+        goal: What the decision threshold of predict is chosen for; empty for 0.5.
+        optimiser: Optimiser of networks.
+        loss: Loss function of networks.
+        foreign: ONNX file of an external model; empty for none.
+        foreign_inputs: Columns of the external model's only input matrix; empty if it has one input per column.
+        answers: Answers that may be computed to judge compression variants, beside the least aggressive of each model.
     """
 
     seed: int = 42
@@ -343,17 +444,17 @@ class TrainingPlan:
 
     @property
     def n_chunks(self) -> int:
-        """Into how many pieces a model cuts the work that it usually does at once; more pieces need less memory."""
+        """Number of chunks in which a model processes what it usually processes at once; more chunks need less memory."""
         return 2**self.halvings
 
     def hyperparameters_of(self, model: str, defaults: Mapping[str, float]) -> dict[str, float]:
-        """The settings of a model: its ``usual`` ones with those of this plan."""
+        """Hyper-parameters of a model: its ``defaults``, overridden by those of this plan."""
         return {**defaults, **self.settings.get(model, {})}
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """The models a scenario combines, and the dull ones it must not lose to."""
+    """The models that a scenario combines, the baselines that it must not lose to, and its quality metric."""
 
     scenario: str
     models: tuple[str, ...]
@@ -363,7 +464,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Float models in ``folder``, one sub-folder a model, beside ``scenario.json``."""
+    """Trained float models in ``folder``, one sub-folder per model, beside ``scenario.json``."""
 
     scenario: str
     folder: Path
@@ -372,7 +473,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A signed manifest of content-addressed parts with everything a scenario needs to serve."""
+    """A signed manifest of content-addressed parts with everything that a scenario needs for serving.
+
+    Attributes:
+        digest: SHA-256 of the manifest.
+        parts: SHA-256 of each file, by its path within the bundle.
+        notes: Facts of the training run for reports and serving.
+    """
 
     digest: str
     scenario: str
@@ -381,13 +488,20 @@ class Bundle:
 
     @property
     def version(self) -> str:
-        """What people call it."""
+        """Name of the version: the scenario and the first digits of the digest."""
         return f"{self.scenario}-{self.digest[:12]}"
 
 
 @dataclass(frozen=True)
 class MetricValues:
-    """One quality value per user, query or row, and the slices that hold each unit."""
+    """Quality per evaluation unit: a user, a query or a row.
+
+    Attributes:
+        metric: Name of the metric.
+        unit_ids: Identifier of each unit.
+        values: (n,) metric values.
+        slices: (n,) membership of the units, by name of the slice.
+    """
 
     metric: str
     unit_ids: tuple[str, ...]
@@ -397,7 +511,7 @@ class MetricValues:
 
 @dataclass(frozen=True)
 class Interval:
-    """A point with its 95 % bootstrap interval."""
+    """A point estimate with its 95 % bootstrap interval."""
 
     point: float
     low: float
@@ -406,9 +520,14 @@ class Interval:
 
 @dataclass(frozen=True)
 class Reason:
-    """One finding of the gate, for a merchandiser (``text``) and for a machine (the rest).
+    """One finding of the gate or of a rollout.
 
-    What could not be evaluated stands in nobody's way and is no pass either: ``evaluable`` is False.
+    Attributes:
+        code: Stable name of the rule, for programs.
+        passed: Whether the rule is met.
+        text: The finding in a sentence, for people.
+        numbers: Figures behind the finding, by name.
+        evaluable: False if there was too little data to decide; such a finding neither blocks a release nor supports it.
     """
 
     code: str
@@ -423,7 +542,16 @@ VerdictOutcome = Literal["pass", "fail", "baseline"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """The gate's recorded decision."""
+    """The gate's recorded decision on a candidate.
+
+    Attributes:
+        id: Identifier of the verdict.
+        candidate: Version that was evaluated.
+        champion: Version that it was compared with; None for the first version of a scenario.
+        outcome: "baseline" where nothing could be judged and the baseline is released.
+        reasons: Findings that led to the outcome.
+        smallest_visible_loss: Minimum detectable relative loss of quality; None if it cannot be computed.
+    """
 
     id: str
     candidate: str
@@ -434,13 +562,20 @@ class Verdict:
 
     @property
     def may_release(self) -> bool:
-        """Passed, or the dull baseline where nothing could be judged."""
+        """True if the candidate passed, or is the baseline where nothing could be judged."""
         return self.outcome != "fail"
 
 
 @dataclass(frozen=True)
 class ReleaseResult:
-    """What became of a candidate."""
+    """Outcome of a release.
+
+    Attributes:
+        mode: "first" version of the scenario, decided "offline" by the gate, or "live" in a rollout.
+        outcome: "promoted" to champion, "returned" (rejected), or "testing" in a rollout that is running.
+        verdict: Identifier of the gate's verdict.
+        note: The outcome in a sentence.
+    """
 
     version: str
     scenario: str
@@ -452,7 +587,7 @@ class ReleaseResult:
 
 @dataclass(frozen=True)
 class RankedItem:
-    """One place of a ranked answer."""
+    """One item of a ranked answer; ``ad`` is set if its position was sold."""
 
     product_id: str
     title: str
@@ -463,7 +598,7 @@ class RankedItem:
 
 @dataclass(frozen=True)
 class AdPlacement:
-    """What an ad that is shown agreed to: a click, of chance ``click_chance``, costs ``price``."""
+    """An ad that won a position: a click costs ``price`` and is predicted with probability ``click_chance``."""
 
     ad_id: str
     campaign_id: str
@@ -473,8 +608,13 @@ class AdPlacement:
 
 @dataclass(frozen=True)
 class AuctionEntry:
-    """An ad that might have been shown. It wins a place if its value is multiplied by more than ``ratio`` (0 if nobody else
-    wants one) and is then expected to cost ``spend``."""
+    """An ad that took part in an auction.
+
+    Attributes:
+        campaign_id: Its campaign.
+        min_winning_multiplier: The ad wins a position if its value is multiplied by more than this; 0 without competition.
+        expected_spend: Expected cost to the campaign if it wins.
+    """
 
     campaign_id: str
     min_winning_multiplier: float
@@ -483,7 +623,14 @@ class AuctionEntry:
 
 @dataclass(frozen=True)
 class Answer:
-    """A ranked answer; ``total`` counts all that matched, ``offers`` are the ads that took part."""
+    """A ranked answer.
+
+    Attributes:
+        items: The requested page of items, best first.
+        total: Number of all matching products.
+        facets: Number of matching products by facet and value.
+        offers: Ads that took part in the auction.
+    """
 
     items: tuple[RankedItem, ...]
     total: int
@@ -493,7 +640,23 @@ class Answer:
 
 @dataclass(frozen=True)
 class Request:
-    """What a shopper asks; ``user`` and ``session`` are pseudonyms. ``exclude_seen`` None leaves it to the recipe."""
+    """A user's request for ranked products.
+
+    Attributes:
+        user: Pseudonym; None for an anonymous visitor.
+        session: Pseudonym of the session, if known.
+        query: Search text.
+        product_ids: Products of the page or basket that the answer is related to.
+        placement: Where the answer is shown, such as "home".
+        filters: Allowed values by product field.
+        facets: Fields whose values are counted.
+        sort: Sort order; empty for relevance.
+        offset: Number of items that are skipped.
+        limit: Number of items of the answer.
+        personalise: Whether the user's history may be used.
+        exclude_seen: Whether products that the user interacted with are left out; None leaves it to the scenario.
+        explain: Whether items carry reasons.
+    """
 
     user: str | None = None
     session: str | None = None
@@ -512,10 +675,15 @@ class Request:
 
 @dataclass(frozen=True)
 class AudienceRequest:
-    """Whom to tell: ``size`` users for a product, like those of a seed list, or of a segment; all are pseudonyms.
+    """A request for target users: for a product, similar to seed users, or of a segment. Users are pseudonyms.
 
-    ``told`` says how often users were told of something lately: each time halves their score. ``allowed`` narrows who may be
-    told at all; None for everybody.
+    Attributes:
+        product_id: Product that the audience is for.
+        size: Number of users.
+        seed_users: Users that the audience is to be similar to.
+        segment: Segment that the audience is taken from; empty for none.
+        contact_counts: Number of recent messages by user; each message halves the user's score.
+        eligible_users: Users who may be contacted; None for all.
     """
 
     product_id: str | None = None
@@ -528,7 +696,7 @@ class AudienceRequest:
 
 @dataclass(frozen=True)
 class AudienceMember:
-    """One user of an audience, and why."""
+    """One user of an audience, with the reason for the selection."""
 
     user: str
     score: float
@@ -537,7 +705,7 @@ class AudienceMember:
 
 @dataclass(frozen=True)
 class Audience:
-    """Users worth telling, best first; ``total`` counts all who might have been told."""
+    """Target users, best first; ``total`` is the number of users that were eligible."""
 
     members: tuple[AudienceMember, ...]
     total: int
