@@ -1,1 +1,1 @@
-"""What every part shares: words, types, errors, settings, time."""
+"""Shared vocabulary: column names, types, errors, settings, time."""

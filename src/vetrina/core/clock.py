@@ -1,8 +1,8 @@
-"""The only place that asks what time it is, so that tests can say."""
+"""Current time, from one place that tests can replace."""
 
 import time
 
-DAY = 86_400.0
+DAY = 86_400.0  # seconds
 
 
 def now() -> float:

@@ -1,6 +1,6 @@
-"""The names of the columns, said once.
+"""Column names and types of the input tables, and the weights of event types.
 
-Types are spelled as words so that this file needs no data library: ``str``, ``float``, ``int``, ``time``.
+Types are words (``str``, ``float``, ``int``, ``time``), so that this file needs no data library.
 """
 
 PRODUCTS = {
@@ -71,7 +71,7 @@ KEY_COLUMNS = {
     "ads": ("ad_id",),
 }
 
-# How much an event says about taste. Settings may add or change weights; an unknown type weighs nothing.
+# Weight of an event type as a signal of preference. Settings may add or change weights; other types have no weight.
 EVENT_WEIGHTS = {
     "purchase": 1.0,
     "cart": 0.5,

@@ -1,4 +1,7 @@
-"""Ways to make a model small, and what was seen of each."""
+"""Compression variants of a model and the result of trying one.
+
+How a variant is written is up to ``models/<name>/compress.py``; which one is kept is decided in ``compress``.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,11 +15,15 @@ from vetrina.core.types import TrainingData, TrainingPlan
 
 @dataclass(frozen=True)
 class CompressionVariant:
-    """One way to make a model small: its ``steps`` in their order, such as ``distil`` and ``int8``, with ``settings``.
+    """One way to make a model smaller.
 
-    Each setting says how much stays, so less is bolder: a share of neighbours, bits, a width. ``seconds`` is about what it takes
-    to make it with two threads, where a smaller model has to be taught. ``bold`` forms are never taken on trust: those of models
-    that are built small.
+    Attributes:
+        steps: Methods in the order in which they are applied, such as "distil" and "int8".
+        settings: How much is kept, by name: a share of neighbours, a number of bits, a width. A smaller value is more
+            aggressive.
+        training_seconds: Approximate time to make the variant with two threads, where a smaller model is trained
+            (distillation); 0 without training.
+        is_aggressive: True for variants that must always be evaluated, such as those of models that are small from the start.
     """
 
     steps: tuple[str, ...]
@@ -26,21 +33,37 @@ class CompressionVariant:
 
     @property
     def name(self) -> str:
-        """Of steps and settings."""
-        said = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
-        return " + ".join(self.steps) + (f" ({said})" if said else "")
+        """Steps and settings as text, such as "distil + int8 (width 64)"."""
+        steps = " + ".join(self.steps)
+        if not self.settings:
+            return steps
+        settings = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
+        return f"{steps} ({settings})"
 
     def is_at_least_as_aggressive_as(self, other: "CompressionVariant") -> bool:
-        """Whether no less is taken away than by ``other``, in every respect that either names. A taught model compares with
-        taught ones only."""
-        named = {*self.settings, *other.settings}
-        less = all(self.settings.get(name, inf) <= other.settings.get(name, inf) for name in named)
-        return less and bool(self.training_seconds) == bool(other.training_seconds) and (bool(named) or self == other)
+        """Whether this variant keeps no more than ``other`` in every setting that either of them has.
+
+        Distilled variants are comparable with distilled variants only, and variants without settings with equal ones only.
+        """
+        is_distilled = self.training_seconds != 0
+        is_other_distilled = other.training_seconds != 0
+        if is_distilled != is_other_distilled:
+            return False
+        names = {*self.settings, *other.settings}
+        if not names:
+            return self == other
+        return all(self.settings.get(name, inf) <= other.settings.get(name, inf) for name in names)
 
 
 @dataclass(frozen=True)
 class DistillationData:
-    """What a smaller model may be taught with: what its teacher has seen, prepared when it is asked for."""
+    """Data that a smaller model may be trained on.
+
+    Attributes:
+        prepare: Loads the training data of the teacher; called on first use only.
+        plan: The plan of the teacher's training.
+        progress: Reports how far the training is.
+    """
 
     prepare: Callable[[], TrainingData]
     plan: TrainingPlan
@@ -48,16 +71,27 @@ class DistillationData:
 
     @cached_property
     def training_data(self) -> TrainingData:
-        """As the teacher's ``fit`` was given it."""
+        """The data that the teacher was fitted to."""
         return self.prepare()
 
 
 @dataclass(frozen=True)
 class CompressionTrial:
-    """One form tried on one model, and whether it was kept. ``agreement`` is the share of answers as before.
+    """Result of one compression variant of one model.
 
-    ``work_before`` and ``work_after`` are CPU-microseconds of the scenario's answer to one request, before and with this form;
-    measured, so they are no part of a bundle, which the same plan must give again to the bit.
+    Attributes:
+        model: Name of the model.
+        step: Name of the variant.
+        kept: Whether the variant is used.
+        bytes_before: Size of the model's files before.
+        bytes_after: Size of the model's files with this variant.
+        quality_before: Quality of the scenario before.
+        quality_after: Quality of the scenario with this variant.
+        loss_upper: Upper confidence bound of the relative loss of quality.
+        why: Reason for keeping or rejecting the variant.
+        agreement: Share of answers that are the same as before.
+        work_before: CPU microseconds of the scenario per request before.
+        work_after: CPU microseconds of the scenario per request with this variant.
     """
 
     model: str
@@ -74,5 +108,5 @@ class CompressionTrial:
     work_after: float = 0.0
 
     def without_timings(self) -> dict[str, Any]:
-        """All but what was measured by the clock."""
+        """All fields but the measured times, which would make bundles of the same plan differ."""
         return {name: value for name, value in asdict(self).items() if not name.startswith("work")}

@@ -1,7 +1,7 @@
-"""What the processor at hand can do with whole numbers: the same int8 file may answer differently on another one.
+"""CPU features on which the results of int8 models depend.
 
-Without VNNI, x86 adds products of 8-bit numbers up in 16 bits that saturate; with it in 32. So a file is verified anew on a
-processor of another kind.
+Without VNNI, x86 processors add products of 8-bit integers in 16 bits, which saturate; with VNNI in 32 bits. An int8 model is
+therefore verified again on a processor with other features.
 """
 
 import platform
@@ -14,17 +14,27 @@ _INT32_ACCUMULATION_FLAGS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "a
 
 @cache
 def cpu_description(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """The architecture and those of its features that quantised files depend on, in one line."""
-    found = _cpu_flags(cpuinfo.read_text() if cpuinfo.exists() else "")
-    return " ".join([platform.machine().lower(), *(f for f in _RELEVANT_FLAGS if f in found)])
+    """The architecture and the CPU features that quantised models depend on, in one line."""
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    flags = _cpu_flags(text)
+    relevant_flags = [flag for flag in _RELEVANT_FLAGS if flag in flags]
+    return " ".join([platform.machine().lower(), *relevant_flags])
 
 
 def int8_sums_saturate(description: str) -> bool:
-    """Whether sums of 8-bit products may saturate on a processor of that ``kind``: then weights have to keep to 7 bits."""
+    """Whether sums of 8-bit products may saturate, so that weights must be limited to 7 bits.
+
+    ``description`` is the text of ``cpu_description``.
+    """
     features = set(description.split())
-    return "avx2" in features and not features & _INT32_ACCUMULATION_FLAGS
+    has_int32_sums = bool(features & _INT32_ACCUMULATION_FLAGS)
+    return "avx2" in features and not has_int32_sums
 
 
 def _cpu_flags(cpuinfo: str) -> set[str]:
-    lines = (line.partition(":") for line in cpuinfo.splitlines())
-    return {word for name, _, value in lines if name.strip() in ("flags", "Features") for word in value.split()}
+    flags: set[str] = set()
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            flags.update(value.split())
+    return flags

@@ -1,4 +1,4 @@
-"""What the catalogue gained, changed or lost since a bundle was built: a small index in memory."""
+"""In-memory index of the products that changed since a bundle was built."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,8 +15,13 @@ _MINIMUM_SHOULD_MATCH = 0.5
 
 @dataclass(frozen=True)
 class DeltaIndex:
-    """``changed`` maps ids to new or replaced products, ``deleted`` holds ids that must not be shown, ``images`` maps those of
-    ``changed`` whose image was embedded to its vector."""
+    """Products that changed since a bundle was built.
+
+    Attributes:
+        changed_products: New and replaced products by id.
+        deleted_ids: Ids of deleted products, which must not be shown.
+        images: Image embeddings by id of a changed product.
+    """
 
     changed_products: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     deleted_ids: frozenset[str] = frozenset()
@@ -24,7 +29,7 @@ class DeltaIndex:
 
     @cached_property
     def hidden_ids(self) -> frozenset[str]:
-        """Ids that must not be recommended: deleted, or sold out since."""
+        """Ids that must not be recommended: deleted or sold out since the bundle was built."""
         return self.deleted_ids.union(p for p, body in self.changed_products.items() if not _in_stock(body))
 
     @cached_property
@@ -32,7 +37,11 @@ class DeltaIndex:
         return {p: frozenset(tokenise(_searchable_text(body))) for p, body in self.changed_products.items()}
 
     def search(self, query: str, filters: Mapping[str, Any]) -> list[tuple[str, float]]:
-        """(product_id, share of the query's words found) of changed products with at least half of them, best first."""
+        """Changed products that match at least half of the query's words and all filters, best first.
+
+        Returns:
+            (product_id, share of the query's words that the product's text contains) of each.
+        """
         wanted = frozenset(tokenise(query))
         if not wanted or not self.changed_products:
             return []
@@ -46,7 +55,7 @@ class DeltaIndex:
 
 
 def matches_filters(product: Mapping[str, Any], filters: Mapping[str, Any]) -> bool:
-    """Whether one product keeps all ``filters``; the same rules as ``Shelf.mask``."""
+    """Whether a product matches all ``filters``, by the same rules as ``CatalogueIndex.mask``."""
     return all(_matches_filter(product, name, wanted) for name, wanted in filters.items())
 
 
@@ -69,6 +78,6 @@ def _matches_filter(product: Mapping[str, Any], name: str, allowed: Any) -> bool
 
 
 def _in_stock(product: Mapping[str, Any]) -> bool:
-    """Unknown stock counts as there."""
+    """Whether a product is in stock; a product of unknown stock is."""
     stock = product.get("stock")
     return stock is None or stock > 0

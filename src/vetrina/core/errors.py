@@ -1,14 +1,20 @@
-"""Errors that a person can act on: the value, the rule it broke, and the way out."""
+"""User-facing errors: the value, the rule that it breaks, and how to fix it."""
 
 
 class VetrinaError(Exception):
-    """Base of everything Vetrina raises on purpose."""
+    """Base class of all errors that Vetrina raises on purpose."""
 
     exit_status = 1
 
 
 class BadInput(VetrinaError):
-    """The input breaks a rule. Shown as one line; exit status 2 or a 4xx."""
+    """The input breaks a rule. It is shown as one line; exit status 2 or HTTP 4xx.
+
+    Attributes:
+        value: The wrong value, or where it is.
+        rule: The rule that it breaks.
+        way_out: What the user can do about it.
+    """
 
     exit_status = 2
 
@@ -19,12 +25,12 @@ class BadInput(VetrinaError):
         self.way_out = way_out
 
     def __reduce__(self) -> tuple[type["BadInput"], tuple[str, str, str]]:
-        """A journal keeps errors too: without this a copy would miss two of its three parts."""
+        """Pickle with all three parts: the journal of a run stores errors, and the default would store the message only."""
         return type(self), (self.value, self.rule, self.way_out)
 
 
 class Conflict(BadInput):
-    """The state moved on between reading and writing; HTTP 409."""
+    """The state was changed between reading and writing; HTTP 409."""
 
 
 class NotFound(BadInput):
@@ -36,13 +42,15 @@ class NotReady(BadInput):
 
 
 class OtherFormat(NotReady):
-    """A bundle that this Vetrina cannot read, because another one wrote it; HTTP 503."""
+    """A bundle in the format of another version of Vetrina; HTTP 503."""
 
 
 class UnusableVariant(VetrinaError):
-    """A model cannot take this form; the stage says so and tries the next."""
+    """A compression variant that does not exist for a model; the stage reports it and tries the next one."""
 
 
 def _one_line(value: str, limit: int = 120) -> str:
     flat = " ".join(value.split())
-    return flat if len(flat) <= limit else f"{flat[:limit]}... ({len(flat)} characters)"
+    if len(flat) <= limit:
+        return flat
+    return f"{flat[:limit]}... ({len(flat)} characters)"

@@ -1,4 +1,7 @@
-"""Write beside, then rename: a reader never sees half a file, whatever happens to the writer."""
+"""Atomic writes, exclusive locks and digests of files and folders.
+
+A file is written under a temporary name and renamed: a reader never sees half of it, even if the writer is killed.
+"""
 
 import contextlib
 import fcntl
@@ -14,7 +17,10 @@ from vetrina.core.errors import BadInput, Conflict
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it onto ``path`` on success, remove it otherwise."""
+    """Yield a temporary path in the same folder; rename it to ``path`` on success, remove it otherwise.
+
+    Raises BadInput if the disk cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
@@ -32,7 +38,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """The same for a folder. A ``path`` that exists already (equal content, by its name) is kept."""
+    """Yield a temporary folder; rename it to ``path`` on success, remove it otherwise.
+
+    An existing ``path`` is left as it is: such folders are named by their content. Raises BadInput if the disk cannot be
+    written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     temporary.chmod(0o755)
@@ -51,7 +61,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Be the only process that changes ``folder``; the lock goes with the process, however it ends. Raises Conflict."""
+    """Hold the only lock on ``folder``. The lock ends with the process, even if it is killed. Raises Conflict."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
@@ -63,16 +73,23 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Replace ``path`` by ``data`` in one step."""
+    """Write ``data`` to ``path`` in one step, replacing an older file.
+
+    Args:
+        path: The file.
+        data: Its new content.
+        mode: Its permissions.
+    """
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
         temporary.chmod(mode)
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file, or of the sorted (name, digest) lines of a folder."""
+    """SHA-256 of a file, or of the sorted "name digest" lines of a folder, in hex."""
     if path.is_dir():
-        lines = [f"{f.relative_to(path)} {digest_of(f)}\n" for f in sorted(path.rglob("*")) if f.is_file()]
+        files = [file for file in sorted(path.rglob("*")) if file.is_file()]
+        lines = [f"{file.relative_to(path)} {digest_of(file)}\n" for file in files]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -81,7 +98,7 @@ def digest_of(path: Path) -> str:
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder."""
     if path.is_dir():
-        return sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
 
 
@@ -94,6 +111,5 @@ def _fsync(path: Path) -> None:
 
 
 def _disk_error(path: Path, error: OSError) -> BadInput:
-    return BadInput(
-        str(path), f"cannot be written ({error.strerror or error})", "free space or rights there, then repeat"
-    )
+    cause = error.strerror or error
+    return BadInput(str(path), f"cannot be written ({cause})", "free space or rights there, then repeat")

@@ -1,4 +1,7 @@
-"""What is kept of a day of the log, what it is compared with, and what monitoring says of it."""
+"""Types of monitoring: daily statistics, the reference window and the health report.
+
+A unit is a user, or the session of an anonymous visitor. Tests and thresholds are in ``monitor``.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +12,8 @@ from numpy.typing import NDArray
 
 from vetrina.core.types import Interval
 
-SHOP_SCOPE = "shop"  # the part of a day that all scenarios share: what shoppers did
+# ``DailyStatistics.part`` of the events of the whole shop, which all scenarios share.
+SHOP_SCOPE = "shop"
 
 
 @lru_cache
@@ -19,9 +23,14 @@ def _upper_triangle(k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over units (shoppers) of a vector x (k,): how many, x itself, and the upper triangle of x x', by rows.
+    """First and second moments of a feature vector x (k,) over units. They add up over days.
 
-    They add up over days. A unit's x is the mean over its events, so units are independent where events are not.
+    A unit's x is the mean over its events: units are independent, events of one unit are not.
+
+    Attributes:
+        units: Number of units.
+        first: (k,) sum of x.
+        second: (k (k + 1) / 2,) upper triangle of the sum of x x', by rows.
     """
 
     units: int
@@ -31,38 +40,43 @@ class Moments:
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(
             self.units + other.units,
-            tuple(a + b for a, b in zip(self.first, other.first, strict=True)),
-            tuple(a + b for a, b in zip(self.second, other.second, strict=True)),
+            _add_tuples(self.first, other.first),
+            _add_tuples(self.second, other.second),
         )
 
     def mean(self) -> NDArray[np.float64]:
-        """(k,)."""
+        """(k,) mean of x; zeros without units."""
         return np.array(self.first) / max(self.units, 1)
 
     def covariance(self) -> NDArray[np.float64]:
-        """(k, k) of one unit."""
+        """(k, k) covariance of x over units."""
         mean = self.mean()
-        return self.second_moment_matrix() / max(self.units, 1) - np.outer(mean, mean)
+        mean_square = self.second_moment_matrix() / max(self.units, 1)
+        return mean_square - np.outer(mean, mean)
 
     def second_moment_matrix(self) -> NDArray[np.float64]:
-        """(k, k) the sum of x x'."""
-        upper = _upper_triangle(len(self.first))
-        full = np.zeros((len(self.first),) * 2)
+        """(k, k) sum of x x'."""
+        width = len(self.first)
+        upper = _upper_triangle(width)
+        full = np.zeros((width, width))
         full[upper] = self.second
         full.T[upper] = self.second
         return full
 
     def project(self, direction: NDArray[np.float64]) -> "Moments":
-        """Of the number ``direction`` @ x."""
-        square = float(direction @ self.second_moment_matrix() @ direction)
-        return Moments(self.units, (float(direction @ np.array(self.first)),), (square,))
+        """Moments of the number ``direction`` @ x, for a ``direction`` (k,)."""
+        first = float(direction @ np.array(self.first))
+        second = float(direction @ self.second_moment_matrix() @ direction)
+        return Moments(self.units, (first,), (second,))
 
 
 @dataclass(frozen=True)
 class BinEdges:
-    """How raw values of a feature become a vector, fixed on the first day so that all days are measured alike.
+    """Encoding of a feature's raw values as a vector. It is fixed on the first day, so that days are comparable.
 
-    ``groups``: names that have a column of their own, all others share none. ``edges``: rising quantiles of a number.
+    Attributes:
+        groups: Values of a categorical feature that have a component of their own; other values have none.
+        edges: Ascending bin edges of a numeric feature.
     """
 
     groups: tuple[str, ...] = ()
@@ -71,29 +85,48 @@ class BinEdges:
 
 @dataclass(frozen=True)
 class PositionCounts:
-    """Shown and clicked products by score (rows, lowest first) and place (columns, first place first), by rows."""
+    """Impressions and clicks by score bin (rows, lowest first) and position (columns, first position first).
+
+    Attributes:
+        columns: Number of positions.
+        shown: (rows * columns,) impressions, by rows.
+        clicked: (rows * columns,) clicks, by rows.
+    """
 
     columns: int = 0
     shown: tuple[int, ...] = ()
     clicked: tuple[int, ...] = ()
 
     def __add__(self, other: "PositionCounts") -> "PositionCounts":
-        if not self.columns or not other.columns:
-            return self if self.columns else other
-        return PositionCounts(
-            self.columns,
-            tuple(a + b for a, b in zip(self.shown, other.shown, strict=True)),
-            tuple(a + b for a, b in zip(self.clicked, other.clicked, strict=True)),
-        )
+        if not self.columns:
+            return other
+        if not other.columns:
+            return self
+        shown = tuple(a + b for a, b in zip(self.shown, other.shown, strict=True))
+        clicked = tuple(a + b for a, b in zip(self.clicked, other.clicked, strict=True))
+        return PositionCounts(self.columns, shown, clicked)
 
 
 @dataclass(frozen=True)
 class DailyStatistics:
-    """One day (``number`` days since 1970, UTC) of the log: of the shop, or of one scenario's answers.
+    """Statistics of one day of the log: of the shop's events, or of one scenario's answers.
 
-    ``count`` events or answers of ``units`` shoppers. ``response`` holds, by unit, clicks at each place and products shown
-    there. ``delays`` counts clicks by log2 of the seconds since the answer. ``labelled`` is (rows, their sum of p, of p (1 - p),
-    of the label) of predictions whose truth came in. ``replayed`` is (answers made again offline, their mean overlap).
+    Attributes:
+        part: SHOP_SCOPE, or the name of the scenario.
+        number: Days since 1970-01-01 UTC.
+        version: Version that answered; None for the shop.
+        count: Number of events or answers.
+        units: Number of units.
+        clicked: Number of answers with a click.
+        features: Moments by feature.
+        rulers: Bin edges by feature.
+        places: Impressions and clicks by score bin and position.
+        response: Moments over units of the clicks at each position and the impressions there.
+        delays: Number of clicks by log2 of the seconds since the answer.
+        distinct: Number of distinct items that were shown.
+        unknown: Number of products that are not in the catalogue.
+        labelled: (rows, sum of p, sum of p (1 - p), sum of labels) of the predictions p whose label is known by now.
+        replayed: (number of answers computed again offline, their mean overlap with the logged answers).
     """
 
     part: str
@@ -115,7 +148,7 @@ class DailyStatistics:
 
 @dataclass(frozen=True)
 class CurrentWindow:
-    """One day of a scenario, looked at ``now`` (seconds since 1970): what shoppers did, and what they were shown."""
+    """The day of a scenario that is checked: the shop's events, the scenario's answers, and the time of the check."""
 
     scenario: str
     shop_day: DailyStatistics
@@ -125,9 +158,15 @@ class CurrentWindow:
 
 @dataclass(frozen=True)
 class ReferenceWindow:
-    """What a day is compared with: the version that serves and the size of its catalogue, and earlier days of both parts.
+    """What a day is compared with.
 
-    ``learnt`` is what a version saw in training (predict), to be compared with instead of earlier days.
+    Attributes:
+        version: The champion.
+        built_at: When it was built, in seconds since 1970.
+        catalogue_size: Number of products in its catalogue.
+        shop_days: Earlier days of the shop's events.
+        answer_days: Earlier days of the scenario's answers.
+        training_statistics: Statistics of the training data (predict only), compared with in place of earlier days.
     """
 
     version: str | None
@@ -140,9 +179,12 @@ class ReferenceWindow:
 
 @dataclass(frozen=True)
 class Drift:
-    """How far a feature moved, in standard deviations of a shopper; the chance of as much without cause; the verdict.
+    """Drift of one feature.
 
-    ``drifted`` controls the share of false findings over all features of the day.
+    Attributes:
+        moved: Shift of the mean, in standard deviations over units.
+        p: p-value of the shift.
+        drifted: Whether the shift is significant, with the false discovery rate controlled over all features of the day.
     """
 
     moved: float
@@ -152,9 +194,22 @@ class Drift:
 
 @dataclass(frozen=True)
 class HealthReport:
-    """What a day of the log says about a served scenario. What cannot be evaluated is None or missing.
+    """Health of a served scenario on one day. What cannot be evaluated is None or missing.
 
-    ``shared`` names the features of ``drift`` that are the shop's, alike for all its scenarios.
+    Attributes:
+        day: Days since 1970-01-01 UTC.
+        clicked: Number of answers with a click.
+        shoppers: Number of users and anonymous sessions.
+        new_products: Number of products that are not in the champion's catalogue.
+        version_age_days: Age of the champion.
+        drift: Drift by feature.
+        not_evaluable: Reasons by name of what could not be evaluated.
+        estimated_loss: Relative loss of clicks against the reference window.
+        calibration: Observed over predicted rate.
+        coverage: Share of the catalogue that was shown.
+        click_delay_seconds: Median time from an answer to a click.
+        replay_overlap: Mean overlap of logged answers with the same answers computed offline.
+        shared: Features of ``drift`` that belong to the shop's events, equal for all scenarios.
     """
 
     scenario: str
@@ -178,8 +233,12 @@ class HealthReport:
 
 @dataclass(frozen=True)
 class RetrainDecision:
-    """Whether to train again, and why."""
+    """Whether to retrain a scenario, and why."""
 
     scenario: str
     retrain: bool
     why: str
+
+
+def _add_tuples(a: tuple[float, ...], b: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(x + y for x, y in zip(a, b, strict=True))

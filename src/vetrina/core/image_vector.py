@@ -1,4 +1,4 @@
-"""Vector of a product's image and the network that computed it, as the product log keeps them."""
+"""Embedding of a product's image and the network that computed it, as stored in the product log."""
 
 import base64
 from dataclasses import dataclass
@@ -10,18 +10,24 @@ from vetrina.core.types import Floats
 
 @dataclass(frozen=True)
 class ImageVector:
-    """``network`` is the SHA-256 of the ONNX file, ``text`` the vector as float16 in base64, empty where the image cannot be
-    read."""
+    """An image embedding.
+
+    Attributes:
+        network: SHA-256 of the ONNX file of the network.
+        text: The vector as float16 in base64; empty if the image cannot be read.
+    """
 
     network: str
     text: str = ""
 
     @classmethod
     def of(cls, network: str, vector: Floats) -> "ImageVector":
-        """Of a unit vector (axes,)."""
-        return cls(network, base64.b64encode(vector.astype("<f2").tobytes()).decode())
+        """The embedding of a unit vector (width,) that ``network`` computed."""
+        content = vector.astype("<f2").tobytes()
+        return cls(network, base64.b64encode(content).decode())
 
     @property
     def vector(self) -> Floats:
-        """(axes,) float32, no axes at all where the image cannot be read."""
-        return np.frombuffer(base64.b64decode(self.text), "<f2").astype(np.float32)
+        """(width,) float32; (0,) if the image cannot be read."""
+        content = base64.b64decode(self.text)
+        return np.frombuffer(content, "<f2").astype(np.float32)

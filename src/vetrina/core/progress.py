@@ -1,4 +1,4 @@
-"""How long work tells a person where it is. Silent unless someone listens."""
+"""Progress reporting for long-running steps. Silent by default."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -8,42 +8,48 @@ T = TypeVar("T")
 
 
 class Step(Protocol):
-    """One long step under way."""
+    """A running step."""
 
     def advance(self, amount: float = 1.0) -> None:
-        """Say that ``amount`` more units are done."""
+        """Report that ``amount`` more units of the step are done."""
         ...
 
 
 class Progress(Protocol):
-    """Opens steps."""
+    """Reports steps and messages."""
 
     def step(self, title: str, total: float) -> AbstractContextManager[Step]:
-        """A step of ``total`` units, shown until the context ends."""
+        """A context in which a step of ``total`` units runs."""
         ...
 
     def message(self, text: str) -> None:
-        """One line, such as what will be done."""
+        """Report one line of text."""
         ...
 
 
 class NoProgress:
-    """Shows nothing."""
+    """Reports nothing."""
 
     def message(self, text: str) -> None:
-        """Say nothing."""
+        """Report nothing."""
 
     def advance(self, amount: float = 1.0) -> None:
-        """Do nothing."""
+        """Report nothing."""
 
     @contextmanager
     def step(self, title: str, total: float) -> Iterator[Step]:
-        """A step nobody sees."""
+        """A step that reports nothing."""
         yield self
 
 
 def track(progress: Progress, title: str, items: Sequence[T]) -> Iterator[T]:
-    """Yield ``items`` and advance a step after each."""
+    """Yield ``items`` and advance a step after each of them.
+
+    Args:
+        progress: Where the step is reported.
+        title: Title of the step.
+        items: What is iterated over.
+    """
     with progress.step(title, len(items)) as step:
         for item in items:
             yield item

@@ -1,4 +1,7 @@
-"""The small interfaces that models, scenarios and features keep, and what serving injects."""
+"""Interfaces of models, scorers, scenarios and features, and of what serving injects.
+
+They know nothing of how a model is trained, how logs are stored or how the service is reached.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,31 +20,55 @@ State = TypeVar("State")
 
 
 class Model(Protocol):
-    """``models/<name>/train.py``: learns, and writes its float form into a folder."""
+    """``models/<name>/train.py``: trains a model and writes its float files."""
 
     def fit(self, training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-        """Learn from ``past``, write parts into ``into``, return notes for the report."""
+        """Train the model.
+
+        Args:
+            training_data: Everything that the model may be trained on.
+            plan: Seed, threads, hyper-parameters and budget.
+            into: Folder that the model's files are written to.
+            progress: Reports how far the training is.
+
+        Returns:
+            Notes for the report, as JSON values.
+        """
         ...
 
 
 class Compressor(Protocol):
-    """``models/<name>/compress.py``, optional: writes smaller forms that the same ``online.py`` opens."""
+    """``models/<name>/compress.py``, optional: writes smaller files that the same ``online.py`` opens."""
 
-    VARIANTS: Sequence[CompressionVariant]  # those that answer with the least work first
+    VARIANTS: Sequence[CompressionVariant]  # in ascending order of the work per answer
 
     def compress(
         self, source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData
     ) -> None:
-        """One of FORMS of what lies in ``source``. Raises Unfit where it cannot be made of this one."""
+        """Write one of ``VARIANTS`` of a trained model.
+
+        Args:
+            source: Folder with the model's float files.
+            into: Folder that the smaller files are written to.
+            variant: The variant to write.
+            distillation_data: Training data for variants that train a smaller model.
+
+        Raises:
+            UnusableVariant: The variant does not exist for this model.
+        """
         ...
 
 
 class History:
-    """What is known of one user at one moment, newest last.
+    """What is known of one user at one time.
 
-    ``items`` (n,) and ``times`` (n,) are the last events; ``counts_items`` (m,) and ``counts`` (m,) are the
-    decayed counts of everything, see ``features.decayed_counts``; they are worth ``counts`` at ``now``. ``user`` is the
-    pseudonym, None of a visit of somebody unnamed.
+    Attributes:
+        items: (n,) indices of the items of the latest events, newest last.
+        times: (n,) seconds of these events.
+        counts_items: (m,) indices of all items that the user interacted with.
+        counts: (m,) exponentially decayed counts of these items at ``now``; see ``features.decayed_counts``.
+        now: Seconds since 1970.
+        user: Pseudonym; None for an anonymous visitor.
     """
 
     __slots__ = ("counts", "counts_items", "items", "now", "times", "user")
@@ -65,10 +92,10 @@ class History:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """``models/<name>/online.py``: ``open(folder)`` gives one; numpy and ONNX Runtime only."""
+    """``models/<name>/online.py``: ``open(folder)`` returns a scorer. It needs numpy and ONNX Runtime only."""
 
     def score(self, history: History) -> Floats:
-        """One score per catalogue item, shape (items,); 0 where the model has nothing to say."""
+        """(items,) one score per catalogue item; 0 where the model makes no prediction."""
         ...
 
 
@@ -78,87 +105,117 @@ class Scenario(Protocol):
     recipe: Recipe
 
     def evaluate(self, folder: Path, evaluation_data: EvaluationData) -> MetricValues:
-        """One score per user, query or row of ``evidence``."""
+        """One metric value per user, query or row of ``evaluation_data``, with the models in ``folder``."""
         ...
 
 
 class Feature(Protocol[State]):
-    """State folded over events. Batch is the same fold, vectorised."""
+    """A feature whose state is updated event by event. Training computes the same state for all events at once."""
 
     def update(self, state: State, item: int, time: float, weight: float) -> State:
-        """The state after one more event."""
+        """The state after one more event.
+
+        Args:
+            state: State before the event.
+            item: Index of the item.
+            time: Seconds since 1970.
+            weight: Weight of the event type.
+        """
         ...
 
     def value(self, state: State, now: float) -> Any:
-        """What models see at ``now``."""
+        """Value of the feature at ``now``, as models use it."""
         ...
 
 
 class RecentEvents(Protocol):
-    """Injected by serve: what happened since the bundle was built."""
+    """Injected by serving: events since the bundle was built."""
 
     def for_user(
         self, user: str | None, session: str | None, since: float, after_seq: int
     ) -> Iterable[tuple[str, float, float]]:
-        """(product_id, time, weight), oldest first, of events at or after ``until`` or beyond number ``logged``."""
+        """Recent events of a user or session.
+
+        Args:
+            user: Pseudonym of the user; None for an anonymous visitor.
+            session: Pseudonym of the session, if known.
+            since: Events at or after this time are returned, in seconds since 1970 ...
+            after_seq: ... and so are events with a larger sequence number than this one.
+
+        Returns:
+            (product_id, time, weight) of each event, oldest first.
+        """
         ...
 
 
 class CatalogueDelta(Protocol):
-    """Injected by serve: products that came, changed or went since the bundle was built."""
+    """Injected by serving: products that were added, changed or deleted since the bundle was built."""
 
     def changes_after(self, after_seq: int) -> DeltaIndex:
-        """What changed beyond number ``logged`` of the log."""
+        """Changes with a larger sequence number than ``after_seq``."""
         ...
 
 
 class SpendLedger(Protocol):
-    """Injected by serve: what campaigns have spent and users have seen today, and how ads did of late."""
+    """Injected by serving: spend of campaigns, impressions per user, and recent click rates of ads."""
 
     def daily_spend(self, campaign: str, now: float) -> float:
-        """What clicks have cost a campaign on the day of ``now`` (UTC)."""
+        """Cost of a campaign's clicks on the day of ``now`` (UTC), in the shop's currency."""
         ...
 
     def daily_impressions(self, user_or_session: str, now: float) -> Mapping[str, int]:
-        """How often a user or session was shown each ad on the day of ``now``."""
+        """Impressions of a user or session on the day of ``now`` (UTC), by ad."""
         ...
 
     def pacing(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
-        """What a campaign's values are multiplied by (0 to 1) so that its daily budget lasts, and the share of answers in which
-        it takes part."""
+        """Pacing that makes a daily budget last.
+
+        Args:
+            campaign: Id of the campaign.
+            budget: Its daily budget, in the shop's currency.
+            now: Seconds since 1970.
+
+        Returns:
+            The multiplier of the campaign's bids, 0 to 1, and the share of answers in which it takes part.
+        """
         ...
 
     def click_correction(self, ad: str, now: float) -> float:
-        """Clicks of late over the clicks that were expected, drawn towards 1."""
+        """Ratio of recent clicks on an ad to predicted clicks, shrunk towards 1."""
         ...
 
 
 class EmptySpendLedger:
-    """A ledger in which nothing has happened yet."""
+    """A ledger without any spend, impressions or clicks."""
 
     def daily_spend(self, campaign: str, now: float) -> float:
-        """Nothing."""
+        """No spend."""
         return 0.0
 
     def daily_impressions(self, user_or_session: str, now: float) -> Mapping[str, int]:
-        """Nothing."""
+        """No impressions."""
         return {}
 
     def pacing(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
-        """Full values, everywhere."""
+        """Unchanged bids in all answers."""
         return 1.0, 1.0
 
     def click_correction(self, ad: str, now: float) -> float:
-        """As expected."""
+        """No correction."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class Context:
-    """What serving injects into an answer."""
+    """What serving injects into an answer.
+
+    Attributes:
+        now: Time of the request in seconds since 1970.
+        goals: Weights of the shop's business objectives, by their names in ``[goals]``.
+    """
 
     recent_events: RecentEvents
     catalogue_delta: CatalogueDelta
     now: float
     spend_ledger: SpendLedger = field(default_factory=EmptySpendLedger)
-    goals: Mapping[str, float] = field(default_factory=dict)  # the shop's, as ``[goals]`` names them
+    goals: Mapping[str, float] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""Text as words. Chinese and Japanese stand without spaces: each character counts, and each pair of neighbours."""
+"""Tokeniser for words, and for characters and bigrams of Chinese and Japanese.
+
+Chinese and Japanese are written without spaces: each character is a token, and so is each pair of adjacent characters.
+"""
 
 import re
 
@@ -7,17 +10,19 @@ _UNSPACED_SCRIPTS = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\
 
 
 def tokenise(text: str) -> list[str]:
-    """Lower-case runs of letters and digits, unspaced writing by characters and pairs."""
-    lower = split_unspaced_scripts(text.lower())
-    return "".join(c if c.isalnum() else " " for c in lower).split()
+    """Lower-case tokens of ``text``: runs of letters and digits; characters and bigrams of unspaced scripts."""
+    spaced = split_unspaced_scripts(text.lower())
+    letters_and_digits = "".join(c if c.isalnum() else " " for c in spaced)
+    return letters_and_digits.split()
 
 
 def split_unspaced_scripts(text: str) -> str:
-    """``text`` with unspaced writing taken apart, everything else as it is."""
+    """``text`` with runs of unspaced scripts replaced by their characters and bigrams, separated by spaces."""
     return _UNSPACED_SCRIPTS.sub(_characters_and_bigrams, text)
 
 
-def _characters_and_bigrams(found: re.Match[str]) -> str:
-    run = found.group()
-    pairs = (run[i : i + 2] for i in range(len(run) - 1))
-    return f" {' '.join([*run, *pairs])} "
+def _characters_and_bigrams(match: re.Match[str]) -> str:
+    characters = match.group()
+    bigrams = [characters[i : i + 2] for i in range(len(characters) - 1)]
+    tokens = " ".join([*characters, *bigrams])
+    return f" {tokens} "

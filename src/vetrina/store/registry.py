@@ -1,4 +1,8 @@
-"""Versions, verdicts, and the pointer that says which version serves. Promotions are an append-only signed log."""
+"""Model registry: versions, verdicts and the champion of each scenario.
+
+The champion changes by compare-and-swap only, and every promotion is appended to a signed log. The registry does not decide
+what is promoted.
+"""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +23,7 @@ from vetrina.store.tables import champions, promotions, stages, verdicts, versio
 
 @dataclass(frozen=True)
 class ResourceUsage:
-    """Wall and processor seconds of a stage, and the most memory that the process had so far."""
+    """Wall seconds, CPU seconds and peak memory (megabytes) of a stage."""
 
     seconds: float
     cpu_seconds: float
@@ -27,7 +31,7 @@ class ResourceUsage:
 
 
 class Registry:
-    """All reads and writes about versions of one shop."""
+    """Versions, verdicts and champions of one shop."""
 
     def __init__(self, engine: Engine, keys: Keys) -> None:
         self._engine = engine
@@ -43,19 +47,32 @@ class Registry:
         expected_champion: tuple[str | None, int],
         notes: Mapping[str, Any],
     ) -> None:
-        """Keep version and verdict and move the pointer, all in one transaction or not at all.
+        """Record a version and its verdict, and promote it if the release says so, in one transaction.
 
-        ``made_from`` is (snapshot digest, recipe digest). Repeating it changes nothing. Raises Conflict when the pointer
-        moved since ``seen`` was read.
+        Repeating it changes nothing.
+
+        Args:
+            bundle: The served file.
+            judged_bundle: The judged file.
+            verdict: The gate's decision.
+            release: Outcome of the release.
+            provenance: (snapshot digest, recipe digest).
+            expected_champion: Champion and fence when the release was decided, as ``champion`` returned them.
+            notes: Facts of the training run.
+
+        Raises:
+            Conflict: The champion has changed since.
         """
+        snapshot, recipe_digest = provenance
         with self._transaction(bundle.scenario) as connection:
             self._insert_verdict(connection, verdict)
-            if not connection.execute(select(versions).where(versions.c.version == bundle.version)).first():
+            is_recorded = select(versions).where(versions.c.version == bundle.version)
+            if not connection.execute(is_recorded).first():
                 row = {
                     "version": bundle.version,
                     "scenario": bundle.scenario,
-                    "snapshot": provenance[0],
-                    "recipe_digest": provenance[1],
+                    "snapshot": snapshot,
+                    "recipe_digest": recipe_digest,
                     "judged": judged_bundle.version,
                     "created": clock.now(),
                     "body": msgspec.json.encode(notes, enc_hook=_to_builtins).decode(),
@@ -66,7 +83,16 @@ class Registry:
                 self.promote_in(connection, bundle.scenario, bundle.version, expected_champion, decision, release.note)
 
     def find_version(self, scenario: str, snapshot: str, recipe_digest: str) -> str | None:
-        """The version already made from exactly this data and recipe."""
+        """The newest version of a scenario with the same data and recipe.
+
+        Args:
+            scenario: The scenario.
+            snapshot: Digest of the snapshot.
+            recipe_digest: Digest of settings and code of the recipe.
+
+        Returns:
+            Its name, None if there is none.
+        """
         query = select(versions.c.version).where(
             versions.c.scenario == scenario,
             versions.c.snapshot == snapshot,
@@ -76,40 +102,46 @@ class Registry:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
     def list_versions(self) -> list[dict[str, Any]]:
-        """All versions, newest first, with verdict and whether each serves."""
+        """All versions, newest first, with the outcome of their last verdict and whether they are champions."""
+        all_verdicts = select(verdicts).order_by(verdicts.c.created)
+        all_versions = select(versions).order_by(versions.c.created.desc())
         with self._engine.connect() as connection:
-            serving = {r.version for r in connection.execute(select(champions))}
-            outcome = {r.version: r.outcome for r in connection.execute(select(verdicts).order_by(verdicts.c.created))}
-            rows = connection.execute(select(versions).order_by(versions.c.created.desc())).mappings().all()
+            champion_versions = {row.version for row in connection.execute(select(champions))}
+            outcomes = {row.version: row.outcome for row in connection.execute(all_verdicts)}
+            rows = connection.execute(all_versions).mappings().all()
         return [
             {
-                "version": r["version"],
-                "scenario": r["scenario"],
-                "created": r["created"],
-                "snapshot": r["snapshot"][:12],
-                "verdict": outcome.get(r["version"]),
-                "serving": r["version"] in serving,
+                "version": row["version"],
+                "scenario": row["scenario"],
+                "created": row["created"],
+                "snapshot": row["snapshot"][:12],
+                "verdict": outcomes.get(row["version"]),
+                "serving": row["version"] in champion_versions,
             }
-            for r in rows
+            for row in rows
         ]
 
     def get_version(self, version: str) -> dict[str, Any]:
-        """Everything known of a version. Raises NotFound."""
+        """The record of a version: scenario, snapshot, judged version, time, notes and last verdict. Raises NotFound."""
+        version_query = select(versions).where(versions.c.version == version)
+        verdict_query = select(verdicts.c.body).where(verdicts.c.version == version).order_by(verdicts.c.created.desc())
         with self._engine.connect() as connection:
-            row = connection.execute(select(versions).where(versions.c.version == version)).mappings().first()
+            row = connection.execute(version_query).mappings().first()
             if row is None:
                 raise NotFound(version, "is no version of this shop", "`vetrina versions` lists them")
-            judged_by = connection.execute(
-                select(verdicts.c.body).where(verdicts.c.version == version).order_by(verdicts.c.created.desc())
-            ).scalar()
+            verdict = connection.execute(verdict_query).scalar()
         return {
-            **{k: row[k] for k in ("version", "scenario", "snapshot", "judged", "created")},
+            "version": row["version"],
+            "scenario": row["scenario"],
+            "snapshot": row["snapshot"],
+            "judged": row["judged"],
+            "created": row["created"],
             "notes": msgspec.json.decode(row["body"]),
-            "verdict": msgspec.json.decode(judged_by) if judged_by else None,
+            "verdict": msgspec.json.decode(verdict) if verdict else None,
         }
 
     def record_verdict(self, verdict: Verdict) -> None:
-        """Keep a verdict; the same verdict twice is kept once."""
+        """Record a verdict; recording the same one again changes nothing."""
         with self._engine.begin() as connection:
             self._insert_verdict(connection, verdict)
 
@@ -122,41 +154,62 @@ class Registry:
         return msgspec.json.decode(body)
 
     def champion(self, scenario: str) -> tuple[str | None, int]:
-        """The version that serves and its fence, a number that grows with every change."""
+        """The champion (None before the first promotion) and its fence, a number that grows with every promotion."""
         with self._engine.connect() as connection:
             return self.champion_in(connection, scenario)
 
     def champion_in(self, connection: Connection, scenario: str) -> tuple[str | None, int]:
-        """``champion`` inside a transaction."""
+        """The same as ``champion``, within the transaction of ``connection``."""
         row = connection.execute(select(champions).where(champions.c.scenario == scenario)).first()
-        return (row.version, row.fence) if row else (None, 0)
+        if row is None:
+            return None, 0
+        return row.version, row.fence
 
     def champions(self) -> dict[str, str]:
-        """What serves now, by scenario."""
+        """The champion of each scenario that has one."""
         with self._engine.connect().execution_options(read_only=True) as connection:
-            return {r.scenario: r.version for r in connection.execute(select(champions))}
+            return {row.scenario: row.version for row in connection.execute(select(champions))}
 
     def promote(
         self, scenario: str, version: str, expected_champion: tuple[str | None, int], decision: str, reason: str
     ) -> bool:
-        """Compare-and-swap the pointer from ``seen`` to ``version``.
+        """Make a version the champion, by compare-and-swap.
 
-        ``decision`` is unique: the same decision again does nothing and returns False. Raises Conflict when the
-        pointer moved since ``seen`` was read.
+        Args:
+            scenario: The scenario.
+            version: The new champion.
+            expected_champion: Champion and fence as ``champion`` returned them.
+            decision: Unique key of the decision: the same decision is executed once.
+            reason: Reason for the log.
+
+        Returns:
+            False if the decision was executed before.
+
+        Raises:
+            Conflict: The champion is not ``expected_champion`` any more.
         """
         with self._transaction(scenario) as connection:
             return self.promote_in(connection, scenario, version, expected_champion, decision, reason)
 
     def set_champion(self, scenario: str, version: str, reason: str) -> dict[str, str]:
-        """Move the pointer because a person says so; nothing happens if it is there already."""
-        seen = self.champion(scenario)
-        if seen[0] != version:
-            self.promote(scenario, version, seen, f"hand:{uuid4().hex}", reason)
+        """Make a version the champion on behalf of an operator; nothing changes if it is the champion already.
+
+        Args:
+            scenario: The scenario.
+            version: The new champion.
+            reason: Reason for the log.
+
+        Returns:
+            The scenario and its champion.
+        """
+        current = self.champion(scenario)
+        if current[0] != version:
+            self.promote(scenario, version, current, f"hand:{uuid4().hex}", reason)
         return {"scenario": scenario, "version": version}
 
     @contextmanager
     def _transaction(self, scenario: str) -> Iterator[Connection]:
-        """A transaction; that another one wrote the same row first is a conflict like any other."""
+        """A transaction; it raises Conflict if another one wrote the same row first."""
         try:
             with self._engine.begin() as connection:
                 yield connection
@@ -164,10 +217,11 @@ class Registry:
             raise Conflict(scenario, "was changed meanwhile", "look at `vetrina versions`, then repeat") from None
 
     def _insert_verdict(self, connection: Connection, verdict: Verdict) -> None:
-        if not connection.execute(select(verdicts.c.id).where(verdicts.c.id == verdict.id)).first():
-            body = msgspec.json.encode(verdict, enc_hook=_to_builtins).decode()
-            row = {"id": verdict.id, "version": verdict.candidate, "outcome": verdict.outcome, "body": body}
-            connection.execute(insert(verdicts).values(created=clock.now(), **row))
+        if connection.execute(select(verdicts.c.id).where(verdicts.c.id == verdict.id)).first():
+            return
+        body = msgspec.json.encode(verdict, enc_hook=_to_builtins).decode()
+        row = {"id": verdict.id, "version": verdict.candidate, "outcome": verdict.outcome, "body": body}
+        connection.execute(insert(verdicts).values(created=clock.now(), **row))
 
     def promote_in(
         self,
@@ -178,7 +232,22 @@ class Registry:
         decision: str,
         reason: str,
     ) -> bool:
-        """``promote`` inside a transaction that changes more than the pointer."""
+        """The same as ``promote``, within a transaction that changes other rows, too.
+
+        Args:
+            connection: Connection of the transaction.
+            scenario: The scenario.
+            version: The new champion.
+            expected_champion: Champion and fence as ``champion_in`` returned them.
+            decision: Unique key of the decision: the same decision is executed once.
+            reason: Reason for the log.
+
+        Returns:
+            False if the decision was executed before.
+
+        Raises:
+            Conflict: The champion is not ``expected_champion`` any more.
+        """
         old, fence = expected_champion
         if connection.execute(select(promotions.c.seq).where(promotions.c.decision == decision)).first():
             return False
@@ -192,20 +261,20 @@ class Registry:
     def _compare_and_swap(
         self, connection: Connection, scenario: str, version: str, old: str | None, fence: int
     ) -> None:
-        """Whatever the database, one of two that saw the same pointer moves it and the other is told."""
-        moved = Conflict(scenario, "was given another champion meanwhile", "look at `vetrina versions`, then repeat")
+        """Replace the champion; of two writers with the same expectation one succeeds and the other gets Conflict."""
+        conflict = Conflict(scenario, "was given another champion meanwhile", "look at `vetrina versions`, then repeat")
         if old is None:
             if connection.execute(select(champions).where(champions.c.scenario == scenario)).first():
-                raise moved
+                raise conflict
             connection.execute(insert(champions).values(scenario=scenario, version=version, fence=1))
             return
-        here = (champions.c.scenario == scenario, champions.c.version == old, champions.c.fence == fence)
-        changed = connection.execute(update(champions).where(*here).values(version=version, fence=fence + 1))
-        if changed.rowcount != 1:
-            raise moved
+        expected = (champions.c.scenario == scenario, champions.c.version == old, champions.c.fence == fence)
+        result = connection.execute(update(champions).where(*expected).values(version=version, fence=fence + 1))
+        if result.rowcount != 1:
+            raise conflict
 
     def promotions(self, scenario: str) -> list[dict[str, Any]]:
-        """The log of one scenario, oldest first, every signature checked."""
+        """Promotions of a scenario, oldest first. Raises BadSignature if an entry was changed."""
         query = select(promotions).where(promotions.c.scenario == scenario).order_by(promotions.c.seq)
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
@@ -214,16 +283,24 @@ class Registry:
         return [msgspec.json.decode(row.body) for row in rows]
 
     def previous_champion(self, scenario: str) -> str:
-        """The version that served before the one that serves now. Raises NotFound."""
-        log = self.promotions(scenario)
-        current = self.champion(scenario)[0]
-        earlier = [e["from"] for e in log if e["to"] == current and e["from"]]
-        if not earlier:
+        """The champion before the current one. Raises NotFound."""
+        current, _ = self.champion(scenario)
+        promotions_to_current = [entry for entry in self.promotions(scenario) if entry["to"] == current]
+        predecessors = [entry["from"] for entry in promotions_to_current if entry["from"]]
+        if not predecessors:
             raise NotFound(scenario, "has no earlier version to go back to", "`vetrina versions` lists what there is")
-        return earlier[-1]
+        return predecessors[-1]
 
     def log_stage(self, run: str, scenario: str, stage: str, started: float, usage: ResourceUsage) -> None:
-        """Keep what a stage took."""
+        """Record the resource usage of a stage.
+
+        Args:
+            run: Id of the run.
+            scenario: The scenario.
+            stage: Name of the stage.
+            started: Start in seconds since 1970.
+            usage: What the stage used.
+        """
         row = {"run": run, "scenario": scenario, "stage": stage, "started": started, **asdict(usage)}
         with self._engine.begin() as connection:
             connection.execute(insert(stages).values(**row))
@@ -231,12 +308,14 @@ class Registry:
     def list_stages(self) -> list[dict[str, Any]]:
         """All logged stages, oldest first."""
         with self._engine.connect() as connection:
-            return [dict(r) for r in connection.execute(select(stages).order_by(stages.c.seq)).mappings()]
+            rows = connection.execute(select(stages).order_by(stages.c.seq)).mappings()
+            return [dict(row) for row in rows]
 
 
 def _to_builtins(value: Any) -> Any:
+    """Plain Python values of numpy scalars and mappings, for JSON."""
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, Mapping):
         return dict(value)
-    raise TypeError(f"{type(value).__name__} has no place in a record")
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -1,4 +1,7 @@
-"""Releases under way: state and evidence in one row each, every decision in an append-only signed log."""
+"""Rollouts: current state, evidence and the signed decision log.
+
+One row per rollout holds its state and evidence; every decision is appended to a signed log. Nothing is decided here.
+"""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -6,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from sqlalchemy import Engine, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, case, delete, func, insert, select, update
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
@@ -30,12 +33,20 @@ from vetrina.store.registry import Registry
 from vetrina.store.tables import expectations, exposures, rollout_log, rollouts, shadow_answers
 
 RolloutState = Literal["running", "promoted", "rolled back", "returned"]
-_CHUNK_SIZE = 500
+_CHUNK_SIZE = 500  # units in one query
 
 
 @dataclass(frozen=True)
 class RunningRollout:
-    """A release as it stands. ``fence`` grows with every change, so that of two controllers only one moves it on."""
+    """Current state of a rollout.
+
+    Attributes:
+        rollout: Step and arms.
+        before: Statistics of the period before the rollout.
+        seen: Evidence so far.
+        rules: Settings when the rollout started.
+        fence: A number that grows with every change, so that only one of two controllers can change the rollout.
+    """
 
     rollout: Rollout
     before: PreReleaseStatistics
@@ -46,7 +57,16 @@ class RunningRollout:
 
 @dataclass(frozen=True)
 class DecisionRecord:
-    """One decision with everything it was made from: it can be taken again."""
+    """One decision with all its inputs, so that it can be reproduced.
+
+    Attributes:
+        rollout: Step and arms before the decision.
+        before: Statistics of the period before the rollout.
+        seen: Evidence at the time of the decision.
+        rules: Settings when the rollout started.
+        decision: The action and its reasons.
+        now: Time of the decision in seconds since 1970.
+    """
 
     rollout: Rollout
     before: PreReleaseStatistics
@@ -60,7 +80,7 @@ _Record = TypeVar("_Record", RunningRollout, DecisionRecord)
 
 
 class RolloutStore:
-    """All reads and writes about releases among shoppers."""
+    """Rollouts of one shop."""
 
     def __init__(self, engine: Engine, keys: Keys, registry: Registry) -> None:
         self._engine = engine
@@ -68,36 +88,47 @@ class RolloutStore:
         self._registry = registry
 
     def start(self, running: RunningRollout, expected_outcomes: Mapping[str, tuple[float, float, float]]) -> None:
-        """Start. ``expected`` gives (clicks, conversion, revenue) of units seen before. Raises Conflict if one runs."""
+        """Start a rollout. Raises Conflict if the scenario has one already.
+
+        ``expected_outcomes`` are (clicks, conversion, revenue) by unit that was active in the period before.
+        """
         rollout = running.rollout
+        running_query = select(rollouts.c.id).where(
+            rollouts.c.scenario == rollout.scenario, rollouts.c.state == "running"
+        )
+        row = {
+            "id": rollout.id,
+            "scenario": rollout.scenario,
+            "state": "running",
+            "fence": 1,
+            "created": rollout.started,
+            "body": _encode(running),
+        }
+        expectation_rows = [
+            {"rollout": rollout.id, "unit": unit, "clicks": clicks, "conversion": conversion, "revenue": revenue}
+            for unit, (clicks, conversion, revenue) in expected_outcomes.items()
+        ]
         with self._engine.begin() as connection:
             lock_log(connection, "releases")
-            query = select(rollouts.c.id).where(rollouts.c.scenario == rollout.scenario, rollouts.c.state == "running")
-            if other := connection.execute(query).scalar():
+            other = connection.execute(running_query).scalar()
+            if other:
                 raise Conflict(rollout.scenario, f"has release {other} under way", "wait for it, or vetrina rollback")
-            row = {"id": rollout.id, "scenario": rollout.scenario, "state": "running", "fence": 1}
-            connection.execute(insert(rollouts).values(created=rollout.started, body=_encode(running), **row))
+            connection.execute(insert(rollouts).values(**row))
             connection.execute(delete(expectations).where(expectations.c.rollout == rollout.id))
-            names = ("clicks", "conversion", "revenue")
-            rows = [
-                {"rollout": rollout.id, "unit": u, **dict(zip(names, m, strict=True))}
-                for u, m in expected_outcomes.items()
-            ]
-            if rows:
-                connection.execute(insert(expectations), rows)
+            if expectation_rows:
+                connection.execute(insert(expectations), expectation_rows)
 
     def running(self) -> dict[str, RunningRollout]:
-        """Releases under way, by scenario."""
+        """Running rollouts by scenario."""
         query = select(rollouts).where(rollouts.c.state == "running")
         with self._engine.connect().execution_options(read_only=True) as connection:
             rows = connection.execute(query).all()
-        return {r.scenario: _decode_running(r.body, r.fence) for r in rows}
+        return {row.scenario: _decode_running(row.body, row.fence) for row in rows}
 
     def record_evidence(self, running: RunningRollout, evidence: RolloutEvidence) -> RunningRollout:
-        """Keep new evidence. Raises Conflict when another controller moved the release meanwhile."""
-        return self._write(
-            running, RunningRollout(running.rollout, running.before, evidence, running.rules), "running", None
-        )
+        """Store new evidence and return the new state. Raises Conflict if another controller changed the rollout."""
+        updated = RunningRollout(running.rollout, running.before, evidence, running.rules)
+        return self._write(running, updated, "running", None)
 
     def record_decision(
         self,
@@ -108,69 +139,96 @@ class RolloutStore:
         state: RolloutState,
         now: float,
     ) -> RunningRollout:
-        """Keep evidence and decision, move the release, and with a promotion the pointer: all or nothing."""
-        logged = DecisionRecord(running.rollout, running.before, evidence, running.rules, decision, now)
-        return self._write(running, RunningRollout(new_rollout, running.before, evidence, running.rules), state, logged)
+        """Store evidence and decision, and promote the candidate if it wins, in one transaction.
+
+        Args:
+            running: The rollout as it was read.
+            evidence: Evidence of the decision.
+            decision: The action and its reasons.
+            new_rollout: The rollout after the action.
+            state: State after the action.
+            now: Time of the decision in seconds since 1970.
+
+        Returns:
+            The new state of the rollout.
+
+        Raises:
+            Conflict: Another controller changed the rollout, or the champion has changed since it started.
+        """
+        record = DecisionRecord(running.rollout, running.before, evidence, running.rules, decision, now)
+        updated = RunningRollout(new_rollout, running.before, evidence, running.rules)
+        return self._write(running, updated, state, record)
 
     def abort(self, scenario: str) -> str | None:
-        """End the release of a scenario because a person says so. The candidate, or None when there is no release."""
-        decision = RolloutDecision("roll back", (Reason("by-hand", False, "a person took the candidate out"),))
-        while (known := self.running().get(scenario)) is not None:
-            with suppress(Conflict):  # the controller looked meanwhile: what it wrote is read, and ended all the same
-                self.record_decision(known, known.seen, decision, known.rollout, "rolled back", clock.now())
-                return known.rollout.candidate
-        return None
+        """Roll a scenario's candidate back on behalf of an operator. Returns the candidate, None without a rollout."""
+        reason = Reason("by-hand", False, "an operator ended the rollout")
+        decision = RolloutDecision("roll back", (reason,))
+        while True:
+            running = self.running().get(scenario)
+            if running is None:
+                return None
+            # On a conflict with the controller, the state that it wrote is read again.
+            with suppress(Conflict):
+                self.record_decision(running, running.seen, decision, running.rollout, "rolled back", clock.now())
+                return running.rollout.candidate
 
     def purge_ended(self) -> None:
-        """Remove what was kept of single units and shadow answers for releases that are over; decisions stay."""
-        over = select(rollouts.c.id).where(rollouts.c.state != "running")
+        """Delete expectations of units and shadow answers of ended rollouts; decisions are kept."""
+        ended = select(rollouts.c.id).where(rollouts.c.state != "running")
         with self._engine.begin() as connection:
             for table in (expectations, shadow_answers):
-                connection.execute(delete(table).where(table.c.rollout.in_(over)))
+                connection.execute(delete(table).where(table.c.rollout.in_(ended)))
 
     def decision_log(self, rollout: str) -> list[DecisionRecord]:
-        """The decisions of a release, oldest first, every signature checked."""
+        """Decisions of a rollout, oldest first. Raises BadSignature if a record was changed."""
         query = select(rollout_log).where(rollout_log.c.rollout == rollout).order_by(rollout_log.c.seq)
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
         for row in rows:
             self._keys.verify(row.body.encode(), row.signature)
-        return [_decode(r.body, DecisionRecord) for r in rows]
+        return [_decode(row.body, DecisionRecord) for row in rows]
 
     def list_rollouts(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Releases, newest first."""
+        """Rollouts, newest first."""
+        query = select(rollouts).order_by(rollouts.c.created.desc()).limit(limit)
         with self._engine.connect() as connection:
-            rows = connection.execute(select(rollouts).order_by(rollouts.c.created.desc()).limit(limit)).all()
-        found = []
+            rows = connection.execute(query).all()
+        summaries: list[dict[str, Any]] = []
         for row in rows:
             rollout = _decode_running(row.body, row.fence).rollout
-            found.append(
-                {
-                    "release": row.id,
-                    "scenario": row.scenario,
-                    "state": row.state,
-                    "share": rollout.canary_share,
-                    "candidate": rollout.candidate,
-                    "champion": rollout.champion,
-                    "started": row.created,
-                }
-            )
-        return found
+            summary = {
+                "release": row.id,
+                "scenario": row.scenario,
+                "state": row.state,
+                "share": rollout.canary_share,
+                "candidate": rollout.candidate,
+                "champion": rollout.champion,
+                "started": row.created,
+            }
+            summaries.append(summary)
+        return summaries
 
     def expected_outcomes(self, rollout: str, units: Sequence[str]) -> dict[str, tuple[float, float, float]]:
-        """(clicks, conversion, revenue) expected of those units that were seen before."""
-        found: dict[str, tuple[float, float, float]] = {}
+        """Expected (clicks, conversion, revenue) of those ``units`` that were active before the rollout."""
+        outcomes: dict[str, tuple[float, float, float]] = {}
         with self._engine.connect().execution_options(read_only=True) as connection:
             for start in range(0, len(units), _CHUNK_SIZE):
                 chunk = units[start : start + _CHUNK_SIZE]
                 query = select(expectations).where(expectations.c.rollout == rollout, expectations.c.unit.in_(chunk))
-                found |= {r.unit: (r.clicks, r.conversion, r.revenue) for r in connection.execute(query)}
-        return found
+                for row in connection.execute(query):
+                    outcomes[row.unit] = (row.clicks, row.conversion, row.revenue)
+        return outcomes
 
     def step_evidence(
         self, rollout: Rollout, limits: Sequence[GuardrailLimits], slow_seconds: float
     ) -> tuple[StepEvidence, ...]:
-        """Units and answers of every step so far; ``limits`` were in force in each."""
+        """Units and answers of every canary step so far.
+
+        Args:
+            rollout: The rollout.
+            limits: Guardrails of each step.
+            slow_seconds: An answer that takes longer is slow.
+        """
         unit = func.coalesce(exposures.c.user, exposures.c.session)
         query = (
             select(
@@ -189,14 +247,14 @@ class RolloutStore:
             .group_by(exposures.c.step, exposures.c.arm)
         )
         with self._engine.connect().execution_options(read_only=True) as connection:
-            rows = {(r.step, r.arm == CANARY): r for r in connection.execute(query)}
+            rows = {(row.step, row.arm == CANARY): row for row in connection.execute(query)}
         return tuple(
-            _step_evidence(rollout.shares[at], rows.get((at, False)), rows.get((at, True)), limit)
-            for at, limit in enumerate(limits)
+            _step_evidence(rollout.shares[step], rows.get((step, False)), rows.get((step, True)), step_limits)
+            for step, step_limits in enumerate(limits)
         )
 
     def interleaving_counts(self, rollout: str) -> tuple[int, int]:
-        """Mixed answers of a release, and those in which the candidate failed."""
+        """Number of interleaved answers of a rollout, and of those in which the candidate failed."""
         query = select(func.count(), func.count(exposures.c.fault)).where(
             exposures.c.rollout == rollout, exposures.c.arm == INTERLEAVED
         )
@@ -205,7 +263,7 @@ class RolloutStore:
         return answers, faults
 
     def shadow_evidence(self, rollout: str, slow_seconds: float) -> ShadowEvidence:
-        """What the candidate did unseen."""
+        """Evidence of shadow mode; an answer that takes longer than ``slow_seconds`` is slow."""
         query = select(
             func.count(),
             func.count(shadow_answers.c.fault),
@@ -217,44 +275,48 @@ class RolloutStore:
         return ShadowEvidence(answers, faults, int(slow), float(overlap))
 
     def _write(
-        self, known: RunningRollout, after: RunningRollout, state: RolloutState, logged: DecisionRecord | None
+        self, current: RunningRollout, updated: RunningRollout, state: RolloutState, record: DecisionRecord | None
     ) -> RunningRollout:
-        rollout = known.rollout
-        fence = known.fence + 1
-        after = _with_fence(after, fence)
-        here = (rollouts.c.id == rollout.id, rollouts.c.fence == known.fence, rollouts.c.state == "running")
+        """Replace the stored state and append the record, in one transaction; returns the new state."""
+        rollout = current.rollout
+        fence = current.fence + 1
+        updated = _with_fence(updated, fence)
+        expected = (rollouts.c.id == rollout.id, rollouts.c.fence == current.fence, rollouts.c.state == "running")
+        values = {"state": state, "fence": fence, "body": _encode(updated)}
         with self._engine.begin() as connection:
-            values = {"state": state, "fence": fence, "body": _encode(after)}
-            if connection.execute(update(rollouts).where(*here).values(**values)).rowcount != 1:
+            result = connection.execute(update(rollouts).where(*expected).values(**values))
+            if result.rowcount != 1:
                 raise Conflict(rollout.id, "was moved on by another controller", "nothing to do: the other one goes on")
-            if logged is None:
-                return after
-            text = _encode(logged)
+            if record is None:
+                return updated
+            text = _encode(record)
             row = {"rollout": rollout.id, "fence": fence, "body": text, "signature": self._keys.sign(text.encode())}
             connection.execute(insert(rollout_log).values(**row))
             if state == "promoted":
-                current, pointer = self._registry.champion_in(connection, rollout.scenario)
-                if current != rollout.champion:
-                    raise Conflict(
-                        rollout.scenario, f"is served by {current} meanwhile", "the release has to be returned"
-                    )
-                why = "; ".join(r.text for r in logged.decision.reasons)
-                seen = (current, pointer)
-                self._registry.promote_in(
-                    connection, rollout.scenario, rollout.candidate, seen, f"rollout:{rollout.id}", why
-                )
-        return after
+                self._promote_candidate(connection, rollout, record.decision)
+        return updated
+
+    def _promote_candidate(self, connection: Connection, rollout: Rollout, decision: RolloutDecision) -> None:
+        current, fence = self._registry.champion_in(connection, rollout.scenario)
+        if current != rollout.champion:
+            raise Conflict(rollout.scenario, f"is served by {current} meanwhile", "the release has to be returned")
+        reasons = "; ".join(reason.text for reason in decision.reasons)
+        key = f"rollout:{rollout.id}"
+        self._registry.promote_in(connection, rollout.scenario, rollout.candidate, (current, fence), key, reasons)
 
 
-def _with_fence(found: RunningRollout, fence: int) -> RunningRollout:
-    return RunningRollout(found.rollout, found.before, found.seen, found.rules, fence)
+def _with_fence(running: RunningRollout, fence: int) -> RunningRollout:
+    return RunningRollout(running.rollout, running.before, running.seen, running.rules, fence)
 
 
-def _step_evidence(share: float, champion: Any, canary: Any, limits: GuardrailLimits) -> StepEvidence:
-    def both(name: str) -> tuple[int, int]:
-        return (int(getattr(champion, name, 0) or 0), int(getattr(canary, name, 0) or 0))
+def _step_evidence(share: float, champion_row: Any, canary_row: Any, limits: GuardrailLimits) -> StepEvidence:
+    def by_arm(name: str) -> tuple[int, int]:
+        champion = getattr(champion_row, name, 0)
+        canary = getattr(canary_row, name, 0)
+        return int(champion or 0), int(canary or 0)
 
-    return StepEvidence(share, both("units"), AnswerCounts(both("answers"), both("faults"), both("slow")), limits)
+    counts = AnswerCounts(by_arm("answers"), by_arm("faults"), by_arm("slow"))
+    return StepEvidence(share, by_arm("units"), counts, limits)
 
 
 def _decode_running(body: str, fence: int) -> RunningRollout:
@@ -262,11 +324,11 @@ def _decode_running(body: str, fence: int) -> RunningRollout:
 
 
 def _decode(body: str, record_type: type[_Record]) -> _Record:
-    """A stored record; one of an earlier version names some settings of the release otherwise."""
+    """A stored record; settings that an earlier version stored get their names of today."""
     raw = msgspec.json.decode(body)
     raw["rules"] = with_current_names("release", raw["rules"])
     return msgspec.convert(raw, record_type)
 
 
-def _encode(found: RunningRollout | DecisionRecord) -> str:
-    return msgspec.json.encode(found, order="sorted").decode()
+def _encode(record: RunningRollout | DecisionRecord) -> str:
+    return msgspec.json.encode(record, order="sorted").decode()
