@@ -1,4 +1,4 @@
-"""Looks at a snapshot before anything learns from it."""
+"""Validation of a snapshot before training."""
 
 from vetrina.validate.validate import validate
 

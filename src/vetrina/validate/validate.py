@@ -1,4 +1,7 @@
-"""The stage: run every check that fits the data, then say which scenario it supports."""
+"""Validate stage: data checks and the readiness of each scenario.
+
+It knows which tables a scenario needs, but not what a check looks for.
+"""
 
 import pkgutil
 from importlib import import_module
@@ -9,6 +12,7 @@ from vetrina.core.types import CheckResult, DataReport, Readiness, Snapshot
 from vetrina.store import click_fraud, dataset
 from vetrina.validate import checks
 
+# Required tables by scenario, and what is served without them.
 _REQUIRED_TABLES = {
     "recommend": ({"events", "products"}, "products in their catalogue order once there are products"),
     "search": ({"products"}, "nothing until a catalogue with titles is ingested"),
@@ -19,31 +23,30 @@ _REQUIRED_TABLES = {
 
 
 def validate(snapshot: Snapshot, scenario: str) -> DataReport:
-    """All checks that this scenario's tables call for, in the order of their names."""
+    """Results of all checks of a scenario's tables, in the order of their names, and its readiness."""
     tables = {name: pl.read_parquet(snapshot.folder / f"{name}.parquet") for name in snapshot.rows}
     if "events" in tables:
         tables["events"] = dataset.sort_by_time(tables["events"])
-    shop = checks.CheckInput(
-        tables, dataset.label_column(snapshot), snapshot.quarantined, click_fraud.read(snapshot.folder)
-    )
-    relevant = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users", "ads"}
+    label = dataset.label_column(snapshot)
+    data = checks.CheckInput(tables, label, snapshot.quarantined, click_fraud.read(snapshot.folder))
+    relevant_tables = {"table"} if scenario == "predict" else {"products", "events", "judgments", "users", "ads"}
     results: list[CheckResult] = []
     for info in pkgutil.iter_modules(checks.__path__):
         check = import_module(f"{checks.__name__}.{info.name}")
-        if check.TABLE in relevant and (check.TABLE in tables):
-            results.append(check.run(shop))
+        if check.TABLE in relevant_tables and check.TABLE in tables:
+            results.append(check.run(data))
     return DataReport(scenario, snapshot.digest, tuple(results), check_readiness(snapshot, scenario))
 
 
 def check_readiness(snapshot: Snapshot, scenario: str) -> Readiness:
-    """Whether the tables are there, and what is served otherwise."""
-    needs, meanwhile = _REQUIRED_TABLES[scenario]
-    there = set(snapshot.rows)
-    if scenario == "recommend" and there & needs:
-        full = "events" in there
-        why = "events are there" if full else "no events yet: products are shown by stock and date"
-        return Readiness(scenario, True, why, "" if full else meanwhile)
-    missing = sorted(needs - there)
+    """Whether the snapshot has the tables that a scenario needs, and what is served if it does not."""
+    required_tables, fallback = _REQUIRED_TABLES[scenario]
+    tables = set(snapshot.rows)
+    if scenario == "recommend" and tables & required_tables:
+        if "events" in tables:
+            return Readiness(scenario, True, "events are there", "")
+        return Readiness(scenario, True, "no events yet: products are shown by stock and date", fallback)
+    missing = sorted(required_tables - tables)
     if missing:
-        return Readiness(scenario, False, f"no {' and no '.join(missing)} yet", meanwhile)
-    return Readiness(scenario, True, f"{', '.join(sorted(needs))} there", "")
+        return Readiness(scenario, False, f"no {' and no '.join(missing)} yet", fallback)
+    return Readiness(scenario, True, f"{', '.join(sorted(required_tables))} there", "")

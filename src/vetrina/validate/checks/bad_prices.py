@@ -1,4 +1,4 @@
-"""Prices that cannot be."""
+"""Check for negative prices."""
 
 import polars as pl
 
@@ -9,7 +9,7 @@ TABLE = "products"
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Negative or unreadable prices."""
+    """Warns about products with a negative price."""
     products = data.tables["products"]
     offenders = products.filter(pl.col("price") < 0) if "price" in products.columns else products.clear()
     return check_result(

@@ -1,4 +1,4 @@
-"""Too little behaviour to learn from."""
+"""Check for too few events to learn from."""
 
 from vetrina.core.types import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
@@ -8,13 +8,13 @@ _MIN_EVENTS = 1_000
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Fewer than a thousand events."""
+    """Warns below a thousand events."""
     events = data.tables["events"]
     offenders = events if len(events) < _MIN_EVENTS else events.clear()
     return check_result(
         "few_events",
         offenders,
         "timestamp",
-        f"fewer than {_MIN_EVENTS} events: differences will not show",
-        "trained all the same; the verdict states what it could have seen",
+        f"fewer than {_MIN_EVENTS} events: small differences cannot be detected",
+        "trained all the same; the verdict states the smallest difference that it can detect",
     )

@@ -1,4 +1,4 @@
-"""A table too small to hold anything back."""
+"""Check for a labelled table too small for a hold-out."""
 
 from vetrina.core.types import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
@@ -8,7 +8,7 @@ _MIN_ROWS = 50
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Fewer than fifty rows fail: a fifth of them could not judge a model."""
+    """Fails below fifty rows: a fifth of them is too little to evaluate a model."""
     table = data.tables["table"].with_row_index("row_number")
     offenders = table if len(table) < _MIN_ROWS else table.clear()
     return check_result(
@@ -16,6 +16,6 @@ def run(data: CheckInput) -> CheckResult:
         offenders,
         "row_number",
         f"{len(table)} rows, fewer than {_MIN_ROWS}",
-        "give more rows; the model that serves now goes on",
+        "give more rows; the champion stays in service",
         "FAIL",
     )

@@ -1,4 +1,4 @@
-"""A label that can be learnt: a yes or no, or a number."""
+"""Check for a label that is neither binary nor numeric, or has missing values."""
 
 import polars as pl
 
@@ -9,21 +9,23 @@ TABLE = "table"
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Missing labels, more than two words, one value only, or numbers without end, fail."""
+    """Fails for missing labels, a single label value, more than two words, or numbers that are not finite."""
     table = data.tables["table"]
     label = pl.col(data.label).cast(pl.String)
     values = table.select(label.drop_nulls().unique().sort())[data.label]
     if table[data.label].null_count():
         offenders = table.filter(label.is_null()).with_row_index("row")
-        why = "rows without a label"
+        meaning = "rows without a label"
     else:
-        learnable = len(values) == 2 or (len(values) > 2 and _all_finite(values))
-        offenders = pl.DataFrame({"row": []}) if learnable else pl.DataFrame({"row": values})
-        why = f"{len(values)} label values; predict answers yes or no, or a number"
-    return check_result(
-        "label_values", offenders, "row", why, "give two label values or numbers, one in every row", "FAIL"
-    )
+        is_binary = len(values) == 2
+        is_numeric = len(values) > 2 and _all_finite(values)
+        offenders = pl.DataFrame({"row": []}) if is_binary or is_numeric else pl.DataFrame({"row": values})
+        meaning = f"{len(values)} label values; predict answers yes or no, or a number"
+    action = "give two label values or numbers, one in every row"
+    return check_result("label_values", offenders, "row", meaning, action, "FAIL")
 
 
 def _all_finite(values: pl.Series) -> bool:
-    return bool(values.cast(pl.Float64, strict=False).is_finite().fill_null(value=False).all())
+    """Whether all texts are finite numbers."""
+    numbers = values.cast(pl.Float64, strict=False)
+    return bool(numbers.is_finite().fill_null(value=False).all())

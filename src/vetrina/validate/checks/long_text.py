@@ -1,4 +1,4 @@
-"""Text cut because nobody writes that much by hand."""
+"""Check for titles, categories and brands of implausible length."""
 
 import polars as pl
 
@@ -10,13 +10,13 @@ _MAX_CHARACTERS = 500
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Titles, categories and brands above 500 characters."""
+    """Warns about products with a title, category or brand of more than 500 characters."""
     products = data.tables["products"]
-    names = [c for c in ("title", "category", "brand") if c in products.columns]
-    offenders = products.filter(pl.any_horizontal(pl.col(n).str.len_chars() > _MAX_CHARACTERS for n in names))
+    columns = [name for name in ("title", "category", "brand") if name in products.columns]
+    is_long = [pl.col(name).str.len_chars() > _MAX_CHARACTERS for name in columns]
     return check_result(
         "long_text",
-        offenders,
+        products.filter(pl.any_horizontal(is_long)),
         "product_id",
         f"a name of more than {_MAX_CHARACTERS} characters is an export fault",
         "cut to 2,000 characters",

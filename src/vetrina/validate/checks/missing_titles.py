@@ -1,4 +1,4 @@
-"""Products that search cannot find."""
+"""Check for missing or one-character titles."""
 
 import polars as pl
 
@@ -6,15 +6,16 @@ from vetrina.core.types import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "products"
+_MIN_CHARACTERS = 2
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Titles shorter than two characters."""
-    offenders = data.tables["products"].filter(pl.col("title").str.strip_chars().str.len_chars() < 2)
+    """Warns about products with a title of fewer than two characters, which a search by words cannot find."""
+    title = pl.col("title").str.strip_chars()
     return check_result(
         "missing_titles",
-        offenders,
+        data.tables["products"].filter(title.str.len_chars() < _MIN_CHARACTERS),
         "product_id",
-        "a title this short finds nothing",
+        "a title this short matches no query",
         "found by category and brand only",
     )

@@ -1,4 +1,4 @@
-"""Many products with one title: a shopper cannot tell them apart."""
+"""Check for titles shared by many products."""
 
 import polars as pl
 
@@ -6,16 +6,16 @@ from vetrina.core.types import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "products"
-_MAX_REPETITIONS = 20
+_MAX_REPETITIONS = 20  # products of one title
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Titles that more than twenty products share."""
+    """Warns about titles of more than twenty products, which users cannot tell apart."""
     counts = data.tables["products"].group_by("title").len().sort("len", "title", descending=True)
     return check_result(
         "repeated_titles",
         counts.filter(pl.col("len") > _MAX_REPETITIONS),
         "title",
         f"more than {_MAX_REPETITIONS} products share a title",
-        "ranked among themselves by what sells",
+        "ranked among themselves by sales",
     )

@@ -1,4 +1,4 @@
-"""Events that look made up to push a product."""
+"""Check for suspected click fraud."""
 
 from vetrina.core.types import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
@@ -7,12 +7,14 @@ TABLE = "events"
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Products and weeks with more users of a single day than chance allows; ``store.click_fraud`` says how they are told."""
-    many = int(data.click_fraud["brief"].sum() or 0)
+    """Warns about products and weeks that ``store.click_fraud`` reports."""
+    n_single_day_users = int(data.click_fraud["brief"].sum() or 0)
     return check_result(
         "pushed_products",
         data.click_fraud,
         "product_id",
-        f"far more users than ever took to them within a week, {many:,} of them for that one day only",
-        'what these users did with them is not learnt from; if it was real, set "[ingest] exclude_click_fraud = false"',
+        "suspected click fraud: far more users in a week than chance explains, "
+        f"{n_single_day_users:,} of them active for a single day only",
+        "the events of these users on these products are excluded from training; "
+        'if they are genuine, set "[ingest] exclude_click_fraud = false"',
     )

@@ -1,4 +1,4 @@
-"""Event types that carry no meaning yet."""
+"""Check for event types without a weight."""
 
 import polars as pl
 
@@ -10,7 +10,7 @@ TABLE = "events"
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Types outside the design's list."""
+    """Warns about events of types that are not in ``core.columns``."""
     offenders = data.tables["events"].filter(~pl.col("type").is_in(sorted(EVENT_TYPES)))
     return check_result(
         "unknown_event_types",

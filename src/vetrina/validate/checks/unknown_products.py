@@ -1,4 +1,4 @@
-"""Events about products that the catalogue does not hold."""
+"""Check for events on products that are not in the catalogue."""
 
 import polars as pl
 
@@ -9,18 +9,18 @@ TABLE = "events"
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Only meaningful when there is a catalogue."""
+    """Warns about events on unknown products; passes without a catalogue."""
     events = data.tables["events"]
     products = data.tables.get("products")
     if products is None or "product_id" not in events.columns:
         offenders = events.clear()
     else:
-        offenders = events.filter(pl.col("product_id").is_not_null()).join(products, on="product_id", how="anti")
-    meaning = "the export of products is older or smaller than that of events"
+        product_events = events.filter(pl.col("product_id").is_not_null())
+        offenders = product_events.join(products, on="product_id", how="anti")
     return check_result(
         "unknown_products",
         offenders,
-        "product_id" if len(offenders) else "type",
-        meaning,
+        "product_id",
+        "the export of products is older or smaller than that of events",
         "recommended by behaviour, but not found by search",
     )
