@@ -1,4 +1,4 @@
-"""Files in, one immutable, content-hashed, time-split snapshot out."""
+"""Ingestion: files and logs to one immutable, content-hashed, time-split snapshot."""
 
 from vetrina.ingest.ingest import ingest
 

@@ -1,7 +1,7 @@
-"""Events each once, and a digest of what they say, whatever files they came in and in whatever order.
+"""Deduplication of events and an order-independent content digest.
 
-Rows are compared by a hash of 64 bits; their sorted hashes stand for the content, so nothing needs to be sorted by text or
-moved. Whoever reads events puts them in order (``store.dataset``).
+Rows are compared by 64-bit hashes, and the sorted hashes represent the content, so that rows need not be sorted. The order of
+events is restored when they are read (``store.dataset``).
 """
 
 from hashlib import sha256
@@ -10,35 +10,46 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+# Columns that are kept even if they are empty.
 _ALWAYS_KEPT_COLUMNS = ("timestamp", "user_id", "type")
 
 
 def deduplicate_events(events: pl.DataFrame) -> tuple[pl.DataFrame, str]:
-    """Events each once, by ``event_id`` where there is one, else by all columns; and their digest. Empty columns are left out."""
+    """Events without duplicates and without empty columns, and a digest of their content.
+
+    Events are duplicates if they have the same ``event_id``, or, without an id, the same values in all columns.
+    """
     events = _deduplicate_by_id(events)
-    names = [c for c in sorted(events.columns) if c in _ALWAYS_KEPT_COLUMNS or events[c].null_count() < len(events)]
+    names = [name for name in sorted(events.columns) if name in _ALWAYS_KEPT_COLUMNS or not _is_empty(events[name])]
     events = events.select(names)
     hashes = events.hash_rows(seed=0)
-    content = np.sort(hashes.to_numpy())
-    again = np.r_[False, content[1:] == content[:-1]]
-    if again.any():
-        events = events.filter(_is_first_occurrence(hashes, np.unique(content[again])))
-        content = content[~again]
-    schema = " ".join(f"{n}:{t}" for n, t in events.schema.items())
-    return events, sha256(schema.encode() + content.tobytes()).hexdigest()
+    sorted_hashes = np.sort(hashes.to_numpy())
+    is_repeated = np.r_[False, sorted_hashes[1:] == sorted_hashes[:-1]]
+    if is_repeated.any():
+        repeated_hashes = np.unique(sorted_hashes[is_repeated])
+        events = events.filter(_is_first_occurrence(hashes, repeated_hashes))
+        sorted_hashes = sorted_hashes[~is_repeated]
+    schema = " ".join(f"{name}:{dtype}" for name, dtype in events.schema.items())
+    digest = sha256(schema.encode() + sorted_hashes.tobytes()).hexdigest()
+    return events, digest
+
+
+def _is_empty(column: pl.Series) -> bool:
+    return column.null_count() == len(column)
 
 
 def _is_first_occurrence(hashes: pl.Series, repeated: NDArray[np.uint64]) -> pl.Series:
-    """Which rows to keep: those whose hash is not among the ``repeated``, and the first of each that is."""
+    """(n,) False for all but the first row of each hash in ``repeated``."""
     rows = np.flatnonzero(hashes.is_in(repeated.tolist()).to_numpy())
     _, first = np.unique(hashes.to_numpy()[rows], return_index=True)
-    kept = np.ones(len(hashes), bool)
-    kept[np.delete(rows, first)] = False
-    return pl.Series(kept)
+    is_first = np.ones(len(hashes), bool)
+    is_first[np.delete(rows, first)] = False
+    return pl.Series(is_first)
 
 
 def _deduplicate_by_id(events: pl.DataFrame) -> pl.DataFrame:
-    if "event_id" not in events.columns or events["event_id"].null_count() == len(events):
+    if "event_id" not in events.columns or _is_empty(events["event_id"]):
         return events
-    named = events.filter(pl.col("event_id").is_not_null()).sort(events.columns)
-    return pl.concat([events.filter(pl.col("event_id").is_null()), named.unique("event_id", keep="first")])
+    without_id = events.filter(pl.col("event_id").is_null())
+    with_id = events.filter(pl.col("event_id").is_not_null()).sort(events.columns)
+    return pl.concat([without_id, with_id.unique("event_id", keep="first")])

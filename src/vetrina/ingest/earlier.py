@@ -1,4 +1,7 @@
-"""What an earlier version wrote with plain session ids, with e-mail addresses or with the values of broken rows."""
+"""Upgrade of a lake and of snapshots that an earlier version wrote.
+
+Earlier versions stored plain session ids, e-mail addresses and the values of quarantined rows.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,27 +15,31 @@ from vetrina.ingest.read import COLUMN, FILE, PATTERN, REASON_COLUMN, ROW_COLUMN
 
 
 def pseudonymise(lake: Lake, snapshots: Path, identities: Identities) -> None:
-    """Bring lake, quarantine and snapshots in line, each file in one step; cut off anywhere, the next call goes on.
+    """Pseudonymise lake and snapshots and drop the values of quarantined rows.
 
-    Parts and snapshots keep their digests, by which versions name them: no model reads what changes in them.
+    Each file is replaced atomically, and an interrupted upgrade is resumed by the next call. Parts and snapshots keep their
+    digests, which versions refer to: no model reads the values that change.
 
     Args:
-        lake: Committed if one of its parts was written by an earlier version.
-        snapshots: The folder of the shop's snapshots.
-        identities: Gives the pseudonyms.
+        lake: The lake; it is committed if an earlier version wrote one of its parts.
+        snapshots: Folder of the shop's snapshots.
+        identities: Pseudonyms of users, sessions and addresses.
     """
     for file in (lake.folder / QUARANTINE).glob("*.csv"):
         _drop_values(file)
     if all(part.pseudonymous for part in lake.parts):
         return
     for table in ABOUT_PEOPLE:
-        for file in (*lake.folder.glob(f"{table}/*.parquet"), *snapshots.glob(f"*/{table}.parquet")):
+        lake_files = lake.folder.glob(f"{table}/*.parquet")
+        snapshot_files = snapshots.glob(f"*/{table}.parquet")
+        for file in (*lake_files, *snapshot_files):
             _complete(file, table, identities)
     lake.parts = [replace(part, pseudonymous=True) for part in lake.parts]
     lake.commit()
 
 
 def _complete(file: Path, table: str, identities: Identities) -> None:
+    """Replace what is plain in a Parquet file by pseudonyms."""
     rows = pl.read_parquet(file)
     completed = identities.completed(rows, table)
     if not completed.equals(rows):
@@ -41,10 +48,12 @@ def _complete(file: Path, table: str, identities: Identities) -> None:
 
 
 def _drop_values(file: Path) -> None:
+    """Rewrite a quarantine file of an earlier version with row numbers and reasons only."""
     rows = pl.read_csv(file, infer_schema=False)
-    if FILE in rows.columns[:1]:
+    is_current = FILE in rows.columns[:1]
+    if is_current:
         return
-    unknown = pl.lit(None, pl.String)
-    kept = rows.select(unknown.alias(FILE), ROW_COLUMN, REASON_COLUMN, unknown.alias(COLUMN), unknown.alias(PATTERN))
+    missing = pl.lit(None, pl.String)
+    reasons = rows.select(missing.alias(FILE), ROW_COLUMN, REASON_COLUMN, missing.alias(COLUMN), missing.alias(PATTERN))
     with atomic_write(file) as temporary:
-        kept.write_csv(temporary)
+        reasons.write_csv(temporary)

@@ -13,15 +13,21 @@ ABOUT_PEOPLE = ("events", "users", "judgments", "ads")
 _LISTS_OF_USERS = ("follows", "friends")
 _PSEUDONYMS = ("user_id", "session_id", *_LISTS_OF_USERS)
 
-# Pseudonyms of distinct user ids, in their order.
+# Pseudonyms of distinct user ids, in the order of the ids.
 NameUsers = Callable[[list[str]], list[str]]
-# Pseudonyms with addresses and consent, None where a file has no such column or cell.
+# Stores addresses and consent by pseudonym; None if a file has no such column or cell.
 KeepContacts = Callable[[Sequence[str], Sequence[str | None], Sequence[str | None]], None]
 
 
 @dataclass(frozen=True)
 class Identities:
-    """Names users, sessions and addresses; ``name_users`` and ``keep_contacts`` remember them sealed."""
+    """Pseudonyms of users, sessions and addresses.
+
+    Attributes:
+        keys: The shop's keys.
+        name_users: Returns pseudonyms of user ids and stores the encrypted ids.
+        keep_contacts: Stores encrypted addresses and consent.
+    """
 
     keys: Keys
     name_users: NameUsers
@@ -30,50 +36,54 @@ class Identities:
     def pseudonymised(self, rows: pl.DataFrame, table: str) -> pl.DataFrame:
         """Rows of a file without plain ids and addresses.
 
-        Columns that Vetrina does not know are kept, unless they repeat the row's user or session id.
+        Further columns of the shop are kept, unless they repeat the user or session id.
         """
         if table == "users":
-            self._remember_contacts(rows)
+            self._store_contacts(rows)
         rows = rows.drop("email", strict=False)  # no model needs it
         if table not in ABOUT_PEOPLE:
             return rows
         rows = _with_plain_types(rows, table)
-        for known in ("user_id", "session_id"):
-            if known in rows.columns:
-                rows = rows.drop(
-                    name for name in _unknown(rows, table) if _same(rows[name].cast(pl.String), rows[known])
-                )
+        for id_column in ("user_id", "session_id"):
+            if id_column in rows.columns:
+                ids = rows[id_column]
+                copies = [name for name in _extra_columns(rows, table) if _is_same(rows[name].cast(pl.String), ids)]
+                rows = rows.drop(copies)
         if "user_id" in rows.columns:
             rows = self._name_users(rows)
         return self._name_the_rest(rows, self.keys.name_of_session)
 
     def completed(self, rows: pl.DataFrame, table: str) -> pl.DataFrame:
-        """Rows whose users are pseudonyms already, with pseudonyms for what else is plain. Done twice it changes nothing."""
+        """Rows whose users are pseudonyms already, with pseudonyms for sessions and addresses, too. Idempotent."""
         if table not in ABOUT_PEOPLE:
             return rows
         rows = _with_plain_types(rows, table)
         if "user_id" in rows.columns:
-            rows = rows.drop(name for name in _unknown(rows, table) if self._repeats_users(rows, name))
+            copies = [name for name in _extra_columns(rows, table) if self._repeats_users(rows, name)]
+            rows = rows.drop(copies)
 
         def name_of_session(session_id: str) -> str:
-            return session_id if is_session_pseudonym(session_id) else self.keys.name_of_session(session_id)
+            if is_session_pseudonym(session_id):
+                return session_id
+            return self.keys.name_of_session(session_id)
 
         return self._name_the_rest(rows, name_of_session)
 
     def _repeats_users(self, rows: pl.DataFrame, name: str) -> bool:
-        """Whether a column holds the plain ids of users whose pseudonyms the rows have."""
-        names = _renamed(rows[name].cast(pl.String), lambda ids: [self.keys.pseudonymise(user_id) for user_id in ids])
-        return _same(names, rows["user_id"])
+        """Whether a column contains the plain ids of the users whose pseudonyms are in ``user_id``."""
+        pseudonyms = _renamed(rows[name].cast(pl.String), self._pseudonyms)
+        return _is_same(pseudonyms, rows["user_id"])
 
-    def _remember_contacts(self, rows: pl.DataFrame) -> None:
-        given = [name for name in ("email", "consent") if name in rows.columns]
-        if not given:
+    def _pseudonyms(self, user_ids: list[str]) -> list[str]:
+        return [self.keys.pseudonymise(user_id) for user_id in user_ids]
+
+    def _store_contacts(self, rows: pl.DataFrame) -> None:
+        if "email" not in rows.columns and "consent" not in rows.columns:
             return
-        users = rows["user_id"].to_list()
         missing = [None] * len(rows)
-        emails = rows["email"].to_list() if "email" in given else missing
-        consents = rows["consent"].to_list() if "consent" in given else missing
-        self.keep_contacts([self.keys.pseudonymise(user) for user in users], emails, consents)
+        emails = rows["email"].to_list() if "email" in rows.columns else missing
+        consents = rows["consent"].to_list() if "consent" in rows.columns else missing
+        self.keep_contacts(self._pseudonyms(rows["user_id"].to_list()), emails, consents)
 
     def _name_users(self, rows: pl.DataFrame) -> pl.DataFrame:
         columns = [_renamed(rows["user_id"], self.name_users)]
@@ -83,50 +93,54 @@ class Identities:
         return rows.with_columns(columns)
 
     def _named_lists(self, column: pl.Series) -> pl.Series:
-        """Lists of user ids (JSON, or parted by blanks) as pseudonyms parted by blanks."""
-        bare = column.str.strip_prefix('{"values":').str.strip_suffix("}")  # as ``read.shape`` writes a list
-        listed = bare.str.replace_all(r"[\[\]\",']", " ").str.extract_all(r"\S+")
-        users = listed.explode().drop_nulls().unique()
-        names = pl.Series(self.name_users(users.to_list()), dtype=pl.String)
-        renamed = pl.element().replace_strict(users, names, default=None, return_dtype=pl.String)
-        return listed.list.eval(renamed).list.join(" ").alias(column.name)
+        """Lists of user ids (JSON or separated by blanks) as pseudonyms separated by blanks."""
+        texts = column.str.strip_prefix('{"values":').str.strip_suffix("}")  # as ``read.as_text`` writes a list
+        user_lists = texts.str.replace_all(r"[\[\]\",']", " ").str.extract_all(r"\S+")
+        users = user_lists.explode().drop_nulls().unique()
+        pseudonyms = pl.Series(self.name_users(users.to_list()), dtype=pl.String)
+        renamed = pl.element().replace_strict(users, pseudonyms, default=None, return_dtype=pl.String)
+        return user_lists.list.eval(renamed).list.join(" ").alias(column.name)
 
     def _name_the_rest(self, rows: pl.DataFrame, name_of_session: Callable[[str], str]) -> pl.DataFrame:
+        """Pseudonyms for session ids, and for texts with an e-mail address."""
+
+        def names_of_sessions(session_ids: list[str]) -> list[str]:
+            return [name_of_session(session_id) for session_id in session_ids]
+
         if "session_id" in rows.columns:
-            rows = rows.with_columns(
-                _renamed(rows["session_id"], lambda sessions: [name_of_session(s) for s in sessions])
-            )
-        texts = [name for name, dtype in rows.schema.items() if dtype == pl.String and name not in _PSEUDONYMS]
-        may_hold = rows.select(pl.col(texts).str.contains("@", literal=True).any())
-        return rows.with_columns(self._without_addresses(rows[name]) for name in texts if may_hold[name][0])
+            rows = rows.with_columns(_renamed(rows["session_id"], names_of_sessions))
+        text_columns = [name for name, dtype in rows.schema.items() if dtype == pl.String and name not in _PSEUDONYMS]
+        has_at_sign = rows.select(pl.col(text_columns).str.contains("@", literal=True).any())
+        suspects = [name for name in text_columns if has_at_sign[name][0]]
+        return rows.with_columns(self._without_addresses(rows[name]) for name in suspects)
 
     def _without_addresses(self, column: pl.Series) -> pl.Series:
         texts = column.filter(column.str.contains(ADDRESS).fill_null(False)).unique()
-        names = pl.Series([self.keys.pseudonymise(text) for text in texts.to_list()], dtype=pl.String)
-        return column.replace(texts, names)
+        pseudonyms = pl.Series(self._pseudonyms(texts.to_list()), dtype=pl.String)
+        return column.replace(texts, pseudonyms)
 
 
 def _renamed(column: pl.Series, names_of: NameUsers) -> pl.Series:
-    """Each distinct value under its name; nothing stays nothing."""
+    """``column`` with each distinct value replaced by its name; null stays null."""
     values = column.drop_nulls().unique()
     names = pl.Series(names_of(values.to_list()), dtype=pl.String)
     return column.replace_strict(values, names, default=None, return_dtype=pl.String)
 
 
 def _with_plain_types(rows: pl.DataFrame, table: str) -> pl.DataFrame:
-    """Columns that Vetrina does not know, as text where they are nested and without bytes: an address must be seen."""
-    unknown = [name for name in rows.columns if name not in TABLES[table]]
-    rows = rows.with_columns(as_text(rows, name) for name in unknown)
-    return rows.drop(name for name in unknown if rows.schema[name] == pl.Binary)
+    """``rows`` with nested columns of the shop as text and without its binary ones, so that addresses can be detected."""
+    names = [name for name in rows.columns if name not in TABLES[table]]
+    rows = rows.with_columns(as_text(rows, name) for name in names)
+    return rows.drop(name for name in names if rows.schema[name] == pl.Binary)
 
 
-def _unknown(rows: pl.DataFrame, table: str) -> list[str]:
-    """Columns beyond the known ones that may hold ids."""
+def _extra_columns(rows: pl.DataFrame, table: str) -> list[str]:
+    """Text and integer columns that are not in ``core.columns``: they may contain ids."""
     names = [name for name in rows.columns if name not in TABLES[table]]
     return [name for name in names if rows.schema[name] == pl.String or rows.schema[name].is_integer()]
 
 
-def _same(column: pl.Series, ids: pl.Series) -> bool:
-    """Whether wherever both are given they are equal, and somewhere they are."""
+def _is_same(column: pl.Series, ids: pl.Series) -> bool:
+    """Whether the values are equal in all rows that have both, and in at least one."""
     equal = column == ids
     return equal.any() and equal.all()

@@ -1,6 +1,7 @@
-"""The stage: add files and what the service logged to the lake, then compose the snapshot of everything it holds."""
+"""Ingest stage: input files and service logs to the lake, and the lake to a snapshot."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from vetrina.ingest import earlier, snapshots
 from vetrina.ingest.identities import Identities
 from vetrina.ingest.lake import Lake
 
-# Rows of a log ("events" or "products") after a number, and the last number; no rows when there are no more.
+# Reads a log ("events" or "products"): the next rows after a sequence number and the last number; no rows at the end.
 ReadLog = Callable[[str, int], tuple[Sequence[Mapping[str, Any]], int]]
 
 
@@ -24,45 +25,44 @@ def ingest(
     read_log: ReadLog,
     progress: Progress | None = None,
 ) -> Snapshot:
-    """Read ``source`` and the ``log`` into the lake below ``into`` and return the snapshot of all that is there.
+    """Add files and new log rows to the shop's lake and return the snapshot of the whole lake.
 
-    The same files, whatever their order or number of times, give the same digest. Nothing is kept of a call that fails.
+    The same files give the same digest, whatever their order and however often they are given. A call that fails changes
+    nothing.
 
     Args:
-        source: The files, by table.
-        into: The shop's folder.
-        settings: Names of columns, and where the log is split.
-        identities: Gives users, sessions and addresses their pseudonyms.
-        log: Rows of the service's logs of events and products, a piece at a time.
-        progress: Is told of each file.
+        source: Input files by table.
+        shop_folder: The shop's folder.
+        settings: Column mapping, split and click fraud settings.
+        identities: Pseudonyms of users, sessions and addresses.
+        read_log: Reads the service's logs of events and products, a chunk at a time.
+        progress: Reports each file.
 
     Raises:
         BadInput: A file cannot be read, or there is no data at all.
     """
     lake = Lake(shop_folder / "lake", settings.columns, identities)
     earlier.pseudonymise(lake, shop_folder / "snapshots", identities)
-    files = [(table, f) for table, paths in source.by_table().items() for f in paths]
-    added = [
-        lake.add_file(t, f, source.label if t == "table" else "")
-        for t, f in track(progress or NoProgress(), "ingest", files)
-    ]
-    for table, seen in lake.last_seqs().items():
-        rows, last = read_log(table, seen)
+    n_added = _add_files(lake, source, progress or NoProgress())
+    for table, first_seq in lake.last_seqs().items():
+        rows, last_seq = read_log(table, first_seq)
         while rows:
-            lake.add_log_rows(table, rows, last)
-            rows, last = read_log(table, last)
+            lake.add_log_rows(table, rows, last_seq)
+            rows, last_seq = read_log(table, last_seq)
     if not lake.parts:
-        raise BadInput(
-            str(shop_folder), "holds no data yet", "give files: vetrina ingest --products FILE --events FILE"
-        )
+        way_out = "give files: vetrina ingest --products FILE --events FILE"
+        raise BadInput(str(shop_folder), "holds no data yet", way_out)
     snapshot = snapshots.open_or_compose(lake, shop_folder / "snapshots", settings)
     lake.commit()
-    return Snapshot(
-        snapshot.digest,
-        snapshot.folder,
-        snapshot.rows,
-        snapshot.cuts,
-        snapshot.quarantined,
-        sum(added),
-        snapshot.logged,
-    )
+    return replace(snapshot, added=n_added)
+
+
+def _add_files(lake: Lake, source: InputFiles, progress: Progress) -> int:
+    """Add all files to the lake; returns the number of files that are new."""
+    files = [(table, file) for table, paths in source.by_table().items() for file in paths]
+    n_added = 0
+    for table, file in track(progress, "ingest", files):
+        label = source.label if table == "table" else ""
+        if lake.add_file(table, file, label):
+            n_added += 1
+    return n_added

@@ -1,4 +1,7 @@
-"""The lake: one Parquet part for every file ever given or taken from the service's logs, in the order they came."""
+"""Data lake: one normalised Parquet file for each input file or stretch of a log, in the order of arrival.
+
+All ids of people in the lake are pseudonyms. How parts are merged is up to ``ingest.snapshots``.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,15 +23,22 @@ from vetrina.store import images
 from vetrina.store.dataset import DELETED
 
 QUARANTINE = "quarantine"
-_ROW_GROUP = 1 << 18
+_ROW_GROUP = 1 << 18  # rows
 
 
 @dataclass(frozen=True)
 class LakePart:
-    """One normalised file, or a stretch of a log of the service that ends at number ``logged``.
+    """One normalised input file, or a stretch of one of the service's logs.
 
-    ``digest`` tells the file given from others, ``content`` what its events say from what others say. A part that is not
-    ``pseudonymous`` was written by an earlier version, which kept session ids as they came.
+    Attributes:
+        table: Name of the table.
+        digest: Hash of the input file and how it was read; a file with a known digest is not read again.
+        rows: Number of rows.
+        quarantined: Number of rejected rows.
+        label: Label column of the labelled table.
+        logged: Last sequence number of a stretch of a log.
+        content: Hash of the events, whatever their order; empty for other tables.
+        pseudonymous: False for a part of an earlier version, which stored plain session ids.
     """
 
     table: str
@@ -42,7 +52,7 @@ class LakePart:
 
 
 class Lake:
-    """Parts of one shop, under the pseudonyms that ``identities`` gives."""
+    """The lake of one shop. Added parts become part of it with ``commit``."""
 
     def __init__(self, folder: Path, column_mapping: dict[str, dict[str, str]], identities: Identities) -> None:
         self.folder = folder
@@ -55,38 +65,57 @@ class Lake:
         return self.folder / part.table / f"{part.digest}.parquet"
 
     def last_seqs(self) -> dict[str, int]:
-        """The last number of each log of the service that a part holds."""
+        """Last sequence number of each of the service's logs ("events" and "products") in the lake, 0 without any."""
         return {t: max((p.logged for p in self.parts if p.table == t), default=0) for t in ("events", "products")}
 
     def add_file(self, table: str, file: Path, label: str = "") -> bool:
-        """Read a file into a part. False if the same file was given before."""
+        """Read an input file into a new part.
+
+        Args:
+            table: Name of the table.
+            file: The file.
+            label: Label column of the labelled table.
+
+        Returns:
+            False if the lake has the same file already.
+
+        Raises:
+            BadInput: The file cannot be read or has no usable row.
+        """
         if not file.exists():
             raise BadInput(str(file), "does not exist", "check the name")
-        names = sorted(self._column_mapping.get(table, {}).items())
-        digest = sha256(f"{_fingerprint(file)} {table} {names} {label}".encode()).hexdigest()
-        if any(p.digest == digest for p in self.parts):
+        mapping = sorted(self._column_mapping.get(table, {}).items())
+        digest = sha256(f"{_fingerprint(file)} {table} {mapping} {label}".encode()).hexdigest()
+        if any(part.digest == digest for part in self.parts):
             return False
-        rows, bad = self._read_file(table, file, label)
+        rows, rejected = self._read_file(table, file, label)
         if table == "table":
-            self.parts = [p for p in self.parts if p.table != "table"]  # a new table replaces the old one
-        part = LakePart(table, digest, len(rows), len(bad), label)
-        if len(bad):
+            # A new labelled table replaces the old one.
+            self.parts = [part for part in self.parts if part.table != "table"]
+        part = LakePart(table, digest, len(rows), len(rejected), label)
+        if len(rejected):
             source = self._identities.keys.without_address(file.name)
             with atomic_write(self.folder / QUARANTINE / f"{table}-{digest[:12]}.csv") as temporary:
-                bad.select(pl.lit(source).alias(FILE), pl.all()).write_csv(temporary)
+                rejected.select(pl.lit(source).alias(FILE), pl.all()).write_csv(temporary)
         self._write_part(part, rows)
         return True
 
     def add_log_rows(self, table: str, rows: Sequence[Mapping[str, Any]], last_seq: int) -> None:
-        """Take rows of a log, up to its number ``last``. Their columns are the design's, ids of people pseudonyms."""
+        """Add rows of one of the service's logs as a new part.
+
+        Args:
+            table: "events" or "products".
+            rows: Rows under the column names of ``core.columns``; ids of people are pseudonyms.
+            last_seq: Sequence number of the last row.
+        """
         raw = pl.DataFrame(list(rows), infer_schema_length=None)
-        good, _ = parse_rows(raw, table, {}, f"the log of {table}")
-        good = self._identities.completed(good, table)
+        accepted, _ = parse_rows(raw, table, {}, f"the log of {table}")
+        accepted = self._identities.completed(accepted, table)
         digest = sha256(f"{table} {last_seq} ".encode() + msgspec.json.encode(rows)).hexdigest()
-        self._write_part(LakePart(table, digest, len(good), 0, logged=last_seq), good)
+        self._write_part(LakePart(table, digest, len(accepted), 0, logged=last_seq), accepted)
 
     def commit(self) -> None:
-        """Make the added parts part of the lake, all or none."""
+        """Make all added parts part of the lake, atomically."""
         content = msgspec.json.format(msgspec.json.encode(self.parts), indent=1)
         write_bytes(self.folder / "parts.json", content)
 
@@ -104,33 +133,34 @@ class Lake:
         return msgspec.json.decode(index.read_bytes(), type=list[LakePart]) if index.exists() else []
 
     def _read_file(self, table: str, file: Path, label: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-        names = self._column_mapping.get(table, {})
-        kinds = {names.get(n, n): kind for n, kind in TABLES.get(table, {}).items()}
-        numbers, times = ([n for n, k in kinds.items() if k in of] for of in (("float", "int"), ("time",)))
+        """Accepted rows of a file under pseudonyms, and its quarantined rows."""
+        mapping = self._column_mapping.get(table, {})
+        types = {mapping.get(name, name): column_type for name, column_type in TABLES.get(table, {}).items()}
+        numbers, times = ([n for n, t in types.items() if t in wanted] for wanted in (("float", "int"), ("time",)))
         raw = read_table_file(file, keep_ragged=table != "table", number_columns=numbers, time_columns=times)
         if table == "table":
             if label not in raw.columns:
-                found = ", ".join(raw.columns[:12])
-                raise BadInput(f"{file}: column {label!r}", "is the label and missing", f"--label one of: {found}")
+                names = ", ".join(raw.columns[:12])
+                raise BadInput(f"{file}: column {label!r}", "is the label and missing", f"--label one of: {names}")
             return raw, raw.clear()
         if DELETED in raw.columns:
             raise BadInput(f"{file}: column {DELETED!r}", "is a name that Vetrina keeps for itself", "rename it")
-        image = names.get("image", "image")
+        image = mapping.get("image", "image")
         if table == "products" and image in raw.columns:
             references = images.store_images(self.folder.parent, raw[image].to_list(), file.parent)
             raw = raw.with_columns(pl.Series(image, references, dtype=pl.String))
-        good, bad = parse_rows(raw, table, names, str(file))
-        if good.is_empty():
-            raise BadInput(str(file), f"has no usable row (row 0: {bad['_reason'][0]})", "correct the export")
-        return self._identities.pseudonymised(good, table), bad
+        accepted, rejected = parse_rows(raw, table, mapping, str(file))
+        if accepted.is_empty():
+            raise BadInput(str(file), f"has no usable row (row 0: {rejected['_reason'][0]})", "correct the export")
+        return self._identities.pseudonymised(accepted, table), rejected
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:
-    """One way to write, so that equal content gives equal bytes."""
+    """Write a Parquet file; equal content gives equal bytes."""
     frame.write_parquet(path, compression="lz4", statistics=False, row_group_size=_ROW_GROUP)
 
 
 def _fingerprint(file: Path) -> str:
-    """Whether a file was given before is no matter of trust, so a hash ten times as fast as SHA-256 tells."""
+    """Hash of a file. XXH3 is ten times as fast as SHA-256, and no attacker gains from a collision here."""
     with file.open("rb") as content:
         return file_digest(content, xxhash.xxh3_128).hexdigest()

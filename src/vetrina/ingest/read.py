@@ -1,4 +1,8 @@
-"""Reads one file of a shop into typed columns under the design's names; sets aside rows that break a rule."""
+"""Readers of input files (CSV, Parquet, JSON Lines): type casting, column mapping and row quarantine.
+
+A row that breaks a rule is quarantined: it is left out, and its row number, the reason, the column and the pattern of the value
+are reported, never the value itself. Nothing here knows where rows are stored.
+"""
 
 import csv
 from collections.abc import Callable, Collection, Sequence
@@ -14,67 +18,86 @@ from vetrina.core.errors import BadInput
 _DTYPES = {"str": pl.String, "float": pl.Float64, "int": pl.Int64, "time": pl.Datetime("us")}
 _MISSING_VALUES = ("", "NA", "N/A", "null", "NULL", "None", "nan", "NaN")
 _MAX_MISSING_LENGTH = max(map(len, _MISSING_VALUES))
+# By how much the time of an event may lie ahead of the clock.
 _MAX_FUTURE_DAYS = 2
+# Characters that free text is cut to.
 _MAX_TEXT_LENGTH = 2_000
+# Rows in which the first time is looked for.
 _TIME_FORMAT_SAMPLE_ROWS = 1_000
+_MICROSECONDS = 1e6  # in a second
+# Numbers below are seconds (until the year 5138), numbers above are milliseconds.
+_MAX_EPOCH_SECONDS = 1e11
+# Column with the fields of a row that has more fields than the header.
 EXTRA_COLUMN = "_extra"
-# The columns of what is set aside.
+# Columns of quarantined rows.
 FILE = "file"
 ROW_COLUMN = "_row"
 REASON_COLUMN = "_reason"
 COLUMN = "column"
 PATTERN = "pattern"
-_LONGEST_PATTERN = 40
+# Characters of a value whose pattern is reported.
+_MAX_PATTERN_LENGTH = 40
 
 
 def parse_rows(
     raw_rows: pl.DataFrame, table: str, mapping: dict[str, str], source: str
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The good rows, typed, and of the bad rows number, reason, column and pattern of its value; any value may name somebody.
+    """Rename and cast the columns of a table, and quarantine rows that break a rule.
 
-    ``mapping`` gives the name that ``source`` has for a column. Raises BadInput for what cannot be this table at all.
+    Args:
+        raw_rows: Rows as they were read.
+        table: Name of the table in ``core.columns``.
+        mapping: Names of the columns in the source by names of ``core.columns``; other columns have the same name.
+        source: Name of the source, for error messages.
+
+    Returns:
+        The accepted rows, typed, and of each quarantined row its number, the reason, the column and the pattern of the value.
+        Values are left out because any of them may identify a person.
+
+    Raises:
+        BadInput: A required or mapped column is missing.
     """
     raw_rows = _rename_columns(raw_rows, mapping, source, table)
-    known = {name: kind for name, kind in TABLES[table].items() if name in raw_rows.columns}
-    typed = raw_rows.with_columns(
-        _parse_times(raw_rows[name]) if kind == "time" else _cast_column(raw_rows, name, kind)
-        for name, kind in known.items()
-    )
-    mixed = [n for n, kind in known.items() if kind == "time" and typed[n].null_count() > raw_rows[n].null_count()]
-    typed = typed.with_columns(_parse_other_time_formats(raw_rows[name], typed[name]) for name in mixed)
+    types = {name: column_type for name, column_type in TABLES[table].items() if name in raw_rows.columns}
+    typed = raw_rows.with_columns(_typed_column(raw_rows, name, column_type) for name, column_type in types.items())
+    for name, column_type in types.items():
+        if column_type == "time" and typed[name].null_count() > raw_rows[name].null_count():
+            typed = typed.with_columns(_parse_other_time_formats(raw_rows[name], typed[name]))
     rules = _rules(raw_rows, table)
-    reason = _rejection_reasons(typed, rules)
-    if reason.null_count() == len(reason):
-        return typed.drop(EXTRA_COLUMN, strict=False), _set_aside(raw_rows.clear(), reason.clear(), rules)
-    good = typed.filter(reason.is_null()).drop(EXTRA_COLUMN, strict=False)
-    return good, _set_aside(raw_rows, reason, rules)
+    reasons = _rejection_reasons(typed, rules)
+    if reasons.null_count() == len(reasons):
+        return typed.drop(EXTRA_COLUMN, strict=False), _quarantine(raw_rows.clear(), reasons.clear(), rules)
+    accepted = typed.filter(reasons.is_null()).drop(EXTRA_COLUMN, strict=False)
+    return accepted, _quarantine(raw_rows, reasons, rules)
 
 
 def read_table_file(
     path: Path, *, keep_ragged: bool = False, number_columns: Collection[str] = (), time_columns: Collection[str] = ()
 ) -> pl.DataFrame:
-    """Any of the three formats, columns as they are; CSV cells stay text. Raises BadInput.
+    """Rows of a CSV, Parquet or JSON Lines file. Cells of a CSV file are text.
 
-    CSV columns among ``numbers`` and ``times`` are read as such at once if every cell is one. A row with more fields than the
-    header is an error, or with ``keep_ragged`` has the rest in the column ``_extra``.
+    Args:
+        path: The file.
+        keep_ragged: Whether a CSV row may have more fields than the header; the rest is put into the column ``_extra``.
+        number_columns: CSV columns that are read as numbers if all their cells are numbers.
+        time_columns: CSV columns that are read as times if all their cells are times.
+
+    Raises:
+        BadInput: The file is missing, empty, of another format or broken.
     """
     if not path.exists():
         raise BadInput(str(path), "does not exist", "check the name")
     if path.stat().st_size == 0:
         raise BadInput(str(path), "is empty", "export it again with a header line and rows")
+    suffix = path.suffix.lower()
+    if suffix != ".csv" and suffix not in _READERS:
+        raise BadInput(str(path), "is not .csv, .parquet, .jsonl or .ndjson", "convert or rename it")
     try:
-        frame = (
-            _read_csv(path, number_columns, time_columns)
-            if path.suffix.lower() == ".csv"
-            else _READERS[path.suffix.lower()](path)
-        )
-    except KeyError:
-        raise BadInput(str(path), "is not .csv, .parquet, .jsonl or .ndjson", "convert or rename it") from None
+        frame = _read_file(path, number_columns, time_columns)
     except (pl.exceptions.PolarsError, OSError) as error:
         detail = str(error).splitlines()[0]
-        raise BadInput(
-            str(path), f"cannot be read as {path.suffix[1:]} ({detail})", "check how it was exported"
-        ) from None
+        rule = f"cannot be read as {path.suffix[1:]} ({detail})"
+        raise BadInput(str(path), rule, "check how it was exported") from None
     if frame.is_empty():
         raise BadInput(str(path), "has a header but no rows", "export it again")
     if EXTRA_COLUMN in frame.columns and not keep_ragged:
@@ -83,81 +106,115 @@ def read_table_file(
     return frame
 
 
-def _read_csv(path: Path, numbers: Collection[str] = (), times: Collection[str] = ()) -> pl.DataFrame:
+def _read_file(path: Path, number_columns: Collection[str], time_columns: Collection[str]) -> pl.DataFrame:
+    suffix = path.suffix.lower()
+    if suffix == ".csv":
+        return _read_csv(path, number_columns, time_columns)
+    return _READERS[suffix](path)
+
+
+def _read_csv(path: Path, number_columns: Collection[str] = (), time_columns: Collection[str] = ()) -> pl.DataFrame:
     try:
-        return _nullify_missing(_scan_csv(path, numbers, times))
+        return _nullify_missing(_scan_csv(path, number_columns, time_columns))
     except pl.exceptions.PolarsError as error:
+        message = str(error).lower()
         if "more fields" in str(error):
             return _read_ragged_csv(path)
-        if "utf-8" in str(error).lower() or "utf8" in str(error).lower():
+        if "utf-8" in message or "utf8" in message:
             return _nullify_missing(pl.read_csv(path, infer_schema=False, encoding="utf8-lossy"))
-        if numbers or times:  # a cell is no number or time: as text, so that its row can be set aside as it stands
+        if number_columns or time_columns:
+            # A cell is no number or no time: read all cells as text, so that its row can be quarantined.
             return _read_csv(path)
         raise
 
 
-def _scan_csv(path: Path, numbers: Collection[str], times: Collection[str]) -> pl.DataFrame:
-    # Told of words that stand for nothing, the reader would compare every cell with each: a quarter slower.
-    lazy = pl.scan_csv(path, infer_schema=False, schema_overrides=dict.fromkeys(numbers, pl.Float64))
+def _scan_csv(path: Path, number_columns: Collection[str], time_columns: Collection[str]) -> pl.DataFrame:
+    # Missing values are not passed to the reader: it would compare every cell with each of them, a quarter slower.
+    lazy = pl.scan_csv(path, infer_schema=False, schema_overrides=dict.fromkeys(number_columns, pl.Float64))
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        first = next(csv.DictReader(file), {})
-    forms = {name: _detect_time_format(pl.Series([first[name]], dtype=pl.String)) for name in times if name in first}
-    typed = lazy.with_columns(form(pl.col(name), True) for name, form in forms.items())
+        first_row = next(csv.DictReader(file), {})
+    time_formats: dict[str, _TimeFormat] = {}
+    for name in time_columns:
+        if name in first_row:
+            time_formats[name] = _detect_time_format(pl.Series([first_row[name]], dtype=pl.String))
+    typed = lazy.with_columns(parse(pl.col(name), True) for name, parse in time_formats.items())
     return typed.collect(engine="in-memory")
 
 
 def _nullify_missing(frame: pl.DataFrame) -> pl.DataFrame:
+    """``frame`` with null in place of the texts that stand for a missing value."""
     text = pl.col(pl.String)
-    short = text.filter(text.str.len_bytes() <= _MAX_MISSING_LENGTH)
-    held = frame.lazy().select(short.is_in(_MISSING_VALUES).any()).collect(engine="streaming")
-    names = [c for c in held.columns if held[c][0]]
-    return frame.with_columns(pl.when(~pl.col(c).is_in(_MISSING_VALUES)).then(pl.col(c)).alias(c) for c in names)
+    short_text = text.filter(text.str.len_bytes() <= _MAX_MISSING_LENGTH)
+    has_missing = frame.lazy().select(short_text.is_in(_MISSING_VALUES).any()).collect(engine="streaming")
+    names = [name for name in has_missing.columns if has_missing[name][0]]
+    return frame.with_columns(
+        pl.when(~pl.col(name).is_in(_MISSING_VALUES)).then(pl.col(name)).alias(name) for name in names
+    )
 
 
 def _read_ragged_csv(path: Path) -> pl.DataFrame:
-    """Slow and patient: what a row has beyond the header's fields goes into the column ``_extra``."""
+    """A CSV file whose rows may have more fields than the header: they go into the column ``_extra``. Slow."""
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
         header, *rows = (row for row in csv.reader(file) if row)
     width = len(header)
-    cells = [[None if c in _MISSING_VALUES else c for c in row[:width]] + [None] * (width - len(row)) for row in rows]
+    cells: list[list[str | None]] = []
+    extra_fields: list[str | None] = []
+    for row in rows:
+        values = [None if value in _MISSING_VALUES else value for value in row[:width]]
+        padding = [None] * (width - len(row))
+        cells.append([*values, *padding])
+        extra_fields.append(",".join(row[width:]) if len(row) > width else None)
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String), orient="row")
-    return frame.with_columns(pl.Series(EXTRA_COLUMN, [",".join(r[width:]) if len(r) > width else None for r in rows]))
+    return frame.with_columns(pl.Series(EXTRA_COLUMN, extra_fields))
 
 
 _READERS = {".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
 
 
 def _rename_columns(raw: pl.DataFrame, mapping: dict[str, str], source: str, table: str) -> pl.DataFrame:
-    known = TABLES[table]
-    for ours, theirs in mapping.items():
-        if theirs not in raw.columns:
-            found = ", ".join(raw.columns[:12])
-            raise BadInput(f"{source}: column {theirs!r}", "is mapped but not in the file", f"the file has: {found}")
-        if ours not in known:
-            raise BadInput(f"[columns.{table}] {ours}", "is no column of this table", f"known: {', '.join(known)}")
-    raw = raw.rename({theirs: ours for ours, theirs in mapping.items() if theirs != ours})
-    missing = [c for c in REQUIRED_COLUMNS[table] if c not in raw.columns]
+    """``raw`` with the names of ``core.columns``, sorted by name. Raises BadInput for missing and unknown columns."""
+    table_columns = TABLES[table]
+    for name, name_in_file in mapping.items():
+        if name_in_file not in raw.columns:
+            way_out = f"the file has: {_first_names(raw)}"
+            raise BadInput(f"{source}: column {name_in_file!r}", "is mapped but not in the file", way_out)
+        if name not in table_columns:
+            way_out = f"known: {', '.join(table_columns)}"
+            raise BadInput(f"[columns.{table}] {name}", "is no column of this table", way_out)
+    raw = raw.rename({name_in_file: name for name, name_in_file in mapping.items() if name_in_file != name})
+    missing = [name for name in REQUIRED_COLUMNS[table] if name not in raw.columns]
     if missing:
-        found = ", ".join(raw.columns[:12])
-        way_out = f"the file has: {found}; map names under [columns.{table}] in vetrina.toml"
+        way_out = f"the file has: {_first_names(raw)}; map names under [columns.{table}] in vetrina.toml"
         raise BadInput(f"{source}: column {missing[0]!r}", f"is required for {table} and missing", way_out)
     return raw.select(sorted(raw.columns))
 
 
-def _cast_column(raw: pl.DataFrame, name: str, kind: str) -> pl.Expr:
-    column = pl.col(name)
-    dtype = raw.schema[name]
-    if kind == "str":
+def _first_names(frame: pl.DataFrame) -> str:
+    """Names of the first columns, for an error message."""
+    return ", ".join(frame.columns[:12])
+
+
+def _typed_column(raw: pl.DataFrame, name: str, column_type: str) -> pl.Expr:
+    """A column as one of the types of ``core.columns``; values of another type become null."""
+    if column_type == "time":
+        return _parse_times(raw[name])
+    if column_type == "str":
         text = as_text(raw, name).cast(pl.String)
-        return text.str.slice(0, _MAX_TEXT_LENGTH).alias(name) if is_free_text(name) else text.alias(name)
-    bare = column.str.strip_chars() if dtype == pl.String else column  # as the CSV reader does with numbers
-    number = bare.cast(pl.Float64, strict=False)
-    finite = pl.when(number.is_finite()).then(number)
-    return (finite.cast(pl.Int64, strict=False) if kind == "int" else finite).alias(name)
+        if is_free_text(name):
+            text = text.str.slice(0, _MAX_TEXT_LENGTH)
+        return text.alias(name)
+    column = pl.col(name)
+    if raw.schema[name] == pl.String:
+        column = column.str.strip_chars()  # as the CSV reader does with numbers
+    number = column.cast(pl.Float64, strict=False)
+    number = pl.when(number.is_finite()).then(number)
+    if column_type == "int":
+        number = number.cast(pl.Int64, strict=False)
+    return number.alias(name)
 
 
 def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """A nested column as JSON, a categorical one as text, any other as it is."""
+    """A nested column as JSON, a categorical column as text, any other column unchanged."""
     column = pl.col(name)
     dtype = frame.schema[name]
     if isinstance(dtype, pl.Categorical | pl.Enum):
@@ -169,58 +226,69 @@ def as_text(frame: pl.DataFrame, name: str) -> pl.Expr:
 
 
 def is_free_text(name: str) -> bool:
-    """Columns of prose and names, cut to a length that no honest value reaches; ids are never cut."""
+    """Whether a column holds prose or names, which are cut to a maximum length. Ids are never cut."""
     return name in ("title", "description", "category", "brand", "query", "attributes")
 
 
 def _parse_times(column: pl.Series) -> pl.Expr:
-    """Times in UTC with microseconds, text in the form of its first value."""
+    """Times in UTC as microseconds; text is parsed in the format of its first value."""
     dtype = column.dtype
-    named = pl.col(column.name)
+    times = pl.col(column.name)
     if isinstance(dtype, pl.Datetime):
-        zoned = named.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if dtype.time_zone else named
-        return zoned.cast(pl.Datetime("us"))
+        if dtype.time_zone:
+            times = times.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return times.cast(pl.Datetime("us"))
     if dtype == pl.Date:
-        return named.cast(pl.Datetime("us"))
+        return times.cast(pl.Datetime("us"))
     if dtype.is_numeric():
-        return _datetime_from_epoch(named.cast(pl.Float64))
-    return _detect_time_format(column.head(_TIME_FORMAT_SAMPLE_ROWS))(named, False)
+        return _datetime_from_epoch(times.cast(pl.Float64))
+    parse = _detect_time_format(column.head(_TIME_FORMAT_SAMPLE_ROWS))
+    return parse(times, False)
 
 
-def _detect_time_format(text: pl.Series) -> "_TimeFormat":
-    """That of the first value: nearly every file keeps one form."""
-    first = text.drop_nulls().head(1)
-    return next(
-        (f for f in _TIME_FORMATS if len(first) and _apply_time_format(f, first).null_count() == 0), _TIME_FORMATS[0]
-    )
+def _detect_time_format(texts: pl.Series) -> "_TimeFormat":
+    """Format of the first value: nearly every file has a single one."""
+    first_value = texts.drop_nulls().head(1)
+    if first_value.is_empty():
+        return _TIME_FORMATS[0]
+    for time_format in _TIME_FORMATS:
+        if _apply_time_format(time_format, first_value).null_count() == 0:
+            return time_format
+    return _TIME_FORMATS[0]
 
 
-def _parse_other_time_formats(column: pl.Series, found: pl.Series) -> pl.Series:
-    """Text that the first value's form does not read, in any other form; what none reads is missing."""
+def _parse_other_time_formats(column: pl.Series, times: pl.Series) -> pl.Series:
+    """``times`` with missing values parsed from the text of ``column`` in any other format."""
     if column.dtype != pl.String:
-        return found
-    for form in _TIME_FORMATS:
-        found = found.zip_with(found.is_not_null(), _apply_time_format(form, column))
-    return found
+        return times
+    for time_format in _TIME_FORMATS:
+        times = times.zip_with(times.is_not_null(), _apply_time_format(time_format, column))
+    return times
 
 
-_TimeFormat = Callable[[pl.Expr, bool], pl.Expr]  # text to times; the flag: raise where it is none, else missing
+# Parses text as times. The flag decides about text of another format: True raises, False makes it missing.
+_TimeFormat = Callable[[pl.Expr, bool], pl.Expr]
 
 
-def _apply_time_format(form: _TimeFormat, column: pl.Series) -> pl.Series:
-    return pl.select(form(pl.lit(column), False).alias(column.name)).to_series()
+def _apply_time_format(time_format: _TimeFormat, column: pl.Series) -> pl.Series:
+    expression = time_format(pl.lit(column), False)
+    return pl.select(expression.alias(column.name)).to_series()
 
 
 def _iso_format(separator: str, fraction: str = "%.f") -> _TimeFormat:
-    """A time without zone is UTC."""
-    form = f"%Y-%m-%d{separator}%H:%M:%S{fraction}"
-    return lambda text, strict: text.str.to_datetime(form, time_unit="us", strict=strict)
+    """ISO 8601 without a time zone, which is UTC."""
+    pattern = f"%Y-%m-%d{separator}%H:%M:%S{fraction}"
+
+    def parse(text: pl.Expr, strict: bool) -> pl.Expr:
+        return text.str.to_datetime(pattern, time_unit="us", strict=strict)
+
+    return parse
 
 
 def _zoned_format(text: pl.Expr, strict: bool) -> pl.Expr:
-    """ "Z" and offsets are taken to UTC."""
-    found = text.str.to_datetime(time_unit="us", time_zone="UTC", strict=strict, exact=True, format="%+")
-    return found.dt.replace_time_zone(None)
+    """ISO 8601 with "Z" or an offset, converted to UTC."""
+    times = text.str.to_datetime(time_unit="us", time_zone="UTC", strict=strict, exact=True, format="%+")
+    return times.dt.replace_time_zone(None)
 
 
 def _date_format(text: pl.Expr, strict: bool) -> pl.Expr:
@@ -232,14 +300,12 @@ def _epoch_format(text: pl.Expr, strict: bool) -> pl.Expr:
 
 
 def _datetime_from_epoch(number: pl.Expr) -> pl.Expr:
-    # Seconds until the year 5138; larger numbers are milliseconds.
-    seconds = pl.when(number.abs() < 1e11).then(number).otherwise(number / 1_000)
-    return (
-        pl.when(seconds.is_finite()).then((seconds * 1e6).round()).cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
-    )
+    seconds = pl.when(number.abs() < _MAX_EPOCH_SECONDS).then(number).otherwise(number / 1_000)
+    microseconds = pl.when(seconds.is_finite()).then((seconds * _MICROSECONDS).round())
+    return microseconds.cast(pl.Int64, strict=False).cast(pl.Datetime("us"))
 
 
-# A fraction of known length is read in half the time of any fraction.
+# In the order in which they are tried. A fraction of fixed length is parsed twice as fast as any other.
 _TIME_FORMATS = (
     _iso_format("T", ".%6f"),
     _iso_format(" ", ".%6f"),
@@ -253,57 +319,72 @@ _TIME_FORMATS = (
 
 @dataclass(frozen=True)
 class _Rule:
-    """What a row must not be. ``hint`` is quick to look for and holds wherever ``broken`` does."""
+    """A rule that rows must keep.
+
+    Attributes:
+        column: Column that is reported.
+        reason: What is wrong with a row that breaks the rule.
+        is_broken: Whether a row breaks the rule.
+        may_be_broken: A condition that is fast to evaluate and true for every row that breaks the rule.
+    """
 
     column: str
     reason: str
-    broken: pl.Expr
-    hint: pl.Expr
+    is_broken: pl.Expr
+    may_be_broken: pl.Expr
 
 
 def _rules(raw: pl.DataFrame, table: str) -> list[_Rule]:
     rules: list[_Rule] = []
     if EXTRA_COLUMN in raw.columns:
-        more = pl.col(EXTRA_COLUMN).is_not_null()
-        rules.append(_Rule(EXTRA_COLUMN, "has more fields than the header: a comma in an unquoted cell?", more, more))
+        has_extra = pl.col(EXTRA_COLUMN).is_not_null()
+        reason = "has more fields than the header: a comma in an unquoted cell?"
+        rules.append(_Rule(EXTRA_COLUMN, reason, has_extra, has_extra))
     for name in REQUIRED_COLUMNS[table]:
-        kind = TABLES[table][name]
-        missing = pl.col(name).is_null()
-        rules.append(_Rule(name, f"{name} is missing or no {kind}", missing, missing))
-        if kind == "str" and raw.schema[name] == pl.String:
-            blank = pl.col(name).str.strip_chars() == ""
-            begins_unseen = ~pl.col(name).is_between(pl.lit("!"), pl.lit("\x7f"))
-            rules.append(_Rule(name, f"{name} is blank", blank, begins_unseen))
+        column_type = TABLES[table][name]
+        is_missing = pl.col(name).is_null()
+        rules.append(_Rule(name, f"{name} is missing or no {column_type}", is_missing, is_missing))
+        if column_type == "str" and raw.schema[name] == pl.String:
+            is_blank = pl.col(name).str.strip_chars() == ""
+            starts_with_blank = ~pl.col(name).is_between(pl.lit("!"), pl.lit("\x7f"))
+            rules.append(_Rule(name, f"{name} is blank", is_blank, starts_with_blank))
     if table == "events":
-        latest = pl.lit(int((clock.now() + _MAX_FUTURE_DAYS * clock.DAY) * 1e6)).cast(pl.Datetime("us"))
-        ahead = pl.col("timestamp") > latest
-        rules.append(_Rule("timestamp", f"timestamp lies more than {_MAX_FUTURE_DAYS} days ahead", ahead, ahead))
+        latest = clock.now() + _MAX_FUTURE_DAYS * clock.DAY
+        latest_time = pl.lit(int(latest * _MICROSECONDS)).cast(pl.Datetime("us"))
+        is_ahead = pl.col("timestamp") > latest_time
+        reason = f"timestamp lies more than {_MAX_FUTURE_DAYS} days ahead"
+        rules.append(_Rule("timestamp", reason, is_ahead, is_ahead))
     return rules
 
 
 def _rejection_reasons(typed: pl.DataFrame, rules: Sequence[_Rule]) -> pl.Series:
-    """Of each row the first rule that it breaks, in words; null for a good one."""
-    if not any(typed.select(rule.hint.any().alias(rule.reason) for rule in rules).row(0)):
+    """(n,) reason of the first rule that each row breaks; null for accepted rows."""
+    hints = typed.select(rule.may_be_broken.any().alias(rule.reason) for rule in rules)
+    if not any(hints.row(0)):
         return pl.Series(REASON_COLUMN, [None], pl.String).new_from_index(0, len(typed))
-    expression = pl.lit(None, pl.String)
+    reason = pl.lit(None, pl.String)
     for rule in reversed(rules):
-        expression = pl.when(rule.broken).then(pl.lit(rule.reason)).otherwise(expression)
-    return typed.select(expression.alias(REASON_COLUMN))[REASON_COLUMN]
+        reason = pl.when(rule.is_broken).then(pl.lit(rule.reason)).otherwise(reason)
+    return typed.select(reason.alias(REASON_COLUMN))[REASON_COLUMN]
 
 
-def _set_aside(raw: pl.DataFrame, reason: pl.Series, rules: Sequence[_Rule]) -> pl.DataFrame:
-    """Of the rows with a reason what nobody can be known by: a value stands under any column in a row that slipped."""
+def _quarantine(raw: pl.DataFrame, reasons: pl.Series, rules: Sequence[_Rule]) -> pl.DataFrame:
+    """Number, reason, column and pattern of the rows with a reason. It contains no value of any column.
+
+    In a row with too many or too few fields, any column may hold a value that identifies a person.
+    """
     column_of = {rule.reason: rule.column for rule in rules}
     columns = list(dict.fromkeys(column_of.values()))
-    bad = raw.select(columns).with_row_index(ROW_COLUMN).with_columns(reason).filter(reason.is_not_null())
-    bad = bad.with_columns(pl.col(REASON_COLUMN).replace_strict(column_of, return_dtype=pl.String).alias(COLUMN))
-    patterns = [pl.when(pl.col(COLUMN) == name).then(_pattern(bad, name)) for name in columns]
-    return bad.select(ROW_COLUMN, REASON_COLUMN, COLUMN, pl.coalesce(patterns).alias(PATTERN))
+    rejected = raw.select(columns).with_row_index(ROW_COLUMN).with_columns(reasons).filter(reasons.is_not_null())
+    column = pl.col(REASON_COLUMN).replace_strict(column_of, return_dtype=pl.String)
+    rejected = rejected.with_columns(column.alias(COLUMN))
+    patterns = [pl.when(pl.col(COLUMN) == name).then(_pattern(rejected, name)) for name in columns]
+    return rejected.select(ROW_COLUMN, REASON_COLUMN, COLUMN, pl.coalesce(patterns).alias(PATTERN))
 
 
 def _pattern(frame: pl.DataFrame, name: str) -> pl.Expr:
-    """How values look: "31.12.2023" is "99.99.9999", "Anna" is "aaaa"."""
-    text = as_text(frame, name).cast(pl.String).str.slice(0, _LONGEST_PATTERN)
+    """Shape of the values: "31.12.2023" is "99.99.9999", "Anna" is "aaaa"."""
+    text = as_text(frame, name).cast(pl.String).str.slice(0, _MAX_PATTERN_LENGTH)
     letters = text.str.replace_all(r"\p{L}", "a")
     digits = letters.str.replace_all(r"\p{N}", "9")
     return digits.str.replace_all(r"[^a9 .,:;/+_-]", "?")
