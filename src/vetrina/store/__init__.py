@@ -1,1 +1,1 @@
-"""What must survive: tables, bundles, the folder of a shop."""
+"""Persistent state of a shop: SQL tables, bundles, the shop folder."""

@@ -1,4 +1,4 @@
-"""Which alerts were sent when, so that the same one is not sent again and again."""
+"""Log of sent alerts, for deduplication."""
 
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -8,7 +8,17 @@ from vetrina.store.tables import alerts
 
 
 def claim_alert(engine: Engine, key: str, text: str, repeat_interval_seconds: float) -> bool:
-    """True for the one caller that may send it now; False when it was sent within ``quiet_seconds``."""
+    """Record that an alert is sent now, unless it was sent recently.
+
+    Args:
+        engine: The store.
+        key: Identifies the alert.
+        text: Text of the alert.
+        repeat_interval_seconds: The same alert is sent at most once within this time.
+
+    Returns:
+        True for the one caller that may send it.
+    """
     now = clock.now()
     try:
         with engine.begin() as connection:
@@ -20,11 +30,13 @@ def claim_alert(engine: Engine, key: str, text: str, repeat_interval_seconds: fl
                 return False
             connection.execute(update(alerts).where(alerts.c.key == key).values(time=now, text=text))
             return True
-    except IntegrityError:  # another one claimed it at the same moment
+    except IntegrityError:
+        # Another process has claimed the alert at the same time.
         return False
 
 
 def sent_alerts(engine: Engine) -> list[str]:
-    """What was sent, oldest first."""
+    """Texts of the alerts that were sent, oldest first."""
+    query = select(alerts.c.text).order_by(alerts.c.time)
     with engine.connect().execution_options(read_only=True) as connection:
-        return list(connection.execute(select(alerts.c.text).order_by(alerts.c.time)).scalars())
+        return list(connection.execute(query).scalars())

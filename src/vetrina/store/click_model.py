@@ -1,9 +1,9 @@
-"""What shoppers did after a query, as grades: how much they wanted a product, not where it stood.
+"""Click model: relevance grades of query-product pairs from clicks, corrected for position bias.
 
-worth of (query, product) = sum of what was done with it / (sum over its impressions of how likely their place is looked at +
-PRIOR). How likely comes from ``metrics.position_bias``. Where a log holds no impressions, each deed counts 1 / looked of its
-place instead (inverse propensity weighting; Joachims, Swaminathan and Schnabel 2017). The best of a query has grade HIGHEST,
-the others in proportion.
+rate(query, product) = sum of event grades / (sum over impressions of the examination probability of their position +
+SMOOTHING_IMPRESSIONS). Examination probabilities come from ``metrics.position_bias``. In a log without impressions each event
+counts 1 / examination of its position instead (inverse propensity weighting; Joachims, Swaminathan and Schnabel 2017,
+"Unbiased learning-to-rank with biased feedback"). The best product of a query has the grade MAX_GRADE, the others in proportion.
 """
 
 import numpy as np
@@ -14,67 +14,87 @@ from vetrina.metrics import position_bias
 
 EVENT_GRADES = {"click": 1.0, "cart": 2.0, "purchase": 3.0}
 MAX_GRADE = 3.0
+# Impressions without an event that are added to each pair.
 SMOOTHING_IMPRESSIONS = 5.0
+# Later positions count as the last one.
 _MAX_POSITIONS = 20
+# Pairs with the most impressions, from which position bias is estimated.
 _MAX_PAIRS = 200_000
 _PAIR_COLUMNS = ("query", "product_id")
 
 
 def grades_from_clicks(events: pl.DataFrame) -> pl.DataFrame | None:
-    """``query``, ``product_id`` and ``grade`` of every pair with a deed; None where nobody did anything after a query."""
-    named = events.filter(pl.col("query").is_not_null() & pl.col("product_id").is_not_null()).select(
+    """``query``, ``product_id`` and ``grade`` of every pair with a click, cart or purchase event; None without any.
+
+    ``events`` have the columns ``query``, ``product_id``, ``type`` and, if known, ``position``.
+    """
+    search_events = _search_events(events)
+    is_interaction = pl.col("type").is_in(list(EVENT_GRADES))
+    interactions = search_events.filter(is_interaction)
+    if interactions.is_empty():
+        return None
+    grade = pl.col("type").replace_strict(EVENT_GRADES, return_dtype=pl.Float64)
+    graded_events = interactions.with_columns(grade.alias("rate"))
+    impressions = search_events.filter((pl.col("type") == "impression") & pl.col("place").is_not_null())
+    if impressions.is_empty():
+        rates = _inverse_propensity_weighted(graded_events)
+    else:
+        rates = _examination_corrected_rates(graded_events, impressions, interactions)
+    best_rate = pl.col("rate").max().over("query")
+    grades = MAX_GRADE * pl.col("rate") / best_rate
+    return rates.select(*_PAIR_COLUMNS, grades.alias("grade")).sort(*_PAIR_COLUMNS)
+
+
+def _search_events(events: pl.DataFrame) -> pl.DataFrame:
+    """Events on a product after a query, with normalised query and ``place``, the position from 0."""
+    position = pl.col("position") if "position" in events.columns else pl.lit(None)
+    search_events = events.filter(pl.col("query").is_not_null() & pl.col("product_id").is_not_null()).select(
         pl.col("query").str.to_lowercase().str.strip_chars(),
         pl.col("product_id").cast(pl.String),
         pl.col("type").cast(pl.String),
-        (pl.col("position") if "position" in events.columns else pl.lit(None)).cast(pl.Int64).alias("position"),
+        position.cast(pl.Int64).alias("position"),
     )
-    named = named.filter(pl.col("query") != "").with_columns(
-        (pl.col("position") - pl.col("position").min()).clip(0, _MAX_POSITIONS - 1).alias("place")
-    )
-    done = named.filter(pl.col("type").is_in(list(EVENT_GRADES)))
-    if not len(done):
-        return None
-    worth = done.with_columns(pl.col("type").replace_strict(EVENT_GRADES, return_dtype=pl.Float64).alias("worth"))
-    shown = named.filter((pl.col("type") == "impression") & pl.col("place").is_not_null())
-    found = _examination_corrected_rates(worth, shown, done) if len(shown) else _inverse_propensity_weighted(worth)
-    best = pl.col("worth").max().over("query")
-    return found.select(*_PAIR_COLUMNS, (MAX_GRADE * pl.col("worth") / best).alias("grade")).sort(*_PAIR_COLUMNS)
+    place = (pl.col("position") - pl.col("position").min()).clip(0, _MAX_POSITIONS - 1)
+    return search_events.filter(pl.col("query") != "").with_columns(place.alias("place"))
 
 
 def _inverse_propensity_weighted(graded_events: pl.DataFrame) -> pl.DataFrame:
-    """Deeds by the place where they were done, under the logarithmic discount; without a place as at the first."""
-    looked = 1.0 / (pl.col("place").fill_null(0) + 2.0).log(2.0)
-    return graded_events.group_by(_PAIR_COLUMNS).agg((pl.col("worth") / looked).sum())
+    """Rate of each pair with examination 1 / log2(2 + position from 0); an event without position counts as at the first."""
+    examination = 1.0 / (pl.col("place").fill_null(0) + 2.0).log(2.0)
+    return graded_events.group_by(_PAIR_COLUMNS).agg((pl.col("rate") / examination).sum())
 
 
 def _examination_corrected_rates(
     graded_events: pl.DataFrame, impressions: pl.DataFrame, interactions: pl.DataFrame
 ) -> pl.DataFrame:
-    looked = pl.DataFrame(
-        {"place": np.arange(_MAX_POSITIONS), "looked": _examination_probabilities(impressions, interactions)}
-    )
-    seen = impressions.join(looked, on="place").group_by(_PAIR_COLUMNS).agg(pl.col("looked").sum())
-    summed = graded_events.group_by(_PAIR_COLUMNS).agg(pl.col("worth").sum()).join(seen, on=_PAIR_COLUMNS, how="left")
-    return summed.with_columns(pl.col("worth") / (pl.col("looked").fill_null(0.0) + SMOOTHING_IMPRESSIONS))
+    """Rate of each pair: event grades over examined impressions, smoothed."""
+    probabilities = _examination_probabilities(impressions, interactions)
+    examination = pl.DataFrame({"place": np.arange(_MAX_POSITIONS), "examined": probabilities})
+    examined = impressions.join(examination, on="place").group_by(_PAIR_COLUMNS).agg(pl.col("examined").sum())
+    grades = graded_events.group_by(_PAIR_COLUMNS).agg(pl.col("rate").sum())
+    smoothed = pl.col("examined").fill_null(0.0) + SMOOTHING_IMPRESSIONS
+    return grades.join(examined, on=_PAIR_COLUMNS, how="left").with_columns(pl.col("rate") / smoothed)
 
 
 def _examination_probabilities(impressions: pl.DataFrame, interactions: pl.DataFrame) -> NDArray[np.float64]:
-    """(places,) how likely a place is looked at, from the pairs that were shown most."""
+    """(positions,) probability that a position is examined, from the pairs with the most impressions."""
     pairs = (
         impressions.group_by(_PAIR_COLUMNS)
         .len()
         .sort("len", *_PAIR_COLUMNS, descending=[True, False, False])
         .head(_MAX_PAIRS)
+        .select(_PAIR_COLUMNS)
+        .with_row_index("row")
     )
-    pairs = pairs.select(_PAIR_COLUMNS).with_row_index("row")
     clicks = interactions.filter((pl.col("type") == "click") & pl.col("place").is_not_null())
-    shown_at, clicked_at = (_count_matrix(pairs, part) for part in (impressions, clicks))
-    return position_bias.estimate_position_bias(shown_at, np.minimum(clicked_at, shown_at)).examination
+    impression_counts = _count_matrix(pairs, impressions)
+    click_counts = np.minimum(_count_matrix(pairs, clicks), impression_counts)
+    return position_bias.estimate_position_bias(impression_counts, click_counts).examination
 
 
 def _count_matrix(pairs: pl.DataFrame, events: pl.DataFrame) -> NDArray[np.float64]:
-    """(pairs, places) counts."""
+    """(pairs, positions) number of events."""
     counts = events.join(pairs, on=_PAIR_COLUMNS).group_by("row", "place").len()
-    found = np.zeros((len(pairs), _MAX_POSITIONS))
-    found[counts["row"].to_numpy(), counts["place"].to_numpy()] = counts["len"].to_numpy()
-    return found
+    matrix = np.zeros((len(pairs), _MAX_POSITIONS))
+    matrix[counts["row"].to_numpy(), counts["place"].to_numpy()] = counts["len"].to_numpy()
+    return matrix

@@ -1,4 +1,7 @@
-"""Who may be told of something, where, and how often they were lately. Ids and addresses leave this module sealed."""
+"""Contacts: consent, sealed addresses and the log of sent messages.
+
+Ids and addresses are encrypted ("sealed") whenever they enter or leave this module.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,72 +13,85 @@ from sqlalchemy import Engine, delete, insert, select
 from vetrina.core.clock import DAY
 from vetrina.store.tables import contacts, message_log, users
 
+# Messages within this time count against a user, in seconds.
 FREQUENCY_WINDOW = 28 * DAY
+# Texts that mean consent to every channel.
 _GENERAL_CONSENT = frozenset({"yes", "true", "1", "all", "y", "opt-in"})
-_CHUNK_SIZE = 500
+_CHUNK_SIZE = 500  # rows in one statement
 
 
 @dataclass(frozen=True)
 class Contact:
-    """A user's sealed id and sealed address, None where the shop gave no address."""
+    """A user's encrypted id and encrypted address; the address is None if the shop gave none."""
 
     sealed_id: bytes
     sealed_email: bytes | None
 
 
 def upsert_contacts(engine: Engine, rows: Sequence[Mapping[str, object]]) -> None:
-    """Keep addresses and consent; later rows replace earlier ones of the same user."""
-    newest = {row["pseudonym"]: dict(row) for row in rows}
+    """Store addresses and consent; later rows replace earlier ones of the same user."""
+    row_by_user = {row["pseudonym"]: dict(row) for row in rows}
     with engine.begin() as connection:
-        for names in _chunks(list(newest)):
-            connection.execute(delete(contacts).where(contacts.c.pseudonym.in_(names)))
-            connection.execute(insert(contacts), [newest[name] for name in names])
+        for pseudonyms in _chunks(list(row_by_user)):
+            connection.execute(delete(contacts).where(contacts.c.pseudonym.in_(pseudonyms)))
+            connection.execute(insert(contacts), [row_by_user[pseudonym] for pseudonym in pseudonyms])
 
 
 def consenting_users(engine: Engine, channel: str) -> frozenset[str] | None:
-    """Pseudonyms of who agreed to a channel; None where the shop keeps no record of consent, so that nobody is ruled out.
+    """Pseudonyms of users who consent to a channel; None if the shop does not record consent, so that all are eligible.
 
-    Consent is yes, true, 1 or all for every channel, or the names of channels; anything else, and silence, is no.
+    Consent is yes, true, 1 or all for every channel, or the names of channels; anything else means no consent.
     """
+    query = select(contacts.c.pseudonym, contacts.c.consent)
     with engine.connect().execution_options(read_only=True) as connection:
-        found = connection.execute(select(contacts.c.pseudonym, contacts.c.consent)).all()
-    if all(row.consent is None for row in found):
+        rows = connection.execute(query).all()
+    if all(row.consent is None for row in rows):
         return None
-    return frozenset(row.pseudonym for row in found if _has_consent(row.consent, channel))
+    return frozenset(row.pseudonym for row in rows if _has_consent(row.consent, channel))
 
 
 def _has_consent(consent: str | None, channel: str) -> bool:
-    said = set((consent or "").lower().replace(",", " ").replace(";", " ").split())
-    return bool(said & _GENERAL_CONSENT) or channel in said
+    if consent is None:
+        return False
+    words = set(consent.lower().replace(",", " ").replace(";", " ").split())
+    return channel in words or bool(words & _GENERAL_CONSENT)
 
 
 def get_contacts(engine: Engine, pseudonyms: Sequence[str]) -> dict[str, Contact]:
-    """What is on file of some users; those without an id are left out."""
-    found: dict[str, Contact] = {}
+    """Contacts by pseudonym; users without a stored id are left out."""
+    users_with_contacts = users.outerjoin(contacts, users.c.pseudonym == contacts.c.pseudonym)
+    query = select(users.c.pseudonym, users.c.sealed_id, contacts.c.sealed_email).select_from(users_with_contacts)
+    contact_by_user: dict[str, Contact] = {}
     with engine.connect().execution_options(read_only=True) as connection:
-        for names in _chunks(pseudonyms):
-            joined = users.outerjoin(contacts, users.c.pseudonym == contacts.c.pseudonym)
-            asked = select(users.c.pseudonym, users.c.sealed_id, contacts.c.sealed_email).select_from(joined)
-            for row in connection.execute(asked.where(users.c.pseudonym.in_(names))):
-                found[row.pseudonym] = Contact(row.sealed_id, row.sealed_email)
-    return found
+        for chunk in _chunks(pseudonyms):
+            for row in connection.execute(query.where(users.c.pseudonym.in_(chunk))):
+                contact_by_user[row.pseudonym] = Contact(row.sealed_id, row.sealed_email)
+    return contact_by_user
 
 
 def log_messages(engine: Engine, pseudonyms: Sequence[str], product_id: str | None, channel: str, now: float) -> None:
-    """Note that these users are told of something now."""
+    """Record that users are sent a message now.
+
+    Args:
+        engine: The store.
+        pseudonyms: The users.
+        product_id: Product of the message, if it is about one.
+        channel: Channel of the message.
+        now: Seconds since 1970.
+    """
     rows = [{"user": user, "product_id": product_id, "channel": channel, "time": now} for user in pseudonyms]
     with engine.begin() as connection:
-        for part in _chunks(rows):
-            connection.execute(insert(message_log), part)
+        for chunk in _chunks(rows):
+            connection.execute(insert(message_log), chunk)
 
 
 def recent_message_counts(engine: Engine, now: float) -> Mapping[str, int]:
-    """How often each user was told of something in the last four weeks."""
+    """Number of messages of the last four weeks by user; ``now`` in seconds since 1970."""
+    query = select(message_log.c.user).where(message_log.c.time > now - FREQUENCY_WINDOW)
     with engine.connect().execution_options(read_only=True) as connection:
-        return Counter(
-            connection.execute(select(message_log.c.user).where(message_log.c.time > now - FREQUENCY_WINDOW)).scalars()
-        )
+        return Counter(connection.execute(query).scalars())
 
 
 def _chunks(rows: Sequence[Any]) -> Iterator[list[Any]]:
-    return (list(rows[at : at + _CHUNK_SIZE]) for at in range(0, len(rows), _CHUNK_SIZE))
+    for start in range(0, len(rows), _CHUNK_SIZE):
+        yield list(rows[start : start + _CHUNK_SIZE])

@@ -1,4 +1,7 @@
-"""Products' pictures as files of the shop, named by their content; a URL stays one until somebody looks."""
+"""Product images: content-addressed storage and download.
+
+Files, bytes and data URIs become files of the shop, named by their content. A URL is downloaded only when the image is used.
+"""
 
 import base64
 import binascii
@@ -18,47 +21,69 @@ _MAX_CONSECUTIVE_FAILURES = 5
 
 
 def store_images(root: Path, references: Sequence[str | bytes | None], base_folder: Path) -> list[str | None]:
-    """References for the lake: ``pictures/NAME`` below the shop's folder ``root`` for bytes, data URIs and files (relative ones
-    beside the table that names them), URLs as they are, and what is no picture that can be read as it was given."""
-    return [_store_image(root, one, base_folder) for one in references]
+    """Store images in the shop's folder and return the references that the lake contains.
+
+    Args:
+        root: The shop's folder.
+        references: Bytes, data URIs, file names or URLs of images.
+        base_folder: Folder that relative file names start at.
+
+    Returns:
+        ``pictures/NAME`` for bytes, data URIs and files; URLs and references that cannot be read are unchanged.
+    """
+    return [_store_image(root, reference, base_folder) for reference in references]
 
 
 def resolve_reference(root: Path, reference: str | None) -> str:
-    """The file that a reference of the lake names, or its URL; empty where there is neither."""
-    if not reference or reference.startswith(_URL_PREFIXES):
-        return reference or ""
-    return str(root / reference) if (root / reference).is_file() else ""
+    """The file of a reference of the lake, or its URL; empty if there is none."""
+    if not reference:
+        return ""
+    if reference.startswith(_URL_PREFIXES):
+        return reference
+    file = root / reference
+    return str(file) if file.is_file() else ""
 
 
 def download_images(references: Sequence[str], cache_folder: Path) -> list[str]:
-    """For ``named`` references their files; URLs are fetched into a folder, each once, and empty where that fails.
+    """Files of images; URLs are downloaded once into ``cache_folder``.
 
-    After _PATIENCE failures in a row no further URL is tried: a shop without a way to its pictures must not wait for each.
+    After five consecutive failures no further URL is tried: a shop that cannot reach its images must not wait for each of them.
+
+    Returns:
+        The file of each reference, empty for a URL that could not be downloaded.
     """
-    found = []
-    failed = 0
+    files: list[str] = []
+    failures = 0
     for reference in references:
+        if not reference.startswith(_URL_PREFIXES):
+            files.append(reference)
+            continue
         file = cache_folder / sha256(reference.encode()).hexdigest()[:32]
-        remote = reference.startswith(_URL_PREFIXES)
-        if remote and not file.exists() and failed < _MAX_CONSECUTIVE_FAILURES:
-            failed = 0 if _download(reference, file) else failed + 1
-        found.append(reference if not remote else str(file) if file.exists() else "")
-    return found
+        if not file.exists() and failures < _MAX_CONSECUTIVE_FAILURES:
+            failures = 0 if _download(reference, file) else failures + 1
+        files.append(str(file) if file.exists() else "")
+    return files
 
 
 def _download(url: str, file: Path) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer:  # noqa: S310  only http and https come here
-            write_bytes(file, answer.read(_MAX_BYTES))
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310 - http and https only
+            write_bytes(file, response.read(_MAX_BYTES))
     except (URLError, TimeoutError, OSError, ValueError):
         return False
     return True
 
 
 def _store_image(root: Path, reference: str | bytes | None, base_folder: Path) -> str | None:
-    content = reference if isinstance(reference, bytes) else _read_content(reference, base_folder)
+    if isinstance(reference, bytes):
+        return _store_content(root, reference)
+    content = _read_content(reference, base_folder)
     if content is None:
-        return reference if isinstance(reference, str) else None
+        return reference
+    return _store_content(root, content)
+
+
+def _store_content(root: Path, content: bytes) -> str:
     name = f"{IMAGE_FOLDER}/{sha256(content).hexdigest()[:32]}"
     if not (root / name).exists():
         write_bytes(root / name, content)
@@ -66,6 +91,7 @@ def _store_image(root: Path, reference: str | bytes | None, base_folder: Path) -
 
 
 def _read_content(reference: str | None, base_folder: Path) -> bytes | None:
+    """Content of a data URI or a file; None for URLs, and if it cannot be read."""
     if not reference or reference.startswith(_URL_PREFIXES):
         return None
     if reference.startswith("data:"):
@@ -74,4 +100,5 @@ def _read_content(reference: str | None, base_folder: Path) -> bytes | None:
         except binascii.Error:
             return None
     path = base_folder / reference
-    return path.read_bytes() if path.is_file() and path.stat().st_size <= _MAX_BYTES else None
+    is_readable = path.is_file() and path.stat().st_size <= _MAX_BYTES
+    return path.read_bytes() if is_readable else None

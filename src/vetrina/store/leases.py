@@ -1,4 +1,4 @@
-"""One leader among many: a lease that expires, and a fence that grows whenever it changes hands."""
+"""Leases with fencing tokens, for leader election."""
 
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -8,7 +8,16 @@ from vetrina.store.tables import leases
 
 
 class Lease:
-    """The wish of one ``holder`` to lead. Clocks of the machines that share a store must agree to a few seconds."""
+    """A named lease that at most one holder has at a time; it expires unless it is renewed.
+
+    The clocks of machines that share a store must agree to a few seconds.
+
+    Args:
+        engine: The store.
+        name: Name of the lease.
+        holder: Unique name of this holder.
+        seconds: Time after which the lease expires.
+    """
 
     def __init__(self, engine: Engine, name: str, holder: str, seconds: float) -> None:
         self._engine = engine
@@ -17,32 +26,39 @@ class Lease:
         self._seconds = seconds
 
     def acquire_or_renew(self) -> int | None:
-        """Take or prolong the lease. Its fence while it is ours, None while another holds it."""
+        """Acquire or renew the lease.
+
+        Returns:
+            The fence, which grows whenever the lease changes hands; None while another holder has the lease.
+        """
         now = clock.now()
-        mine = {"holder": self._holder, "expires": now + self._seconds}
+        renewal = {"holder": self._holder, "expires": now + self._seconds}
+        query = select(leases).where(leases.c.name == self._name).with_for_update()
         try:
             with self._engine.begin() as connection:
-                query = select(leases).where(leases.c.name == self._name).with_for_update()
                 row = connection.execute(query).first()
                 if row is None:
-                    connection.execute(insert(leases).values(name=self._name, fence=1, **mine))
+                    connection.execute(insert(leases).values(name=self._name, fence=1, **renewal))
                     return 1
-                if row.holder != self._holder and row.expires > now:
+                is_own = row.holder == self._holder
+                is_expired = row.expires <= now
+                if not is_own and not is_expired:
                     return None
-                fence = row.fence if row.holder == self._holder and row.expires > now else row.fence + 1
-                connection.execute(update(leases).where(leases.c.name == self._name).values(fence=fence, **mine))
+                fence = row.fence if is_own and not is_expired else row.fence + 1
+                connection.execute(update(leases).where(leases.c.name == self._name).values(fence=fence, **renewal))
                 return fence
-        except IntegrityError:  # two who found no row: the other one was first
+        except IntegrityError:
+            # Two holders have found no row; the other one was first.
             return None
 
     def holder(self) -> str | None:
-        """Who leads now."""
+        """The current holder; None if the lease has expired."""
         query = select(leases.c.holder).where(leases.c.name == self._name, leases.c.expires > clock.now())
         with self._engine.connect().execution_options(read_only=True) as connection:
             return connection.execute(query).scalar()
 
     def release(self) -> None:
-        """Let another one lead at once."""
-        here = (leases.c.name == self._name, leases.c.holder == self._holder)
+        """Let the lease expire at once, if this holder has it."""
+        is_own = (leases.c.name == self._name, leases.c.holder == self._holder)
         with self._engine.begin() as connection:
-            connection.execute(update(leases).where(*here).values(expires=0.0))
+            connection.execute(update(leases).where(*is_own).values(expires=0.0))

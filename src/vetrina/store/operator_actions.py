@@ -1,4 +1,4 @@
-"""What an operator may do to the pointer: promote a version, or go back to the one before."""
+"""Actions of an operator: promotion of a version and rollback."""
 
 from vetrina.store.bundles import BundleStore
 from vetrina.store.registry import Registry
@@ -6,30 +6,45 @@ from vetrina.store.rollouts import RolloutStore
 
 
 def promote(registry: Registry, bundles: BundleStore, version: str) -> dict[str, str]:
-    """Let ``version`` serve. Raises NotFound and BadSignature: what cannot be opened gets no pointer."""
+    """Make a version the champion of its scenario.
+
+    Args:
+        registry: Versions and champions.
+        bundles: Bundles of the shop; the version's bundle must be readable.
+        version: The new champion.
+
+    Returns:
+        ``scenario`` and ``version``.
+
+    Raises:
+        NotFound: There is no such version, or it has no bundle.
+        BadSignature: Its bundle was changed.
+    """
     scenario = registry.get_version(version)["scenario"]
     bundles.unpack(version)
-    return registry.set_champion(scenario, version, "promoted by hand")
+    return registry.set_champion(scenario, version, "promoted by an operator")
 
 
 def rollback(registry: Registry, rollouts: RolloutStore, bundles: BundleStore, scenario: str) -> dict[str, str]:
-    """Take a candidate out that is among shoppers; without one, back to the version before the champion.
+    """End the scenario's rollout; without one, make the previous champion the champion again.
 
     Args:
-        registry: versions and the pointer.
-        rollouts: releases among shoppers.
-        bundles: where the version to go back to must lie, readable.
-        scenario: whose pointer moves.
+        registry: Versions and champions.
+        rollouts: Rollouts of the shop.
+        bundles: Bundles of the shop; the previous champion's bundle must be readable.
+        scenario: The scenario.
 
     Returns:
-        ``scenario``, the ``version`` that serves now and, where a candidate was taken out, its version as ``out``.
+        ``scenario``, the champion as ``version`` and, if a rollout was ended, its candidate as ``out``.
 
     Raises:
-        NotFound: there is no version before this one. BadSignature: its bundle was changed.
+        NotFound: There is no previous champion.
+        BadSignature: Its bundle was changed.
     """
-    if candidate := rollouts.abort(scenario):
+    candidate = rollouts.abort(scenario)
+    if candidate:
         champion, _ = registry.champion(scenario)
         return {"scenario": scenario, "version": champion or "", "out": candidate}
     version = registry.previous_champion(scenario)
     bundles.unpack(version)
-    return registry.set_champion(scenario, version, "rolled back by hand")
+    return registry.set_champion(scenario, version, "rolled back by an operator")

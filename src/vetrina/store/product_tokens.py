@@ -1,4 +1,4 @@
-"""The named properties of products as tokens, such as "brand: Alder" or "attributes colour: red". Training side only."""
+"""Product properties as tokens, such as "brand: Alder" or "attributes colour: red". For training only."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,58 +9,76 @@ import msgspec
 import polars as pl
 
 _SEPARATORS = re.compile(r"[,;|]")
-_MAX_TOKEN_LENGTH = 60
+_MAX_TOKEN_LENGTH = 60  # characters; longer values are prose
 _LEVEL_SEPARATOR = " > "
 
 
 def product_tokens(frame: pl.DataFrame, property_columns: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Of each row: every level of ``category``, ``brand``, and what the columns ``others`` list, say or hold as JSON."""
-    found: list[list[str]] = [[] for _ in range(len(frame))]
-    for name in (n for n in ("category", "brand", *property_columns) if n in frame.columns):
-        said = _category_levels if name == "category" else _single_token if name == "brand" else _property_tokens
-        for row, text in zip(found, frame[name].cast(pl.String).to_list(), strict=True):
+    """Distinct tokens of each product: every level of ``category``, the ``brand``, and the values of other columns.
+
+    Args:
+        frame: Products.
+        property_columns: Further columns; their cells are single values, lists of values or JSON.
+    """
+    tokens: list[list[str]] = [[] for _ in range(len(frame))]
+    for name in ("category", "brand", *property_columns):
+        if name not in frame.columns:
+            continue
+        for row_tokens, text in zip(tokens, frame[name].cast(pl.String).to_list(), strict=True):
             if text:
-                row.extend(f"{name}{value}" for value in said(text))
-    return tuple(tuple(dict.fromkeys(row)) for row in found)
+                row_tokens.extend(f"{name}{value}" for value in _values_of(name, text))
+    return tuple(tuple(dict.fromkeys(row_tokens)) for row_tokens in tokens)
 
 
-def _category_levels(path: str) -> list[str]:
-    """``A > B`` is in A and in A > B."""
-    return [
-        f": {level}" for level in accumulate(path.split(_LEVEL_SEPARATOR), lambda a, b: f"{a}{_LEVEL_SEPARATOR}{b}")
-    ]
+def _values_of(column: str, text: str) -> Iterator[str]:
+    """The ends of a cell's tokens, after the name of its column."""
+    if column == "category":
+        yield from _category_levels(text)
+    elif column == "brand":
+        yield f": {text}"
+    else:
+        yield from _property_tokens(text)
 
 
-def _single_token(text: str) -> list[str]:
-    return [f": {text}"]
+def _category_levels(path: str) -> Iterator[str]:
+    """All levels of a category: ``A > B`` belongs to ``A`` and to ``A > B``."""
+
+    def join(parent: str, child: str) -> str:
+        return f"{parent}{_LEVEL_SEPARATOR}{child}"
+
+    for level in accumulate(path.split(_LEVEL_SEPARATOR), join):
+        yield f": {level}"
 
 
 def _property_tokens(text: str) -> Iterator[str]:
     for value in _flatten(_parse_value(text), ""):
-        if len(value) <= _MAX_TOKEN_LENGTH:  # prose names nothing
+        if len(value) <= _MAX_TOKEN_LENGTH:
             yield value
 
 
 def _parse_value(text: str) -> Any:
+    """JSON, or a list of texts: separated by commas, semicolons or bars, or by blanks if all of them are numbers."""
     if text[0] in "[{":
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
             pass
-    parts = [p.strip() for p in _SEPARATORS.split(text)]
+    parts = [part.strip() for part in _SEPARATORS.split(text)]
     words = text.split()
-    return words if len(parts) == 1 and all(w.isdigit() for w in words) else parts
+    if len(parts) == 1 and all(word.isdigit() for word in words):
+        return words
+    return parts
 
 
 def _flatten(value: Any, key: str) -> Iterator[str]:
-    """``key: value`` of whatever JSON holds; a list of {"name": ..., "value": ...} counts as an object."""
+    """``key: value`` of all values in JSON; an object {"name": ..., "value": ...} counts as {name: value}."""
     if isinstance(value, dict) and {"name", "value"} <= value.keys():
         value = {str(value["name"]): value["value"]}
     if isinstance(value, dict):
-        for name, inner in value.items():
-            yield from _flatten(inner, f"{key} {name}")
+        for name, inner_value in value.items():
+            yield from _flatten(inner_value, f"{key} {name}")
     elif isinstance(value, list):
-        for inner in value:
-            yield from _flatten(inner, key)
+        for inner_value in value:
+            yield from _flatten(inner_value, key)
     elif value is not None and value != "":
         yield f"{key}: {value}"
