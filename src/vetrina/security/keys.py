@@ -1,4 +1,7 @@
-"""The shop's secrets, made once and readable by their owner only."""
+"""Secret keys of a shop: pseudonymisation, encryption of ids, signing and the API token.
+
+Keys are created once and only their owner can read them.
+"""
 
 import hmac
 import re
@@ -17,23 +20,31 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from vetrina.core.errors import BadInput, VetrinaError
 from vetrina.core.files import write_bytes
 
-PSEUDONYM_LENGTH = 24
-# An e-mail address from the last letter of its name on, read alike by Python and by Polars.
+PSEUDONYM_LENGTH = 24  # hex digits, so 96 bits
+# An e-mail address from the last letter of its name on; a pattern that Python and Polars match in the same way.
 ADDRESS = r"[^\s@]@[^\s@]+\.[^\W\d_]{2}"
 _ADDRESS = re.compile(ADDRESS)
+_KEY_BYTES = 32
 _SESSION_MARK = "s-"
 _SESSION_PSEUDONYM = re.compile(f"{_SESSION_MARK}[0-9a-f]{{{PSEUDONYM_LENGTH}}}")
-_SESSION_PREFIX = b"\xffsession:"  # no UTF-8 text holds 0xff, so no user id is hashed as a session
+# UTF-8 text does not contain 0xff, so no user id has the hash of a session.
+_SESSION_PREFIX = b"\xffsession:"
 
 
 class BadSignature(VetrinaError):
-    """Content is not what the shop signed; never serve it."""
+    """The content was changed after the shop signed or encrypted it; it must never be served."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """``pseudonym`` keys the HMAC of users' and sessions' ids, ``sealing`` the AES-GCM table of ids, ``signing`` bundles and
-    promotions."""
+    """Secret keys of a shop.
+
+    Attributes:
+        pseudonym_key: Key of the HMAC that makes pseudonyms of user and session ids.
+        sealing_key: Key of the encryption (AES-GCM) of ids and addresses.
+        signing_key: Private Ed25519 key that signs bundles, promotions and decisions.
+        api_token: Bearer token of the HTTP service.
+    """
 
     pseudonym_key: bytes
     sealing_key: bytes
@@ -41,81 +52,87 @@ class Keys:
     api_token: str
 
     def pseudonymise(self, user_id: str) -> str:
-        """The user's pseudonym: 24 hex digits of HMAC-SHA256, so 96 bits."""
+        """Pseudonym of a user: the first 24 hex digits of HMAC-SHA256."""
         return self._digest(user_id.encode())
 
     def name_of_session(self, session_id: str) -> str:
-        """The session's pseudonym: "s-" and 24 hex digits, never those of a user with the same id."""
+        """Pseudonym of a session: "s-" and 24 hex digits, different from those of a user with the same id."""
         return _SESSION_MARK + self._digest(_SESSION_PREFIX + session_id.encode())
 
     def without_address(self, text: str) -> str:
-        """``text``, or its pseudonym if it holds an e-mail address."""
-        return self.pseudonymise(text) if "@" in text and _ADDRESS.search(text) else text
+        """``text``, or its pseudonym if it contains an e-mail address."""
+        contains_address = "@" in text and _ADDRESS.search(text)
+        return self.pseudonymise(text) if contains_address else text
 
     def pseudonymised(self, columns: Mapping[str, Any]) -> dict[str, Any]:
-        """Columns of an event or a request but the user: the session's pseudonym, and no text with an e-mail address."""
-        named = dict(columns)
-        session = named.pop("session_id", None)
-        for name, value in named.items():
+        """Columns of an event or a request, without the user, with pseudonyms for the session and texts with an address."""
+        pseudonymous = dict(columns)
+        session = pseudonymous.pop("session_id", None)
+        for name, value in pseudonymous.items():
             if isinstance(value, str):
-                named[name] = self.without_address(value)
+                pseudonymous[name] = self.without_address(value)
         if session is not None:
-            named["session_id"] = self.name_of_session(session)
-        return named
+            pseudonymous["session_id"] = self.name_of_session(session)
+        return pseudonymous
 
     def _digest(self, content: bytes) -> str:
         return hmac.digest(self.pseudonym_key, content, sha256).hex()[:PSEUDONYM_LENGTH]
 
     def seal(self, user_id: str) -> bytes:
-        """Encrypt an id: 12 bytes nonce, then AES-256-GCM."""
+        """The encrypted id: 12 bytes of nonce, then AES-256-GCM."""
         nonce = secrets.token_bytes(12)
         return nonce + AESGCM(self.sealing_key).encrypt(nonce, user_id.encode(), None)
 
     def unseal(self, sealed: bytes) -> str:
-        """The id back. Raises BadSignature if the bytes were changed."""
+        """The id that ``seal`` encrypted. Raises BadSignature if the bytes were changed."""
+        nonce = sealed[:12]
         try:
-            return AESGCM(self.sealing_key).decrypt(sealed[:12], sealed[12:], None).decode()
+            return AESGCM(self.sealing_key).decrypt(nonce, sealed[12:], None).decode()
         except InvalidTag:
             raise BadSignature("a sealed user id was changed after it was written") from None
 
     def sign(self, content: bytes) -> str:
-        """Ed25519 signature, hex."""
-        return Ed25519PrivateKey.from_private_bytes(self.signing_key).sign(content).hex()
+        """Ed25519 signature of ``content``, in hex."""
+        private_key = Ed25519PrivateKey.from_private_bytes(self.signing_key)
+        return private_key.sign(content).hex()
 
     def verify(self, content: bytes, signature: str) -> None:
-        """Raises BadSignature unless this shop signed ``content``."""
-        public = Ed25519PrivateKey.from_private_bytes(self.signing_key).public_key()
+        """Check a signature. Raises BadSignature unless this shop signed ``content``."""
+        public_key = Ed25519PrivateKey.from_private_bytes(self.signing_key).public_key()
         try:
-            public.verify(bytes.fromhex(signature), content)
+            public_key.verify(bytes.fromhex(signature), content)
         except (InvalidSignature, ValueError):
             raise BadSignature("the signature does not fit the content") from None
 
 
 def is_session_pseudonym(text: str) -> bool:
-    """Whether ``text`` looks as ``Keys.name_of_session`` writes."""
+    """Whether ``text`` has the form of a pseudonym of ``Keys.name_of_session``."""
     return _SESSION_PSEUDONYM.fullmatch(text) is not None
 
 
 def load_or_create(folder: Path) -> Keys:
-    """Read the keys of a shop, or make them (mode 0600, folder 0700)."""
+    """The keys of a shop; missing ones are created (files with mode 0600 in a folder with mode 0700).
+
+    Raises BadInput for a damaged key.
+    """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    new_signing = Ed25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    new_signing_key = Ed25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    new_token = secrets.token_urlsafe(32).encode()
     return Keys(
-        pseudonym_key=_load_or_create_secret(folder / "pseudonym.key", secrets.token_bytes(32), 32),
-        sealing_key=_load_or_create_secret(folder / "sealing.key", secrets.token_bytes(32), 32),
-        signing_key=_load_or_create_secret(folder / "signing.key", new_signing, 32),
-        api_token=_load_or_create_secret(folder / "token", secrets.token_urlsafe(32).encode(), None).decode().strip(),
+        pseudonym_key=_load_or_create_secret(folder / "pseudonym.key", secrets.token_bytes(_KEY_BYTES), _KEY_BYTES),
+        sealing_key=_load_or_create_secret(folder / "sealing.key", secrets.token_bytes(_KEY_BYTES), _KEY_BYTES),
+        signing_key=_load_or_create_secret(folder / "signing.key", new_signing_key, _KEY_BYTES),
+        api_token=_load_or_create_secret(folder / "token", new_token, None).decode().strip(),
     )
 
 
-def _load_or_create_secret(path: Path, fresh: bytes, length: int | None) -> bytes:
+def _load_or_create_secret(path: Path, new_secret: bytes, length: int | None) -> bytes:
+    """Content of ``path``, ``new_secret`` if it did not exist. Raises BadInput unless it has ``length`` bytes, if given."""
     if not path.exists():
-        write_bytes(path, fresh, mode=0o600)
-    found = path.read_bytes()
-    if not found or (length is not None and len(found) != length):
-        raise BadInput(
-            str(path),
-            f"holds {len(found)} bytes, not a key",
-            "restore it from your backup of the shop folder",
-        )
-    return found
+        write_bytes(path, new_secret, mode=0o600)
+    secret = path.read_bytes()
+    is_damaged = length is not None and len(secret) != length
+    if not secret or is_damaged:
+        rule = f"holds {len(secret)} bytes, not a key"
+        raise BadInput(str(path), rule, "restore it from your backup of the shop folder")
+    return secret

@@ -1,5 +1,8 @@
-"""Bundles: parts named by their SHA-256, manifests signed. Equal parts are stored once. On disk, and where ``[store] bundles``
-says so in object storage, of which the disk then holds a copy."""
+"""Bundle store: content-addressed parts under signed manifests.
+
+A part is a file named by its SHA-256, so equal parts are stored once. With ``[store] bundles`` the bundles lie in object storage,
+and the disk has a copy of those in use.
+"""
 
 import os
 import shutil
@@ -21,20 +24,31 @@ from vetrina.store.object_storage import MANIFEST, PARTS, SIGNATURE, ObjectStora
 
 @dataclass(frozen=True)
 class BundleStore:
-    """The bundles of one shop."""
+    """Bundles of one shop.
+
+    Attributes:
+        folder: Folder of the bundles on disk.
+        keys: Keys that sign and verify manifests.
+        remote: Object storage; None to store bundles on disk only.
+    """
 
     folder: Path
     keys: Keys
     remote: ObjectStorage | None = None
 
     def pack(self, source: Path, scenario: str, notes: Mapping[str, Any]) -> Bundle:
-        """Store every file of ``source`` as a part and write the signed manifest.
+        """Store all files of a folder as parts and write the signed manifest.
 
-        ``parts/<digest>`` holds the bytes; ``<version>/`` is a view of hard links, so that readers open plain files and the
-        page cache holds equal parts once.
+        The content lies in ``parts/<digest>``. ``<version>/`` consists of hard links, so that readers open plain files and the
+        page cache has equal parts once.
+
+        Args:
+            source: Folder of the files.
+            scenario: The scenario.
+            notes: Facts of the training run, as JSON values.
         """
-        files = {str(f.relative_to(source)): f for f in sorted(source.rglob("*")) if f.is_file()}
-        parts = {name: self._store_part(file) for name, file in files.items()}
+        files = [file for file in sorted(source.rglob("*")) if file.is_file()]
+        parts = {str(file.relative_to(source)): self._store_part(file) for file in files}
         manifest = {"format": BUNDLE_FORMAT, "scenario": scenario, "parts": parts, "notes": notes}
         text = msgspec.json.encode(manifest, order="sorted")
         bundle = Bundle(sha256(text).hexdigest(), scenario, parts, notes)
@@ -44,10 +58,15 @@ class BundleStore:
         return bundle
 
     def unpack(self, version: str, *, check_parts: bool = False) -> tuple[Bundle, Path]:
-        """The bundle and the folder to open, fetched first if only the object storage has it.
+        """A bundle and its folder on disk; it is fetched first if only the object storage has it.
 
-        The manifest's signature is always checked, the parts' bytes on demand and when they are fetched. Raises NotFound for an
-        unknown version, BadSignature for changed content and OtherFormat for a bundle that another Vetrina wrote.
+        The signature of the manifest is always verified. The content of parts is verified when they are fetched, and with
+        ``check_parts``.
+
+        Raises:
+            NotFound: There is no such bundle.
+            BadSignature: The manifest or a part was changed.
+            OtherFormat: Another version of Vetrina wrote the bundle.
         """
         folder = self.folder / version
         if not (folder / MANIFEST).exists():
@@ -64,38 +83,44 @@ class BundleStore:
         return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], raw["notes"]), folder
 
     def collect_garbage(self, keep: Set[str]) -> int:
-        """Remove all versions but ``keep``, and the parts that only they used. Returns the bytes set free.
+        """Delete all versions but ``keep``, and the parts that only they use. Returns the number of freed bytes.
 
-        Nothing may be packed here meanwhile: a part is written before the manifest that names it.
+        No bundle may be packed at the same time: parts are written before the manifest that lists them.
         """
-        freed = self.remote.collect_garbage(keep) if self.remote else 0
-        needed: set[str] = set()
-        gone: list[Path] = []
+        freed_bytes = self.remote.collect_garbage(keep) if self.remote else 0
+        used_parts: set[str] = set()
+        obsolete_folders: list[Path] = []
         for manifest in self.folder.glob(f"*/{MANIFEST}"):
             if manifest.parent.name in keep:
-                needed |= set(msgspec.json.decode(manifest.read_bytes())["parts"].values())
+                used_parts |= set(msgspec.json.decode(manifest.read_bytes())["parts"].values())
             else:
-                gone.append(manifest.parent)
-        for folder in gone:  # the manifest goes first: what is half removed is no version any more
+                obsolete_folders.append(manifest.parent)
+        for folder in obsolete_folders:
+            # Without a manifest, a partly deleted folder is no version any more.
             (folder / MANIFEST).unlink()
             shutil.rmtree(folder)
         for part in (self.folder / PARTS).glob("*"):
-            if part.name not in needed:
-                freed += part.stat().st_size
+            if part.name not in used_parts:
+                freed_bytes += part.stat().st_size
                 part.unlink()
-        return freed
+        return freed_bytes
 
     def _fetch(self, version: str, remote: ObjectStorage) -> None:
+        """Copy a version from the object storage to disk."""
         text, signature = remote.manifest(version)
         self.keys.verify(text, signature)
         parts: dict[str, str] = msgspec.json.decode(text)["parts"]
-        (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
-        for digest in {d for d in parts.values() if not (self.folder / PARTS / d).exists()}:
-            temporary = self.folder / PARTS / f".{digest}.{os.getpid()}"
+        parts_folder = self.folder / PARTS
+        parts_folder.mkdir(parents=True, exist_ok=True)
+        for digest in set(parts.values()):
+            target = parts_folder / digest
+            if target.exists():
+                continue
+            temporary = parts_folder / f".{digest}.{os.getpid()}"
             try:
                 remote.get(digest, temporary)
                 _verify_digest(temporary, digest, version)
-                temporary.replace(self.folder / PARTS / digest)
+                temporary.replace(target)
             finally:
                 temporary.unlink(missing_ok=True)
         self._link_version(version, parts, text, signature)
@@ -120,10 +145,10 @@ class BundleStore:
 
 
 def _refuse_other_formats(version: str, manifest: Mapping[str, Any]) -> None:
-    """Raises OtherFormat. Before formats had numbers, bundles were those of 0.1.0."""
-    written = manifest.get("format", 1)
-    if written != BUNDLE_FORMAT:
-        age = "an older" if written < BUNDLE_FORMAT else "a newer"
+    """Raises OtherFormat for a bundle that another version of Vetrina wrote. Bundles of 0.1.0 have no format number."""
+    bundle_format = manifest.get("format", 1)
+    if bundle_format != BUNDLE_FORMAT:
+        age = "an older" if bundle_format < BUNDLE_FORMAT else "a newer"
         way_out = f"`vetrina run {manifest['scenario']}` makes a new one"
         raise OtherFormat(version, f"is a bundle of {age} Vetrina", way_out)
 

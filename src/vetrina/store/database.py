@@ -1,11 +1,11 @@
-"""Opens the store on SQLite, PostgreSQL or MySQL/MariaDB, and brings an older one to this version's schema."""
+"""Connections to SQLite, PostgreSQL and MySQL/MariaDB, and schema migrations."""
 
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, inspect, make_url, select, text, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, text, update
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from vetrina.core.errors import BadInput
@@ -13,9 +13,13 @@ from vetrina.security.keys import Keys
 from vetrina.store.pseudonyms import name_sessions
 from vetrina.store.tables import SCHEMA_VERSION, log_locks, metadata, schema_version
 
+# How long opening a SQLite file waits to switch it to write-ahead logging.
 _WAL_TIMEOUT_SECONDS = 5.0
-_BUSY_MS = 5_000  # how long a statement waits for another process
-_UPGRADE_SECONDS = 3_600  # how long a process waits until another has upgraded a long log
+# How long a SQLite statement waits for another process.
+_BUSY_MS = 5_000
+# How long a process waits while another one upgrades the store.
+_UPGRADE_SECONDS = 3_600
+# Logs that ``lock_log`` knows.
 LOG_NAMES = ("events", "products", "releases", "runs")
 _DRIVERS = {
     "sqlite": "sqlite",
@@ -26,22 +30,29 @@ _DRIVERS = {
 
 
 def open_store(url: str, keys: Keys) -> Engine:
-    """Connect, and make or upgrade the tables. Raises BadInput for a wrong URL or a store of a later version.
+    """Connect to the store, and create or upgrade its tables.
 
-    ``keys`` are the shop's: an early store holds session ids that become pseudonyms under them.
+    Args:
+        url: SQLAlchemy URL.
+        keys: The shop's keys: an upgrade replaces plain session ids by pseudonyms.
+
+    Raises:
+        BadInput: The URL is wrong, or a later version of Vetrina wrote the store.
     """
     engine = _create_engine(url)
     with engine.connect() as connection, _schema_lock(connection):
-        there = inspect(connection).has_table(schema_version.name)
-        found = connection.execute(select(schema_version.c.version)).scalar() if there else None
-        if found is not None and found > SCHEMA_VERSION:
-            shown = engine.url.render_as_string(hide_password=True)
-            raise BadInput(shown, f"was written by a later Vetrina (schema {found})", "upgrade Vetrina on this machine")
+        stored_version = None
+        if inspect(connection).has_table(schema_version.name):
+            stored_version = connection.execute(select(schema_version.c.version)).scalar()
+        if stored_version is not None and stored_version > SCHEMA_VERSION:
+            shown_url = engine.url.render_as_string(hide_password=True)
+            rule = f"was written by a later Vetrina (schema {stored_version})"
+            raise BadInput(shown_url, rule, "upgrade Vetrina on this machine")
         metadata.create_all(connection)
-        if found is None:
+        if stored_version is None:
             connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
             _insert_log_locks(connection)
-        for version in range(found or SCHEMA_VERSION, SCHEMA_VERSION):
+        for version in range(stored_version or SCHEMA_VERSION, SCHEMA_VERSION):
             _UPGRADES[version](connection, keys)
             connection.execute(update(schema_version).values(version=version + 1))
         connection.commit()
@@ -49,46 +60,56 @@ def open_store(url: str, keys: Keys) -> Engine:
 
 
 def lock_log(connection: Connection, log: str) -> None:
-    """Be the only writer of a log until this transaction ends. SQLite's transactions are alone already."""
+    """Lock a log for writing until the transaction ends. SQLite locks the whole store anyway."""
     connection.execute(select(log_locks.c.log).where(log_locks.c.log == log).with_for_update())
 
 
 def _create_engine(url: str) -> Engine:
     try:
-        parsed = make_url(url)
-        kind = parsed.get_backend_name()
-        if kind not in _DRIVERS:
-            raise NoSuchModuleError(kind)
+        parsed_url = make_url(url)
+        backend = parsed_url.get_backend_name()
+        if backend not in _DRIVERS:
+            raise NoSuchModuleError(backend)
     except (ArgumentError, NoSuchModuleError):
         way_out = "give sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://USER:PASSWORD@HOST/DATABASE"
         raise BadInput("[store] url", "names no database that Vetrina knows", way_out) from None
-    if kind == "sqlite":
-        engine = create_engine(url, hide_parameters=True)  # errors reach logs: they must not hold what users did
+    if backend == "sqlite":
+        # Errors reach the log of the service, so they must not contain what users did.
+        engine = create_engine(url, hide_parameters=True)
         event.listen(engine, "connect", _sqlite_connect)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
     try:
-        engine = _server_engine(parsed.set(drivername=_DRIVERS[kind]))
-        if kind == "mysql":  # which of the two it is decides the collation; the server says so
-            with engine.connect():
-                is_mariadb = bool(getattr(engine.dialect, "is_mariadb", False))
-            if is_mariadb:
-                engine.dispose()
-                engine = _server_engine(parsed.set(drivername=_DRIVERS["mariadb"]))
+        return _server_engine(parsed_url, backend)
     except ModuleNotFoundError as error:
-        raise BadInput(kind, f"needs the driver {error.name}", 'pip install "vetrina[databases]"') from None
-    return engine
+        raise BadInput(backend, f"needs the driver {error.name}", 'pip install "vetrina[databases]"') from None
 
 
-def _server_engine(url) -> Engine:
-    # READ COMMITTED: what a lock was waited for is seen after it; a dropped connection is replaced before use.
+def _server_engine(url: URL, backend: str) -> Engine:
+    engine = _connect_to_server(url.set(drivername=_DRIVERS[backend]))
+    if backend != "mysql":
+        return engine
+    # MySQL and MariaDB have different collations. The URL may be the same; the server reports which one it is.
+    with engine.connect():
+        is_mariadb = bool(getattr(engine.dialect, "is_mariadb", False))
+    if not is_mariadb:
+        return engine
+    engine.dispose()
+    return _connect_to_server(url.set(drivername=_DRIVERS["mariadb"]))
+
+
+def _connect_to_server(url: URL) -> Engine:
     return create_engine(
-        url, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1_800, hide_parameters=True
+        url,
+        isolation_level="READ COMMITTED",  # after waiting for a lock, the changes of its last holder are visible
+        pool_pre_ping=True,  # replaces a dropped connection before it is used
+        pool_recycle=1_800,  # seconds
+        hide_parameters=True,
     )
 
 
 def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where _sqlite_begin says
+    connection.isolation_level = None  # _sqlite_begin starts transactions
     connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
     _switch_to_wal(connection)
     for pragma in ("synchronous=FULL", "foreign_keys=ON"):
@@ -96,7 +117,7 @@ def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    """The first switch to WAL needs the file alone and does not wait for it by itself."""
+    """Switch to write-ahead logging. The first switch needs exclusive access and does not wait for it by itself."""
     deadline = time.monotonic() + _WAL_TIMEOUT_SECONDS
     while True:
         try:
@@ -109,40 +130,39 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 def _sqlite_begin(connection: Connection) -> None:
-    # A transaction that may write takes the lock at its start: none has to be upgraded and refused halfway.
-    mode = "" if connection.get_execution_options().get("read_only") else " IMMEDIATE"
-    connection.exec_driver_sql(f"BEGIN{mode}")
+    # A transaction that may write locks the file at its start: an upgrade of the lock in the middle could fail.
+    is_read_only = connection.get_execution_options().get("read_only")
+    connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
 
 
 @contextmanager
 def _schema_lock(connection: Connection) -> Iterator[None]:
-    """Two processes that open a store together must not both make or upgrade its tables.
+    """Let only one process at a time create or upgrade the tables.
 
-    SQLite's transactions are alone already; who comes second waits for the first.
+    SQLite locks the whole file, so a second process only has to wait long enough.
     """
     if connection.dialect.name == "sqlite":
-        with _patient(connection):
+        with _long_busy_timeout(connection):
             yield
         return
-    take, give = {
-        "postgresql": ("SELECT pg_advisory_lock(8337)", "SELECT pg_advisory_unlock(8337)"),
-        "mysql": (f"SELECT GET_LOCK('vetrina', {_UPGRADE_SECONDS})", "SELECT RELEASE_LOCK('vetrina')"),
-        "mariadb": (f"SELECT GET_LOCK('vetrina', {_UPGRADE_SECONDS})", "SELECT RELEASE_LOCK('vetrina')"),
-    }.get(connection.dialect.name, ("", ""))
-    if take:
-        connection.execute(text(take))
+    if connection.dialect.name == "postgresql":
+        lock = "SELECT pg_advisory_lock(8337)"
+        unlock = "SELECT pg_advisory_unlock(8337)"
+    else:
+        lock = f"SELECT GET_LOCK('vetrina', {_UPGRADE_SECONDS})"
+        unlock = "SELECT RELEASE_LOCK('vetrina')"
+    connection.execute(text(lock))
     try:
         yield
     finally:
-        if give:
-            connection.rollback()  # what was not committed until here has failed
-            connection.execute(text(give))
+        connection.rollback()  # anything that is not committed by now has failed
+        connection.execute(text(unlock))
 
 
 @contextmanager
-def _patient(connection: Connection) -> Iterator[None]:
-    """Wait for the lock of a SQLite file as long as an upgrade may take."""
-    cursor = connection.connection.cursor()  # of the driver: no transaction begins
+def _long_busy_timeout(connection: Connection) -> Iterator[None]:
+    """Let SQLite wait for the file's lock as long as an upgrade may take."""
+    cursor = connection.connection.cursor()  # the driver's cursor starts no transaction
     cursor.execute(f"PRAGMA busy_timeout={_UPGRADE_SECONDS * 1_000}")
     try:
         yield
@@ -156,7 +176,7 @@ def _insert_log_locks(connection: Connection) -> None:
 
 
 def _upgrade_from_1(connection: Connection, _: Keys) -> None:
-    """0.2.0: exposures know how long they took and which release they were part of; logs have a lock."""
+    """To the schema of 0.2.0: exposures have duration, fault, rollout and step; logs have locks."""
     for column in ("seconds FLOAT(53)", "fault VARCHAR(16)", "rollout VARCHAR(32)", "step INTEGER"):
         connection.execute(text(f"ALTER TABLE exposures ADD COLUMN {column}"))
     connection.execute(text("ALTER TABLE stages ADD COLUMN cpu_seconds FLOAT(53)"))
@@ -164,4 +184,5 @@ def _upgrade_from_1(connection: Connection, _: Keys) -> None:
     _insert_log_locks(connection)
 
 
+# Upgrade to the next schema, by schema version.
 _UPGRADES: dict[int, Callable[[Connection, Keys], None]] = {1: _upgrade_from_1, 2: name_sessions}

@@ -1,6 +1,7 @@
-"""Bundles in object storage: S3 or whatever else fsspec knows by its URL. Parts by digest first, the manifest last.
+"""Bundles in object storage, through fsspec.
 
-A version is there once its manifest is; nothing is ever written over with other content.
+Parts are uploaded first and the manifest last: a version exists once its manifest does. No object is ever overwritten with other
+content.
 """
 
 from collections.abc import Mapping, Set
@@ -16,11 +17,12 @@ from vetrina.core.errors import BadInput, NotFound
 MANIFEST = "manifest.json"
 SIGNATURE = "signature"
 PARTS = "parts"
-_GRACE_PERIOD = timedelta(days=1)  # a part may belong to a manifest that another machine is still to write
+# Younger parts are kept: another machine may not have written their manifest yet.
+_GRACE_PERIOD = timedelta(days=1)
 
 
 class ObjectStorage:
-    """One place, such as ``s3://bucket/shop``. Raises BadInput where it cannot be reached."""
+    """A location in object storage, such as ``s3://bucket/shop``. All methods raise BadInput if it cannot be reached."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -38,14 +40,20 @@ class ObjectStorage:
         try:
             from fsspec.core import url_to_fs
 
-            # What another machine has sent since must be seen: nothing is listed from memory.
+            # Uploads of other machines must be visible, so listings are not cached.
             return url_to_fs(self._url, use_listings_cache=False)
         except (ImportError, ValueError) as error:
             way_out = 'pip install "vetrina[s3]" for s3://bucket/prefix, or give another fsspec URL'
             raise BadInput(f"[store] bundles {self._url!r}", f"cannot be opened ({error})", way_out) from None
 
     def put(self, version: str, folder: Path, parts: Mapping[str, str]) -> None:
-        """Send a version; ``parts`` maps a name in ``folder`` to its digest. Repeating it changes nothing."""
+        """Upload a version. Repeating it changes nothing.
+
+        Args:
+            version: Name of the version.
+            folder: Folder of its bundle.
+            parts: Digest of each file, by its path in ``folder``.
+        """
         if self._exists(f"{version}/{MANIFEST}"):
             return
         for name, digest in parts.items():
@@ -55,16 +63,16 @@ class ObjectStorage:
             self._upload(folder / name, f"{version}/{name}")
 
     def manifest(self, version: str) -> tuple[bytes, str]:
-        """Manifest and signature as they were sent. Raises NotFound."""
+        """Manifest and signature of a version, not verified. Raises NotFound."""
         try:
-            return self._call("cat_file", f"{version}/{MANIFEST}"), self._call(
-                "cat_file", f"{version}/{SIGNATURE}"
-            ).decode()
+            manifest = self._call("cat_file", f"{version}/{MANIFEST}")
+            signature = self._call("cat_file", f"{version}/{SIGNATURE}")
         except FileNotFoundError:
             raise NotFound(version, f"has no bundle in {self._url}", "`vetrina versions` lists the versions") from None
+        return manifest, signature.decode()
 
     def get(self, digest: str, target: Path) -> None:
-        """Write a part to ``target``; whoever asks checks its digest."""
+        """Download a part to the file ``target``, not verified. Raises NotFound."""
         try:
             self._call("get_file", f"{PARTS}/{digest}", str(target))
         except FileNotFoundError:
@@ -72,50 +80,57 @@ class ObjectStorage:
             raise NotFound(digest[:12], f"is no part in {self._url}", way_out) from None
 
     def collect_garbage(self, keep: Set[str]) -> int:
-        """Remove all versions but ``keep`` and parts that only they used, young ones aside. Returns the bytes set free."""
-        needed: set[str] = set()
-        gone: list[str] = []
+        """Delete all versions but ``keep``, and parts older than a day that only they use. Returns the freed bytes."""
+        used_parts: set[str] = set()
+        obsolete_versions: list[str] = []
         for path in self._call("glob", f"*/{MANIFEST}"):
             version = path.split("/")[-2]
             if version in keep:
-                needed |= set(msgspec.json.decode(self.manifest(version)[0])["parts"].values())
+                manifest, _ = self.manifest(version)
+                used_parts |= set(msgspec.json.decode(manifest)["parts"].values())
             else:
-                gone.append(version)
-        for version in gone:  # the manifest goes first: what is half removed is no version any more
+                obsolete_versions.append(version)
+        for version in obsolete_versions:
+            # Without a manifest, a partly deleted version does not exist any more.
             self._call("rm_file", f"{version}/{MANIFEST}")
             self._call("rm_file", f"{version}/{SIGNATURE}")
-        freed = 0
+        freed_bytes = 0
         for path in self._call("glob", f"{PARTS}/*"):
             digest = path.split("/")[-1]
-            if digest not in needed and datetime.now(UTC) - self._modified(path) > _GRACE_PERIOD:
-                freed += self._call("size", f"{PARTS}/{digest}")
+            if digest not in used_parts and self._age(path) > _GRACE_PERIOD:
+                freed_bytes += self._call("size", f"{PARTS}/{digest}")
                 self._call("rm_file", f"{PARTS}/{digest}")
-        return freed
+        return freed_bytes
 
-    def _modified(self, path: str) -> datetime:
-        moment = self._fs.modified(path)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    def _age(self, path: str) -> timedelta:
+        modified_at = self._fs.modified(path)
+        if not modified_at.tzinfo:
+            modified_at = modified_at.replace(tzinfo=UTC)
+        return datetime.now(UTC) - modified_at
 
     def _exists(self, name: str) -> bool:
         return bool(self._call("exists", name))
 
     def _is_complete(self, file: Path, name: str) -> bool:
-        """There, and not cut off on its way."""
+        """Whether an object exists and has the size of the file, so that its upload was not interrupted."""
         return self._exists(name) and self._call("size", name) == file.stat().st_size
 
     def _upload(self, file: Path, name: str) -> None:
-        self._fs.makedirs(f"{self._root}/{name}".rsplit("/", 1)[0], exist_ok=True)
+        target = f"{self._root}/{name}"
+        parent = target.rsplit("/", 1)[0]
+        self._fs.makedirs(parent, exist_ok=True)
         try:
-            self._fs.put_file(str(file), f"{self._root}/{name}")
+            self._fs.put_file(str(file), target)
         except OSError as error:
             raise self._access_error(error) from error
 
-    def _call(self, verb: str, name: str, *more: Any) -> Any:
+    def _call(self, method: str, name: str, *arguments: Any) -> Any:
+        """Call a method of the file system on an object; errors of the service become BadInput."""
         try:
-            return getattr(self._fs, verb)(f"{self._root}/{name}", *more)
+            return getattr(self._fs, method)(f"{self._root}/{name}", *arguments)
         except FileNotFoundError:
             raise
-        except OSError as error:  # s3fs turns what the service says into OSError
+        except OSError as error:  # s3fs raises OSError for all errors of the service
             raise self._access_error(error) from error
 
     def _access_error(self, error: OSError) -> BadInput:

@@ -1,4 +1,4 @@
-"""Upgrade of a store that kept session ids as given: they become pseudonyms, and so do texts with an e-mail address."""
+"""Upgrade of a store with plain session ids: they become pseudonyms, and so do texts with an e-mail address."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,20 +9,21 @@ from sqlalchemy import Column, Connection, Row, Select, bindparam, or_, select, 
 from vetrina.security.keys import Keys
 from vetrina.store.tables import events, expectations, exposures
 
-_ROWS = 1_000
+_CHUNK_SIZE = 1_000  # rows that are rewritten at once
 
 
 def name_sessions(connection: Connection, keys: Keys) -> None:
     """Rewrite events, exposures and expectations in the transaction of ``connection``."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # else what is replaced stays in the file
-    _name_expectations(connection, keys)  # first: what it tells users and sessions apart by is rewritten after it
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # otherwise replaced values stay in the file
+    # First: it distinguishes users from sessions by the exposures, which are rewritten afterwards.
+    _name_expectations(connection, keys)
     _name_events(connection, keys)
     _name_exposures(connection, keys)
 
 
 def _name_events(connection: Connection, keys: Keys) -> None:
-    plain = select(events.c.seq, events.c.event_id, events.c.session, events.c.body).where(
+    rows_to_rewrite = select(events.c.seq, events.c.event_id, events.c.session, events.c.body).where(
         or_(events.c.session.is_not(None), events.c.body.contains("@"), events.c.event_id.contains("@"))
     )
     change = (
@@ -30,8 +31,8 @@ def _name_events(connection: Connection, keys: Keys) -> None:
         .where(events.c.seq == bindparam("row"))
         .values(event_id=bindparam("named_id"), session=bindparam("named_session"), body=bindparam("named_body"))
     )
-    for rows in _in_parts(connection, plain, events.c.seq):
-        named = [
+    for rows in _chunks(connection, rows_to_rewrite, events.c.seq):
+        renamed_rows = [
             {
                 "row": row.seq,
                 "named_id": keys.without_address(row.event_id),
@@ -40,11 +41,11 @@ def _name_events(connection: Connection, keys: Keys) -> None:
             }
             for row in rows
         ]
-        connection.execute(change, named)
+        connection.execute(change, renamed_rows)
 
 
 def _name_exposures(connection: Connection, keys: Keys) -> None:
-    plain = select(exposures.c.request_id, exposures.c.session, exposures.c.request).where(
+    rows_to_rewrite = select(exposures.c.request_id, exposures.c.session, exposures.c.request).where(
         or_(exposures.c.session.is_not(None), exposures.c.request.contains("@"))
     )
     change = (
@@ -52,8 +53,8 @@ def _name_exposures(connection: Connection, keys: Keys) -> None:
         .where(exposures.c.request_id == bindparam("row"))
         .values(session=bindparam("named_session"), request=bindparam("named_request"))
     )
-    for rows in _in_parts(connection, plain, exposures.c.request_id):
-        named = [
+    for rows in _chunks(connection, rows_to_rewrite, exposures.c.request_id):
+        renamed_rows = [
             {
                 "row": row.request_id,
                 "named_session": _named_session(row.session, keys),
@@ -61,34 +62,36 @@ def _name_exposures(connection: Connection, keys: Keys) -> None:
             }
             for row in rows
         ]
-        connection.execute(change, named)
+        connection.execute(change, renamed_rows)
 
 
 def _name_expectations(connection: Connection, keys: Keys) -> None:
-    """Whatever unit is no user of an exposure is a session."""
+    """Rename sessions: all units that are no user of an exposure."""
     users = select(exposures.c.user).where(exposures.c.user.is_not(None))
     sessions = select(expectations.c.unit).where(expectations.c.unit.not_in(users)).distinct()
-    named = [
-        {"plain": unit, "named": keys.name_of_session(unit)} for unit in connection.execute(sessions).scalars().all()
-    ]
+    session_ids = connection.execute(sessions).scalars().all()
+    renamed_rows = [{"plain": session_id, "named": keys.name_of_session(session_id)} for session_id in session_ids]
     change = update(expectations).where(expectations.c.unit == bindparam("plain")).values(unit=bindparam("named"))
-    if named:
-        connection.execute(change, named)
+    if renamed_rows:
+        connection.execute(change, renamed_rows)
 
 
-def _in_parts(connection: Connection, query: Select[*tuple[Any, ...]], key: Column[Any]) -> Iterator[list[Row]]:
-    """Rows in the order of ``key``, so many at once that the log may be larger than memory."""
-    ordered = query.order_by(key).limit(_ROWS)
+def _chunks(connection: Connection, query: Select[*tuple[Any, ...]], key: Column[Any]) -> Iterator[list[Row]]:
+    """Rows in the order of ``key``, a chunk at a time, since the log may be larger than memory."""
+    ordered = query.order_by(key).limit(_CHUNK_SIZE)
     rows = connection.execute(ordered).all()
     while rows:
         yield list(rows)
-        last = rows[-1]._mapping[key]
-        rows = connection.execute(ordered.where(key > last)).all()
+        last_key = rows[-1]._mapping[key]
+        rows = connection.execute(ordered.where(key > last_key)).all()
 
 
 def _named_session(session: str | None, keys: Keys) -> str | None:
-    return None if session is None else keys.name_of_session(session)
+    if session is None:
+        return None
+    return keys.name_of_session(session)
 
 
 def _named_text(text: str, keys: Keys) -> str:
-    return msgspec.json.encode(keys.pseudonymised(msgspec.json.decode(text)), order="sorted").decode()
+    columns = keys.pseudonymised(msgspec.json.decode(text))
+    return msgspec.json.encode(columns, order="sorted").decode()

@@ -1,4 +1,4 @@
-"""Where everything of one shop lies."""
+"""Layout of a shop's folder."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,47 +13,49 @@ from vetrina.store.object_storage import ObjectStorage
 
 @dataclass(frozen=True)
 class ShopFolder:
-    """A shop is a folder; nothing of it lies elsewhere unless ``[store] url`` says so."""
+    """Folder of a shop: it contains everything, except what ``[store]`` puts elsewhere."""
 
     root: Path
 
     @cached_property
     def settings(self) -> Settings:
-        """``vetrina.toml``."""
+        """Settings of ``vetrina.toml``."""
         return settings.load(self.root / "vetrina.toml")
 
     @cached_property
     def keys(self) -> Keys:
-        """The shop's secrets, made on first use."""
+        """Secret keys of the shop, created on first use."""
         return load_or_create(self.root / "keys")
 
     @property
     def lake(self) -> Path:
-        """Normalised input files."""
+        """Folder of the data lake."""
         return self.root / "lake"
 
     @property
     def snapshots(self) -> Path:
-        """Immutable data sets."""
+        """Folder of the snapshots."""
         return self.root / "snapshots"
 
     @cached_property
     def bundles(self) -> BundleStore:
-        """Signed manifests and their parts."""
+        """Bundle store, on disk or in object storage."""
         url = self.settings.store.bundles
-        return BundleStore(self.root / "bundles", self.keys, ObjectStorage(url) if url else None)
+        remote = ObjectStorage(url) if url else None
+        return BundleStore(self.root / "bundles", self.keys, remote)
 
     @property
     def work(self) -> Path:
-        """Checkpoints and caches; may be removed at any time."""
+        """Folder of checkpoints and caches; it may be deleted at any time."""
         return self.root / "work"
 
     @property
     def reports(self) -> Path:
-        """Pages a person looks at."""
+        """Folder of the HTML reports."""
         return self.root / "reports"
 
     @property
     def store_url(self) -> str:
-        """SQLAlchemy URL of the tables."""
-        return self.settings.store.url or f"sqlite:///{self.root / 'store.db'}"
+        """SQLAlchemy URL of the SQL tables."""
+        default_url = f"sqlite:///{self.root / 'store.db'}"
+        return self.settings.store.url or default_url

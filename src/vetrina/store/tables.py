@@ -1,4 +1,7 @@
-"""The tables, in types that SQLite, PostgreSQL and MySQL or MariaDB share. How they are opened: ``store.database``."""
+"""SQL schema, portable across SQLite, PostgreSQL and MySQL/MariaDB.
+
+``store.database`` opens a store and upgrades older schemas. Times are seconds since 1970, users and sessions are pseudonyms.
+"""
 
 from typing import Any
 
@@ -20,12 +23,10 @@ from sqlalchemy.schema import SchemaItem
 
 SCHEMA_VERSION = 3
 metadata = MetaData()
-# SQLite counts up only for INTEGER keys.
+# SQLite increments INTEGER keys only.
 _SequenceNumber = BigInteger().with_variant(Integer, "sqlite")
 _LongText = Text().with_variant(LONGTEXT, "mysql", "mariadb")
-
-
-# Text compares byte by byte on every database: ids that differ in case or in blanks are two ids.
+# Text is compared byte by byte in every database: ids that differ in case or in blanks are different ids.
 _BINARY_COLLATION: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
     "mysql_collate": "utf8mb4_0900_bin",
@@ -39,7 +40,7 @@ def _table(name: str, *columns: SchemaItem) -> Table:
 
 
 schema_version = _table("schema_version", Column("version", Integer, primary_key=True))
-# Whoever appends to a log locks its row first, so that numbers become visible in their order, whatever the database.
+# A writer of a log locks the log's row first, so that sequence numbers become visible in ascending order.
 log_locks = _table("writers", Column("log", String(32), primary_key=True))
 users = _table(
     "users",
@@ -67,11 +68,11 @@ exposures = _table(
     Column("arm", String(16), nullable=False),
     Column("user", String(32)),
     Column("session", String(128)),
-    Column("request", _LongText, nullable=False),  # what was asked, as JSON: an off-policy estimate needs the context
+    Column("request", _LongText, nullable=False),  # JSON; off-policy evaluation needs it
     Column("items", _LongText, nullable=False),
     Column("seconds", Float(53)),
-    Column("fault", String(16)),  # why the candidate's answer was not shown: the champion's was
-    Column("rollout", String(32)),  # the release under way, if the unit took part in it
+    Column("fault", String(16)),  # why the candidate failed, so that the champion answered
+    Column("rollout", String(32)),  # the running rollout, if the unit takes part in it
     Column("step", Integer),
     Index("exposures_by_time", "scenario", "time"),
 )
@@ -79,7 +80,7 @@ product_changes = _table(
     "product_changes",
     Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("product_id", String(256), nullable=False),
-    Column("body", _LongText),  # NULL: deleted
+    Column("body", _LongText),  # JSON; NULL for a deleted product
 )
 versions = _table(
     "versions",
@@ -144,7 +145,8 @@ rollout_log = _table(
     Column("signature", String(128), nullable=False),
     UniqueConstraint("rollout", "fence", name="rollout_log_once"),
 )
-expectations = _table(  # what the outcomes of a unit were expected to be before a release started
+# Expected outcomes of units, fixed when a rollout starts.
+expectations = _table(
     "expectations",
     Column("rollout", String(32), primary_key=True),
     Column("unit", String(128), primary_key=True),
@@ -158,16 +160,18 @@ shadow_answers = _table(
     Column("rollout", String(32), nullable=False),
     Column("seconds", Float(53), nullable=False),
     Column("fault", String(16)),
-    Column("overlap", Float(53), nullable=False),  # share of the champion's items that the candidate also gives
+    Column("overlap", Float(53), nullable=False),  # share of the champion's items that the candidate also returned
     Index("shadows_by_rollout", "rollout"),
 )
-contacts = _table(  # how a person may be told of something; sealed like ids
+# Encrypted addresses, and consent to messages.
+contacts = _table(
     "contacts",
     Column("pseudonym", String(32), primary_key=True),
     Column("sealed_email", LargeBinary),
-    Column("consent", String(256)),  # NULL: the shop says nothing about it
+    Column("consent", String(256)),  # NULL if the shop does not record consent
 )
-message_log = _table(  # who was told of what, so that nobody is told of everything
+# Messages to users, for the frequency cap.
+message_log = _table(
     "told",
     Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
     Column("user", String(32), nullable=False),
@@ -193,7 +197,7 @@ runs = _table(
     Column("started", Float(53)),
     Column("ended", Float(53)),
     Column("attempts", Integer, nullable=False),
-    Column("halvings", Integer, nullable=False),  # of what is done at once, because memory was short
+    Column("halvings", Integer, nullable=False),  # how often the chunk size was halved because memory was short
     Column("why", _LongText, nullable=False),
     Column("note", _LongText),
     Index("runs_by_state", "state"),
@@ -204,7 +208,8 @@ alerts = _table(
     Column("time", Float(53), nullable=False),
     Column("text", _LongText, nullable=False),
 )
-daily_statistics = _table(  # what monitoring keeps of a day, when the day is over
+# Statistics of monitoring, one row per day and scope.
+daily_statistics = _table(
     "days",
     Column("part", String(32), primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
