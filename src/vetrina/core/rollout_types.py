@@ -210,9 +210,9 @@ class InterleavingEvidence:
     """Evidence of interleaving.
 
     Attributes:
-        wins: Units with more clicks on the candidate's items than on the champion's.
-        losses: Units with more clicks on the champion's items.
-        ties: Units with as many clicks on both.
+        wins: Units that acted on (clicked or bought) more of the candidate's items than of the champion's.
+        losses: Units that acted on more of the champion's items.
+        ties: Units that acted on as many of both.
         answers: Number of interleaved answers.
         faults: Number of answers in which the candidate failed.
     """

@@ -1,7 +1,7 @@
 """Change log of the catalogue; every worker follows it by sequence number.
 
 Most entries are statements of the shop: a product as it is from now on, or its deletion. Other entries repeat a statement and
-add the embedding of the product's image. They change nothing that the shop said: ingest skips them, and a reader of the log
+add the embedding of the product's image. They change nothing that the shop stated: ingest skips them, and a reader of the log
 keeps the sequence number of the statement.
 """
 
