@@ -41,7 +41,9 @@ def resolve_reference(root: Path, reference: str | None) -> str:
     if reference.startswith(_URL_PREFIXES):
         return reference
     file = root / reference
-    return str(file) if file.is_file() else ""
+    if not file.is_file():
+        return ""
+    return str(file)
 
 
 def download_images(references: Sequence[str], cache_folder: Path) -> list[str]:
@@ -100,5 +102,6 @@ def _read_content(reference: str | None, base_folder: Path) -> bytes | None:
         except binascii.Error:
             return None
     path = base_folder / reference
-    is_readable = path.is_file() and path.stat().st_size <= _MAX_BYTES
-    return path.read_bytes() if is_readable else None
+    if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+        return None
+    return path.read_bytes()
