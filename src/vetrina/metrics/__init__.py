@@ -1,1 +1,1 @@
-"""Figures of quality and their intervals."""
+"""Quality metrics, their confidence intervals, and the choices made by them on validation data."""

@@ -1,8 +1,8 @@
-"""Whether a day differs from days like it: a chi-squared distance, calibrated by what quiet days show of themselves.
+"""Drift test of a day against comparable days: Hotelling's distance (1931) with an empirical inflation factor.
 
-The distance of two means (Hotelling 1931) has a known null distribution if nothing but the draw of units differs. Days also
-differ in other ways: weather, promotions. So the distances among the earlier days themselves give the factor by which the null
-is wider (the genomic control of Devlin and Roeder 1999); it is never below one.
+The squared distance of two means has a known null distribution if the days differ only in which units they sampled. Days
+also differ in other ways: weather, promotions. So the distances among the earlier days give the factor by which the null
+distribution is wider (genomic control; Devlin and Roeder 1999); it is never below one.
 """
 
 from collections.abc import Sequence
@@ -18,69 +18,91 @@ from vetrina.core.health_types import Moments
 MIN_UNITS = 100
 MIN_DAYS = 7
 DAYS_PER_WEEK = 7
-_QUANTILE_LEVELS = (0.5, 0.9)
+_MIN_SAME_WEEKDAYS = 2
+_QUANTILE_LEVELS = (0.5, 0.9)  # of the distances among earlier days
+_MIN_RELATIVE_EIGENVALUE = 1e-9  # of the largest: directions with less variance are left out
 DayMoments = tuple[int, Moments]  # a day's number and its moments
 
 
 def comparable_days(day_number: int, days: Sequence[DayMoments]) -> list[Moments]:
-    """Earlier moments to compare day ``number`` with: of the same weekday if two of them are there, else of all days."""
-    others = [(n, m) for n, m in days if n != day_number]
-    same = [m for n, m in others if (n - day_number) % DAYS_PER_WEEK == 0]
-    return same if len(same) >= 2 else [m for _, m in others]
+    """Return the moments of the other days with the same weekday if there are two, else of all other days."""
+    other_days = [(number, day) for number, day in days if number != day_number]
+    same_weekday = [day for number, day in other_days if (number - day_number) % DAYS_PER_WEEK == 0]
+    if len(same_weekday) >= _MIN_SAME_WEEKDAYS:
+        return same_weekday
+    return [day for _, day in other_days]
 
 
 def squared_distance(a: Moments, b: Moments) -> tuple[float, int]:
-    """Squared distance of the means in units of its own sampling error, and its degrees of freedom."""
-    spread = a.covariance() / a.units + b.covariance() / b.units
-    values, vectors = np.linalg.eigh(spread)
-    kept = values > 1e-9 * max(float(values.max(initial=0.0)), 1e-300)
-    along = (a.mean() - b.mean()) @ vectors[:, kept]
-    return float((along**2 / values[kept]).sum()), int(kept.sum())
+    """Return the squared Mahalanobis distance of two means by their sampling error, and its degrees of freedom."""
+    sampling_covariance = a.covariance() / a.units + b.covariance() / b.units
+    eigenvalues, eigenvectors = np.linalg.eigh(sampling_covariance)
+    largest = max(float(eigenvalues.max(initial=0.0)), 1e-300)
+    has_variance = eigenvalues > _MIN_RELATIVE_EIGENVALUE * largest
+    difference = (a.mean() - b.mean()) @ eigenvectors[:, has_variance]
+    distance = float((difference**2 / eigenvalues[has_variance]).sum())
+    return distance, int(has_variance.sum())
 
 
 def largest_shift(a: Moments, b: Moments) -> float:
-    """The largest shift of a component, in standard deviations of a unit."""
+    """Return the largest difference of a component's means, in standard deviations of a unit of ``b``."""
     sd = np.sqrt(np.maximum(b.covariance().diagonal(), 1e-12))
-    return float(np.abs((a.mean() - b.mean()) / sd).max(initial=0.0))
+    shifts = np.abs((a.mean() - b.mean()) / sd)
+    return float(shifts.max(initial=0.0))
 
 
 def inflation_factor(days: Sequence[DayMoments]) -> float:
-    """The factor by which quiet days differ more than the draw of their units explains; at least 1.
+    """Return the factor by which ordinary days differ more than the sampling of their units explains; at least 1.
 
-    The larger of what the middle and the upper tenth of their distances say: a wobble that moves few components at once shows in
-    the tail first.
+    It is the larger of two: by the median and by the 90 % quantile of the days' distances. A fluctuation that moves few
+    components at once shows in the upper quantile first.
     """
     if len(days) < MIN_DAYS:
         return 1.0
-    among = [squared_distance(own, reduce(add, comparable_days(number, days))) for number, own in days]
-    free = max(free for _, free in among)
-    if not free:
+    distances = []
+    degrees_of_freedom = 0
+    for number, day in days:
+        reference = reduce(add, comparable_days(number, days))
+        distance, degrees = squared_distance(day, reference)
+        distances.append(distance)
+        degrees_of_freedom = max(degrees_of_freedom, degrees)
+    if not degrees_of_freedom:
         return 1.0
-    found = np.quantile([d for d, _ in among], _QUANTILE_LEVELS)
-    return float(max(1.0, *(found / _chi2_quantiles(free))))
+    observed_quantiles = np.quantile(distances, _QUANTILE_LEVELS)
+    factors = observed_quantiles / _chi2_quantiles(degrees_of_freedom)
+    return float(max(1.0, *factors))
 
 
 def p_value(day: DayMoments, days: Sequence[DayMoments]) -> float:
-    """The chance that a quiet day is as far from days like it."""
+    """Return the chance that a day without drift is at least as far from comparable days."""
     number, own = day
-    other = reduce(add, comparable_days(number, days))
-    found, free = squared_distance(own, other)
-    if not free:
+    reference = reduce(add, comparable_days(number, days))
+    distance, degrees_of_freedom = squared_distance(own, reference)
+    if not degrees_of_freedom:
         return 1.0
-    rest = max(own.units - free, 1)
-    return float(f.sf(found / inflation_factor(days) / free, free, rest))
+    residual_degrees = max(own.units - degrees_of_freedom, 1)
+    f_statistic = distance / inflation_factor(days) / degrees_of_freedom
+    return float(f.sf(f_statistic, degrees_of_freedom, residual_degrees))
 
 
 def benjamini_hochberg(p_values: NDArray[np.float64], false_discovery_rate: float) -> NDArray[np.bool_]:
-    """Which of the p-values (n,) are findings when at most ``rate`` of findings may be false (Benjamini and Hochberg 1995)."""
+    """Return which of the p-values (n,) are discoveries (Benjamini and Hochberg 1995).
+
+    Args:
+        p_values: (n,) one p-value of each test.
+        false_discovery_rate: Share of the discoveries that may be false.
+    """
+    n_tests = len(p_values)
     order = np.argsort(p_values)
-    below = p_values[order] <= false_discovery_rate * np.arange(1, len(p_values) + 1) / max(len(p_values), 1)
-    found = np.zeros(len(p_values), bool)
-    if below.any():
-        found[order[: int(np.flatnonzero(below)[-1]) + 1]] = True
-    return found
+    thresholds = false_discovery_rate * np.arange(1, n_tests + 1) / max(n_tests, 1)
+    below = np.flatnonzero(p_values[order] <= thresholds)
+    is_discovery = np.zeros(n_tests, bool)
+    if len(below):
+        n_discoveries = int(below[-1]) + 1
+        is_discovery[order[:n_discoveries]] = True
+    return is_discovery
 
 
 @lru_cache
-def _chi2_quantiles(free: int) -> NDArray[np.float64]:
-    return chi2.ppf(_QUANTILE_LEVELS, free)
+def _chi2_quantiles(degrees_of_freedom: int) -> NDArray[np.float64]:
+    return chi2.ppf(_QUANTILE_LEVELS, degrees_of_freedom)

@@ -1,6 +1,7 @@
-"""Which of several classifiers answers, or the mean of which: decided on rows that none of them learnt from.
+"""Choice of the classifiers whose predictions are averaged, on validation rows.
 
-The mean of all is hard to beat, and validation rows are few: another set is taken only where it is shown to lose less.
+The mean of all models is hard to beat, and validation rows are few: another set is chosen only if its loss is significantly
+lower.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class EnsembleChoice:
-    """The names of a set, what their mean says (n,), and the mean loss of every set that was tried."""
+    """The chosen models, their mean predictions (n,), and the mean loss of every set of models that was tried."""
 
     models: tuple[str, ...]
     predictions: NDArray[np.float32]
@@ -31,19 +32,33 @@ def choose_ensemble(
     standalone: Sequence[str] = (),
     row_loss: Callable[[Floats, Floats], NDArray[np.float64]] = log_loss,
 ) -> EnsembleChoice:
-    """``said`` are expected labels (n,) by model; those of ``alone`` are tried by themselves only. ``lost`` says what each row
-    loses.
+    """Return the set of models with the smallest mean loss if it is significantly better than the mean of all models.
 
-    The set with the smallest mean loss if the paired bootstrap shows it better than the mean of all, else that mean.
+    Otherwise the mean of all models that are not ``standalone``; if there are none, the first set.
+
+    Args:
+        label: (n,) labels of the validation rows.
+        predictions: Expected labels (n,) by model.
+        standalone: Models that are tried alone, but never averaged with others.
+        row_loss: Returns the loss (n,) of each row for labels and predictions.
     """
-    several = [name for name in predictions if name not in standalone]
-    sets = [names for n in range(1, len(several) + 1) for names in combinations(several, n)]
-    sets += [(name,) for name in predictions if name in standalone]
-    means = {names: np.stack([predictions[n] for n in names]).mean(axis=0).astype(np.float32) for names in sets}
-    each = {names: row_loss(label, found) for names, found in means.items()}
-    losses = {names: float(found.mean()) for names, found in each.items()}
-    usual = tuple(several) or sets[0]
-    best = min(losses, key=lambda names: losses[names])
-    shown = best != usual and paired_difference(each[usual], each[best]).low > 0
-    names = best if shown else usual
-    return EnsembleChoice(names, means[names], losses)
+    averageable = [name for name in predictions if name not in standalone]
+    model_sets: list[tuple[str, ...]] = []
+    for size in range(1, len(averageable) + 1):
+        model_sets.extend(combinations(averageable, size))
+    model_sets += [(name,) for name in predictions if name in standalone]
+    means = {models: _mean_prediction(predictions, models) for models in model_sets}
+    row_losses = {models: row_loss(label, mean) for models, mean in means.items()}
+    losses = {models: float(values.mean()) for models, values in row_losses.items()}
+    default = tuple(averageable)
+    if not default:
+        default = model_sets[0]
+    best = min(losses, key=lambda models: losses[models])
+    chosen = default
+    if best != default and paired_difference(row_losses[default], row_losses[best]).low > 0:
+        chosen = best
+    return EnsembleChoice(chosen, means[chosen], losses)
+
+
+def _mean_prediction(predictions: Mapping[str, Floats], models: tuple[str, ...]) -> NDArray[np.float32]:
+    return np.stack([predictions[name] for name in models]).mean(axis=0).astype(np.float32)

@@ -1,8 +1,8 @@
-"""Calibration by the values of one field, such as a publisher or a device: probabilities that are right on the whole are often
-wrong for some of them (Pan et al. 2020, "Field-aware calibration").
+"""Calibration of probabilities by the values of one categorical field (Pan et al. 2020, "Field-aware calibration").
 
-Each value v gets a shift s_v of the log-odds, the maximum of sum over its rows of ln P(y | log-odds + s_v) - s_v^2 / (2 T^2): a
-value of few rows is hardly moved.
+Probabilities that are right on the whole are often wrong for single values of a field, such as a publisher or a device.
+Each value v gets a shift s_v of the log-odds, the maximum of the sum over its rows of ln P(y | log-odds + s_v) minus
+s_v^2 / (2 T^2): the shift of a value with few rows stays near 0.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,63 +16,86 @@ from vetrina.metrics.bootstrap import paired_difference
 from vetrina.metrics.classification import log_loss
 
 Floats = NDArray[np.floating]
-_PRIOR_STD = 0.5
+_PRIOR_STD = 0.5  # T of the formula, in log-odds
 _NEWTON_STEPS = 8
 _MIN_ROWS = 200
 _N_FOLDS = 2
 _CONFIDENCE_LEVEL = 0.95
+_MIN_PROBABILITY = 1e-6  # and 1 minus the largest
 
 
 @dataclass(frozen=True)
 class FieldCalibration:
-    """``shifts`` of the log-odds by value of the column ``name``; values without one, and all where there is no name, stay."""
+    """Shifts of the log-odds by value of the column ``name``; 0 for other values, the identity without a name."""
 
     name: str = ""
     values: tuple[str, ...] = ()
     shifts: tuple[float, ...] = ()
 
     def transform(self, probability: Floats, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Calibrated probabilities (n,) of rows with these raw ``columns`` (n,)."""
+        """Return calibrated probabilities (n,) of rows with these raw ``columns`` (n,)."""
         if not self.name:
             return np.asarray(probability, np.float32)
-        place = dict(zip(self.values, self.shifts, strict=True))
-        shift = np.array([place.get(str(v), 0.0) for v in columns[self.name]])
+        shift_of_value = dict(zip(self.values, self.shifts, strict=True))
+        shift = np.array([shift_of_value.get(str(value), 0.0) for value in columns[self.name]])
         return _sigmoid(_log_odds(probability) + shift).astype(np.float32)
 
 
 def choose_field_calibration(
-    probability: Floats, label: Floats, columns: Mapping[str, NDArray[Any]], seed: int = 42
+    probability: Floats,
+    label: Floats,
+    columns: Mapping[str, NDArray[Any]],
+    seed: int = 42,
 ) -> FieldCalibration:
-    """The column whose shifts lose least where halves of the rows learn them for each other, if that is shown; else none.
+    """Return the shifts of the column with the lowest cross-fitted log loss if they gain significantly, else none.
 
-    Many columns are tried, so each is asked for a level of 1 - (1 - 95 %) / columns.
+    As many columns are tried, the significance level is corrected (Bonferroni): 1 - (1 - 95 %) / columns.
+
+    Args:
+        probability: (n,) predicted probabilities.
+        label: (n,) 1 for positive rows, 0 for the others.
+        columns: Raw values (n,) of each categorical column.
+        seed: Seed of the split into two halves, each of which is calibrated by the other.
     """
     if len(label) < _MIN_ROWS or not columns:
         return FieldCalibration()
-    part = np.random.default_rng(seed).permutation(len(label)) % _N_FOLDS
-    usual = log_loss(label, probability)
-    lost = {name: log_loss(label, _cross_fitted(probability, label, name, raw, part)) for name, raw in columns.items()}
-    best = min(lost, key=lambda name: float(lost[name].mean()))
+    fold_of_row = np.random.default_rng(seed).permutation(len(label)) % _N_FOLDS
+    loss_before = log_loss(label, probability)
+    row_losses = {}
+    for name, field_values in columns.items():
+        calibrated = _cross_fitted(probability, label, name, field_values, fold_of_row)
+        row_losses[name] = log_loss(label, calibrated)
+    best = min(row_losses, key=lambda name: float(row_losses[name].mean()))
     level = 1.0 - (1.0 - _CONFIDENCE_LEVEL) / len(columns)
-    if paired_difference(usual, lost[best], level).low <= 0:
+    if paired_difference(loss_before, row_losses[best], level).low <= 0:
         return FieldCalibration()
     return fit_shifts(probability, label, best, columns[best])
 
 
 def fit_shifts(probability: Floats, label: Floats, name: str, field_values: NDArray[Any]) -> FieldCalibration:
-    """Shifts by Newton's method, all values at once."""
-    values, at = np.unique(np.array([str(v) for v in field_values]), return_inverse=True)
-    odds = _log_odds(probability)
+    """Return the shifts of all values of one column, by Newton's method.
+
+    Args:
+        probability: (n,) predicted probabilities.
+        label: (n,) 1 for positive rows, 0 for the others.
+        name: Name of the column.
+        field_values: (n,) raw values of the column.
+    """
+    names = np.array([str(value) for value in field_values])
+    values, value_of_row = np.unique(names, return_inverse=True)
+    log_odds = _log_odds(probability)
+    prior_precision = 1.0 / _PRIOR_STD**2
     shift = np.zeros(len(values))
     for _ in range(_NEWTON_STEPS):
-        p = _sigmoid(odds + shift[at])
-        slope = np.bincount(at, label - p, len(values)) - shift / _PRIOR_STD**2
-        shift = shift + slope / (np.bincount(at, p * (1.0 - p), len(values)) + 1.0 / _PRIOR_STD**2)
+        p = _sigmoid(log_odds + shift[value_of_row])
+        gradient = np.bincount(value_of_row, label - p, len(values)) - shift / _PRIOR_STD**2
+        curvature = np.bincount(value_of_row, p * (1.0 - p), len(values)) + prior_precision
+        shift = shift + gradient / curvature
     return FieldCalibration(name, tuple(values.tolist()), tuple(np.round(shift, 6).tolist()))
 
 
 def from_options(options: Mapping[str, Any] | None) -> FieldCalibration:
-    """As a bundle's options hold it."""
+    """Return the calibration that a bundle's options hold, the identity without options."""
     if not options:
         return FieldCalibration()
     values: Sequence[str] = options["values"]
@@ -80,19 +103,25 @@ def from_options(options: Mapping[str, Any] | None) -> FieldCalibration:
 
 
 def _cross_fitted(
-    said: Floats, label: Floats, name: str, raw: NDArray[Any], part: NDArray[np.intp]
+    probability: Floats,
+    label: Floats,
+    name: str,
+    field_values: NDArray[Any],
+    fold_of_row: NDArray[np.intp],
 ) -> NDArray[np.float32]:
-    found = np.empty(len(label), np.float32)
+    """Calibrated probabilities (n,) of each fold, by shifts that were fitted on the other one."""
+    calibrated = np.empty(len(label), np.float32)
     for fold in range(_N_FOLDS):
-        rest = part != fold
-        own = part == fold
-        found[own] = fit_shifts(said[rest], label[rest], name, raw[rest]).transform(said[own], {name: raw[own]})
-    return found
+        inside = fold_of_row == fold
+        outside = ~inside
+        calibration = fit_shifts(probability[outside], label[outside], name, field_values[outside])
+        calibrated[inside] = calibration.transform(probability[inside], {name: field_values[inside]})
+    return calibrated
 
 
-def _log_odds(p: Floats) -> NDArray[np.float64]:
-    kept = np.clip(np.asarray(p, np.float64), 1e-6, 1.0 - 1e-6)
-    return np.log(kept / (1.0 - kept))
+def _log_odds(probability: Floats) -> NDArray[np.float64]:
+    p = np.clip(np.asarray(probability, np.float64), _MIN_PROBABILITY, 1.0 - _MIN_PROBABILITY)
+    return np.log(p / (1.0 - p))
 
 
 def _sigmoid(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What making something small may cost: the rule under which a step of compression stays."""
+"""Quality loss of a compressed model relative to the original, and the rule by which it is acceptable."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,18 @@ from numpy.typing import NDArray
 
 from vetrina.metrics.bootstrap import paired_difference
 
-MAX_POINT_LOSS = 0.005
-_MAX_RESOLUTION = 0.03
+MAX_POINT_LOSS = 0.005  # relative
+_MAX_RESOLUTION = 0.03  # relative: the most that the upper bound may be widened by noise
 
 
 @dataclass(frozen=True)
 class QualityLoss:
-    """Of a mean, relative to what it was: ``point`` and its ``upper`` 95 % bound.
+    """Relative loss of a mean metric.
 
-    ``noise`` is half the width of the interval of the mean before, which is what the data can resolve.
+    Attributes:
+        point: Estimated loss, relative to the mean before.
+        upper: Upper 95 % bound of the loss.
+        resolution: Half width of the 95 % interval of the mean before: the smallest loss that the data can resolve.
     """
 
     point: float
@@ -24,22 +27,25 @@ class QualityLoss:
 
     @property
     def allowed(self) -> float:
-        """Of the upper bound: POINT or what the data resolves, at most 3 %."""
+        """Largest acceptable upper bound: MAX_POINT_LOSS or what the data resolve, at most 3 %."""
         return max(MAX_POINT_LOSS, min(_MAX_RESOLUTION, self.resolution))
 
     @property
     def is_acceptable(self) -> bool:
-        """At most ``allowed``, and the point at most POINT."""
+        """Whether the upper bound is at most ``allowed`` and the point at most MAX_POINT_LOSS."""
         return self.upper <= self.allowed and self.point <= MAX_POINT_LOSS
 
     @property
     def has_resolution(self) -> bool:
-        """Whether the data would show a loss of POINT."""
+        """Whether the data can resolve a loss of MAX_POINT_LOSS."""
         return self.resolution <= MAX_POINT_LOSS
 
 
 def quality_loss(before: NDArray[np.float64], after: NDArray[np.float64]) -> QualityLoss:
-    """Of ``after`` beside ``before``, one value for each of the same units."""
-    mean = abs(float(before.mean())) or 1.0
-    lost = paired_difference(before, after)
-    return QualityLoss(lost.point / mean, lost.high / mean, 1.96 * float(before.std()) / np.sqrt(len(before)) / mean)
+    """Return the relative loss of ``after`` against ``before``, metric values (units,) of the same units."""
+    mean = abs(float(before.mean()))
+    if mean == 0.0:
+        mean = 1.0
+    difference = paired_difference(before, after)
+    half_width = 1.96 * float(before.std()) / np.sqrt(len(before))
+    return QualityLoss(difference.point / mean, difference.high / mean, half_width / mean)

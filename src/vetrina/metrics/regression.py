@@ -1,4 +1,4 @@
-"""Figures for an answer that is a number."""
+"""Regression metrics: RMSE, MAE, R2 and mean error."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,32 +9,38 @@ Floats = NDArray[np.floating]
 
 
 def squared_error(label: Floats, predicted: Floats) -> NDArray[np.float64]:
-    """(label - said)^2 of each row."""
+    """Return (label - predicted)^2 of each row (n,)."""
     return (label.astype(np.float64) - predicted) ** 2
 
 
 def regression_metrics(label: Floats, predicted: Floats, repeats: int = 2_000) -> dict[str, Interval]:
-    """RMSE, MAE, R2 and mean error with 95 % bootstrap intervals over rows (seed 42), in the label's own unit.
+    """Return RMSE, MAE, R2 and mean error by name, with 95 % bootstrap intervals over rows, in the label's own unit.
 
-    R2 = 1 - sum (y - s)^2 / sum (y - mean y)^2: 0 for always the mean, 1 for always right.
+    R2 = 1 - sum (y - s)^2 / sum (y - mean y)^2: 0 for a constant prediction of the mean, 1 for a perfect one.
+
+    Args:
+        label: (n,) labels.
+        predicted: (n,) predicted labels.
+        repeats: Number of bootstrap resamples (seed 42).
     """
 
-    def figures(rows: NDArray[np.intp] | slice) -> list[float]:
+    def metric_values(rows: NDArray[np.intp] | slice) -> list[float]:
         y = label[rows]
-        missed = predicted[rows] - label[rows]
-        spread = float(((y - y.mean()) ** 2).mean())
-        square = float((missed**2).mean())
-        return [
-            square**0.5,
-            float(np.abs(missed).mean()),
-            1.0 - square / spread if spread else 0.0,
-            float(missed.mean()),
-        ]
+        error = predicted[rows] - label[rows]
+        variance = float(((y - y.mean()) ** 2).mean())
+        mean_squared_error = float((error**2).mean())
+        r2 = 0.0
+        if variance:
+            r2 = 1.0 - mean_squared_error / variance
+        return [mean_squared_error**0.5, float(np.abs(error).mean()), r2, float(error.mean())]
 
+    n_rows = len(label)
     rng = np.random.default_rng(42)
-    drawn = np.array([figures(rng.integers(0, len(label), len(label))) for _ in range(repeats)])
-    low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+    resampled = np.array([metric_values(rng.integers(0, n_rows, n_rows)) for _ in range(repeats)])
+    lows, highs = np.quantile(resampled, [0.025, 0.975], axis=0)
     names = ("RMSE", "MAE", "R2", "mean error")
+    points = metric_values(slice(None))
     return {
-        n: Interval(p, float(a), float(b)) for n, p, a, b in zip(names, figures(slice(None)), low, high, strict=True)
+        name: Interval(point, float(low), float(high))
+        for name, point, low, high in zip(names, points, lows, highs, strict=True)
     }

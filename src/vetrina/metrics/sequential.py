@@ -1,7 +1,7 @@
-"""Statistics that may be looked at all the time: confidence sequences, e-values, the mixture sequential test.
+"""Sequential statistics, valid at every look: confidence sequences, e-values and the mixture SPRT.
 
-Knows nothing of releases. A fixed-horizon test that is looked at again and again raises a false alarm sooner or later;
-these hold at every look at once.
+A fixed-horizon test that is repeated as data come in sooner or later raises a false alarm; these hold at all looks at once.
+Knows nothing of releases.
 """
 
 from collections.abc import Callable
@@ -15,31 +15,47 @@ from scipy.special import betainc, betaincc, betaln, xlog1py, xlogy
 from vetrina.core.rollout_types import OutcomeStatistics
 
 _PRIOR_UNITS = 1_000.0  # how strongly the sample-ratio test expects a mismatch to be small
+_MAX_LOG_RATIO = 700.0  # e^700 still fits a float
+_MIN_RATE = 1e-6
+_MAX_RATE = 0.999
 
 
 def outcome_statistics(
-    is_canary: NDArray[np.bool_], outcome: NDArray[np.float64], expected: NDArray[np.float64], share: float
+    is_canary: NDArray[np.bool_],
+    outcome: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    share: float,
 ) -> OutcomeStatistics:
-    """The statistics of units (n,) that each had the chance ``share`` of the canary, with their outcome and expectation."""
-    n = len(is_canary)
-    n1 = int(is_canary.sum())
-    if not n:
+    """Return the sufficient statistics of units that were assigned to the canary at random.
+
+    Args:
+        is_canary: (n,) whether each unit was served by the canary.
+        outcome: (n,) outcome of each unit.
+        expected: (n,) outcome that was expected of each unit before.
+        share: Chance of each unit to be assigned to the canary.
+    """
+    n_units = len(is_canary)
+    if not n_units:
         return OutcomeStatistics()
-    rest = outcome - expected
-    w = share * (1.0 - share)
-    v = np.stack([np.where(is_canary, rest / share, 0.0), np.where(is_canary, 0.0, rest / (1.0 - share)), expected])
-    second = (v @ v.T)[np.triu_indices(3)]
-    active = outcome > 0
-    total = float(outcome[is_canary].sum())
+    n_canary = int(is_canary.sum())
+    residual = outcome - expected
+    weight = share * (1.0 - share)
+    canary_score = np.where(is_canary, residual / share, 0.0)
+    champion_score = np.where(is_canary, 0.0, residual / (1.0 - share))
+    scores = np.stack([canary_score, champion_score, expected])
+    second_moments = (scores @ scores.T)[np.triu_indices(3)]
+    is_active = outcome > 0
+    canary_outcome = float(outcome[is_canary].sum())
+    champion_outcome = float(outcome.sum()) - canary_outcome
     return OutcomeStatistics(
-        (n - n1, n1),
-        (int(active[~is_canary].sum()), int(active[is_canary].sum())),
-        (float(outcome.sum()) - total, total),
-        n * w,
-        n * w * w,
-        tuple((w * v.sum(1)).tolist()),
-        tuple((w * w * v.sum(1)).tolist()),
-        tuple((w * w * second).tolist()),
+        (n_units - n_canary, n_canary),
+        (int(is_active[~is_canary].sum()), int(is_active[is_canary].sum())),
+        (champion_outcome, canary_outcome),
+        n_units * weight,
+        n_units * weight * weight,
+        tuple((weight * scores.sum(1)).tolist()),
+        tuple((weight * weight * scores.sum(1)).tolist()),
+        tuple((weight * weight * second_moments).tolist()),
     )
 
 
@@ -53,82 +69,119 @@ class EffectEstimate:
 
 
 def estimate_effect(statistics: OutcomeStatistics, margin: float = 0.0) -> EffectEstimate:
-    """Mean outcome with the canary less ``1 - margin`` of the mean with the champion, adjusted for what was expected.
+    """Return the mean outcome with the canary minus ``1 - margin`` of that with the champion, adjusted for expectations.
 
-    The unbiased score of a unit is z = a - (1 - margin) b + margin m (see Sums; Deng et al. 2013 call it CUPED). Units are
-    weighted by p (1 - p), the inverse of the variance of z up to a constant: with equal weights the few hundred
+    The unbiased score of a unit is z = a - (1 - margin) b + margin m (see OutcomeStatistics; Deng et al. 2013 call it CUPED).
+    Units are weighted by p (1 - p), the inverse of the variance of z up to a constant: with equal weights the few hundred
     canary users of a 1 % step would drown what a 50 % step shows.
+
+    Args:
+        statistics: Sums over all units.
+        margin: Non-inferiority margin, relative to the champion's mean.
     """
     if statistics.w <= 0:
         return EffectEstimate(0.0, 0.0, 0.0)
-    c = (1.0, margin - 1.0, margin)
-    total = sum(x * y for x, y in zip(c, statistics.first, strict=True))
-    cross = sum(x * y for x, y in zip(c, statistics.cross, strict=True))
+    coefficients = (1.0, margin - 1.0, margin)  # of a, b and m
+    _, b, m = coefficients
+    weighted_sum = sum(c * first for c, first in zip(coefficients, statistics.first, strict=True))
+    cross_sum = sum(c * cross for c, cross in zip(coefficients, statistics.cross, strict=True))
     aa, ab, am, bb, bm, mm = statistics.second
-    square = aa + c[1] * c[1] * bb + c[2] * c[2] * mm + 2.0 * (c[1] * ab + c[2] * am + c[1] * c[2] * bm)
-    point = total / statistics.w
-    variance = max(0.0, square - 2.0 * point * cross + point**2 * statistics.w2)
-    return EffectEstimate(point, sqrt(variance / statistics.w), statistics.w)
+    square_sum = aa + b * b * bb + m * m * mm + 2.0 * (b * ab + m * am + b * m * bm)
+    point = weighted_sum / statistics.w
+    squared_deviations = max(0.0, square_sum - 2.0 * point * cross_sum + point**2 * statistics.w2)
+    return EffectEstimate(point, sqrt(squared_deviations / statistics.w), statistics.w)
 
 
 def confidence_radius(estimate: EffectEstimate, alpha: float, rho_squared: float = 0.001) -> float:
-    """Half width of the confidence sequence at level 1 - ``alpha``, both sides together; infinite without units.
+    """Return the half width of the two-sided confidence sequence at level 1 - ``alpha``; infinite without units.
 
     s sqrt(2 (n r^2 + 1) / (n^2 r^2) ln(sqrt(n r^2 + 1) / alpha)): Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas,
     "Time-uniform central limit theory and asymptotic confidence sequences" (2021), with n effective units.
+
+    Args:
+        estimate: The effect with its n and s.
+        alpha: Chance that the sequence ever misses the effect.
+        rho_squared: r^2, which sets the sample size at which the sequence is tightest.
     """
     n = estimate.effective_units
     if n <= 0:
         return float("inf")
-    grown = n * rho_squared + 1.0
-    return estimate.unit_std * sqrt(2.0 * grown / (n * n * rho_squared) * log(sqrt(grown) / alpha))
+    growth = n * rho_squared + 1.0
+    scale = 2.0 * growth / (n * n * rho_squared)
+    return estimate.unit_std * sqrt(scale * log(sqrt(growth) / alpha))
 
 
 def mixture_likelihood_ratio(estimate: EffectEstimate, prior: float) -> float:
-    """Mixture likelihood ratio of an effect of typical size ``prior`` against none (mSPRT; Johari et al. 2015).
+    """Return the mixture likelihood ratio of an effect against none (mSPRT; Johari et al. 2015).
 
     sqrt(V / (V + n t^2)) exp(n^2 t^2 d^2 / (2 V (V + n t^2))), V the variance of an effective unit. Capped at e^700.
+
+    Args:
+        estimate: The effect d with its n and sqrt(V).
+        prior: t, the standard deviation of effects under the alternative: their typical size.
     """
     n = estimate.effective_units
-    v = estimate.unit_std**2
-    t2 = prior**2
-    if n <= 0 or v <= 0:
+    unit_variance = estimate.unit_std**2
+    prior_variance = prior**2
+    if n <= 0 or unit_variance <= 0:
         return 1.0
-    exponent = n * n * t2 * estimate.point**2 / (2.0 * v * (v + n * t2))
-    return exp(min(700.0, exponent + 0.5 * log(v / (v + n * t2))))
+    total_variance = unit_variance + n * prior_variance
+    exponent = n * n * prior_variance * estimate.point**2 / (2.0 * unit_variance * total_variance)
+    log_ratio = exponent + 0.5 * log(unit_variance / total_variance)
+    return exp(min(_MAX_LOG_RATIO, log_ratio))
 
 
 def log_e_above(failures: int, total: int, limit: float) -> float:
-    """Log e-value against "the rate of ``bad`` among ``of`` is at most ``limit``": large when it is shown to be above.
+    """Return the log e-value against "the failure rate is at most ``limit``": large when it is shown to be above.
 
     A beta prior truncated to rates above the limit against the limit itself: B(a + x, b + n - x) / B(a, b) /
     (q^x (1 - q)^(n - x)), each B times its mass above q. The prior's mean is near twice the limit.
+
+    Args:
+        failures: Number x of failures.
+        total: Number n of trials.
+        limit: Rate q, between 0 and 1.
     """
-    q = min(max(limit, 1e-6), 0.999)
-    return _truncated_beta_log_e(failures, total, q, (1.0, max(1.0, 0.5 / q - 1.0)), betaincc)
+    q = min(max(limit, _MIN_RATE), _MAX_RATE)
+    prior = (1.0, max(1.0, 0.5 / q - 1.0))
+    return _truncated_beta_log_e(failures, total, q, prior, betaincc)
 
 
 def log_e_below(failures: int, total: int, limit: float) -> float:
-    """Log e-value against "the rate is at least ``limit``": large when it is shown to be below.
+    """Return the log e-value against "the failure rate is at least ``limit``": large when it is shown to be below.
 
-    The same with a prior truncated to rates below the limit, its mean near half of it.
+    As ``log_e_above``, with a prior truncated to rates below the limit, its mean near half of it.
+
+    Args:
+        failures: Number x of failures.
+        total: Number n of trials.
+        limit: Rate q, between 0 and 1.
     """
-    q = min(max(limit, 1e-6), 0.999)
-    return _truncated_beta_log_e(failures, total, q, (1.0, max(1.0, 2.0 / q - 1.0)), betainc)
+    q = min(max(limit, _MIN_RATE), _MAX_RATE)
+    prior = (1.0, max(1.0, 2.0 / q - 1.0))
+    return _truncated_beta_log_e(failures, total, q, prior, betainc)
 
 
 def _truncated_beta_log_e(x: int, n: int, q: float, prior: tuple[float, float], mass: Callable[..., float]) -> float:
+    """Log e-value of a truncated beta prior (a, b); ``mass`` is the prior's mass on its side of q."""
     a, b = prior
-    inside = mass(a + x, b + n - x, q)
-    if inside <= 0.0:
+    posterior_mass = mass(a + x, b + n - x, q)
+    if posterior_mass <= 0.0:
         return -np.inf
-    kept = np.log(inside) - np.log(mass(a, b, q))
-    return float(betaln(a + x, b + n - x) - betaln(a, b) + kept - xlogy(x, q) - xlog1py(n - x, -q))
+    log_mass_ratio = np.log(posterior_mass) - np.log(mass(a, b, q))
+    log_beta_ratio = betaln(a + x, b + n - x) - betaln(a, b)
+    return float(log_beta_ratio + log_mass_ratio - xlogy(x, q) - xlog1py(n - x, -q))
 
 
 def log_e_sample_ratio(canary_units: int, total: int, share: float) -> float:
-    """Log e-value against "each of the units went to the canary with chance ``share``", either way."""
+    """Return the log e-value against "each unit was assigned to the canary with chance ``share``", in either direction.
+
+    Args:
+        canary_units: Number of units that the canary served.
+        total: Number of all units.
+        share: Chance that was meant.
+    """
     a = _PRIOR_UNITS * share
     b = _PRIOR_UNITS * (1.0 - share)
-    marginal = betaln(a + canary_units, b + total - canary_units) - betaln(a, b)
-    return float(marginal - xlogy(canary_units, share) - xlog1py(total - canary_units, -share))
+    log_beta_ratio = betaln(a + canary_units, b + total - canary_units) - betaln(a, b)
+    return float(log_beta_ratio - xlogy(canary_units, share) - xlog1py(total - canary_units, -share))

@@ -1,4 +1,4 @@
-"""The threshold of a yes-or-no answer that serves a stated goal best."""
+"""Decision threshold of a binary classifier for a stated goal: accuracy, F1, precision or recall."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,41 +9,62 @@ DEFAULT_THRESHOLD = 0.5
 
 
 def choose_threshold(label: Floats, probability: Floats, goal: str) -> float:
-    """The probability from which on rows (rows,) are called positive; USUAL without a goal.
+    """Return the probability from which on rows are predicted positive; DEFAULT_THRESHOLD without a goal or rows.
 
-    ``accuracy`` and ``f1`` are made as large as can be; ``precision P`` takes the largest recall with at least that precision,
-    ``recall R`` the largest precision with at least that recall. Where no threshold reaches P, the one with the largest
-    precision. Of equal ones the highest threshold.
+    Of thresholds that serve the goal equally the highest.
+
+    Args:
+        label: (n,) 1 for positive rows, 0 for the others.
+        probability: (n,) predicted probabilities.
+        goal: ``accuracy`` or ``f1`` for the largest such value; ``precision P`` for the largest recall with at least
+            precision P, ``recall R`` for the largest precision with at least recall R. Where no threshold reaches P (or
+            R), the one that comes nearest.
     """
     if not goal or not len(label):
         return DEFAULT_THRESHOLD
     order = np.argsort(-probability, kind="stable")
-    score = probability[order].astype(np.float64)
-    true = label[order] > 0.5
-    last = np.append(score[1:] != score[:-1], True)
-    called = np.cumsum(np.ones(len(score)))[last]
-    right = np.cumsum(true)[last].astype(np.float64)
-    precision = right / called
-    recall = right / max(float(true.sum()), 1.0)
-    at = int(np.argmax(_goal_values(goal, called, right, precision, recall, len(label))))
-    edges = score[last]
-    # Half way to the next row, so that a rounding of either decides nothing.
-    return float((edges[at] + edges[at + 1]) / 2 if at + 1 < len(edges) else edges[at])
+    sorted_probability = probability[order].astype(np.float64)
+    positive = label[order] > 0.5
+    last_of_tie = np.append(sorted_probability[1:] != sorted_probability[:-1], True)
+    n_predicted = np.cumsum(np.ones(len(sorted_probability)))[last_of_tie]
+    n_true = np.cumsum(positive)[last_of_tie].astype(np.float64)
+    best = int(np.argmax(_goal_values(goal, n_predicted, n_true, float(positive.sum()), len(label))))
+    thresholds = sorted_probability[last_of_tie]
+    if best + 1 == len(thresholds):
+        return float(thresholds[best])
+    # Half way to the next row, so that rounding errors decide nothing.
+    return float((thresholds[best] + thresholds[best + 1]) / 2)
 
 
 def _goal_values(
     goal: str,
-    called: NDArray[np.float64],
-    right: NDArray[np.float64],
-    precision: NDArray[np.float64],
-    recall: NDArray[np.float64],
-    rows: int,
+    n_predicted: NDArray[np.float64],
+    n_true: NDArray[np.float64],
+    n_positive: float,
+    n_rows: int,
 ) -> NDArray[np.float64]:
+    """(thresholds,) numbers whose largest one is the best threshold for ``goal``.
+
+    Args:
+        goal: As in ``choose_threshold``.
+        n_predicted: (thresholds,) rows that are predicted positive.
+        n_true: (thresholds,) positive rows among them.
+        n_positive: Positive rows in all.
+        n_rows: Rows in all.
+    """
     name, _, least = goal.partition(" ")
+    precision = n_true / n_predicted
+    recall = n_true / max(n_positive, 1.0)
     if name == "accuracy":
-        return (2.0 * right - called) / rows
+        return (2.0 * n_true - n_predicted) / n_rows
     if name == "f1":
         return 2.0 * precision * recall / np.maximum(precision + recall, 1e-12)
-    wanted, other = (precision, recall) if name == "precision" else (recall, precision)
-    enough = wanted >= float(least)
-    return np.where(enough, 1.0 + other, 0.0) if enough.any() else wanted
+    required = recall
+    maximised = precision
+    if name == "precision":
+        required = precision
+        maximised = recall
+    reached = required >= float(least)
+    if not reached.any():
+        return required
+    return np.where(reached, 1.0 + maximised, 0.0)
