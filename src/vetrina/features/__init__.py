@@ -1,1 +1,1 @@
-"""Features: one fold for serving, the same fold vectorised for training."""
+"""Features shared by training and serving: one update for a new event, and the same computation vectorised for a log."""

@@ -1,9 +1,10 @@
-"""How much every user has to do with every kind of product, and how readily they try what is new.
+"""User affinities: event counts of every user by category level, and how readily they try new products.
 
-One row of numbers a user for one product, whoever asks: training on products that were launched before, and serving for one
-that nobody has bought. The batch form is the only one; it is made anew with each bundle.
+A model that selects users for a product gets one row of numbers a user, the same for past launches in training and for a
+product without purchases in serving. There is only the batch form; it is computed anew with each bundle.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,36 +17,47 @@ from vetrina.core.clock import DAY
 from vetrina.core.types import Floats, Interactions, Ints
 from vetrina.features.category_levels import LEVELS
 
-LEVEL_FEATURES = ("count", "lately", "products", "firsts")  # kept of each user and kind
+LEVEL_FEATURES = ("count", "lately", "products", "firsts")  # of each user and code of a category level
 USER_FEATURES = ("events", "events lately", "firsts", "new products", "products", "days since", "days known", "value")
 _LEVEL_COLUMNS = (*LEVEL_FEATURES, "lift", "buyers")
 COLUMNS = (*(f"{level}: {name}" for level in LEVELS for name in _LEVEL_COLUMNS), *USER_FEATURES, "price")
+_N_LEVEL_FEATURES = len(LEVEL_FEATURES)
+_EVENTS = USER_FEATURES.index("events")
 _DECAY_SECONDS = 60 * DAY
 _RECENCY_WINDOW = 28 * DAY
 _TRIAL_WINDOW = 90 * DAY
 _NEW_PRODUCT_AGE = 28 * DAY
 _FIRST_PURCHASE_WINDOW = DAY
 _MAX_INACTIVITY = 730 * DAY
-_WARM_UP_SHARE = 1 / 3  # of the log: what is first seen before then may be old
+_WARM_UP_SHARE = 1 / 3  # of the log: what is first seen before then may be older than the log
+_MIN_LIFT_DENOMINATOR = 1e-6
+_UNKNOWN_PRICE = -1.0
 
 
 def first_seen(events: Interactions, n_items: int) -> NDArray[np.float64]:
-    """(items,) moment of the first event, infinite for products without one, minus infinity for those that may be older.
+    """Return the time of each item's first event (items,), infinite without one, minus infinity for older products.
 
-    A log begins with products that were there before: what shows up before a third of it is over (at most four weeks) counts
-    as old.
+    A log begins with products that existed before: those whose first event is in the first third of the log (at most four
+    weeks) count as older.
     """
     first = np.full(n_items, np.inf)
     np.minimum.at(first, events.item, events.time)
     if len(events):
-        begin = float(events.time.min())
-        first[first < begin + min(_NEW_PRODUCT_AGE, _WARM_UP_SHARE * (events.until - begin))] = -np.inf
+        log_start = float(events.time.min())
+        warm_up = min(_NEW_PRODUCT_AGE, _WARM_UP_SHARE * (events.until - log_start))
+        first[first < log_start + warm_up] = -np.inf
     return first
 
 
 @dataclass(frozen=True)
 class LevelAffinities:
-    """Users by kind: ``starts`` (kinds + 1,), ``users`` (n,) ascending within a kind, ``numbers`` (n, COUNTED)."""
+    """Counts by user and code of one category level, in CSR form by code.
+
+    Attributes:
+        starts: (codes + 1,) first row of each code.
+        users: (n,) user of each row, ascending within a code.
+        values: (n, LEVEL_FEATURES) counts.
+    """
 
     starts: NDArray[np.int64]
     users: Ints
@@ -53,81 +65,107 @@ class LevelAffinities:
 
     @cached_property
     def totals(self) -> Floats:
-        """(kinds, 2): events and buyers of each kind."""
-        kind = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
-        counted = (np.bincount(kind, self.values[:, at], len(self.starts) - 1) for at in (0, 2))
-        return np.stack([*counted], 1).astype(np.float32)
+        """(codes, 2): events and buying users of each code."""
+        n_codes = len(self.starts) - 1
+        code = np.repeat(np.arange(n_codes), np.diff(self.starts))
+        events = np.bincount(code, self.values[:, LEVEL_FEATURES.index("count")], n_codes)
+        buyers = np.bincount(code, self.values[:, LEVEL_FEATURES.index("products")], n_codes)
+        return np.stack([events, buyers], 1).astype(np.float32)
 
     @cached_property
     def keys(self) -> NDArray[np.int64]:
-        """(n,) ascending: kind times 2^32, plus user."""
-        kind = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int64), np.diff(self.starts))
-        return (kind << 32) + self.users
+        """(n,) ascending: code times 2^32, plus user."""
+        code = np.repeat(np.arange(len(self.starts) - 1, dtype=np.int64), np.diff(self.starts))
+        return (code << 32) + self.users
 
 
 @dataclass(frozen=True)
 class Affinities:
-    """``levels`` as in ``kinds.LEVELS``; ``of_user`` (users, OF_USER)."""
+    """Affinities by category level, in the order of ``category_levels.LEVELS``, and features (users, USER_FEATURES)."""
 
     levels: tuple[LevelAffinities, ...]
     user_features: Floats
 
     @property
     def n_users(self) -> int:
-        """How many there are."""
+        """Number of users."""
         return len(self.user_features)
 
     def features_for_product(self, level_codes: Ints, price: float, users: Ints | None = None) -> Floats:
-        """(users, COLUMNS) float32 for a product of these ``kinds`` (levels,), -1 for an unknown one; of some users, or all."""
-        rows = slice(None) if users is None else users
-        own = self.user_features[rows]
-        found = np.zeros((len(own), len(COLUMNS)), np.float32)
-        active = np.maximum(self.user_features[:, 0], 1.0)
-        whole = max(float(self.user_features[:, 0].sum()), 1.0)
-        width = len(_LEVEL_COLUMNS)
-        dense = np.zeros((self.n_users, len(LEVEL_FEATURES)), np.float32)
-        for at, (level, kind) in enumerate(zip(self.levels, level_codes, strict=True)):
-            if kind < 0:
+        """Return features (users, COLUMNS) float32 of users for one product.
+
+        Args:
+            level_codes: (levels,) the product's category levels, -1 for an unknown one.
+            price: The product's price, NaN if it is unknown.
+            users: (n,) numbers of the users; all users without them.
+        """
+        rows = slice(None)
+        if users is not None:
+            rows = users
+        selected_users = self.user_features[rows]
+        features = np.zeros((len(selected_users), len(COLUMNS)), np.float32)
+        events_of_user = np.maximum(self.user_features[:, _EVENTS], 1.0)
+        all_events = self._n_events()
+        level_features = np.zeros((self.n_users, _N_LEVEL_FEATURES), np.float32)
+        for number, (level, code) in enumerate(zip(self.levels, level_codes, strict=True)):
+            if code < 0:
                 continue
-            inside = slice(int(level.starts[kind]), int(level.starts[kind + 1]))
-            dense[:] = 0.0
-            dense[level.users[inside]] = level.values[inside]
-            events, buyers = level.totals[kind]
-            found[:, at * width : at * width + len(LEVEL_FEATURES)] = dense[rows]
-            found[:, at * width + len(LEVEL_FEATURES)] = dense[rows, 0] / active[rows] / (events / whole + 1e-6)
-            found[:, at * width + len(LEVEL_FEATURES) + 1] = buyers
-        found[:, len(LEVELS) * width : -1] = own
-        found[:, -1] = price if np.isfinite(price) else -1.0
-        return found
+            rows_of_code = slice(int(level.starts[code]), int(level.starts[code + 1]))
+            level_features[:] = 0.0
+            level_features[level.users[rows_of_code]] = level.values[rows_of_code]
+            code_events, code_buyers = level.totals[code]
+            user_share = level_features[rows, 0] / events_of_user[rows]
+            column = number * len(_LEVEL_COLUMNS)
+            features[:, column : column + _N_LEVEL_FEATURES] = level_features[rows]
+            features[:, column + _N_LEVEL_FEATURES] = user_share / (code_events / all_events + _MIN_LIFT_DENOMINATOR)
+            features[:, column + _N_LEVEL_FEATURES + 1] = code_buyers
+        features[:, len(LEVELS) * len(_LEVEL_COLUMNS) : -1] = selected_users
+        features[:, -1] = _UNKNOWN_PRICE
+        if np.isfinite(price):
+            features[:, -1] = price
+        return features
 
     def features_for_user(self, user: int, level_codes: Ints, prices: NDArray[np.float64]) -> Floats:
-        """(products, COLUMNS) float32, what ``features`` says of one user for products of ``kinds`` (products, levels); -1 for
-        a user of whom nothing is known."""
-        found = np.zeros((len(level_codes), len(COLUMNS)), np.float32)
-        own = self.user_features[user] if user >= 0 else np.zeros(len(USER_FEATURES), np.float32)
-        active = max(float(own[0]), 1.0)
-        whole = max(float(self.user_features[:, 0].sum()), 1.0)
-        width = len(_LEVEL_COLUMNS)
-        for at, level in enumerate(self.levels):
-            kind = level_codes[:, at]
-            known = kind >= 0
-            key = (kind.astype(np.int64) << 32) + user
-            place = np.minimum(np.searchsorted(level.keys, key), max(0, len(level.keys) - 1))
-            has = (
-                known & (level.keys[place] == key)
-                if len(level.keys) and user >= 0
-                else np.zeros(len(level_codes), bool)
-            )
-            found[has, at * width : at * width + len(LEVEL_FEATURES)] = level.values[place[has]]
-            events, buyers = (
-                level.totals[np.maximum(kind, 0)].T if len(level.totals) else np.zeros((2, len(level_codes)))
-            )
-            count = found[:, at * width]
-            found[:, at * width + len(LEVEL_FEATURES)] = np.where(known, count / active / (events / whole + 1e-6), 0.0)
-            found[:, at * width + len(LEVEL_FEATURES) + 1] = np.where(known, buyers, 0.0)
-        found[:, len(LEVELS) * width : -1] = own
-        found[:, -1] = np.where(np.isfinite(prices), prices, -1.0)
-        return found
+        """Return features (products, COLUMNS) float32 of one user for several products.
+
+        The same numbers as those of ``features_for_product``.
+
+        Args:
+            user: Number of the user, -1 for a cold user.
+            level_codes: (products, levels) category levels of each product, -1 for an unknown one.
+            prices: (products,) prices, NaN where unknown.
+        """
+        n_products = len(level_codes)
+        features = np.zeros((n_products, len(COLUMNS)), np.float32)
+        user_features = np.zeros(len(USER_FEATURES), np.float32)
+        if user >= 0:
+            user_features = self.user_features[user]
+        events_of_user = max(float(user_features[_EVENTS]), 1.0)
+        all_events = self._n_events()
+        for number, level in enumerate(self.levels):
+            codes = level_codes[:, number]
+            is_known = codes >= 0
+            keys = (codes.astype(np.int64) << 32) + user
+            row = np.minimum(np.searchsorted(level.keys, keys), max(0, len(level.keys) - 1))
+            has_events = np.zeros(n_products, bool)
+            if len(level.keys) and user >= 0:
+                has_events = is_known & (level.keys[row] == keys)
+            code_events = np.zeros(n_products)
+            code_buyers = np.zeros(n_products)
+            if len(level.totals):
+                code_events, code_buyers = level.totals[np.maximum(codes, 0)].T
+            column = number * len(_LEVEL_COLUMNS)
+            features[has_events, column : column + _N_LEVEL_FEATURES] = level.values[row[has_events]]
+            user_share = features[:, column] / events_of_user
+            lift = user_share / (code_events / all_events + _MIN_LIFT_DENOMINATOR)
+            features[:, column + _N_LEVEL_FEATURES] = np.where(is_known, lift, 0.0)
+            features[:, column + _N_LEVEL_FEATURES + 1] = np.where(is_known, code_buyers, 0.0)
+        features[:, len(LEVELS) * len(_LEVEL_COLUMNS) : -1] = user_features
+        features[:, -1] = np.where(np.isfinite(prices), prices, _UNKNOWN_PRICE)
+        return features
+
+    def _n_events(self) -> float:
+        return max(float(self.user_features[:, _EVENTS].sum()), 1.0)
 
 
 def build(
@@ -137,79 +175,124 @@ def build(
     first_seen_at: NDArray[np.float64],
     until: float,
 ) -> Affinities:
-    """From the events before ``until``; ``codes`` (items, levels), ``prices`` and ``first`` (items,), see ``first_seen``."""
-    before = events.time < until
-    user = events.user[before]
-    item = events.item[before]
-    time = events.time[before]
-    weight = events.weight[before]
-    users = len(events.users)
-    age = time - first_seen_at[item]
-    lately = time > until - _RECENCY_WINDOW
-    tried = time > until - _TRIAL_WINDOW
-    firsts = (tried & (age < _FIRST_PURCHASE_WINDOW)).astype(np.float64)
-    pairs = np.unique(user.astype(np.int64) * len(level_codes) + item)
-    of_user = pairs // len(level_codes)
-    of_item = pairs % len(level_codes)
-    last = np.full(users, until - _MAX_INACTIVITY)
-    came = np.full(users, until)
-    np.maximum.at(last, user, time)
-    np.minimum.at(came, user, time)
-    counted = [
-        np.bincount(user, weight, users),
-        np.bincount(user, weight * lately, users),
-        np.bincount(user, firsts, users),
-        np.bincount(user, tried & (age < _NEW_PRODUCT_AGE), users),
-        np.bincount(of_user, minlength=users),
-        (until - last) / DAY,
-        (until - came) / DAY,
-        np.bincount(user, weight * np.nan_to_num(prices[item]), users),
+    """Return the affinities of all users by the events before ``until``.
+
+    Args:
+        events: All events of the log.
+        level_codes: (items, levels) category levels of each item, -1 for an unknown one.
+        prices: (items,) prices, NaN where unknown.
+        first_seen_at: (items,) time of each item's first event, see ``first_seen``.
+        until: Time before which events count, in seconds.
+    """
+    is_before = events.time < until
+    user = events.user[is_before]
+    item = events.item[is_before]
+    time = events.time[is_before]
+    weight = events.weight[is_before]
+    n_users = len(events.users)
+    n_items = len(level_codes)
+    product_age = time - first_seen_at[item]
+    is_recent = time > until - _RECENCY_WINDOW
+    is_trial_window = time > until - _TRIAL_WINDOW
+    first_purchases = (is_trial_window & (product_age < _FIRST_PURCHASE_WINDOW)).astype(np.float64)
+    pairs = np.unique(user.astype(np.int64) * n_items + item)
+    user_of_pair = pairs // n_items
+    item_of_pair = pairs % n_items
+    last_event = np.full(n_users, until - _MAX_INACTIVITY)
+    first_event = np.full(n_users, until)
+    np.maximum.at(last_event, user, time)
+    np.minimum.at(first_event, user, time)
+    user_features = [
+        np.bincount(user, weight, n_users),
+        np.bincount(user, weight * is_recent, n_users),
+        np.bincount(user, first_purchases, n_users),
+        np.bincount(user, is_trial_window & (product_age < _NEW_PRODUCT_AGE), n_users),
+        np.bincount(user_of_pair, minlength=n_users),
+        (until - last_event) / DAY,
+        (until - first_event) / DAY,
+        np.bincount(user, weight * np.nan_to_num(prices[item]), n_users),
     ]
-    fading = weight * np.exp(-(until - time) / _DECAY_SECONDS)
+    decayed_weight = weight * np.exp(-(until - time) / _DECAY_SECONDS)
+    event_values = (weight, decayed_weight, first_purchases)
     levels = []
-    for column in level_codes.T:
-        kinds = int(column.max(initial=-1)) + 1
-        known = column[item] >= 0
-        key, place = np.unique(column[item][known].astype(np.int64) * users + user[known], return_inverse=True)
-        sums = [np.bincount(place, values[known], len(key)) for values in (weight, fading, firsts)]
-        has = column[of_item] >= 0
-        distinct = np.searchsorted(key, column[of_item][has].astype(np.int64) * users + of_user[has])
-        numbers = np.stack([sums[0], sums[1], np.bincount(distinct, minlength=len(key)), sums[2]], 1)
-        starts = np.searchsorted(key // max(users, 1), np.arange(kinds + 1))
-        levels.append(
-            LevelAffinities(starts.astype(np.int64), (key % max(users, 1)).astype(np.int32), numbers.astype(np.float32))
-        )
-    return Affinities(tuple(levels), np.stack(counted, 1).astype(np.float32))
+    for codes in level_codes.T:
+        levels.append(_build_level(codes, n_users, user, item, event_values, user_of_pair, item_of_pair))
+    return Affinities(tuple(levels), np.stack(user_features, 1).astype(np.float32))
+
+
+def _build_level(
+    codes: Ints,
+    n_users: int,
+    user: Ints,
+    item: Ints,
+    event_values: Sequence[NDArray[np.floating]],
+    user_of_pair: NDArray[np.int64],
+    item_of_pair: NDArray[np.int64],
+) -> LevelAffinities:
+    """Affinities of one category level.
+
+    Args:
+        codes: (items,) code of each item at this level, -1 for an unknown one.
+        n_users: Number of users.
+        user: (events,) user of each event.
+        item: (events,) item of each event.
+        event_values: (events,) weight, decayed weight and whether it is a first purchase, each an array.
+        user_of_pair: (pairs,) user of each distinct pair of user and item.
+        item_of_pair: (pairs,) item of each distinct pair.
+    """
+    n_codes = int(codes.max(initial=-1)) + 1
+    is_known = codes[item] >= 0
+    event_keys = codes[item][is_known].astype(np.int64) * n_users + user[is_known]
+    keys, row_of_event = np.unique(event_keys, return_inverse=True)
+    n_rows = len(keys)
+    weight, decayed_weight, first_purchases = (
+        np.bincount(row_of_event, values[is_known], n_rows) for values in event_values
+    )
+    pair_is_known = codes[item_of_pair] >= 0
+    pair_keys = codes[item_of_pair][pair_is_known].astype(np.int64) * n_users + user_of_pair[pair_is_known]
+    row_of_pair = np.searchsorted(keys, pair_keys)
+    products = np.bincount(row_of_pair, minlength=n_rows)
+    values = np.stack([weight, decayed_weight, products, first_purchases], 1)
+    starts = np.searchsorted(keys // max(n_users, 1), np.arange(n_codes + 1))
+    users = keys % max(n_users, 1)
+    return LevelAffinities(starts.astype(np.int64), users.astype(np.int32), values.astype(np.float32))
 
 
 def write(affinities: Affinities, folder: Path) -> None:
-    """Arrays that open by memory-mapping."""
+    """Write ``affinities`` as arrays that open by memory-mapping."""
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "of_user.npy", affinities.user_features)
-    for at, level in enumerate(affinities.levels):
-        np.save(folder / f"starts-{at}.npy", level.starts)
-        np.save(folder / f"users-{at}.npy", level.users)
-        np.save(folder / f"numbers-{at}.npy", level.values.astype(np.float16))
+    for number, level in enumerate(affinities.levels):
+        np.save(folder / f"starts-{number}.npy", level.starts)
+        np.save(folder / f"users-{number}.npy", level.users)
+        np.save(folder / f"numbers-{number}.npy", level.values.astype(np.float16))
 
 
 def read(folder: Path) -> Affinities:
-    """What ``write`` wrote."""
+    """Return the affinities that ``write`` wrote."""
 
     def array(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="r")
 
-    levels = (
-        LevelAffinities(array(f"starts-{n}"), array(f"users-{n}"), array(f"numbers-{n}")) for n in range(len(LEVELS))
-    )
+    levels = [
+        LevelAffinities(array(f"starts-{number}"), array(f"users-{number}"), array(f"numbers-{number}"))
+        for number in range(len(LEVELS))
+    ]
     return Affinities(tuple(levels), np.load(folder / "of_user.npy"))
 
 
 def write_users(events: Interactions, n_items: int, folder: Path) -> None:
-    """Beside them who the users are, and which products somebody has taken: all others are new."""
+    """Write the users' pseudonyms beside the affinities, and which items have events: all others are new.
+
+    Args:
+        events: All events of the log.
+        n_items: Number of items in the catalogue.
+        folder: Folder of the affinities.
+    """
     np.save(folder / "users.npy", events.users)
     np.save(folder / "sold.npy", np.bincount(events.item, minlength=n_items) > 0)
 
 
 def read_users(folder: Path) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
-    """(users,) pseudonyms, sorted, and (items,) whether somebody took a product."""
+    """Return the users' pseudonyms (users,), sorted, and whether each item has events (items,)."""
     return np.load(folder / "users.npy", mmap_mode="r"), np.load(folder / "sold.npy")

@@ -1,4 +1,7 @@
-"""What a product is, from coarse to fine: the same words for a catalogue in training and for a product put a moment ago."""
+"""Category levels of a product, from department to title, as integer codes.
+
+The same function names the levels of the catalogue in training and those of a product that was added a moment ago.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,44 +12,56 @@ import numpy as np
 from vetrina.core.types import Catalogue, Ints
 
 LEVELS = ("department", "category", "leaf", "brand", "brand in category", "brand in leaf", "title")
-_CATEGORY_DEPTH = 2  # levels of a category path below which everything is "leaf"
+_CATEGORY_DEPTH = 2  # levels of a category path that make the "category"; the whole path is the "leaf"
 
 
 def category_levels(title: str, category: str, brand: str) -> tuple[str, ...]:
-    """One name for each of ``LEVELS``; empty where nothing is known."""
+    """Return one name for each of ``LEVELS``, empty where it is unknown.
+
+    Args:
+        title: Title of the product.
+        category: Path of categories, separated by ``>``.
+        brand: Brand of the product.
+    """
     path = [part.strip() for part in category.split(">") if part.strip()]
     department = " > ".join(path[:1])
     middle = " > ".join(path[:_CATEGORY_DEPTH])
     leaf = " > ".join(path)
-    in_category, in_leaf = (f"{brand} in {part}" if brand and part else "" for part in (middle, leaf))
-    return department, middle, leaf, brand, in_category, in_leaf, title
+    return department, middle, leaf, brand, _brand_in(brand, middle), _brand_in(brand, leaf), title
+
+
+def _brand_in(brand: str, category: str) -> str:
+    if not brand or not category:
+        return ""
+    return f"{brand} in {category}"
 
 
 def level_codes(catalogue: Catalogue) -> tuple[Ints, list[list[str]]]:
-    """The code (items, levels) of each product, -1 for an empty name, and the names of every level, sorted."""
-    rows = [category_levels(*row) for row in zip(catalogue.titles, catalogue.categories, catalogue.brands, strict=True)]
-    found = np.full((len(rows), len(LEVELS)), -1, np.int32)
-    names = []
+    """Return the codes (items, levels) of each product, -1 for an empty name, and the sorted names of every level."""
+    products = zip(catalogue.titles, catalogue.categories, catalogue.brands, strict=True)
+    level_names = [category_levels(*product) for product in products]
+    codes = np.full((len(level_names), len(LEVELS)), -1, np.int32)
+    vocabularies = []
     for level in range(len(LEVELS)):
-        column = [row[level] for row in rows]
-        known = sorted(set(column) - {""})
-        place = {name: at for at, name in enumerate(known)}
-        found[:, level] = [place.get(name, -1) for name in column]
-        names.append(known)
-    return found, names
+        names = [row[level] for row in level_names]
+        vocabulary = sorted(set(names) - {""})
+        code_by_name = _code_by_name(vocabulary)
+        codes[:, level] = [code_by_name.get(name, -1) for name in names]
+        vocabularies.append(vocabulary)
+    return codes, vocabularies
 
 
 def write(catalogue: Catalogue, folder: Path) -> Ints:
-    """Keeps codes and names; returns the codes."""
+    """Write the codes and names of a catalogue's category levels; return the codes (items, levels)."""
     folder.mkdir(parents=True, exist_ok=True)
-    found, names = level_codes(catalogue)
-    np.save(folder / "codes.npy", found)
+    codes, names = level_codes(catalogue)
+    np.save(folder / "codes.npy", codes)
     (folder / "names.json").write_bytes(msgspec.json.encode(names))
-    return found
+    return codes
 
 
 class CategoryLevels:
-    """Opens what ``write`` wrote."""
+    """The category levels that ``write`` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.codes = np.load(folder / "codes.npy", mmap_mode="r")
@@ -54,11 +69,16 @@ class CategoryLevels:
         self._code_by_name: list[dict[str, int]] | None = None
 
     def codes_of_item(self, item: int) -> Ints:
-        """(levels,) of a product of the catalogue."""
+        """Return the codes (levels,) of a product of the catalogue."""
         return np.asarray(self.codes[item])
 
     def codes_of(self, names: Sequence[str]) -> Ints:
-        """(levels,) of a product that came since; -1 for a name that no product of the catalogue has."""
+        """Return the codes (levels,) of a product added since; -1 for a name that no product of the catalogue has."""
         if self._code_by_name is None:
-            self._code_by_name = [{name: at for at, name in enumerate(known)} for known in self.names]
-        return np.array([place.get(name, -1) for place, name in zip(self._code_by_name, names, strict=True)], np.int32)
+            self._code_by_name = [_code_by_name(vocabulary) for vocabulary in self.names]
+        codes = [codes.get(name, -1) for codes, name in zip(self._code_by_name, names, strict=True)]
+        return np.array(codes, np.int32)
+
+
+def _code_by_name(names: Sequence[str]) -> dict[str, int]:
+    return {name: code for code, name in enumerate(names)}

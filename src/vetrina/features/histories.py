@@ -1,4 +1,7 @@
-"""Every user's feature states in one bundle part, and the History that models score."""
+"""User histories of a bundle: recent items and decayed counts of every user.
+
+Written by training; serving adds the events since then and gets the ``History`` that models score.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,56 +22,76 @@ from vetrina.features.recent_items import RecentItemsState as Recent
 
 DECAYED_COUNTS = DecayedCounts(half_life=104 * DAY)
 RECENT_ITEMS = RecentItems(length=256)
+_UINT32_SECONDS = 2**32  # span of times that seconds in 32 bits can hold
 
 
 def write(interactions: Interactions | None, folder: Path) -> None:
-    """The batch form of both features at ``past.until``."""
+    """Write recent items and decayed counts of all users at ``interactions.until``."""
     folder.mkdir(parents=True, exist_ok=True)
     if interactions is None:
-        none = np.empty(0, np.int32)
-        interactions = Interactions(np.empty(0, np.str_), none, none, np.empty(0), np.empty(0, np.float32), 0.0)
+        interactions = _no_interactions()
     recent_starts, recent_items, recent_times = RECENT_ITEMS.batch(interactions)
     count_starts, count_items, counts = DECAYED_COUNTS.batch(interactions)
-    begun, since = _seconds_since_start(recent_times)
-    moments = _time_change_indices(since, recent_starts)
-    parts = {
-        "users": np.char.encode(interactions.users, "utf-8"),  # whose order is that of the names
+    start_time, seconds = _seconds_since_start(recent_times)
+    change_indices = _time_change_indices(seconds, recent_starts)
+    stored_times = seconds
+    if change_indices is not None:
+        stored_times = seconds[change_indices]
+    arrays = {
+        "users": np.char.encode(interactions.users, "utf-8"),  # sorts like the names
         "until": np.array(interactions.until),
         "logged": np.array(interactions.last_seq),
-        "begun": np.array(begun),
-        "recent_times": since if moments is None else since[moments],
+        "begun": np.array(start_time),
+        "recent_times": stored_times,
         "counts": counts.astype(np.float32),
     }
-    for name, values in parts.items():
+    for name, values in arrays.items():
         np.save(folder / f"{name}.npy", values)
     bit_packing.save(folder, "recent_starts", recent_starts)
     bit_packing.save(folder, "recent_items", recent_items)
-    if moments is not None:
-        bit_packing.save(folder, "recent_moments", moments)
+    if change_indices is not None:
+        bit_packing.save(folder, "recent_moments", change_indices)
     save_elias_fano(folder, "counted", np.diff(count_starts), count_items)
 
 
+def _no_interactions() -> Interactions:
+    return Interactions(
+        users=np.empty(0, np.str_),
+        user=np.empty(0, np.int32),
+        item=np.empty(0, np.int32),
+        time=np.empty(0),
+        weight=np.empty(0, np.float32),
+        until=0.0,
+    )
+
+
 def _seconds_since_start(times: NDArray[np.float64]) -> tuple[float, NDArray[np.floating] | NDArray[np.uint32]]:
-    """A time, and the seconds of each since then in half of the bytes; where they have fractions, the times as they are."""
-    begun = float(times.min(initial=np.inf))
-    if len(times) and times.max() - begun < 2**32:
-        since = (times - begun).astype(np.uint32)
-        if (begun + since == times).all():
-            return begun, since
+    """The earliest time, and each time as whole seconds since then, in half of the bytes.
+
+    0 and the times themselves if they have fractions or span more than 32 bits.
+    """
+    start_time = float(times.min(initial=np.inf))
+    if len(times) and times.max() - start_time < _UINT32_SECONDS:
+        seconds = (times - start_time).astype(np.uint32)
+        if (start_time + seconds == times).all():
+            return start_time, seconds
     return 0.0, times
 
 
 def _time_change_indices(times: NDArray[np.generic], starts: NDArray[np.integer]) -> NDArray[np.intp] | None:
-    """Places (m,) where the time is another than before, or a user's first; None where most are, as in a log of clicks."""
-    first = np.ones(len(times), bool)
-    first[1:] = times[1:] != times[:-1]
-    first[starts[:-1][np.diff(starts) > 0]] = True
-    places = np.flatnonzero(first)
-    return places if len(places) < len(times) // 2 else None
+    """Indices (m,) where the time differs from the one before, or a user begins; None if most do, as in a log of clicks."""
+    is_change = np.ones(len(times), bool)
+    is_change[1:] = times[1:] != times[:-1]
+    has_events = np.diff(starts) > 0
+    is_change[starts[:-1][has_events]] = True
+    indices = np.flatnonzero(is_change)
+    if len(indices) < len(times) // 2:
+        return indices
+    return None
 
 
 class Histories:
-    """Opens what ``write`` wrote. Inside is what happened before ``until`` among the events up to number ``logged``."""
+    """The histories that ``write`` wrote: events before ``until`` with sequence numbers up to ``last_seq``."""
 
     def __init__(self, folder: Path) -> None:
         self._users = np.load(folder / "users.npy", mmap_mode="r")
@@ -85,15 +108,21 @@ class Histories:
         return len(self._users)
 
     def sample_users(self, limit: int) -> list[str]:
-        """At most ``most`` users, evenly spread."""
-        some = self._users[:: max(1, -(-len(self) // limit))]
-        return [name.decode() for name in some.tolist()]
+        """Return at most ``limit`` users, evenly spread over the sorted pseudonyms."""
+        step = max(1, -(-len(self) // limit))  # rounded up
+        return [name.decode() for name in self._users[::step].tolist()]
 
     def __contains__(self, user: str) -> bool:
         return self._row_of(user) >= 0
 
     def history_of(self, user: str | None, new_events: Iterable[tuple[int, float, float]], now: float) -> History:
-        """States from the bundle with ``new`` (item, time, weight) events folded in."""
+        """Return the history of a user at ``now``, updated by the events since the bundle was written.
+
+        Args:
+            user: Pseudonym of the user; None for an anonymous visitor.
+            new_events: (item, time in seconds, weight) of each event since then.
+            now: Time in seconds to which the counts decay.
+        """
         recent, counts = self._states(user)
         for item, time, weight in new_events:
             recent = RECENT_ITEMS.update(recent, item, time, weight)
@@ -105,31 +134,43 @@ class Histories:
         if row < 0:
             return RECENT_ITEMS.empty(), DECAYED_COUNTS.empty(self.until)
         first, end = self._starts[row : row + 2].tolist()
-        recent = Recent(self._items[first:end], self._start_time + self._times.between(first, end))
+        times = self._start_time + self._times.between(first, end)
+        recent = Recent(self._items[first:end], times)
         counted = self._counted_items.take(np.array([row]))
         counts = self._counts[counted.indices].astype(np.float64)
         return recent, Counts(counted.values.astype(np.int32), counts, self.until)
 
     def _row_of(self, user: str) -> int:
+        """Row of a user, -1 for an unknown one."""
         name = user.encode("utf-8", "surrogatepass")
-        if not len(self) or len(name) > self._users.itemsize:  # numpy would widen all of them to compare
+        # A longer name would make numpy widen all names to compare them.
+        if not len(self) or len(name) > self._users.itemsize:
             return -1
-        at = int(self._users.searchsorted(np.array(name, self._users.dtype)))
-        return at if at < len(self) and self._users[at] == name else -1
+        row = int(self._users.searchsorted(np.array(name, self._users.dtype)))
+        if row < len(self) and self._users[row] == name:
+            return row
+        return -1
 
 
 class _EventTimes:
-    """When each event was; of those that follow each other at one moment, as in a basket, the time stands once."""
+    """Times of all events; those that follow each other at one moment, as in a basket, are stored once."""
 
     def __init__(self, folder: Path) -> None:
         self._times = np.asarray(np.load(folder / "recent_times.npy", mmap_mode="r"))
-        each = not (folder / "recent_moments.npy").exists()
-        self._change_indices = None if each else PackedIntegers(folder, "recent_moments")[:]
+        self._change_indices: NDArray[np.integer] | None = None
+        if (folder / "recent_moments.npy").exists():
+            self._change_indices = PackedIntegers(folder, "recent_moments")[:]
 
     def between(self, first: int, end: int) -> NDArray[np.float64]:
-        """(end - first,) of the events from ``first`` on, which is the first of a user."""
+        """Return the times (end - first,) of one user's events, in seconds since the start time.
+
+        Args:
+            first: Number of the user's first event.
+            end: Number after the user's last event.
+        """
         if self._change_indices is None:
             return self._times[first:end].astype(np.float64)
-        begin, after = np.searchsorted(self._change_indices, [first, end]).tolist()
-        lengths = np.diff(np.append(self._change_indices[begin:after], end))
-        return np.repeat(self._times[begin:after].astype(np.float64), lengths)
+        first_change, end_change = np.searchsorted(self._change_indices, [first, end]).tolist()
+        changes = self._change_indices[first_change:end_change]
+        lengths = np.diff(np.append(changes, end))
+        return np.repeat(self._times[first_change:end_change].astype(np.float64), lengths)

@@ -1,4 +1,4 @@
-"""The last products of a user, oldest first."""
+"""Most recent items of a user, oldest first."""
 
 from dataclasses import dataclass
 
@@ -18,30 +18,40 @@ class RecentItemsState:
 
 @dataclass(frozen=True)
 class RecentItems:
-    """Keeps ``length`` events."""
+    """The last ``length`` events of a user."""
 
     length: int = 200
 
     def empty(self) -> RecentItemsState:
-        """A user nobody has seen."""
+        """Return the state of a user without events."""
         return RecentItemsState(np.empty(0, np.int32), np.empty(0))
 
     def update(self, state: RecentItemsState, item: int, time: float, weight: float) -> RecentItemsState:
-        """One more event; a late one takes its place in time, after those of the same moment."""
-        at = int(np.searchsorted(state.times, time, side="right"))
-        items = np.insert(state.items, at, np.int32(item))[-self.length :]
-        return RecentItemsState(items, np.insert(state.times, at, time)[-self.length :])
+        """Return ``state`` with one more event; a late one is inserted by time, after those of the same moment.
+
+        Args:
+            state: State before the event.
+            item: Index of the item.
+            time: Time of the event in seconds.
+            weight: Weight of the event, which does not matter here.
+        """
+        position = int(np.searchsorted(state.times, time, side="right"))
+        items = np.insert(state.items, position, np.int32(item))
+        times = np.insert(state.times, position, time)
+        return RecentItemsState(items[-self.length :], times[-self.length :])
 
     def value(self, state: RecentItemsState, now: float) -> NDArray[np.int32]:
-        """The items; they do not change with time."""
+        """Return the items (n,); they do not change with time."""
         return state.items
 
     def batch(self, interactions: Interactions) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float64]]:
-        """All users in CSR form: starts (users + 1,), items, times."""
-        order = np.lexsort((np.arange(len(interactions)), interactions.time, interactions.user))
+        """Return the states of all users in CSR form: starts (users + 1,), items, times."""
+        n_events = len(interactions)
+        user_numbers = np.arange(len(interactions.users) + 1)
+        order = np.lexsort((np.arange(n_events), interactions.time, interactions.user))
         user = interactions.user[order]
-        starts = np.searchsorted(user, np.arange(len(interactions.users) + 1))
-        rank_from_end = starts[user + 1] - np.arange(len(user))
-        kept = rank_from_end <= self.length
-        new_starts = np.searchsorted(user[kept], np.arange(len(interactions.users) + 1))
-        return new_starts, interactions.item[order][kept], interactions.time[order][kept]
+        starts = np.searchsorted(user, user_numbers)
+        rank_from_end = starts[user + 1] - np.arange(n_events)
+        is_recent = rank_from_end <= self.length
+        recent_starts = np.searchsorted(user[is_recent], user_numbers)
+        return recent_starts, interactions.item[order][is_recent], interactions.time[order][is_recent]

@@ -1,4 +1,7 @@
-"""Users by recency, frequency and value: fifths of all users by each, 5 the best (RFM: Hughes 1994)."""
+"""User segments by recency, frequency and monetary value (RFM; Hughes 1994).
+
+Each is a quintile of all users, from 1 to 5, the best.
+"""
 
 from collections.abc import Mapping
 
@@ -13,9 +16,15 @@ _NEW_USER_DAYS = 28.0
 
 
 def rfm_segments(user_features: Floats) -> Mapping[str, NDArray[np.bool_]]:
-    """(users,) of each segment; a user may be in several. ``of_user`` (users, affinities.OF_USER)."""
-    column = {name: user_features[:, at] for at, name in enumerate(USER_FEATURES)}
-    recency, frequency, value = (_quintile(v) for v in (-column["days since"], column["events"], column["value"]))
+    """Return the members (users,) of each segment by name; a user may be in several.
+
+    Args:
+        user_features: (users, affinities.USER_FEATURES) features of all users.
+    """
+    column = {name: user_features[:, number] for number, name in enumerate(USER_FEATURES)}
+    recency = _quintile(-column["days since"])
+    frequency = _quintile(column["events"])
+    value = _quintile(column["value"])
     return {
         "best": (recency >= 4) & (frequency >= 4) & (value >= 4),
         "loyal": frequency >= 4,
@@ -28,15 +37,22 @@ def rfm_segments(user_features: Floats) -> Mapping[str, NDArray[np.bool_]]:
 
 
 def segment_members(user_features: Floats, name: str) -> NDArray[np.bool_]:
-    """(users,) of one segment. Raises BadInput."""
-    found = rfm_segments(user_features)
-    if name not in found:
-        raise BadInput(f"segment {name!r}", "is unknown", f"use one of {', '.join(found)}")
-    return found[name]
+    """Return the members (users,) of one segment.
+
+    Raises:
+        BadInput: There is no segment ``name``.
+    """
+    segments = rfm_segments(user_features)
+    if name not in segments:
+        raise BadInput(f"segment {name!r}", "is unknown", f"use one of {', '.join(segments)}")
+    return segments[name]
 
 
 def _quintile(values: NDArray[np.floating]) -> NDArray[np.intp]:
-    """1 to 5 by the place among all; equal users share the middle of their places, so that they are in one fifth."""
-    ordered = np.sort(values)
-    twice = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
-    return 1 + np.minimum(4, 5 * twice // max(1, 2 * len(values)))
+    """Quintile (users,) from 1 to 5 of each value; equal values share their average rank, so they are in one quintile."""
+    sorted_values = np.sort(values)
+    n_below = np.searchsorted(sorted_values, values, "left")
+    n_up_to = np.searchsorted(sorted_values, values, "right")
+    twice_rank = n_below + n_up_to
+    fifth = 5 * twice_rank // max(1, 2 * len(values))
+    return 1 + np.minimum(4, fifth)

@@ -1,4 +1,7 @@
-"""Impute, scale, encode: learnt from training rows, kept in the bundle, the same code for serving."""
+"""Table encoding: imputation, scaling, one-hot and target encoding, TF-IDF.
+
+Fitted on training rows and stored in the bundle; training and serving encode with the same code.
+"""
 
 import math
 from collections import Counter
@@ -18,30 +21,41 @@ from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScale
 from vetrina.core.tokeniser import tokenise
 from vetrina.core.types import Floats
 
-_MAX_CATEGORIES = 32
-_MAX_TARGET_ENCODED = 20_000
-_SMOOTHING_ROWS = 20.0
-_MIN_COUNT_FOR_ID = 5
+_MAX_CATEGORIES = 32  # one-hot columns of a categorical column
+_MAX_TARGET_ENCODED = 20_000  # values of a categorical column with a target encoding
+_SMOOTHING_ROWS = 20.0  # rows by which a value's label rate is shrunk to that of all rows
+_MIN_COUNT_FOR_ID = 5  # rows of a value with an id of its own
 _N_FOLDS = 5
 _FOLD_SEED = 42
-TARGET_RATE = "what its label is on average"
-FREQUENCY = "how often it comes"
-_MIN_TEXTS = 50
+TARGET_RATE = "target encoding"  # names of encoded columns, for people
+FREQUENCY = "log frequency"
+_MIN_TEXTS = 50  # rows below which no column is taken for free text
 _MIN_WORDS_PER_TEXT = 4.0
+_MAX_TEXTS_INSPECTED = 1_000
 _MIN_ROWS_PER_TERM = 3
 _MAX_TERMS = 3_000
-_MAX_CELLS = 60_000_000
+_MAX_CELLS = 60_000_000  # rows times terms
 _POSITIVE_WORDS = ("1", "1.0", "true", "True", "TRUE", "yes", "Yes", "y", "Y", "positive")
 _CLIP_AT_SD = 8.0
 _SKEWNESS_THRESHOLD = 2.0
+_MIN_RATE = 1e-4  # and 1 minus the largest: the log-odds stay finite
+_MIN_NORM = 1e-9
 N_BINS = 16
 _NORMAL_QUANTILES = np.array([NormalDist().inv_cdf(k / N_BINS) for k in range(1, N_BINS)])
+_MISSING_BIN = -1
+_OTHER_VALUE_BIN = -2
 
 
 class NumericColumn(msgspec.Struct, frozen=True, tag="number"):
-    """Missing values become the median; then (x - mean) / sd. A second column says what was missing, where anything was.
+    """Imputation and scaling of a numeric column: missing values become the median; then (x - mean) / sd.
 
-    Of ``skewed`` numbers, such as counts and amounts, the signed logarithm sign(x) ln(1 + |x|) is taken before.
+    Attributes:
+        name: Name of the column.
+        median: Median, in the units of ``mean``.
+        mean: Mean after imputation.
+        sd: Standard deviation after imputation, in the same units.
+        holes: Whether values were missing; if so, a second encoded column marks them.
+        skewed: Whether mean and sd are of the signed logarithm sign(x) ln(1 + |x|), as for counts and amounts.
     """
 
     name: str
@@ -52,21 +66,35 @@ class NumericColumn(msgspec.Struct, frozen=True, tag="number"):
     skewed: bool = False
 
     def unskew(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(rows,) as mean and sd are of."""
-        return _signed_log(raw) if self.skewed else raw
+        """Return ``raw`` (rows,) in the units of ``mean`` and ``sd``."""
+        if self.skewed:
+            return _signed_log(raw)
+        return raw
 
     def inverse_transform(self, scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(n,) in the table's own numbers, for values that lie so many standard deviations above the mean."""
+        """Return the table's own values (n,) of ``scaled`` ones, in standard deviations above the mean."""
         values = self.mean + scaled * self.sd
-        return np.sign(values) * np.expm1(np.abs(values)) if self.skewed else values
+        if self.skewed:
+            return np.sign(values) * np.expm1(np.abs(values))
+        return values
 
 
 class CategoricalColumn(msgspec.Struct, frozen=True, tag="words", dict=True):
-    """One column for each of the most frequent values; other and missing values are all zeros.
+    """One-hot encoding of the most frequent values; other and missing values are all zeros.
 
-    Where there are more, every value seen twice is ``known``, too, the most frequent first: a column says how far the log-odds
-    of its ``rates`` lie above those of all rows (its mean label, in standard units, where ``of_number``), another how often it
-    was seen, ln(1 + counts).
+    If a column has more values than one-hot columns, it gets two more: the target encoding, which is the difference between
+    the log-odds of the value's label rate and those of all rows (for a regression label the difference of mean labels, in
+    standard units), and ln(1 + count) of the value.
+
+    Attributes:
+        name: Name of the column.
+        values: Values with a one-hot column, most frequent first.
+        known: Values with a target encoding, which are in at least two rows, most frequent first.
+        rates: Smoothed label rate of each of ``known``.
+        counts: Number of rows of each of ``known``.
+        mean: Label rate of all rows.
+        ids: Number of ids of values; 0 is the id of rare and unseen ones.
+        of_number: Whether the label is a number to be predicted by regression.
     """
 
     name: str
@@ -75,17 +103,20 @@ class CategoricalColumn(msgspec.Struct, frozen=True, tag="words", dict=True):
     rates: tuple[float, ...] = ()
     counts: tuple[int, ...] = ()
     mean: float = 0.5
-    ids: int = 1  # how many numbers there are for values: 0 for rare and unseen ones
+    ids: int = 1
     of_number: bool = False
 
     @cached_property
     def index_of_value(self) -> dict[str, int]:
-        """Of each known value its place."""
-        return {value: at for at, value in enumerate(self.known)}
+        """Index in ``known`` by value."""
+        return {value: index for index, value in enumerate(self.known)}
 
 
 class TextColumn(msgspec.Struct, frozen=True, tag="text", dict=True):
-    """Free text: log(1 + count) * idf of its words and pairs of neighbours, a row has length 1; idf = ln(rows / rows with it)."""
+    """TF-IDF of free text: log(1 + count) * idf of its words and word pairs, each row with norm 1.
+
+    idf = ln(rows / rows with the term).
+    """
 
     name: str
     words: tuple[str, ...]
@@ -93,12 +124,12 @@ class TextColumn(msgspec.Struct, frozen=True, tag="text", dict=True):
 
     @cached_property
     def index_of_term(self) -> dict[str, int]:
-        """Of each word its column."""
-        return {word: at for at, word in enumerate(self.words)}
+        """Encoded column by term."""
+        return {term: index for index, term in enumerate(self.words)}
 
     @cached_property
     def idf_array(self) -> Floats:
-        """``idf`` (words,)."""
+        """``idf`` (terms,) as an array."""
         return np.array(self.idf, np.float32)
 
 
@@ -106,7 +137,14 @@ ColumnEncoder = NumericColumn | CategoricalColumn | TextColumn
 
 
 class TableEncoding(msgspec.Struct, frozen=True):
-    """Columns in the order of the table; ``positive`` is the label value that means yes, where the label is no ``number``."""
+    """Encoders of all columns, in the order of the table, and the encoding of the label.
+
+    Attributes:
+        columns: One encoder a column.
+        positive: Label value that means yes; empty for a regression label.
+        negative: Label value that means no; empty for a regression label.
+        number: Scaling of a regression label, None for a binary one.
+    """
 
     columns: tuple[ColumnEncoder, ...]
     positive: str
@@ -115,108 +153,157 @@ class TableEncoding(msgspec.Struct, frozen=True):
 
     @classmethod
     def fit(cls, table: LabelledTable) -> "TableEncoding":
-        """From training rows alone. Raises BadInput for a label that is neither a yes or no nor a number."""
-        values = sorted({str(v) for v in table.label.tolist()})
-        numeric = is_regression_label(table)
-        if len(values) != 2 and not numeric:
-            shown = ", ".join(values[:5])
-            raise BadInput(
-                f"label values {shown}", f"are {len(values)}, not two", "predict answers yes or no, or a number"
-            )
-        if not numeric:
-            positive = next((v for v in values if v in _POSITIVE_WORDS), values[-1])
-            empty = cls((), positive, next(v for v in values if v != positive))
-        else:
-            label = table.label.astype(np.float64)
-            scale = LabelScaler(float(label.mean()), float(label.std()), float(label.min()), float(label.max()))
-            empty = cls((), "", "", scale)
-        truth = empty.encode_labels(table.label).astype(np.float64)
-        columns = tuple(_fit_column(name, raw, truth, empty.number is not None) for name, raw in table.columns.items())
+        """Return the encoding fitted on the training rows of ``table``.
+
+        Raises:
+            BadInput: The label is neither binary nor a number.
+        """
+        empty = cls._fit_label(table)
+        label = empty.encode_labels(table.label).astype(np.float64)
+        is_regression = empty.number is not None
+        columns = tuple(_fit_column(name, raw, label, is_regression) for name, raw in table.columns.items())
         return msgspec.structs.replace(empty, columns=columns)
 
+    @classmethod
+    def _fit_label(cls, table: LabelledTable) -> "TableEncoding":
+        """The encoding of the label, still without columns."""
+        if is_regression_label(table):
+            label = table.label.astype(np.float64)
+            scaler = LabelScaler(float(label.mean()), float(label.std()), float(label.min()), float(label.max()))
+            return cls((), "", "", scaler)
+        values = sorted({str(value) for value in table.label.tolist()})
+        if len(values) != 2:
+            raise BadInput(
+                f"label values {', '.join(values[:5])}",
+                f"are {len(values)}, not two",
+                "predict answers yes or no, or a number",
+            )
+        positive = next((value for value in values if value in _POSITIVE_WORDS), values[-1])
+        negative = next(value for value in values if value != positive)
+        return cls((), positive, negative)
+
     def encode_labels(self, label: NDArray[Any]) -> Floats:
-        """(rows,) labels as models learn them: 1 for yes and 0 for no, or in standard units."""
+        """Return labels (rows,) as models learn them: 1 for yes and 0 for no, or a number in standard units."""
         if self.number is not None:
             return self.number.transform(label)
-        return np.array([str(v) == self.positive for v in label.tolist()], np.float32)
+        return np.array([str(value) == self.positive for value in label.tolist()], np.float32)
 
     def encode(self, columns: Mapping[str, NDArray[Any]]) -> EncodedTable:
-        """Rows without a label; every number is finite."""
-        return self._assemble(columns, [_target_encode(c, columns[c.name]) for c in self.columns])
+        """Return encoded rows without a label; every number is finite."""
+        target_columns = [_target_encode(column, columns[column.name]) for column in self.columns]
+        return self._assemble(columns, target_columns)
 
     def encode_training_rows(self, columns: Mapping[str, NDArray[Any]], label: NDArray[np.floating]) -> EncodedTable:
-        """The rows that the encoding was learnt from, with their ``label`` (rows,) as ``truth`` gives it.
+        """Return the encoded rows on which the encoding was fitted, with their label.
 
-        What a value's rate says of a row comes from the other parts of _PARTS: a model must not see a row's own label in it.
+        Target encodings are computed out of fold: a model must not see a row's own label in them.
+
+        Args:
+            columns: Raw values (rows,) by column.
+            label: (rows,) labels as returned by ``encode_labels``.
         """
-        part = np.random.default_rng(_FOLD_SEED).integers(0, _N_FOLDS, len(label))
-        rated = [_target_encode_out_of_fold(c, columns[c.name], label, part) for c in self.columns]
-        return replace(self._assemble(columns, rated), label=label.astype(np.float32))
-
-    def _assemble(self, columns: Mapping[str, NDArray[Any]], rated: Sequence[list[NDArray[Any]]]) -> EncodedTable:
-        blocks = [
-            block
-            for c, more in zip(self.columns, rated, strict=True)
-            for block in (*_encode_column(c, columns[c.name]), *more)
+        fold_of_row = np.random.default_rng(_FOLD_SEED).integers(0, _N_FOLDS, len(label))
+        target_columns = [
+            _target_encode_out_of_fold(column, columns[column.name], label, fold_of_row) for column in self.columns
         ]
-        many = [c for c in self.columns if isinstance(c, CategoricalColumn) and c.known]
-        ids = (
-            np.stack([_category_ids(c, columns[c.name]) for c in many], 1)
-            if many
-            else np.zeros((len(blocks[0]), 0), np.int32)
-        )
+        return replace(self._assemble(columns, target_columns), label=label.astype(np.float32))
+
+    def _assemble(
+        self, columns: Mapping[str, NDArray[Any]], target_columns: Sequence[list[NDArray[Any]]]
+    ) -> EncodedTable:
+        """Encoded rows; ``target_columns`` are the target encodings of each column, none for most."""
+        blocks: list[NDArray[Any]] = []
+        id_columns: list[NDArray[np.int32]] = []
+        id_counts: list[int] = []
+        for column, target_encodings in zip(self.columns, target_columns, strict=True):
+            raw = columns[column.name]
+            blocks.extend(_encode_column(column, raw))
+            blocks.extend(target_encodings)
+            if isinstance(column, CategoricalColumn) and column.known:
+                id_columns.append(_category_ids(column, raw))
+                id_counts.append(column.ids)
+        category_ids = np.zeros((len(blocks[0]), 0), np.int32)
+        if id_columns:
+            category_ids = np.stack(id_columns, 1)
         dense = np.column_stack(blocks).astype(np.float32)
-        return EncodedTable(dense, ids, tuple(c.ids for c in many), raw_columns=columns, label_scaler=self.number)
+        return EncodedTable(dense, category_ids, tuple(id_counts), raw_columns=columns, label_scaler=self.number)
 
     def encoded_columns(self) -> list[tuple[ColumnEncoder, str]]:
-        """Of each encoded column what it comes from, and the word that it stands for (``missing`` for holes)."""
-        return [(column, word) for column in self.columns for word in _encoded_names(column)]
+        """Return the source of each encoded column: its encoder, and the value or term (``missing`` for a marker)."""
+        return [(column, name) for column in self.columns for name in _encoded_names(column)]
 
     def bins(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int8]:
-        """(rows, columns) what is logged of a request, too coarse to tell a person by: 0 to 15 for a number, equally likely
-        if it is normal; the place of a word among ``values``; -1 for missing, -2 for any other word."""
-        return np.stack([_bin_column(c, columns[c.name]) for c in self.columns], 1)
+        """Return binned values (rows, columns) for the request log, too coarse to identify a person.
+
+        0 to 15 for a number, equally likely if it is normal; the index in ``values`` for a category; the magnitude of its
+        length for a text; -1 for a missing value, -2 for any other category.
+        """
+        return np.stack([_bin_column(column, columns[column.name]) for column in self.columns], 1)
 
     def columns_from_rows(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> dict[str, NDArray[Any]]:
-        """Rows of a request as columns: lists in column order, or objects by name. Raises BadInput."""
-        return {
-            c.name: _parse_column(c, [_get_cell(c, at, row, len(self.columns)) for row in rows])
-            for at, c in enumerate(self.columns)
-        }
+        """Return the rows of a request as raw columns; each row is a list in column order or an object by name.
+
+        Raises:
+            BadInput: A row has the wrong length, or a cell of a numeric column is no number.
+        """
+        columns = {}
+        for index, column in enumerate(self.columns):
+            cells = [_get_cell(column, index, row, len(self.columns)) for row in rows]
+            columns[column.name] = _parse_column(column, cells)
+        return columns
 
 
 def is_regression_label(table: LabelledTable) -> bool:
-    """Whether the label is a number to be told, not one of two values."""
+    """Return whether the label is a number to be predicted by regression, not one of two values."""
     return table.label.dtype != object and len(np.unique(table.label)) > 2
 
 
-def _encoded_names(column: ColumnEncoder) -> Sequence[str]:
+def _encoded_names(column: ColumnEncoder) -> list[str]:
+    """Value or term of each encoded column, in the order of ``_encode_column`` and ``_target_encode``."""
     if isinstance(column, NumericColumn):
-        return ("", "missing") if column.holes else ("",)
+        if column.holes:
+            return ["", "missing"]
+        return [""]
     if isinstance(column, TextColumn):
-        return column.words or ("",)
-    return (*(column.values or ("",)), *((TARGET_RATE, FREQUENCY) if column.known else ()))
+        return list(column.words) or [""]
+    names = list(column.values) or [""]
+    if column.known:
+        names += [TARGET_RATE, FREQUENCY]
+    return names
 
 
 def _fit_column(name: str, raw: NDArray[Any], label: NDArray[np.float64], is_regression: bool) -> ColumnEncoder:
-    if raw.dtype == object and _is_text(raw):
+    if raw.dtype != object:
+        return _fit_numeric(name, raw)
+    if _is_text(raw):
         return _fit_tfidf(name, raw)
-    if raw.dtype == object:
-        names, counts = np.unique([v for v in raw if v is not None], return_counts=True)
-        frequent = names[np.argsort(-counts, kind="stable")][:_MAX_CATEGORIES]
-        if len(names) <= _MAX_CATEGORIES:
-            return CategoricalColumn(name, tuple(str(v) for v in frequent))
-        return _fit_target_encoding(name, raw, label, tuple(str(v) for v in frequent), is_regression)
-    there = raw[np.isfinite(raw)]
-    if not len(there):
+    values, counts = np.unique([value for value in raw if value is not None], return_counts=True)
+    by_frequency = np.argsort(-counts, kind="stable")
+    frequent = tuple(str(value) for value in values[by_frequency][:_MAX_CATEGORIES])
+    if len(values) <= _MAX_CATEGORIES:
+        return CategoricalColumn(name, frequent)
+    return _fit_target_encoding(name, raw, label, frequent, is_regression)
+
+
+def _fit_numeric(name: str, raw: NDArray[np.float64]) -> NumericColumn:
+    is_present = np.isfinite(raw)
+    present = raw[is_present]
+    if not len(present):
         return NumericColumn(name, 0.0, 0.0, 1.0)
-    skewed = bool(_skewness(there) > _SKEWNESS_THRESHOLD and _skewness(_signed_log(there)) < _skewness(there) / 2)
-    values = _signed_log(there) if skewed else there
-    median = float(np.median(values))
-    filled = np.full(len(raw), median)
-    filled[np.isfinite(raw)] = values
-    holes = bool(len(there) < len(raw))
-    return NumericColumn(name, median, float(filled.mean()), float(filled.std()) or 1.0, holes, skewed)
+    skewed = False
+    skewness = _skewness(present)
+    if skewness > _SKEWNESS_THRESHOLD:
+        skewed = bool(_skewness(_signed_log(present)) < skewness / 2)
+    if skewed:
+        present = _signed_log(present)
+    median = float(np.median(present))
+    imputed = np.full(len(raw), median)
+    imputed[is_present] = present
+    sd = float(imputed.std())
+    if sd == 0.0:
+        sd = 1.0
+    holes = len(present) < len(raw)
+    return NumericColumn(name, median, float(imputed.mean()), sd, holes, skewed)
 
 
 def _signed_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -224,166 +311,237 @@ def _signed_log(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _skewness(values: NDArray[np.float64]) -> float:
-    """|third standardised moment|."""
-    spread = float(values.std())
-    return abs(float((((values - values.mean()) / spread) ** 3).mean())) if spread > 0 else 0.0
+    """|third standardised moment|, 0 for a constant."""
+    sd = float(values.std())
+    if sd > 0:
+        standardised = (values - values.mean()) / sd
+        return abs(float((standardised**3).mean()))
+    return 0.0
 
 
 def _fit_target_encoding(
-    name: str, raw: NDArray[Any], label: NDArray[np.float64], values: tuple[str, ...], is_regression: bool
+    name: str,
+    raw: NDArray[Any],
+    label: NDArray[np.float64],
+    values: tuple[str, ...],
+    is_regression: bool,
 ) -> CategoricalColumn:
-    counts = Counter(v for v in raw if v is not None)
-    known = [value for value, n in counts.most_common(_MAX_TARGET_ENCODED) if n > 1]
-    place = {value: at for at, value in enumerate(known)}
-    at = np.array([place.get(v, -1) for v in raw], np.intp)
+    """Target encoding of the most frequent values that are in at least two rows.
+
+    Args:
+        name: Name of the column.
+        raw: (rows,) values, None where missing.
+        label: (rows,) encoded labels.
+        values: Values with a one-hot column.
+        is_regression: Whether the label is a number to be predicted by regression.
+    """
+    count_of_value = Counter(value for value in raw if value is not None)
+    encoded = [value for value, count in count_of_value.most_common(_MAX_TARGET_ENCODED) if count > 1]
+    index_of_value = {value: index for index, value in enumerate(encoded)}
+    index = np.array([index_of_value.get(value, -1) for value in raw], np.intp)
+    is_encoded = index >= 0
     mean = float(label.mean())
-    seen = np.array([counts[v] for v in known], np.float64)
-    yes = np.bincount(at[at >= 0], label[at >= 0], len(known))
-    rates = (yes + _SMOOTHING_ROWS * mean) / (seen + _SMOOTHING_ROWS)
-    frequent = int((seen >= _MIN_COUNT_FOR_ID).sum())
+    counts = np.array([count_of_value[value] for value in encoded], np.float64)
+    label_sums = np.bincount(index[is_encoded], label[is_encoded], len(encoded))
+    rates = (label_sums + _SMOOTHING_ROWS * mean) / (counts + _SMOOTHING_ROWS)
+    n_with_id = int((counts >= _MIN_COUNT_FOR_ID).sum())
     return CategoricalColumn(
-        name,
-        values,
-        tuple(known),
-        tuple(np.round(rates, 6).tolist()),
-        tuple(seen.astype(int).tolist()),
-        mean,
-        1 + frequent,
-        is_regression,
+        name=name,
+        values=values,
+        known=tuple(encoded),
+        rates=tuple(np.round(rates, 6).tolist()),
+        counts=tuple(counts.astype(int).tolist()),
+        mean=mean,
+        ids=1 + n_with_id,
+        of_number=is_regression,
     )
 
 
 def _category_ids(column: CategoricalColumn, raw: NDArray[Any]) -> NDArray[np.int32]:
-    """The number of each value, 0 for one that was seen too seldom to learn anything of."""
-    at = np.array([column.index_of_value.get(v, column.ids) + 1 for v in raw], np.int32)
-    return np.where(at < column.ids, at, 0).astype(np.int32)
+    """Id (rows,) of each value from 1, 0 for one that was in too few training rows."""
+    ids = np.array([column.index_of_value.get(value, column.ids) + 1 for value in raw], np.int32)
+    return np.where(ids < column.ids, ids, 0).astype(np.int32)
 
 
 def _target_encode(column: ColumnEncoder, raw: NDArray[Any]) -> list[NDArray[Any]]:
+    """Target encoding and log frequency (rows,), or nothing for a column without them."""
     if not isinstance(column, CategoricalColumn) or not column.known:
         return []
-    at = np.array([column.index_of_value.get(v, -1) for v in raw], np.intp)
+    # The index -1 of other values is the last entry of both arrays.
+    index = np.array([column.index_of_value.get(value, -1) for value in raw], np.intp)
     rates = np.array([*column.rates, column.mean])
     counts = np.array([*column.counts, 0])
-    return [_rate_difference(column, rates[at]), np.log1p(counts[at])]
+    return [_rate_difference(column, rates[index]), np.log1p(counts[index])]
 
 
 def _target_encode_out_of_fold(
-    column: ColumnEncoder, raw: NDArray[Any], label: NDArray[np.floating], part: NDArray[np.intp]
+    column: ColumnEncoder,
+    raw: NDArray[Any],
+    label: NDArray[np.floating],
+    fold_of_row: NDArray[np.intp],
 ) -> list[NDArray[Any]]:
+    """As ``_target_encode``, by the rows of the other folds."""
     if not isinstance(column, CategoricalColumn) or not column.known:
         return []
-    at = np.array([column.index_of_value.get(v, len(column.known)) for v in raw], np.intp)
-    cell = at * _N_FOLDS + part
-    size = (len(column.known) + 1) * _N_FOLDS
-    yes = np.bincount(cell, label, size).reshape(-1, _N_FOLDS)
-    seen = np.bincount(cell, minlength=size).reshape(-1, _N_FOLDS)
-    others_yes, others = (s.sum(1)[at] - s[at, part] for s in (yes, seen))
-    rate = (others_yes + _SMOOTHING_ROWS * column.mean) / (others + _SMOOTHING_ROWS)
-    rare = at == len(column.known)
-    above = np.where(rare, 0.0, _rate_difference(column, rate))
-    return [above, np.where(rare, 0.0, np.log1p(others))]
+    n_values = len(column.known)
+    index = np.array([column.index_of_value.get(value, n_values) for value in raw], np.intp)
+    # Sums by value and fold; the last value stands for all others.
+    cell = index * _N_FOLDS + fold_of_row
+    n_cells = (n_values + 1) * _N_FOLDS
+    label_sums = np.bincount(cell, label, n_cells).reshape(-1, _N_FOLDS)
+    row_counts = np.bincount(cell, minlength=n_cells).reshape(-1, _N_FOLDS)
+    other_label_sums = label_sums.sum(1)[index] - label_sums[index, fold_of_row]
+    other_row_counts = row_counts.sum(1)[index] - row_counts[index, fold_of_row]
+    rates = (other_label_sums + _SMOOTHING_ROWS * column.mean) / (other_row_counts + _SMOOTHING_ROWS)
+    is_rare = index == n_values
+    target_encoding = np.where(is_rare, 0.0, _rate_difference(column, rates))
+    log_frequency = np.where(is_rare, 0.0, np.log1p(other_row_counts))
+    return [target_encoding, log_frequency]
 
 
-def _rate_difference(column: CategoricalColumn, rate: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How far rates lie above that of all rows."""
+def _rate_difference(column: CategoricalColumn, rates: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Difference of ``rates`` from that of all rows, in log-odds for a binary label."""
     if column.of_number:
-        return rate.astype(np.float64) - column.mean
-    return _log_odds(rate) - _log_odds(np.array(column.mean))
+        return rates.astype(np.float64) - column.mean
+    return _log_odds(rates) - _log_odds(np.array(column.mean))
 
 
 def _log_odds(rate: NDArray[np.floating]) -> NDArray[np.float64]:
-    kept = np.clip(rate, 1e-4, 1.0 - 1e-4)
-    return np.log(kept / (1.0 - kept))
+    p = np.clip(rate, _MIN_RATE, 1.0 - _MIN_RATE)
+    return np.log(p / (1.0 - p))
 
 
 def _is_text(raw: NDArray[Any]) -> bool:
-    """Mostly different values of several words each."""
-    there = [v for v in raw if v is not None]
-    if len(there) < _MIN_TEXTS or len(set(there)) < len(there) / 2:
+    """Whether most values are distinct and have several words."""
+    present = [value for value in raw if value is not None]
+    if len(present) < _MIN_TEXTS or len(set(present)) < len(present) / 2:
         return False
-    return float(np.mean([len(str(v).split()) for v in there[:1_000]])) >= _MIN_WORDS_PER_TEXT
+    word_counts = [len(str(value).split()) for value in present[:_MAX_TEXTS_INSPECTED]]
+    return float(np.mean(word_counts)) >= _MIN_WORDS_PER_TEXT
 
 
 def _fit_tfidf(name: str, raw: NDArray[Any]) -> TextColumn:
-    """The terms that stand in the most rows, but in no more than half of them."""
-    rows = Counter(term for v in raw for term in set(_terms(v)))
-    most = min(_MAX_TERMS, max(1, _MAX_CELLS // max(1, len(raw))))
-    usual = [(term, n) for term, n in rows.most_common() if _MIN_ROWS_PER_TERM <= n <= len(raw) / 2]
-    kept = sorted(usual, key=lambda t: (-t[1], t[0]))[:most]
-    return TextColumn(name, tuple(t for t, _ in kept), tuple(round(math.log(len(raw) / n), 4) for _, n in kept))
+    """TF-IDF of the terms that are in the most rows, but in no more than half of them."""
+    n_rows = len(raw)
+    document_counts: Counter[str] = Counter()
+    for value in raw:
+        document_counts.update(set(_terms(value)))
+    max_terms = min(_MAX_TERMS, max(1, _MAX_CELLS // max(1, n_rows)))
+    usual = [(term, count) for term, count in document_counts.items() if _MIN_ROWS_PER_TERM <= count <= n_rows / 2]
+    usual.sort(key=_most_frequent_first)
+    selected = usual[:max_terms]
+    terms = tuple(term for term, _ in selected)
+    idf = tuple(round(math.log(n_rows / count), 4) for _, count in selected)
+    return TextColumn(name, terms, idf)
+
+
+def _most_frequent_first(term_count: tuple[str, int]) -> tuple[int, str]:
+    term, count = term_count
+    return -count, term
 
 
 def _terms(value: Any) -> list[str]:
-    found = tokenise(str(value)) if value is not None else []
-    return [*found, *(f"{a} {b}" for a, b in pairwise(found))]
+    """Words and pairs of neighbouring words."""
+    if value is None:
+        return []
+    words = tokenise(str(value))
+    pairs = [f"{first} {second}" for first, second in pairwise(words)]
+    return [*words, *pairs]
 
 
 def _tfidf(column: TextColumn, raw: NDArray[Any]) -> Floats:
-    """(rows, words) float32."""
-    place = column.index_of_term
-    found = np.zeros((len(raw), len(column.words)), np.float32)
+    """(rows, terms) float32."""
+    index_of_term = column.index_of_term
+    encoded = np.zeros((len(raw), len(column.words)), np.float32)
     for row, value in enumerate(raw):
-        counts = Counter(place[t] for t in _terms(value) if t in place)
-        if counts:
-            at = np.fromiter(counts, np.intp)
-            weights = np.log1p(np.fromiter(counts.values(), np.float32)) * column.idf_array[at]
-            found[row, at] = weights / max(float(np.linalg.norm(weights)), 1e-9)
-    return found
+        counts = Counter(index_of_term[term] for term in _terms(value) if term in index_of_term)
+        if not counts:
+            continue
+        terms = np.fromiter(counts, np.intp)
+        term_counts = np.fromiter(counts.values(), np.float32)
+        weights = np.log1p(term_counts) * column.idf_array[terms]
+        norm = max(float(np.linalg.norm(weights)), _MIN_NORM)
+        encoded[row, terms] = weights / norm
+    return encoded
 
 
 def _bin_column(column: ColumnEncoder, raw: NDArray[Any]) -> NDArray[np.int8]:
-    if isinstance(column, TextColumn):  # only how long it is
-        lengths = [-1 if v is None else min(N_BINS - 1, len(str(v).split()).bit_length()) for v in raw]
-        return np.array(lengths, np.int8)
+    """Bins (rows,) of a raw column, see ``TableEncoding.bins``."""
+    if isinstance(column, TextColumn):
+        return np.array([_bin_text(value) for value in raw], np.int8)
     if isinstance(column, CategoricalColumn):
-        place = {value: at for at, value in enumerate(column.values)}
-        return np.array([-1 if v is None else place.get(v, -2) for v in raw], np.int8)
-    there = np.isfinite(raw)
-    z = (np.where(there, column.unskew(raw), column.mean) - column.mean) / column.sd
-    return np.where(there, np.searchsorted(_NORMAL_QUANTILES, z), -1).astype(np.int8)
+        bin_of_value: dict[str | None, int] = {value: index for index, value in enumerate(column.values)}
+        bin_of_value[None] = _MISSING_BIN
+        return np.array([bin_of_value.get(value, _OTHER_VALUE_BIN) for value in raw], np.int8)
+    is_present = np.isfinite(raw)
+    values = np.where(is_present, column.unskew(raw), column.mean)
+    standardised = (values - column.mean) / column.sd
+    bins = np.searchsorted(_NORMAL_QUANTILES, standardised)
+    return np.where(is_present, bins, _MISSING_BIN).astype(np.int8)
+
+
+def _bin_text(value: Any) -> int:
+    """Number of bits of the number of words."""
+    if value is None:
+        return _MISSING_BIN
+    n_words = len(str(value).split())
+    return min(N_BINS - 1, n_words.bit_length())
 
 
 def _encode_column(column: ColumnEncoder, raw: NDArray[Any]) -> list[NDArray[Any]]:
+    """Encoded columns (rows,) or (rows, terms) of a raw column, without target encodings; a zero column if there are none."""
     if isinstance(column, TextColumn):
-        return [_tfidf(column, raw)] if column.words else [np.zeros(len(raw))]
+        if not column.words:
+            return [np.zeros(len(raw))]
+        return [_tfidf(column, raw)]
     if isinstance(column, CategoricalColumn):
-        return [raw == value for value in column.values] or [np.zeros(len(raw))]
-    filled = np.where(np.isfinite(raw), column.unskew(raw), column.median)
-    # A value far outside what was seen says "very large", no more: it must not drive the network.
-    scaled = np.clip((filled - column.mean) / column.sd, -_CLIP_AT_SD, _CLIP_AT_SD)
-    return [scaled, ~np.isfinite(raw)] if column.holes else [scaled]
+        if not column.values:
+            return [np.zeros(len(raw))]
+        return [raw == value for value in column.values]
+    is_present = np.isfinite(raw)
+    imputed = np.where(is_present, column.unskew(raw), column.median)
+    # Clipped: a value far outside of the training values must not dominate a network's other inputs.
+    scaled = np.clip((imputed - column.mean) / column.sd, -_CLIP_AT_SD, _CLIP_AT_SD)
+    if column.holes:
+        return [scaled, ~is_present]
+    return [scaled]
 
 
-def _get_cell(column: ColumnEncoder, at: int, row: Any, width: int) -> Any:
+def _get_cell(column: ColumnEncoder, index: int, row: Any, n_columns: int) -> Any:
     if isinstance(row, Mapping):
         return row.get(column.name)
-    if len(row) != width:
+    if len(row) != n_columns:
         raise BadInput(
             f"features with {len(row)} values",
-            f"must have {width}",
+            f"must have {n_columns}",
             "give every column in the table's order, null for unknown",
         )
-    return row[at]
+    return row[index]
 
 
 def _parse_column(column: ColumnEncoder, cells: list[Any]) -> NDArray[Any]:
+    """Raw column (rows,) of a request's cells."""
     if not isinstance(column, NumericColumn):
-        return np.array([None if c is None else _to_string(c) for c in cells] + [None], dtype=object)[:-1]
+        values = np.empty(len(cells), dtype=object)
+        for row, cell in enumerate(cells):
+            values[row] = None if cell is None else str(cell)
+        return values
     try:
-        return np.array([np.nan if c is None or c == "" else float(c) for c in cells])
+        return np.array([_to_float(cell) for cell in cells])
     except (TypeError, ValueError):
-        wrong = next(c for c in cells if not _is_numeric(c))
+        wrong = next(cell for cell in cells if not _is_numeric(cell))
         raise BadInput(f"{column.name} = {wrong!r}", "is no number", "give a number, or null for unknown") from None
 
 
-def _to_string(cell: Any) -> str:
-    return str(cell)
+def _to_float(cell: Any) -> float:
+    if cell is None or cell == "":
+        return np.nan
+    return float(cell)
 
 
 def _is_numeric(cell: Any) -> bool:
     try:
-        float(cell if cell not in (None, "") else 0)
+        _to_float(cell)
     except (TypeError, ValueError):
         return False
     return True
