@@ -1,1 +1,4 @@
-"""What several models learn with: co-occurrence, properties of products, low rank, next-item training. Training side only."""
+"""Building blocks that several models train with: matrices of a log, network training, distillation and ONNX export.
+
+Training side only.
+"""

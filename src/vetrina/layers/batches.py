@@ -1,4 +1,4 @@
-"""Batches of sequences, and the rates that they are learnt at. Training side only."""
+"""Length-bucketed mini-batches and the learning-rate schedule (linear warm-up, linear decay). Training side only."""
 
 from collections.abc import Callable
 
@@ -6,27 +6,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 BATCH_SIZE = 256
-_BATCHES_PER_BUCKET, _FINAL_RATE_FACTOR, _WARMUP_STEPS = (
-    20,
-    0.02,
-    50,
-)  # batches sorted together; the last rate; steps until the first is reached
+_BATCHES_PER_BUCKET = 20  # batches whose rows are sorted by length together
+_FINAL_RATE_FACTOR = 0.02  # of the learning rate, at the end
+_WARMUP_STEPS = 50
 
 
 def length_bucketed_batches(
     lengths: NDArray[np.integer], rng: np.random.Generator, batch_size: int = BATCH_SIZE
 ) -> list[NDArray[np.intp]]:
-    """All rows in batches of ``size``, those of like length together so that little is padding, in random order."""
+    """Return batches of row numbers in random order, rows of similar length together so that little is padding.
+
+    Args:
+        lengths: (n,) length of each row.
+        rng: Source of the random order.
+        batch_size: Rows of a batch.
+    """
     order = rng.permutation(len(lengths))
-    parts = (
-        order[at : at + _BATCHES_PER_BUCKET * batch_size]
-        for at in range(0, len(order), _BATCHES_PER_BUCKET * batch_size)
-    )
-    found = [part[np.argsort(lengths[part], kind="stable")] for part in parts]
-    batches = [part[at : at + batch_size] for part in found for at in range(0, len(part), batch_size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    bucket_size = _BATCHES_PER_BUCKET * batch_size
+    batches = []
+    for bucket_start in range(0, len(order), bucket_size):
+        bucket = order[bucket_start : bucket_start + bucket_size]
+        by_length = bucket[np.argsort(lengths[bucket], kind="stable")]
+        for start in range(0, len(by_length), batch_size):
+            batches.append(by_length[start : start + batch_size])
+    return [batches[number] for number in rng.permutation(len(batches))]
 
 
 def linear_schedule_with_warmup(steps: int) -> Callable[[int], float]:
-    """What the rate of each of ``steps`` is multiplied by: up for a few, then down in a straight line."""
-    return lambda step: max(_FINAL_RATE_FACTOR, 1 - step / steps) * min(1.0, (step + 1) / _WARMUP_STEPS)
+    """Return a function of the step (from 0) that gives the factor of the learning rate: up at first, then linearly down."""
+
+    def rate_factor(step: int) -> float:
+        decay = max(_FINAL_RATE_FACTOR, 1 - step / steps)
+        warm_up = min(1.0, (step + 1) / _WARMUP_STEPS)
+        return decay * warm_up
+
+    return rate_factor

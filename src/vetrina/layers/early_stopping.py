@@ -1,4 +1,4 @@
-"""Fits a network in small batches until rows that it does not learn from stop getting better. Training side only."""
+"""Mini-batch training with early stopping on held-out rows. Training side only."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 MAX_EPOCHS = 40
 _BATCH_SIZE = 128
-_PATIENCE = 4
+_PATIENCE = 4  # epochs without a smaller held-out loss
 _MAX_STEPS = 8_000
 
 
@@ -21,20 +21,27 @@ def fit(
     seed: int,
     advance: Callable[[], object],
 ) -> float:
-    """The smallest ``loss`` on held-out rows, whose weights stay.
+    """Train ``network``, leave it with the weights of its best epoch, and return their loss on held-out rows.
 
-    ``rows`` are the numbers of those to learn from and of those held out; ``loss`` and ``penalty`` say what a batch of such
-    numbers costs, and only the first counts on held-out rows. At most EPOCHS; ``advance`` is called after each.
+    Args:
+        network: The network.
+        optimiser: Optimiser of its parameters.
+        loss: Returns the loss of rows by their numbers.
+        penalty: Returns what is added to the loss of a training batch, but not to that of held-out rows.
+        split_rows: Numbers of training rows and of held-out rows.
+        seed: Seed of the order of rows.
+        advance: Called after each epoch; there are at most MAX_EPOCHS.
     """
-    rest, held = split_rows
-    order = torch.Generator().manual_seed(seed)
-    best = _copy_state(network)
-    least = float("inf")
-    since = 0
+    training_rows, held_out_rows = split_rows
+    generator = torch.Generator().manual_seed(seed)
+    best_state = _copy_state(network)
+    least_loss = float("inf")
+    epochs_without_gain = 0
     steps = 0
     for _ in range(MAX_EPOCHS):
         network.train()
-        for batch in rest[torch.randperm(len(rest), generator=order)].split(_BATCH_SIZE):
+        order = torch.randperm(len(training_rows), generator=generator)
+        for batch in training_rows[order].split(_BATCH_SIZE):
             optimiser.zero_grad(set_to_none=True)
             (loss(batch) + penalty(batch)).backward()
             optimiser.step()
@@ -42,15 +49,17 @@ def fit(
         advance()
         network.eval()
         with torch.no_grad():
-            found = float(loss(held))
-        since = 0 if found < least else since + 1
-        if found < least:
-            best = _copy_state(network)
-            least = found
-        if since > _PATIENCE or steps > _MAX_STEPS:
+            held_out_loss = float(loss(held_out_rows))
+        if held_out_loss < least_loss:
+            best_state = _copy_state(network)
+            least_loss = held_out_loss
+            epochs_without_gain = 0
+        else:
+            epochs_without_gain += 1
+        if epochs_without_gain > _PATIENCE or steps > _MAX_STEPS:
             break
-    network.load_state_dict(best)
-    return least
+    network.load_state_dict(best_state)
+    return least_loss
 
 
 def _copy_state(network: nn.Module) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
-"""What of a pretrained network learns on: upper layers, more of them with every epoch, or small corrections of them.
+"""Fine-tuning of pretrained networks: gradual unfreezing (Howard and Ruder 2018) and LoRA (Hu et al. 2021).
 
-Layers open from the top (gradual unfreezing; Howard and Ruder 2018, "Universal language model fine-tuning"). With a ``rank`` r
-each weight W (outputs, inputs) of an open layer stays, and W + B A learns, B (outputs, r) zero at first and A (r, inputs) drawn
-(LoRA; Hu et al. 2021); afterwards the sum is one weight again, so what serves has the old shape and speed. Training side only.
+Gradual unfreezing trains the upper layers first, more of them with every epoch ("Universal language model fine-tuning"). With
+LoRA of rank r each weight W (outputs, inputs) of an unfrozen layer stays, and the network trains W + 2 B A, B (outputs, r) zero
+at first and A (r, inputs) random; afterwards the sum is stored as one weight, so serving has the old shape and speed. Training
+side only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,13 @@ _LORA_SCALE = 2.0  # of B A, as the authors' examples have it (alpha = 2 r)
 
 @dataclass(frozen=True)
 class FineTuning:
-    """``layers`` counts those that learn from the top (ALL: every weight), ``thaw`` those that join with each epoch.
+    """Which weights of a pretrained network are trained, and for how long.
 
-    ``rank`` is of the corrections (0: the weights themselves learn), ``patience`` after how many epochs without a gain it ends
-    (0: never).
+    Attributes:
+        trainable_layers: Number of layers that are trained, from the top; ALL_LAYERS trains every weight.
+        unfreeze_per_epoch: Number of layers that join with each epoch.
+        lora_rank: Rank of the LoRA corrections; 0 trains the weights themselves.
+        patience: Number of epochs without a gain after which training stops; 0 never stops early.
     """
 
     trainable_layers: int = ALL_LAYERS
@@ -32,32 +36,47 @@ class FineTuning:
 
     @classmethod
     def from_hyperparameters(cls, hyperparameters: Mapping[str, float]) -> "FineTuning":
-        """From a model's settings."""
+        """Return the fine-tuning that a model's hyper-parameters ask for."""
         return cls(**{name: int(hyperparameters[name]) for name in HYPERPARAMETERS})
 
     def should_stop(self, best_epoch: int, epoch: int) -> bool:
-        """Whether nothing was gained for so long; epochs count from 1, ``best`` is 0 before the first gain."""
-        return bool(self.patience) and epoch - best_epoch >= self.patience
+        """Return whether ``patience`` epochs passed without a gain.
+
+        Args:
+            best_epoch: Best epoch so far, counted from 1; 0 before the first gain.
+            epoch: Current epoch, counted from 1.
+        """
+        if not self.patience:
+            return False
+        return epoch - best_epoch >= self.patience
 
 
 class LoRA(nn.Module):
-    """W to W + 2 B A; a convolution's kernel counts as one long row an output."""
+    """Parametrisation of W by W + 2 B A; a convolution's kernel counts as one long row an output."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
-        outputs = len(weight)
-        inputs = weight[0].numel()
-        rank = min(rank, outputs, inputs)
-        self.lora_a = nn.Parameter(torch.randn(rank, inputs) / inputs**0.5)
-        self.lora_b = nn.Parameter(torch.zeros(outputs, rank))
+        n_outputs = len(weight)
+        n_inputs = weight[0].numel()
+        rank = min(rank, n_outputs, n_inputs)
+        self.lora_a = nn.Parameter(torch.randn(rank, n_inputs) / n_inputs**0.5)
+        self.lora_b = nn.Parameter(torch.zeros(n_outputs, rank))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight that computes."""
-        return weight + (_LORA_SCALE * (self.lora_b @ self.lora_a)).view_as(weight)
+        """Return the corrected weight."""
+        correction = _LORA_SCALE * (self.lora_b @ self.lora_a)
+        return weight + correction.view_as(weight)
 
 
 class FineTuner:
-    """A ``network`` whose ``layers``, from the bottom to the top, learn as ``how`` says for at most ``epochs``."""
+    """Freezes and unfreezes the weights of a network while it is trained.
+
+    Args:
+        network: The pretrained network.
+        layers: Its layers, from the bottom to the top.
+        fine_tuning: Which weights are trained.
+        epochs: Largest number of epochs.
+    """
 
     def __init__(
         self, network: nn.Module, layers: Sequence[nn.Module], fine_tuning: FineTuning, epochs: int = 1
@@ -68,33 +87,40 @@ class FineTuner:
         network.requires_grad_(False)
         self._lora_layers: list[nn.Module] = []
         if fine_tuning.lora_rank:
-            weighed = (
-                part for layer in self._unfrozen_layers(epochs) for part in layer.modules() if _has_weight_matrix(part)
-            )
-            self._lora_layers = list(dict.fromkeys(weighed))
-            for part in self._lora_layers:
-                parametrize.register_parametrization(part, "weight", LoRA(part.weight, fine_tuning.lora_rank))  # pyright: ignore[reportArgumentType]
-        self.parameters: list[nn.Parameter] = [
-            p for layer in self._unfrozen_layers(epochs) for p in self._trainable_parameters(layer)
-        ]
+            self._add_lora(epochs)
+        self.parameters: list[nn.Parameter] = []
+        for layer in self._unfrozen_layers(epochs):
+            self.parameters.extend(self._trainable_parameters(layer))
         self.start_epoch(1)
 
+    def _add_lora(self, epochs: int) -> None:
+        """Parametrise every weight matrix that will be unfrozen by the last epoch."""
+        modules = [module for layer in self._unfrozen_layers(epochs) for module in layer.modules()]
+        with_matrix = [module for module in modules if _has_weight_matrix(module)]
+        self._lora_layers = list(dict.fromkeys(with_matrix))  # each once
+        for module in self._lora_layers:
+            weight = module.weight
+            lora = LoRA(weight, self._fine_tuning.lora_rank)  # pyright: ignore[reportArgumentType]
+            parametrize.register_parametrization(module, "weight", lora)
+
     def start_epoch(self, epoch: int) -> None:
-        """Opens what learns in this epoch, counted from 1, and puts the network to training; closed layers only look."""
+        """Unfreeze the layers of ``epoch``, counted from 1, and put the network into training mode, frozen layers excepted."""
         self._network.requires_grad_(False)
         self._network.train()
-        opened = self._unfrozen_layers(epoch)
-        for layer in opened:
+        unfrozen = self._unfrozen_layers(epoch)
+        for layer in unfrozen:
             for parameter in self._trainable_parameters(layer):
                 parameter.requires_grad_(True)
-        if self._fine_tuning.trainable_layers != ALL_LAYERS:
-            for layer in self._layers[: len(self._layers) - len(opened)]:
-                layer.eval()  # or its means and variances would go on
+        if self._fine_tuning.trainable_layers == ALL_LAYERS:
+            return
+        n_frozen = len(self._layers) - len(unfrozen)
+        for layer in self._layers[:n_frozen]:
+            layer.eval()  # otherwise batch norms would update their means and variances
 
     def finish(self) -> None:
-        """Corrections become part of their weights."""
-        for part in self._lora_layers:
-            parametrize.remove_parametrizations(part, "weight", leave_parametrized=True)
+        """Merge LoRA corrections into their weights and put the network into evaluation mode."""
+        for module in self._lora_layers:
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=True)
         self._lora_layers = []
         self._network.requires_grad_(False)
         self._network.eval()
@@ -102,15 +128,19 @@ class FineTuner:
     def _unfrozen_layers(self, epoch: int) -> list[nn.Module]:
         if self._fine_tuning.trainable_layers == ALL_LAYERS:
             return [self._network]
-        wanted = self._fine_tuning.trainable_layers + self._fine_tuning.unfreeze_per_epoch * (epoch - 1)
-        return self._layers[max(0, len(self._layers) - wanted) :]
+        n_unfrozen = self._fine_tuning.trainable_layers + self._fine_tuning.unfreeze_per_epoch * (epoch - 1)
+        n_frozen = max(0, len(self._layers) - n_unfrozen)
+        return self._layers[n_frozen:]
 
     def _trainable_parameters(self, layer: nn.Module) -> list[nn.Parameter]:
         if not self._fine_tuning.lora_rank:
             return list(layer.parameters())
-        return [p for part in layer.modules() if isinstance(part, LoRA) for p in part.parameters()]
+        lora_modules = [module for module in layer.modules() if isinstance(module, LoRA)]
+        return [parameter for module in lora_modules for parameter in module.parameters()]
 
 
-def _has_weight_matrix(part: nn.Module) -> bool:
-    """Matrices, also those between the channels of a convolution: a kernel of one channel has no rank to save."""
-    return isinstance(part, nn.Linear) or (isinstance(part, nn.Conv2d) and part.groups == 1)
+def _has_weight_matrix(module: nn.Module) -> bool:
+    """Whether the module is linear or a convolution across channels: a kernel of one channel is too small for LoRA."""
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1
+    return isinstance(module, nn.Linear)

@@ -1,4 +1,4 @@
-"""Who takes what, as a matrix of users and products."""
+"""User-item interaction matrix of log-scaled, exponentially decayed counts."""
 
 import numpy as np
 from scipy import sparse
@@ -12,12 +12,14 @@ MAX_ITEMS_PER_USER = 500
 
 
 def interaction_matrix(events: Interactions, n_items: int) -> sparse.csr_array:
-    """X[u, i] = log(1 + decayed count of i by u), (users, items) float32; the tails of very long histories left out."""
-    usual = (
-        max(float(events.weight.mean()), 1e-9) if len(events) else 1.0
-    )  # a log of clicks counts like one of purchases
-    decayed = events.weight / usual * 2.0 ** (-(events.until - events.time) / HALF_LIFE_SECONDS)
-    counts = sparse.coo_array((decayed, (events.user, events.item)), shape=(len(events.users), n_items)).tocsr()
+    """Return X[u, i] = log(1 + decayed count of i by u), (users, items) float32, at most MAX_ITEMS_PER_USER a user."""
+    mean_weight = 1.0
+    if len(events):
+        mean_weight = max(float(events.weight.mean()), 1e-9)
+    weights = events.weight / mean_weight  # so that a log of clicks counts like one of purchases
+    decayed = weights * 2.0 ** (-(events.until - events.time) / HALF_LIFE_SECONDS)
+    shape = (len(events.users), n_items)
+    counts = sparse.coo_array((decayed, (events.user, events.item)), shape=shape).tocsr()
     counts.sum_duplicates()
     counts.data = np.log1p(counts.data).astype(np.float32)
     return top_k_per_row(sparse.csr_array(counts), MAX_ITEMS_PER_USER)

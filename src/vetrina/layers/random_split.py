@@ -1,4 +1,4 @@
-"""Rows that a classifier does not learn from, to see by when to stop or what to choose."""
+"""Random split of training rows, for early stopping and the choice of hyper-parameters."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ HELD_OUT_SHARE = 0.15
 
 
 def held_out_mask(n_rows: int, seed: int) -> NDArray[np.bool_]:
-    """(rows,) drawn by chance, about SHARE of them and at least one."""
-    held = np.random.default_rng(seed).random(n_rows) < HELD_OUT_SHARE
-    held[:1] |= not held.any()
-    return held
+    """Return which rows (n_rows,) are held out: HELD_OUT_SHARE of them at random, at least one."""
+    is_held_out = np.random.default_rng(seed).random(n_rows) < HELD_OUT_SHARE
+    is_held_out[:1] |= not is_held_out.any()
+    return is_held_out
