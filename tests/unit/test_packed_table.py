@@ -43,7 +43,7 @@ def test_rows_and_products_are_nearly_as_they_were(tmp_path: Path, bits: int, of
 @pytest.mark.parametrize(
     ("what", "why"),
     [
-        (np.full((3, 64), np.nan, np.float32), "no number"),
+        (np.full((3, 64), np.nan, np.float32), "not finite"),
         (np.empty((0, 64), np.float32), "empty"),
         (np.ones((3, 40), np.float32), "a width of 40 is no multiple of 16"),
     ],

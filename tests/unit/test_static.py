@@ -35,8 +35,8 @@ def test_the_small_file_says_nearly_what_the_large_one_says(float_file, tmp_path
     ("batches", "why"),
     [
         ([pictures(1)] * (MIN_CALIBRATION_BATCHES - 1), "too few to calibrate"),
-        ([{"picture": np.ones((4, 3, 32, 32), np.float32)}] * MIN_CALIBRATION_BATCHES, "all alike"),
-        ([{"picture": np.full((4, 3, 32, 32), np.nan, np.float32)}] * MIN_CALIBRATION_BATCHES, "no number"),
+        ([{"picture": np.ones((4, 3, 32, 32), np.float32)}] * MIN_CALIBRATION_BATCHES, "constant"),
+        ([{"picture": np.full((4, 3, 32, 32), np.nan, np.float32)}] * MIN_CALIBRATION_BATCHES, "not finite"),
     ],
 )
 def test_what_shows_no_range_is_refused(float_file, tmp_path, batches, why):

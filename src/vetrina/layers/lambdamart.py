@@ -1,6 +1,7 @@
-"""LambdaMART (Burges 2010) by LightGBM. Training side only."""
+"""LambdaMART ranker (Burges 2010) by LightGBM, with out-of-fold scores. Training side only."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -23,14 +24,19 @@ LIGHTGBM_PARAMETERS = {
     "force_col_wise": True,
 }
 _MAX_TREES = 400
-_PATIENCE = 40
+_PATIENCE = 40  # trees without a gain after which training stops
+_TREES_FACTOR = 1.2  # of the trees of a half, for twice as many rows
 
 
 @dataclass(frozen=True)
 class RankingGroups:
-    """Candidates of lists one after the other: ``features`` (n, width), ``gains`` (n,) whole numbers, ``sizes`` (lists,).
+    """Candidates of ranked lists, one list after the other.
 
-    With ``start`` (n,) trees learn what to add to these scores, else the whole order.
+    Attributes:
+        features: (n, width) features of each candidate.
+        gains: (n,) gain of each candidate, a whole number.
+        group_sizes: (lists,) number of candidates of each list.
+        init_scores: (n,) scores to which the trees add; without them the trees rank alone.
     """
 
     features: Floats
@@ -39,55 +45,75 @@ class RankingGroups:
     init_scores: Floats | None = None
 
     def take(self, groups: NDArray[np.intp]) -> "RankingGroups":
-        """Some of the lists, in that order."""
+        """Return some of the lists, in that order."""
         starts = np.cumsum(self.group_sizes) - self.group_sizes
         sizes = self.group_sizes[groups]
-        before = np.cumsum(sizes) - sizes
-        rows = np.repeat(starts[groups] - before, sizes) + np.arange(int(sizes.sum()))
-        start = None if self.init_scores is None else self.init_scores[rows]
-        return RankingGroups(self.features[rows], self.gains[rows], sizes, start)
+        new_starts = np.cumsum(sizes) - sizes
+        rows = np.repeat(starts[groups] - new_starts, sizes) + np.arange(int(sizes.sum()))
+        init_scores = None
+        if self.init_scores is not None:
+            init_scores = self.init_scores[rows]
+        return RankingGroups(self.features[rows], self.gains[rows], sizes, init_scores)
 
 
 @dataclass(frozen=True)
 class FittedRanker:
-    """The trees of all lists, and what trees of the other half say about every row (n,)."""
+    """Trees trained on all lists, and for every row (n,) the score by trees trained on the other half of the lists."""
 
     trees: lightgbm.Booster
     out_of_fold_scores: Floats
 
 
 def fit(groups: RankingGroups, truncation_level: int, seed: int, threads: int) -> FittedRanker:
-    """As many trees as halves of the lists find best for each other; ``levels`` places of a list count."""
-    settings = {
+    """Return a ranker with as many trees as two halves of the lists need for each other.
+
+    Args:
+        groups: The training lists.
+        truncation_level: Number of top positions that count (NDCG@k).
+        seed: Seed of the halves and of LightGBM.
+        threads: Number of threads.
+    """
+    parameters: dict[str, Any] = {
         **LIGHTGBM_PARAMETERS,
         "lambdarank_truncation_level": truncation_level,
         "seed": seed,
         "num_threads": threads,
+        "metric": "ndcg",
+        "eval_at": [truncation_level],
     }
-    settings |= {"metric": "ndcg", "eval_at": [truncation_level]}
-    halves = np.array_split(np.random.default_rng(seed).permutation(len(groups.group_sizes)), 2)
-    starts = np.cumsum(groups.group_sizes) - groups.group_sizes
-    crossed = np.zeros(len(groups.features), np.float32)
-    counts = []
-    for own, other in (halves, halves[::-1]):
-        learnt = groups.take(own)
-        judged = groups.take(other)
+    n_groups = len(groups.group_sizes)
+    first, second = np.array_split(np.random.default_rng(seed).permutation(n_groups), 2)
+    row_starts = np.cumsum(groups.group_sizes) - groups.group_sizes
+    out_of_fold = np.zeros(len(groups.features), np.float32)
+    tree_counts = []
+    for fit_half, held_out_half in ((first, second), (second, first)):
+        held_out = groups.take(held_out_half)
         stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
-        found = lightgbm.train(
-            settings, _lightgbm_dataset(learnt), _MAX_TREES, [_lightgbm_dataset(judged)], callbacks=[stop]
+        trees = lightgbm.train(
+            parameters,
+            _lightgbm_dataset(groups.take(fit_half)),
+            _MAX_TREES,
+            [_lightgbm_dataset(held_out)],
+            callbacks=[stop],
         )
-        values = np.asarray(found.predict(judged.features), np.float32)
-        at = 0
-        for which in other:
-            size = int(groups.group_sizes[which])
-            crossed[starts[which] : starts[which] + size] = values[at : at + size]
-            at += size
-        counts.append(found.best_iteration)
-    trees = lightgbm.train(settings, _lightgbm_dataset(groups), max(1, round(1.2 * float(np.mean(counts)))))
-    return FittedRanker(trees, crossed)
+        scores = np.asarray(trees.predict(held_out.features), np.float32)
+        position = 0
+        for group in held_out_half:
+            start = row_starts[group]
+            size = int(groups.group_sizes[group])
+            out_of_fold[start : start + size] = scores[position : position + size]
+            position += size
+        tree_counts.append(trees.best_iteration)
+    n_trees = max(1, round(_TREES_FACTOR * float(np.mean(tree_counts))))
+    trees = lightgbm.train(parameters, _lightgbm_dataset(groups), n_trees)
+    return FittedRanker(trees, out_of_fold)
 
 
-def _lightgbm_dataset(lists: RankingGroups) -> lightgbm.Dataset:
+def _lightgbm_dataset(groups: RankingGroups) -> lightgbm.Dataset:
     return lightgbm.Dataset(
-        lists.features, lists.gains, group=lists.group_sizes, init_score=lists.init_scores, free_raw_data=False
+        groups.features,
+        groups.gains,
+        group=groups.group_sizes,
+        init_score=groups.init_scores,
+        free_raw_data=False,
     )

@@ -1,4 +1,4 @@
-"""One way from a torch module to an ONNX file. Training side only."""
+"""ONNX export and quantisation of torch modules. Training side only."""
 
 import logging
 import warnings
@@ -16,6 +16,7 @@ from vetrina.core import cpu_features
 from vetrina.core.errors import UnusableVariant
 
 MIN_CALIBRATION_BATCHES = 4
+_MIN_CALIBRATION_STD = 1e-6  # of an input over all batches
 
 
 class _CalibrationReader(CalibrationDataReader):
@@ -34,24 +35,36 @@ def export(
     dynamic_axes: Mapping[int, Mapping[int, str]],
     path: Path,
 ) -> None:
-    """Write ``module`` as ONNX. ``free`` names the dimensions that may vary: {input index: {dimension: name}}.
+    """Write ``module`` as an ONNX file.
 
-    Raises ValueError where one tensor stands for two inputs: the exporter would take them for the same.
+    Args:
+        module: The torch module.
+        example: One tensor for each input.
+        inputs: Names of the inputs.
+        outputs: Names of the outputs.
+        dynamic_axes: Dimensions whose size may vary: {input index: {dimension: name}}.
+        path: File to write.
+
+    Raises:
+        ValueError: One tensor is the example of two inputs; the exporter would take them for one input.
     """
     import torch
 
     if len({id(tensor) for tensor in example}) < len(example):
-        raise ValueError("each input needs a tensor of its own")
+        raise ValueError("each input needs an example tensor of its own")
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    shapes = tuple({d: torch.export.Dim.DYNAMIC for d in dynamic_axes.get(i, {})} for i in range(len(example)))
+    dynamic_shapes = []
+    for number in range(len(example)):
+        dimensions = dynamic_axes.get(number, {})
+        dynamic_shapes.append(dict.fromkeys(dimensions, torch.export.Dim.DYNAMIC))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
             module,
             example,
             dynamo=True,
-            dynamic_shapes=shapes,
+            dynamic_shapes=tuple(dynamic_shapes),
             input_names=list(inputs),
             output_names=list(outputs),
             verbose=False,
@@ -62,7 +75,7 @@ def export(
 
 
 def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Without what the exporter notes of every step: its source lines, with paths of this machine, are half of a small file."""
+    """``model`` without the exporter's notes: source lines of every node, with local paths, are half of a small file."""
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")
@@ -74,50 +87,60 @@ def _strip_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantize_static(source: Path, into: Path, batches: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
-    """Weights to QInt8, one scale a channel, activations to QUInt8 with the ranges seen in ``batches`` of inputs by name.
+    """Write an int8 form of an ONNX file: weights with one scale a channel, activations with calibrated ranges.
 
-    Raises Unfit where these are fewer than LEAST_BATCHES, hold what is no number, or are all alike: then they show no range.
+    Args:
+        source: ONNX file in float.
+        into: File to write.
+        batches: Calibration inputs by name, from which the ranges of activations are taken.
+
+    Raises:
+        UnusableVariant: There are fewer than MIN_CALIBRATION_BATCHES, or they are not finite or constant, so that they show
+            no range.
     """
-
     if len(batches) < MIN_CALIBRATION_BATCHES:
         raise UnusableVariant(
-            f"{len(batches)} batches are too few to calibrate with ({MIN_CALIBRATION_BATCHES} asked for)"
+            f"{len(batches)} batches are too few to calibrate with (at least {MIN_CALIBRATION_BATCHES} are needed)"
         )
     for name in batches[0]:
-        values = np.concatenate([np.ravel(batch[name]) for batch in batches])
-        if not np.isfinite(values).all():
-            raise UnusableVariant(f"what it is calibrated with holds what is no number ({name})")
-        if values.std() < 1e-6:
-            raise UnusableVariant(f"what it is calibrated with is all alike ({name})")
-    reduced = cpu_features.int8_sums_saturate(cpu_features.cpu_description())
-    given = iter(batches)
+        _check_calibration_data(name, batches)
+    reduce_range = cpu_features.int8_sums_saturate(cpu_features.cpu_description())
     logging.disable(logging.WARNING)
     try:
         quantization.quantize_static(
             source,
             into,
-            _CalibrationReader(given),
+            _CalibrationReader(iter(batches)),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
-            reduce_range=reduced,
-            # ONNX Runtime rounds a bias by itself when it opens a file; rounded beforehand it takes three numbers, not one.
+            reduce_range=reduce_range,
+            # ONNX Runtime quantises a bias when it opens a file; a bias quantised in the file takes three tensors, not one.
             extra_options={"QuantizeBias": False},
         )
     finally:
         logging.disable(logging.NOTSET)
 
 
+def _check_calibration_data(name: str, batches: Sequence[Mapping[str, NDArray[np.float32]]]) -> None:
+    values = np.concatenate([np.ravel(batch[name]) for batch in batches])
+    if not np.isfinite(values).all():
+        raise UnusableVariant(f"its calibration data are not finite ({name})")
+    if values.std() < _MIN_CALIBRATION_STD:
+        raise UnusableVariant(f"its calibration data are constant ({name})")
+
+
 def quantize_dynamic(source: Path, into: Path) -> None:
-    """Weights to QInt8, one scale a column; activations are quantised while running.
+    """Write an int8 form of an ONNX file: weights with one scale a column, activations quantised at run time.
 
-    Where sums may saturate, weights keep to 7 bits.
+    Weights have 7 bits on processors where sums of int8 products may saturate.
     """
-
-    reduced = cpu_features.int8_sums_saturate(cpu_features.cpu_description())
+    reduce_range = cpu_features.int8_sums_saturate(cpu_features.cpu_description())
     logging.disable(logging.WARNING)
     try:
-        quantization.quantize_dynamic(source, into, weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduced)
+        quantization.quantize_dynamic(
+            source, into, weight_type=QuantType.QInt8, per_channel=True, reduce_range=reduce_range
+        )
     finally:
         logging.disable(logging.NOTSET)

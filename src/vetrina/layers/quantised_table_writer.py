@@ -1,4 +1,7 @@
-"""Writes the tables that ``retrieval.quantised_table`` opens, with the graph that multiplies them. Training side only."""
+"""Writer of int8 and int4 embedding tables with their ONNX graph; the reader is ``retrieval.quantised_table``.
+
+The graph computes the inner products of query vectors with all rows of a table. Training side only.
+"""
 
 from pathlib import Path
 
@@ -13,21 +16,35 @@ from vetrina.retrieval.quantised_table import GRAPH_FILE, SCALES_FILE, TABLE_FIL
 
 
 def write(table: Floats, into: Path, bits: int) -> None:
-    """``table`` (rows, width), one row at least. Raises Unfit for one that cannot be written so."""
+    """Write a quantised table and its graph.
+
+    Args:
+        table: (rows, width) vectors, at least one.
+        into: Folder to write to.
+        bits: 4 or 8 bits a number.
+
+    Raises:
+        UnusableVariant: The table is empty or not finite, or no block of columns divides its width.
+    """
     if not np.isfinite(table).all():
-        raise UnusableVariant("its table holds what is no number")
+        raise UnusableVariant("its table is not finite")
     if not len(table):
         raise UnusableVariant("its table is empty")
-    if bits == 4 and not int4.block_size_of(table.shape[1]):
-        raise UnusableVariant(f"a width of {table.shape[1]} is no multiple of {int4.BLOCK_SIZES[-1]}")
-    onnx.save((_int4_graph if bits == 4 else _int8_graph)(table, into), into / GRAPH_FILE)
+    width = table.shape[1]
+    if bits == 4 and not int4.block_size_of(width):
+        raise UnusableVariant(f"a width of {width} is no multiple of {int4.BLOCK_SIZES[-1]}")
+    build_graph = _int8_graph
+    if bits == 4:
+        build_graph = _int4_graph
+    onnx.save(build_graph(table, into), into / GRAPH_FILE)
 
 
 def _int8_graph(table: Floats, into: Path) -> onnx.ModelProto:
-    """asked (n, width) float -> products (n, rows) float, the product in int8 with one scale a row of the table."""
+    """Query vectors (n, width) float to inner products (n, rows) float, multiplied in int8 with one scale a row of the table."""
     scales = (np.maximum(np.abs(table).max(1), 1e-8) / 127.0).astype(np.float32)
+    quantised = np.rint(table / scales[:, None]).astype(np.int8)
     constants = [
-        _write_table_bytes(np.ascontiguousarray(np.rint(table / scales[:, None]).astype(np.int8).T), into),
+        _write_table_bytes(np.ascontiguousarray(quantised.T), into),
         _write_scales(scales, (1, len(scales)), into),
         numpy_helper.from_array(np.zeros((), np.int8), "zero"),
     ]
@@ -42,10 +59,10 @@ def _int8_graph(table: Floats, into: Path) -> onnx.ModelProto:
 
 
 def _int4_graph(table: Floats, into: Path) -> onnx.ModelProto:
-    """The same by MatMulNBits of ONNX Runtime: two columns a byte, one scale for a block of a row, sums in int8."""
+    """As ``_int8_graph``, by MatMulNBits of ONNX Runtime: two columns a byte, one scale a block of a row, sums in int8."""
     rows, width = table.shape
-    pairs, scales = int4.quantise(table)
-    constants = [_write_table_bytes(pairs, into), _write_scales(scales, (scales.size,), into)]
+    packed, scales = int4.quantise(table)
+    constants = [_write_table_bytes(packed, into), _write_scales(scales, (scales.size,), into)]
     node = helper.make_node(
         "MatMulNBits",
         ["asked", "table", "scales"],
@@ -66,17 +83,24 @@ def _write_table_bytes(values: np.ndarray, into: Path) -> onnx.TensorProto:
 
 
 def _write_scales(values: Floats, shape: tuple[int, ...], into: Path) -> onnx.TensorProto:
-    """Those that single rows are read with; behind the header of their file lie the bytes that the graph maps."""
+    """Write the scales; the reader opens the file for single rows, the graph maps the bytes after its header."""
     np.save(into / SCALES_FILE, values)
     return _external_tensor("scales", values, shape, into / SCALES_FILE)
 
 
 def _external_tensor(name: str, values: np.ndarray, shape: tuple[int, ...], file: Path) -> onnx.TensorProto:
-    """A constant that is the end of a file beside the graph."""
+    """A constant of the graph whose bytes are the last ones of another file.
+
+    Args:
+        name: Name of the constant in the graph.
+        values: Its values.
+        shape: Its shape.
+        file: The file, in the folder of the graph.
+    """
     tensor = onnx.TensorProto(name=name, data_type=helper.np_dtype_to_tensor_dtype(values.dtype), dims=shape)
     tensor.data_location = TensorProto.EXTERNAL
-    said = {"location": file.name, "offset": file.stat().st_size - values.nbytes, "length": values.nbytes}
-    for key, value in said.items():
+    location = {"location": file.name, "offset": file.stat().st_size - values.nbytes, "length": values.nbytes}
+    for key, value in location.items():
         tensor.external_data.add(key=key, value=str(value))
     return tensor
 
@@ -85,8 +109,8 @@ def _onnx_model(
     nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto], shape: tuple[int, ...]
 ) -> onnx.ModelProto:
     rows, width = shape
-    asked = helper.make_tensor_value_info("asked", TensorProto.FLOAT, ["asked", width])
+    queries = helper.make_tensor_value_info("asked", TensorProto.FLOAT, ["asked", width])
     products = helper.make_tensor_value_info("products", TensorProto.FLOAT, ["asked", rows])
-    graph = helper.make_graph(nodes, "score", [asked], [products], constants)
-    sets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
-    return helper.make_model(graph, opset_imports=sets, ir_version=10)
+    graph = helper.make_graph(nodes, "score", [queries], [products], constants)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=10)

@@ -1,1 +1,1 @@
-"""Finding candidates: words, vectors, and the products themselves."""
+"""Indexes that a bundle serves from: words, vectors, neighbours and the catalogue itself."""

@@ -1,4 +1,4 @@
-"""What a sale of each product is worth to the shop, and how a goal bends an order towards it."""
+"""Business value of products (revenue, margin, retention), and re-ranking by it."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,47 +10,58 @@ from vetrina.core import dictionary_encoding
 from vetrina.core.types import Catalogue, Floats
 
 GOALS = ("revenue", "margin", "retention_7", "retention_28")
-TRAINABLE_GOALS = GOALS[:2]  # those that events can be weighed by before anything is learnt
-_MAX_FACTOR = 4.0  # no product is lifted or lowered by more than this factor
+TRAINABLE_GOALS = GOALS[:2]  # by these, events can be weighted before training
+_MAX_FACTOR = 4.0  # by which a score is raised or lowered at most
 
 
 def sale_values(catalogue: Catalogue) -> NDArray[np.float64]:
-    """(items, TRAINED): price, and price less cost, of what is not sent back; NaN where either is unknown."""
+    """Return (items, TRAINABLE_GOALS): price and price minus cost, less the share of returned sales; NaN where unknown."""
     costs = catalogue.costs if len(catalogue.costs) else np.full(len(catalogue), np.nan)
-    stays = 1.0 - catalogue.return_rates if len(catalogue.return_rates) else np.ones(len(catalogue))
-    return np.stack([catalogue.prices * stays, (catalogue.prices - costs) * stays], 1)
+    kept_share = 1.0 - catalogue.return_rates if len(catalogue.return_rates) else np.ones(len(catalogue))
+    return np.stack([catalogue.prices * kept_share, (catalogue.prices - costs) * kept_share], 1)
 
 
 def write(catalogue: Catalogue, retention: Sequence[Floats], path: Path) -> None:
-    """(items, GOALS) float32: ``of``, and the shares of users (items,) who come back within 7 and 28 days."""
+    """Write the business values (items, GOALS) float32.
+
+    Args:
+        catalogue: Prices, costs and return rates.
+        retention: Shares (items,) of users who return within 7 and within 28 days.
+        path: File to write.
+    """
     dictionary_encoding.save(
         path.parent, path.stem, np.column_stack([sale_values(catalogue), *retention]).astype(np.float32)
     )
 
 
 def read(path: Path) -> Floats:
-    """What ``write`` wrote."""
+    """Return the business values (items, GOALS) that ``write`` wrote."""
     return dictionary_encoding.load(path.parent, path.stem)
 
 
 def reweight_scores(scores: Floats, factors: Floats | None) -> Floats:
-    """(items,) scores with their ``lift``; what scores nothing, or must not be shown, stays where it is."""
+    """Return scores (items,) times their factors; scores of 0 and below (excluded items) stay."""
     return scores if factors is None else np.where(scores > 0, scores * factors, scores)
 
 
 def score_factors(business_values: NDArray[np.floating], goals: Mapping[str, float]) -> NDArray[np.float32] | None:
-    """(items,) what scores are multiplied by: the product over goals of (worth / median worth) ^ weight, 1 where it is unknown.
+    """Return the factors of scores (items,): the product over goals of (value / median value) ^ weight, 1 where unknown.
 
-    None where no goal weighs anything or nothing is known of any product. A loss counts as the smallest gain.
+    Factors are bounded by 1/4 and 4; a negative value gets the smallest one. None if no goal has a weight or no product a
+    value.
+
+    Args:
+        business_values: (items, GOALS) business value of each product by goal.
+        goals: Weight of each goal by name.
     """
-    found: NDArray[np.float64] | None = None
+    factors: NDArray[np.float64] | None = None
     for name, weight in goals.items():
         if not weight or name not in GOALS[: business_values.shape[1]]:
             continue
         values = np.asarray(business_values[:, GOALS.index(name)], np.float64)
-        known = np.isfinite(values)
-        if not known.any() or (middle := float(np.median(values[known]))) <= 0:
+        is_known = np.isfinite(values)
+        if not is_known.any() or (median := float(np.median(values[is_known]))) <= 0:
             continue
-        ratio = np.clip(np.where(known, values, middle) / middle, 1.0 / _MAX_FACTOR, _MAX_FACTOR) ** weight
-        found = ratio if found is None else found * ratio
-    return None if found is None else np.clip(found, 1.0 / _MAX_FACTOR, _MAX_FACTOR).astype(np.float32)
+        ratio = np.clip(np.where(is_known, values, median) / median, 1.0 / _MAX_FACTOR, _MAX_FACTOR) ** weight
+        factors = ratio if factors is None else factors * ratio
+    return None if factors is None else np.clip(factors, 1.0 / _MAX_FACTOR, _MAX_FACTOR).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The catalogue as serving sees it: ids, titles, and the columns that filters and facets use."""
+"""Catalogue index for serving: ids, titles, filters, facets and sort keys."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -20,27 +20,27 @@ _NUMERIC_FIELDS = ("price", "stock")
 
 
 def write(catalogue: Catalogue, folder: Path) -> None:
-    """Arrays that open by memory-mapping."""
+    """Write the catalogue as arrays that open by memory-mapping."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ids.npy", np.char.encode(catalogue.product_ids, "utf-8"))  # whose order is that of the ids
-    number = {title: at for at, title in enumerate(dict.fromkeys(catalogue.titles))}  # products may share one
-    titles = [title.encode() for title in number]
+    np.save(folder / "ids.npy", np.char.encode(catalogue.product_ids, "utf-8"))  # sorts like the ids
+    number_of_title = {title: at for at, title in enumerate(dict.fromkeys(catalogue.titles))}  # products may share one
+    titles = [title.encode() for title in number_of_title]
     np.save(folder / "titles.npy", np.frombuffer(b"".join(titles), np.uint8))
     bit_packing.save(folder, "title_ends", np.cumsum([0, *map(len, titles)])[1:])
-    bit_packing.save(folder, "title_of", np.array([number[title] for title in catalogue.titles], np.int64))
+    bit_packing.save(folder, "title_of", np.array([number_of_title[title] for title in catalogue.titles], np.int64))
     for name, values in (("category", catalogue.categories), ("brand", catalogue.brands)):
         names, codes = np.unique(np.array(values, dtype=object), return_inverse=True)
         (folder / f"{name}.json").write_bytes(msgspec.json.encode([str(n) for n in names]))
         bit_packing.save(folder, name, codes)
     for name, numbers in (("price", catalogue.prices), ("stock", catalogue.stock)):
-        halved = numbers.astype(np.float32)
-        exact = np.array_equal(halved, numbers, equal_nan=True)
-        dictionary_encoding.save(folder, name, halved if exact else numbers)
+        as_float32 = numbers.astype(np.float32)
+        is_exact = np.array_equal(as_float32, numbers, equal_nan=True)
+        dictionary_encoding.save(folder, name, as_float32 if is_exact else numbers)
     np.save(folder / "logged.npy", np.array(catalogue.last_seq))
 
 
 class CatalogueIndex:
-    """Opens what ``write`` wrote. Items are catalogue indices; changes up to number ``logged`` of the log are inside."""
+    """The catalogue that ``write`` wrote, with changes of the event log up to ``last_seq``. Items are catalogue indices."""
 
     def __init__(self, folder: Path) -> None:
         self._ids = np.load(folder / "ids.npy", mmap_mode="r")
@@ -56,7 +56,7 @@ class CatalogueIndex:
         return len(self._ids)
 
     def product_id(self, item: int) -> str:
-        """Of one product."""
+        """Return the id of one product."""
         return self._ids[item].decode()
 
     @cached_property
@@ -67,25 +67,28 @@ class CatalogueIndex:
         }
 
     def index_of(self, product_ids: Sequence[str]) -> NDArray[np.int32]:
-        """Index of each id, -1 for unknown ones. The ids are sorted."""
-        asked = np.array([p.encode("utf-8", "surrogatepass") for p in product_ids], np.bytes_)
-        if not len(asked) or not len(self):
-            return np.full(len(asked), -1, np.int32)
-        # Cut to the width of the ids, else numpy would widen all of them to compare; what was cut equals none.
-        at = np.minimum(self._ids.searchsorted(asked.astype(self._ids.dtype)), len(self) - 1)
-        return np.where(self._ids[at] == asked, at, -1).astype(np.int32)
+        """Return the index of each id (n,), -1 for unknown ones."""
+        encoded_ids = np.array([p.encode("utf-8", "surrogatepass") for p in product_ids], np.bytes_)
+        if not len(encoded_ids) or not len(self):
+            return np.full(len(encoded_ids), -1, np.int32)
+        # Cut to the width of the sorted ids, else numpy would widen all of them; an id that was cut equals none of them.
+        index = np.minimum(self._ids.searchsorted(encoded_ids.astype(self._ids.dtype)), len(self) - 1)
+        return np.where(self._ids[index] == encoded_ids, index, -1).astype(np.int32)
 
     def title(self, item: int) -> str:
-        """Title of one product."""
+        """Return the title of one product."""
         at = int(self._title_of[item])
         start = int(self._title_ends[at - 1]) if at else 0
         return self._titles[start : int(self._title_ends[at])].tobytes().decode()
 
     def filter_mask(self, filters: Mapping[str, Any]) -> NDArray[np.bool_] | None:
-        """(items,) True where all ``filters`` hold; None without filters.
+        """Return where all ``filters`` hold (items,); None without filters.
 
         ``{"brand": "X"}``, ``{"category": ["A", "B"]}`` (a category also holds those below it), ``{"price": {"min": 1,
-        "max": 9}}``, ``{"in_stock": true}``. Raises BadInput for a field that cannot be filtered.
+        "max": 9}}``, ``{"in_stock": true}``.
+
+        Raises:
+            BadInput: A field has no such filter.
         """
         if not filters:
             return None
@@ -105,22 +108,34 @@ class CatalogueIndex:
     def facets(
         self, items: NDArray[np.int32], fields: Sequence[str], max_values: int = 20
     ) -> dict[str, dict[str, int]]:
-        """How many of ``items`` have each value, most frequent first."""
-        found: dict[str, dict[str, int]] = {}
+        """Return how many of ``items`` have each value of some fields, most frequent first.
+
+        Args:
+            items: (n,) catalogue indices.
+            fields: Names of categorical fields.
+            max_values: Number of values a field.
+        """
+        facets: dict[str, dict[str, int]] = {}
         for field in fields:
             if field not in _CATEGORICAL_FIELDS:
                 raise BadInput(f"facets: {field}", "has no facet", "use category or brand")
             counts = np.bincount(self._codes[field][items], minlength=len(self._field_values[field]))
             order = [int(i) for i in np.argsort(-counts, kind="stable")[:max_values] if counts[i]]
-            found[field] = {self._field_values[field][i]: int(counts[i]) for i in order if self._field_values[field][i]}
-        return found
+            facets[field] = {
+                self._field_values[field][i]: int(counts[i]) for i in order if self._field_values[field][i]
+            }
+        return facets
 
     def field_codes(self, field: str) -> tuple[list[str], NDArray[np.int32]]:
-        """The distinct values of category or brand, and the number (items,) of each product's."""
+        """Return the distinct values of category or brand, and the code (items,) of each product."""
         return self._field_values[field], self._codes[field]
 
     def sort_key(self, field: str) -> NDArray[np.float64]:
-        """(items,) numbers to sort by."""
+        """Return the numbers (items,) to sort by.
+
+        Raises:
+            BadInput: The field has no numbers.
+        """
         if field not in _NUMERIC_FIELDS:
             raise BadInput(f"sort: {field}", "is no sort order", "use price, -price, stock or -stock")
         return self._numbers[field]

@@ -1,8 +1,9 @@
-"""Nearest vectors by inner product. The file is memory-mapped.
+"""Dense vector index with faiss: 8-bit flat or IVF, or product quantisation (Jégou et al. 2011).
 
-As it is built: 8 bits a number, exact for small sets, inverted lists above. Made small: products of codes (product quantisation;
-Jégou et al. 2011, "Product quantization for nearest neighbor search"; in registers, André et al. 2017, "Quicker ADC") find AGAIN
-times as many as are asked for, and their vectors in 6 bits a number put these in order.
+It finds the nearest vectors by inner product; the file is memory-mapped. As built it has 8 bits a number, exhaustive search for
+small sets and inverted lists above. Compressed, product quantisation ("Product quantization for nearest neighbor search"; in
+registers, André et al. 2017, "Quicker ADC") finds REFINE_FACTOR times as many candidates as are requested, and their vectors in 6
+bits a number re-rank them.
 """
 
 from pathlib import Path
@@ -14,27 +15,26 @@ from vetrina.core.types import Floats, Ints
 
 MIN_PQ_VECTORS = 1_000
 REFINE_FACTOR = 4
-_MIN_PQ_CANDIDATES = 100  # that codes are asked for: of few they miss more
+_MIN_PQ_CANDIDATES = 100  # at least so many are requested of the codes, which miss more of few
 _MAX_EXACT_VECTORS = 50_000
 _MAX_FLAT_PQ_VECTORS = 200_000
 _NLIST = 1_024
 _NPROBE = 32
-# numbers that share a code, and its bits
 _DIMENSIONS_PER_CODE = 8
 _BITS_PER_CODE = 4
 _METRIC = faiss.METRIC_INNER_PRODUCT
 
 
 def build(vectors: Floats, path: Path) -> None:
-    """Write the index of ``vectors`` (n, width), n at least 1. Equal input gives an equal file."""
+    """Write an index of ``vectors`` (n, width), n at least 1. Equal input gives an equal file."""
     count, width = vectors.shape
     faiss.omp_set_num_threads(1)  # the order of sums, and so the file, must not depend on the machine
-    kind = faiss.ScalarQuantizer.QT_8bit
+    quantiser = faiss.ScalarQuantizer.QT_8bit
     if count <= _MAX_EXACT_VECTORS:
-        index = faiss.IndexScalarQuantizer(width, kind, _METRIC)
+        index = faiss.IndexScalarQuantizer(width, quantiser, _METRIC)
     else:
         coarse = faiss.IndexFlatIP(width)
-        index = faiss.IndexIVFScalarQuantizer(coarse, width, _NLIST, kind, _METRIC)
+        index = faiss.IndexIVFScalarQuantizer(coarse, width, _NLIST, quantiser, _METRIC)
         index.nprobe = _NPROBE
     index.train(vectors)
     index.add(vectors)
@@ -42,12 +42,12 @@ def build(vectors: Floats, path: Path) -> None:
 
 
 def is_compressible(n_vectors: int, width: int) -> bool:
-    """Whether so many vectors show what codes to make of them."""
+    """Return whether there are enough vectors to train product quantisation, and codes divide the width."""
     return n_vectors >= MIN_PQ_VECTORS and width % _DIMENSIONS_PER_CODE == 0
 
 
 def build_pq(source: Path, path: Path) -> None:
-    """Write the small form of what ``build`` wrote, of vectors that it ``fits``. Equal input gives an equal file."""
+    """Write the product-quantised form of what ``build`` wrote, if it ``is_compressible``. Equal input gives an equal file."""
     index = DenseIndex(source)
     vectors = index.vectors(np.arange(len(index), dtype=np.int32))
     count, width = vectors.shape
@@ -58,15 +58,15 @@ def build_pq(source: Path, path: Path) -> None:
         coarse = faiss.IndexFlatIP(width)
         codes = faiss.IndexIVFPQFastScan(coarse, width, _NLIST, width // _DIMENSIONS_PER_CODE, _BITS_PER_CODE, _METRIC)
         codes.nprobe = _NPROBE
-    both = faiss.IndexRefine(codes, exact)
-    both.k_factor = REFINE_FACTOR
-    both.train(vectors)
-    both.add(vectors)
-    faiss.write_index(both, str(path))
+    refined = faiss.IndexRefine(codes, exact)
+    refined.k_factor = REFINE_FACTOR
+    refined.train(vectors)
+    refined.add(vectors)
+    faiss.write_index(refined, str(path))
 
 
 class DenseIndex:
-    """Opens what ``build`` or ``shrink`` wrote."""
+    """The index that ``build`` or ``build_pq`` wrote."""
 
     def __init__(self, path: Path) -> None:
         faiss.omp_set_num_threads(1)
@@ -82,22 +82,22 @@ class DenseIndex:
 
     @property
     def width(self) -> int:
-        """Numbers of a vector."""
+        """Dimension of the vectors."""
         return self._vector_store.d
 
     def to_index_space(self, vector: Floats) -> Floats:
-        """(width,) as ``nearest`` is asked and ``vectors`` are given: as it is."""
+        """Return a query vector (width,) in the space of ``nearest`` and ``vectors``: unchanged."""
         return vector
 
     def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
-        """Row numbers and inner products, best first, at most ``limit``."""
-        asked = max(limit, _MIN_PQ_CANDIDATES) if self._vector_store is not self._index else limit
-        products, rows = self._index.search(vector[None].astype(np.float32), min(asked, len(self)))
-        found = rows[0] >= 0
-        return rows[0][found][:limit].astype(np.int32), products[0][found][:limit]
+        """Return row numbers and inner products of the nearest vectors, best first, at most ``limit``."""
+        n_candidates = max(limit, _MIN_PQ_CANDIDATES) if self._vector_store is not self._index else limit
+        products, rows = self._index.search(vector[None].astype(np.float32), min(n_candidates, len(self)))
+        is_found = rows[0] >= 0
+        return rows[0][is_found][:limit].astype(np.int32), products[0][is_found][:limit]
 
     def vectors(self, rows: Ints) -> Floats:
-        """(n, width) of some rows."""
+        """Return the vectors (n, width) of some rows."""
         if not len(rows):
             return np.empty((0, self.width), np.float32)
         return self._vector_store.reconstruct_batch(rows.astype(np.int64))

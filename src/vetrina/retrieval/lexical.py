@@ -1,4 +1,4 @@
-"""BM25 over product fields with tantivy; knows nothing of ranking beyond words.
+"""BM25 index over product fields with tantivy. Knows nothing of ranking beyond words.
 
 One field holds all text of a product, a second its title again at half weight. On Chorus electronics' validation
 queries this beat a field for each column (NDCG@10 .743 against .693): a word is rare or common in the catalogue, not in
@@ -19,7 +19,7 @@ _TOKENIZER = "en_stem"
 
 
 def schema() -> tantivy.Schema:
-    """Text fields under BOOSTS' names; ``item`` is the catalogue index. Where words stand nobody asks, so it is not kept."""
+    """Return the fields: text under the names of BOOSTS, without word positions, and ``item``, the catalogue index."""
     builder = tantivy.SchemaBuilder()
     for name in BOOSTS:
         builder.add_text_field(name, stored=False, tokenizer_name=_TOKENIZER, index_option="freq")
@@ -40,7 +40,7 @@ def build(folder: Path, documents: Iterable[Mapping[str, str | int]]) -> None:
 
 
 class LexicalIndex:
-    """Opens what ``build`` wrote."""
+    """The index that ``build`` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self._index = tantivy.Index.open(str(folder))
@@ -48,12 +48,12 @@ class LexicalIndex:
         self._searcher = self._index.searcher()
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
-        """Catalogue indices and BM25 scores, best first; any of the words may match."""
+        """Return catalogue indices and BM25 scores of products with any of the words, best first, at most ``limit``."""
         return _hits(self._searcher, parse_query(self._index, query), limit)
 
 
 def parse_query(index: tantivy.Index, query: str) -> tantivy.Query:
-    """What a shopper typed; operators and broken quotes are words like any other."""
+    """Return the parsed query of a user; operators and unbalanced quotes are words like any other."""
     parsed, _errors = index.parse_query_lenient(" ".join(tokenise(query)), list(BOOSTS), field_boosts=BOOSTS)
     return parsed
 

@@ -1,4 +1,7 @@
-"""Sparse rows of neighbours, summed for a handful of products at once."""
+"""Item-to-item neighbour rows: sparse, quantised to uint8, memory-mapped.
+
+A score is the weighted sum of the rows of a handful of items.
+"""
 
 from pathlib import Path
 
@@ -11,14 +14,14 @@ from vetrina.core.elias_fano import EliasFanoLists, PlainLists, save_elias_fano
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.types import Floats, Ints
 
-MIN_NEIGHBOURS = 10  # neighbours that a row keeps, if it has them
+MIN_NEIGHBOURS = 10  # neighbours that a pruned row keeps, if it has them
 
 
 class Neighbours:
     """Rows of neighbours, memory-mapped.
 
-    As they are learnt: CSR rows ``starts`` (items + 1,), ``items``, ``values``, best first. Packed: ``items`` as sorted lists,
-    whose uint8 ``values`` come with one of ``scales`` for each row that has any.
+    As trained: CSR rows ``starts`` (items + 1,), ``items``, ``values``, best first. Packed: ``items`` as sorted integer lists
+    (Elias-Fano) with uint8 ``values``, and one of ``scales`` for each row that is not empty.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,17 +39,26 @@ class Neighbours:
         return len(self._lists)
 
     def weighted_sum(self, rows: Ints, weights: NDArray[np.floating]) -> Floats:
-        """(items,) float32: sum over ``rows`` (n,) of weight * row."""
-        found = self._lists.take(rows)
-        if not len(found.values):
+        """Return the sum (items,) float32 over ``rows`` (n,) of weight * row."""
+        neighbours = self._lists.take(rows)
+        if not len(neighbours.values):
             return np.zeros(len(self), np.float32)
         scaled = weights if self._scale is None else weights * self._scale[rows]
-        values = self._values[found.indices] * np.repeat(scaled, found.lengths)
-        return np.bincount(found.values, values, minlength=len(self)).astype(np.float32)
+        values = self._values[neighbours.indices] * np.repeat(scaled, neighbours.lengths)
+        return np.bincount(neighbours.values, values, minlength=len(self)).astype(np.float32)
 
 
 def pack(source: Path, into: Path, keep_share: float = 1.0) -> None:
-    """``quantize`` for rows of as many items as there are rows, each in the order of its items."""
+    """Write packed rows: uint8 values as by ``quantise``, items as sorted integer lists. The matrix must be square.
+
+    Args:
+        source: Folder of the trained rows.
+        into: Folder to write to.
+        keep_share: Share of each row that stays, by value.
+
+    Raises:
+        UnusableVariant: The values are not finite.
+    """
     starts, items, values, scales = _quantised_rows(source, keep_share)
     lengths = np.diff(starts)
     order = np.argsort(np.repeat(np.arange(len(lengths)), lengths) * len(lengths) + items)
@@ -56,9 +68,15 @@ def pack(source: Path, into: Path, keep_share: float = 1.0) -> None:
 
 
 def quantise(source: Path, into: Path, keep_share: float = 1.0) -> None:
-    """Values to uint8 with one scale a row; the smallest value stays 1, so that no neighbour is lost.
+    """Write rows with uint8 values and one scale a row; the smallest value is 1, so that no neighbour is lost.
 
-    Before that, of each row only the ``keep`` share with the largest values stays: fewer neighbours are less work, too.
+    Args:
+        source: Folder of the trained rows.
+        into: Folder to write to.
+        keep_share: Share of each row that stays, by value; fewer neighbours also score faster.
+
+    Raises:
+        UnusableVariant: The values are not finite.
     """
     starts, items, values, scales = _quantised_rows(source, keep_share)
     bit_packing.save(into, "starts", starts)
@@ -67,17 +85,17 @@ def quantise(source: Path, into: Path, keep_share: float = 1.0) -> None:
 
 
 def _quantised_rows(
-    source: Path, keep: float
+    source: Path, keep_share: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
     starts, items, values = (np.load(source / f"{name}.npy") for name in ("starts", "items", "values"))
     if not np.isfinite(values).all():
-        raise UnusableVariant("its neighbours are worth what is no number")
+        raise UnusableVariant("its neighbours' values are not finite")
     rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-    if keep < 1.0:
-        kept = _top_share_positions(rows, values, starts, keep)
-        rows = rows[kept]
-        items = items[kept]
-        values = values[kept]
+    if keep_share < 1.0:
+        positions = _top_share_positions(rows, values, starts, keep_share)
+        rows = rows[positions]
+        items = items[positions]
+        values = values[positions]
         starts = np.searchsorted(rows, np.arange(len(starts))).astype(starts.dtype)
     largest = np.zeros(len(starts) - 1, np.float32)
     np.maximum.at(largest, rows, values)
@@ -86,10 +104,10 @@ def _quantised_rows(
 
 
 def _top_share_positions(
-    rows: NDArray[np.integer], values: Floats, starts: NDArray[np.integer], keep: float
+    rows: NDArray[np.integer], values: Floats, starts: NDArray[np.integer], keep_share: float
 ) -> NDArray[np.intp]:
-    """Places, in their order, of the ``keep`` share of each row that has the largest values; at least LEAST."""
+    """Positions, ascending, of the ``keep_share`` largest values of each row, at least MIN_NEIGHBOURS of them."""
     order = np.lexsort((-values, rows))
-    place = np.arange(len(rows)) - starts[rows]  # sorted by row, rows lie where they lay
-    most = np.maximum(np.ceil(keep * np.diff(starts)), MIN_NEIGHBOURS)[rows]
-    return np.sort(order[place < most])
+    rank = np.arange(len(rows)) - starts[rows]  # as rows are sorted already, each starts where it did
+    row_limit = np.maximum(np.ceil(keep_share * np.diff(starts)), MIN_NEIGHBOURS)[rows]
+    return np.sort(order[rank < row_limit])

@@ -1,6 +1,6 @@
-"""A table of vectors that every product is compared with: whole, or in 8 or 4 bits a number.
+"""Embedding tables in float32, int8 or int4, and their inner products with query vectors.
 
-Small tables lie once on disk: the graph that multiplies them maps the same bytes from which single rows are read.
+A quantised table is on disk once: its ONNX graph maps the same bytes from which single rows are read.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ RowSelection = NDArray[np.integer] | slice
 
 
 class FloatTable:
-    """float32 (rows, width)."""
+    """Table in float32 (rows, width)."""
 
     def __init__(self, file: Path) -> None:
         self._table = np.load(file, mmap_mode="r")
@@ -28,16 +28,16 @@ class FloatTable:
         return len(self._table)
 
     def vectors(self, rows: RowSelection = slice(None)) -> Floats:
-        """(n, width) of some rows."""
+        """Return the vectors (n, width) of some rows."""
         return np.asarray(self._table[rows])
 
     def inner_products(self, queries: Floats) -> Floats:
-        """(n, rows) of some vectors (n, width) with every row."""
+        """Return the inner products (n, rows) of some vectors (n, width) with every row."""
         return queries @ self._table.T
 
 
 class QuantisedTable:
-    """What both small forms share: the graph that multiplies."""
+    """Table whose inner products an ONNX graph computes."""
 
     def __init__(self, folder: Path, scales: Floats) -> None:
         self._scales = scales
@@ -47,40 +47,40 @@ class QuantisedTable:
         return len(self._scales)
 
     def vectors(self, rows: RowSelection = slice(None)) -> Floats:
-        """(n, width) of some rows."""
+        """Return the vectors (n, width) of some rows."""
         raise NotImplementedError
 
     def inner_products(self, queries: Floats) -> Floats:
-        """(n, rows) of some vectors (n, width) with every row."""
+        """Return the inner products (n, rows) of some vectors (n, width) with every row."""
         return self._session.run(None, {"asked": queries.astype(np.float32)})[0]
 
 
 class Int8Table(QuantisedTable):
-    """int8 (width, rows), one scale a row (rows,)."""
+    """Table in int8 (width, rows), with one scale a row (rows,)."""
 
     def __init__(self, folder: Path, scales: Floats) -> None:
         super().__init__(folder, scales)
         self._table = np.memmap(folder / TABLE_FILE, np.int8, "r").reshape(-1, len(scales))
 
     def vectors(self, rows: RowSelection = slice(None)) -> Floats:
-        """(n, width) of some rows."""
+        """Return the vectors (n, width) of some rows."""
         return self._table[:, rows].T.astype(np.float32) * self._scales[rows, None]
 
 
 class Int4Table(QuantisedTable):
-    """As ``nibbles`` packs (rows, width), with scales (rows, blocks)."""
+    """Table in int4 as ``int4.quantise`` packs it, with scales (rows, blocks)."""
 
     def __init__(self, folder: Path, scales: Floats) -> None:
         super().__init__(folder, scales)
         self._packed = np.memmap(folder / TABLE_FILE, np.uint8, "r").reshape(*scales.shape, -1)
 
     def vectors(self, rows: RowSelection = slice(None)) -> Floats:
-        """(n, width) of some rows."""
+        """Return the vectors (n, width) of some rows."""
         return int4.dequantise(np.asarray(self._packed[rows]), self._scales[rows])
 
 
 def open_table(folder: Path, float_file: str) -> FloatTable | QuantisedTable:
-    """What ``layers.quantised_table_writer`` wrote, or the float table of that name."""
+    """Return the table that ``layers.quantised_table_writer`` wrote in ``folder``, else the float table ``float_file``."""
     if not (folder / SCALES_FILE).exists():
         return FloatTable(folder / float_file)
     scales = np.load(folder / SCALES_FILE)

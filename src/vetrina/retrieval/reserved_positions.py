@@ -1,6 +1,7 @@
-"""Places that are kept for some products, whatever the order of the others says."""
+"""Reserved positions in a ranked list, such as those for cold-start items."""
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,23 +10,33 @@ from numpy.typing import NDArray
 def fill_reserved_positions(
     ranked: NDArray[np.intp], reserved: NDArray[np.intp], share: float, limit: int
 ) -> NDArray[np.intp]:
-    """The first ``wanted`` of ``usual`` (n,) with every 1 / ``share``-th place given to the next of ``kept`` (k,).
+    """Return the first ``limit`` of ``ranked`` with every 1 / ``share``-th position given to the next of ``reserved``.
 
-    Nothing stands twice, and a longer list begins with the shorter one. Where ``kept`` runs out, ``usual`` goes on.
+    No item is in the list twice, and a longer list begins with the shorter one. Where one of the two runs out, the other goes
+    on.
+
+    Args:
+        ranked: (n,) items, best first.
+        reserved: (k,) items for the reserved positions, best first.
+        share: Share of positions that are reserved, between 0 and 1.
+        limit: Length of the list.
     """
-    taken: set[int] = set()
-    first = _not_taken(ranked.tolist(), taken)
-    second = _not_taken(reserved.tolist(), taken)
-    found: list[int] = []
-    for place in range(1, limit + 1):
-        turn = (second, first) if int(place * share + 1e-9) > int((place - 1) * share + 1e-9) else (first, second)
-        one = next((n for way in turn for n in way), None)
-        if one is None:
+    placed: set[int] = set()
+    next_ranked = _not_placed(ranked.tolist(), placed)
+    next_reserved = _not_placed(reserved.tolist(), placed)
+    items: list[int] = []
+    for position in range(1, limit + 1):
+        is_reserved = int(position * share + 1e-9) > int((position - 1) * share + 1e-9)
+        sources = (next_ranked, next_reserved)
+        if is_reserved:
+            sources = (next_reserved, next_ranked)
+        item = next(chain(*sources), None)
+        if item is None:
             break
-        taken.add(one)
-        found.append(one)
-    return np.array(found, np.intp)
+        placed.add(item)
+        items.append(item)
+    return np.array(items, np.intp)
 
 
-def _not_taken(items: Iterable[int], taken: set[int]) -> Iterator[int]:
-    return (item for item in items if item not in taken)
+def _not_placed(items: Iterable[int], placed: set[int]) -> Iterator[int]:
+    return (item for item in items if item not in placed)

@@ -1,4 +1,4 @@
-"""Words as they were meant: one slip of the finger away from a word of the catalogue."""
+"""Spelling correction of query words at edit distance one from the catalogue's words."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,8 +15,8 @@ _MAX_WORD_LENGTH = 24
 
 
 def write(catalogue: Catalogue, path: Path) -> None:
-    """Every word that stands in a product, and in how many."""
-    said = zip(
+    """Write every word of the catalogue with the number of its products."""
+    texts = zip(
         catalogue.titles,
         catalogue.descriptions,
         catalogue.brands,
@@ -24,12 +24,17 @@ def write(catalogue: Catalogue, path: Path) -> None:
         catalogue.attributes,
         strict=True,
     )
-    counts = Counter(word for row in said for word in set(tokenise(" ".join(row))))
+    counts = Counter(word for row in texts for word in set(tokenise(" ".join(row))))
     path.write_bytes(msgspec.json.encode(dict(sorted(counts.items()))))
 
 
 class SpellingCorrector:
-    """``known`` says of a word whether it is one at all; such words are left as they are."""
+    """Corrects unknown words of a query.
+
+    Args:
+        path: File that ``write`` wrote.
+        is_known_word: Returns whether a word needs no correction.
+    """
 
     def __init__(self, path: Path, is_known_word: Callable[[str], bool]) -> None:
         self._counts: dict[str, int] = msgspec.json.decode(path.read_bytes())
@@ -37,25 +42,29 @@ class SpellingCorrector:
         self._is_known_word = is_known_word
 
     def correct(self, query: str) -> str:
-        """``query``, its unknown words exchanged for the commonest word of at least _LEAST products that one slip makes them of.
+        """Return ``query`` with its unknown words replaced by the most frequent catalogue word at edit distance one.
 
-        A slip adds, drops or changes a letter or swaps two neighbours, but never touches the first; short words and those with a
-        digit stay.
+        An edit adds, drops or changes a letter or swaps two neighbours, but never touches the first; short words and those with
+        a digit stay.
         """
         return " ".join(self._correct_word(word) for word in query.split())
 
-    def _correct_word(self, said: str) -> str:
-        word = said.lower()
-        if (
-            not (_MIN_WORD_LENGTH <= len(word) <= _MAX_WORD_LENGTH and word.isalpha())
-            or word in self._counts
-            or self._is_known_word(word)
-        ):
-            return said
-        found = {near: n for near in self._edits(word) if (n := self._counts.get(near, 0)) >= _MIN_PRODUCTS_PER_WORD}
-        return min(found, key=lambda near: (-found[near], near)) if found else said
+    def _correct_word(self, original: str) -> str:
+        word = original.lower()
+        is_correctable = _MIN_WORD_LENGTH <= len(word) <= _MAX_WORD_LENGTH and word.isalpha()
+        if not is_correctable or word in self._counts or self._is_known_word(word):
+            return original
+        count_of_candidate = {}
+        for candidate in self._edits(word):
+            count = self._counts.get(candidate, 0)
+            if count >= _MIN_PRODUCTS_PER_WORD:
+                count_of_candidate[candidate] = count
+        if not count_of_candidate:
+            return original
+        return min(count_of_candidate, key=lambda candidate: (-count_of_candidate[candidate], candidate))
 
     def _edits(self, word: str) -> Iterator[str]:
+        """Yield all words at edit distance one that keep the first letter."""
         for at in range(1, len(word) + 1):
             head = word[:at]
             tail = word[at:]

@@ -1,8 +1,8 @@
-"""Which of a query's words a product holds, and where: what BM25's sum hides.
+"""Term vectors of products and the term-match features of a query: coverage, phrase match, first position.
 
-Words are stemmed and known by 32-bit hashes, of which a product holds the numbers, those of the title's words first and in
-order; products of which the same is said share them. Two words of one catalogue share a hash about once in four billion pairs;
-the product is then found to hold a word that it lacks.
+BM25 sums these away. Words are stemmed and identified by 32-bit hashes. A product's text is a list of term numbers, those of its
+title first and in order; products with the same text share it. Two words of one catalogue share a hash about once in four
+billion pairs; then a product matches a word that it lacks.
 """
 
 from collections.abc import Iterable
@@ -31,34 +31,51 @@ _ANALYZER = (
 
 
 def write(titles: Iterable[str], texts: Iterable[str], folder: Path) -> None:
-    """``texts`` are everything that is said of the products, titles included."""
+    """Write the term vectors of a catalogue.
+
+    Args:
+        titles: Title of each product.
+        texts: All text of each product, its title included.
+        folder: Folder to write to, which must not exist.
+    """
     folder.mkdir()
-    known: dict[str, int] = {}
+    hash_of_word: dict[str, int] = {}
     rows: list[list[int]] = []
-    lengths: list[int] = []
+    title_lengths: list[int] = []
     for title, text in zip(titles, texts, strict=True):
-        first = [_hash_term(word, known) for word in _stems(title)]
-        others = dict.fromkeys(_hash_term(word, known) for word in _stems(text))
-        rows.append([*first, *(word for word in others if word not in first)])
-        lengths.append(len(first))
-    words = np.array([word for row in rows for word in row], np.uint32)
-    starts = np.cumsum([0, *map(len, rows)])
-    # A word twice in a title counts once.
-    held = np.unique(np.repeat(np.arange(len(rows), dtype=np.uint64), np.diff(starts)) << np.uint64(32) | words)
-    names, carriers = np.unique((held & np.uint64(0xFFFFFFFF)).astype(np.uint32), return_counts=True)
-    number: dict[tuple[int, ...], int] = {}  # of what is said, which is of a title's length and of words
-    said_of = [number.setdefault((length, *row), len(number)) for length, row in zip(lengths, rows, strict=True)]
-    said = list(number)
-    bit_packing.save(folder, "said_of", np.array(said_of, np.int64))
-    bit_packing.save(folder, "numbers", np.searchsorted(names, [word for _, *row in said for word in row]))
-    bit_packing.save(folder, "starts", np.cumsum([0, *(len(row) - 1 for row in said)]))
-    bit_packing.save(folder, "titles", np.array([length for length, *_ in said], np.int64))
-    np.save(folder / "names.npy", names)
-    np.save(folder / "rarity.npy", _inverse_document_frequency(carriers, len(rows)))
+        title_terms = [_hash_term(word, hash_of_word) for word in _stems(title)]
+        text_terms = dict.fromkeys(_hash_term(word, hash_of_word) for word in _stems(text))
+        rows.append([*title_terms, *(term for term in text_terms if term not in title_terms)])
+        title_lengths.append(len(title_terms))
+    term_hashes, document_counts = _document_counts(rows)
+    # A text is the length of the title and the terms: products with the same one share it.
+    number_of_text: dict[tuple[int, ...], int] = {}
+    text_of = [
+        number_of_text.setdefault((length, *row), len(number_of_text))
+        for length, row in zip(title_lengths, rows, strict=True)
+    ]
+    distinct_texts = list(number_of_text)
+    all_terms = [term for _, *terms in distinct_texts for term in terms]
+    bit_packing.save(folder, "said_of", np.array(text_of, np.int64))
+    bit_packing.save(folder, "numbers", np.searchsorted(term_hashes, all_terms))
+    bit_packing.save(folder, "starts", np.cumsum([0, *(len(text) - 1 for text in distinct_texts)]))
+    bit_packing.save(folder, "titles", np.array([length for length, *_ in distinct_texts], np.int64))
+    np.save(folder / "names.npy", term_hashes)
+    np.save(folder / "rarity.npy", _inverse_document_frequency(document_counts, len(rows)))
+
+
+def _document_counts(rows: list[list[int]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """The distinct term hashes, sorted, and the number of products with each; a word twice in a title counts once."""
+    terms = np.array([term for row in rows for term in row], np.uint32)
+    lengths = np.array([len(row) for row in rows], np.int64)
+    row_of_term = np.repeat(np.arange(len(rows), dtype=np.uint64), lengths)
+    pairs = np.unique(row_of_term << np.uint64(32) | terms)
+    term_of_pair = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    return np.unique(term_of_pair, return_counts=True)
 
 
 class TermVectors:
-    """Opens what ``write`` wrote."""
+    """The term vectors that ``write`` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self._term_hashes = np.load(folder / "names.npy", mmap_mode="r")
@@ -69,70 +86,74 @@ class TermVectors:
         self._idf = np.load(folder / "rarity.npy", mmap_mode="r")
 
     def match_features(self, query: str, items: Ints) -> Floats:
-        """(items, COLUMNS) of some products.
+        """Return the match features (items, COLUMNS) of a query and some products.
 
-        ``words`` and ``title_words`` are shares of the query's words by their rarity (inverse document frequency) that the
-        product or its title holds, ``in_a_row`` is 1 where the title holds the whole query as one phrase, ``first_place`` counts
-        the title's words before the first that was asked for.
+        ``words`` and ``title_words`` are the shares of the query's words, by inverse document frequency, that are in the text or
+        the title; ``in_a_row`` is 1 if the title has the whole query as one phrase; ``first_place`` is the number of the title's
+        words before the first match.
+
+        Args:
+            query: The query of a user.
+            items: (items,) catalogue indices.
         """
-        asked = self._term_ids([crc32(word.encode()) for word in _stems(query)[:_MAX_QUERY_WORDS]])
-        found = np.zeros((len(items), len(COLUMNS)), np.float32)
-        said = self._text_of[items]
-        found[:, 3] = _NO_POSITION
-        found[:, 4] = self._title_lengths[said]
-        if not len(asked) or not len(items):
-            return found
-        row, place, held = self._terms_of_texts(said)
-        inside = place < self._title_lengths[said][row]
-        weight = self._idf_weights(asked)
+        query_terms = self._term_ids([crc32(word.encode()) for word in _stems(query)[:_MAX_QUERY_WORDS]])
+        features = np.zeros((len(items), len(COLUMNS)), np.float32)
+        texts = self._text_of[items]
+        features[:, 3] = _NO_POSITION
+        features[:, 4] = self._title_lengths[texts]
+        if not len(query_terms) or not len(items):
+            return features
+        row, place, terms = self._terms_of_texts(texts)
+        inside = place < self._title_lengths[texts][row]
+        weight = self._idf_weights(query_terms)
         phrase: list[NDArray[np.int64]] = []
-        for number, word in enumerate(asked.tolist()):
-            at = np.flatnonzero(held == word)
+        for number, word in enumerate(query_terms.tolist()):
+            at = np.flatnonzero(terms == word)
             titled = at[inside[at]]
-            found[np.unique(row[at]), 0] += weight[number]
-            found[np.unique(row[titled]), 1] += weight[number]
-            np.minimum.at(found[:, 3], row[titled], place[titled])
-            begin = np.clip(place[titled] - number + _MAX_QUERY_WORDS, 0, _MAX_TITLE_POSITIONS - 1)
-            phrase.append(row[titled] * _MAX_TITLE_POSITIONS + begin)
-        begins, times = np.unique(np.concatenate(phrase), return_counts=True)
-        found[np.unique(begins[times >= len(asked)] // _MAX_TITLE_POSITIONS), 2] = 1.0
-        return found
+            features[np.unique(row[at]), 0] += weight[number]
+            features[np.unique(row[titled]), 1] += weight[number]
+            np.minimum.at(features[:, 3], row[titled], place[titled])
+            phrase_start = np.clip(place[titled] - number + _MAX_QUERY_WORDS, 0, _MAX_TITLE_POSITIONS - 1)
+            phrase.append(row[titled] * _MAX_TITLE_POSITIONS + phrase_start)
+        phrase_starts, times = np.unique(np.concatenate(phrase), return_counts=True)
+        features[np.unique(phrase_starts[times >= len(query_terms)] // _MAX_TITLE_POSITIONS), 2] = 1.0
+        return features
 
     def _terms_of_texts(
-        self, said: NDArray[np.integer]
+        self, texts: NDArray[np.integer]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.signedinteger]]:
-        """The numbers of the words of what is said, one after the other: whose, at which place, which."""
-        starts = self._starts[said].astype(np.int64)
-        lengths = self._starts[said + 1] - starts
-        row = np.repeat(np.arange(len(said)), lengths)
-        place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        return row, place, self._terms[np.repeat(starts, lengths) + place]
+        """The terms of some texts, one after the other: index of the text, position in it, term number."""
+        starts = self._starts[texts].astype(np.int64)
+        lengths = self._starts[texts + 1] - starts
+        row = np.repeat(np.arange(len(texts)), lengths)
+        position = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return row, position, self._terms[np.repeat(starts, lengths) + position]
 
     def _term_ids(self, hashes: list[int]) -> NDArray[np.int64]:
-        """The number of each word, -1 of one that no product holds."""
+        """Term number of each word, -1 for one that no product has."""
         names = np.array(hashes, np.uint32)
         if not len(self._term_hashes):
             return np.full(len(names), -1)
         at = np.minimum(np.searchsorted(self._term_hashes, names), len(self._term_hashes) - 1)
         return np.where(self._term_hashes[at] == names, at, -1)
 
-    def _idf_weights(self, asked: NDArray[np.int64]) -> Floats:
-        """Shares of the words, by rarity; they sum to 1. A word that no product holds is as rare as can be."""
-        none = _inverse_document_frequency(np.zeros(1), len(self._text_of))[0]
-        rarity = np.where(asked >= 0, self._idf[asked] if len(self._idf) else none, none)
-        return (rarity / rarity.sum()).astype(np.float32)
+    def _idf_weights(self, terms: NDArray[np.int64]) -> Floats:
+        """Weight of each word by inverse document frequency; they sum to 1. A word that no product has gets the largest one."""
+        largest_idf = _inverse_document_frequency(np.zeros(1), len(self._text_of))[0]
+        idf = np.where(terms >= 0, self._idf[terms] if len(self._idf) else largest_idf, largest_idf)
+        return (idf / idf.sum()).astype(np.float32)
 
 
-def _inverse_document_frequency(carriers: NDArray[np.int64] | NDArray[np.float64], products: int) -> Floats:
-    """log(1 + products / (1 + carriers))."""
-    return np.log1p(products / (1.0 + carriers)).astype(np.float32)
+def _inverse_document_frequency(document_counts: NDArray[np.int64] | NDArray[np.float64], n_documents: int) -> Floats:
+    """log(1 + n_documents / (1 + document_counts))."""
+    return np.log1p(n_documents / (1.0 + document_counts)).astype(np.float32)
 
 
 def _stems(text: str) -> list[str]:
     return _ANALYZER.analyze(split_unspaced_scripts(text))
 
 
-def _hash_term(word: str, known: dict[str, int]) -> int:
-    if word not in known:
-        known[word] = crc32(word.encode())
-    return known[word]
+def _hash_term(word: str, hash_of_word: dict[str, int]) -> int:
+    if word not in hash_of_word:
+        hash_of_word[word] = crc32(word.encode())
+    return hash_of_word[word]

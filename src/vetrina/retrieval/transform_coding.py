@@ -1,9 +1,10 @@
-"""Vectors on disk by transform coding: turned to their principal axes, rounded to one step along each, in Golomb-Rice codes.
+"""Vector compression by transform coding (Goyal 2001): principal axes, quantisation, Golomb-Rice codes.
 
-Most axes say little, so that most numbers are small (Goyal 2001, "Theoretical foundations of transform coding"). Of what lies
-above an axis's ``lower`` bits, as many zeros stand before a one (Rice & Plaunt 1971, "Adaptive variable-length coding for
-efficient compression of spacecraft television data"). The first LEADING axes lie in a ``dense`` index, by which the nearest are
-found; products of turned vectors are those of the vectors, so nothing is turned back.
+Vectors are rotated to their principal axes and rounded with one step. Most axes have little variance, so most numbers are small
+("Theoretical foundations of transform coding"). What exceeds an axis's ``lower`` bits is coded in unary, as many zeros before a
+one (Rice & Plaunt 1971, "Adaptive variable-length coding for efficient compression of spacecraft television data"). The first
+N_INDEXED_AXES axes are in a ``dense`` index, which finds the nearest vectors; a rotation keeps inner products, so nothing is
+rotated back.
 """
 
 from pathlib import Path
@@ -18,7 +19,7 @@ from vetrina.core.types import Floats, Ints
 from vetrina.retrieval.dense import DenseIndex, build
 
 N_INDEXED_AXES = 64
-MIN_VECTORS_PER_AXIS = 8  # vectors for each axis: fewer gain hardly more bytes than the axes take
+MIN_VECTORS_PER_AXIS = 8  # with fewer the axes take nearly as many bytes as are saved
 _RANGE_RMS = 6.4  # root mean squares of a number that ``bits`` bits would have to span
 _ROWS_PER_BLOCK = 10_000
 INDEX_FILE = "index.faiss"
@@ -26,27 +27,33 @@ AXES_FILE = "axes.npy"
 
 
 def is_compressible(n_vectors: int, width: int) -> bool:
-    """Whether so many vectors are worth their axes, and there are axes enough."""
+    """Return whether there are enough vectors to save more bytes than the axes take, and more axes than the index has."""
     return n_vectors >= MIN_VECTORS_PER_AXIS * width and width > N_INDEXED_AXES
 
 
 def write(vectors: Floats, into: Path, bits: float) -> None:
-    """``vectors`` (n, width) that it ``fits``, as fine as in so many ``bits`` a number. Equal input gives an equal file."""
-    moved = vectors - vectors.mean(axis=0)
-    _, axes = np.linalg.eigh(moved.T.astype(np.float64) @ moved)
-    kept = axes[:, ::-1].astype(np.float16)
-    turned = vectors @ kept.astype(np.float32)
-    np.save(into / AXES_FILE, kept)
-    build(np.ascontiguousarray(turned[:, :N_INDEXED_AXES]), into / INDEX_FILE)
-    _write_residual(turned[:, N_INDEXED_AXES:], into, float(np.sqrt((vectors**2).mean())) * _RANGE_RMS / 2.0**bits)
+    """Write transform-coded vectors. Equal input gives an equal file.
+
+    Args:
+        vectors: (n, width) vectors for which ``is_compressible``.
+        into: Folder to write to.
+        bits: Bits a number of a uniform quantiser with the same step.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(centred.T.astype(np.float64) @ centred)
+    principal_axes = axes[:, ::-1].astype(np.float16)
+    rotated = vectors @ principal_axes.astype(np.float32)
+    np.save(into / AXES_FILE, principal_axes)
+    build(np.ascontiguousarray(rotated[:, :N_INDEXED_AXES]), into / INDEX_FILE)
+    _write_residual(rotated[:, N_INDEXED_AXES:], into, float(np.sqrt((vectors**2).mean())) * _RANGE_RMS / 2.0**bits)
 
 
 def _write_residual(rest: Floats, into: Path, step: float) -> None:
     means = rest.mean(axis=0)
-    # Of numbers that fall off geometrically about as many bits as the logarithm of their mean need no code.
-    usual = np.log(2.0) * 2.0 * np.abs(rest - means).mean(axis=0) / step
-    bits = np.rint(np.log2(np.maximum(usual, 1.0))).astype(np.int64)
-    bits = np.maximum.accumulate(bits[::-1])[::-1]  # so that the axes that have a bit stand side by side
+    # Of geometrically distributed numbers about as many low bits as the logarithm of their mean are stored uncoded.
+    mean_magnitude = np.log(2.0) * 2.0 * np.abs(rest - means).mean(axis=0) / step
+    bits = np.rint(np.log2(np.maximum(mean_magnitude, 1.0))).astype(np.int64)
+    bits = np.maximum.accumulate(bits[::-1])[::-1]  # so that the axes with a bit are adjacent
     lower: list[NDArray[np.uint8]] = []
     upper: list[NDArray[np.uint8]] = []
     lengths: list[NDArray[np.int64]] = []
@@ -54,9 +61,9 @@ def _write_residual(rest: Floats, into: Path, step: float) -> None:
         signed = np.rint((rest[start : start + _ROWS_PER_BLOCK] - means) / step).astype(np.int32)
         folded = np.where(signed < 0, -2 * signed - 1, 2 * signed)  # 0, -1, 1, -2, ... are 0, 1, 2, 3, ...
         lower.append(_bit_planes(folded, bits))
-        codes, many = _unary_codes(folded >> bits)
+        codes, byte_counts = _unary_codes(folded >> bits)
         upper.append(codes)
-        lengths.append(many)
+        lengths.append(byte_counts)
     np.save(into / "rest_scale.npy", np.concatenate([[step], means]).astype(np.float32))
     np.save(into / "rest_bits.npy", bits.astype(np.uint8))
     np.save(into / "rest_lower.npy", np.concatenate(lower))
@@ -65,21 +72,21 @@ def _write_residual(rest: Floats, into: Path, step: float) -> None:
 
 
 def _bit_planes(numbers: NDArray[np.int32], bits: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(rows, bytes): the lowest bit of all columns that keep one, then the second, and so on."""
+    """(rows, bytes): the lowest bit of all columns that store it, then the second, and so on."""
     planes = [numbers[:, bits > bit] >> bit & 1 for bit in range(int(bits.max()))]
     return np.packbits(np.concatenate([numbers[:, :0], *planes], axis=1).astype(np.uint8), axis=1, bitorder="little")
 
 
 def _unary_codes(numbers: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """As many zeros before a one as each number says, row by row from a whole byte on; and the bytes (rows,) of each row."""
-    many = (numbers.sum(axis=1, dtype=np.int64) + numbers.shape[1] + 7) // 8
-    ones = np.zeros(8 * int(many.sum()), np.uint8)
-    ones[8 * (np.cumsum(many) - many)[:, None] + np.cumsum(numbers + 1, axis=1) - 1] = 1
-    return np.packbits(ones, bitorder="little"), many
+    """Unary codes, a number as so many zeros before a one, each row from a whole byte on; and the bytes (rows,) of each."""
+    byte_counts = (numbers.sum(axis=1, dtype=np.int64) + numbers.shape[1] + 7) // 8
+    ones = np.zeros(8 * int(byte_counts.sum()), np.uint8)
+    ones[8 * (np.cumsum(byte_counts) - byte_counts)[:, None] + np.cumsum(numbers + 1, axis=1) - 1] = 1
+    return np.packbits(ones, bitorder="little"), byte_counts
 
 
 class TransformCodedIndex:
-    """Opens what ``write`` wrote."""
+    """The vectors that ``write`` wrote."""
 
     def __init__(self, folder: Path) -> None:
         self._axes = np.load(folder / AXES_FILE).astype(np.float32)
@@ -99,23 +106,27 @@ class TransformCodedIndex:
 
     @property
     def width(self) -> int:
-        """Numbers of a vector."""
+        """Dimension of the vectors."""
         return len(self._axes)
 
     def to_index_space(self, vector: Floats) -> Floats:
-        """(width,) as ``nearest`` is asked and ``vectors`` are given."""
+        """Return a query vector (width,) in the space of ``nearest`` and ``vectors``: rotated."""
         return vector @ self._axes
 
     def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
-        """Row numbers and inner products along the leading axes, best first, at most ``limit``; ``vectors`` say what is exact."""
+        """Return row numbers and inner products along the indexed axes, best first, at most ``limit``.
+
+        Exact inner products are those with ``vectors``.
+        """
         return self._leading_index.nearest(vector[: self._leading_index.width], limit)
 
     def vectors(self, rows: Ints) -> Floats:
-        """(n, width) of some rows, turned."""
-        found = np.empty((len(rows), self.width), np.float32)
+        """Return the rotated vectors (n, width) of some rows."""
+        vectors = np.empty((len(rows), self.width), np.float32)
         leading = self._leading_index.width
-        found[:, :leading], found[:, leading:] = self._leading_index.vectors(rows), self._residual(rows)
-        return found
+        vectors[:, :leading] = self._leading_index.vectors(rows)
+        vectors[:, leading:] = self._residual(rows)
+        return vectors
 
     def _residual(self, rows: Ints) -> Floats:
         lengths = self._lengths[rows]
@@ -133,10 +144,10 @@ class TransformCodedIndex:
 
     def _lower_bits(self, rows: Ints) -> NDArray[np.uint8]:
         bits = np.unpackbits(self._lower[rows], axis=1, bitorder="little")
-        found = np.zeros((len(rows), len(self._means)), np.uint8)
+        lower_bits = np.zeros((len(rows), len(self._means)), np.uint8)
         start = 0
         for bit in range(int(self._bits.max(initial=0))):
-            many = int((self._bits > bit).sum())
-            found[:, :many] |= bits[:, start : start + many] << np.uint8(bit)
-            start += many
-        return found
+            n_axes = int((self._bits > bit).sum())
+            lower_bits[:, :n_axes] |= bits[:, start : start + n_axes] << np.uint8(bit)
+            start += n_axes
+        return lower_bits

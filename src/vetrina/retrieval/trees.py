@@ -1,4 +1,4 @@
-"""Boosted trees in ONNX Runtime: a number for each row of features."""
+"""Tree ensembles in ONNX Runtime: one score for each row of features."""
 
 from pathlib import Path
 
@@ -9,13 +9,13 @@ from vetrina.core.types import Floats
 
 
 class Trees:
-    """Opens what ``layers.tree_ensemble`` wrote."""
+    """The tree ensemble that ``layers.tree_ensemble`` wrote."""
 
     def __init__(self, path: Path) -> None:
         self._session = open_session(path)
 
     def score(self, features: Floats) -> Floats:
-        """(n,) float32 for features (n, width)."""
+        """Return scores (n,) float32 of features (n, width)."""
         if not len(features):
             return np.empty(0, np.float32)
         return self._session.run(None, {"features": features})[0][:, 0]

@@ -1,4 +1,4 @@
-"""Sums the neighbours of everything a user took, by how much."""
+"""Scores of a user profile (decayed item counts) by an item-to-item matrix."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from vetrina.retrieval.neighbours import Neighbours
 
 
 class UserProfileScorer:
-    """Rows of an item-to-item matrix M, memory-mapped."""
+    """Scorer with an item-to-item matrix M, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
         self._neighbours = Neighbours(folder)
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: sum over products of log(1 + count) * M[product, .]."""
+        """Return scores (items,) float32: the sum over the user's items of log(1 + count) * M[item, .]."""
         return self._neighbours.weighted_sum(history.counts_items, np.log1p(history.counts))

@@ -1,1 +1,1 @@
-"""Networks that foretell the next product: what they share is everything but the encoder. Training side only."""
+"""Next-item models: data, item embeddings and training, which all sequence encoders share. Training side only."""

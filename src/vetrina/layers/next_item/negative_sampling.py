@@ -1,7 +1,8 @@
-"""Products that a position is asked to tell from its target.
+"""Negative sampling by popularity, with the log-q correction of sampled softmax (Bengio and Senecal 2008).
 
-Drawn by q = count ** POWER / sum and shared by a batch; log(draws * q) is taken off their logits (Bengio & Senecal 2008), so
-that the loss estimates that of the full softmax. A small catalogue is asked whole.
+Negatives are sampled with probability q = count ** POPULARITY_POWER / sum and shared by a batch; log(samples * q) is subtracted
+from their logits, so that the loss estimates that of the full softmax. A small catalogue needs no sampling: all items are
+negatives.
 """
 
 import numpy as np
@@ -13,18 +14,27 @@ MAX_FULL_SOFTMAX_ITEMS = 2_000
 
 
 class NegativeSampler:
-    """``counts`` (items,) of the products, ``draws`` a batch."""
+    """Samples negatives for a batch.
+
+    Args:
+        counts: (items,) number of events of each item.
+        n_samples: Negatives of a batch.
+    """
 
     def __init__(self, counts: np.ndarray, n_samples: int) -> None:
-        q = counts.astype(np.float64) ** POPULARITY_POWER
-        self._cumulative = np.cumsum(q / q.sum())
+        popularity = counts.astype(np.float64) ** POPULARITY_POWER
+        q = popularity / popularity.sum()
+        self._cumulative = np.cumsum(q)
         self._n_samples = n_samples
-        self._correction = np.log(q / q.sum() * n_samples).astype(np.float32)
-        self._all_rows = np.arange(len(counts)) if len(counts) <= max(MAX_FULL_SOFTMAX_ITEMS, n_samples) else None
+        self._correction = np.log(q * n_samples).astype(np.float32)
+        self._all_rows: np.ndarray | None = None
+        if len(counts) <= max(MAX_FULL_SOFTMAX_ITEMS, n_samples):
+            self._all_rows = np.arange(len(counts))
 
     def sample(self, rng: np.random.Generator) -> tuple[np.ndarray, Tensor]:
-        """Rows (n,) int64, and what to take off their logits (n,)."""
+        """Return item rows (n,) int64, and what to subtract from their logits (n,)."""
         if self._all_rows is not None:
             return self._all_rows, torch.zeros(len(self._all_rows))
-        at = np.searchsorted(self._cumulative, rng.random(self._n_samples)).clip(max=len(self._cumulative) - 1)
-        return at, torch.from_numpy(self._correction[at])
+        last_row = len(self._cumulative) - 1
+        rows = np.searchsorted(self._cumulative, rng.random(self._n_samples)).clip(max=last_row)
+        return rows, torch.from_numpy(self._correction[rows])

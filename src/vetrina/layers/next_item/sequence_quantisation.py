@@ -1,4 +1,4 @@
-"""Small forms of a sequence network: the table of products in 8 or 4 bits, the encoder's weights in 8 by column."""
+"""Quantisation of sequence models: item table in 8 or 4 bits, encoder weights in int8."""
 
 import shutil
 from pathlib import Path
@@ -8,10 +8,21 @@ import numpy as np
 from vetrina.layers import quantised_table_writer
 from vetrina.layers.onnx_export import quantize_dynamic
 
+_COPIED_FILES = ("taken.npy", "lengths.npy", "settings.json")
+
 
 def quantise(source: Path, into: Path, bits: int) -> None:
-    """A packed table in place of ``training.fit``'s ``table.npy``. Raises Unfit."""
+    """Write a quantised form of what ``training.fit`` wrote.
+
+    Args:
+        source: Folder that ``training.fit`` wrote to.
+        into: Folder to write to.
+        bits: Bits a number of the item table, 4 or 8.
+
+    Raises:
+        UnusableVariant: The item table cannot be quantised.
+    """
     quantised_table_writer.write(np.load(source / "table.npy"), into, bits)
-    for name in ("taken.npy", "lengths.npy", "settings.json"):
+    for name in _COPIED_FILES:
         shutil.copy(source / name, into / name)
     quantize_dynamic(source / "encoder.onnx", into / "encoder.onnx")

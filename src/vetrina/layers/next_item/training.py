@@ -1,7 +1,7 @@
-"""Trains a sequence encoder and the vectors of products to foretell each user's next basket.
+"""Training of sequence encoders and item embeddings with a sampled softmax over the next basket.
 
-loss = mean over pairs (position p, product i of its next basket) of -log softmax(cos(u_p, v_i) / temperature), over i and
-shared negatives that are not in that basket. Cosines, so that popular products do not win by the length of their vectors.
+loss = mean over pairs (position p, item i of its next basket) of -log softmax(cos(u_p, v_i) / temperature), over i and
+shared negatives that are not in that basket. Cosines, so that popular items do not win by the length of their vectors.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,24 +22,24 @@ from vetrina.layers.next_item import embedding_init, warm_start
 from vetrina.layers.next_item.baskets import Baskets, Batch
 from vetrina.layers.next_item.item_embeddings import ItemEmbeddings
 from vetrina.layers.next_item.negative_sampling import NegativeSampler
-from vetrina.layers.optimisers import build_optimiser as optimiser_of
+from vetrina.layers.optimisers import build_optimiser
 
-# asked in a batch, and the bounds of its pieces
-POSITIONS_PER_BATCH = 1_500
+POSITIONS_PER_BATCH = 1_500  # predicting positions in a batch, about
 MIN_WINDOWS_PER_BATCH = 64
 MAX_WINDOWS_PER_BATCH = 512
-# positions in all epochs, unless set, and their bounds
-TOTAL_POSITIONS = 5.5e6
+TOTAL_POSITIONS = 5.5e6  # predicting positions in all epochs, unless the hyper-parameters set the epochs
 MIN_EPOCHS = 6
 MAX_EPOCHS = 16
-EARLY_STOP_RATIO = 0.95
-ADVERSARIAL_NORM = 0.1  # of the adversarial loss, in usual lengths of a product's vector
-WARM_START_EPOCH_SHARE = 0.25  # share of the epochs where an earlier training is taken up
-GAP_DROPOUT = 0.3  # share of sequences without their times, as a page sends the products of a visit
-# pieces at most, at once, and pairs of these
+EARLY_STOP_RATIO = 0.95  # of the best held-out NDCG, below which training stops
+ADVERSARIAL_NORM = 0.1  # of the adversarial loss, in mean norms of an item's vector
+WARM_START_EPOCH_SHARE = 0.25  # of the epochs, that a warm-started training takes
+GAP_DROPOUT = 0.3  # share of sequences without their gaps, as a web page sends the items of a visit
 MAX_HELD_OUT_WINDOWS = 1_500
-HELD_OUT_BATCH_SIZE = 50
+_WINDOWS_PER_HELD_OUT = 20  # one window in so many is held out, at most
+HELD_OUT_BATCH_SIZE = 50  # windows
 MAX_HELD_OUT_PAIRS_PER_BATCH = 250
+_LENGTH_BUCKET = 4  # events by which the lengths of a batch's windows may differ
+_EXCLUDED_LOGIT = -1e9
 HYPERPARAMETERS = {
     "width": 64,
     "length": 50,
@@ -54,24 +54,33 @@ SEARCH_SPACE = {"rate": (1e-3, 8e-3), "dropout": (0.1, 0.6), "temperature": (0.0
 
 
 class SequenceEncoder(Protocol):
-    """What a network brings of its own, a torch module: ``mix`` looks along the sequence, ``finish`` at one position."""
+    """What a sequence model defines itself, as a torch module."""
 
     def encode(self, x_BLD: Tensor, ages_BL: Tensor, gaps_BL: Tensor) -> Tensor:
-        """(batch, length, width), each position knowing only itself and what came before."""
+        """Return states (batch, length, width); each position depends only on itself and the positions before.
+
+        Args:
+            x_BLD: (batch, length, width) item vectors.
+            ages_BL: (batch, length) number of events to the newest one.
+            gaps_BL: (batch, length) classes of the time since the event before.
+        """
         ...
 
     def user_vectors(self, x_XD: Tensor) -> Tensor:
-        """User vectors (positions, width)."""
+        """Return user vectors (positions, width) of states (positions, width)."""
         ...
 
     def export_onnx(self, path: Path) -> None:
-        """ONNX: ``items`` (1, length, width) and ``gaps`` (1, length) to ``user`` (1, any, width), the last place asked."""
+        """Write an ONNX file from ``items`` (1, length, width) and ``gaps`` (1, length) to ``user`` (1, any, width).
+
+        The last user vector is the one that serving takes.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class _SequenceData:
-    """What is learnt from."""
+    """What a model is trained on."""
 
     baskets: Baskets
     negatives: NegativeSampler
@@ -87,46 +96,69 @@ def fit(
     into: Path,
     progress: Progress,
 ) -> Mapping[str, Any]:
-    """Writes what ``retrieval.sequence_scorer`` opens. The notes' ``settings`` say after which epoch it stopped."""
+    """Train a sequence model and write what ``retrieval.sequence_scorer`` reads.
+
+    Args:
+        name: Name of the model, for messages.
+        encoder: The untrained encoder, a torch module and a ``SequenceEncoder``.
+        training_data: Catalogue and events, and the state of an earlier training if there is one.
+        plan: Seed, threads, loss and optimiser.
+        hyperparameters: Those of HYPERPARAMETERS.
+        into: Folder to write to.
+        progress: Progress of the training for people.
+
+    Returns:
+        Notes for the report: ``held_out`` NDCG of each epoch, number of ``items``, and ``settings``, the hyper-parameters with
+        the epoch after which training stopped.
+
+    Raises:
+        ValueError: There is no catalogue or there are no events.
+    """
     events = training_data.interactions
-    if training_data.catalogue is None or events is None:
+    catalogue = training_data.catalogue
+    if catalogue is None or events is None:
         raise ValueError(f"{name} needs a catalogue and events")
     torch.set_num_threads(plan.threads)
-    taken, rows, counts = np.unique(events.item, return_inverse=True, return_counts=True)
-    first = embedding_init.ppmi_vectors(events, rows, len(taken), int(hyperparameters["width"]), plan.seed)
-    properties, names = item_token_matrix(training_data.catalogue, with_title_words=False)
-    table = ItemEmbeddings(first, properties[taken])
-    products = training_data.catalogue.product_ids[taken]
-    baskets = Baskets(events, rows.astype(np.int64), len(taken), int(hyperparameters["length"]))
-    data = _SequenceData(
-        baskets, NegativeSampler(counts, int(hyperparameters["negatives"])), hyperparameters["temperature"]
+    items, row_of_event, counts = np.unique(events.item, return_inverse=True, return_counts=True)
+    initial_vectors = embedding_init.ppmi_vectors(
+        events, row_of_event, len(items), int(hyperparameters["width"]), plan.seed
     )
+    item_tokens, token_names = item_token_matrix(catalogue, with_title_words=False)
+    embeddings = ItemEmbeddings(initial_vectors, item_tokens[items])
+    product_ids = catalogue.product_ids[items]
+    baskets = Baskets(events, row_of_event.astype(np.int64), len(items), int(hyperparameters["length"]))
+    negatives = NegativeSampler(counts, int(hyperparameters["negatives"]))
+    data = _SequenceData(baskets, negatives, hyperparameters["temperature"])
     if not hyperparameters["epochs"]:
-        hyperparameters = {
-            **hyperparameters,
-            "epochs": int(np.clip(TOTAL_POSITIONS / max(1, baskets.n_positions), MIN_EPOCHS, MAX_EPOCHS)),
-        }
-    stop = (
-        warm_start.restore_state(training_data.warm_start_file, table, encoder, products, names)
-        if training_data.warm_start_file
-        else 0
-    )
+        hyperparameters = {**hyperparameters, "epochs": _default_epochs(baskets.n_positions)}
+    stop_epoch = 0
+    if training_data.warm_start_file:
+        stop_epoch = warm_start.restore_state(
+            training_data.warm_start_file, embeddings, encoder, product_ids, token_names
+        )
     epochs = int(hyperparameters["epochs"])
-    worth = []
-    if stop:  # the schedule in short, and its end: the guard has spoken when the first of them was learnt
+    held_out_ndcg: list[float] = []
+    if stop_epoch:
+        # A short schedule without held-out users: the first training found by them when to stop.
         short = max(1, round(WARM_START_EPOCH_SHARE * epochs))
-        _train(name, table, encoder, data, plan, {**hyperparameters, "epochs": short, "stop": short}, progress)
-        stop = min(stop, epochs)
+        short_hyperparameters = {**hyperparameters, "epochs": short, "stop": short}
+        _train(name, embeddings, encoder, data, plan, short_hyperparameters, progress)
+        stop_epoch = min(stop_epoch, epochs)
     else:
-        stop, worth = _train(name, table, encoder, data, plan, hyperparameters, progress)
-    vectors = table.all_vectors()
-    np.save(into / "taken.npy", np.isin(np.arange(len(training_data.catalogue)), taken))
+        stop_epoch, held_out_ndcg = _train(name, embeddings, encoder, data, plan, hyperparameters, progress)
+    vectors = embeddings.all_vectors()
+    np.save(into / "taken.npy", np.isin(np.arange(len(catalogue)), items))
     np.save(into / "table.npy", vectors)
     np.save(into / "lengths.npy", np.maximum(np.linalg.norm(vectors, axis=1), 1e-9))
     (into / "settings.json").write_bytes(msgspec.json.encode(dict(hyperparameters)))
     encoder.eval().export_onnx(into / "encoder.onnx")
-    warm_start.save_state(into / WARM_START_FILE, table, encoder, products, names, stop)
-    return {"held_out": worth, "items": len(taken), "settings": {**hyperparameters, "stop": stop}}
+    warm_start.save_state(into / WARM_START_FILE, embeddings, encoder, product_ids, token_names, stop_epoch)
+    return {"held_out": held_out_ndcg, "items": len(items), "settings": {**hyperparameters, "stop": stop_epoch}}
+
+
+def _default_epochs(n_positions: int) -> int:
+    """Number of epochs by the number of predicting positions in each."""
+    return int(np.clip(TOTAL_POSITIONS / max(1, n_positions), MIN_EPOCHS, MAX_EPOCHS))
 
 
 def sampled_softmax_loss(
@@ -136,151 +168,217 @@ def sampled_softmax_loss(
     data: _SequenceData,
     rng: np.random.Generator,
 ) -> Tensor:
-    """Mean cross-entropy over the pairs of a batch; ``table`` gives the vectors of products (n,)."""
-    drawn, correction_N = data.negatives.sample(rng)
-    asked, at = np.unique(np.concatenate([drawn, batch.target_rows, batch.inputs.ravel()]), return_inverse=True)
-    vectors = embed(asked)
-    at = torch.from_numpy(at)
-    negative, target, inputs = torch.split(at, [len(drawn), len(batch.target_rows), batch.inputs.size])
-    x_BLD = vectors[inputs].view(*batch.inputs.shape, -1)
-    known = rng.random((len(batch.gaps), 1)) >= GAP_DROPOUT
-    mixed_BLD = encoder.encode(x_BLD, torch.from_numpy(batch.ages), torch.from_numpy(batch.gaps * known))
-    user_PD = F.normalize(encoder.user_vectors(mixed_BLD.flatten(0, 1)[torch.from_numpy(batch.positions)]), dim=1)
-    unit = F.normalize(vectors, dim=1) / data.temperature
-    pair = torch.from_numpy(batch.pair_position)
-    logits_PN = torch.addmm(-correction_N, user_PD, unit[negative].T)
-    own, place = (negative[None] == target[:, None]).nonzero(as_tuple=True)
-    logits_PN = logits_PN.index_put((pair[own], place), torch.tensor(-1e9))
-    positive = (user_PD[pair] * unit[target]).sum(1)
-    return (torch.logaddexp(positive, logits_PN.logsumexp(1)[pair]) - positive).mean()
+    """Return the mean cross-entropy over the pairs of a batch.
+
+    Args:
+        embed: Returns the vectors (n, width) of item rows (n,).
+        encoder: The sequence encoder.
+        batch: Inputs and targets.
+        data: Negatives and temperature.
+        rng: Source of negatives and dropped gaps.
+    """
+    sampled_rows, correction_N = data.negatives.sample(rng)
+    all_rows = np.concatenate([sampled_rows, batch.target_rows, batch.inputs.ravel()])
+    distinct_rows, index = np.unique(all_rows, return_inverse=True)
+    vectors_RD = embed(distinct_rows)
+    sizes = [len(sampled_rows), len(batch.target_rows), batch.inputs.size]
+    negative_N, target_P, input_X = torch.split(torch.from_numpy(index), sizes)
+    x_BLD = vectors_RD[input_X].view(*batch.inputs.shape, -1)
+    keeps_gaps = rng.random((len(batch.gaps), 1)) >= GAP_DROPOUT
+    gaps_BL = torch.from_numpy(batch.gaps * keeps_gaps)
+    states_BLD = encoder.encode(x_BLD, torch.from_numpy(batch.ages), gaps_BL)
+    user_XD = _unit_user_vectors(encoder, states_BLD, batch.positions)
+    unit_RD = F.normalize(vectors_RD, dim=1) / data.temperature
+    pair_P = torch.from_numpy(batch.pair_position)
+    logits_XN = torch.addmm(-correction_N, user_XD, unit_RD[negative_N].T)
+    # A negative that is a target of the same position is none.
+    pair, column = (negative_N[None] == target_P[:, None]).nonzero(as_tuple=True)
+    logits_XN = logits_XN.index_put((pair_P[pair], column), torch.tensor(_EXCLUDED_LOGIT))
+    positive_P = (user_XD[pair_P] * unit_RD[target_P]).sum(1)
+    normaliser_P = torch.logaddexp(positive_P, logits_XN.logsumexp(1)[pair_P])
+    return (normaliser_P - positive_P).mean()
+
+
+def _unit_user_vectors(encoder: SequenceEncoder, states_BLD: Tensor, positions: np.ndarray) -> Tensor:
+    """User vectors of norm 1 at flat ``positions`` (positions,) of the states."""
+    states_XD = states_BLD.flatten(0, 1)[torch.from_numpy(positions)]
+    return F.normalize(encoder.user_vectors(states_XD), dim=1)
 
 
 def adversarial_softmax_loss(
-    embeddings: ItemEmbeddings, encoder: SequenceEncoder, batch: Batch, data: _SequenceData, rng: np.random.Generator
+    embeddings: ItemEmbeddings,
+    encoder: SequenceEncoder,
+    batch: Batch,
+    data: _SequenceData,
+    rng: np.random.Generator,
 ) -> Tensor:
-    """Mean of the loss and of that with every product's vector moved where it hurts most, by PUSH of the usual length.
+    """Return the mean of the loss and of the loss with every item vector moved in the direction that raises it most.
 
-    APR (He et al. 2018, "Adversarial personalized ranking"): d v = PUSH * mean |v| * g / |g|, g = d loss / d v. Both look at the
-    same negatives.
+    APR (He et al. 2018, "Adversarial personalized ranking"): d v = ADVERSARIAL_NORM * mean |v| * g / |g|, g = d loss / d v.
+    Both have the same negatives.
+
+    Args:
+        embeddings: The item embeddings.
+        encoder: The sequence encoder.
+        batch: Inputs and targets.
+        data: Negatives and temperature.
+        rng: Source of negatives and dropped gaps.
     """
-    draw = int(rng.integers(2**31))
-    kept = list[Tensor]()
+    seed = int(rng.integers(2**31))
+    looked_up: list[Tensor] = []
 
-    def looked_up(asked: np.ndarray) -> Tensor:
-        kept.append(embeddings(asked))
-        return kept[0]
+    def embed(rows: np.ndarray) -> Tensor:
+        looked_up.append(embeddings(rows))
+        return looked_up[0]
 
-    plain = sampled_softmax_loss(looked_up, encoder, batch, data, np.random.default_rng(draw))
-    (slope_ND,) = torch.autograd.grad(plain, kept[0], retain_graph=True)
-    push_ND = ADVERSARIAL_NORM * kept[0].detach().norm(dim=1).mean() * F.normalize(slope_ND, dim=1)
-    worst = sampled_softmax_loss(
-        lambda asked: embeddings(asked) + push_ND, encoder, batch, data, np.random.default_rng(draw)
-    )
-    return (plain + worst) / 2
+    clean_loss = sampled_softmax_loss(embed, encoder, batch, data, np.random.default_rng(seed))
+    vectors_RD = looked_up[0]
+    (gradient_RD,) = torch.autograd.grad(clean_loss, vectors_RD, retain_graph=True)
+    mean_norm = vectors_RD.detach().norm(dim=1).mean()
+    perturbation_RD = ADVERSARIAL_NORM * mean_norm * F.normalize(gradient_RD, dim=1)
+
+    def embed_perturbed(rows: np.ndarray) -> Tensor:
+        return embeddings(rows) + perturbation_RD
+
+    worst_loss = sampled_softmax_loss(embed_perturbed, encoder, batch, data, np.random.default_rng(seed))
+    return (clean_loss + worst_loss) / 2
 
 
 def _train(
     name: str,
-    table: ItemEmbeddings,
+    embeddings: ItemEmbeddings,
     encoder: Any,
     data: _SequenceData,
     plan: TrainingPlan,
-    chosen: Mapping[str, float],
+    hyperparameters: Mapping[str, float],
     progress: Progress,
 ) -> tuple[int, list[float]]:
+    """Train embeddings and encoder in place; return the epoch of the final weights and the held-out NDCG of each epoch.
+
+    With the hyper-parameter ``stop`` training ends after that epoch and holds out nothing. Without it, training ends when the
+    held-out NDCG is clearly below the best one, and returns to the best epoch.
+    """
     rng = np.random.default_rng(plan.seed)
-    pieces = data.baskets.windows
-    model = nn.ModuleList([table, encoder])
-    epochs = int(chosen["epochs"])
-    stop = int(chosen["stop"])
-    held, train = np.split(rng.permutation(len(pieces)), [0 if stop else min(MAX_HELD_OUT_WINDOWS, len(pieces) // 20)])
-    lengths = pieces[:, 1] - pieces[:, 0]
-    optimiser, rate = optimiser_of(plan.optimiser, model.parameters(), chosen["rate"], betas=(0.9, 0.98), fused=True)
-    batch = int(
-        np.clip(
-            POSITIONS_PER_BATCH * len(pieces) / max(1, data.baskets.n_positions),
-            MIN_WINDOWS_PER_BATCH,
-            MAX_WINDOWS_PER_BATCH,
-        )
+    windows = data.baskets.windows
+    lengths = windows[:, 1] - windows[:, 0]
+    model = nn.ModuleList([embeddings, encoder])
+    epochs = int(hyperparameters["epochs"])
+    stop = int(hyperparameters["stop"])
+    n_held_out = 0
+    if not stop:
+        n_held_out = min(MAX_HELD_OUT_WINDOWS, len(windows) // _WINDOWS_PER_HELD_OUT)
+    held_out, training = np.split(rng.permutation(len(windows)), [n_held_out])
+    optimiser, rate = build_optimiser(
+        plan.optimiser, model.parameters(), hyperparameters["rate"], betas=(0.9, 0.98), fused=True
     )
-    steps = max(1, epochs * -(-len(train) // batch))
+    batch_size = _windows_per_batch(data.baskets)
+    batches_per_epoch = -(-len(training) // batch_size)  # rounded up
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, rate, total_steps=steps + 1, pct_start=0.1, cycle_momentum=False, final_div_factor=40
+        optimiser,
+        rate,
+        total_steps=max(1, epochs * batches_per_epoch) + 1,
+        pct_start=0.1,
+        cycle_momentum=False,
+        final_div_factor=40,
     )
-    losses = (sampled_softmax_loss, adversarial_softmax_loss)
-    worth: list[float] = []
-    best = model.state_dict()
-    with progress.step(f"{name}: epochs", stop or epochs) as step:
-        for _ in range(stop or epochs):
+    loss = sampled_softmax_loss
+    if plan.loss == "adversarial":
+        loss = adversarial_softmax_loss
+    held_out_ndcg: list[float] = []
+    best_state = model.state_dict()
+    trained_epochs = epochs
+    if stop:
+        trained_epochs = stop
+    with progress.step(f"{name}: epochs", trained_epochs) as step:
+        for _ in range(trained_epochs):
             model.train()
-            for rows in _length_bucketed_batches(train, lengths, batch, rng):
+            for rows in _length_bucketed_batches(training, lengths, batch_size, rng):
                 optimiser.zero_grad(set_to_none=True)
-                parts = [data.baskets.batch(pieces[r]) for r in np.array_split(rows, plan.n_chunks) if len(r)]
-                if _accumulate_gradients(table, encoder, parts, data, rng, losses[plan.loss == "adversarial"]):
+                chunks = [chunk for chunk in np.array_split(rows, plan.n_chunks) if len(chunk)]
+                batches = [data.baskets.batch(windows[chunk]) for chunk in chunks]
+                if _accumulate_gradients(embeddings, encoder, batches, data, rng, loss):
                     optimiser.step()
                 schedule.step()
-                step.advance(len(rows) / len(train))
-            if not len(held):
+                step.advance(len(rows) / len(training))
+            if not len(held_out):
                 continue
-            worth.append(_held_out_ndcg(model, table, encoder, data, pieces[held]))
-            if worth[-1] == max(worth):
-                best = {key: value.clone() for key, value in model.state_dict().items()}
-            elif worth[-1] < EARLY_STOP_RATIO * max(worth):
-                model.load_state_dict(best)
-                return int(np.argmax(worth)) + 1, worth
-    return stop or epochs, worth
+            model.eval()
+            ndcg = _held_out_ndcg(embeddings, encoder, data, windows[held_out])
+            held_out_ndcg.append(ndcg)
+            best_ndcg = max(held_out_ndcg)
+            if ndcg == best_ndcg:
+                best_state = {key: value.clone() for key, value in model.state_dict().items()}
+            elif ndcg < EARLY_STOP_RATIO * best_ndcg:
+                model.load_state_dict(best_state)
+                return int(np.argmax(held_out_ndcg)) + 1, held_out_ndcg
+    return trained_epochs, held_out_ndcg
+
+
+def _windows_per_batch(baskets: Baskets) -> int:
+    """Number of windows with about POSITIONS_PER_BATCH predicting positions."""
+    n_windows = POSITIONS_PER_BATCH * len(baskets.windows) / max(1, baskets.n_positions)
+    return int(np.clip(n_windows, MIN_WINDOWS_PER_BATCH, MAX_WINDOWS_PER_BATCH))
 
 
 def _accumulate_gradients(
-    table: ItemEmbeddings,
+    embeddings: ItemEmbeddings,
     encoder: SequenceEncoder,
-    parts: list[Batch],
+    chunks: list[Batch],
     data: _SequenceData,
     rng: np.random.Generator,
     loss: Callable[..., Tensor],
 ) -> int:
-    """Adds up the gradients of a batch's parts, each by its share of the pairs; returns the number of pairs."""
-    pairs = sum(len(part.pair_position) for part in parts)
-    for part in parts:
-        if len(part.pair_position):
-            (loss(table, encoder, part, data, rng) * (len(part.pair_position) / pairs)).backward()
-    return pairs
+    """Add up the gradients of a batch's chunks, each weighted by its share of the pairs; return the number of pairs."""
+    n_pairs = sum(len(chunk.pair_position) for chunk in chunks)
+    for chunk in chunks:
+        if len(chunk.pair_position):
+            share = len(chunk.pair_position) / n_pairs
+            chunk_loss = loss(embeddings, encoder, chunk, data, rng) * share
+            chunk_loss.backward()
+    return n_pairs
 
 
 def _length_bucketed_batches(
-    train: np.ndarray, lengths: np.ndarray, size: int, rng: np.random.Generator
+    windows: np.ndarray, lengths: np.ndarray, batch_size: int, rng: np.random.Generator
 ) -> list[np.ndarray]:
-    """Pieces of like length together, so that little of a batch is padding; batches in random order."""
-    shuffled = rng.permutation(train)
-    by_length = shuffled[np.argsort(lengths[shuffled] // 4, kind="stable")]
-    batches = [by_length[s : s + size] for s in range(0, len(by_length), size)]
-    return [batches[i] for i in rng.permutation(len(batches))]
+    """Batches of window numbers in random order, windows of similar length together so that little is padding.
+
+    Args:
+        windows: (n,) numbers of the windows.
+        lengths: Length of every window by its number.
+        batch_size: Windows of a batch.
+        rng: Source of the random order.
+    """
+    shuffled = rng.permutation(windows)
+    by_length = shuffled[np.argsort(lengths[shuffled] // _LENGTH_BUCKET, kind="stable")]
+    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
+    return [batches[number] for number in rng.permutation(len(batches))]
 
 
 @torch.no_grad()
 def _held_out_ndcg(
-    model: nn.Module, table: ItemEmbeddings, encoder: SequenceEncoder, data: _SequenceData, pieces: np.ndarray
+    embeddings: ItemEmbeddings, encoder: SequenceEncoder, data: _SequenceData, windows: np.ndarray
 ) -> float:
-    """Mean of 1 / log2(1 + rank) over the pairs of held-out pieces, ranked among all products.
+    """Mean of 1 / log2(1 + rank) over the pairs of held-out windows (n, 2), ranked among all items.
 
-    A guard: it ends a training that makes ranks clearly worse for users it has not met. For those it has met (nearly all
-    who will ask) the end of the schedule is better than the best of these.
+    A guard: it ends a training that makes ranks clearly worse for users outside of the training data. For users in it (nearly
+    all whom serving meets) the end of the schedule is better than the epoch that is best here.
 
     Ranks and not the loss: a low temperature makes the loss rise long before the order gets worse.
     """
-    model.eval()
-    unit = F.normalize(torch.from_numpy(table.all_vectors()), dim=1)
-    found: list[np.ndarray] = []
-    for first in range(0, len(pieces), HELD_OUT_BATCH_SIZE):
-        batch = data.baskets.batch(pieces[first : first + HELD_OUT_BATCH_SIZE])
-        x_BLD = table(batch.inputs.ravel()).view(*batch.inputs.shape, -1)
-        mixed_BLD = encoder.encode(x_BLD, torch.from_numpy(batch.ages), torch.from_numpy(batch.gaps))
-        pair = batch.pair_position[-MAX_HELD_OUT_PAIRS_PER_BATCH:]
-        target = torch.from_numpy(batch.target_rows[-MAX_HELD_OUT_PAIRS_PER_BATCH:])
-        user_PD = F.normalize(
-            encoder.user_vectors(mixed_BLD.flatten(0, 1)[torch.from_numpy(batch.positions[pair])]), dim=1
-        )
-        logits_PI = user_PD @ unit.T
-        rank = (logits_PI > logits_PI.gather(1, target[:, None])).sum(1) + 1
-        found.append((1.0 / torch.log2(1.0 + rank)).numpy())
-    return float(np.concatenate(found).mean()) if found and sum(map(len, found)) else 0.0
+    unit_ID = F.normalize(torch.from_numpy(embeddings.all_vectors()), dim=1)
+    gains: list[np.ndarray] = []
+    for first in range(0, len(windows), HELD_OUT_BATCH_SIZE):
+        batch = data.baskets.batch(windows[first : first + HELD_OUT_BATCH_SIZE])
+        x_BLD = embeddings(batch.inputs.ravel()).view(*batch.inputs.shape, -1)
+        states_BLD = encoder.encode(x_BLD, torch.from_numpy(batch.ages), torch.from_numpy(batch.gaps))
+        pair_position = batch.pair_position[-MAX_HELD_OUT_PAIRS_PER_BATCH:]
+        target_P = torch.from_numpy(batch.target_rows[-MAX_HELD_OUT_PAIRS_PER_BATCH:])
+        user_PD = _unit_user_vectors(encoder, states_BLD, batch.positions[pair_position])
+        scores_PI = user_PD @ unit_ID.T
+        target_score_P = scores_PI.gather(1, target_P[:, None])
+        rank_P = (scores_PI > target_score_P).sum(1) + 1
+        gains.append((1.0 / torch.log2(1.0 + rank_P)).numpy())
+    if not sum(len(batch_gains) for batch_gains in gains):
+        return 0.0
+    return float(np.concatenate(gains).mean())

@@ -1,13 +1,14 @@
-"""What a training leaves to the next one, so that a nightly run need not begin at nothing.
+"""Warm-start state of a sequence model: encoder weights and item embeddings by product id, for the next training.
 
-Products and properties are kept by name: between two nights some come and some go.
+With it a nightly training continues from the one before. Items and properties are stored by name, since some come and some go
+between two nights.
 """
 
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vetrina.core.types import Floats
 from vetrina.layers.next_item.item_embeddings import ItemEmbeddings
@@ -23,55 +24,89 @@ def save_state(
     token_names: list[str],
     stop_epoch: int,
 ) -> None:
-    """``products`` (items,) and ``properties`` (tokens,) name the table's rows; ``stop`` is the epoch it ended with."""
-    arrays = {_ENCODER_PREFIX + name: value.numpy() for name, value in encoder.state_dict().items()}
+    """Write the state of a trained model.
+
+    Args:
+        path: File to write.
+        embeddings: The trained item embeddings.
+        encoder: The trained encoder.
+        product_ids: (items,) product id of each row, sorted.
+        token_names: Name of each property, sorted.
+        stop_epoch: Epoch after which the training stopped.
+    """
+    encoder_arrays = {_ENCODER_PREFIX + name: value.numpy() for name, value in encoder.state_dict().items()}
+    own_vectors = embeddings.item_embedding.weight.detach().numpy()[:-1]  # without the padding
+    token_vectors = embeddings.token_embedding.weight.detach().numpy()[: len(token_names)]
     np.savez(
         path,
         products=product_ids,
-        own=embeddings.item_embedding.weight.detach().numpy()[:-1],
+        own=own_vectors,
         properties=np.array(token_names, np.str_),
-        of_properties=embeddings.token_embedding.weight.detach().numpy()[: len(token_names)],
+        of_properties=token_vectors,
         stop=stop_epoch,
-        **arrays,
+        **encoder_arrays,
     )
 
 
 def restore_state(
-    path: Path, embeddings: ItemEmbeddings, encoder: nn.Module, product_ids: np.ndarray, token_names: list[str]
+    path: Path,
+    embeddings: ItemEmbeddings,
+    encoder: nn.Module,
+    product_ids: np.ndarray,
+    token_names: list[str],
 ) -> int:
-    """Fills table and encoder with what an earlier training learnt; returns its ``stop``, 0 if it was of another shape.
+    """Fill embeddings and encoder with the state of an earlier training; return its stop epoch.
 
-    A product that is new begins where its first vector lies once the first vectors of the others are laid upon what was
-    learnt of them (least squares).
+    Returns 0 and changes nothing if the earlier model had another shape or no item is in both. The vector of a new item is its
+    initial vector under the linear map that takes the other items' initial vectors to their trained ones (least squares).
+
+    Args:
+        path: File that ``save_state`` wrote.
+        embeddings: Item embeddings with initial vectors.
+        encoder: The encoder.
+        product_ids: (items,) product id of each row.
+        token_names: Name of each property.
     """
     with np.load(path) as file:
-        learnt = {name: file[name] for name in file.files}
-    weights = {
-        n.removeprefix(_ENCODER_PREFIX): torch.from_numpy(v) for n, v in learnt.items() if n.startswith(_ENCODER_PREFIX)
-    }
-    usual = encoder.state_dict()
-    alike = weights.keys() == usual.keys() and all(weights[name].shape == usual[name].shape for name in usual)
-    rows, known = _lookup(learnt["products"], product_ids)
-    if not alike or learnt["own"].shape[1] != embeddings.item_embedding.weight.shape[1] or not known.any():
+        state = {name: file[name] for name in file.files}
+    encoder_state = _encoder_state(state)
+    row, is_trained = _lookup(state["products"], product_ids)
+    has_same_width = state["own"].shape[1] == embeddings.item_embedding.weight.shape[1]
+    if not _has_same_shapes(encoder_state, encoder.state_dict()) or not has_same_width or not is_trained.any():
         return 0
-    encoder.load_state_dict(weights)
-    own = embeddings.item_embedding.weight.data[:-1]
-    own[:] = torch.from_numpy(_align_new_items(own.numpy(), learnt["own"][rows], known))
-    tokens, met = _lookup(learnt["properties"], np.array(token_names, np.str_))
-    kept = torch.from_numpy(learnt["of_properties"][tokens[met]])
-    embeddings.token_embedding.weight.data[: len(token_names)][torch.from_numpy(met)] = kept
-    return int(learnt["stop"])
+    encoder.load_state_dict(encoder_state)
+    own_vectors = embeddings.item_embedding.weight.data[:-1]
+    own_vectors[:] = torch.from_numpy(_align_new_items(own_vectors.numpy(), state["own"][row], is_trained))
+    token_row, token_is_trained = _lookup(state["properties"], np.array(token_names, np.str_))
+    token_vectors = embeddings.token_embedding.weight.data[: len(token_names)]
+    trained_token_vectors = state["of_properties"][token_row[token_is_trained]]
+    token_vectors[torch.from_numpy(token_is_trained)] = torch.from_numpy(trained_token_vectors)
+    return int(state["stop"])
 
 
-def _lookup(names: np.ndarray, asked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The place in ``names`` of each that is asked for, and whether it is there at all. ``names`` are sorted."""
-    if not len(names):
-        return np.zeros(len(asked), np.int64), np.zeros(len(asked), bool)
-    at = np.minimum(np.searchsorted(names, asked), len(names) - 1)
-    return at, names[at] == asked
+def _encoder_state(state: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    encoder_state = {}
+    for name, values in state.items():
+        if name.startswith(_ENCODER_PREFIX):
+            encoder_state[name.removeprefix(_ENCODER_PREFIX)] = torch.from_numpy(values)
+    return encoder_state
 
 
-def _align_new_items(first: Floats, learnt: Floats, known: np.ndarray) -> Floats:
-    """(items, width) what was learnt of the known ones, the others' first vectors laid beside them."""
-    turn = np.linalg.lstsq(first[known], learnt[known], rcond=None)[0]
-    return np.where(known[:, None], learnt, first @ turn).astype(np.float32)
+def _has_same_shapes(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    if a.keys() != b.keys():
+        return False
+    return all(a[name].shape == b[name].shape for name in b)
+
+
+def _lookup(sorted_names: np.ndarray, names: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The index of each of ``names`` in ``sorted_names``, and whether it is there at all."""
+    if not len(sorted_names):
+        return np.zeros(len(names), np.int64), np.zeros(len(names), bool)
+    index = np.minimum(np.searchsorted(sorted_names, names), len(sorted_names) - 1)
+    return index, sorted_names[index] == names
+
+
+def _align_new_items(initial: Floats, trained: Floats, is_trained: np.ndarray) -> Floats:
+    """(items, width) trained vectors where there are any, else initial vectors mapped to the space of the trained ones."""
+    mapping, *_ = np.linalg.lstsq(initial[is_trained], trained[is_trained], rcond=None)
+    return np.where(is_trained[:, None], trained, initial @ mapping).astype(np.float32)
