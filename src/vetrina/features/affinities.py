@@ -37,7 +37,7 @@ _UNKNOWN_PRICE = -1.0
 def first_seen(events: Interactions, n_items: int) -> NDArray[np.float64]:
     """Return the time of each item's first event (items,), infinite without one, minus infinity for older products.
 
-    A log begins with products that existed before: those whose first event is in the first third of the log (at most four
+    Many products at the start of a log are older than the log: those whose first event is in its first third (at most four
     weeks) count as older.
     """
     first = np.full(n_items, np.inf)

@@ -79,7 +79,10 @@ def _seconds_since_start(times: NDArray[np.float64]) -> tuple[float, NDArray[np.
 
 
 def _time_change_indices(times: NDArray[np.generic], starts: NDArray[np.integer]) -> NDArray[np.intp] | None:
-    """Indices (m,) where the time differs from the one before, or a user begins; None if most do, as in a log of clicks."""
+    """Indices (m,) of each user's first event and of events whose time differs from the one before.
+
+    None if these are most events, as in a log of clicks.
+    """
     is_change = np.ones(len(times), bool)
     is_change[1:] = times[1:] != times[:-1]
     has_events = np.diff(starts) > 0

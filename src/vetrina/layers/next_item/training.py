@@ -139,7 +139,7 @@ def fit(
     epochs = int(hyperparameters["epochs"])
     held_out_ndcg: list[float] = []
     if stop_epoch:
-        # A short schedule without held-out users: the first training found by them when to stop.
+        # A short schedule without held-out users: the first training determined by them when to stop.
         short = max(1, round(WARM_START_EPOCH_SHARE * epochs))
         short_hyperparameters = {**hyperparameters, "epochs": short, "stop": short}
         _train(name, embeddings, encoder, data, plan, short_hyperparameters, progress)
@@ -362,7 +362,7 @@ def _held_out_ndcg(
     """Mean of 1 / log2(1 + rank) over the pairs of held-out windows (n, 2), ranked among all items.
 
     A guard: it ends a training that makes ranks clearly worse for users outside of the training data. For users in it (nearly
-    all whom serving meets) the end of the schedule is better than the epoch that is best here.
+    all that serving meets) the end of the schedule is better than the epoch that is best here.
 
     Ranks and not the loss: a low temperature makes the loss rise long before the order gets worse.
     """
