@@ -78,13 +78,13 @@ def test_its_file_takes_the_place_of_a_larger_one_where_held_out_pictures_are_to
     right = less.head
     less.head = wrong
     refused = network_quantisation.quantise_student(whole, less, file, shown, held, kind)
-    assert refused["student"].startswith("not kept: accuracy lost +")
+    assert refused["student"].startswith("not used: accuracy lost +")
     assert "form" not in refused
     assert file.read_bytes() == larger, "nothing was changed"
     less.head = right
     notes = network_quantisation.quantise_student(whole, less, file, shown, held, kind)
     assert notes["form"] == "distil + prune + int8", notes
-    assert "on 90 held-out pictures" in notes["student"]
+    assert "on 90 held-out images" in notes["student"]
     assert len(larger) > 3.5 * file.stat().st_size
     opened = open_session(file)
     assert (

@@ -1,1 +1,1 @@
-"""One vector a product, of everything that is known of it: a product nobody has seen has a good one."""
+"""Multi-modal item vectors: one vector a product of all its content and co-occurrence, also for cold-start items."""

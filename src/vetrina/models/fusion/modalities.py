@@ -1,11 +1,13 @@
-"""What is known of products, one block of vectors a modality: unit rows, or zeros where a product has none of it.
+"""Modalities of items: unit vectors of text, words, attributes, price, image, shop embedding and co-occurrence.
 
-The cosine of two rows of a block says how alike two products are in that alone.
+One block of rows a modality, a row being a unit vector, or zeros where the product has nothing of it. The cosine of two rows of a
+block is the similarity of two products in that modality alone.
 """
 
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,158 +25,218 @@ from vetrina.layers import truncated_svd
 from vetrina.layers.item_tokens import item_token_matrix, tfidf
 from vetrina.layers.next_item import embedding_init
 from vetrina.layers.sparse_rows import shape_of
-from vetrina.models.image import train as pictures
-from vetrina.models.text import product_vectors as sentences
+from vetrina.models.image import train as image_training
+from vetrina.models.text import product_vectors
 
+COOCCURRENCE_WINDOW = 5  # events apart up to which two products co-occur
 _MODALITY_DIM = 96
-_WHITENING_RIDGE = 0.3
+_WHITENING_RIDGE = 0.3  # share of the mean variance
 _MIN_ITEMS_PER_WORD = 2
-_MAX_ITEM_SHARE = 0.5
-COOCCURRENCE_WINDOW = 5  # events apart up to which two products are taken beside each other
-_SHRINKAGE_EVENTS = 3.0  # events at which what is taken beside a product counts half
+_MAX_ITEM_SHARE = 0.5  # of products that contain a word; a more frequent word says nothing
+_SHRINKAGE_EVENTS = 3.0  # events at which the co-occurrence vector of a product has half its length
 
 
 def content_modalities(catalogue: Catalogue, plan: TrainingPlan, into: Path, progress: Progress) -> dict[str, Floats]:
-    """(items, width) of every modality but the id that at least one product has. ``into`` is the model's folder in a run's.
+    """All modalities but the id that at least one product has, from the cache where an earlier fit of the run built them.
 
-    A run's fits know the same catalogue: what the first of them found, the others read.
+    Args:
+        catalogue: The products.
+        plan: Seed, threads, text encoder.
+        into: The model's folder in a run's folder; the cache lies beside it.
+        progress: Told of the steps.
+
+    Returns:
+        (items, width) by name.
     """
     cache = into.parent.parent / "cache"
-    picture = {"picture": _image_vectors(catalogue, plan, cache, progress)}
+    image_vectors = _image_vectors(catalogue, plan, cache, progress)
     file = cache / f"fusion-{_cache_key(catalogue, plan)}.npz"
     if not file.exists():
-        found = _build_modalities(catalogue, plan, cache, progress)
-        for old in sorted(cache.glob("fusion-*.npz"), key=lambda kept: kept.stat().st_mtime)[:-1]:
-            old.unlink()
-        cache.mkdir(parents=True, exist_ok=True)
-        with atomic_write(file) as temporary, temporary.open("wb") as opened:
-            halved: dict[str, Any] = {name: block.astype(np.float16) for name, block in found.items()}
-            np.savez(opened, **halved)
-    with np.load(file) as kept:
-        found = {name: kept[name].astype(np.float32) for name in kept.files}
-    return {name: block for name, block in (found | picture).items() if block.any()}
+        _write_cache(file, _build_modalities(catalogue, plan, cache, progress))
+    with np.load(file) as arrays:
+        modalities = {name: arrays[name].astype(np.float32) for name in arrays.files}
+    modalities["picture"] = image_vectors
+    return {name: vectors for name, vectors in modalities.items() if vectors.any()}
+
+
+def _write_cache(file: Path, modalities: dict[str, Floats]) -> None:
+    """Writes the modalities in float16 and deletes all other cached ones but the newest."""
+    cache = file.parent
+    oldest_first = sorted(cache.glob("fusion-*.npz"), key=lambda path: path.stat().st_mtime)
+    for old_file in oldest_first[:-1]:
+        old_file.unlink()
+    cache.mkdir(parents=True, exist_ok=True)
+    arrays: dict[str, Any] = {name: vectors.astype(np.float16) for name, vectors in modalities.items()}
+    with atomic_write(file) as temporary, temporary.open("wb") as opened:
+        np.savez(opened, **arrays)
 
 
 def _cache_key(catalogue: Catalogue, plan: TrainingPlan) -> str:
-    """Names what modalities are made of, but for pictures."""
-    said = sha256(f"{VERSION} {plan.encoder} {plan.seed}".encode())
-    texts = (catalogue.titles, catalogue.descriptions, catalogue.categories, catalogue.brands, catalogue.attributes)
-    for column in (*texts, catalogue.property_tokens):
-        said.update(msgspec.json.encode(column))
+    """Hash of everything the modalities are built from but the images."""
+    key = sha256(f"{VERSION} {plan.encoder} {plan.seed}".encode())
+    columns = (
+        catalogue.titles,
+        catalogue.descriptions,
+        catalogue.categories,
+        catalogue.brands,
+        catalogue.attributes,
+        catalogue.property_tokens,
+    )
+    for column in columns:
+        key.update(msgspec.json.encode(column))
     for numbers in (catalogue.prices, catalogue.embeddings):
-        said.update(np.ascontiguousarray(numbers).tobytes())
-    return said.hexdigest()[:24]
+        key.update(np.ascontiguousarray(numbers).tobytes())
+    return key.hexdigest()[:24]
 
 
 def _build_modalities(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progress: Progress) -> dict[str, Floats]:
-    makers: dict[str, Callable[[], Floats]] = {
+    builders: dict[str, Callable[[], Floats]] = {
         "text": partial(_text_vectors, catalogue, plan, cache, progress),
         "words": partial(_word_vectors, catalogue, plan.seed),
         "attributes": partial(_attribute_vectors, catalogue, plan.seed),
         "price": partial(_price_vectors, catalogue),
         "embedding": partial(_shop_embeddings, catalogue),
     }
-    found = {}
-    with progress.step("fusion: what is known of products", len(makers)) as step:
-        for name, made in makers.items():
-            found[name] = made()
+    modalities = {}
+    with progress.step("fusion: modalities of products", len(builders)) as step:
+        for name, build in builders.items():
+            modalities[name] = build()
             step.advance()
-    return found
+    return modalities
+
+
+def _no_vectors(n_items: int) -> Floats:
+    """The block (items, 1) of a modality that no product has."""
+    return np.zeros((n_items, 1), np.float32)
 
 
 def whiten(vectors: Floats) -> Floats:
-    """Unit rows in which no direction that most vectors share drowns the others: each of variance v by 1 / sqrt(v + ridge).
+    """Whitened unit rows: each principal direction of variance v is scaled by 1 / sqrt(v + ridge).
 
     Sentence vectors lie in a narrow cone (Su et al. 2021, "Whitening sentence representations"); the ridge is a share of the mean
     variance. Rows of zeros stay.
     """
-    there = np.asarray(vectors.any(axis=1))
-    moved = vectors - vectors[there].mean(axis=0)
-    variance, direction = np.linalg.eigh(moved[there].T.astype(np.float64) @ moved[there] / max(1, int(there.sum())))
-    scale = 1.0 / np.sqrt(np.maximum(variance, 0.0) + _WHITENING_RIDGE * variance.mean() + 1e-12)
-    turned = (moved @ (direction * scale).astype(np.float32)) @ direction.T.astype(np.float32)
-    return np.where(there[:, None], normalise_rows(turned), 0.0).astype(np.float32)
+    is_present = np.asarray(vectors.any(axis=1))
+    n_present = max(1, int(is_present.sum()))
+    centred = vectors - vectors[is_present].mean(axis=0)
+    present = centred[is_present]
+    variance, directions = np.linalg.eigh(present.T.astype(np.float64) @ present / n_present)
+    ridge = _WHITENING_RIDGE * variance.mean()
+    scale = 1.0 / np.sqrt(np.maximum(variance, 0.0) + ridge + 1e-12)
+    scaled = centred @ (directions * scale).astype(np.float32)
+    whitened = scaled @ directions.T.astype(np.float32)
+    return np.where(is_present[:, None], normalise_rows(whitened), 0.0).astype(np.float32)
 
 
 def normalise_rows(vectors: Floats) -> Floats:
-    """Rows of length 1, zeros where they were."""
+    """Rows of length 1; rows of zeros stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return (vectors / np.maximum(length, 1e-9)).astype(np.float32)
 
 
 def _text_vectors(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progress: Progress) -> Floats:
+    """Whitened sentence vectors of the product texts."""
     if not any(catalogue.titles) and not any(catalogue.descriptions):
-        return np.zeros((len(catalogue), 1), np.float32)
-    vectors, text_of = sentences.catalogue_vectors(catalogue, plan.encoder, plan.threads, cache, progress)
+        return _no_vectors(len(catalogue))
+    vectors, text_of = product_vectors.catalogue_vectors(catalogue, plan.encoder, plan.threads, cache, progress)
     return whiten(vectors)[text_of]
 
 
 def _word_vectors(catalogue: Catalogue, seed: int) -> Floats:
-    """Titles and descriptions by their words, log(1 + count) * idf, in as many directions as tell most apart."""
-    said = [tokenise(f"{title} {text}") for title, text in zip(catalogue.titles, catalogue.descriptions, strict=True)]
-    lengths = np.array([len(s) for s in said], np.int64)
+    """Words of titles and descriptions by log(1 + count) * idf, reduced by SVD."""
+    words_of_items = []
+    for title, description in zip(catalogue.titles, catalogue.descriptions, strict=True):
+        words_of_items.append(tokenise(f"{title} {description}"))
+    n_items = len(words_of_items)
+    lengths = np.array([len(words) for words in words_of_items], np.int64)
     if not lengths.sum():
-        return np.zeros((len(catalogue), 1), np.float32)
-    names, code = np.unique(np.array([w for s in said for w in s], dtype=object).astype(str), return_inverse=True)
-    row = np.repeat(np.arange(len(said)), lengths)
-    counts = sparse.csr_array((np.ones(len(row), np.float32), (row, code)), shape=(len(said), len(names)))
+        return _no_vectors(len(catalogue))
+    all_words = np.array(list(chain.from_iterable(words_of_items)), dtype=object)
+    vocabulary, columns = np.unique(all_words.astype(str), return_inverse=True)
+    rows = np.repeat(np.arange(n_items), lengths)
+    ones = np.ones(len(rows), np.float32)
+    counts = sparse.csr_array((ones, (rows, columns)), shape=(n_items, len(vocabulary)))
     counts.sum_duplicates()
     counts.data = np.log1p(counts.data)
-    carriers = np.bincount(counts.indices, minlength=len(names))
-    kept = np.flatnonzero(
-        (carriers >= _MIN_ITEMS_PER_WORD) & (carriers <= max(_MIN_ITEMS_PER_WORD, _MAX_ITEM_SHARE * len(said)))
-    )
-    idf = sparse.diags_array(np.log(len(said) / np.maximum(carriers[kept], 1)).astype(np.float32))
-    return _reduce_dimensions(sparse.csr_array(counts[:, kept] @ idf), seed)
+    document_frequency = np.bincount(counts.indices, minlength=len(vocabulary))
+    max_frequency = max(_MIN_ITEMS_PER_WORD, _MAX_ITEM_SHARE * n_items)
+    is_informative = (document_frequency >= _MIN_ITEMS_PER_WORD) & (document_frequency <= max_frequency)
+    informative = np.flatnonzero(is_informative)
+    idf = np.log(n_items / np.maximum(document_frequency[informative], 1)).astype(np.float32)
+    return _reduce_dimensions(sparse.csr_array(counts[:, informative] @ sparse.diags_array(idf)), seed)
 
 
 def _attribute_vectors(catalogue: Catalogue, seed: int) -> Floats:
-    return _reduce_dimensions(tfidf(item_token_matrix(catalogue, with_title_words=False, keep_common=True)[0]), seed)
+    """Properties by TF-IDF, reduced by SVD."""
+    tokens, _ = item_token_matrix(catalogue, with_title_words=False, keep_common=True)
+    return _reduce_dimensions(tfidf(tokens), seed)
 
 
 def _reduce_dimensions(rows: sparse.csr_array, seed: int) -> Floats:
-    """(rows, _WIDTH or fewer): sparse rows of length 1 along the largest right singular vectors, of length 1 again."""
+    """Unit rows (rows, _MODALITY_DIM or fewer): sparse rows, normalised, along their largest right singular vectors."""
     if not rows.nnz:
-        return np.zeros((shape_of(rows)[0], 1), np.float32)
-    length = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
-    rows = sparse.csr_array(sparse.diags_array((1.0 / np.maximum(length, 1e-9)).astype(np.float32)) @ rows)
-    _, directions = truncated_svd.right_singular_vectors(rows, _MODALITY_DIM, seed)
-    return normalise_rows(np.asarray(rows @ directions, np.float32))
+        return _no_vectors(shape_of(rows)[0])
+    lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    inverse_lengths = (1.0 / np.maximum(lengths, 1e-9)).astype(np.float32)
+    unit_rows = sparse.csr_array(sparse.diags_array(inverse_lengths) @ rows)
+    _, directions = truncated_svd.right_singular_vectors(unit_rows, _MODALITY_DIM, seed)
+    return normalise_rows(np.asarray(unit_rows @ directions, np.float32))
 
 
 def _price_vectors(catalogue: Catalogue) -> Floats:
-    """On a quarter of a circle by the price's rank within its category: cheap and dear are at right angles."""
-    found = np.zeros((len(catalogue), 2), np.float32)
-    kinds = np.unique(np.array(catalogue.categories, dtype=object).astype(str), return_inverse=True)[1]
-    known = np.flatnonzero(np.isfinite(catalogue.prices))
-    order = known[np.lexsort((catalogue.prices[known], kinds[known]))]
-    starts = np.flatnonzero(np.append(True, kinds[order][1:] != kinds[order][:-1])) if len(order) else np.empty(0, int)
+    """Points on a quarter circle by the price's rank within its category: the cheapest and the dearest are orthogonal."""
+    vectors = np.zeros((len(catalogue), 2), np.float32)
+    names = np.array(catalogue.categories, dtype=object).astype(str)
+    _, categories = np.unique(names, return_inverse=True)
+    priced = np.flatnonzero(np.isfinite(catalogue.prices))
+    if not len(priced):
+        return vectors
+    order = priced[np.lexsort((catalogue.prices[priced], categories[priced]))]
+    sorted_categories = categories[order]
+    is_start = np.append(True, sorted_categories[1:] != sorted_categories[:-1])
+    starts = np.flatnonzero(is_start)
     lengths = np.diff(np.append(starts, len(order)))
-    place = (np.arange(len(order)) - np.repeat(starts, lengths) + 0.5) / np.repeat(lengths, lengths)
-    angle = place * np.pi / 2
-    found[order] = np.column_stack([np.cos(angle), np.sin(angle)])
-    return found
+    rank = np.arange(len(order)) - np.repeat(starts, lengths)
+    angle = (rank + 0.5) / np.repeat(lengths, lengths) * np.pi / 2
+    vectors[order] = np.column_stack([np.cos(angle), np.sin(angle)])
+    return vectors
 
 
 def _image_vectors(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progress: Progress) -> Floats:
-    """As the model of pictures has looked at them in this run."""
-    if sum(map(bool, catalogue.images)) < pictures.MIN_IMAGES:
-        return np.zeros((len(catalogue), 1), np.float32)
-    found = np.load(pictures.fitted_folder(catalogue, plan, cache, progress) / "vectors.npy")
-    return whiten(found) if found.any() else np.zeros((len(catalogue), 1), np.float32)
+    """Whitened vectors of the image model, fitted in this run or read from the cache."""
+    n_images = sum(1 for image in catalogue.images if image)
+    if n_images < image_training.MIN_IMAGES:
+        return _no_vectors(len(catalogue))
+    folder = image_training.fitted_folder(catalogue, plan, cache, progress)
+    vectors = np.load(folder / "vectors.npy")
+    if not vectors.any():
+        return _no_vectors(len(catalogue))
+    return whiten(vectors)
 
 
 def _shop_embeddings(catalogue: Catalogue) -> Floats:
-    given = catalogue.embeddings
-    return whiten(given) if given.size and given.any() else np.zeros((len(catalogue), 1), np.float32)
+    """Whitened vectors that the shop provides itself."""
+    embeddings = catalogue.embeddings
+    if not embeddings.size or not embeddings.any():
+        return _no_vectors(len(catalogue))
+    return whiten(embeddings)
 
 
 def cooccurrence_vectors(events: Interactions, n_items: int, seed: int) -> Floats:
-    """(items, width) what is taken beside a product; shorter than 1 for products of few events, n / (n + _TRUSTED) of it."""
-    taken, rows, counts = np.unique(events.item, return_inverse=True, return_counts=True)
-    found = np.zeros((n_items, _MODALITY_DIM), np.float32)
-    vectors: NDArray[np.float32] = normalise_rows(
-        embedding_init.ppmi_vectors(events, rows, len(taken), _MODALITY_DIM, seed, COOCCURRENCE_WINDOW)
-    )
-    found[taken] = vectors * (counts / (counts + _SHRINKAGE_EVENTS))[:, None]
-    return found
+    """The id modality: co-occurrence vectors of products, shrunk where there are few events.
+
+    Args:
+        events: Behaviour to count.
+        n_items: Products of the catalogue.
+        seed: Of the SVD.
+
+    Returns:
+        (items, width): unit rows times n / (n + _SHRINKAGE_EVENTS) for a product of n events, zeros for one without events.
+    """
+    items, rows, counts = np.unique(events.item, return_inverse=True, return_counts=True)
+    ppmi = embedding_init.ppmi_vectors(events, rows, len(items), _MODALITY_DIM, seed, COOCCURRENCE_WINDOW)
+    unit_vectors: NDArray[np.float32] = normalise_rows(ppmi)
+    shrinkage = counts / (counts + _SHRINKAGE_EVENTS)
+    vectors = np.zeros((n_items, _MODALITY_DIM), np.float32)
+    vectors[items] = unit_vectors * shrinkage[:, None]
+    return vectors

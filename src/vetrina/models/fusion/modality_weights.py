@@ -1,11 +1,11 @@
-"""How much each modality says of what is taken together.
+"""Modality weights, learnt from co-occurrence with InfoNCE (van den Oord et al. 2018) and id dropout.
 
-A product b taken shortly after a is told among others n by softmax over likenesses,
+A product b taken shortly after a is told apart from others n by softmax over similarities,
 
     loss = -log exp(s(a, b)) / (exp(s(a, b)) + sum_n exp(s(a, n))),    s(a, b) = sum_m w_m cos_m(a, b),  w_m >= 0,
 
-InfoNCE (van den Oord et al. 2018) with one weight a modality. In half of the pairs the id says nothing (id-dropout, Volkovs et
-al. 2017, "DropoutNet"): there, content has to do without it, as for a product that nobody has taken yet.
+with one weight a modality. In half of the pairs the id's cosines are set to zero (id dropout; Volkovs et al. 2017, "DropoutNet"),
+so that content has to do without it, as for a cold-start item.
 """
 
 from collections.abc import Mapping
@@ -28,51 +28,71 @@ _INITIAL_WEIGHT = 3.0
 def fit_modality_weights(
     modalities: Mapping[str, Floats], cooccurrences: sparse.csr_array, seed: int, id_dropout: float
 ) -> dict[str, float]:
-    """Of each modality its weight w_m >= 0, by L-BFGS; ``together`` (items, items) counts what is taken after what.
+    """The weight w_m >= 0 of each modality, by L-BFGS on sampled pairs.
 
-    Where too little is taken together to learn from, every modality weighs the same.
+    Args:
+        modalities: Unit rows or zeros (items, width) by name.
+        cooccurrences: Directed counts (items, items): the column's product is taken after the row's.
+        seed: Of the sampled pairs and negatives.
+        id_dropout: Share of pairs without the id modality.
+
+    Returns:
+        Weights by name; all 1 where there are no co-occurrences.
     """
     rng = np.random.default_rng(seed)
-    first, then = _sample_pairs(cooccurrences, rng)
-    if not len(first):
+    anchors, positives = _sample_pairs(cooccurrences, rng)
+    if not len(anchors):
         return dict.fromkeys(modalities, 1.0)
-    others = rng.integers(0, shape_of(cooccurrences)[0], (len(first), _NEGATIVES_PER_PAIR))
-    shown = np.concatenate([then[:, None], others], axis=1)
-    alike = np.stack([_cosines(block, first, shown) for block in modalities.values()], axis=2)
+    n_items = shape_of(cooccurrences)[0]
+    negatives = rng.integers(0, n_items, (len(anchors), _NEGATIVES_PER_PAIR))
+    candidates = np.concatenate([positives[:, None], negatives], axis=1)
+    blocks = [_cosines(vectors, anchors, candidates) for vectors in modalities.values()]
+    cosines = np.stack(blocks, axis=2)
     if ID_MODALITY in modalities:
-        alike[rng.random(len(first)) < id_dropout, :, list(modalities).index(ID_MODALITY)] = 0.0
-    out = np.zeros(shown.shape, bool)
-    out[:, 1:] = (others == then[:, None]) | (others == first[:, None])
-    found = _minimise_info_nce(alike.astype(np.float64), out)
-    return dict(zip(modalities, found.tolist(), strict=True))
+        dropped = rng.random(len(anchors)) < id_dropout
+        cosines[dropped, :, list(modalities).index(ID_MODALITY)] = 0.0
+    is_excluded = np.zeros(candidates.shape, bool)
+    is_excluded[:, 1:] = (negatives == positives[:, None]) | (negatives == anchors[:, None])
+    weights = _minimise_info_nce(cosines.astype(np.float64), is_excluded)
+    return dict(zip(modalities, weights.tolist(), strict=True))
 
 
-def _sample_pairs(together: sparse.csr_array, rng: np.random.Generator) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """At most _PAIRS, each as likely as it is taken; popular products no more often than the root of that."""
-    if not together.nnz:
+def _sample_pairs(
+    cooccurrences: sparse.csr_array, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Anchors and positives (pairs,), sampled by count divided by the square root of the positive's popularity."""
+    if not cooccurrences.nnz:
         return np.empty(0, np.intp), np.empty(0, np.intp)
-    row = np.repeat(np.arange(shape_of(together)[0]), np.diff(together.indptr))
-    popular = np.asarray(together.sum(axis=0)).ravel()
-    chance = together.data / np.sqrt(np.maximum(popular[together.indices], 1e-9))
-    drawn = rng.choice(len(row), _MAX_PAIRS, p=chance / chance.sum())
-    return row[drawn].astype(np.intp), together.indices[drawn].astype(np.intp)
+    row_lengths = np.diff(cooccurrences.indptr)
+    rows = np.repeat(np.arange(shape_of(cooccurrences)[0]), row_lengths)
+    popularity = np.asarray(cooccurrences.sum(axis=0)).ravel()
+    weights = cooccurrences.data / np.sqrt(np.maximum(popularity[cooccurrences.indices], 1e-9))
+    sample = rng.choice(len(rows), _MAX_PAIRS, p=weights / weights.sum())
+    return rows[sample].astype(np.intp), cooccurrences.indices[sample].astype(np.intp)
 
 
-def _cosines(block: Floats, first: NDArray[np.intp], shown: NDArray[np.intp]) -> Floats:
-    """(pairs, shown) cosines."""
-    return np.einsum("pd,pnd->pn", block[first], block[shown], optimize=True)
+def _cosines(vectors: Floats, anchors: NDArray[np.intp], candidates: NDArray[np.intp]) -> Floats:
+    """Cosines (pairs, candidates) of each anchor (pairs,) with its candidates (pairs, candidates)."""
+    return np.einsum("pd,pnd->pn", vectors[anchors], vectors[candidates], optimize=True)
 
 
-def _minimise_info_nce(alike: NDArray[np.float64], out: NDArray[np.bool_]) -> NDArray[np.float64]:
-    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        score = np.where(out, -np.inf, alike @ w)
-        score -= score.max(axis=1, keepdims=True)
-        chance = np.exp(score)
-        total = chance.sum(axis=1, keepdims=True)
-        chance /= total
-        value = float((np.log(total[:, 0]) - score[:, 0]).mean()) + 0.5 * _L2_PENALTY * float(w @ w)
-        gradient = (np.einsum("pn,pnm->m", chance, alike) - alike[:, 0].sum(axis=0)) / len(alike) + _L2_PENALTY * w
-        return value, gradient
+def _minimise_info_nce(cosines: NDArray[np.float64], is_excluded: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Weights (modalities,) for cosines (pairs, candidates, modalities), the positive being the first candidate."""
+    n_pairs, _, n_modalities = cosines.shape
+    positive_sum = cosines[:, 0].sum(axis=0)
 
-    begin = np.full(alike.shape[2], _INITIAL_WEIGHT)
-    return minimize(loss, begin, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(begin)).x
+    def loss_and_gradient(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = np.where(is_excluded, -np.inf, cosines @ weights)
+        logits -= logits.max(axis=1, keepdims=True)
+        probabilities = np.exp(logits)
+        total = probabilities.sum(axis=1, keepdims=True)
+        probabilities /= total
+        cross_entropy = float((np.log(total[:, 0]) - logits[:, 0]).mean())
+        loss = cross_entropy + 0.5 * _L2_PENALTY * float(weights @ weights)
+        expected_sum = np.einsum("pn,pnm->m", probabilities, cosines)
+        gradient = (expected_sum - positive_sum) / n_pairs + _L2_PENALTY * weights
+        return loss, gradient
+
+    initial_weights = np.full(n_modalities, _INITIAL_WEIGHT)
+    bounds = [(0.0, None)] * n_modalities
+    return minimize(loss_and_gradient, initial_weights, jac=True, method="L-BFGS-B", bounds=bounds).x

@@ -1,4 +1,4 @@
-"""Products near any of those that a user took last, by all that is known of them."""
+"""Similarity of items to a user's last items by fused multi-modal vectors."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ from vetrina.core.types import Floats, Ints
 from vetrina.retrieval import quantised_table
 
 REASON = "like what you looked at"
-MAX_RECENT_ITEMS = 5
-POSITION_DECAY = 0.85
+MAX_RECENT_ITEMS = 5  # distinct products of a history
+POSITION_DECAY = 0.85  # weight of an item relative to that of the one after it
 
 
 class Fusion:
-    """Vectors (items, width): a ``packed_table``, or float32 in ``vectors.npy``."""
+    """Item vectors (items, width): a quantised table, or float32 in ``vectors.npy``."""
 
     def __init__(self, folder: Path) -> None:
         self._table = quantised_table.open_table(folder, "vectors.npy")
@@ -23,34 +23,39 @@ class Fusion:
         return len(self._table)
 
     def vectors(self, items: Ints | slice = slice(None)) -> Floats:
-        """(n, width) float32 of some products."""
+        """Vectors (n, width) float32 of products (n,), or of all."""
         return self._table.vectors(items)
 
     def score(self, history: History) -> Floats:
-        """(items,) float32, 0 to 1: the largest likeness to one of the last products, those before the last faded."""
-        asked = self._query_vectors(history)
-        if not len(asked):
+        """Scores (items,) float32 from 0 to 1: the largest decayed similarity to one of the last products."""
+        query_vectors = self._query_vectors(history)
+        if not len(query_vectors):
             return np.zeros(len(self), np.float32)
-        return np.maximum(self._table.inner_products(asked).max(axis=0), 0.0)
+        similarities = self._table.inner_products(query_vectors)
+        return np.maximum(similarities.max(axis=0), 0.0)
 
     def score_items(self, history: History, items: Ints) -> Floats:
-        """(n,) what ``score`` says of some products, told by their rows alone."""
-        asked = self._query_vectors(history)
-        if not len(asked):
+        """The scores (n,) of some products (n,), computed from their rows alone."""
+        query_vectors = self._query_vectors(history)
+        if not len(query_vectors):
             return np.zeros(len(items), np.float32)
-        return np.maximum((self.vectors(items) @ asked.T).max(axis=1), 0.0)
+        similarities = self.vectors(items) @ query_vectors.T
+        return np.maximum(similarities.max(axis=1), 0.0)
 
     def _query_vectors(self, history: History) -> Floats:
-        """(at most MOST, width): the last products, faded."""
-        last = _recent_items(history)
-        return self.vectors(last) * np.power(POSITION_DECAY, np.arange(len(last)), dtype=np.float32)[:, None]
+        """Vectors (at most MAX_RECENT_ITEMS, width) of the last products, decayed by position."""
+        recent_items = _recent_items(history)
+        decay = np.power(POSITION_DECAY, np.arange(len(recent_items)), dtype=np.float32)
+        return self.vectors(recent_items) * decay[:, None]
 
 
 def _recent_items(history: History) -> Ints:
-    """At most MOST distinct products, the newest first."""
-    return np.array(list(dict.fromkeys(history.items[::-1].tolist()))[:MAX_RECENT_ITEMS], np.int32)
+    """At most MAX_RECENT_ITEMS distinct products, the newest first."""
+    newest_first = history.items[::-1].tolist()
+    distinct = list(dict.fromkeys(newest_first))
+    return np.array(distinct[:MAX_RECENT_ITEMS], np.int32)
 
 
 def load(folder: Path) -> Fusion:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return Fusion(folder)

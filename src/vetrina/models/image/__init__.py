@@ -1,1 +1,1 @@
-"""What products look like: a network on pictures that knows their categories, and products alike."""
+"""Image model: a network fine-tuned on the catalogue's categories, and visual similarity of products."""

@@ -12,26 +12,33 @@ from vetrina.core.types import Floats
 Pixels = NDArray[np.uint8]
 _MEAN = 127.0  # of 0 to 255, as EfficientNet-Lite was trained (Google, EfficientNet-Lite, 2020)
 _SPREAD = 128.0
-_MOST_PIXELS = 50_000_000
+_MAX_PIXELS = 50_000_000  # of an encoded image; a larger one is refused
 
 
 def decoded(content: bytes | None, size: int) -> Pixels | None:
-    """(size, size, 3) of a picture in whatever format, stretched to a square; None for what is no picture."""
+    """Pixels (size, size, 3) of an encoded image in any format, stretched to a square; None if it cannot be decoded."""
     if content is None:
         return None
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            if picture.width * picture.height > _MOST_PIXELS:
+        with Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > _MAX_PIXELS:
                 return None
-            whole = picture.convert("RGBA") if "A" in picture.getbands() else picture.convert("RGB")
-            if whole.mode == "RGBA":  # what is not there is white, as in a shop's catalogue
-                whole = Image.alpha_composite(Image.new("RGBA", whole.size, "white"), whole).convert("RGB")
-            return np.asarray(whole.resize((size, size), Image.Resampling.BICUBIC), np.uint8)
+            resized = _opaque(image).resize((size, size), Image.Resampling.BICUBIC)
+            return np.asarray(resized, np.uint8)
     except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError):
         return None
 
 
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image in RGB; transparency becomes white, as in a shop's catalogue."""
+    if "A" not in image.getbands():
+        return image.convert("RGB")
+    with_alpha = image.convert("RGBA")
+    background = Image.new("RGBA", with_alpha.size, "white")
+    return Image.alpha_composite(background, with_alpha).convert("RGB")
+
+
 def normalised(pixels: Pixels | Sequence[Pixels]) -> Floats:
-    """(n, 3, size, size) float32 about -1 to 1, a view of memory with channels last."""
+    """Images (n, size, size, 3) as float32 (n, 3, size, size) between -1 and 1, a view of memory with channels last."""
     stacked = np.ascontiguousarray(pixels).astype(np.float32)
     return ((stacked - _MEAN) / _SPREAD).transpose(0, 3, 1, 2)

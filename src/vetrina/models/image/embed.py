@@ -9,29 +9,32 @@ from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
 from vetrina.models.image.decode import Pixels, normalised
 
-_AT_ONCE = 8  # images, to bound memory
+_BATCH_SIZE = 8  # images, to bound memory
 
 
 class Embedder:
-    """The image network of one version, opened once. ``size`` is what its input says: the side of an image in pixels."""
+    """The image network of one version, opened once. ``size`` is the side of its input image in pixels."""
 
     def __init__(self, network: Path) -> None:
         self._session = open_session(network)
         self.size = int(self._session.get_inputs()[0].shape[2])
 
     def vectors(self, images: Sequence[Pixels]) -> Floats:
-        """(n, axes) unit vectors of one decoded image (size, size, 3) or more, in the space of the version's ``vectors.npy``.
+        """Unit vectors (n, axes) of one or more decoded images (size, size, 3), in the space of the version's ``vectors.npy``.
 
-        Each is the mean over an image and its mirror image, as training takes it.
+        Each is the mean over an image and its mirror image, as in training.
         """
-        found = [self._vectors(images[at : at + _AT_ONCE]) for at in range(0, len(images), _AT_ONCE)]
-        return np.concatenate(found)
+        blocks = []
+        for start in range(0, len(images), _BATCH_SIZE):
+            blocks.append(self._batch_vectors(images[start : start + _BATCH_SIZE]))
+        return np.concatenate(blocks)
 
-    def _vectors(self, images: Sequence[Pixels]) -> Floats:
-        shown = normalised(images)
-        total = self._output(shown) + self._output(shown[..., ::-1])
+    def _batch_vectors(self, images: Sequence[Pixels]) -> Floats:
+        batch = normalised(images)
+        mirrored = batch[..., ::-1]
+        total = self._run(batch) + self._run(mirrored)
         length = np.linalg.norm(total, axis=1, keepdims=True)
         return total / np.maximum(length, 1e-9)
 
-    def _output(self, shown: Floats) -> Floats:
-        return self._session.run(["vector"], {"picture": np.ascontiguousarray(shown)})[0]
+    def _run(self, batch: Floats) -> Floats:
+        return self._session.run(["vector"], {"picture": np.ascontiguousarray(batch)})[0]

@@ -1,10 +1,11 @@
-"""A smaller network of pictures that a larger one teaches: the same layers at fewer pixels, with fewer features at their end.
+"""Distilled image network with fewer pixels and features (feature matching, Romero et al. 2015, "FitNets").
 
-It learns to see what its teacher sees (vectors of the features, by cosine: feature matching; Romero et al. 2015, "FitNets") and
-to say what it says (KL of the chances), of pictures changed at random. Training side only.
+The student has the teacher's layers at a smaller image size and fewer features at their end. It is trained on augmented images to
+reproduce the teacher's vectors (cosine) and category probabilities (KL divergence). Training side only.
 """
 
 import copy
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,13 +18,13 @@ from vetrina.layers.losses import listwise_kl
 from vetrina.models.image.network import ImageNetwork
 from vetrina.models.image.preprocessing import Pixels, augment
 
-IMAGE_SIZE = 128
+IMAGE_SIZE = 128  # pixels a side
 N_FEATURES = 512
-_BATCH_SIZE = 32
+_BATCH_SIZE = 32  # images
 _LEARNING_RATE = 5e-4
-_HEAD_RATE_FACTOR = 2.0
+_HEAD_RATE_FACTOR = 2.0  # times the backbone's learning rate
 _WEIGHT_DECAY = 0.02
-_WARMUP_SHARE = 0.15
+_WARMUP_SHARE = 0.15  # of the optimiser's steps
 
 
 def distil_network(
@@ -34,66 +35,95 @@ def distil_network(
     seed: int,
     advance: Callable[[], None],
 ) -> ImageNetwork:
-    """A student for pictures of SIZE, taught with ``pixels`` (n, size, size, 3) whose features are ``found`` (n, width)."""
+    """A student for images of IMAGE_SIZE.
+
+    Args:
+        teacher: The network to distil; its gradients are switched off.
+        pixels: Training images (n, size, size, 3).
+        teacher_features: The teacher's features of them (n, width), by which the student's are chosen.
+        epochs: Passes over the images.
+        seed: Of the order and the augmentation.
+        advance: Called after each epoch.
+
+    Returns:
+        The student in evaluation mode.
+    """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     student = _prune_features(teacher, teacher_features)
     teacher.requires_grad_(False).eval()
     student.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    ends = [*student.head.parameters(), *student.projection.parameters()]
-    groups = [
-        {"params": student.backbone.parameters(), "lr": _LEARNING_RATE},
-        {"params": ends, "lr": _HEAD_RATE_FACTOR * _LEARNING_RATE},
-    ]
-    optimiser = torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
-    batches = -(-len(pixels) // _BATCH_SIZE)
-    rates = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        [_LEARNING_RATE, _HEAD_RATE_FACTOR * _LEARNING_RATE],
-        max(1, epochs * batches),
-        pct_start=_WARMUP_SHARE,
-    )
+    n_batches = math.ceil(len(pixels) / _BATCH_SIZE)
+    optimiser, schedule = _build_optimiser(student, epochs * n_batches)
     for _ in range(epochs):
         student.train()
-        for rows in np.array_split(rng.permutation(len(pixels)), batches):
-            shown = augment(pixels[rows], rng)
+        for rows in np.array_split(rng.permutation(len(pixels)), n_batches):
+            images = augment(pixels[rows], rng)
             with torch.no_grad():
-                seen, told = teacher.vectors_and_logits(shown)
-            vector, logits = student.vectors_and_logits(resize(shown))
-            loss = 1 - functional.cosine_similarity(vector, seen).mean() + listwise_kl(logits, told)
+                teacher_vectors, teacher_logits = teacher.vectors_and_logits(images)
+            vectors, logits = student.vectors_and_logits(resize(images))
+            cosine = functional.cosine_similarity(vectors, teacher_vectors).mean()
+            loss = 1 - cosine + listwise_kl(logits, teacher_logits)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            rates.step()
+            schedule.step()
         advance()
     return student.eval()
 
 
+def _build_optimiser(
+    student: ImageNetwork, n_steps: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.OneCycleLR]:
+    """AdamW with a one-cycle schedule, the heads at a higher rate."""
+    head_rate = _HEAD_RATE_FACTOR * _LEARNING_RATE
+    groups = [
+        {"params": student.backbone.parameters(), "lr": _LEARNING_RATE},
+        {"params": [*student.head.parameters(), *student.projection.parameters()], "lr": head_rate},
+    ]
+    optimiser = torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, [_LEARNING_RATE, head_rate], max(1, n_steps), pct_start=_WARMUP_SHARE
+    )
+    return optimiser, schedule
+
+
 def resize(images: Tensor) -> Tensor:
-    """(n, 3, SIZE, SIZE) of ``normalised`` pictures of any size."""
-    found = functional.interpolate(
+    """Normalised images (n, 3, size, size) of any size as (n, 3, IMAGE_SIZE, IMAGE_SIZE)."""
+    resized = functional.interpolate(
         images, (IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", antialias=True, align_corners=False
     )
-    return found.contiguous(memory_format=torch.channels_last)
+    return resized.contiguous(memory_format=torch.channels_last)
 
 
-def _prune_features(teacher: ImageNetwork, found: NDArray[np.float32]) -> ImageNetwork:
-    """The teacher with the FEATURES that matter most, by their spread times what is made of them; what the others say in the mean
-    moves into the biases."""
+def _prune_features(teacher: ImageNetwork, features: NDArray[np.float32]) -> ImageNetwork:
+    """A copy of the teacher with its N_FEATURES most important features.
+
+    Importance is the standard deviation of a feature times the norm of the weights that read it. The mean contribution of the
+    removed features moves into the biases.
+    """
     student = copy.deepcopy(teacher).requires_grad_(True)
-    made = sum(layer.weight.detach().square().sum(0).numpy() for layer in (teacher.head, teacher.projection))
-    kept, gone = np.split(np.argsort(-found.std(0) * np.sqrt(made)), [N_FEATURES])
-    kept = torch.from_numpy(np.sort(kept))
-    gone = torch.from_numpy(gone)
-    mean = torch.from_numpy(found.mean(0))
+    squared_weights = 0
+    for layer in (teacher.head, teacher.projection):
+        squared_weights = squared_weights + layer.weight.detach().square().sum(0).numpy()
+    importance = features.std(0) * np.sqrt(squared_weights)
+    most_important, removed = np.split(np.argsort(-importance), [N_FEATURES])
+    retained = torch.from_numpy(np.sort(most_important))
+    removed = torch.from_numpy(removed)
+    mean = torch.from_numpy(features.mean(0))
+    n_features = len(retained)
     conv, norm, *_ = student.backbone.head  # pyright: ignore[reportGeneralTypeIssues]
-    conv.weight, conv.out_channels = nn.Parameter(conv.weight.detach()[kept].clone()), len(kept)
+    conv.weight = nn.Parameter(conv.weight.detach()[retained].clone())
+    conv.out_channels = n_features
     for name in ("weight", "bias"):
-        setattr(norm, name, nn.Parameter(getattr(norm, name).detach()[kept].clone()))
+        setattr(norm, name, nn.Parameter(getattr(norm, name).detach()[retained].clone()))
     for name in ("running_mean", "running_var"):
-        setattr(norm, name, getattr(norm, name)[kept].clone())
-    norm.num_features = student.backbone.width = len(kept)
+        setattr(norm, name, getattr(norm, name)[retained].clone())
+    norm.num_features = n_features
+    student.backbone.width = n_features
     for layer in (student.head, student.projection):
-        layer.bias = nn.Parameter(layer.bias.detach() + layer.weight.detach()[:, gone] @ mean[gone])
-        layer.weight, layer.in_features = nn.Parameter(layer.weight.detach()[:, kept].clone()), len(kept)
+        weight = layer.weight.detach()
+        layer.bias = nn.Parameter(layer.bias.detach() + weight[:, removed] @ mean[removed])
+        layer.weight = nn.Parameter(weight[:, retained].clone())
+        layer.in_features = n_features
     return student

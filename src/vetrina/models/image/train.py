@@ -1,16 +1,15 @@
-"""Learns what categories look like, and gives every product with a picture a vector: near ones look alike.
+"""Image vectors of products by a network fine-tuned on categories, and suspected miscategorised products.
 
-EfficientNet-Lite0 with ImageNet's weights learns on where the plan pays for epochs and categories have pictures enough, and
-stays as it is otherwise; without installed weights a small network starts from nothing. Pictures that others of their category
-speak against are noted as perhaps filed wrongly. What pictures say depends on no behaviour, so equal pictures are looked at
-once, whatever past is learnt from.
+EfficientNet-Lite0 with ImageNet weights is fine-tuned where the plan asks for epochs and categories have enough images, and used
+as it is otherwise; without installed weights a small CNN is trained from scratch. Products whose image contradicts their category
+are noted. Images depend on no behaviour, so equal images are processed once, whatever period is learnt from.
 """
 
 import copy
 import shutil
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,168 +31,239 @@ from vetrina.store.images import download_images
 
 HYPERPARAMETERS = {
     "epochs": 0.0,
-    "size": 160.0,
-    "student": 0.0,
+    "size": 160.0,  # pixels a side
+    "student": 0.0,  # epochs of a distilled student; 0: none
     **fine_tuning.HYPERPARAMETERS,
-}  # epochs of a student; 0: none
-MIN_IMAGES = 20  # pictures below which there is nothing to learn
-_MIN_STUDENT_IMAGES = 500  # pictures, of which a tenth are held out
+}
+MIN_IMAGES = 20  # images; with fewer there is nothing to learn
+_MIN_STUDENT_IMAGES = 500  # images, of which a tenth is held out
 _MIN_IMAGES_PER_CATEGORY = 8
 _MAX_TRAINING_IMAGES = 20_000
 _VECTOR_DIM = 128
-_MIN_PREDICTED_PROBABILITY = 0.9
-_MAX_LABEL_PROBABILITY = 0.02
-_MAX_REPORTED = 200
+_MIN_PREDICTED_PROBABILITY = 0.9  # of another category, for a product to be reported as miscategorised
+_MAX_LABEL_PROBABILITY = 0.02  # of its own category, likewise
+_MAX_REPORTED = 200  # products
 _NOTES_FILE = "notes.json"
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``vectors.npy`` (items, width) unit rows or zeros, ``network.onnx`` from a picture to vector and category chances,
-    ``kinds.json`` their names. Needs ``catalogue.images``."""
+    """Fits the image network, or copies what an earlier fit of the same images wrote.
+
+    Writes ``vectors.npy`` (items, width) unit rows or zeros, ``network.onnx`` from an image to its vector and category
+    probabilities, and ``kinds.json``, the names of the categories.
+
+    Args:
+        training_data: Needs the catalogue with ``images``.
+        plan: Seed, threads and hyper-parameters.
+        into: The output folder in a run's folder.
+        progress: Told of the steps.
+
+    Returns:
+        Notes: number of images, suspected miscategorised products, and how the network was quantised.
+    """
     if training_data.catalogue is None:
         raise ValueError("image needs a catalogue")
-    ready = fitted_folder(training_data.catalogue, plan, into.parent.parent / "cache", progress)
-    shutil.copytree(ready, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES_FILE))
-    return msgspec.json.decode((ready / _NOTES_FILE).read_bytes())
+    folder = fitted_folder(training_data.catalogue, plan, into.parent.parent / "cache", progress)
+    shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES_FILE))
+    return msgspec.json.decode((folder / _NOTES_FILE).read_bytes())
 
 
 def fitted_folder(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progress: Progress) -> Path:
-    """A folder with what ``fit`` writes; pictures are looked at where nobody has asked for just these in just this way."""
-    chosen = plan.hyperparameters_of("image", HYPERPARAMETERS)
+    """The cached folder of a fit, fitted first where the cache does not have these images with this plan.
+
+    Args:
+        catalogue: Products with ``images``, files or URLs.
+        plan: Seed, threads and hyper-parameters.
+        cache: The shop's cache folder.
+        progress: Told of the steps.
+
+    Returns:
+        A folder with the files of ``fit`` and its notes.
+    """
+    hyperparameters = plan.hyperparameters_of("image", HYPERPARAMETERS)
     images = download_images(catalogue.images, cache / "pictures")
-    key = sha256(msgspec.json.encode([images, catalogue.categories, sorted(chosen.items()), plan.seed]))
-    ready = cache / f"images-{key.hexdigest()[:24]}"
-    if not ready.exists():
-        with atomic_folder(ready) as folder:
-            notes = _fit_images(replace(catalogue, images=tuple(images)), chosen, plan, folder, progress)
-            (folder / _NOTES_FILE).write_bytes(msgspec.json.encode(notes))
-    return ready
+    key_parts = [images, catalogue.categories, sorted(hyperparameters.items()), plan.seed]
+    key = sha256(msgspec.json.encode(key_parts))
+    folder = cache / f"images-{key.hexdigest()[:24]}"
+    if not folder.exists():
+        with atomic_folder(folder) as temporary:
+            downloaded = replace(catalogue, images=tuple(images))
+            notes = _fit_images(downloaded, hyperparameters, plan, temporary, progress)
+            (temporary / _NOTES_FILE).write_bytes(msgspec.json.encode(notes))
+    return folder
 
 
 def _fit_images(
-    catalogue: Catalogue, chosen: Mapping[str, float], plan: TrainingPlan, into: Path, progress: Progress
+    catalogue: Catalogue,
+    hyperparameters: Mapping[str, float],
+    plan: TrainingPlan,
+    into: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
+    """Fits the network, writes it with the vectors, and returns the notes."""
     torch.set_num_threads(plan.threads)
-    there, shown = _load_images(catalogue, int(chosen["size"]), progress)
-    names, label = _category_labels(catalogue, there)
-    weights = network.pretrained_weights_path()
-    backbone = network.load_pretrained(weights) if weights else network.small_cnn()
-    found = category_training.extract_features(backbone, shown)
-    notes = {"pictures": len(there), "pretrained": weights is not None}
-    known = np.flatnonzero(label >= 0)
-    taught = None
-    epochs = int(chosen["epochs"])
-    further = int(chosen["student"]) if weights and epochs and len(names) > 1 else 0
-    lesson, held = _split_student_images(known, further, plan.seed)
-    if len(names) > 1:
-        notes["misfiled"] = _find_miscategorised(catalogue, there[known], names, found[known], label[known], plan.seed)
-        how = fine_tuning.FineTuning.from_hyperparameters(chosen)
-        with progress.step("image: learn categories", max(1, epochs)) as step:
-            taught = category_training.train_classifier(
-                backbone, shown[lesson], label[lesson], len(names), epochs, plan.seed, step.advance, how
+    size = int(hyperparameters["size"])
+    epochs = int(hyperparameters["epochs"])
+    items, pixels = _load_images(catalogue, size, progress)
+    categories, labels = _category_labels(catalogue, items)
+    weights_file = network.pretrained_weights_path()
+    backbone = network.small_cnn() if weights_file is None else network.load_pretrained(weights_file)
+    features = category_training.extract_features(backbone, pixels)
+    notes = {"pictures": len(items), "pretrained": weights_file is not None}
+    labelled_rows = np.flatnonzero(labels >= 0)
+    student_epochs = 0
+    if weights_file is not None and epochs and len(categories) > 1:
+        student_epochs = int(hyperparameters["student"])
+    train_rows, held_out_rows = _split_student_images(labelled_rows, student_epochs, plan.seed)
+    if len(categories) <= 1:
+        head = nn.Linear(backbone.width, 1)
+    else:
+        labelled = _LabelledImages(items[labelled_rows], features[labelled_rows], labels[labelled_rows])
+        notes["misfiled"] = _find_miscategorised(catalogue, labelled, categories, plan.seed)
+        options = fine_tuning.FineTuning.from_hyperparameters(hyperparameters)
+        with progress.step("image: fine-tune on categories", max(1, epochs)) as step:
+            classifier = category_training.train_classifier(
+                backbone,
+                pixels[train_rows],
+                labels[train_rows],
+                len(categories),
+                epochs,
+                plan.seed,
+                step.advance,
+                options,
             )
-        found = category_training.extract_features(backbone, shown) if epochs else found
-    head = taught.head if taught else nn.Linear(backbone.width, 1)
-    whole = network.ImageNetwork(backbone, head, pca_projection(found)).eval()
-    file = into / "network.onnx"
-    _write_vectors(into, whole, names, found, there, len(catalogue))
-    network_quantisation.export_network(whole, int(chosen["size"]), file)
-    if not len(there):
+        head = classifier.head
+        if epochs:
+            features = category_training.extract_features(backbone, pixels)
+    image_network = network.ImageNetwork(backbone, head, pca_projection(features)).eval()
+    network_file = into / "network.onnx"
+    _write_vectors(into, image_network, features, items, len(catalogue))
+    (into / "kinds.json").write_bytes(msgspec.json.encode(categories))
+    network_quantisation.export_network(image_network, size, network_file)
+    if not len(items):
         return notes
-    notes |= {"kinds": len(names), "size": int(chosen["size"])}
-    notes |= network_quantisation.quantise_network(copy.deepcopy(whole), file, shown, plan.seed)
-    if len(held):
-        with progress.step("image: teach a student", further) as step:
-            less = image_student.distil_network(whole, shown[lesson], found[lesson], further, plan.seed, step.advance)
-        notes |= network_quantisation.quantise_student(whole, less, file, shown, shown[held], label[held])
+    notes |= {"kinds": len(categories), "size": size}
+    notes |= network_quantisation.quantise_network(copy.deepcopy(image_network), network_file, pixels, plan.seed)
+    if len(held_out_rows):
+        with progress.step("image: distil a student", student_epochs) as step:
+            student = image_student.distil_network(
+                image_network, pixels[train_rows], features[train_rows], student_epochs, plan.seed, step.advance
+            )
+        notes |= network_quantisation.quantise_student(
+            image_network, student, network_file, pixels, pixels[held_out_rows], labels[held_out_rows]
+        )
     return notes
 
 
 def _load_images(catalogue: Catalogue, size: int, progress: Progress) -> tuple[NDArray[np.intp], Pixels]:
-    """Products with a picture that can be read, and the pictures (n, size, size, 3)."""
-    rows = []
-    seen = []
-    with progress.step("image: read pictures", len(catalogue)) as step:
-        for row, file in enumerate(catalogue.images):
-            content = Path(file).read_bytes() if file and Path(file).is_file() else None
-            if (pixels := decoded(content, size)) is not None:
-                seen.append(pixels)
-                rows.append(row)
+    """Products (n,) whose image can be decoded, and their images (n, size, size, 3)."""
+    items = []
+    images = []
+    with progress.step("image: read images", len(catalogue)) as step:
+        for item, file in enumerate(catalogue.images):
+            content = None
+            if file and Path(file).is_file():
+                content = Path(file).read_bytes()
+            pixels = decoded(content, size)
+            if pixels is not None:
+                images.append(pixels)
+                items.append(item)
             step.advance()
-    return np.array(rows, np.intp), np.stack(seen) if seen else np.empty((0, size, size, 3), np.uint8)
+    if not images:
+        return np.array(items, np.intp), np.empty((0, size, size, 3), np.uint8)
+    return np.array(items, np.intp), np.stack(images)
 
 
-def _split_student_images(known: NDArray[np.intp], epochs: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pictures to learn from, and those that are to say whether a student of so many ``epochs`` is as good."""
-    if not epochs or len(known) < _MIN_STUDENT_IMAGES:
-        return known[:_MAX_TRAINING_IMAGES], known[:0]
-    mixed = np.random.default_rng(seed).permutation(known)[:_MAX_TRAINING_IMAGES]
-    held, lesson = np.split(mixed, [len(mixed) // 10])
-    return np.sort(lesson), np.sort(held)
+def _split_student_images(
+    labelled_rows: NDArray[np.intp], student_epochs: int, seed: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows to train on, and rows held out to compare a student with its teacher; none held out without a student."""
+    if not student_epochs or len(labelled_rows) < _MIN_STUDENT_IMAGES:
+        return labelled_rows[:_MAX_TRAINING_IMAGES], labelled_rows[:0]
+    shuffled = np.random.default_rng(seed).permutation(labelled_rows)[:_MAX_TRAINING_IMAGES]
+    held_out_rows, train_rows = np.split(shuffled, [len(shuffled) // 10])
+    return np.sort(train_rows), np.sort(held_out_rows)
 
 
-def _category_labels(catalogue: Catalogue, there: NDArray[np.intp]) -> tuple[list[str], NDArray[np.int64]]:
-    """Categories with pictures enough, and which of them each picture is of, -1 for none."""
-    counts = Counter(catalogue.categories[row] for row in there.tolist())
-    names = sorted(name for name, n in counts.items() if name and n >= _MIN_IMAGES_PER_CATEGORY)
-    place = {name: at for at, name in enumerate(names)}
-    return names, np.array([place.get(catalogue.categories[row], -1) for row in there.tolist()], np.int64)
+def _category_labels(catalogue: Catalogue, items: NDArray[np.intp]) -> tuple[list[str], NDArray[np.int64]]:
+    """Categories with enough images, sorted, and the category (n,) of each of the products, -1 for another one."""
+    categories_of_items = [catalogue.categories[item] for item in items.tolist()]
+    counts = Counter(categories_of_items)
+    categories = sorted(name for name, count in counts.items() if name and count >= _MIN_IMAGES_PER_CATEGORY)
+    index_of = {name: index for index, name in enumerate(categories)}
+    labels = [index_of.get(name, -1) for name in categories_of_items]
+    return categories, np.array(labels, np.int64)
+
+
+@dataclass(frozen=True)
+class _LabelledImages:
+    """``items`` (n,) of the catalogue, ``features`` (n, width) of their images and their category ``labels`` (n,)."""
+
+    items: NDArray[np.intp]
+    features: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
 
 def _find_miscategorised(
-    catalogue: Catalogue,
-    there: NDArray[np.intp],
-    names: list[str],
-    found: NDArray[np.float32],
-    label: NDArray[np.int64],
-    seed: int,
+    catalogue: Catalogue, images: _LabelledImages, categories: list[str], seed: int
 ) -> list[dict[str, Any]]:
-    """Products whose picture is surely of another category, in the eyes of what never saw it; the surest first."""
-    said = category_training.cross_val_predict_proba(found, label, seed)
-    best = said.argmax(1)
-    own = said[np.arange(len(label)), label]
-    sure = said[np.arange(len(label)), best]
-    suspects = np.flatnonzero((best != label) & (sure > _MIN_PREDICTED_PROBABILITY) & (own < _MAX_LABEL_PROBABILITY))
-    order = suspects[np.argsort(-sure[suspects], kind="stable")][:_MAX_REPORTED]
-    return [
-        {
-            "product_id": str(catalogue.product_ids[there[at]]),
-            "filed": names[int(label[at])],
-            "looks_like": names[int(best[at])],
-            "chance": round(float(sure[at]), 4),
-        }
-        for at in order.tolist()
-    ]
+    """Products for which a cross-validated classifier confidently predicts another category, the most confident first."""
+    probabilities = category_training.cross_val_predict_proba(images.features, images.labels, seed)
+    rows = np.arange(len(images.labels))
+    predicted = probabilities.argmax(1)
+    label_probability = probabilities[rows, images.labels]
+    predicted_probability = probabilities[rows, predicted]
+    is_suspect = (
+        (predicted != images.labels)
+        & (predicted_probability > _MIN_PREDICTED_PROBABILITY)
+        & (label_probability < _MAX_LABEL_PROBABILITY)
+    )
+    suspects = np.flatnonzero(is_suspect)
+    order = np.argsort(-predicted_probability[suspects], kind="stable")
+    reports = []
+    for row in suspects[order][:_MAX_REPORTED].tolist():
+        reports.append(
+            {
+                "product_id": str(catalogue.product_ids[images.items[row]]),
+                "filed": categories[int(images.labels[row])],
+                "looks_like": categories[int(predicted[row])],
+                "chance": round(float(predicted_probability[row]), 4),
+            }
+        )
+    return reports
 
 
 def _write_vectors(
     into: Path,
-    whole: network.ImageNetwork,
-    names: list[str],
-    found: NDArray[np.float32],
-    there: NDArray[np.intp],
-    items: int,
+    image_network: network.ImageNetwork,
+    features: NDArray[np.float32],
+    items: NDArray[np.intp],
+    n_items: int,
 ) -> None:
-    """What every product looks like, and the names of the chances."""
-    vectors = np.zeros((items, whole.projection.out_features), np.float16)
+    """Writes the unit vectors of all products, zeros for those without an image."""
+    vectors = np.zeros((n_items, image_network.projection.out_features), np.float16)
     with torch.no_grad():
-        vectors[there] = functional.normalize(whole.projection(torch.from_numpy(found)), dim=1).numpy()
+        projected = image_network.projection(torch.from_numpy(features))
+        vectors[items] = functional.normalize(projected, dim=1).numpy()
     np.save(into / "vectors.npy", vectors)
-    (into / "kinds.json").write_bytes(msgspec.json.encode(names))
 
 
 def pca_projection(features: NDArray[np.float32]) -> nn.Linear:
-    """From features (width,) to where they lie along the directions in which pictures differ most."""
+    """A linear layer from features (n, width) to their largest principal components (n, k)."""
     mean, axes = _principal_axes(features)
     layer = nn.Linear(*axes.shape)
-    layer.weight.data, layer.bias.data = torch.from_numpy(axes.T.copy()), torch.from_numpy(-mean @ axes)
+    layer.weight.data = torch.from_numpy(axes.T.copy())
+    layer.bias.data = torch.from_numpy(-mean @ axes)
     return layer
 
 
-def _principal_axes(found: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The mean (width,) and the directions (width, k) in which pictures differ most."""
-    if len(found) < 2:
-        return np.zeros(found.shape[1], np.float32), np.eye(found.shape[1], dtype=np.float32)[:, :_VECTOR_DIM]
-    mean = found.mean(0)
-    _, vectors = np.linalg.eigh(np.cov((found - mean).T.astype(np.float64)))
-    return mean, np.ascontiguousarray(vectors[:, ::-1][:, :_VECTOR_DIM]).astype(np.float32)
+def _principal_axes(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The mean (width,) and the directions (width, k) of the largest variance, the largest first."""
+    width = features.shape[1]
+    if len(features) < 2:
+        return np.zeros(width, np.float32), np.eye(width, dtype=np.float32)[:, :_VECTOR_DIM]
+    mean = features.mean(0)
+    covariance = np.cov((features - mean).T.astype(np.float64))
+    _, eigenvectors = np.linalg.eigh(covariance)
+    largest_first = eigenvectors[:, ::-1]
+    return mean, np.ascontiguousarray(largest_first[:, :_VECTOR_DIM]).astype(np.float32)

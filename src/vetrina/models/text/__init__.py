@@ -1,1 +1,1 @@
-"""A pretrained sentence encoder, and one vector for every distinct product text."""
+"""Semantic search: a pretrained sentence encoder, and one vector for every distinct product text."""

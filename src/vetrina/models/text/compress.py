@@ -1,9 +1,10 @@
-"""A student in place of the encoder of queries, and codes in place of the products' vectors in 8 bits: products of codes where
-work is what counts, codes of what lies along principal axes where bytes are.
+"""Compression of text search: a distilled query encoder, and product vectors by product quantisation or transform coding.
 
-What a student was taught is kept for the next fit with the same encoder and texts.
+Product quantisation is fast to search, transform coding takes the fewest bytes. The distilled encoder is cached for the next fit
+with the same encoder and texts.
 """
 
+import math
 import shutil
 from collections.abc import Callable
 from hashlib import sha256
@@ -21,80 +22,107 @@ from vetrina.models.text.online import TextEncoder
 from vetrina.retrieval import dense, transform_coding
 from vetrina.retrieval.dense import DenseIndex
 
-MIN_PRODUCTS = 2_000  # products; fewer show too little of a language
+MIN_PRODUCTS = 2_000  # products; fewer yield too few distinct phrases for distillation
 _EPOCHS = 8
-_BATCH_SIZE = 128
-# Of the index: 8 bits a number as it is built, 6 behind products of codes, or as fine as in so many bits. The seconds are a third
-# of what teaching takes: all fits of a run share one student.
+_BATCH_SIZE = 128  # texts
+_INDEX_FILE = "index.faiss"
+# ``bits`` and ``fineness`` are bits a number of the index. The seconds are a third of what distillation takes: all fits of a run
+# share one student.
 VARIANTS = (
     CompressionVariant(("distil", "int8", "pq"), {"bits": 6}, training_seconds=120.0),
     CompressionVariant(("distil", "int8"), {"bits": 8}, training_seconds=120.0),
-    *(CompressionVariant(("transform",), {"fineness": bits}, is_aggressive=True) for bits in (5.5, 6.5)),
+    CompressionVariant(("transform",), {"fineness": 5.5}, is_aggressive=True),
+    CompressionVariant(("transform",), {"fineness": 6.5}, is_aggressive=True),
 )
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
-    """The same folder with another ``encoder.onnx`` (a tenth of the float one's bytes), ``index.faiss``, or both."""
-    student_ = _cached_student(source, distillation_data) if "distil" in variant.steps else None
+    """Writes a copy of a fitted model with a smaller ``encoder.onnx`` (a tenth of the float one), index, or both.
+
+    Args:
+        source: The folder that ``train`` wrote.
+        into: The output folder.
+        variant: One of ``VARIANTS``.
+        distillation_data: The catalogue and the plan.
+
+    Raises:
+        UnusableVariant: The catalogue is too small for the variant.
+    """
+    student_file = None
+    if "distil" in variant.steps:
+        student_file = _cached_student(source, distillation_data)
     for file in source.iterdir():
-        if file.name != "index.faiss":
+        if file.name != _INDEX_FILE:
             shutil.copy(file, into / file.name)
-    if student_ is not None:
-        zstd_file.write(into / "encoder.onnx", student_.read_bytes())
-    index = DenseIndex(source / "index.faiss")
+    if student_file is not None:
+        zstd_file.write(into / "encoder.onnx", student_file.read_bytes())
+    _compress_index(source, into, variant)
+
+
+def _compress_index(source: Path, into: Path, variant: CompressionVariant) -> None:
+    index = DenseIndex(source / _INDEX_FILE)
     if "pq" in variant.steps:
         if not dense.is_compressible(len(index), index.width):
             raise UnusableVariant(
-                f"{len(index):,} texts of {index.width} numbers are too few, or of a width that codes do not divide"
+                f"{len(index):,} texts of {index.width} numbers are too few for product quantisation, or of a width that "
+                "it cannot divide"
             )
-        dense.build_pq(source / "index.faiss", into / "index.faiss")
+        dense.build_pq(source / _INDEX_FILE, into / _INDEX_FILE)
     elif "transform" in variant.steps:
         if not transform_coding.is_compressible(len(index), index.width):
-            raise UnusableVariant(f"{len(index):,} texts of {index.width} numbers are too few to be worth their axes")
-        vectors = index.vectors(np.arange(len(index), dtype=np.int32))
-        transform_coding.write(vectors, into, variant.settings["fineness"])
+            raise UnusableVariant(f"{len(index):,} texts of {index.width} numbers are too few for transform coding")
+        transform_coding.write(_all_vectors(index), into, variant.settings["fineness"])
     else:
-        shutil.copy(source / "index.faiss", into / "index.faiss")
+        shutil.copy(source / _INDEX_FILE, into / _INDEX_FILE)
+
+
+def _all_vectors(index: DenseIndex) -> Floats:
+    return index.vectors(np.arange(len(index), dtype=np.int32))
 
 
 def _cached_student(source: Path, distillation_data: DistillationData) -> Path:
-    """Its file, from the shop's cache if it was taught before."""
+    """The distilled encoder's file, from the shop's cache if it is there."""
     catalogue = distillation_data.training_data.catalogue
     if catalogue is None or len(catalogue) < MIN_PRODUCTS:
-        raise UnusableVariant(f"fewer than {MIN_PRODUCTS:,} products show too little of a language")
+        raise UnusableVariant(f"fewer than {MIN_PRODUCTS:,} products are too few to distil a query encoder from")
     texts = query_phrases.query_phrases(catalogue, distillation_data.plan.seed)
-    key = sha256("\n".join(texts).encode() + zstd_file.read(source / "encoder.onnx") + str(_EPOCHS).encode())
-    ready = source.parent.parent / "cache" / f"student-{key.hexdigest()[:24]}.onnx"
-    if not ready.exists():
-        with atomic_write(ready) as temporary:
+    key = sha256("\n".join(texts).encode())
+    key.update(zstd_file.read(source / "encoder.onnx"))
+    key.update(str(_EPOCHS).encode())
+    student_file = source.parent.parent / "cache" / f"student-{key.hexdigest()[:24]}.onnx"
+    if not student_file.exists():
+        with atomic_write(student_file) as temporary:
             query_student.export_student(_distil_student(source, texts, distillation_data), temporary)
-    return ready
+    return student_file
 
 
 def _distil_student(source: Path, texts: list[str], distillation_data: DistillationData) -> query_student.QueryStudent:
-    encoder = TextEncoder(source, distillation_data.plan.threads)
-    index = DenseIndex(source / "index.faiss")
+    """A student of the encoder in ``source``, trained on the encoder's vectors of ``texts``."""
     plan = distillation_data.plan
-    with distillation_data.progress.step("text: what a student is to say", len(texts)) as step:
+    progress = distillation_data.progress
+    encoder = TextEncoder(source, plan.threads)
+    index = DenseIndex(source / _INDEX_FILE)
+    with progress.step("text: encode the distillation data", len(texts)) as step:
         vectors = _encode_bucketed(encoder, texts, step.advance)
-    begin = _encode_bucketed(encoder, encoder.vocabulary(), lambda done: None)
-    begin[np.unique(encoder.tokenise([""])[0])] = 0.0  # what stands around every text means nothing
+    token_vectors = _encode_bucketed(encoder, encoder.vocabulary(), lambda _: None)
+    special_tokens = np.unique(encoder.tokenise([""])[0])
+    token_vectors[special_tokens] = 0.0  # they stand around every text, so they mean nothing
     axes = query_student.principal_axes(vectors, query_student.EMBEDDING_DIM)
-    with distillation_data.progress.step("text: a student of the encoder", _EPOCHS) as step:
+    with progress.step("text: distil the query encoder", _EPOCHS) as step:
         tokens, mask = encoder.tokenise_queries(texts)
-        lessons = query_student.QueryDistillationData(
-            tokens, mask, vectors, index.vectors(np.arange(len(index), dtype=np.int32))
-        )
-        return query_student.distil_encoder(begin @ axes, axes, lessons, _EPOCHS, plan, step.advance)
+        data = query_student.QueryDistillationData(tokens, mask, vectors, _all_vectors(index))
+        return query_student.distil_encoder(token_vectors @ axes, axes, data, _EPOCHS, plan, step.advance)
 
 
 def _encode_bucketed(encoder: TextEncoder, texts: list[str], advance: Callable[[float], None]) -> Floats:
-    """(texts, width), those of like length together."""
+    """Vectors (texts, width), encoded in batches of similar length."""
     order = np.argsort([len(text) for text in texts], kind="stable")
-    found = list[Floats]()
-    for part in np.array_split(order, max(1, -(-len(texts) // _BATCH_SIZE))):
-        found.append(encoder.encode_queries([texts[i] for i in part]))
-        advance(len(part))
-    vectors = np.concatenate(found)
-    vectors[order] = vectors.copy()
+    n_batches = max(1, math.ceil(len(texts) / _BATCH_SIZE))
+    blocks = list[Floats]()
+    for rows in np.array_split(order, n_batches):
+        blocks.append(encoder.encode_queries([texts[row] for row in rows]))
+        advance(len(rows))
+    sorted_vectors = np.concatenate(blocks)
+    vectors = np.empty_like(sorted_vectors)
+    vectors[order] = sorted_vectors
     return vectors

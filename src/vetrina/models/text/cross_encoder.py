@@ -1,12 +1,12 @@
-"""A cross-encoder: reads a query and a product's text together. Too slow to serve, it teaches the encoder of queries.
+"""Cross-encoder teacher of the query encoder: reads a query and a product's text together.
 
-It begins from the same pretrained weights and learns listwise: the cross-entropy of a text among LIST, of which one is an
-answer and the others are what the encoder itself takes for the best. What it then says of a few texts for each query is
-learnt by margins: mean ((s_a - s_b) - (t_a - t_b))^2 over the texts a, b of a query, s by the encoder and t by the teacher
-(margin-MSE; Hofstätter et al. 2020, "Improving efficient neural ranking models with cross-architecture knowledge
-distillation").
+It is too slow to serve. Initialised from the same pretrained weights, it is trained listwise: cross-entropy of one relevant text
+among LIST_SIZE, the others being the encoder's own nearest texts. Its scores of a few texts for each query are distilled by
+margins: mean ((s_a - s_b) - (t_a - t_b))^2 over the texts a, b of a query, s by the encoder and t by the teacher (margin-MSE;
+Hofstätter et al. 2020, "Improving efficient neural ranking models with cross-architecture knowledge distillation").
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,27 +25,30 @@ from vetrina.metrics.ranking import graded_ndcg
 from vetrina.models.text.pretrained import PretrainedEncoder, load_backbone, transformer_layers
 from vetrina.models.text.training_queries import TrainingQuery
 
-LIST_SIZE = 8
-N_NEAREST_TEXTS = 50
-HELD_OUT_LIST_SIZE = 20
-_BATCH_SIZE = 8
+LIST_SIZE = 8  # texts scored for each query
+N_NEAREST_TEXTS = 50  # nearest texts of a training query, from which its negatives are sampled
+HELD_OUT_LIST_SIZE = 20  # nearest texts of a held-out query that are re-ranked
+_BATCH_SIZE = 8  # queries
+_SEARCH_BATCH_SIZE = 64  # queries whose texts are searched at once
 _NDCG_K = 10
+_MAX_GRADE = 3.0  # of the most relevant text of a query
 _CONFIDENCE_LEVEL = 0.8
 _LEARNING_RATE = 5e-5
-_TRAINED_LAYERS = 3
-_MAX_TOKENS = 96
+_WEIGHT_DECAY = 0.01
+_TRAINED_LAYERS = 3  # from the top
+_MAX_TOKENS = 96  # of a query and a text together
 
 
 @dataclass(frozen=True)
 class CrossEncoderScores:
-    """Of each query the ``texts`` (queries, LIST) that the teacher was asked about, and its ``scores`` of them."""
+    """The teacher's ``scores`` (queries, LIST_SIZE) of the ``texts`` (queries, LIST_SIZE), rows of distinct product texts."""
 
     texts: Ints
     scores: Floats
 
 
 class CrossEncoder(nn.Module):
-    """Tokens of pairs, their mask and kinds (batch, length) to one score each (batch,)."""
+    """A transformer with mean pooling and a linear layer: one score for each pair of query and text."""
 
     def __init__(self, pretrained: PretrainedEncoder) -> None:
         super().__init__()
@@ -55,14 +58,27 @@ class CrossEncoder(nn.Module):
         self.score = nn.Linear(int(config.hidden_size), 1)
 
     def forward(self, tokens_BL: Tensor, mask_BL: Tensor, token_types_BL: Tensor) -> Tensor:
-        also = {"token_type_ids": token_types_BL} if self._has_token_types else {}
-        hidden_BLD = self.backbone(input_ids=tokens_BL, attention_mask=mask_BL, **also).last_hidden_state
+        """Scores of pairs.
+
+        Args:
+            tokens_BL: Token ids (batch, length).
+            mask_BL: 1 for a token, 0 for padding (batch, length).
+            token_types_BL: 0 for tokens of the query, 1 for those of the text (batch, length).
+
+        Returns:
+            (batch,).
+        """
+        inputs = {"input_ids": tokens_BL, "attention_mask": mask_BL}
+        if self._has_token_types:
+            inputs["token_type_ids"] = token_types_BL
+        hidden_BLD = self.backbone(**inputs).last_hidden_state
         weight_BL1 = mask_BL.unsqueeze(-1).to(hidden_BLD.dtype)
-        return self.score((hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)).squeeze(-1)
+        mean_BD = (hidden_BLD * weight_BL1).sum(1) / weight_BL1.sum(1)
+        return self.score(mean_BD).squeeze(-1)
 
 
 class CrossEncoderTeacher:
-    """A cross-encoder and the ``texts`` that it reads beside a query."""
+    """A cross-encoder, its tokenizer and the product ``texts`` that it scores."""
 
     def __init__(self, pretrained: PretrainedEncoder, texts: Sequence[str], plan: TrainingPlan) -> None:
         torch.manual_seed(plan.seed)
@@ -75,80 +91,102 @@ class CrossEncoderTeacher:
         self._tokenizer.enable_padding(pad_id=pretrained.pad_token_id)
 
     def fit(self, queries: Sequence[TrainingQuery], nearest_texts: Ints, epochs: int, progress: Progress) -> None:
-        """Listwise, from queries and the texts ``near`` (queries, n) each of them, best first."""
+        """Trains the cross-encoder listwise.
+
+        Args:
+            queries: Training queries with their relevant texts.
+            nearest_texts: Nearest texts of each query (queries, n), best first: the negatives.
+            epochs: Passes over the queries.
+            progress: Told of the share of each epoch.
+        """
         network = self._network.train()
-        learner = FineTuner(network.backbone, transformer_layers(network.backbone), FineTuning(_TRAINED_LAYERS))
-        learnt = [*learner.parameters, *network.score.parameters()]
-        optimiser = torch.optim.AdamW(learnt, lr=_LEARNING_RATE, weight_decay=0.01)
-        with progress.step("text: a teacher reads query and product together", epochs) as step:
+        tuner = FineTuner(network.backbone, transformer_layers(network.backbone), FineTuning(_TRAINED_LAYERS))
+        parameters = [*tuner.parameters, *network.score.parameters()]
+        optimiser = torch.optim.AdamW(parameters, lr=_LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+        n_batches = math.ceil(len(queries) / _BATCH_SIZE)
+        with progress.step("text: train the cross-encoder teacher", epochs) as step:
             for _ in range(epochs):
-                for rows in np.array_split(self._rng.permutation(len(queries)), -(-len(queries) // _BATCH_SIZE)):
-                    lists = np.stack([self._sample_list(queries[i], nearest_texts[i], answers=1) for i in rows])
-                    scores_QT = self._scores([queries[i].query for i in rows], lists)
+                for rows in np.array_split(self._rng.permutation(len(queries)), n_batches):
+                    lists = [self._sample_list(queries[i], nearest_texts[i], n_relevant=1) for i in rows]
+                    scores_QT = self._scores([queries[i].query for i in rows], np.stack(lists))
                     optimiser.zero_grad(set_to_none=True)
-                    F.cross_entropy(scores_QT, torch.zeros(len(rows), dtype=torch.int64)).backward()
+                    first_is_relevant = torch.zeros(len(rows), dtype=torch.int64)
+                    F.cross_entropy(scores_QT, first_is_relevant).backward()
                     optimiser.step()
                     step.advance(len(rows) / len(queries))
         network.eval()
 
     def distillation_scores(self, queries: Sequence[TrainingQuery], nearest_texts: Ints) -> CrossEncoderScores:
-        """What it says of answers and of texts near each query."""
-        lists = np.stack(
-            [
-                self._sample_list(one, row, answers=LIST_SIZE // 2)
-                for one, row in zip(queries, nearest_texts, strict=True)
-            ]
-        )
-        return CrossEncoderScores(lists, self.scores([one.query for one in queries], lists))
+        """The teacher's scores of relevant and of near texts of each query; ``nearest_texts`` (queries, n), best first."""
+        rows = []
+        for query, near in zip(queries, nearest_texts, strict=True):
+            rows.append(self._sample_list(query, near, n_relevant=LIST_SIZE // 2))
+        lists = np.stack(rows)
+        return CrossEncoderScores(lists, self.scores([query.query for query in queries], lists))
 
     def ndcg_gain(self, queries: Sequence[TrainingQuery], lists: Ints) -> Interval:
-        """NDCG@10 of lists ``shown`` (queries, n) in its order less that in theirs, eight in ten resamplings."""
-        scores = self.scores([one.query for one in queries], lists)
-        again = np.take_along_axis(lists, np.argsort(-scores, axis=1, kind="stable"), axis=1)
-        return paired_difference(_ndcg(again, queries), _ndcg(lists, queries), _CONFIDENCE_LEVEL)
+        """Gain in NDCG@10 by re-ranking ``lists`` (queries, n) with the teacher, with its 80 % bootstrap interval."""
+        scores = self.scores([query.query for query in queries], lists)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        reranked = np.take_along_axis(lists, order, axis=1)
+        return paired_difference(_ndcg(reranked, queries), _ndcg(lists, queries), _CONFIDENCE_LEVEL)
 
     @torch.no_grad()
     def scores(self, queries: Sequence[str], lists: Ints) -> Floats:
-        """(queries, n) of the texts ``lists`` (queries, n)."""
-        parts = range(0, len(queries), _BATCH_SIZE)
-        return np.concatenate(
-            [self._scores(queries[s : s + _BATCH_SIZE], lists[s : s + _BATCH_SIZE]).numpy() for s in parts]
-        )
+        """Scores (queries, n) of the texts ``lists`` (queries, n)."""
+        blocks = []
+        for start in range(0, len(queries), _BATCH_SIZE):
+            batch = slice(start, start + _BATCH_SIZE)
+            blocks.append(self._scores(queries[batch], lists[batch]).numpy())
+        return np.concatenate(blocks)
 
     def _scores(self, queries: Sequence[str], lists: Ints) -> Tensor:
-        pairs = [(query, self._texts[t]) for query, row in zip(queries, lists.tolist(), strict=True) for t in row]
-        coded = self._tokenizer.encode_batch(pairs)
-        found = (
-            torch.tensor([getattr(c, what) for c in coded], dtype=torch.int64)
-            for what in ("ids", "attention_mask", "type_ids")
-        )
-        return self._network(*found).reshape(lists.shape)
+        pairs = []
+        for query, texts in zip(queries, lists.tolist(), strict=True):
+            pairs += [(query, self._texts[text]) for text in texts]
+        encodings = self._tokenizer.encode_batch(pairs)
+        tokens = torch.tensor([encoding.ids for encoding in encodings], dtype=torch.int64)
+        mask = torch.tensor([encoding.attention_mask for encoding in encodings], dtype=torch.int64)
+        token_types = torch.tensor([encoding.type_ids for encoding in encodings], dtype=torch.int64)
+        return self._network(tokens, mask, token_types).reshape(lists.shape)
 
-    def _sample_list(self, one: TrainingQuery, near: Ints, answers: int) -> Ints:
-        """LIST texts: at most so many answers, drawn by their shares, then others that are near, or any."""
-        share = one.shares.astype(np.float64) / one.shares.sum(dtype=np.float64)
-        first = self._rng.choice(one.relevant_texts, min(answers, len(one.relevant_texts)), replace=False, p=share)
-        others = near[~np.isin(near, one.relevant_texts)]
-        wanted = LIST_SIZE - len(first)
-        chosen = self._rng.permutation(others)[:wanted]
-        more = self._rng.integers(0, len(self._texts), wanted - len(chosen))
-        return np.concatenate([first, chosen, more]).astype(np.int32)
+    def _sample_list(self, query: TrainingQuery, nearest_texts: Ints, n_relevant: int) -> Ints:
+        """LIST_SIZE texts: at most ``n_relevant`` sampled by their shares, then other near texts, then any texts."""
+        probabilities = query.shares.astype(np.float64) / query.shares.sum(dtype=np.float64)
+        n_relevant = min(n_relevant, len(query.relevant_texts))
+        relevant = self._rng.choice(query.relevant_texts, n_relevant, replace=False, p=probabilities)
+        others = nearest_texts[~np.isin(nearest_texts, query.relevant_texts)]
+        n_negatives = LIST_SIZE - len(relevant)
+        near = self._rng.permutation(others)[:n_negatives]
+        random_texts = self._rng.integers(0, len(self._texts), n_negatives - len(near))
+        return np.concatenate([relevant, near, random_texts]).astype(np.int32)
 
 
 def nearest_texts(queries: Floats, vectors: Floats, k: int) -> Ints:
-    """(queries, k) texts, best first."""
+    """The ``k`` nearest texts of each query by inner product.
+
+    Args:
+        queries: Query vectors (queries, width).
+        vectors: Text vectors (texts, width).
+        k: Texts for each query, at most as many as there are.
+
+    Returns:
+        Rows of ``vectors`` (queries, k), best first.
+    """
     k = min(k, len(vectors))
-    found = []
-    for start in range(0, len(queries), 64):
-        scores = queries[start : start + 64] @ vectors.T
+    blocks = []
+    for start in range(0, len(queries), _SEARCH_BATCH_SIZE):
+        scores = queries[start : start + _SEARCH_BATCH_SIZE] @ vectors.T
         top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
         order = np.argsort(-np.take_along_axis(scores, top, axis=1), axis=1, kind="stable")
-        found.append(np.take_along_axis(top, order, axis=1).astype(np.int32))
-    return np.concatenate(found)
+        blocks.append(np.take_along_axis(top, order, axis=1).astype(np.int32))
+    return np.concatenate(blocks)
 
 
-def _ndcg(lists: Ints, asked: Sequence[TrainingQuery]) -> NDArray[np.float64]:
-    grades = (3.0 * one.shares / one.shares.max() for one in asked)
-    return np.array(
-        [graded_ndcg(row, a.relevant_texts, g, _NDCG_K) for row, a, g in zip(lists, asked, grades, strict=True)]
-    )
+def _ndcg(lists: Ints, queries: Sequence[TrainingQuery]) -> NDArray[np.float64]:
+    """NDCG@10 (queries,) of lists (queries, n), grades in proportion to a query's shares."""
+    values = []
+    for ranked, query in zip(lists, queries, strict=True):
+        grades = _MAX_GRADE * query.shares / query.shares.max()
+        values.append(graded_ndcg(ranked, query.relevant_texts, grades, _NDCG_K))
+    return np.array(values)

@@ -1,4 +1,4 @@
-"""Vectors of products' texts by a pretrained sentence encoder with int8 weights; those seen before come from a cache."""
+"""Product text vectors by the pretrained sentence encoder with int8 weights, and their cache."""
 
 import os
 import tempfile
@@ -17,104 +17,146 @@ from vetrina.layers.onnx_export import export, quantize_dynamic
 from vetrina.models.text.online import CONFIG_FILE, TextEncoder
 from vetrina.models.text.pretrained import PretrainedEncoder, SentenceEncoder, locate_encoder
 
-_MAX_TOKENS = 64
-_BATCH_SIZE = 64
+_MAX_TOKENS = 64  # of a text
+_BATCH_SIZE = 64  # texts
+_MAX_DESCRIPTION_CHARACTERS = 200
+_KEY_BYTES = 12  # of a text's hash in the cache
 
 
 def catalogue_vectors(
     catalogue: Catalogue, encoder: str, threads: int, cache_folder: Path, progress: Progress
 ) -> tuple[Floats, Ints]:
-    """Unit vectors (texts, width) of distinct texts, and which of them each product has (items,); ``encoder`` as in settings."""
+    """Vectors of the distinct product texts, from the cache where it has all of them.
+
+    Args:
+        catalogue: The products.
+        encoder: The pretrained encoder as in the settings, see ``locate_encoder``.
+        threads: Of ONNX Runtime.
+        cache_folder: Of the shop.
+        progress: Told of the steps.
+
+    Returns:
+        Unit vectors (texts, width), and the row of each product's text in them (items,).
+    """
     pretrained = locate_encoder(encoder)
-    distinct, text_of = np.unique(np.array(product_texts(catalogue), dtype=object), return_inverse=True)
-    file = vector_cache_file(cache_folder, pretrained)
-    known = _load_cache(file)
+    texts = np.array(product_texts(catalogue), dtype=object)
+    distinct, inverse = np.unique(texts, return_inverse=True)
+    text_of = inverse.astype(np.int32)
+    cache_file = vector_cache_file(cache_folder, pretrained)
+    cached_vectors = _load_cache(cache_file)
     keys = [_text_key(text) for text in distinct]
-    if all(key in known for key in keys):  # mostly: search has asked for them
-        return np.array([known[key] for key in keys], np.float32), text_of.astype(np.int32)
+    if all(key in cached_vectors for key in keys):  # mostly: search has encoded them
+        return np.array([cached_vectors[key] for key in keys], np.float32), text_of
     with tempfile.TemporaryDirectory() as scratch:
-        write_pretrained_encoder(Path(scratch), pretrained, cache_folder, progress)
-        vectors = encode_with_cache(list(distinct), TextEncoder(Path(scratch), threads), file, progress)
-    return vectors, text_of.astype(np.int32)
+        folder = Path(scratch)
+        write_pretrained_encoder(folder, pretrained, cache_folder, progress)
+        vectors = encode_with_cache(list(distinct), TextEncoder(folder, threads), cache_file, progress)
+    return vectors, text_of
 
 
 def vector_cache_file(cache_folder: Path, pretrained: PretrainedEncoder) -> Path:
-    """Where vectors of that encoder are kept."""
+    """The file with the cached vectors of one pretrained encoder."""
     return cache_folder / f"text-vectors-{pretrained.fingerprint}.npz"
 
 
 def product_texts(catalogue: Catalogue) -> list[str]:
-    """What stands for a product: title, category, brand, the start of the description."""
+    """The text of each product: title, category, brand and the start of the description, without the empty ones."""
     rows = zip(catalogue.titles, catalogue.categories, catalogue.brands, catalogue.descriptions, strict=True)
-    return [". ".join(p for p in (t, c, b, d[:200]) if p) for t, c, b, d in rows]
+    texts = []
+    for title, category, brand, description in rows:
+        fields = (title, category, brand, description[:_MAX_DESCRIPTION_CHARACTERS])
+        texts.append(". ".join(filter(None, fields)))
+    return texts
 
 
 def write_pretrained_encoder(into: Path, pretrained: PretrainedEncoder, cache_folder: Path, progress: Progress) -> None:
-    """The encoder as its makers left it: products are encoded with it, whatever queries learn."""
+    """Writes the pretrained encoder in int8 with its tokenizer: product vectors are always made by it.
+
+    Args:
+        into: The output folder.
+        pretrained: The encoder's files.
+        cache_folder: Has or gets the exported encoder.
+        progress: Told of the export.
+    """
     zstd_file.write(into / "tokenizer.json", (pretrained.folder / "tokenizer.json").read_bytes())
-    used = {
+    config = {
         "longest": _MAX_TOKENS,
         "pad": pretrained.pad_token_id,
         "query": pretrained.query_prompt,
         "document": pretrained.document_prompt,
     }
-    (into / CONFIG_FILE).write_bytes(msgspec.json.encode(used))
-    shared = os.environ.get("VETRINA_CACHE")  # shops of one machine may share the exported encoder
-    ready = (Path(shared) if shared else cache_folder) / f"encoder-{pretrained.fingerprint}.onnx"
-    if not ready.exists():
-        with progress.step("text: export and quantise the encoder", 1) as step, atomic_write(ready) as temporary:
+    (into / CONFIG_FILE).write_bytes(msgspec.json.encode(config))
+    shared_folder = os.environ.get("VETRINA_CACHE")  # shops of one machine may share the exported encoder
+    if shared_folder:
+        cache_folder = Path(shared_folder)
+    exported = cache_folder / f"encoder-{pretrained.fingerprint}.onnx"
+    if not exported.exists():
+        with progress.step("text: export and quantise the encoder", 1) as step, atomic_write(exported) as temporary:
             export_int8(SentenceEncoder(pretrained).eval(), temporary)
             step.advance()
-    zstd_file.write(into / "encoder.onnx", ready.read_bytes())
+    zstd_file.write(into / "encoder.onnx", exported.read_bytes())
 
 
 def export_int8(network: SentenceEncoder, path: Path) -> None:
-    """``network`` as ONNX with 8-bit weights, as it is run."""
+    """Writes ``network`` as ONNX with int8 weights: ``tokens`` and ``mask`` (batch, length) to ``vector`` (batch, width)."""
     tokens = torch.ones(2, 7, dtype=torch.int64)
-    free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
+    example = (tokens, torch.ones_like(tokens))
+    dynamic_axes = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     with tempfile.TemporaryDirectory() as scratch:
-        whole = Path(scratch) / "float.onnx"
-        export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, whole)
-        quantize_dynamic(whole, path)
+        float_file = Path(scratch) / "float.onnx"
+        export(network, example, ("tokens", "mask"), ("vector",), dynamic_axes, float_file)
+        quantize_dynamic(float_file, path)
 
 
 def replace_encoder(network: SentenceEncoder, into: Path) -> None:
-    """``network`` in the place of the encoder in ``into``."""
+    """Writes ``network`` in int8 in place of the encoder in ``into``."""
     with tempfile.TemporaryDirectory() as scratch:
-        small = Path(scratch) / "small.onnx"
-        export_int8(network, small)
-        zstd_file.write(into / "encoder.onnx", small.read_bytes())
+        int8_file = Path(scratch) / "small.onnx"
+        export_int8(network, int8_file)
+        zstd_file.write(into / "encoder.onnx", int8_file.read_bytes())
 
 
 def encode_with_cache(texts: list[str], encoder: TextEncoder, vector_cache_file: Path, progress: Progress) -> Floats:
-    """Unit vectors (texts, width)."""
-    known = _load_cache(vector_cache_file)
+    """Vectors of product texts; those not cached yet are encoded and added to the cache.
+
+    Args:
+        texts: Distinct product texts.
+        encoder: The pretrained encoder.
+        vector_cache_file: See the function of that name.
+        progress: Told of the encoded texts.
+
+    Returns:
+        Unit vectors (texts, width), rounded to float16 as they are cached.
+    """
+    cached_vectors = _load_cache(vector_cache_file)
     keys = [_text_key(text) for text in texts]
-    missing = [i for i, key in enumerate(keys) if key not in known]
+    missing = [row for row, key in enumerate(keys) if key not in cached_vectors]
     if missing:
-        missing.sort(key=lambda i: len(texts[i]))
+        missing.sort(key=lambda row: len(texts[row]))  # little padding in a batch
         with progress.step("text: encode products", len(missing)) as step:
             for start in range(0, len(missing), _BATCH_SIZE):
                 rows = missing[start : start + _BATCH_SIZE]
-                for i, vector in zip(rows, encoder.encode_documents([texts[i] for i in rows]), strict=True):
-                    known[keys[i]] = vector.astype(np.float16)
+                vectors = encoder.encode_documents([texts[row] for row in rows])
+                for row, vector in zip(rows, vectors, strict=True):
+                    cached_vectors[keys[row]] = vector.astype(np.float16)
                 step.advance(len(rows))
-        _save_cache(vector_cache_file, known)
-    return np.array([known[k] for k in keys], dtype=np.float32)
+        _save_cache(vector_cache_file, cached_vectors)
+    return np.array([cached_vectors[key] for key in keys], dtype=np.float32)
 
 
 def _text_key(text: str) -> bytes:
-    return sha256(text.encode()).digest()[:12]
+    return sha256(text.encode()).digest()[:_KEY_BYTES]
 
 
 def _load_cache(path: Path) -> dict[bytes, np.ndarray]:
+    """Vectors (width,) float16 by the key of their text."""
     if not path.exists():
         return {}
     with np.load(path) as file:
-        return {bytes(k): v for k, v in zip(file["keys"], file["vectors"], strict=True)}
+        return {bytes(key): vector for key, vector in zip(file["keys"], file["vectors"], strict=True)}
 
 
-def _save_cache(path: Path, known: dict[bytes, np.ndarray]) -> None:
-    keys = np.frombuffer(b"".join(known), np.uint8).reshape(len(known), 12)
+def _save_cache(path: Path, vectors: dict[bytes, np.ndarray]) -> None:
+    keys = np.frombuffer(b"".join(vectors), np.uint8).reshape(len(vectors), _KEY_BYTES)
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, keys=keys, vectors=np.array(list(known.values())))
+        np.savez(file, keys=keys, vectors=np.array(list(vectors.values())))

@@ -1,4 +1,4 @@
-"""How the encoder of queries is taught: first a teacher, where the plan pays for one, then the encoder."""
+"""Training of the query encoder: first a cross-encoder teacher, where the plan asks for one, then fine-tuning."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +13,7 @@ from vetrina.models.text.training_queries import TrainingQuery
 
 @dataclass(frozen=True)
 class QueryEncoderTrainer:
-    """The encoder of queries (``network``), and what it is to find: ``texts`` and their ``vectors`` (texts, width)."""
+    """The query encoder (``network``) and the product texts it retrieves: ``texts`` and their ``vectors`` (texts, width)."""
 
     pretrained: PretrainedEncoder
     network: SentenceEncoder
@@ -24,44 +24,68 @@ class QueryEncoderTrainer:
     def fit(
         self, queries: list[TrainingQuery], plan: TrainingPlan, hyperparameters: dict[str, float], progress: Progress
     ) -> dict[str, Any]:
-        """Changes the network; the notes' settings say what later fits repeat, also that there was nothing to learn."""
-        stop = 0
-        found = {}
-        told = None
+        """Fine-tunes the network in place.
+
+        Args:
+            queries: Training queries with their relevant texts; without any the network stays as it is.
+            plan: Seed and threads.
+            hyperparameters: Those of ``query_fine_tuning``; ``teacher`` is the number of epochs of the cross-encoder.
+            progress: Told of the steps.
+
+        Returns:
+            Notes: results on held-out queries, and under ``settings`` the hyper-parameters that later fits repeat, with
+            ``epochs`` 0 where training did not help and ``teacher`` 0 where no teacher was used.
+        """
+        n_epochs = 0
+        notes = {}
+        teacher_scores = None
         if queries:
-            learnt, held = query_fine_tuning.split_queries(queries, plan, hyperparameters)
-            if hyperparameters["teacher"]:
-                told, found = self._teacher_scores(learnt, held, plan, int(hyperparameters["teacher"]), progress)
-            stop, more = query_fine_tuning.fine_tune(
-                self.network, self.encoder, self.vectors, learnt, held, told, plan, hyperparameters, progress
+            train_queries, held_out_queries = query_fine_tuning.split_queries(queries, plan, hyperparameters)
+            n_teacher_epochs = int(hyperparameters["teacher"])
+            if n_teacher_epochs:
+                teacher_scores, notes = self._teacher_scores(
+                    train_queries, held_out_queries, plan, n_teacher_epochs, progress
+                )
+            n_epochs, fine_tuning_notes = query_fine_tuning.fine_tune(
+                self.network,
+                self.encoder,
+                self.vectors,
+                train_queries,
+                held_out_queries,
+                teacher_scores,
+                plan,
+                hyperparameters,
+                progress,
             )
-            found |= more
-        kept = {
-            "epochs": hyperparameters["epochs"] * bool(stop),
-            "stop": stop,
-            "teacher": hyperparameters["teacher"] * (told is not None),
+            notes |= fine_tuning_notes
+        used = {
+            "epochs": hyperparameters["epochs"] * bool(n_epochs),
+            "stop": n_epochs,
+            "teacher": hyperparameters["teacher"] * (teacher_scores is not None),
         }
-        return {**found, "settings": {**hyperparameters, **kept}}
+        return {**notes, "settings": {**hyperparameters, **used}}
 
     def _teacher_scores(
         self,
-        learnt: list[TrainingQuery],
-        held: list[TrainingQuery],
+        train_queries: list[TrainingQuery],
+        held_out_queries: list[TrainingQuery],
         plan: TrainingPlan,
         epochs: int,
         progress: Progress,
     ) -> tuple[cross_encoder.CrossEncoderScores | None, dict[str, float]]:
-        """None from a teacher that orders the lists of held-out queries no better than the encoder does."""
-        near = self._nearest_texts(learnt, cross_encoder.N_NEAREST_TEXTS)
-        taught = cross_encoder.CrossEncoderTeacher(self.pretrained, self.texts, plan)
-        taught.fit(learnt, near, epochs, progress)
-        if not held:
-            return taught.distillation_scores(learnt, near), {}
-        gain = taught.ndcg_gain(held, self._nearest_texts(held, cross_encoder.HELD_OUT_LIST_SIZE))
+        """Scores of a trained cross-encoder and its gain; no scores if it ranks held-out queries no better than the encoder."""
+        nearest_texts = self._nearest_texts(train_queries, cross_encoder.N_NEAREST_TEXTS)
+        teacher = cross_encoder.CrossEncoderTeacher(self.pretrained, self.texts, plan)
+        teacher.fit(train_queries, nearest_texts, epochs, progress)
+        if not held_out_queries:
+            return teacher.distillation_scores(train_queries, nearest_texts), {}
+        held_out_lists = self._nearest_texts(held_out_queries, cross_encoder.HELD_OUT_LIST_SIZE)
+        gain = teacher.ndcg_gain(held_out_queries, held_out_lists)
         notes = {"teacher_gain": gain.point, "teacher_gain_at_least": gain.low}
-        return (taught.distillation_scores(learnt, near) if gain.low > 0 else None), notes
+        if gain.low <= 0:
+            return None, notes
+        return teacher.distillation_scores(train_queries, nearest_texts), notes
 
-    def _nearest_texts(self, asked: list[TrainingQuery], k: int) -> Ints:
-        return cross_encoder.nearest_texts(
-            query_fine_tuning.query_vectors(self.network, self.encoder, asked), self.vectors, k
-        )
+    def _nearest_texts(self, queries: list[TrainingQuery], k: int) -> Ints:
+        query_vectors = query_fine_tuning.query_vectors(self.network, self.encoder, queries)
+        return cross_encoder.nearest_texts(query_vectors, self.vectors, k)

@@ -1,4 +1,4 @@
-"""What might be asked in a shop: words of its titles, what stands side by side in them, brands and kinds."""
+"""Synthetic query phrases of a catalogue, as distillation data: titles, parts of titles, brands and categories."""
 
 import numpy as np
 
@@ -9,16 +9,17 @@ _MAX_SPAN_WORDS = 4
 
 
 def query_phrases(catalogue: Catalogue, seed: int) -> list[str]:
-    """Distinct texts, sorted: titles, their words, _SPANS parts of each of up to _LONGEST words, and "brand kind"."""
+    """Distinct phrases, sorted: titles, their words, random parts of each title, categories, brands and "brand category"."""
     rng = np.random.default_rng(seed)
-    found = set[str]()
-    for title, category, brand in zip(catalogue.titles, catalogue.categories, catalogue.brands, strict=True):
-        kind = category.rsplit(" > ", 1)[-1]
-        found |= {title, kind, brand, f"{brand} {kind}".strip(), *title.lower().split()}
+    phrases = set[str]()
+    for title, category_path, brand in zip(catalogue.titles, catalogue.categories, catalogue.brands, strict=True):
+        category = category_path.rsplit(" > ", 1)[-1]
+        phrases |= {title, category, brand, f"{brand} {category}".strip()}
+        phrases |= set(title.lower().split())
     for title in sorted(set(catalogue.titles)):
         words = title.split()
         for length in rng.integers(1, _MAX_SPAN_WORDS + 1, _SPANS_PER_TITLE):
             if len(words) >= length:
                 start = int(rng.integers(0, len(words) - length + 1))
-                found.add(" ".join(words[start : start + length]))
-    return sorted(found - {""})
+                phrases.add(" ".join(words[start : start + length]))
+    return sorted(phrases - {""})

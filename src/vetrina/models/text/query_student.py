@@ -1,15 +1,16 @@
-"""A student of the encoder of queries: one vector a token and a cheap layer of attention, taught what the encoder says.
+"""Student of the query encoder: token embeddings and one small attention layer, distilled from the encoder.
 
-A query is a handful of words, so what a transformer of six layers makes of it is nearly the sum of what its tokens mean. Token
-vectors begin as the teacher's own vectors of single tokens, in the directions in which its vectors differ most. The loss is
+A query is a handful of words, so the output of a transformer of six layers is nearly the sum of what its tokens mean. Token
+embeddings are initialised from the teacher's own vectors of single tokens, along the principal axes of its vectors. The loss is
 
 1 - cos(s, t) + KL(softmax(t . d / TEMPERATURE) || softmax(s . d / TEMPERATURE))
 
-for student s and teacher t of a text, over the texts d that the teacher takes for nearest to any text of a batch and others by
-chance (ranking distillation over a teacher's candidates; Hofstätter et al. 2021, "Efficiently teaching an effective dense
+for student s and teacher t of a text, over the texts d that the teacher ranks nearest to any text of a batch and a random sample
+of others (ranking distillation over a teacher's candidates; Hofstätter et al. 2021, "Efficiently teaching an effective dense
 retriever with balanced topic aware sampling", with listwise KL in place of margins). Products keep the teacher's vectors.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.core.types import Floats, TrainingPlan
+from vetrina.core.types import Floats, Ints, TrainingPlan
 from vetrina.layers.batches import BATCH_SIZE, length_bucketed_batches, linear_schedule_with_warmup
 from vetrina.layers.losses import listwise_kl
 from vetrina.layers.onnx_export import export
@@ -28,26 +29,31 @@ from vetrina.models.text.cross_encoder import nearest_texts
 
 EMBEDDING_DIM = 256
 TEMPERATURE = 0.05
-N_NEAREST_TEXTS = 8
-N_RANDOM_TEXTS = 1_000
-_QUERY_DIM = 32
-_VALUE_DIM = 64
+N_NEAREST_TEXTS = 8  # product texts nearest to each text of a batch
+N_RANDOM_TEXTS = 1_000  # other product texts in the softmax of a batch
+LEARNING_RATE = 2e-3
+_QUERY_DIM = 32  # of attention's queries and keys
+_VALUE_DIM = 64  # of attention's values
 _FEED_FORWARD_DIM = 128
 _MAX_TOKENS = 64
-LEARNING_RATE = 2e-3
+_POSITION_STD = 0.01  # of the initial position embeddings
+_MASKED_LOGIT = -1e9  # attention to padding
+_INT8_MAX = 127.0
 
 
 class QueryStudent(nn.Module):
-    """Token ids and their mask (batch, length) to unit vectors (batch, axes' columns).
+    """Token ids and their mask (batch, length) to unit vectors (batch, outputs).
 
-    ``tokens`` (tokens, width) are the vectors that it begins with, ``axes`` (outputs, width) orthonormal directions.
+    Args:
+        token_vectors: Initial token embeddings (tokens, width).
+        axes: Orthonormal directions (outputs, width) that map the student's space to the teacher's.
     """
 
     def __init__(self, token_vectors: Floats, axes: Floats) -> None:
         super().__init__()
         width = token_vectors.shape[1]
         self.embedding = nn.Embedding.from_pretrained(torch.from_numpy(token_vectors), freeze=False, sparse=True)
-        self.position = nn.Parameter(torch.randn(_MAX_TOKENS, width) * 0.01)
+        self.position = nn.Parameter(torch.randn(_MAX_TOKENS, width) * _POSITION_STD)
         self.layer = StudentLayer(width)
         self.pooling_layer = nn.Linear(width, 1)
         self.bias = nn.Parameter(torch.zeros(width))
@@ -56,23 +62,23 @@ class QueryStudent(nn.Module):
         self.register_buffer("axes", torch.from_numpy(axes))
 
     def forward(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """As the teacher's encoder."""
+        """Unit vectors (batch, outputs), with the inputs of the teacher's encoder."""
         return self.expand(self.encode_reduced(self.embedding(tokens_BL), mask_BL))
 
     def expand(self, reduced_BD: Tensor) -> Tensor:
-        """Unit vectors (batch, outputs) of what ``within`` gives."""
+        """Unit vectors (batch, outputs) from the output of ``encode_reduced``."""
         return F.normalize(reduced_BD @ self.axes.T, dim=-1)  # pyright: ignore[reportOperatorIssue, reportCallIssue]
 
     def encode_reduced(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
-        """(batch, width): the weighted sum over tokens of what attention makes of their vectors."""
-        hidden_BL = mask_BL == 0
-        x_BLD = self.layer(x_BLD, self.position[: x_BLD.shape[1]], hidden_BL)
-        weight_BL1 = torch.exp(self.pooling_layer(x_BLD)).masked_fill(hidden_BL[..., None], 0.0)
+        """Weighted sum (batch, width) of the attention layer's outputs for token embeddings (batch, length, width)."""
+        is_padding_BL = mask_BL == 0
+        x_BLD = self.layer(x_BLD, self.position[: x_BLD.shape[1]], is_padding_BL)
+        weight_BL1 = torch.exp(self.pooling_layer(x_BLD)).masked_fill(is_padding_BL[..., None], 0.0)
         return (x_BLD * weight_BL1).sum(1) + self.bias
 
 
 class StudentLayer(nn.Module):
-    """Attention of few columns and a narrow feed-forward part, both nothing at first."""
+    """Narrow self-attention and a narrow feed-forward layer, both with a residual connection and zero at initialisation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -86,20 +92,32 @@ class StudentLayer(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x_BLD: Tensor, position_LD: Tensor, masked_BL: Tensor) -> Tensor:
-        """(batch, length, width) to the same."""
-        q_BLK, k_BLK, v_BLV = self.qkv(self.attention_norm(x_BLD + position_LD)).split(
-            (_QUERY_DIM, _QUERY_DIM, _VALUE_DIM), dim=2
-        )
-        logits_BLL = (q_BLK @ k_BLK.transpose(1, 2) / _QUERY_DIM**0.5).masked_fill(masked_BL[:, None], -1e9)
+    def forward(self, x_BLD: Tensor, position_LD: Tensor, is_padding_BL: Tensor) -> Tensor:
+        """Token vectors after attention and feed-forward.
+
+        Args:
+            x_BLD: Token vectors (batch, length, width).
+            position_LD: Position embeddings (length, width).
+            is_padding_BL: Where there is no token (batch, length).
+
+        Returns:
+            (batch, length, width).
+        """
+        qkv_BLE = self.qkv(self.attention_norm(x_BLD + position_LD))
+        q_BLK, k_BLK, v_BLV = qkv_BLE.split((_QUERY_DIM, _QUERY_DIM, _VALUE_DIM), dim=2)
+        logits_BLL = q_BLK @ k_BLK.transpose(1, 2) / _QUERY_DIM**0.5
+        logits_BLL = logits_BLL.masked_fill(is_padding_BL[:, None], _MASKED_LOGIT)
         x_BLD = x_BLD + self.attention_out(logits_BLL.softmax(-1) @ v_BLV)
-        return x_BLD + self.feed_forward_out(F.gelu(self.feed_forward_in(self.feed_forward_norm(x_BLD))))
+        hidden_BLH = F.gelu(self.feed_forward_in(self.feed_forward_norm(x_BLD)))
+        return x_BLD + self.feed_forward_out(hidden_BLH)
 
 
 @dataclass(frozen=True)
 class QueryDistillationData:
-    """``tokens`` and ``mask`` (texts, length), what the teacher says of them (texts, outputs), and products' texts
-    ``documents`` (n, outputs)."""
+    """Distillation data: texts with the teacher's vectors of them, and the product texts to rank.
+
+    ``tokens`` and ``mask`` (texts, length), ``teacher_vectors`` (texts, outputs), ``document_vectors`` (n, outputs).
+    """
 
     tokens: NDArray[np.int64]
     mask: NDArray[np.int64]
@@ -115,71 +133,106 @@ def distil_encoder(
     plan: TrainingPlan,
     advance: Callable[[float], None],
 ) -> QueryStudent:
-    """From token vectors ``begin`` (tokens, width) in directions ``axes`` (outputs, width)."""
+    """A student trained to reproduce the teacher's vectors and its ranking of product texts.
+
+    Args:
+        token_vectors: Initial token embeddings (tokens, width).
+        axes: Orthonormal directions (outputs, width).
+        data: Texts and the teacher's vectors.
+        epochs: Passes over the texts.
+        plan: Seed and threads.
+        advance: Called after each batch with its share of an epoch.
+
+    Returns:
+        The student in evaluation mode.
+    """
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
     rng = np.random.default_rng(plan.seed)
     student = QueryStudent(token_vectors, axes)
-    inside = torch.from_numpy(data.document_vectors @ axes)
-    target = F.normalize(torch.from_numpy(data.teacher_vectors @ axes), dim=1)
-    near = nearest_texts(data.teacher_vectors, data.document_vectors, N_NEAREST_TEXTS)
-    slow = [parameter for name, parameter in student.named_parameters() if name != "embedding.weight"]
+    loss_function = _DistillationLoss(data, axes)
+    dense_parameters = [parameter for name, parameter in student.named_parameters() if name != "embedding.weight"]
     optimisers = (
         torch.optim.SparseAdam([student.embedding.weight], LEARNING_RATE),
-        torch.optim.Adam(slow, LEARNING_RATE),
+        torch.optim.Adam(dense_parameters, LEARNING_RATE),
     )
     lengths = data.mask.sum(1)
-    batches = -(-len(lengths) // BATCH_SIZE)
-    schedules = [
-        torch.optim.lr_scheduler.LambdaLR(o, linear_schedule_with_warmup(epochs * batches)) for o in optimisers
-    ]
+    n_batches = math.ceil(len(lengths) / BATCH_SIZE)
+    schedule = linear_schedule_with_warmup(epochs * n_batches)
+    schedulers = [torch.optim.lr_scheduler.LambdaLR(optimiser, schedule) for optimiser in optimisers]
     student.train()
     for _ in range(epochs):
         for rows in length_bucketed_batches(lengths, rng):
-            drawn = rng.integers(0, len(inside), min(N_RANDOM_TEXTS, len(inside)))
-            shown = np.union1d(near[rows].ravel(), drawn)
-            longest = int(lengths[rows].max())
-            tokens_BL, mask_BL = (torch.from_numpy(part[rows, :longest]) for part in (data.tokens, data.mask))
-            said_BD = F.normalize(student.encode_reduced(student.embedding(tokens_BL), mask_BL), dim=1)
-            told_BT = torch.from_numpy(data.teacher_vectors[rows] @ data.document_vectors[shown].T)
-            loss = 1 - (said_BD * target[torch.from_numpy(rows)]).sum(1).mean()
-            loss = loss + listwise_kl(said_BD @ inside[torch.from_numpy(shown)].T / TEMPERATURE, told_BT / TEMPERATURE)
+            candidates = loss_function.sample_candidates(rows, rng)
+            max_length = int(lengths[rows].max())
+            tokens_BL = torch.from_numpy(data.tokens[rows, :max_length])
+            mask_BL = torch.from_numpy(data.mask[rows, :max_length])
+            reduced_BD = student.encode_reduced(student.embedding(tokens_BL), mask_BL)
+            loss = loss_function(F.normalize(reduced_BD, dim=1), rows, candidates)
             for optimiser in optimisers:
                 optimiser.zero_grad(set_to_none=True)
             loss.backward()
-            for part in (*optimisers, *schedules):
+            for part in (*optimisers, *schedulers):
                 part.step()
-            advance(1 / batches)
+            advance(1 / n_batches)
     return student.eval()
 
 
+class _DistillationLoss:
+    """The loss of the module's docstring, computed along the axes, that is in the student's reduced space."""
+
+    def __init__(self, data: QueryDistillationData, axes: Floats) -> None:
+        self._teacher_vectors = data.teacher_vectors
+        self._document_vectors = data.document_vectors
+        self._reduced_documents = torch.from_numpy(data.document_vectors @ axes)
+        self._reduced_teacher = F.normalize(torch.from_numpy(data.teacher_vectors @ axes), dim=1)
+        self._nearest_texts = nearest_texts(data.teacher_vectors, data.document_vectors, N_NEAREST_TEXTS)
+
+    def sample_candidates(self, rows: NDArray[np.intp], rng: np.random.Generator) -> Ints:
+        """Product texts (candidates,): those nearest to a batch's texts, and random ones."""
+        n_documents = len(self._document_vectors)
+        random_texts = rng.integers(0, n_documents, min(N_RANDOM_TEXTS, n_documents))
+        return np.union1d(self._nearest_texts[rows].ravel(), random_texts)
+
+    def __call__(self, student_BD: Tensor, rows: NDArray[np.intp], candidates: Ints) -> Tensor:
+        """Loss of the student's unit vectors (batch, width) for the texts ``rows``."""
+        teacher_logits_BT = torch.from_numpy(self._teacher_vectors[rows] @ self._document_vectors[candidates].T)
+        student_logits_BT = student_BD @ self._reduced_documents[torch.from_numpy(candidates)].T
+        cosine_B = (student_BD * self._reduced_teacher[torch.from_numpy(rows)]).sum(1)
+        loss = 1 - cosine_B.mean()
+        return loss + listwise_kl(student_logits_BT / TEMPERATURE, teacher_logits_BT / TEMPERATURE)
+
+
 def principal_axes(vectors: Floats, width: int) -> Floats:
-    """(outputs, width): the directions in which vectors (n, outputs) lie most, the largest first."""
-    _, found = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
-    return np.ascontiguousarray(found[:, ::-1][:, :width]).astype(np.float32)
+    """Directions (outputs, width) along which vectors (n, outputs) have the largest second moments, the largest first."""
+    _, eigenvectors = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
+    largest_first = eigenvectors[:, ::-1]
+    return np.ascontiguousarray(largest_first[:, :width]).astype(np.float32)
 
 
 def export_student(student: QueryStudent, path: Path) -> None:
-    """ONNX as the teacher's: ``tokens`` and ``mask`` (batch, length) to ``vector`` (batch, outputs). The table is int8 by row."""
+    """Writes ONNX with the teacher's inputs and output: ``tokens`` and ``mask`` (batch, length) to ``vector`` (batch, outputs).
+
+    The token embeddings are int8 with one scale a token.
+    """
     tokens = torch.ones(2, 7, dtype=torch.int64)
-    free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
-    export(
-        Int8QueryStudent(student).eval(), (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, path
-    )
+    example = (tokens, torch.ones_like(tokens))
+    dynamic_axes = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
+    export(Int8QueryStudent(student).eval(), example, ("tokens", "mask"), ("vector",), dynamic_axes, path)
 
 
 class Int8QueryStudent(nn.Module):
-    """A student whose token vectors are whole numbers with one scale a token."""
+    """A student whose token embeddings are int8 with one scale a token."""
 
     def __init__(self, student: QueryStudent) -> None:
         super().__init__()
         table = student.embedding.weight.detach()
-        scales = table.abs().amax(1).clamp(min=1e-8) / 127.0
+        scales = table.abs().amax(1).clamp(min=1e-8) / _INT8_MAX
         self.student = student
         self.register_buffer("table", torch.round(table / scales[:, None]).to(torch.int8))
         self.register_buffer("scales", scales)
 
     def forward(self, tokens_BL: Tensor, mask_BL: Tensor) -> Tensor:
-        """As the student's."""
+        """Unit vectors (batch, outputs)."""
         x_BLD = self.table[tokens_BL].float() * self.scales[tokens_BL, None]  # pyright: ignore[reportIndexIssue]
         return self.student.expand(self.student.encode_reduced(x_BLD, mask_BL))

