@@ -1,1 +1,1 @@
-"""One folder a model: ``train.py`` learns, ``online.py`` scores with numpy and ONNX Runtime, ``compress.py`` shrinks."""
+"""Models, one folder each: ``train.py`` fits, ``online.py`` scores with NumPy and ONNX Runtime, ``compress.py`` compresses."""

@@ -1,1 +1,1 @@
-"""Who bought most of the category: the dull way to choose whom to tell."""
+"""Category affinity: the baseline of audience selection."""

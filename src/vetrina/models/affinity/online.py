@@ -1,4 +1,4 @@
-"""Events of a user in the finest category of the product that is known; of equals, whoever does most at all comes first."""
+"""Users ranked by their events in the product's finest known category, ties by overall activity."""
 
 from pathlib import Path
 
@@ -7,21 +7,34 @@ import numpy as np
 from vetrina.core.types import Floats
 from vetrina.features.affinities import COLUMNS
 
-_CATEGORY_COUNT_COLUMNS = tuple(COLUMNS.index(f"{level}: count") for level in ("leaf", "category", "department"))
+# From the finest to the coarsest category level.
+_CATEGORY_COUNT_COLUMNS = (
+    COLUMNS.index("leaf: count"),
+    COLUMNS.index("category: count"),
+    COLUMNS.index("department: count"),
+)
 _EVENT_COUNT_COLUMN = COLUMNS.index("events")
+_ACTIVITY_WEIGHT = 1e-3  # less than one event in the category
 
 
 class Affinity:
-    """Knows nothing that the features do not say."""
+    """Stateless: the features hold the counts."""
 
     def score(self, features: Floats) -> Floats:
-        """(users,) for ``features`` (users, affinities.COLUMNS)."""
-        there = next((at for at in _CATEGORY_COUNT_COLUMNS if features[:, at].any()), None)
-        active = features[:, _EVENT_COUNT_COLUMN] / max(float(features[:, _EVENT_COUNT_COLUMN].max(initial=0.0)), 1.0)
-        counted = features[:, there] if there is not None else np.zeros(len(features), np.float32)
-        return (counted + 1e-3 * active).astype(np.float32)
+        """Scores (users,) for features (users, affinities.COLUMNS) of one product."""
+        event_counts = features[:, _EVENT_COUNT_COLUMN]
+        activity = event_counts / max(float(event_counts.max(initial=0.0)), 1.0)
+        return (_category_counts(features) + _ACTIVITY_WEIGHT * activity).astype(np.float32)
+
+
+def _category_counts(features: Floats) -> Floats:
+    """Events (users,) in the finest category in which anyone has one, zeros if there is none."""
+    for column in _CATEGORY_COUNT_COLUMNS:
+        if features[:, column].any():
+            return features[:, column]
+    return np.zeros(len(features), np.float32)
 
 
 def load(folder: Path) -> Affinity:
-    """There is nothing to read."""
+    """The model; there is nothing to read."""
     return Affinity()

@@ -1,4 +1,4 @@
-"""Nothing to learn: the features of a launch hold the counts."""
+"""No training: the affinity features hold the counts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,5 +9,5 @@ from vetrina.core.types import TrainingData, TrainingPlan
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes nothing."""
+    """Writes nothing and returns no notes; the parameters are those of every model and not used."""
     return {}

@@ -1,1 +1,1 @@
-"""Words: BM25 over product fields."""
+"""BM25 over the words of product fields."""

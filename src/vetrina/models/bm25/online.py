@@ -1,4 +1,4 @@
-"""Products that hold the words of a query."""
+"""BM25 retrieval of products, and term-match features of candidates."""
 
 from pathlib import Path
 
@@ -10,21 +10,21 @@ REASON = "holds the words you typed"
 
 
 class BM25:
-    """The index that finds products, and the words by which those found are compared."""
+    """The BM25 index, and the term vectors by which candidates are compared with the query."""
 
     def __init__(self, folder: Path) -> None:
         self._index = LexicalIndex(folder / "index")
         self._term_vectors = TermVectors(folder / "words")
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
-        """Catalogue indices and their BM25, best first; any of the words may match."""
+        """Products (n,) that contain any word of the query and their BM25 scores (n,), best first, at most ``limit``."""
         return self._index.search(query, limit)
 
     def match_features(self, query: str, items: Ints) -> Floats:
-        """(items, ``product_words.COLUMNS``) of some products."""
+        """Term-match features (items, ``term_vectors.COLUMNS``) of some products."""
         return self._term_vectors.match_features(query, items)
 
 
 def load(folder: Path) -> BM25:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return BM25(folder)

@@ -1,28 +1,52 @@
-"""Builds the word index of a catalogue."""
+"""Builder of the BM25 index and the term vectors."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
 from vetrina.retrieval import term_vectors
 from vetrina.retrieval.lexical import build
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``index/`` and ``words/``."""
+    """Writes the BM25 index ``index/`` and the term vectors ``words/``.
+
+    Args:
+        training_data: Needs the catalogue.
+        plan: Not used.
+        into: The output folder.
+        progress: Reports the two steps.
+
+    Returns:
+        Notes: number of documents.
+    """
     catalogue = training_data.catalogue
     if catalogue is None:
         raise ValueError("bm25 needs a catalogue")
     (into / "index").mkdir()
-    columns = (catalogue.titles, catalogue.categories, catalogue.brands, catalogue.descriptions, catalogue.attributes)
-    everything = [*map(" ".join, zip(*columns, strict=True))]
-    rows = zip(catalogue.titles, everything, strict=True)
+    full_texts = _full_texts(catalogue)
     with progress.step("bm25: index", 2) as step:
-        documents = ({"item": i, "title": title, "everything": text} for i, (title, text) in enumerate(rows))
-        build(into / "index", documents)
+        build(into / "index", _documents(catalogue.titles, full_texts))
         step.advance()
-        term_vectors.write(catalogue.titles, everything, into / "words")
+        term_vectors.write(catalogue.titles, full_texts, into / "words")
         step.advance()
     return {"documents": len(catalogue)}
+
+
+def _full_texts(catalogue: Catalogue) -> list[str]:
+    """All text fields of each product, joined."""
+    columns = (
+        catalogue.titles,
+        catalogue.categories,
+        catalogue.brands,
+        catalogue.descriptions,
+        catalogue.attributes,
+    )
+    return [" ".join(fields) for fields in zip(*columns, strict=True)]
+
+
+def _documents(titles: Sequence[str], full_texts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for item, (title, text) in enumerate(zip(titles, full_texts, strict=True)):
+        yield {"item": item, "title": title, "everything": text}

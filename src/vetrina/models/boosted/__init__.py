@@ -1,1 +1,1 @@
-"""Boosted trees for a table."""
+"""Gradient-boosted trees for a labelled table."""

@@ -1,4 +1,4 @@
-"""Encoded rows in, expected labels out."""
+"""Prediction by boosted trees in ONNX Runtime."""
 
 from pathlib import Path
 
@@ -10,21 +10,29 @@ from vetrina.retrieval.trees import Trees
 
 LOG_ODDS_FILE = "trees.onnx"
 REGRESSION_FILE = "numbers.onnx"
+_MAX_LOG_ODDS = 30.0  # exp of more says nothing and may overflow
 
 
 class BoostedTrees:
-    """One ONNX file of trees, which add up to log-odds, or to the label itself in ``numbers.onnx``."""
+    """One ONNX file of trees whose sum is the log-odds, or the label itself in ``numbers.onnx``."""
 
     def __init__(self, folder: Path) -> None:
-        self._is_regression = (folder / REGRESSION_FILE).exists()
-        self._trees = Trees(folder / (REGRESSION_FILE if self._is_regression else LOG_ODDS_FILE))
+        regression_file = folder / REGRESSION_FILE
+        self._is_regression = regression_file.exists()
+        if self._is_regression:
+            self._trees = Trees(regression_file)
+        else:
+            self._trees = Trees(folder / LOG_ODDS_FILE)
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """(rows,) of an encoded table."""
-        found = self._trees.score(rows.dense)
-        return found if self._is_regression else (1.0 / (1.0 + np.exp(-np.clip(found, -30, 30)))).astype(np.float32)
+        """Predicted label (rows,): a probability, or a number in standard units."""
+        scores = self._trees.score(rows.dense)
+        if self._is_regression:
+            return scores
+        log_odds = np.clip(scores, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
+        return (1.0 / (1.0 + np.exp(-log_odds))).astype(np.float32)
 
 
 def load(folder: Path) -> BoostedTrees:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return BoostedTrees(folder)

@@ -1,6 +1,6 @@
-"""Gradient-boosted trees (Friedman 2001) by LightGBM on cross-entropy, or on the squared error of a number.
+"""Gradient-boosted trees (Friedman 2001) by LightGBM for a binary or a numeric label.
 
-There are as many as rows held out by chance find best.
+The loss is the cross-entropy, or the squared error of a numeric label. The number of trees is chosen on held-out rows.
 """
 
 from collections.abc import Mapping
@@ -17,43 +17,56 @@ from vetrina.models.boosted.online import LOG_ODDS_FILE, REGRESSION_FILE
 
 HYPERPARAMETERS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
 _MAX_TREES = 1_200
-_PATIENCE = 60
+_PATIENCE = 60  # trees without a smaller validation loss
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``trees.onnx``, encoded columns to log-odds, or ``numbers.onnx``. Needs ``past.rows``."""
-    if training_data.encoded_table is None:
+    """Writes ``trees.onnx``, from encoded columns to log-odds, or ``numbers.onnx`` for a numeric label.
+
+    Args:
+        training_data: Needs the encoded table.
+        plan: Seed, threads and hyper-parameters.
+        into: The output folder.
+        progress: Reports the two fits.
+
+    Returns:
+        Notes: number of trees, and the importance of each column.
+    """
+    table = training_data.encoded_table
+    if table is None:
         raise ValueError("boosted needs an encoded table")
-    chosen = plan.hyperparameters_of("boosted", HYPERPARAMETERS)
-    label = training_data.encoded_table.label
-    x = training_data.encoded_table.dense
-    held = held_out_mask(len(x), plan.seed)
-    settings = {
-        "objective": "binary" if training_data.encoded_table.label_scaler is None else "regression",
-        "learning_rate": chosen["rate"],
-        "num_leaves": int(chosen["leaves"]),
-        "min_data_in_leaf": int(chosen["least"]),
-        "feature_fraction": chosen["columns"],
-        "bagging_fraction": chosen["rows"],
+    x = table.dense
+    is_regression = table.label_scaler is not None
+    is_held_out = held_out_mask(len(x), plan.seed)
+    settings = _lightgbm_settings(plan.hyperparameters_of("boosted", HYPERPARAMETERS), plan, is_regression)
+    with progress.step("boosted: trees", 2) as step:
+        train_set = lightgbm.Dataset(x[~is_held_out], table.label[~is_held_out])
+        validation_set = lightgbm.Dataset(x[is_held_out], table.label[is_held_out])
+        early_stopping = lightgbm.early_stopping(_PATIENCE, verbose=False)
+        trial = lightgbm.train(settings, train_set, _MAX_TREES, [validation_set], callbacks=[early_stopping])
+        step.advance()
+        n_trees = max(1, round(trial.best_iteration / (1.0 - HELD_OUT_SHARE)))
+        trees = lightgbm.train(settings, lightgbm.Dataset(x, table.label), n_trees)
+        step.advance()
+    file_name = REGRESSION_FILE if is_regression else LOG_ODDS_FILE
+    tree_ensemble.save(trees, into / file_name)
+    column_names = [str(column) for column in range(x.shape[1])]
+    return {"trees": n_trees, "columns": tree_ensemble.feature_importances(trees, column_names)}
+
+
+def _lightgbm_settings(hyperparameters: Mapping[str, float], plan: TrainingPlan, is_regression: bool) -> dict[str, Any]:
+    return {
+        "objective": "regression" if is_regression else "binary",
+        "learning_rate": hyperparameters["rate"],
+        "num_leaves": int(hyperparameters["leaves"]),
+        "min_data_in_leaf": int(hyperparameters["least"]),
+        "feature_fraction": hyperparameters["columns"],
+        "bagging_fraction": hyperparameters["rows"],
         "bagging_freq": 1,
-        "lambda_l2": chosen["penalty"],
+        "lambda_l2": hyperparameters["penalty"],
         "seed": plan.seed,
         "num_threads": plan.threads,
         "deterministic": True,
         "force_col_wise": True,
         "verbose": -1,
     }
-    with progress.step("boosted: trees", 2) as step:
-        judged = lightgbm.Dataset(x[held], label[held])
-        stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
-        some = lightgbm.train(
-            settings, lightgbm.Dataset(x[~held], label[~held]), _MAX_TREES, [judged], callbacks=[stop]
-        )
-        step.advance()
-        count = max(1, round(some.best_iteration / (1.0 - HELD_OUT_SHARE)))
-        trees = lightgbm.train(settings, lightgbm.Dataset(x, label), count)
-        step.advance()
-    tree_ensemble.save(
-        trees, into / (LOG_ODDS_FILE if training_data.encoded_table.label_scaler is None else REGRESSION_FILE)
-    )
-    return {"trees": count, "columns": tree_ensemble.feature_importances(trees, [str(n) for n in range(x.shape[1])])}

@@ -1,1 +1,1 @@
-"""What products are, one vector each, whoever took them: a product that nobody has seen has one, too."""
+"""Content vectors of products, independent of behaviour, so that cold-start items have one as well."""

@@ -1,4 +1,4 @@
-"""Whoever took something most like the product comes first."""
+"""Users ranked by the similarity of their most similar taken item to the product."""
 
 from pathlib import Path
 
@@ -6,28 +6,31 @@ import numpy as np
 
 from vetrina.core.types import Floats, Ints
 from vetrina.features.affinities import COLUMNS
-from vetrina.features.similarity import SIMILARITY_FEATURES as LIKENESS
+from vetrina.features.similarity import SIMILARITY_FEATURES
 
-INT8_SCALE = np.float32(127.0)  # what stands for 1
-_NEAREST_COLUMN = len(COLUMNS) + LIKENESS.index("likeness: nearest")
+INT8_SCALE = np.float32(127.0)  # the int8 value of 1
+_NEAREST_COLUMN = len(COLUMNS) + SIMILARITY_FEATURES.index("likeness: nearest")
 
 
 class Content:
-    """``vectors`` (items, width) of the catalogue."""
+    """Content vectors (items, width) of the catalogue."""
 
     def __init__(self, folder: Path) -> None:
-        self.vectors: Floats = np.load(folder / "vectors.npy").astype(np.float32) / INT8_SCALE
+        int8_vectors = np.load(folder / "vectors.npy")
+        self.vectors: Floats = int8_vectors.astype(np.float32) / INT8_SCALE
 
     def score(self, features: Floats) -> Floats:
-        """(users,) for ``features`` (users, those of affinities and of likeness)."""
+        """Scores (users,) for features (users, affinities and similarities to one product)."""
         return features[:, _NEAREST_COLUMN]
 
     def mean_vector(self, items: Ints) -> Floats:
-        """(width,) of length 1: what some products are on the whole; zeros for none."""
-        middle = self.vectors[items].sum(axis=0) if len(items) else np.zeros(self.vectors.shape[1], np.float32)
-        return middle / max(float(np.linalg.norm(middle)), 1e-9)
+        """The mean of some products' vectors (width,) scaled to length 1, zeros for no products."""
+        total = np.zeros(self.vectors.shape[1], np.float32)
+        if len(items):
+            total = self.vectors[items].sum(axis=0)
+        return total / max(float(np.linalg.norm(total)), 1e-9)
 
 
 def load(folder: Path) -> Content:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return Content(folder)

@@ -1,1 +1,1 @@
-"""Deep and cross network for clicks: it learns which values together say yes, and what follows a yes."""
+"""Deep and cross network for clicks and conversions, which learns interactions between column values."""

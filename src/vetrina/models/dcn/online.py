@@ -1,4 +1,4 @@
-"""Encoded rows in, expected labels out."""
+"""Click and conversion probabilities by DCN in ONNX Runtime."""
 
 from pathlib import Path
 
@@ -8,25 +8,26 @@ from vetrina.core.types import Floats
 
 
 class DCN:
-    """One ONNX file."""
+    """The ensemble in one ONNX file."""
 
     def __init__(self, folder: Path) -> None:
         self._session = open_session(folder / "network.onnx")
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """(rows,) of an encoded table."""
+        """Predicted label (rows,): a probability, or a number in standard units."""
         return self._outputs(rows)[0]
 
     def predict_secondary(self, rows: EncodedTable) -> Floats:
-        """(rows,) the chance that a yes is followed by what it was meant for."""
+        """Probability (rows,) of the secondary label, such as a conversion, given the first."""
         return self._outputs(rows)[1]
 
     def _outputs(self, rows: EncodedTable) -> list[Floats]:
-        asked = {"dense": rows.dense, "ids": rows.category_ids}
-        known = {i.name for i in self._session.get_inputs()}
-        return self._session.run(None, {name: value for name, value in asked.items() if name in known})
+        # The exporter drops an input that has no columns.
+        input_names = {declared.name for declared in self._session.get_inputs()}
+        inputs = {"dense": rows.dense, "ids": rows.category_ids}
+        return self._session.run(None, {name: values for name, values in inputs.items() if name in input_names})
 
 
 def load(folder: Path) -> DCN:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` or ``compress`` wrote."""
     return DCN(folder)

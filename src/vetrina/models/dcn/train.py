@@ -1,15 +1,16 @@
-"""Several DCN-V2 from several beginnings, fitted by Adam and stopped early on rows held out by chance; their mean answers.
+"""Training of a DCN-V2 ensemble from several random restarts with early stopping; predictions are averaged.
 
-With ``rows.second`` the second head learns from all rows: the chance of a yes that is followed is the product of both heads
-(ESMM), so that rows without a yes teach it, too.
+With a secondary label, the second head is trained on all rows: the probability of a conversion is the product of both heads
+(ESMM), so that rows without a click teach it as well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,7 +19,7 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers import early_stopping, losses
 from vetrina.layers.onnx_export import export
-from vetrina.layers.optimisers import build_optimiser as optimiser_of
+from vetrina.layers.optimisers import build_optimiser
 from vetrina.layers.random_split import held_out_mask
 from vetrina.models.dcn.network import DCNNetwork
 
@@ -26,34 +27,68 @@ HYPERPARAMETERS = {"rate": 1e-3, "penalty": 1e-2, "beginnings": 2.0}
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``network.onnx``. Needs ``past.rows``."""
-    if training_data.encoded_table is None:
+    """Writes ``network.onnx``.
+
+    Args:
+        training_data: Needs the encoded table.
+        plan: Seed, loss, optimiser and hyper-parameters; ``beginnings`` is the number of restarts.
+        into: The output folder.
+        progress: Reports the epochs.
+
+    Returns:
+        Notes: the validation loss of each network, and whether there is a secondary label.
+    """
+    rows = training_data.encoded_table
+    if rows is None:
         raise ValueError("dcn needs an encoded table")
-    beginnings = max(1, int(plan.hyperparameters_of("dcn", HYPERPARAMETERS)["beginnings"]))
-    networks, found = fit_networks(training_data.encoded_table, plan, progress, beginnings)
-    save_ensemble(networks, training_data.encoded_table, into / "network.onnx")
-    return {"validation_loss": found, "second": training_data.encoded_table.secondary_label is not None}
+    hyperparameters = plan.hyperparameters_of("dcn", HYPERPARAMETERS)
+    restarts = max(1, int(hyperparameters["beginnings"]))
+    networks, validation_losses = fit_networks(rows, plan, progress, restarts)
+    save_ensemble(networks, rows, into / "network.onnx")
+    return {"validation_loss": validation_losses, "second": rows.secondary_label is not None}
 
 
 def fit_networks(
     rows: EncodedTable, plan: TrainingPlan, progress: Progress, restarts: int, width_divisor: int = 1
 ) -> tuple[list[DCNNetwork], list[float]]:
-    """One network for each beginning, its inner layers ``narrow`` times narrower, and the smallest losses on held-out rows."""
+    """One network a restart.
+
+    Args:
+        rows: Labelled rows, of which a random part is held out for early stopping.
+        plan: Seed, loss, optimiser and hyper-parameters.
+        progress: Reports the epochs.
+        restarts: Number of networks, each with its own seed.
+        width_divisor: Divides the hidden layers of each network.
+
+    Returns:
+        The networks, and the smallest validation loss of each.
+    """
     torch.set_num_threads(1)
-    held = held_out_mask(len(rows), plan.seed)
-    found = []
-    begun = [_NetworkTrainer(rows, held, plan, plan.seed + number, width_divisor) for number in range(restarts)]
-    with progress.step("dcn: epochs", len(begun) * early_stopping.MAX_EPOCHS) as step:
-        for lesson in begun:
-            found.append(lesson.fit(plan.hyperparameters_of("dcn", HYPERPARAMETERS), step.advance))
-    return [lesson.network for lesson in begun], found
+    is_held_out = held_out_mask(len(rows), plan.seed)
+    hyperparameters = plan.hyperparameters_of("dcn", HYPERPARAMETERS)
+    trainers = []
+    for number in range(restarts):
+        trainers.append(_NetworkTrainer(rows, is_held_out, plan, plan.seed + number, width_divisor))
+    validation_losses = []
+    with progress.step("dcn: epochs", len(trainers) * early_stopping.MAX_EPOCHS) as step:
+        for trainer in trainers:
+            validation_losses.append(trainer.fit(hyperparameters, step.advance))
+    return [trainer.network for trainer in trainers], validation_losses
 
 
 def save_ensemble(networks: list[DCNNetwork], rows: EncodedTable, path: Path) -> None:
-    """The mean of several networks as ONNX: ``dense`` and ``ids`` of rows to ``expected`` and ``second`` (rows,)."""
-    example = (torch.zeros(2, rows.dense.shape[1]), torch.zeros(2, rows.category_ids.shape[1], dtype=torch.int32))
-    free = {0: {0: "rows"}, 1: {0: "rows"}}
-    export(_EnsembleMean(networks).eval(), example, ("dense", "ids"), ("expected", "second"), free, path)
+    """Writes the mean of several networks as ONNX.
+
+    Args:
+        networks: The ensemble.
+        rows: An encoded table with the columns of the input.
+        path: The file: ``dense`` (rows, columns) and ``ids`` (rows, category columns) to ``expected`` and ``second`` (rows,).
+    """
+    dense = torch.zeros(2, rows.dense.shape[1])
+    ids = torch.zeros(2, rows.category_ids.shape[1], dtype=torch.int32)
+    dynamic_axes = {0: {0: "rows"}, 1: {0: "rows"}}
+    ensemble = _EnsembleMean(networks).eval()
+    export(ensemble, (dense, ids), ("dense", "ids"), ("expected", "second"), dynamic_axes, path)
 
 
 class _EnsembleMean(nn.Module):
@@ -62,27 +97,39 @@ class _EnsembleMean(nn.Module):
         self.networks = nn.ModuleList(networks)
 
     def forward(self, dense: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        first, second = zip(*(network(dense, ids) for network in self.networks), strict=True)
-        return torch.stack(first).mean(0), torch.stack(second).mean(0)
+        labels = []
+        secondary_labels = []
+        for network in self.networks:
+            label, secondary_label = network(dense, ids)
+            labels.append(label)
+            secondary_labels.append(secondary_label)
+        return torch.stack(labels).mean(0), torch.stack(secondary_labels).mean(0)
 
 
 class _NetworkTrainer:
-    """One network and the rows that it learns from."""
+    """One network, initialised from its own seed, and the rows it is trained on."""
 
-    def __init__(self, rows: EncodedTable, held: np.ndarray, plan: TrainingPlan, seed: int, narrow: int) -> None:
+    def __init__(
+        self, rows: EncodedTable, is_held_out: NDArray[np.bool_], plan: TrainingPlan, seed: int, width_divisor: int
+    ) -> None:
         torch.manual_seed(seed)
-        self.network = DCNNetwork(rows.dense.shape[1], rows.category_sizes, rows.label_scaler is not None, narrow)
+        is_regression = rows.label_scaler is not None
+        self.network = DCNNetwork(rows.dense.shape[1], rows.category_sizes, is_regression, width_divisor)
         self._plan = plan
         self._dense = torch.from_numpy(rows.dense)
         self._ids = torch.from_numpy(np.ascontiguousarray(rows.category_ids))
         self._label = torch.from_numpy(rows.label)
-        self._secondary_label = None if rows.secondary_label is None else torch.from_numpy(rows.secondary_label)
-        self._split_rows = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+        self._secondary_label = None
+        if rows.secondary_label is not None:
+            self._secondary_label = torch.from_numpy(rows.secondary_label)
+        train_rows = torch.from_numpy(np.flatnonzero(~is_held_out))
+        held_out_rows = torch.from_numpy(np.flatnonzero(is_held_out))
+        self._split_rows = (train_rows, held_out_rows)
         self._seed = seed
 
-    def fit(self, hyperparameters: Mapping[str, float], advance: Any) -> float:
-        """The smallest loss on held-out rows, whose weights stay."""
-        optimiser, _ = optimiser_of(self._plan.optimiser, self.network.parameters(), hyperparameters["rate"])
+    def fit(self, hyperparameters: Mapping[str, float], advance: Callable[[], object]) -> float:
+        """Trains with early stopping; returns the smallest loss on held-out rows, whose weights stay."""
+        optimiser, _ = build_optimiser(self._plan.optimiser, self.network.parameters(), hyperparameters["rate"])
 
         def penalty(batch: Tensor) -> Tensor:
             return hyperparameters["penalty"] * self.network.embedding_l2(self._ids[batch])
@@ -90,17 +137,25 @@ class _NetworkTrainer:
         return early_stopping.fit(self.network, optimiser, self._loss, penalty, self._split_rows, self._seed, advance)
 
     def _loss(self, batch: Tensor) -> Tensor:
-        dense = self._dense[batch]
-        ids = self._ids[batch]
-        label = self._label[batch]
-        first, second = self.network(dense, ids)
-        plain = losses.mse if self.network.is_regression or self._plan.loss == "mse" else losses.cross_entropy
-        if self._plan.loss == "adversarial" and torch.is_grad_enabled():
-            found = losses.adversarial(
-                lambda x: self.network(x, ids)[0][:, None], dense, label, plain, losses.ADVERSARIAL_STEP
-            )
-        else:
-            found = plain(first, label)
+        """Loss of the label, and of the secondary label where there is one."""
+        prediction, secondary_prediction = self.network(self._dense[batch], self._ids[batch])
+        loss = self._label_loss(prediction, batch)
         if self._secondary_label is None:
-            return found
-        return found + functional.binary_cross_entropy(first * second, self._secondary_label[batch])
+            return loss
+        conversion = prediction * secondary_prediction
+        return loss + functional.binary_cross_entropy(conversion, self._secondary_label[batch])
+
+    def _label_loss(self, prediction: Tensor, batch: Tensor) -> Tensor:
+        """Loss of the label; adversarial in training where the plan asks for it."""
+        label = self._label[batch]
+        plain_loss = losses.cross_entropy
+        if self.network.is_regression or self._plan.loss == "mse":
+            plain_loss = losses.mse
+        if self._plan.loss != "adversarial" or not torch.is_grad_enabled():
+            return plain_loss(prediction, label)
+        ids = self._ids[batch]
+
+        def predict(dense: Tensor) -> Tensor:
+            return self.network(dense, ids)[0][:, None]
+
+        return losses.adversarial(predict, self._dense[batch], label, plain_loss, losses.ADVERSARIAL_STEP)

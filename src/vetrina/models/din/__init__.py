@@ -1,1 +1,1 @@
-"""Attention over what somebody did last: it learns which of that an offer is judged by."""
+"""Deep interest network for clicks: attention over a user's last events, by the candidate."""

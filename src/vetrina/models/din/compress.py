@@ -1,4 +1,4 @@
-"""int8 weights and embeddings."""
+"""Compression of DIN: int8 weights and embeddings."""
 
 import shutil
 from pathlib import Path
@@ -10,6 +10,13 @@ VARIANTS = (CompressionVariant(("int8",)),)
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
-    """The same names in about a quarter of the bytes."""
+    """Writes ``network.onnx`` in about a quarter of the bytes, and a copy of the vocabularies.
+
+    Args:
+        source: The folder that ``train`` wrote.
+        into: The output folder.
+        variant: The only one of ``VARIANTS``.
+        distillation_data: Not used.
+    """
     quantize_dynamic(source / "network.onnx", into / "network.onnx")
     shutil.copy(source / "numbers.npz", into / "numbers.npz")

@@ -1,4 +1,4 @@
-"""Fitted by Adam and stopped early on rows held out by chance; kinds that come too seldom to learn anything of share a vector."""
+"""Training of DIN with early stopping; rare categories share one embedding."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,65 +13,105 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Ints, TrainingData, TrainingPlan
 from vetrina.layers import early_stopping, losses
 from vetrina.layers.onnx_export import export
-from vetrina.layers.optimisers import build_optimiser as optimiser_of
+from vetrina.layers.optimisers import build_optimiser
 from vetrina.layers.random_split import held_out_mask
 from vetrina.models.din.network import DINNetwork
 from vetrina.models.din.online import embedding_ids
 
 HYPERPARAMETERS = {"rate": 1e-3, "penalty": 1e-3}
-_MIN_OCCURRENCES = 5  # times that a kind was offered or done before it gets a vector of its own
+_MIN_OCCURRENCES = 5  # of a category among candidates and events, for an embedding of its own
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``network.onnx`` and ``numbers.npz``. Needs ``past.rows``."""
-    if training_data.encoded_table is None:
-        raise ValueError("din needs an encoded table")
+    """Writes ``network.onnx`` and ``numbers.npz``, the vocabularies.
+
+    Args:
+        training_data: Needs the encoded table.
+        plan: Seed, loss, optimiser and hyper-parameters.
+        into: The output folder.
+        progress: Reports the epochs.
+
+    Returns:
+        Notes: the validation loss, and the number of categories with their own embedding.
+    """
     rows = training_data.encoded_table
-    chosen = plan.hyperparameters_of("din", HYPERPARAMETERS)
+    if rows is None:
+        raise ValueError("din needs an encoded table")
+    hyperparameters = plan.hyperparameters_of("din", HYPERPARAMETERS)
     torch.manual_seed(plan.seed)
     torch.set_num_threads(1)
-    numbers = build_vocabularies(rows)
-    network = DINNetwork(rows.dense.shape[1], [int(n.max(initial=0)) + 1 for n in numbers])
-    dense = torch.from_numpy(rows.dense)
-    label = torch.from_numpy(rows.label)
-    asked, before = (torch.from_numpy(found) for found in embedding_ids(rows, numbers))
-    plain = losses.mse if plan.loss == "mse" else losses.cross_entropy
-
-    def loss(batch: Tensor) -> Tensor:
-        offered = asked[batch], before[batch]
-        if plan.loss == "adversarial" and torch.is_grad_enabled():
-            return losses.adversarial(
-                lambda x: network(x, *offered)[:, None], dense[batch], label[batch], plain, losses.ADVERSARIAL_STEP
-            )
-        return plain(network(dense[batch], *offered), label[batch])
+    vocabularies = build_vocabularies(rows)
+    vocabulary_sizes = [int(vocabulary.max(initial=0)) + 1 for vocabulary in vocabularies]
+    network = DINNetwork(rows.dense.shape[1], vocabulary_sizes)
+    batch_loss = _BatchLoss(network, rows, vocabularies, plan.loss)
 
     def penalty(batch: Tensor) -> Tensor:
-        return chosen["penalty"] * network.embedding_l2(asked[batch])
+        return hyperparameters["penalty"] * network.embedding_l2(batch_loss.candidate_ids[batch])
 
-    held = held_out_mask(len(rows), plan.seed)
-    parts = torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
-    optimiser, _ = optimiser_of(plan.optimiser, network.parameters(), chosen["rate"])
+    is_held_out = held_out_mask(len(rows), plan.seed)
+    train_rows = torch.from_numpy(np.flatnonzero(~is_held_out))
+    held_out_rows = torch.from_numpy(np.flatnonzero(is_held_out))
+    optimiser, _ = build_optimiser(plan.optimiser, network.parameters(), hyperparameters["rate"])
     with progress.step("din: epochs", early_stopping.MAX_EPOCHS) as step:
-        found = early_stopping.fit(network, optimiser, loss, penalty, parts, plan.seed, step.advance)
-    levels = len(numbers)
+        validation_loss = early_stopping.fit(
+            network, optimiser, batch_loss, penalty, (train_rows, held_out_rows), plan.seed, step.advance
+        )
+    _export_network(network, rows.dense.shape[1], len(vocabularies), into / "network.onnx")
+    arrays: dict[str, Any] = {f"level-{level}": vocabulary for level, vocabulary in enumerate(vocabularies)}
+    np.savez(into / "numbers.npz", **arrays)
+    n_embeddings = sum(int((vocabulary > 0).sum()) for vocabulary in vocabularies)
+    return {"validation_loss": validation_loss, "vectors": n_embeddings}
+
+
+class _BatchLoss:
+    """The loss of a batch of rows by their numbers; adversarial in training where ``loss_name`` asks for it."""
+
+    def __init__(self, network: DINNetwork, rows: EncodedTable, vocabularies: list[Ints], loss_name: str) -> None:
+        candidate_ids, history_ids = embedding_ids(rows, vocabularies)
+        self.candidate_ids = torch.from_numpy(candidate_ids)
+        self._history_ids = torch.from_numpy(history_ids)
+        self._network = network
+        self._dense = torch.from_numpy(rows.dense)
+        self._label = torch.from_numpy(rows.label)
+        self._is_adversarial = loss_name == "adversarial"
+        self._plain_loss = losses.mse if loss_name == "mse" else losses.cross_entropy
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        dense = self._dense[batch]
+        label = self._label[batch]
+        candidate_ids = self.candidate_ids[batch]
+        history_ids = self._history_ids[batch]
+        if not self._is_adversarial or not torch.is_grad_enabled():
+            return self._plain_loss(self._network(dense, candidate_ids, history_ids), label)
+
+        def predict(perturbed_dense: Tensor) -> Tensor:
+            return self._network(perturbed_dense, candidate_ids, history_ids)[:, None]
+
+        return losses.adversarial(predict, dense, label, self._plain_loss, losses.ADVERSARIAL_STEP)
+
+
+def _export_network(network: DINNetwork, n_columns: int, n_levels: int, path: Path) -> None:
+    """Writes ONNX: ``dense``, ``asked`` (rows, levels) and ``before`` (rows, events, levels) to ``expected`` (rows,)."""
     example = (
-        torch.zeros(2, dense.shape[1]),
-        *(torch.zeros(s, dtype=torch.int32) for s in ((2, levels), (2, 3, levels))),
+        torch.zeros(2, n_columns),
+        torch.zeros((2, n_levels), dtype=torch.int32),
+        torch.zeros((2, 3, n_levels), dtype=torch.int32),
     )
-    free = {0: {0: "rows"}, 1: {0: "rows"}, 2: {0: "rows", 1: "events"}}
-    export(network.eval(), example, ("dense", "asked", "before"), ("expected",), free, into / "network.onnx")
-    named: dict[str, Any] = {f"level-{at}": known for at, known in enumerate(numbers)}
-    np.savez(into / "numbers.npz", **named)
-    return {"validation_loss": found, "vectors": sum(int((n > 0).sum()) for n in numbers)}
+    dynamic_axes = {0: {0: "rows"}, 1: {0: "rows"}, 2: {0: "rows", 1: "events"}}
+    export(network.eval(), example, ("dense", "asked", "before"), ("expected",), dynamic_axes, path)
 
 
 def build_vocabularies(rows: EncodedTable) -> list[Ints]:
-    """Of each level the number (kinds,) of every kind, from 1 on; 0 for those that came fewer than _LEAST times."""
+    """The embedding id (categories,) of each category, from 1, by level; 0 for one of fewer than _MIN_OCCURRENCES."""
     if rows.candidate_levels is None or rows.history_levels is None:
         return [np.zeros(1, np.int32)]
-    found = []
+    vocabularies = []
     for level in range(rows.candidate_levels.shape[1]):
-        seen = np.concatenate([rows.candidate_levels[:, level], rows.history_levels[:, :, level].ravel()])
-        often = np.bincount(seen[seen >= 0], minlength=1) >= _MIN_OCCURRENCES
-        found.append(np.where(often, np.cumsum(often), 0).astype(np.int32))
-    return found
+        candidates = rows.candidate_levels[:, level]
+        events = rows.history_levels[:, :, level].ravel()
+        categories = np.concatenate([candidates, events])
+        counts = np.bincount(categories[categories >= 0], minlength=1)
+        is_frequent = counts >= _MIN_OCCURRENCES
+        vocabulary = np.where(is_frequent, np.cumsum(is_frequent), 0)
+        vocabularies.append(vocabulary.astype(np.int32))
+    return vocabularies

@@ -1,1 +1,1 @@
-"""A model that fails on purpose, for drills: see a release survive it before trusting one."""
+"""Fault injection: a model that fails on purpose, to see that a release survives it."""

@@ -1,1 +1,1 @@
-"""A closed-form linear model of the products that are taken most."""
+"""EASE: a closed-form linear item-to-item model of the most frequent products."""

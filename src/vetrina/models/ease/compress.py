@@ -1,16 +1,24 @@
-"""uint8 similarities with one scale a row, of all neighbours or of the nearest."""
+"""Compression of EASE: pruned neighbours and uint8 similarities with one scale a row."""
 
 from pathlib import Path
 
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.retrieval.neighbours import pack
 
+_NEIGHBOUR_SHARES = (0.1, 0.2, 0.35, 0.5, 0.7)
 VARIANTS = (
-    *(CompressionVariant(("prune", "int8"), {"keep": keep}) for keep in (0.1, 0.2, 0.35, 0.5, 0.7)),
+    *(CompressionVariant(("prune", "int8"), {"keep": share}) for share in _NEIGHBOUR_SHARES),
     CompressionVariant(("int8",)),
 )
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
-    """The same files, values in a quarter and products in half of the bytes, or less."""
+    """Writes the same files, values in a quarter and products in half of the bytes, or less.
+
+    Args:
+        source: The folder that ``train`` wrote.
+        into: The output folder.
+        variant: One of ``VARIANTS``; ``keep`` is the share of each row's neighbours.
+        distillation_data: Not used.
+    """
     pack(source, into, variant.settings.get("keep", 1.0))

@@ -1,4 +1,4 @@
-"""A linear model's rows, summed over a user's taste: its ``score`` is that of every such matrix."""
+"""EASE scores of a user profile: the rows of the item-to-item matrix, summed over the profile."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ REASON = "what you took points to this"
 
 
 def load(folder: Path) -> UserProfileScorer:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` or ``compress`` wrote."""
     return UserProfileScorer(folder)

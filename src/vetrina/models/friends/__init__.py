@@ -1,1 +1,1 @@
-"""What the people whom you follow took."""
+"""Social recommendation: what the users whom a user follows bought."""

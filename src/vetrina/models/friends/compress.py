@@ -1,4 +1,4 @@
-"""uint8 scores with one scale a listener."""
+"""Compression of the followed-users scores: uint8 values with one scale a row."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,14 @@ VARIANTS = (CompressionVariant(("int8",)),)
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
-    """The same files, the values in a quarter of the bytes."""
+    """Writes the same files, the values in a quarter of the bytes.
+
+    Args:
+        source: The folder that ``train`` wrote.
+        into: The output folder.
+        variant: The only one of ``VARIANTS``.
+        distillation_data: Not used.
+    """
     quantise(source, into)
     for name in ("users.npy", "products.npy"):
         shutil.copy(source / name, into / name)

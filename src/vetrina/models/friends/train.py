@@ -1,11 +1,12 @@
-"""Counts what a user's friends, and those whom the user follows, took.
+"""Social recommendation: items taken by the users whom a user follows, with a minimum number of buyers for privacy.
 
-score(u, p) = sum over those f to whom u listens of  taken(f, p) / |who listens to f| ** SPREAD,
-taken(f, p) = min(1, decayed count of p by f): a friend who bought a product ten times is one voice, and a voice that the
-whole shop hears says less about one listener. A product that fewer than SHARED_BY of them took is left out, so that no answer
-tells what a certain friend bought.
+score(u, p) = sum over the users f whom u follows of  taken(f, p) / |followers of f| ** FOLLOWER_POWER,
+taken(f, p) = min(1, decayed count of p by f): a friend who bought a product ten times counts once, and a user whom the whole shop
+follows says less about one follower. A product that fewer than MIN_FOLLOWED_BUYERS of them took is left out, so that no
+recommendation reveals what a certain friend bought.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,60 +23,90 @@ from vetrina.layers.sparse_rows import save, shape_of, top_k_per_row
 MIN_FOLLOWED_BUYERS = 2
 FOLLOWER_POWER = 0.5
 MAX_ITEMS_PER_USER = 200
-_USERS_PER_BLOCK = 4_000  # users at once
+_USERS_PER_BLOCK = 4_000  # users at once, to bound memory
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the listeners ``users.npy`` (pseudonyms, sorted), a row of products for each, and how many products there are."""
+    """Writes ``users.npy`` (pseudonyms of followers, sorted), a row of scores for each, and the number of products.
+
+    Args:
+        training_data: Needs the catalogue and interactions; the social graph may be missing.
+        plan: Says into how many chunks the work is cut.
+        into: The output folder.
+        progress: Reports the blocks of users.
+
+    Returns:
+        Notes: number of ties, of users with scores, and those of ``sparse_rows.save``.
+    """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("friends needs a catalogue and events")
-    nobody = np.empty(0, np.int32)
-    ties = training_data.social_graph or SocialGraph(np.empty(0, np.str_), nobody, nobody)
-    taken = _user_item_matrix(training_data.interactions, ties.users, len(training_data.catalogue))
-    told = _followed_scores(ties, taken, max(1, _USERS_PER_BLOCK // plan.n_chunks), progress)
-    listeners = np.flatnonzero(np.diff(told.indptr))
-    np.save(into / "users.npy", ties.users[listeners])
-    np.save(into / "products.npy", np.array(len(training_data.catalogue)))
-    return {"ties": len(ties), "listeners": len(listeners), **save(sparse.csr_array(told[listeners]), into)}
+    n_items = len(training_data.catalogue)
+    graph = training_data.social_graph
+    if graph is None or not len(graph):
+        nobody = np.empty(0, np.int32)
+        graph = SocialGraph(np.empty(0, np.str_), nobody, nobody)
+    user_items = _user_item_matrix(training_data.interactions, graph.users, n_items)
+    users_per_block = max(1, _USERS_PER_BLOCK // plan.n_chunks)
+    scores = _followed_scores(graph, user_items, users_per_block, progress)
+    users_with_scores = np.flatnonzero(np.diff(scores.indptr))
+    np.save(into / "users.npy", graph.users[users_with_scores])
+    np.save(into / "products.npy", np.array(n_items))
+    row_notes = save(sparse.csr_array(scores[users_with_scores]), into)
+    return {"ties": len(graph), "listeners": len(users_with_scores), **row_notes}
 
 
-def _user_item_matrix(events: Interactions, users: NDArray[np.str_], items: int) -> sparse.csr_array:
-    """(users, items): 1 for what was bought lately, less for what was bought long ago or only looked at."""
-    starts, item, counts = DECAYED_COUNTS.batch(events)
-    owner = np.repeat(_lookup(events.users, users), np.diff(starts))
-    there = owner >= 0
-    values = np.minimum(counts[there], 1.0).astype(np.float32)
-    return sparse.csr_array((values, (owner[there], item[there])), shape=(len(users), items))
+def _user_item_matrix(events: Interactions, users: NDArray[np.str_], n_items: int) -> sparse.csr_array:
+    """(users, items): 1 for a recent purchase, less for an old one or for a view."""
+    starts, items, counts = DECAYED_COUNTS.batch(events)
+    rows = np.repeat(_lookup(events.users, users), np.diff(starts))
+    is_in_graph = rows >= 0
+    values = np.minimum(counts[is_in_graph], 1.0).astype(np.float32)
+    coordinates = (rows[is_in_graph], items[is_in_graph])
+    return sparse.csr_array((values, coordinates), shape=(len(users), n_items))
 
 
-def _lookup(names: NDArray[np.str_], among: NDArray[np.str_]) -> Ints:
-    """Of each name its place among sorted names, -1 where it is not there."""
-    if not len(among):
+def _lookup(names: NDArray[np.str_], sorted_names: NDArray[np.str_]) -> Ints:
+    """The index of each name among the sorted names, -1 where it is not there."""
+    if not len(sorted_names):
         return np.full(len(names), -1, np.int32)
-    at = np.minimum(np.searchsorted(among, names), len(among) - 1)
-    return np.where(among[at] == names, at, -1).astype(np.int32)
+    index = np.searchsorted(sorted_names, names)
+    index = np.minimum(index, len(sorted_names) - 1)
+    return np.where(sorted_names[index] == names, index, -1).astype(np.int32)
 
 
-def _followed_scores(ties: SocialGraph, taken: sparse.csr_array, block: int, progress: Progress) -> sparse.csr_array:
-    """(users, items): the KEPT best products of each user, of those that SHARED_BY of the user's voices took."""
-    users = len(ties.users)
-    heard = np.bincount(ties.followee, minlength=users)[ties.followee]
-    voice = (heard**-FOLLOWER_POWER).astype(np.float32) if len(ties) else np.empty(0, np.float32)
-    listens = sparse.csr_array((voice, (ties.follower, ties.followee)), shape=(users, users))
-    rows = [sparse.csr_array((0, shape_of(taken)[1]), dtype=np.float32)]
-    with progress.step("friends", -(-users // block)) as step:
-        for start in range(0, users, block):
-            own = sparse.csr_array(listens[np.arange(start, min(start + block, users))])
-            voices = sparse.csr_array(_binarise(own) @ _binarise(taken))
-            shared = sparse.csr_array(
-                (voices.data >= MIN_FOLLOWED_BUYERS, voices.indices, voices.indptr), shape=voices.shape
+def _followed_scores(
+    graph: SocialGraph, user_items: sparse.csr_array, users_per_block: int, progress: Progress
+) -> sparse.csr_array:
+    """(users, items): the MAX_ITEMS_PER_USER best products of each user."""
+    n_users = len(graph.users)
+    follows = _follow_matrix(graph)
+    has_taken = _binarise(user_items)
+    blocks = [sparse.csr_array((0, shape_of(user_items)[1]), dtype=np.float32)]
+    with progress.step("friends", math.ceil(n_users / users_per_block)) as step:
+        for start in range(0, n_users, users_per_block):
+            users = np.arange(start, min(start + users_per_block, n_users))
+            block_follows = sparse.csr_array(follows[users])
+            n_buyers = sparse.csr_array(_binarise(block_follows) @ has_taken)
+            has_enough_buyers = sparse.csr_array(
+                (n_buyers.data >= MIN_FOLLOWED_BUYERS, n_buyers.indices, n_buyers.indptr), shape=n_buyers.shape
             )
-            found = sparse.csr_array(shared.multiply(own @ taken), dtype=np.float32)
-            found.eliminate_zeros()
-            rows.append(top_k_per_row(found, MAX_ITEMS_PER_USER))
+            scores = sparse.csr_array(has_enough_buyers.multiply(block_follows @ user_items), dtype=np.float32)
+            scores.eliminate_zeros()
+            blocks.append(top_k_per_row(scores, MAX_ITEMS_PER_USER))
             step.advance()
-    return sparse.csr_array(sparse.vstack(rows, format="csr"))
+    return sparse.csr_array(sparse.vstack(blocks, format="csr"))
+
+
+def _follow_matrix(graph: SocialGraph) -> sparse.csr_array:
+    """(users, users): the weight of each followed user for a follower."""
+    n_users = len(graph.users)
+    weights = np.empty(0, np.float32)
+    if len(graph):
+        n_followers = np.bincount(graph.followee, minlength=n_users)[graph.followee]
+        weights = (n_followers**-FOLLOWER_POWER).astype(np.float32)
+    return sparse.csr_array((weights, (graph.follower, graph.followee)), shape=(n_users, n_users))
 
 
 def _binarise(matrix: sparse.csr_array) -> sparse.csr_array:
-    return sparse.csr_array((np.ones(matrix.nnz, np.float32), matrix.indices, matrix.indptr), shape=matrix.shape)
+    ones = np.ones(matrix.nnz, np.float32)
+    return sparse.csr_array((ones, matrix.indices, matrix.indptr), shape=matrix.shape)

@@ -43,7 +43,7 @@ def content_modalities(catalogue: Catalogue, plan: TrainingPlan, into: Path, pro
         catalogue: The products.
         plan: Seed, threads, text encoder.
         into: The model's folder in a run's folder; the cache lies beside it.
-        progress: Told of the steps.
+        progress: Reports the steps.
 
     Returns:
         (items, width) by name.

@@ -1,6 +1,6 @@
 """Modality weights, learnt from co-occurrence with InfoNCE (van den Oord et al. 2018) and id dropout.
 
-A product b taken shortly after a is told apart from others n by softmax over similarities,
+A product b taken shortly after a is distinguished from others n by softmax over similarities,
 
     loss = -log exp(s(a, b)) / (exp(s(a, b)) + sum_n exp(s(a, n))),    s(a, b) = sum_m w_m cos_m(a, b),  w_m >= 0,
 

@@ -44,7 +44,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         training_data: Needs the catalogue; interactions for weights and the id modality.
         plan: Seed and hyper-parameters.
         into: The output folder in a run's folder.
-        progress: Told of the steps.
+        progress: Reports the steps.
 
     Returns:
         Notes: ``weights`` by modality.

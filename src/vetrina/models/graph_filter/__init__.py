@@ -1,1 +1,1 @@
-"""What belongs to the same tastes: a graph filter over whole histories, in closed form."""
+"""Graph filter over whole histories, in closed form."""

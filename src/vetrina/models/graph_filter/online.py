@@ -1,4 +1,4 @@
-"""A graph filter's rows, summed over a user's taste: its ``score`` is that of every such matrix."""
+"""Graph-filter scores of a user profile: the rows of the item-to-item matrix, summed over the profile."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ REASON = "shoppers with your taste take this"
 
 
 def load(folder: Path) -> UserProfileScorer:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` or ``compress`` wrote."""
     return UserProfileScorer(folder)

@@ -1,12 +1,13 @@
-"""A linear graph filter and its ideal low-pass (GF-CF, Shen et al. 2021), both in closed form.
+"""GF-CF (Shen et al. 2021): linear graph filter with an ideal low-pass, in closed form.
 
 R = Du^-1/2 X Di^-1/2 with X of ``layers.interaction_matrix`` and D the sums of its rows and columns;
 M = Di^-1/2 (R'R + low V V') Di^1/2, V the right singular vectors of the ``rank`` largest singular values of R; score(u) = x_u M.
-The NEIGHBOURS best of each row of M stay: on Gowalla they are worth all of them. `item_knn` sees what follows what; this
-sees what belongs together.
+The MAX_NEIGHBOURS largest of each row of M are stored: on Gowalla they are as good as all of them. ``item_knn`` models sequence,
+this model co-membership of whole histories.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,67 +15,118 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vetrina.core.progress import Progress
+from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
 from vetrina.layers.interaction_matrix import interaction_matrix
 from vetrina.layers.sparse_rows import save, shape_of, top_k_per_row
 from vetrina.layers.truncated_svd import right_singular_vectors
 
-MAX_NEIGHBOURS = 100
-MIN_EVENTS = 5
+MAX_NEIGHBOURS = 100  # of each product
+MIN_EVENTS = 5  # of a product, to be in the matrix
 HYPERPARAMETERS = {"rank": 1_000, "low": 0.4}
-_ROWS_PER_BLOCK, _MAX_OPERATIONS, _MIN_RANK = (
-    1_000,
-    1e12,
-    256,
-)  # a product of matrices is worth a CPU-minute; a lower rank only blurs
+_ROWS_PER_BLOCK = 1_000  # rows of M at once, to bound memory
+_MAX_OPERATIONS = 1e12  # of the low-pass product: about a CPU-minute
+_MIN_RANK = 256  # a low-pass of lower rank only blurs
+_SVD_PROGRESS_SHARE = 0.5  # of the progress of all rows
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the rows of M, best first in a row."""
+    """Writes the largest values of each row of M, best first.
+
+    Args:
+        training_data: Needs the catalogue and interactions.
+        plan: Seed, hyper-parameters and into how many chunks the work is cut.
+        into: The output folder.
+        progress: Reports the rows.
+
+    Returns:
+        Notes of ``sparse_rows.save``.
+    """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("graph_filter needs a catalogue and events")
-    chosen = plan.hyperparameters_of("graph_filter", HYPERPARAMETERS)
-    items = len(training_data.catalogue)
-    often = np.flatnonzero(np.bincount(training_data.interactions.item, minlength=items) >= MIN_EVENTS)
-    taste = sparse.csr_array(interaction_matrix(training_data.interactions, items)[:, often])
-    of_users, of_items = (np.maximum(np.asarray(taste.sum(axis=a)).ravel(), 1e-9) ** 0.5 for a in (1, 0))
-    filtered = sparse.csr_array(_diagonal(1.0 / of_users) @ taste @ _diagonal(1.0 / of_items))
-    rank = int(min(chosen["rank"], _MAX_OPERATIONS // max(1, len(often)) ** 2))
-    left: Floats = np.zeros((len(often), 0), np.float32)
-    right: Floats = left
-    with progress.step("graph_filter", 1.5 * len(often)) as step:
-        if min(rank, *shape_of(filtered)) >= min(_MIN_RANK, len(often)) and chosen["low"]:
-            _, found = right_singular_vectors(filtered, rank, plan.seed)
-            left = (found / of_items[:, None]).astype(np.float32)
-            right = (found * of_items[:, None] * chosen["low"]).astype(np.float32)
-        step.advance(0.5 * len(often))
-        columns = sparse.csr_array(_diagonal(1.0 / of_items) @ filtered.T)
-        onward = sparse.csr_array(filtered @ _diagonal(of_items))
-        blocks = []
-        size = max(1, _ROWS_PER_BLOCK // plan.n_chunks)
-        for start in range(0, len(often), size):
-            rows = np.arange(start, min(start + size, len(often)))
-            sums = sparse.csr_array(columns[rows] @ onward)
-            blocks.append(top_k_per_row(_add_low_rank(sums, left[rows], right), MAX_NEIGHBOURS))
-            step.advance(size)
-    found = sparse.coo_array(sparse.vstack(blocks, format="coo")) if blocks else sparse.coo_array((0, 0))
-    whole = sparse.coo_array((found.data, (often[found.row], often[found.col])), shape=(items, items))
-    return save(top_k_per_row(sparse.csr_array(whole), MAX_NEIGHBOURS), into)
+    hyperparameters = plan.hyperparameters_of("graph_filter", HYPERPARAMETERS)
+    n_items = len(training_data.catalogue)
+    event_counts = np.bincount(training_data.interactions.item, minlength=n_items)
+    items = np.flatnonzero(event_counts >= MIN_EVENTS)
+    profiles = sparse.csr_array(interaction_matrix(training_data.interactions, n_items)[:, items])
+    user_roots = _sums(profiles, axis=1) ** 0.5
+    item_roots = _sums(profiles, axis=0) ** 0.5
+    normalised = sparse.csr_array(_diagonal(1.0 / user_roots) @ profiles @ _diagonal(1.0 / item_roots))
+    rows_per_block = max(1, _ROWS_PER_BLOCK // plan.n_chunks)
+    with progress.step("graph_filter", (1 + _SVD_PROGRESS_SHARE) * len(items)) as step:
+        low_pass = _low_pass(normalised, item_roots, hyperparameters, plan.seed)
+        step.advance(_SVD_PROGRESS_SHARE * len(items))
+        similarities = _similarities(normalised, item_roots, low_pass, rows_per_block, step)
+    coordinates = (items[similarities.row], items[similarities.col])
+    all_items = sparse.coo_array((similarities.data, coordinates), shape=(n_items, n_items))
+    return save(top_k_per_row(sparse.csr_array(all_items), MAX_NEIGHBOURS), into)
 
 
-def _add_low_rank(sums: sparse.csr_array, left: Floats, right: Floats) -> sparse.csr_array:
-    """sums + left @ right.T where that is above 0, as sparse rows of the NEIGHBOURS largest."""
+@dataclass(frozen=True)
+class _LowPass:
+    """low Di^-1/2 V V' Di^1/2 = ``left`` @ ``right``.T, both (items, rank); rank 0 for none."""
+
+    left: Floats
+    right: Floats
+
+
+def _low_pass(
+    normalised: sparse.csr_array, item_roots: NDArray[np.floating], hyperparameters: Mapping[str, float], seed: int
+) -> _LowPass:
+    """The low-pass of the highest rank that _MAX_OPERATIONS allow; none where that is below _MIN_RANK."""
+    n_items = len(item_roots)
+    rank = int(min(hyperparameters["rank"], _MAX_OPERATIONS // max(1, n_items) ** 2))
+    min_rank = min(_MIN_RANK, n_items)
+    if min(rank, *shape_of(normalised)) < min_rank or not hyperparameters["low"]:
+        nothing = np.zeros((n_items, 0), np.float32)
+        return _LowPass(nothing, nothing)
+    _, directions = right_singular_vectors(normalised, rank, seed)
+    left = (directions / item_roots[:, None]).astype(np.float32)
+    right = (directions * item_roots[:, None] * hyperparameters["low"]).astype(np.float32)
+    return _LowPass(left, right)
+
+
+def _similarities(
+    normalised: sparse.csr_array,
+    item_roots: NDArray[np.floating],
+    low_pass: _LowPass,
+    rows_per_block: int,
+    step: Step,
+) -> sparse.coo_array:
+    """The MAX_NEIGHBOURS largest values of each row of M."""
+    n_items = len(item_roots)
+    left = sparse.csr_array(_diagonal(1.0 / item_roots) @ normalised.T)
+    right = sparse.csr_array(normalised @ _diagonal(item_roots))
+    blocks = []
+    for start in range(0, n_items, rows_per_block):
+        rows = np.arange(start, min(start + rows_per_block, n_items))
+        products = sparse.csr_array(left[rows] @ right)
+        block = _add_low_rank(products, low_pass.left[rows], low_pass.right)
+        blocks.append(top_k_per_row(block, MAX_NEIGHBOURS))
+        step.advance(rows_per_block)
+    if not blocks:
+        return sparse.coo_array((0, 0))
+    return sparse.coo_array(sparse.vstack(blocks, format="coo"))
+
+
+def _add_low_rank(rows: sparse.csr_array, left: Floats, right: Floats) -> sparse.csr_array:
+    """rows + left @ right.T where that is positive, as sparse rows of the MAX_NEIGHBOURS largest."""
     if not right.shape[1]:
-        return sums
+        return rows
     dense = left @ right.T
-    dense += sums.toarray()
+    dense += rows.toarray()
     k = min(MAX_NEIGHBOURS, dense.shape[1])
     columns = np.argpartition(-dense, k - 1, axis=1)[:, :k]
     values = np.maximum(np.take_along_axis(dense, columns, 1), 0.0)
-    found = sparse.csr_array((values.ravel(), columns.ravel(), np.arange(0, values.size + 1, k)), shape=dense.shape)
-    found.eliminate_zeros()
-    return found
+    starts = np.arange(0, values.size + 1, k)
+    top = sparse.csr_array((values.ravel(), columns.ravel(), starts), shape=dense.shape)
+    top.eliminate_zeros()
+    return top
+
+
+def _sums(matrix: sparse.csr_array, axis: int) -> NDArray[np.floating]:
+    """Sums of the rows or columns, at least 1e-9."""
+    return np.maximum(np.asarray(matrix.sum(axis=axis)).ravel(), 1e-9)
 
 
 def _diagonal(values: NDArray[np.floating]) -> sparse.dia_array:

@@ -1,1 +1,1 @@
-"""A gated recurrent network over the last products of a user."""
+"""GRU4Rec: a gated recurrent network over a user's last items."""

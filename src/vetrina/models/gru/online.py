@@ -1,4 +1,4 @@
-"""The sequence network with a gated recurrent unit."""
+"""GRU4Rec scores in ONNX Runtime."""
 
 from pathlib import Path
 
@@ -8,5 +8,5 @@ REASON = "comes next on the way that you took"
 
 
 def load(folder: Path) -> SequenceScorer:
-    """Read what ``train`` wrote: its ``score`` is that of every sequence network."""
+    """Opens what ``train`` or ``compress`` wrote, like every sequence network."""
     return SequenceScorer(folder)

@@ -1,4 +1,4 @@
-"""Fits a recurrent network by ``layers.next_item``."""
+"""Training of GRU4Rec by ``layers.next_item``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,5 +13,15 @@ SPACE = training.SEARCH_SPACE
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes what ``retrieval.sequence_scorer`` opens."""
+    """Writes the files of ``retrieval.sequence_scorer``.
+
+    Args:
+        training_data: Needs the catalogue and interactions.
+        plan: Seed, threads and hyper-parameters.
+        into: The output folder.
+        progress: Reports the epochs.
+
+    Returns:
+        Notes of the training.
+    """
     return recurrent.fit("gru", "GRU", training_data, plan, into, progress)

@@ -56,7 +56,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         training_data: Needs the catalogue with ``images``.
         plan: Seed, threads and hyper-parameters.
         into: The output folder in a run's folder.
-        progress: Told of the steps.
+        progress: Reports the steps.
 
     Returns:
         Notes: number of images, suspected miscategorised products, and how the network was quantised.
@@ -75,7 +75,7 @@ def fitted_folder(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progres
         catalogue: Products with ``images``, files or URLs.
         plan: Seed, threads and hyper-parameters.
         cache: The shop's cache folder.
-        progress: Told of the steps.
+        progress: Reports the steps.
 
     Returns:
         A folder with the files of ``fit`` and its notes.

@@ -1,1 +1,1 @@
-"""What follows what: directed co-occurrence that fades with distance."""
+"""Item-kNN: directed co-occurrence that decays with distance."""

@@ -1,4 +1,4 @@
-"""Sums the neighbours of the last products, newer ones counting more."""
+"""Item-kNN scores of the last items with exponential decay by position."""
 
 from pathlib import Path
 
@@ -14,18 +14,20 @@ MAX_RECENT_ITEMS = 60  # products of a history
 
 
 class ItemKnn:
-    """The co-occurrences, memory-mapped; ``fade`` is what one step back in time costs a product."""
+    """The neighbours of each product, memory-mapped, and the decay of a product's weight by position."""
 
     def __init__(self, folder: Path) -> None:
         self._neighbours = Neighbours(folder)
-        self._position_decay = float(msgspec.json.decode((folder / "settings.json").read_bytes())["fade"])
+        settings = msgspec.json.decode((folder / "settings.json").read_bytes())
+        self._position_decay = float(settings["fade"])
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: sum over the last products of fade ** age * sim[product, .]."""
-        last = history.items[::-1][:MAX_RECENT_ITEMS]
-        return self._neighbours.weighted_sum(last, self._position_decay ** np.arange(len(last)))
+        """Scores (items,) float32: sum over the last products, the newest first, of fade ** position * sim[product, .]."""
+        recent_items = history.items[::-1][:MAX_RECENT_ITEMS]
+        weights = self._position_decay ** np.arange(len(recent_items))
+        return self._neighbours.weighted_sum(recent_items, weights)
 
 
 def load(folder: Path) -> ItemKnn:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` or ``compress`` wrote."""
     return ItemKnn(folder)

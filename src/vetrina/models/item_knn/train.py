@@ -1,11 +1,12 @@
-"""Directed co-occurrence, and products alike by their properties where behaviour says little.
+"""Item-kNN: directed co-occurrence, with content similarity for items of few events.
 
-sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b] * (n_b + 1) ** LIKE_POWER
+sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b] * (n_b + 1) ** SIMILARITY_POPULARITY_POWER
 
 with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
-(``layers.item_tokens``) and s what makes both terms' largest values of a row equal on average. The NEIGHBOURS best of each
-row and term stay, of a product of fewer than KNOWN events the FEW best. ``decay`` and ``fade`` are what a step back in time
-costs: where a user takes ten products at once, each of them is a tenth of a step.
+(``layers.item_tokens``) and s what makes both terms' largest values of a row equal on average. The MAX_NEIGHBOURS
+largest of each row and term are stored, MAX_COLD_NEIGHBOURS for a product of fewer than MIN_WARM_EVENTS events.
+``decay`` (in training) and ``fade`` (in scoring) are the factors of one step back in time: where a user takes ten
+products at once, each of them is a tenth of a step.
 """
 
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.layers.item_tokens import item_token_matrix, tfidf
 from vetrina.layers.sparse_rows import save, shape_of, top_k_per_row
@@ -42,68 +43,111 @@ SEARCH_SPACE = {
 }
 MAX_NEIGHBOURS = 100
 SIMILARITY_POPULARITY_POWER = 0.25
-# most products of a long catalogue say so little that half as many are worth as much
-MAX_COLD_NEIGHBOURS = 50
+MAX_COLD_NEIGHBOURS = 50  # of a product of few events; in a long catalogue most are, and half as many are as good
 MIN_WARM_EVENTS = 5
-MAX_ITEMS_WITH_TITLE_WORDS = 30_000  # products; beyond, their words take longer to compare than they are worth
-_ROWS_PER_BLOCK = 2_000
+MAX_ITEMS_WITH_TITLE_WORDS = 30_000  # products; comparing the title words of more takes too long for what it adds
+_ROWS_PER_BLOCK = 2_000  # rows of similarities at once, to bound memory
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the rows of sim, best first in a row, and ``settings.json`` for scoring."""
-    if training_data.catalogue is None or training_data.interactions is None:
-        raise ValueError("item_knn needs a catalogue and events")
-    chosen = plan.hyperparameters_of("item_knn", HYPERPARAMETERS)
-    items = len(training_data.catalogue)
+    """Writes the largest values of each row of sim, best first, and ``settings.json`` for scoring.
+
+    Args:
+        training_data: Needs the catalogue and interactions.
+        plan: Hyper-parameters, and into how many chunks the work is cut.
+        into: The output folder.
+        progress: Reports the two terms.
+
+    Returns:
+        Notes of ``sparse_rows.save``.
+    """
+    catalogue = training_data.catalogue
     events = training_data.interactions
-    lines = max(1.0, len(events) / max(1, events.n_user_timestamps))
-    chosen |= {name: chosen[name] ** (1.0 / lines) for name in ("decay", "fade")}
+    if catalogue is None or events is None:
+        raise ValueError("item_knn needs a catalogue and events")
+    hyperparameters = plan.hyperparameters_of("item_knn", HYPERPARAMETERS)
+    items_per_timestamp = max(1.0, len(events) / max(1, events.n_user_timestamps))
+    for name in ("decay", "fade"):
+        hyperparameters[name] = hyperparameters[name] ** (1.0 / items_per_timestamp)
     with progress.step("item_knn", 2) as step:
-        counts = cooccurrence(
-            events, items, window=int(chosen["window"]), decay=chosen["decay"], backward_weight=chosen["back"]
-        )  # fmt: skip
-        # As many as if every event were of the usual kind, so that a log of clicks counts like one of purchases.
-        usual = max(float(events.weight.mean()), 1e-9)
-        weight = np.bincount(events.item, events.weight / usual, minlength=items).astype(np.float64)
-        rows = top_k_per_row(_normalise_counts(counts, weight, chosen["out_power"], chosen["in_power"]), MAX_NEIGHBOURS)
+        event_weights = _event_weights(events, len(catalogue))
+        rows = _cooccurrence_rows(events, event_weights, hyperparameters)
         step.advance()
-        if chosen["like"]:
-            tokens, _ = item_token_matrix(training_data.catalogue, with_title_words=items <= MAX_ITEMS_WITH_TITLE_WORDS)
-            alike = nearest_items(
-                tfidf(tokens), (weight + 1.0) ** SIMILARITY_POPULARITY_POWER, max(1, _ROWS_PER_BLOCK // plan.n_chunks)
-            )
-            rows = sparse.csr_array(rows + chosen["like"] * _mean_row_maximum(rows) / _mean_row_maximum(alike) * alike)
+        if hyperparameters["like"]:
+            similar = _content_rows(catalogue, event_weights, max(1, _ROWS_PER_BLOCK // plan.n_chunks))
+            scale = hyperparameters["like"] * _mean_row_maximum(rows) / _mean_row_maximum(similar)
+            rows = sparse.csr_array(rows + scale * similar)
         step.advance()
-    (into / "settings.json").write_bytes(msgspec.json.encode(chosen))
-    known = np.bincount(events.item, minlength=items) >= MIN_WARM_EVENTS
-    return save(top_k_per_row(rows, np.where(known, MAX_NEIGHBOURS, MAX_COLD_NEIGHBOURS)), into)
+    (into / "settings.json").write_bytes(msgspec.json.encode(hyperparameters))
+    event_counts = np.bincount(events.item, minlength=len(catalogue))
+    n_neighbours = np.where(event_counts >= MIN_WARM_EVENTS, MAX_NEIGHBOURS, MAX_COLD_NEIGHBOURS)
+    return save(top_k_per_row(rows, n_neighbours), into)
+
+
+def _event_weights(events: Interactions, n_items: int) -> NDArray[np.float64]:
+    """Sum of event weights of each product (items,), relative to the mean weight, so that clicks count like purchases."""
+    mean_weight = max(float(events.weight.mean()), 1e-9)
+    sums = np.bincount(events.item, events.weight / mean_weight, minlength=n_items)
+    return sums.astype(np.float64)
+
+
+def _cooccurrence_rows(
+    events: Interactions, event_weights: NDArray[np.float64], hyperparameters: Mapping[str, float]
+) -> sparse.csr_array:
+    """The MAX_NEIGHBOURS largest of each row of the first term."""
+    counts = cooccurrence(
+        events,
+        len(event_weights),
+        window=int(hyperparameters["window"]),
+        decay=hyperparameters["decay"],
+        backward_weight=hyperparameters["back"],
+    )
+    base = np.maximum(event_weights, 1.0)
+    out_scale = sparse.diags_array(base ** -hyperparameters["out_power"])
+    in_scale = sparse.diags_array(base ** -hyperparameters["in_power"])
+    normalised = sparse.csr_array(out_scale @ counts @ in_scale)
+    return top_k_per_row(normalised, MAX_NEIGHBOURS)
+
+
+def _content_rows(catalogue: Catalogue, event_weights: NDArray[np.float64], rows_per_block: int) -> sparse.csr_array:
+    """The MAX_NEIGHBOURS largest of each row of the second term, without its factors ``like`` and s."""
+    with_title_words = len(catalogue) <= MAX_ITEMS_WITH_TITLE_WORDS
+    tokens, _ = item_token_matrix(catalogue, with_title_words=with_title_words)
+    popularity = (event_weights + 1.0) ** SIMILARITY_POPULARITY_POWER
+    return nearest_items(tfidf(tokens), popularity, rows_per_block)
 
 
 def nearest_items(
     unit_rows: sparse.csr_array, item_weights: NDArray[np.float64], rows_per_block: int
 ) -> sparse.csr_array:
-    """(items, items) the NEIGHBOURS largest of each row of unit @ unit.T * worth, without the product itself."""
+    """The MAX_NEIGHBOURS largest of each row of unit_rows @ unit_rows.T * item_weights, without the product itself.
+
+    Args:
+        unit_rows: Sparse rows of length 1 (items, tokens).
+        item_weights: Weight of each column (items,).
+        rows_per_block: Rows at once, to bound memory.
+
+    Returns:
+        (items, items).
+    """
     columns = sparse.csr_array(unit_rows.T)
-    rows = shape_of(unit_rows)[0]
-    found = []
+    n_items = shape_of(unit_rows)[0]
     scale = sparse.diags_array(item_weights.astype(np.float32))
-    for start in range(0, rows, rows_per_block):
-        part = sparse.csr_array(unit_rows[np.arange(start, min(start + rows_per_block, rows))] @ columns @ scale)
-        row = start + np.repeat(np.arange(shape_of(part)[0]), np.diff(part.indptr))
-        part.data[row == part.indices] = 0.0
-        part.eliminate_zeros()
-        found.append(top_k_per_row(part, MAX_NEIGHBOURS))
-    return sparse.csr_array(sparse.vstack(found, format="csr"))
-
-
-def _normalise_counts(
-    counts: sparse.csr_array, weight: NDArray[np.float64], out: float, into: float
-) -> sparse.csr_array:
-    base = np.maximum(weight, 1.0)
-    return sparse.csr_array(sparse.diags_array(base**-out) @ counts @ sparse.diags_array(base**-into))
+    blocks = []
+    for start in range(0, n_items, rows_per_block):
+        rows = np.arange(start, min(start + rows_per_block, n_items))
+        similarities = sparse.csr_array(unit_rows[rows] @ columns @ scale)
+        row_of_value = np.repeat(rows, np.diff(similarities.indptr))
+        similarities.data[row_of_value == similarities.indices] = 0.0
+        similarities.eliminate_zeros()
+        blocks.append(top_k_per_row(similarities, MAX_NEIGHBOURS))
+    return sparse.csr_array(sparse.vstack(blocks, format="csr"))
 
 
 def _mean_row_maximum(rows: sparse.csr_array) -> float:
-    """Mean of the largest value of the rows that have one."""
+    """Mean of the largest value of the rows that have a positive one, 1 where there is none."""
     largest = rows.max(axis=1).toarray().ravel()
-    return float(largest[largest > 0].mean()) if (largest > 0).any() else 1.0
+    positive = largest[largest > 0]
+    if not len(positive):
+        return 1.0
+    return float(positive.mean())

@@ -1,1 +1,1 @@
-"""What this user took in the last weeks."""
+"""Recency: a user's own items of the last weeks."""

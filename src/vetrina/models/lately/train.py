@@ -1,4 +1,4 @@
-"""Nothing to learn: the last products and their times come with every history."""
+"""No training: histories hold the last items and their times."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,17 @@ from vetrina.core.types import TrainingData, TrainingPlan
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the number of items, all that scoring needs besides the history."""
+    """Writes the number of products, all that scoring needs besides the history.
+
+    Args:
+        training_data: Needs the catalogue.
+        plan: Not used.
+        into: The output folder.
+        progress: Not used.
+
+    Returns:
+        No notes.
+    """
     if training_data.catalogue is None:
         raise ValueError("lately needs a catalogue")
     np.save(into / "items.npy", np.array(len(training_data.catalogue)))

@@ -1,1 +1,1 @@
-"""Logistic regression: the baseline of every table."""
+"""Logistic regression: the baseline of tables with a binary label."""

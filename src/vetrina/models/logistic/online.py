@@ -1,4 +1,4 @@
-"""A weighted sum and a sigmoid."""
+"""Prediction by logistic regression."""
 
 from pathlib import Path
 
@@ -7,19 +7,22 @@ import numpy as np
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.types import Floats
 
+_MAX_LOG_ODDS = 30.0  # exp of more says nothing and may overflow
+
 
 class LogisticRegression:
-    """One weight a column."""
+    """One weight a column, and the intercept last."""
 
     def __init__(self, folder: Path) -> None:
         self._weights = np.load(folder / "weights.npy")
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """(rows,) of an encoded table."""
-        z = rows.dense @ self._weights[:-1] + self._weights[-1]
-        return (1.0 / (1.0 + np.exp(-np.clip(z, -30, 30)))).astype(np.float32)
+        """Probabilities (rows,) of an encoded table."""
+        log_odds = rows.dense @ self._weights[:-1] + self._weights[-1]
+        log_odds = np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)
+        return (1.0 / (1.0 + np.exp(-log_odds))).astype(np.float32)
 
 
 def load(folder: Path) -> LogisticRegression:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return LogisticRegression(folder)

@@ -1,4 +1,4 @@
-"""Logistic regression by L-BFGS; of three strengths of its L2 penalty rows held out by chance choose one."""
+"""Logistic regression by L-BFGS, its L2 penalty chosen on held-out rows."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,38 +13,60 @@ from vetrina.core.types import Floats, TrainingData, TrainingPlan
 from vetrina.layers.random_split import held_out_mask
 
 L2_PENALTIES = (1e-3, 1e-4, 1e-5)
-_MIN_ROWS = 1_000
+_MIN_ROWS = 1_000  # rows; with fewer the first penalty is used
+_MAX_LOG_ODDS = 30.0  # exp of more says nothing and may overflow
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``weights.npy`` (columns + 1,), the intercept last."""
-    if training_data.encoded_table is None:
+    """Writes ``weights.npy`` (columns + 1,), the intercept last.
+
+    Args:
+        training_data: Needs the encoded table.
+        plan: Its seed decides on the held-out rows.
+        into: The output folder.
+        progress: Not used.
+
+    Returns:
+        Notes: the loss on all rows and the chosen penalty.
+    """
+    table = training_data.encoded_table
+    if table is None:
         raise ValueError("logistic needs an encoded table")
-    x = np.column_stack([training_data.encoded_table.dense, np.ones(len(training_data.encoded_table))]).astype(
-        np.float32
-    )
-    y = training_data.encoded_table.label.astype(np.float32)
+    x = np.column_stack([table.dense, np.ones(len(table))]).astype(np.float32)
+    y = table.label.astype(np.float32)
     penalty = L2_PENALTIES[0]
     if len(x) >= _MIN_ROWS:
-        held = held_out_mask(len(x), plan.seed)
-        losses = {p: _loss(_fit_weights(x[~held], y[~held], p), x[held], y[held]) for p in L2_PENALTIES}
-        penalty = min(losses, key=lambda p: losses[p])
+        penalty = _choose_penalty(x, y, held_out_mask(len(x), plan.seed))
     weights = _fit_weights(x, y, penalty)
     np.save(into / "weights.npy", weights)
     return {"loss": _loss(weights, x, y), "penalty": penalty}
 
 
-def _fit_weights(x: Floats, y: Floats, penalty: float) -> NDArray[np.float64]:
-    def loss(w: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        z = (x @ w.astype(np.float32)).astype(np.float64)
-        p = 1.0 / (1.0 + np.exp(-np.clip(z, -30, 30)))
-        small = np.append(w[:-1], 0.0)
-        value = np.mean(np.logaddexp(0.0, z) - y * z) + 0.5 * penalty * small @ small
-        return float(value), x.T @ (p - y).astype(np.float32) / len(y) + penalty * small
+def _choose_penalty(x: Floats, y: Floats, is_held_out: NDArray[np.bool_]) -> float:
+    """The penalty of the smallest loss on held-out rows, the first of equals."""
+    losses: dict[float, float] = {}
+    for penalty in L2_PENALTIES:
+        weights = _fit_weights(x[~is_held_out], y[~is_held_out], penalty)
+        losses[penalty] = _loss(weights, x[is_held_out], y[is_held_out])
+    return min(losses, key=lambda penalty: losses[penalty])
 
-    return minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
+
+def _fit_weights(x: Floats, y: Floats, penalty: float) -> NDArray[np.float64]:
+    """Weights (columns,) for rows (rows, columns) whose last column is 1; the intercept has no penalty."""
+
+    def loss_and_gradient(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        log_odds = (x @ weights.astype(np.float32)).astype(np.float64)
+        probability = 1.0 / (1.0 + np.exp(-np.clip(log_odds, -_MAX_LOG_ODDS, _MAX_LOG_ODDS)))
+        penalised = np.append(weights[:-1], 0.0)
+        cross_entropy = np.mean(np.logaddexp(0.0, log_odds) - y * log_odds)
+        loss = cross_entropy + 0.5 * penalty * penalised @ penalised
+        gradient = x.T @ (probability - y).astype(np.float32) / len(y) + penalty * penalised
+        return float(loss), gradient
+
+    return minimize(loss_and_gradient, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B").x
 
 
 def _loss(weights: NDArray[np.float64], x: Floats, y: Floats) -> float:
-    z = x @ weights
-    return float(np.mean(np.logaddexp(0.0, z) - y * z))
+    """Mean cross-entropy."""
+    log_odds = x @ weights
+    return float(np.mean(np.logaddexp(0.0, log_odds) - y * log_odds))

@@ -1,1 +1,1 @@
-"""A long short-term memory over the last products of a user."""
+"""A long short-term memory network over a user's last items."""

@@ -1,1 +1,1 @@
-"""A small neural network for a table with a yes-or-no label."""
+"""Multi-layer perceptron for a labelled table."""

@@ -1,4 +1,4 @@
-"""The pruned twin in int8 and deflated. Zeros save disk, not time."""
+"""Compression of the MLP: pruned weights in int8, deflated. Zeros save disk space, not time."""
 
 import tempfile
 import zlib
@@ -12,10 +12,17 @@ VARIANTS = (CompressionVariant(("prune 50 %", "int8")),)
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
-    """Writes ``network.onnx.z``."""
+    """Writes ``network.onnx.z``.
+
+    Args:
+        source: The folder that ``train`` wrote.
+        into: The output folder.
+        variant: The only one of ``VARIANTS``.
+        distillation_data: Not used.
+    """
     with tempfile.TemporaryDirectory() as scratch:
-        pruned = Path(scratch) / "pruned.onnx"
-        small = Path(scratch) / "int8.onnx"
-        save_network(load_pruned(source), pruned)
-        quantize_dynamic(pruned, small)
-        (into / "network.onnx.z").write_bytes(zlib.compress(small.read_bytes(), level=9))
+        pruned_file = Path(scratch) / "pruned.onnx"
+        int8_file = Path(scratch) / "int8.onnx"
+        save_network(load_pruned(source), pruned_file)
+        quantize_dynamic(pruned_file, int8_file)
+        (into / "network.onnx.z").write_bytes(zlib.compress(int8_file.read_bytes(), level=9))

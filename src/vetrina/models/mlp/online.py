@@ -1,4 +1,4 @@
-"""Encoded rows in, expected labels out."""
+"""Prediction by the MLP in ONNX Runtime."""
 
 import zlib
 from pathlib import Path
@@ -11,19 +11,20 @@ HIDDEN_DIMS = (64, 32)
 
 
 class MLP:
-    """One ONNX file: ``network.onnx``, or deflated ``network.onnx.z`` once it is pruned."""
+    """One ONNX file: ``network.onnx``, or deflated ``network.onnx.z`` once it is compressed."""
 
     def __init__(self, folder: Path) -> None:
-        packed = folder / "network.onnx.z"
-        self._session = open_session(
-            zlib.decompress(packed.read_bytes()) if packed.exists() else folder / "network.onnx"
-        )
+        deflated_file = folder / "network.onnx.z"
+        if deflated_file.exists():
+            self._session = open_session(zlib.decompress(deflated_file.read_bytes()))
+        else:
+            self._session = open_session(folder / "network.onnx")
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """(rows,) of an encoded table."""
+        """Predicted label (rows,) of an encoded table."""
         return self._session.run(None, {"x": rows.dense})[0].reshape(-1)
 
 
 def load(folder: Path) -> MLP:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` or ``compress`` wrote."""
     return MLP(folder)

@@ -1,1 +1,1 @@
-"""Somebody else's model of a table, brought as an ONNX file."""
+"""External model of a labelled table, an ONNX file of the shop."""

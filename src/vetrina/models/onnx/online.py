@@ -1,4 +1,4 @@
-"""Raw columns in, as the file declares them, expected labels out."""
+"""Prediction by an external model (ONNX file of the shop), from raw columns."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,61 +23,84 @@ _NUMPY_TYPES = {
     "tensor(int32)": np.int32,
 }
 INPUT_TYPES = (*_NUMPY_TYPES, _STRING_TYPE)
+_OUTPUT_TYPES = ("tensor(float)", "tensor(double)")
+_MISSING_INTEGER = -1
 
 
 class ExternalModel:
     """An ONNX file whose inputs are columns of the table by their names, or one matrix of declared columns.
 
-    It says the chance of a yes: its first output of numbers with a decimal point, (rows,), (rows, 1) or (rows, 2) of no and yes.
-    Where the label is a number, it says that number as it stands in the table.
+    Its first floating-point output is the probability of a positive label: (rows,), (rows, 1), or (rows, 2) of both classes.
+    Where the label is a number, it is that number in the table's units.
+
+    Raises:
+        LookupError: The file has no floating-point output.
     """
 
     def __init__(self, folder: Path) -> None:
         self._session = open_session(folder / MODEL_FILE)
         declared: list[str] = msgspec.json.decode((folder / INPUTS_FILE).read_bytes())
-        scale = folder / SCALER_FILE
-        self._label_scaler = msgspec.json.decode(scale.read_bytes(), type=LabelScaler) if scale.exists() else None
-        self._inputs = [(i.name, i.type, i.shape) for i in self._session.get_inputs()]
-        self.input_columns = {name: declared if declared else [name] for name, _, _ in self._inputs}
-        self._output = next(
-            o.name for o in self._session.get_outputs() if o.type in ("tensor(float)", "tensor(double)")
-        )
+        self._label_scaler = None
+        scaler_file = folder / SCALER_FILE
+        if scaler_file.exists():
+            self._label_scaler = msgspec.json.decode(scaler_file.read_bytes(), type=LabelScaler)
+        self._inputs = [(node.name, node.type, node.shape) for node in self._session.get_inputs()]
+        self.input_columns = {name: declared or [name] for name, _, _ in self._inputs}
+        outputs = [node.name for node in self._session.get_outputs() if node.type in _OUTPUT_TYPES]
+        if not outputs:
+            raise LookupError("no floating-point output")
+        self._output = outputs[0]
+
+    @property
+    def input_types(self) -> dict[str, str]:
+        """ONNX type of each input by name."""
+        return {name: onnx_type for name, onnx_type, _ in self._inputs}
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """(rows,) of an encoded table that brings its raw columns along; where the model says no number, 0.5 or the mean."""
-        if self._label_scaler is not None:
-            return np.nan_to_num(
-                self._label_scaler.transform(self.raw_predictions(rows)), nan=0.0, posinf=0.0, neginf=0.0
-            )
-        return np.nan_to_num(np.clip(self.raw_predictions(rows), 0.0, 1.0), nan=0.5)
+        """Predicted label (rows,) of a table with its raw columns; where the model returns NaN, 0.5 or the mean label."""
+        predictions = self.raw_predictions(rows)
+        if self._label_scaler is None:
+            return np.nan_to_num(np.clip(predictions, 0.0, 1.0), nan=0.5)
+        return np.nan_to_num(self._label_scaler.transform(predictions), nan=0.0, posinf=0.0, neginf=0.0)
 
     def raw_predictions(self, rows: EncodedTable) -> Floats:
-        """(rows,) as the model says it."""
-        asked = {
-            name: _input_array(rows.raw_columns, self.input_columns[name], kind, shape)
-            for name, kind, shape in self._inputs
-        }
-        found = np.asarray(self._session.run([self._output], asked)[0], np.float32).reshape(len(rows), -1)
-        return found[:, -1]
+        """The model's output (rows,) as it is."""
+        inputs = {}
+        for name, onnx_type, shape in self._inputs:
+            inputs[name] = _input_array(rows.raw_columns, self.input_columns[name], onnx_type, shape)
+        output = self._session.run([self._output], inputs)[0]
+        return np.asarray(output, np.float32).reshape(len(rows), -1)[:, -1]
 
 
-def _input_array(raw: Mapping[str, NDArray[Any]], columns: list[str], kind: str, shape: list[Any]) -> NDArray[Any]:
-    """(rows,) or (rows, columns), of the kind that the input wants; a missing number is NaN, -1 where it must be whole."""
-    if kind == _STRING_TYPE:
-        parts = [np.array(["" if v is None else str(v) for v in raw[c].tolist()], dtype=object) for c in columns]
+def _input_array(
+    raw_columns: Mapping[str, NDArray[Any]], names: list[str], onnx_type: str, shape: list[Any]
+) -> NDArray[Any]:
+    """An input (rows,) or (rows, columns) of the type that the model declares."""
+    if onnx_type == _STRING_TYPE:
+        columns = [_string_column(raw_columns[name]) for name in names]
     else:
-        wanted = _NUMPY_TYPES[kind]
-        parts = [_numeric_column(raw[c], wanted) for c in columns]
-    return np.stack(parts, 1) if len(shape) > 1 else parts[0]
+        dtype = _NUMPY_TYPES[onnx_type]
+        columns = [_numeric_column(raw_columns[name], dtype) for name in names]
+    if len(shape) > 1:
+        return np.stack(columns, 1)
+    return columns[0]
 
 
-def _numeric_column(values: NDArray[Any], wanted: type) -> NDArray[Any]:
+def _string_column(values: NDArray[Any]) -> NDArray[Any]:
+    """Strings (rows,); a missing value is empty."""
+    strings = ["" if value is None else str(value) for value in values.tolist()]
+    return np.array(strings, dtype=object)
+
+
+def _numeric_column(values: NDArray[Any], dtype: type) -> NDArray[Any]:
+    """Numbers (rows,); a missing one is NaN, or -1 for an integer input."""
     if values.dtype == object:
         raise TypeError("holds words where the model wants numbers")
-    whole = np.issubdtype(wanted, np.integer)
-    return (np.where(np.isfinite(values), values, -1) if whole else values).astype(wanted)
+    if np.issubdtype(dtype, np.integer):
+        values = np.where(np.isfinite(values), values, _MISSING_INTEGER)
+    return values.astype(dtype)
 
 
 def load(folder: Path) -> ExternalModel:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return ExternalModel(folder)

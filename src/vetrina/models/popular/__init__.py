@@ -1,1 +1,1 @@
-"""What sells now: the dull baseline."""
+"""Popularity: the baseline of recommend."""

@@ -1,4 +1,4 @@
-"""The same list for everyone."""
+"""Popularity: the same scores for every user."""
 
 from pathlib import Path
 
@@ -11,16 +11,16 @@ REASON = "many shoppers take this now"
 
 
 class Popular:
-    """Holds one score per product."""
+    """One score a product, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
         self._scores = np.load(folder / "scores.npy", mmap_mode="r")
 
     def score(self, history: History) -> Floats:
-        """(items,) float32 in 0..1."""
+        """Scores (items,) float32 from 0 to 1; the history is not used."""
         return self._scores
 
 
 def load(folder: Path) -> Popular:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return Popular(folder)

@@ -1,1 +1,1 @@
-"""Boosted trees that learnt from earlier launches who buys a new product."""
+"""Audience model: boosted trees trained on past launches that predict who buys a new product."""

@@ -1,4 +1,7 @@
-"""Features of users for one product in, the chance that each buys it out (up to the share of buyers among the examples)."""
+"""Purchase log-odds of users for a new product, by boosted trees.
+
+The odds are up to the share of buyers among the training examples, so they rank users and are no probabilities.
+"""
 
 from pathlib import Path
 
@@ -7,16 +10,16 @@ from vetrina.retrieval.trees import Trees
 
 
 class AudienceModel:
-    """One ONNX file of trees."""
+    """The trees in one ONNX file."""
 
     def __init__(self, folder: Path) -> None:
         self._trees = Trees(folder / "trees.onnx")
 
     def score(self, features: Floats) -> Floats:
-        """(users,) log-odds for ``features`` (users, those of affinities and of likeness)."""
+        """Log-odds (users,) for features (users, affinities and similarities to one product)."""
         return self._trees.score(features)
 
 
 def load(folder: Path) -> AudienceModel:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return AudienceModel(folder)

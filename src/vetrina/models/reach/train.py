@@ -1,6 +1,7 @@
-"""Learns from products that were launched before: of each, who bought it and who did not, as users were before it came.
+"""Audience model: boosted trees trained on the buyers and non-buyers of past launches.
 
-LightGBM on cross-entropy; as many trees as one half of the launches finds best for the other.
+The features of a user are as of before the launch. LightGBM on cross-entropy; the number of trees is chosen on a quarter of the
+launches, held out.
 """
 
 from collections.abc import Mapping
@@ -18,49 +19,67 @@ from vetrina.models.content import train as content
 
 HYPERPARAMETERS = {"rate": 0.05, "leaves": 31, "least": 50, "columns": 0.6, "penalty": 5.0}
 _MAX_TREES = 400
-_PATIENCE = 30
-_HELD_OUT_ONE_IN = 4
+_PATIENCE = 30  # trees without a smaller validation loss
+_HELD_OUT_ONE_IN = 4  # launches
+_MIN_ROWS_PER_LEAF = 5  # where a share of the examples is less than the hyper-parameter ``least``
+_MAX_BINS = 127  # of a feature
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``trees.onnx``. Needs the catalogue and behaviour with launches in it."""
-    if training_data.catalogue is None or training_data.interactions is None:
+    """Writes ``trees.onnx``.
+
+    Args:
+        training_data: Needs the catalogue and interactions that include launches.
+        plan: Seed, threads and hyper-parameters.
+        into: The output folder in a run's folder.
+        progress: Reports the steps.
+
+    Returns:
+        Notes: number of launches, buyers and trees, the validation loss, and the importance of each feature.
+    """
+    catalogue = training_data.catalogue
+    if catalogue is None or training_data.interactions is None:
         raise ValueError("reach needs a catalogue and behaviour")
-    chosen = plan.hyperparameters_of("reach", HYPERPARAMETERS)
+    hyperparameters = plan.hyperparameters_of("reach", HYPERPARAMETERS)
     with progress.step("reach: launches and trees", 3) as step:
-        codes = category_levels.level_codes(training_data.catalogue)[0]
-        vectors = content.content_vectors(training_data.catalogue, plan, into, progress)
-        found = build_examples(training_data.interactions, codes, training_data.catalogue.prices, vectors, plan.seed)
+        level_codes = category_levels.level_codes(catalogue)[0]
+        vectors = content.content_vectors(catalogue, plan, into, progress)
+        examples = build_examples(training_data.interactions, level_codes, catalogue.prices, vectors, plan.seed)
         step.advance()
-        settings = {
-            "objective": "binary",
-            "learning_rate": chosen["rate"],
-            "num_leaves": int(chosen["leaves"]),
-            "min_data_in_leaf": int(min(chosen["least"], max(5, len(found) // 100))),
-            "feature_fraction": chosen["columns"],
-            "lambda_l2": chosen["penalty"],
-            "max_bin": 127,
-            "seed": plan.seed,
-            "num_threads": plan.threads,
-            "deterministic": True,
-            "force_col_wise": True,
-            "verbose": -1,
-        }
-        held = found.launch_index % _HELD_OUT_ONE_IN == 0
-        learnt = lightgbm.Dataset(found.features[~held], found.is_buyer[~held])
-        judged = lightgbm.Dataset(found.features[held], found.is_buyer[held])
-        stop = lightgbm.early_stopping(_PATIENCE, verbose=False)
-        some = lightgbm.train(settings, learnt, _MAX_TREES, [judged], callbacks=[stop])
+        settings = _lightgbm_settings(hyperparameters, plan, len(examples))
+        is_held_out = examples.launch_index % _HELD_OUT_ONE_IN == 0
+        train_set = lightgbm.Dataset(examples.features[~is_held_out], examples.is_buyer[~is_held_out])
+        validation_set = lightgbm.Dataset(examples.features[is_held_out], examples.is_buyer[is_held_out])
+        early_stopping = lightgbm.early_stopping(_PATIENCE, verbose=False)
+        trial = lightgbm.train(settings, train_set, _MAX_TREES, [validation_set], callbacks=[early_stopping])
         step.advance()
-        count = max(1, round(some.best_iteration * _HELD_OUT_ONE_IN / (_HELD_OUT_ONE_IN - 1)))
-        trees = lightgbm.train(settings, lightgbm.Dataset(found.features, found.is_buyer), count)
+        n_trees = max(1, round(trial.best_iteration * _HELD_OUT_ONE_IN / (_HELD_OUT_ONE_IN - 1)))
+        trees = lightgbm.train(settings, lightgbm.Dataset(examples.features, examples.is_buyer), n_trees)
         step.advance()
     tree_ensemble.save(trees, into / "trees.onnx")
-    launches = int(found.launch_index.max()) + 1
+    validation_loss = float(trial.best_score["valid_0"]["binary_logloss"])
     return {
-        "launches": launches,
-        "buyers": int(found.is_buyer.sum()),
-        "trees": count,
-        "held_out": round(float(some.best_score["valid_0"]["binary_logloss"]), 5),
+        "launches": int(examples.launch_index.max()) + 1,
+        "buyers": int(examples.is_buyer.sum()),
+        "trees": n_trees,
+        "held_out": round(validation_loss, 5),
         "columns": tree_ensemble.feature_importances(trees, COLUMNS),
+    }
+
+
+def _lightgbm_settings(hyperparameters: Mapping[str, float], plan: TrainingPlan, n_examples: int) -> dict[str, Any]:
+    min_rows_per_leaf = min(hyperparameters["least"], max(_MIN_ROWS_PER_LEAF, n_examples // 100))
+    return {
+        "objective": "binary",
+        "learning_rate": hyperparameters["rate"],
+        "num_leaves": int(hyperparameters["leaves"]),
+        "min_data_in_leaf": int(min_rows_per_leaf),
+        "feature_fraction": hyperparameters["columns"],
+        "lambda_l2": hyperparameters["penalty"],
+        "max_bin": _MAX_BINS,
+        "seed": plan.seed,
+        "num_threads": plan.threads,
+        "deterministic": True,
+        "force_col_wise": True,
+        "verbose": -1,
     }

@@ -1,1 +1,1 @@
-"""What this user takes again and again."""
+"""Repeat purchase: what a user buys again and again."""

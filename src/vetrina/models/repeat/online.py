@@ -1,4 +1,4 @@
-"""A user's own decayed counts, weighed by how often the product is taken again by anyone."""
+"""Repeat purchase: a user's decayed counts times the item's loyalty."""
 
 from pathlib import Path
 
@@ -12,18 +12,19 @@ REASON = "you take this often"
 
 
 class Repeat:
-    """Holds one number a product; the counts come with the history."""
+    """The loyalty of each product; the decayed counts come with the history."""
 
     def __init__(self, folder: Path) -> None:
         self._loyalty = dictionary_encoding.load(folder, "loyalty")
 
     def score(self, history: History) -> Floats:
-        """(items,) float32: decayed count times loyalty, 0 for products the user never took."""
+        """Scores (items,) float32: decayed count times loyalty, 0 for products that the user never took."""
         scores = np.zeros(len(self._loyalty), np.float32)
-        scores[history.counts_items] = history.counts * self._loyalty[history.counts_items]
+        items = history.counts_items
+        scores[items] = history.counts * self._loyalty[items]
         return scores
 
 
 def load(folder: Path) -> Repeat:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return Repeat(folder)

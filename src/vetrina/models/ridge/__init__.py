@@ -1,1 +1,1 @@
-"""Ridge regression: the baseline of every table whose label is a number."""
+"""Ridge regression: the baseline of tables with a numeric label."""

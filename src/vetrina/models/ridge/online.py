@@ -1,4 +1,4 @@
-"""A weighted sum."""
+"""Prediction by ridge regression."""
 
 from pathlib import Path
 
@@ -9,16 +9,16 @@ from vetrina.core.types import Floats
 
 
 class RidgeRegression:
-    """One weight a column."""
+    """One weight a column, and the intercept last."""
 
     def __init__(self, folder: Path) -> None:
         self._weights = np.load(folder / "weights.npy")
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """(rows,) of an encoded table."""
+        """Predicted label (rows,) in standard units."""
         return (rows.dense @ self._weights[:-1] + self._weights[-1]).astype(np.float32)
 
 
 def load(folder: Path) -> RidgeRegression:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return RidgeRegression(folder)

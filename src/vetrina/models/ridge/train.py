@@ -1,4 +1,4 @@
-"""Least squares with an L2 penalty (Hoerl & Kennard 1970); rows held out by chance choose its strength."""
+"""Ridge regression (Hoerl and Kennard 1970), its penalty chosen on held-out rows."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,29 +15,45 @@ L2_PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``weights.npy`` (columns + 1,), the intercept last. Needs ``past.rows``."""
+    """Writes ``weights.npy`` (columns + 1,), the intercept last.
+
+    Args:
+        training_data: Needs the encoded table.
+        plan: Its seed decides on the held-out rows.
+        into: The output folder.
+        progress: Not used.
+
+    Returns:
+        Notes: the validation loss and the chosen penalty.
+    """
     if training_data.encoded_table is None:
         raise ValueError("ridge needs an encoded table")
     x = training_data.encoded_table.dense
     y = training_data.encoded_table.label
-    held = held_out_mask(len(x), plan.seed)
-    losses = {p: _loss(_fit_weights(x[~held], y[~held], p), x[held], y[held]) for p in L2_PENALTIES}
-    penalty = min(losses, key=lambda p: losses[p])
-    np.save(into / "weights.npy", _fit_weights(x, y, penalty))
-    return {"validation_loss": losses[penalty], "penalty": penalty}
+    is_held_out = held_out_mask(len(x), plan.seed)
+    losses: dict[float, float] = {}
+    for penalty in L2_PENALTIES:
+        weights = _fit_weights(x[~is_held_out], y[~is_held_out], penalty)
+        losses[penalty] = _loss(weights, x[is_held_out], y[is_held_out])
+    best_penalty = min(losses, key=lambda penalty: losses[penalty])
+    np.save(into / "weights.npy", _fit_weights(x, y, best_penalty))
+    return {"validation_loss": losses[best_penalty], "penalty": best_penalty}
 
 
 def _fit_weights(x: Floats, y: Floats, penalty: float) -> NDArray[np.float64]:
-    """w = (X'X / n + penalty I)^-1 X'y / n, with the columns and the label less their means."""
-    middle = x.mean(0, dtype=np.float64)
-    mean = float(y.mean())
+    """w = (X'X / n + penalty I)^-1 X'y / n with centred columns and label, and the intercept last."""
+    column_means = x.mean(0, dtype=np.float64)
+    label_mean = float(y.mean())
     # Sums in float32 are faster by half and exact enough: the penalty keeps the system well conditioned.
-    square = (x.T @ x).astype(np.float64) / len(x) - np.outer(middle, middle)
-    along = (x.T @ y).astype(np.float64) / len(x) - middle * mean
-    square[np.diag_indices_from(square)] += penalty
-    weights = np.linalg.solve(square, along)
-    return np.append(weights, mean - middle @ weights)
+    covariance = (x.T @ x).astype(np.float64) / len(x) - np.outer(column_means, column_means)
+    label_covariance = (x.T @ y).astype(np.float64) / len(x) - column_means * label_mean
+    covariance[np.diag_indices_from(covariance)] += penalty
+    weights = np.linalg.solve(covariance, label_covariance)
+    intercept = label_mean - column_means @ weights
+    return np.append(weights, intercept)
 
 
 def _loss(weights: NDArray[np.float64], x: Floats, y: Floats) -> float:
-    return float(np.mean((x @ weights[:-1] + weights[-1] - y) ** 2))
+    """Mean squared error."""
+    errors = x @ weights[:-1] + weights[-1] - y
+    return float(np.mean(errors**2))

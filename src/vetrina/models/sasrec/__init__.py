@@ -1,1 +1,1 @@
-"""A small transformer over the last products of a user."""
+"""SASRec: a small transformer over a user's last items."""

@@ -1,4 +1,4 @@
-"""The sequence network with attention."""
+"""SASRec scores in ONNX Runtime."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ REASON = "shoppers with baskets like yours took this next"
 
 
 def load(folder: Path) -> Scorer:
-    """Read what ``train`` wrote: its ``score`` is that of every sequence network."""
+    """Opens what ``train`` or ``compress`` wrote, like every sequence network."""
     return SequenceScorer(folder)

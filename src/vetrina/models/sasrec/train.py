@@ -1,4 +1,4 @@
-"""Fits SASRec by ``layers.next_item``."""
+"""Training of SASRec by ``layers.next_item``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +16,20 @@ SPACE = training.SEARCH_SPACE
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes what ``retrieval.sequence_scorer`` opens."""
-    chosen = plan.hyperparameters_of("sasrec", SETTINGS)
+    """Writes the files of ``retrieval.sequence_scorer``.
+
+    Args:
+        training_data: Needs the catalogue and interactions.
+        plan: Seed, threads and hyper-parameters.
+        into: The output folder.
+        progress: Reports the epochs.
+
+    Returns:
+        Notes of the training.
+    """
+    hyperparameters = plan.hyperparameters_of("sasrec", SETTINGS)
     torch.manual_seed(plan.seed)
-    encoder = SASRecEncoder(int(chosen["width"]), int(chosen["length"]), chosen["dropout"])
-    return training.fit("sasrec", encoder, training_data, plan, chosen, into, progress)
+    width = int(hyperparameters["width"])
+    length = int(hyperparameters["length"])
+    encoder = SASRecEncoder(width, length, hyperparameters["dropout"])
+    return training.fit("sasrec", encoder, training_data, plan, hyperparameters, into, progress)

@@ -1,1 +1,1 @@
-"""What other visits that went like this one went on to."""
+"""Session-kNN: what similar past sessions went on to."""

@@ -1,4 +1,4 @@
-"""Finds the visits nearest to this one and sums what was taken in them."""
+"""Session-kNN scores: items of the most similar past sessions."""
 
 from pathlib import Path
 
@@ -12,14 +12,15 @@ from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
 REASON = "visits that went like yours went on to this"
-SESSION_GAP_SECONDS = 30 * 60.0
+SESSION_GAP_SECONDS = 30 * 60.0  # without an event, after which a new session begins
 _MAX_RECENT_ITEMS = 20
 
 
 class SessionKnn:
-    """Visits and products in both directions, memory-mapped.
+    """Items by session and sessions by item, memory-mapped.
 
-    near(visit) = worth * sum over the last products q in it of fade ** age_q * rarity_q; score = sum of near over the nearest.
+    similarity(session) = weight * sum over the last items q in it of fade ** position_q * idf_q; the score of an item
+    is the sum of the similarities of the nearest sessions that contain it.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -27,36 +28,40 @@ class SessionKnn:
         self._sessions_of_item = EliasFanoLists(folder, "item_visits")
         self._session_weights = np.load(folder / "worth.npy", mmap_mode="r")
         self._idf = dictionary_encoding.load(folder, "rarity")
-        chosen = msgspec.json.decode((folder / "settings.json").read_bytes())
-        self._position_decay = float(chosen["fade"])
-        self._neighbours = int(chosen["neighbours"])
-        self._uses_whole_history = bool(chosen["whole"])
+        settings = msgspec.json.decode((folder / "settings.json").read_bytes())
+        self._position_decay = float(settings["fade"])
+        self._n_neighbours = int(settings["neighbours"])
+        self._uses_whole_history = bool(settings["whole"])
 
     def score(self, history: History) -> Floats:
-        """(items,) float32, 0 for what was in none of the nearest visits."""
-        asked = self._query_items(history)
-        weight = self._position_decay ** np.arange(len(asked)) * self._idf[asked]
-        visits = self._sessions_of_item.take(asked)
-        weights = np.repeat(weight, visits.lengths)
-        near = np.bincount(visits.values, weights, minlength=len(self._session_weights)) * self._session_weights
-        found = np.flatnonzero(near)
-        if len(found) > self._neighbours:
-            found = found[np.argpartition(-near[found], self._neighbours)[: self._neighbours]]
-        taken = self._items_of_session.take(found)
-        weights = np.repeat(near[found], taken.lengths)
-        return np.bincount(taken.values, weights, minlength=len(self._idf)).astype(np.float32)
+        """Scores (items,) float32, 0 for items in none of the nearest sessions."""
+        query_items = self._query_items(history)
+        item_weights = self._position_decay ** np.arange(len(query_items)) * self._idf[query_items]
+        sessions = self._sessions_of_item.take(query_items)
+        weights = np.repeat(item_weights, sessions.lengths)
+        n_sessions = len(self._session_weights)
+        similarity = np.bincount(sessions.values, weights, minlength=n_sessions) * self._session_weights
+        neighbours = np.flatnonzero(similarity)
+        if len(neighbours) > self._n_neighbours:
+            order = np.argpartition(-similarity[neighbours], self._n_neighbours)
+            neighbours = neighbours[order[: self._n_neighbours]]
+        items = self._items_of_session.take(neighbours)
+        weights = np.repeat(similarity[neighbours], items.lengths)
+        return np.bincount(items.values, weights, minlength=len(self._idf)).astype(np.float32)
 
     def _query_items(self, history: History) -> NDArray[np.int32]:
-        """Distinct products of this visit, newest first."""
+        """Distinct items of the current session, the newest first."""
         items = history.items[-_MAX_RECENT_ITEMS:]
         if not self._uses_whole_history and len(items):
-            apart = np.flatnonzero(np.diff(history.times[-_MAX_RECENT_ITEMS:]) > SESSION_GAP_SECONDS)
-            items = items[int(apart[-1]) + 1 if len(apart) else 0 :]
-        newest = items[::-1]
-        _, first = np.unique(newest, return_index=True)
-        return newest[np.sort(first)]
+            gaps = np.diff(history.times[-_MAX_RECENT_ITEMS:])
+            session_ends = np.flatnonzero(gaps > SESSION_GAP_SECONDS)
+            if len(session_ends):
+                items = items[int(session_ends[-1]) + 1 :]
+        newest_first = items[::-1]
+        _, first_positions = np.unique(newest_first, return_index=True)
+        return newest_first[np.sort(first_positions)]
 
 
 def load(folder: Path) -> SessionKnn:
-    """Read what ``train`` wrote."""
+    """Opens what ``train`` wrote."""
     return SessionKnn(folder)

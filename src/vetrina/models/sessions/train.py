@@ -1,7 +1,7 @@
-"""Keeps the visits themselves: the nearest of them answer (V-SKNN, Ludewig & Jannach 2018, with recency).
+"""Session index of V-SKNN (Ludewig and Jannach 2018) with recency weights.
 
-A visit ends where a user does nothing for half an hour. Where hardly any visit then has a second product (a log of days, or of
-orders), a user's whole history is one visit.
+A session ends where a user has no event for half an hour. Where hardly any session then has a second item (a log of days, or of
+orders), a user's whole history is one session.
 """
 
 from collections.abc import Mapping
@@ -20,45 +20,68 @@ from vetrina.core.types import Interactions, TrainingData, TrainingPlan
 from vetrina.models.sessions.online import SESSION_GAP_SECONDS
 
 HYPERPARAMETERS = {"fade": 0.6, "recency": 1.5, "neighbours": 500}
-MAX_SESSIONS_PER_ITEM = 2_000
-MAX_SESSIONS = 1_000_000
-MIN_MEAN_SESSION_EVENTS = 1.5
+MAX_SESSIONS_PER_ITEM = 2_000  # the newest
+MAX_SESSIONS = 1_000_000  # the newest
+MIN_MEAN_SESSION_EVENTS = 1.5  # below, a user's whole history is one session
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes both directions as sorted lists: visits of a product, newest first, and products of a visit; ``worth.npy`` (visits,)
-    = exp(-recency * age) / sqrt(products), age from 0 for the newest to 1; ``rarity.npy`` (items,) = log(visits / those with it).
+    """Writes the index of sessions.
+
+    Sorted lists in both directions: ``item_visits``, the sessions of an item, newest first, and ``visit_items``, the
+    items of a session; ``worth.npy`` (sessions,) = exp(-recency * age) / sqrt(items), age from 0 for the newest to 1;
+    ``rarity`` (items,), an inverse document frequency log((sessions + 1) / sessions with it); ``settings.json`` for
+    scoring.
+
+    Args:
+        training_data: Needs the catalogue and interactions.
+        plan: Hyper-parameters.
+        into: The output folder.
+        progress: Reports when it is done.
+
+    Returns:
+        Notes: number of sessions, and whether they are whole histories.
     """
     events = training_data.interactions
     if training_data.catalogue is None or events is None:
         raise ValueError("sessions needs a catalogue and events")
-    chosen = plan.hyperparameters_of("sessions", HYPERPARAMETERS)
-    items = len(training_data.catalogue)
+    hyperparameters = plan.hyperparameters_of("sessions", HYPERPARAMETERS)
+    n_items = len(training_data.catalogue)
     with progress.step("sessions", 1) as step:
-        kept = _newest_sessions(events)
-        pairs = np.unique(kept.session * items + kept.item)
-        numbered = pairs // items
-        taken = (pairs % items).astype(np.int32)
-        lengths = np.bincount(numbered, minlength=len(kept.ages))
-        by_item = np.lexsort((numbered, taken))
-        with_it = np.bincount(taken, minlength=items)
-        place = np.arange(len(by_item)) - np.repeat(np.cumsum(with_it) - with_it, with_it)
-        save_elias_fano(into, "visit_items", lengths, taken)
-        newest = numbered[by_item][place < MAX_SESSIONS_PER_ITEM]
-        save_elias_fano(into, "item_visits", np.minimum(with_it, MAX_SESSIONS_PER_ITEM), newest)
-        worth = np.exp(-chosen["recency"] * kept.ages) / np.sqrt(np.maximum(lengths, 1))
-        np.save(into / "worth.npy", worth.astype(np.float32))
-        dictionary_encoding.save(
-            into, "rarity", np.log((1.0 + len(lengths)) / np.maximum(with_it, 1)).astype(np.float32)
-        )
-        (into / "settings.json").write_bytes(msgspec.json.encode({**chosen, "whole": kept.uses_whole_history}))
+        recent = _newest_sessions(events)
+        n_sessions = len(recent.ages)
+        session_items = np.unique(recent.session * n_items + recent.item)
+        sessions = session_items // n_items
+        items = (session_items % n_items).astype(np.int32)
+        items_per_session = np.bincount(sessions, minlength=n_sessions)
+        sessions_per_item = np.bincount(items, minlength=n_items)
+        save_elias_fano(into, "visit_items", items_per_session, items)
+        _save_sessions_by_item(into, sessions, items, sessions_per_item)
+        decay = np.exp(-hyperparameters["recency"] * recent.ages)
+        weights = decay / np.sqrt(np.maximum(items_per_session, 1))
+        np.save(into / "worth.npy", weights.astype(np.float32))
+        idf = np.log((1.0 + len(items_per_session)) / np.maximum(sessions_per_item, 1))
+        dictionary_encoding.save(into, "rarity", idf.astype(np.float32))
+        settings = {**hyperparameters, "whole": recent.uses_whole_history}
+        (into / "settings.json").write_bytes(msgspec.json.encode(settings))
         step.advance()
-    return {"visits": len(kept.ages), "whole_histories": kept.uses_whole_history}
+    return {"visits": n_sessions, "whole_histories": recent.uses_whole_history}
+
+
+def _save_sessions_by_item(
+    into: Path, sessions: NDArray[np.int64], items: NDArray[np.int32], sessions_per_item: NDArray[np.intp]
+) -> None:
+    """Writes the newest MAX_SESSIONS_PER_ITEM sessions of each item; sessions are numbered from the newest."""
+    order = np.lexsort((sessions, items))
+    starts = np.cumsum(sessions_per_item) - sessions_per_item
+    rank_in_item = np.arange(len(order)) - np.repeat(starts, sessions_per_item)
+    newest = sessions[order][rank_in_item < MAX_SESSIONS_PER_ITEM]
+    save_elias_fano(into, "item_visits", np.minimum(sessions_per_item, MAX_SESSIONS_PER_ITEM), newest)
 
 
 @dataclass(frozen=True)
 class _RecentSessions:
-    """Visits numbered from the newest: ``visit`` and ``item`` of each event, ``ages`` (visits,) from 0 to 1."""
+    """Sessions numbered from the newest: ``session`` and ``item`` of each event (n,), ``ages`` (sessions,) from 0 to 1."""
 
     session: NDArray[np.int64]
     item: NDArray[np.int32]
@@ -67,27 +90,42 @@ class _RecentSessions:
 
 
 def _newest_sessions(events: Interactions) -> _RecentSessions:
+    """At most MAX_SESSIONS of them, by their last event."""
     order = np.lexsort((np.arange(len(events)), events.time, events.user))
     user = events.user[order]
     item = events.item[order]
     time = events.time[order]
-    visit = session_ids(user, time, SESSION_GAP_SECONDS)
-    whole = bool(len(user) < MIN_MEAN_SESSION_EVENTS * (visit.max(initial=-1) + 1))
-    if whole:
-        visit = session_ids(user, time, np.inf)
-    ends = np.full(int(visit.max(initial=-1)) + 1, -np.inf)
-    np.maximum.at(ends, visit, time)
-    newest = np.argsort(-ends, kind="stable")[:MAX_SESSIONS]
-    place = np.full(len(ends), -1, np.int64)
-    place[newest] = np.arange(len(newest))
-    kept = place[visit] >= 0
-    ages = ends[newest[:1]] - ends[newest]
-    return _RecentSessions(place[visit][kept], item[kept], ages / max(float(ages.max(initial=0.0)), 1.0), whole)
+    session = session_ids(user, time, SESSION_GAP_SECONDS)
+    n_sessions = int(session.max(initial=-1)) + 1
+    uses_whole_history = bool(len(user) < MIN_MEAN_SESSION_EVENTS * n_sessions)
+    if uses_whole_history:
+        session = session_ids(user, time, np.inf)
+        n_sessions = int(session.max(initial=-1)) + 1
+    end_times = np.full(n_sessions, -np.inf)
+    np.maximum.at(end_times, session, time)
+    newest_first = np.argsort(-end_times, kind="stable")[:MAX_SESSIONS]
+    number_of = np.full(n_sessions, -1, np.int64)
+    number_of[newest_first] = np.arange(len(newest_first))
+    numbers = number_of[session]
+    is_recent = numbers >= 0
+    ages = end_times[newest_first[:1]] - end_times[newest_first]
+    max_age = max(float(ages.max(initial=0.0)), 1.0)
+    return _RecentSessions(numbers[is_recent], item[is_recent], ages / max_age, uses_whole_history)
 
 
 def session_ids(user: NDArray[np.int32], time: NDArray[np.float64], gap_seconds: float) -> NDArray[np.int64]:
-    """Number (n,) of each event's visit, from 0; events stand by user and time, a new visit begins after ``gap`` seconds."""
+    """The session of each event, numbered from 0.
+
+    Args:
+        user: User of each event (n,), sorted.
+        time: Time of each event in seconds (n,), sorted within a user.
+        gap_seconds: Time without an event after which a new session begins.
+
+    Returns:
+        (n,).
+    """
     if not len(user):
         return np.empty(0, np.int64)
-    new = (user[1:] != user[:-1]) | (np.diff(time) > gap_seconds)
-    return np.r_[0, np.cumsum(new)]
+    is_other_user = user[1:] != user[:-1]
+    is_after_gap = np.diff(time) > gap_seconds
+    return np.r_[0, np.cumsum(is_other_user | is_after_gap)]

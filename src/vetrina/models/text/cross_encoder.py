@@ -97,7 +97,7 @@ class CrossEncoderTeacher:
             queries: Training queries with their relevant texts.
             nearest_texts: Nearest texts of each query (queries, n), best first: the negatives.
             epochs: Passes over the queries.
-            progress: Told of the share of each epoch.
+            progress: Reports the share of each epoch.
         """
         network = self._network.train()
         tuner = FineTuner(network.backbone, transformer_layers(network.backbone), FineTuning(_TRAINED_LAYERS))

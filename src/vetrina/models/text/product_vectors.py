@@ -33,7 +33,7 @@ def catalogue_vectors(
         encoder: The pretrained encoder as in the settings, see ``locate_encoder``.
         threads: Of ONNX Runtime.
         cache_folder: Of the shop.
-        progress: Told of the steps.
+        progress: Reports the steps.
 
     Returns:
         Unit vectors (texts, width), and the row of each product's text in them (items,).
@@ -76,7 +76,7 @@ def write_pretrained_encoder(into: Path, pretrained: PretrainedEncoder, cache_fo
         into: The output folder.
         pretrained: The encoder's files.
         cache_folder: Has or gets the exported encoder.
-        progress: Told of the export.
+        progress: Reports the export.
     """
     zstd_file.write(into / "tokenizer.json", (pretrained.folder / "tokenizer.json").read_bytes())
     config = {
@@ -123,7 +123,7 @@ def encode_with_cache(texts: list[str], encoder: TextEncoder, vector_cache_file:
         texts: Distinct product texts.
         encoder: The pretrained encoder.
         vector_cache_file: See the function of that name.
-        progress: Told of the encoded texts.
+        progress: Reports the encoded texts.
 
     Returns:
         Unit vectors (texts, width), rounded to float16 as they are cached.

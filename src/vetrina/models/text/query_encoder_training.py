@@ -30,7 +30,7 @@ class QueryEncoderTrainer:
             queries: Training queries with their relevant texts; without any the network stays as it is.
             plan: Seed and threads.
             hyperparameters: Those of ``query_fine_tuning``; ``teacher`` is the number of epochs of the cross-encoder.
-            progress: Told of the steps.
+            progress: Reports the steps.
 
         Returns:
             Notes: results on held-out queries, and under ``settings`` the hyper-parameters that later fits repeat, with

@@ -107,7 +107,7 @@ def fine_tune(
         teacher_scores: Cross-encoder scores of some texts, one row for each training query; None for no distillation.
         plan: Seed and threads.
         hyperparameters: See ``HYPERPARAMETERS``.
-        progress: Told of the share of each epoch.
+        progress: Reports the share of each epoch.
 
     Returns:
         The number of epochs, 0 where the initial weights stay, and notes on held-out queries: ``held_out`` (how many),

@@ -44,7 +44,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         training_data: Needs the catalogue; judgments are the queries to learn from.
         plan: Seed, threads, pretrained encoder and hyper-parameters.
         into: The output folder in a run's folder.
-        progress: Told of the steps.
+        progress: Reports the steps.
 
     Returns:
         Notes: number of distinct texts, agreement of int8 with float, the encoder, and those of fine-tuning.

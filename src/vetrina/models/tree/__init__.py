@@ -1,1 +1,1 @@
-"""One decision tree that a person can read."""
+"""One readable decision tree."""

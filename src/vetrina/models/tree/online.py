@@ -1,6 +1,7 @@
-"""Follows a row down one decision tree."""
+"""Prediction by one readable decision tree, and its text form."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -10,13 +11,13 @@ from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.types import Floats
 
 TREE_FILE = "tree.json"
+_INDENT = "  "
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """``rows`` that it was learnt from and the ``probability`` of a yes, or their mean in standard units.
+    """A node of the tree: its number of training rows and their ``probability`` of a positive label, or their mean label.
 
-    Rows with ``column`` <= ``threshold`` go to node ``below``.
-    A leaf has no column (-1).
+    Rows with ``column`` <= ``threshold`` go to node ``below``, others to node ``above``. A leaf has no column (-1).
     """
 
     rows: int
@@ -28,56 +29,68 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DecisionTree:
-    """``nodes`` with the root first."""
+    """A decision tree given by its nodes, the root first."""
 
     def __init__(self, nodes: Sequence[Node]) -> None:
         self.nodes = tuple(nodes)
-        self._column = np.array([n.column for n in nodes])
-        self._threshold = np.array([n.threshold for n in nodes])
-        self._children = np.array([[n.above, n.below] for n in nodes])
-        self._probability = np.array([n.probability for n in nodes], np.float32)
+        self._column = np.array([node.column for node in nodes])
+        self._threshold = np.array([node.threshold for node in nodes])
+        self._children = np.array([[node.above, node.below] for node in nodes])
+        self._probability = np.array([node.probability for node in nodes], np.float32)
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """(rows,) of an encoded table."""
+        """Predicted label (rows,) of an encoded table: the probability or mean of the leaf that a row falls into."""
         x = rows.dense
-        at = np.zeros(len(x), np.intp)
-        while (inner := np.flatnonzero(self._column[at] >= 0)).size:
-            here = at[inner]
-            below = x[inner, self._column[here]].astype(np.float64) <= self._threshold[here]
-            at[inner] = self._children[here, below.astype(np.intp)]
-        return self._probability[at]
+        node_of_row = np.zeros(len(x), np.intp)
+        inner_rows = np.flatnonzero(self._column[node_of_row] >= 0)
+        while inner_rows.size:
+            nodes = node_of_row[inner_rows]
+            values = x[inner_rows, self._column[nodes]].astype(np.float64)
+            is_below = values <= self._threshold[nodes]
+            node_of_row[inner_rows] = self._children[nodes, is_below.astype(np.intp)]
+            inner_rows = np.flatnonzero(self._column[node_of_row] >= 0)
+        return self._probability[node_of_row]
 
     def export_text(
         self,
         conditions: Callable[[int, float], tuple[str, str]],
         format_value: Callable[[float], str] = "yes {:.1%}".format,
     ) -> list[str]:
-        """For people: a line a node, set in by its depth; leaves say the share of yes among their rows, or what ``said`` makes
-        of their value.
+        """The tree as text, one line a node, indented by depth.
 
-        ``conditions`` of a column and a threshold says what is so of rows below and above.
+        Args:
+            conditions: For a column and a threshold, the conditions that hold for rows below and above.
+            format_value: Text of a leaf's probability or mean.
+
+        Returns:
+            Lines.
         """
-        return list(self._node_lines(0, "", "", conditions, format_value))
+        return list(_TextExport(self.nodes, conditions, format_value).lines(0, "", ""))
 
-    def _node_lines(
-        self,
-        at: int,
-        margin: str,
-        why: str,
-        conditions: Callable[[int, float], tuple[str, str]],
-        said: Callable[[float], str],
-    ) -> Iterator[str]:
-        node = self.nodes[at]
+
+@dataclass(frozen=True)
+class _TextExport:
+    nodes: tuple[Node, ...]
+    conditions: Callable[[int, float], tuple[str, str]]
+    format_value: Callable[[float], str]
+
+    def lines(self, number: int, indent: str, condition: str) -> Iterator[str]:
+        """Lines of a node and its descendants; ``condition`` leads to the node, empty for the root."""
+        node = self.nodes[number]
         if node.column < 0:
-            yield f"{margin}{why + ': ' if why else ''}{said(node.probability)} ({node.rows:,} rows)"
+            prefix = f"{condition}: " if condition else ""
+            yield f"{indent}{prefix}{self.format_value(node.probability)} ({node.rows:,} rows)"
             return
-        if why:
-            yield f"{margin}{why}"
-        deeper = margin + "  " * bool(why)
-        for child, then in zip((node.below, node.above), conditions(node.column, node.threshold), strict=True):
-            yield from self._node_lines(child, deeper, then, conditions, said)
+        child_indent = indent
+        if condition:
+            yield f"{indent}{condition}"
+            child_indent = indent + _INDENT
+        below, above = self.conditions(node.column, node.threshold)
+        yield from self.lines(node.below, child_indent, below)
+        yield from self.lines(node.above, child_indent, above)
 
 
 def load(folder: Path) -> DecisionTree:
-    """Read what ``train`` wrote."""
-    return DecisionTree(msgspec.json.decode((folder / TREE_FILE).read_bytes(), type=list[Node]))
+    """Opens what ``train`` wrote."""
+    nodes = msgspec.json.decode((folder / TREE_FILE).read_bytes(), type=list[Node])
+    return DecisionTree(nodes)
