@@ -17,7 +17,7 @@ class BM25:
         self._term_vectors = TermVectors(folder / "words")
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
-        """Products (n,) that contain any word of the query and their BM25 scores (n,), best first, at most ``limit``."""
+        """Products (n,) that contain any word of the query and their BM25 scores (n,), best first."""
         return self._index.search(query, limit)
 
     def match_features(self, query: str, items: Ints) -> Floats:

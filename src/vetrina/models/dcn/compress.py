@@ -58,8 +58,8 @@ def compress(source: Path, into: Path, variant: CompressionVariant, distillation
 def augment_rows(rows: EncodedTable, seed: int) -> EncodedTable:
     """The rows, and copies of them in which some values are those of another random row.
 
-    A teacher can label combinations that never occurred (Buciluă et al. 2006, "Model compression", who swap values between
-    nearest neighbours).
+    A teacher can label combinations that never occurred (Buciluă et al. 2006, "Model compression", who swap values
+    between nearest neighbours).
     """
     rng = np.random.default_rng(seed)
     n_rows = len(rows)

@@ -17,9 +17,9 @@ _EMBEDDING_STD = 0.01
 class DCNNetwork(nn.Module):
     """Numeric columns and category ids of rows to the click probability, and to that of a conversion after a click.
 
-    x_0 is the concatenation of the numeric columns and the embeddings of the ids; x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, where
-    W_l = U V' of rank CROSS_RANK if x_0 is wide, as with words of texts (section 3.2 of the paper). An MLP reads x_0 beside the
-    cross layers, and each column and id has a linear weight.
+    x_0 is the concatenation of the numeric columns and the embeddings of the ids;
+    x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, where W_l = U V' of rank CROSS_RANK if x_0 is wide, as with words of texts
+    (section 3.2 of the paper). An MLP reads x_0 beside the cross layers, and each column and id has a linear weight.
 
     Args:
         n_columns: Numeric columns.
@@ -82,7 +82,7 @@ class DCNNetwork(nn.Module):
         return label, torch.sigmoid(self.secondary_head(features).squeeze(1))
 
     def embedding_l2(self, ids: Tensor) -> Tensor:
-        """Mean over rows of the squared embeddings that they look up: a rare value is penalised only where it occurs."""
+        """Mean over rows of their squared embeddings: a rare value is penalised only where it occurs."""
         embedding_rows = self._embedding_rows(ids)
         squares = self.embedding(embedding_rows).square().sum() + self.id_weights(embedding_rows).square().sum()
         return squares / max(1, len(ids))

@@ -1,7 +1,7 @@
 """Training of a DCN-V2 ensemble from several random restarts with early stopping; predictions are averaged.
 
-With a secondary label, the second head is trained on all rows: the probability of a conversion is the product of both heads
-(ESMM), so that rows without a click teach it as well.
+With a secondary label, the second head is trained on all rows: the probability of a conversion is the product of both
+heads (ESMM), so that rows without a click teach it as well.
 """
 
 from collections.abc import Callable, Mapping
@@ -82,7 +82,8 @@ def save_ensemble(networks: list[DCNNetwork], rows: EncodedTable, path: Path) ->
     Args:
         networks: The ensemble.
         rows: An encoded table with the columns of the input.
-        path: The file: ``dense`` (rows, columns) and ``ids`` (rows, category columns) to ``expected`` and ``second`` (rows,).
+        path: The file, from ``dense`` (rows, columns) and ``ids`` (rows, category columns) to ``expected`` and
+            ``second`` (rows,).
     """
     dense = torch.zeros(2, rows.dense.shape[1])
     ids = torch.zeros(2, rows.category_ids.shape[1], dtype=torch.int32)

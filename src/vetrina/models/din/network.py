@@ -15,10 +15,10 @@ _EMBEDDING_STD = 0.1
 class DINNetwork(nn.Module):
     """Numeric columns, the candidate's categories and those of the user's last events to the click probability.
 
-    a is the candidate's embedding, h_1 to h_L those of the events, concatenated over the levels. The weight of an event is
-    w_l = f([h_l, a, h_l * a, h_l - a]) with f of one hidden layer; the interest sum_l w_l h_l is not divided by the sum of the
-    weights, so that it grows with the number of similar events (section 4.3 of the paper). Categories are numbered from 1; 0 is
-    a rare or unknown one, and -1 stands for no event.
+    a is the candidate's embedding, h_1 to h_L those of the events, concatenated over the levels. The weight of an event
+    is w_l = f([h_l, a, h_l * a, h_l - a]) with f of one hidden layer; the interest sum_l w_l h_l is not divided by the
+    sum of the weights, so that it grows with the number of similar events (section 4.3 of the paper). Categories are
+    numbered from 1; 0 is a rare or unknown one, and -1 stands for no event.
 
     Args:
         n_columns: Numeric columns.

@@ -91,7 +91,7 @@ class _BatchLoss:
 
 
 def _export_network(network: DINNetwork, n_columns: int, n_levels: int, path: Path) -> None:
-    """Writes ONNX: ``dense``, ``asked`` (rows, levels) and ``before`` (rows, events, levels) to ``expected`` (rows,)."""
+    """Writes ONNX: ``dense``, ``asked`` (rows, levels), ``before`` (rows, events, levels) to ``expected`` (rows,)."""
     example = (
         torch.zeros(2, n_columns),
         torch.zeros((2, n_levels), dtype=torch.int32),

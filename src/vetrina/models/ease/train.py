@@ -1,7 +1,8 @@
 """EASE (Steck 2019): closed-form linear item-to-item model with an empty diagonal.
 
 P = (X'X + penalty I)^-1, B[i, j] = -P[i, j] / P[j, j] off the diagonal; X of ``layers.interaction_matrix``, its rows
-multiplied by Du^-``even``, Du being their sums. Only the MAX_ITEMS most frequent products are in it: the inverse is dense.
+multiplied by Du^-``even``, Du being their sums. Only the MAX_ITEMS most frequent products are in it: the inverse is
+dense.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,11 @@
 """Social recommendation: items taken by the users whom a user follows, with a minimum number of buyers for privacy.
 
 score(u, p) = sum over the users f whom u follows of  taken(f, p) / |followers of f| ** FOLLOWER_POWER,
-taken(f, p) = min(1, decayed count of p by f): a friend who bought a product ten times counts once, and a user whom the whole shop
-follows says less about one follower. A product that fewer than MIN_FOLLOWED_BUYERS of them took is left out, so that no
-recommendation reveals what a certain friend bought.
+taken(f, p) = min(1, decayed count of p by f).
+
+A friend who bought a product ten times counts once, and a user whom the whole shop follows says less about one
+follower. A product that fewer than MIN_FOLLOWED_BUYERS of them took is left out, so that no recommendation reveals
+what a certain friend bought.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Modalities of items: unit vectors of text, words, attributes, price, image, shop embedding and co-occurrence.
 
-One block of rows a modality, a row being a unit vector, or zeros where the product has nothing of it. The cosine of two rows of a
-block is the similarity of two products in that modality alone.
+One block of rows a modality, a row being a unit vector, or zeros where the product has nothing of it. The cosine of two
+rows of a block is the similarity of two products in that modality alone.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ _SHRINKAGE_EVENTS = 3.0  # events at which the co-occurrence vector of a product
 
 
 def content_modalities(catalogue: Catalogue, plan: TrainingPlan, into: Path, progress: Progress) -> dict[str, Floats]:
-    """All modalities but the id that at least one product has, from the cache where an earlier fit of the run built them.
+    """All modalities but the id that at least one product has, from the cache of the run where they are there.
 
     Args:
         catalogue: The products.
@@ -113,8 +113,8 @@ def _no_vectors(n_items: int) -> Floats:
 def whiten(vectors: Floats) -> Floats:
     """Whitened unit rows: each principal direction of variance v is scaled by 1 / sqrt(v + ridge).
 
-    Sentence vectors lie in a narrow cone (Su et al. 2021, "Whitening sentence representations"); the ridge is a share of the mean
-    variance. Rows of zeros stay.
+    Sentence vectors lie in a narrow cone (Su et al. 2021, "Whitening sentence representations"); the ridge is a share
+    of the mean variance. Rows of zeros stay.
     """
     is_present = np.asarray(vectors.any(axis=1))
     n_present = max(1, int(is_present.sum()))
@@ -184,7 +184,7 @@ def _reduce_dimensions(rows: sparse.csr_array, seed: int) -> Floats:
 
 
 def _price_vectors(catalogue: Catalogue) -> Floats:
-    """Points on a quarter circle by the price's rank within its category: the cheapest and the dearest are orthogonal."""
+    """Points on a quarter circle by the price's rank within its category: cheapest and dearest are orthogonal."""
     vectors = np.zeros((len(catalogue), 2), np.float32)
     names = np.array(catalogue.categories, dtype=object).astype(str)
     _, categories = np.unique(names, return_inverse=True)
@@ -231,7 +231,8 @@ def cooccurrence_vectors(events: Interactions, n_items: int, seed: int) -> Float
         seed: Of the SVD.
 
     Returns:
-        (items, width): unit rows times n / (n + _SHRINKAGE_EVENTS) for a product of n events, zeros for one without events.
+        (items, width): unit rows times n / (n + _SHRINKAGE_EVENTS) for a product of n events, zeros for one without
+        events.
     """
     items, rows, counts = np.unique(events.item, return_inverse=True, return_counts=True)
     ppmi = embedding_init.ppmi_vectors(events, rows, len(items), _MODALITY_DIM, seed, COOCCURRENCE_WINDOW)

@@ -4,8 +4,8 @@ A product b taken shortly after a is distinguished from others n by softmax over
 
     loss = -log exp(s(a, b)) / (exp(s(a, b)) + sum_n exp(s(a, n))),    s(a, b) = sum_m w_m cos_m(a, b),  w_m >= 0,
 
-with one weight a modality. In half of the pairs the id's cosines are set to zero (id dropout; Volkovs et al. 2017, "DropoutNet"),
-so that content has to do without it, as for a cold-start item.
+with one weight a modality. In half of the pairs the id's cosines are set to zero (id dropout; Volkovs et al. 2017,
+"DropoutNet"), so that content has to do without it, as for a cold-start item.
 """
 
 from collections.abc import Mapping

@@ -37,8 +37,8 @@ _MAX_WEIGHT_FIT_EVENTS = 300_000  # newest events; enough for so few weights
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes the item vectors in 4 bits and ``weights.json``, from the cache where the same inputs were fused before.
 
-    The inner product of two vectors is the weighted sum of the modalities' cosines. Scenarios that learn from the same data reuse
-    the cached result, so their bundles share the file.
+    The inner product of two vectors is the weighted sum of the modalities' cosines. Scenarios that learn from the same
+    data reuse the cached result, so their bundles share the file.
 
     Args:
         training_data: Needs the catalogue; interactions for weights and the id modality.
@@ -76,8 +76,8 @@ def _remove_old_results(cache: Path) -> None:
 def write_vectors(vectors: Floats, into: Path) -> None:
     """Writes vectors (items, width) in 4 bits after a random rotation.
 
-    A rotation preserves inner products, but leaves no column larger than the others, as principal components are: with one scale
-    for many columns, 4 bits then resolve more (Ashkboos et al. 2024, "QuaRot"; there with Hadamard matrices).
+    A rotation preserves inner products, but leaves no column larger than the others, as principal components are: with
+    one scale for many columns, 4 bits then resolve more (Ashkboos et al. 2024, "QuaRot"; there with Hadamard matrices).
     """
     n_columns = vectors.shape[1]
     block = int4.BLOCK_SIZES[-1]
@@ -151,8 +151,8 @@ def _learn_weights(
 ) -> tuple[dict[str, float], bool]:
     """Weights of the modalities, and whether the id is one of them.
 
-    The weights are fitted to co-occurrences of some users, the id's vectors for it are those of the other users: they would
-    contain the answer otherwise.
+    The weights are fitted to co-occurrences of some users, the id's vectors for it are those of the other users: they
+    would contain the answer otherwise.
     """
     is_weight_fit_user = np.random.default_rng(seed).random(len(events.users)) < _WEIGHT_FIT_USER_SHARE
     is_recent = np.arange(len(events)) >= len(events) - _MAX_WEIGHT_FIT_EVENTS

@@ -1,9 +1,11 @@
 """GF-CF (Shen et al. 2021): linear graph filter with an ideal low-pass, in closed form.
 
 R = Du^-1/2 X Di^-1/2 with X of ``layers.interaction_matrix`` and D the sums of its rows and columns;
-M = Di^-1/2 (R'R + low V V') Di^1/2, V the right singular vectors of the ``rank`` largest singular values of R; score(u) = x_u M.
-The MAX_NEIGHBOURS largest of each row of M are stored: on Gowalla they are as good as all of them. ``item_knn`` models sequence,
-this model co-membership of whole histories.
+M = Di^-1/2 (R'R + low V V') Di^1/2, V the right singular vectors of the ``rank`` largest singular values of R;
+score(u) = x_u M.
+
+The MAX_NEIGHBOURS largest of each row of M are stored: on Gowalla they are as good as all of them. ``item_knn`` models
+sequence, this model the co-occurrence in whole histories.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,7 @@
 """Training of the image classifier on categories: fine-tuning of the backbone, feature extraction and linear probes.
 
-From ImageNet weights all layers are fine-tuned with a small learning rate. It knows nothing of the catalogue or of files.
+From ImageNet weights all layers are fine-tuned with a small learning rate. It knows nothing of the catalogue or of
+files.
 """
 
 import math
@@ -51,8 +52,8 @@ def train_classifier(
 ) -> ImageClassifier:
     """Fine-tunes a backbone in place with a new linear head: AdamW, one-cycle schedule, augmentation, smoothed labels.
 
-    Where ``fine_tuning`` has patience, a tenth of the images is held out, and the weights of the epoch with the highest accuracy
-    on them are restored.
+    Where ``fine_tuning`` has patience, a tenth of the images is held out, and the weights of the epoch with the highest
+    accuracy on them are restored.
 
     Args:
         backbone: The network to fine-tune.

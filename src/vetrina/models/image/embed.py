@@ -20,9 +20,10 @@ class Embedder:
         self.size = int(self._session.get_inputs()[0].shape[2])
 
     def vectors(self, images: Sequence[Pixels]) -> Floats:
-        """Unit vectors (n, axes) of one or more decoded images (size, size, 3), in the space of the version's ``vectors.npy``.
+        """Unit vectors (n, axes) of one or more decoded images (size, size, 3).
 
-        Each is the mean over an image and its mirror image, as in training.
+        They are in the space of the version's ``vectors.npy``. Each is the mean over an image and its mirror image,
+        as in training.
         """
         blocks = []
         for start in range(0, len(images), _BATCH_SIZE):

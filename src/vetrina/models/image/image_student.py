@@ -1,7 +1,7 @@
 """Distilled image network with fewer pixels and features (feature matching, Romero et al. 2015, "FitNets").
 
-The student has the teacher's layers at a smaller image size and fewer features at their end. It is trained on augmented images to
-reproduce the teacher's vectors (cosine) and category probabilities (KL divergence). Training side only.
+The student has the teacher's layers at a smaller image size and fewer features at their end. It is trained on augmented
+images to reproduce the teacher's vectors (cosine) and category probabilities (KL divergence). Training side only.
 """
 
 import copy
@@ -99,8 +99,8 @@ def resize(images: Tensor) -> Tensor:
 def _prune_features(teacher: ImageNetwork, features: NDArray[np.float32]) -> ImageNetwork:
     """A copy of the teacher with its N_FEATURES most important features.
 
-    Importance is the standard deviation of a feature times the norm of the weights that read it. The mean contribution of the
-    removed features moves into the biases.
+    Importance is the standard deviation of a feature times the norm of the weights that read it. The mean contribution
+    of the removed features moves into the biases.
     """
     student = copy.deepcopy(teacher).requires_grad_(True)
     squared_weights = 0

@@ -47,7 +47,7 @@ class Conv2dSame(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Inverted residual block: expansion, depthwise convolution, projection; with a skip connection where shapes allow."""
+    """Inverted residual block: expansion, depthwise convolution, projection; with a skip where shapes allow."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ def efficientnet_lite0() -> Backbone:
 
 
 def small_cnn() -> Backbone:
-    """Four random convolutions, for shops whose images are unlike photos and where no pretrained weights are installed."""
+    """Four convolutions with random weights, for use where no pretrained ones are installed."""
     stem = _strided_convolution(3, _SMALL_CNN_CHANNELS[0])
     blocks = []
     channels = (*_SMALL_CNN_CHANNELS, SMALL_FEATURE_DIM)

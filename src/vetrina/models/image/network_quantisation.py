@@ -35,7 +35,7 @@ _LEARNING_RATE = 1e-3
 
 
 def export_network(network: nn.Module, size: int, path: Path) -> None:
-    """Writes ONNX: ``picture`` (images, 3, size, size) to ``vector`` (images, axes) and ``chances`` (images, categories)."""
+    """Writes ONNX: ``picture`` (n, 3, size, size) to ``vector`` (n, axes) and ``chances`` (n, categories)."""
     example = torch.zeros(2, 3, size, size)
     export(network, (example,), ("picture",), ("vector", "chances"), {0: {0: "pictures"}}, path)
 
@@ -45,8 +45,9 @@ def quantise_network(
 ) -> dict[str, Any]:
     """Replaces the float ONNX file by int8 where both agree.
 
-    Agreement: nine in ten images have the same predicted category, and the mean cosine of vectors is at least 0.9. Where static
-    calibration does not reach it, the network is trained with fake quantisation first; if that fails too, the float file stays.
+    Agreement: nine in ten images have the same predicted category, and the mean cosine of vectors is at least 0.9.
+    Where static calibration does not reach it, the network is trained with fake quantisation first; if that fails too,
+    the float file stays.
 
     Args:
         float_network: Images to vectors and probabilities; it is changed by quantisation-aware training.
@@ -89,7 +90,8 @@ def quantise_student(
 ) -> dict[str, Any]:
     """Replaces the ONNX file by the student in int8 where it is as good as the teacher and smaller.
 
-    It must lose no more accuracy than ``metrics.quality_loss`` allows, and predict the same category for nine in ten images.
+    It must lose no more accuracy than ``metrics.quality_loss`` allows, and predict the same category for nine in ten
+    images.
 
     Args:
         teacher: The float network, for images of ``images``' size.
@@ -195,7 +197,7 @@ class _FloatReference:
         self._labels = probabilities.numpy().argmax(1)
 
     def agreement(self, file: Path) -> Mapping[str, float]:
-        """``parity_cosine``: mean cosine of a file's vectors with the float ones; ``alike``: share of equal categories."""
+        """``parity_cosine``: mean cosine with the float vectors; ``alike``: share of equal predicted categories."""
         vectors, probabilities = open_session(file).run(None, {"picture": self._images.numpy()})
         cosines = (vectors * self._vectors).sum(1)
         same_label = probabilities.argmax(1) == self._labels

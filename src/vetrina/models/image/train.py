@@ -1,8 +1,9 @@
 """Image vectors of products by a network fine-tuned on categories, and suspected miscategorised products.
 
-EfficientNet-Lite0 with ImageNet weights is fine-tuned where the plan asks for epochs and categories have enough images, and used
-as it is otherwise; without installed weights a small CNN is trained from scratch. Products whose image contradicts their category
-are noted. Images depend on no behaviour, so equal images are processed once, whatever period is learnt from.
+EfficientNet-Lite0 with ImageNet weights is fine-tuned where the plan asks for epochs and categories have enough images,
+and used as it is otherwise; without installed weights a small CNN is trained from scratch. Products whose image
+contradicts their category are noted. Images depend on no behaviour, so equal images are processed once, whatever period
+is learnt from.
 """
 
 import copy
@@ -207,7 +208,7 @@ class _LabelledImages:
 def _find_miscategorised(
     catalogue: Catalogue, images: _LabelledImages, categories: list[str], seed: int
 ) -> list[dict[str, Any]]:
-    """Products for which a cross-validated classifier confidently predicts another category, the most confident first."""
+    """Products for which a cross-validated classifier confidently predicts another category, surest first."""
     probabilities = category_training.cross_val_predict_proba(images.features, images.labels, seed)
     rows = np.arange(len(images.labels))
     predicted = probabilities.argmax(1)

@@ -22,7 +22,7 @@ class ItemKnn:
         self._position_decay = float(settings["fade"])
 
     def score(self, history: History) -> Floats:
-        """Scores (items,) float32: sum over the last products, the newest first, of fade ** position * sim[product, .]."""
+        """Scores (items,) float32: sum over the last products, newest first, of fade ** position * sim[product, .]."""
         recent_items = history.items[::-1][:MAX_RECENT_ITEMS]
         weights = self._position_decay ** np.arange(len(recent_items))
         return self._neighbours.weighted_sum(recent_items, weights)

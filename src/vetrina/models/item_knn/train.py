@@ -1,6 +1,7 @@
 """Item-kNN: directed co-occurrence, with content similarity for items of few events.
 
-sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b] * (n_b + 1) ** SIMILARITY_POPULARITY_POWER
+sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b] * (n_b + 1) **
+SIMILARITY_POPULARITY_POWER
 
 with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
 (``layers.item_tokens``) and s what makes both terms' largest values of a row equal on average. The MAX_NEIGHBOURS
@@ -85,7 +86,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
 
 
 def _event_weights(events: Interactions, n_items: int) -> NDArray[np.float64]:
-    """Sum of event weights of each product (items,), relative to the mean weight, so that clicks count like purchases."""
+    """Sum of event weights (items,) relative to the mean weight, so that a log of clicks counts like purchases."""
     mean_weight = max(float(events.weight.mean()), 1e-9)
     sums = np.bincount(events.item, events.weight / mean_weight, minlength=n_items)
     return sums.astype(np.float64)

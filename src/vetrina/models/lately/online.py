@@ -1,7 +1,7 @@
 """Recency: a user's own last items with a half-life of 17 days.
 
-Beside ``repeat``, whose half-life is a quarter of a year, this is the short memory: in groceries the two together are better than
-either (measured on Complete Journey).
+Beside ``repeat``, whose half-life is a quarter of a year, this is the short memory: in groceries the two together are
+better than either (measured on Complete Journey).
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ class Recency:
         self._n_items = int(np.load(folder / "items.npy"))
 
     def score(self, history: History) -> Floats:
-        """Scores (items,) float32: sum over the last items of 2 ** (-age / half-life), age counted from the newest one."""
+        """Scores (items,) float32: sum over the last items of 2 ** (-age / half-life), with the newest of age 0."""
         age = history.times.max(initial=0.0) - history.times
         weight = 2.0 ** (-age / HALF_LIFE_SECONDS)
         return np.bincount(history.items, weight, minlength=self._n_items).astype(np.float32)

@@ -1,10 +1,10 @@
 """Multi-layer perceptron with early stopping, and a magnitude-pruned twin (Han et al. 2015).
 
-Two hidden layers (64, 32) and a sigmoid, trained on cross-entropy unless the plan asks for another loss. Where the label is a
-number, there is no sigmoid and the loss is the squared error.
+Two hidden layers (64, 32) and a sigmoid, trained on cross-entropy unless the plan asks for another loss. Where the
+label is a number, there is no sigmoid and the loss is the squared error.
 
-For the twin, the smaller half of each hidden layer's weights is set to zero and the others are fine-tuned. ``compress.py`` packs
-it.
+For the twin, the smaller half of each hidden layer's weights is set to zero and the others are fine-tuned.
+``compress.py`` packs it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -30,8 +30,8 @@ _MISSING_INTEGER = -1
 class ExternalModel:
     """An ONNX file whose inputs are columns of the table by their names, or one matrix of declared columns.
 
-    Its first floating-point output is the probability of a positive label: (rows,), (rows, 1), or (rows, 2) of both classes.
-    Where the label is a number, it is that number in the table's units.
+    Its first floating-point output is the probability of a positive label: (rows,), (rows, 1), or (rows, 2) of both
+    classes. Where the label is a number, it is that number in the table's units.
 
     Raises:
         LookupError: The file has no floating-point output.
@@ -57,7 +57,7 @@ class ExternalModel:
         return {name: onnx_type for name, onnx_type, _ in self._inputs}
 
     def predict(self, rows: EncodedTable) -> Floats:
-        """Predicted label (rows,) of a table with its raw columns; where the model returns NaN, 0.5 or the mean label."""
+        """Predicted label (rows,) of a table with its raw columns; NaN becomes 0.5, or the mean of a numeric label."""
         predictions = self.raw_predictions(rows)
         if self._label_scaler is None:
             return np.nan_to_num(np.clip(predictions, 0.0, 1.0), nan=0.5)

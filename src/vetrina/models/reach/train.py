@@ -1,7 +1,7 @@
 """Audience model: boosted trees trained on the buyers and non-buyers of past launches.
 
-The features of a user are as of before the launch. LightGBM on cross-entropy; the number of trees is chosen on a quarter of the
-launches, held out.
+The features of a user are as of before the launch. LightGBM on cross-entropy; the number of trees is chosen on a
+quarter of the launches, held out.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """Item loyalty: smoothed purchases per buyer.
 
-loyalty_p = ((purchases_p + PRIOR_BUYERS * g) / (buyers_p + PRIOR_BUYERS)) ** LOYALTY_POWER, with purchases_p the summed weight of
-the product's events, buyers_p its distinct users and g the same ratio over all products, so that a rare product counts as an
-average one. On Complete Journey, with everything chosen before 2017-12-18, this lifts the personal decayed count from NDCG@10
-.323 to .331 on the last fortnight.
+loyalty_p = ((purchases_p + PRIOR_BUYERS * g) / (buyers_p + PRIOR_BUYERS)) ** LOYALTY_POWER, with purchases_p the summed
+weight of the product's events, buyers_p its distinct users and g the same ratio over all products, so that a rare
+product counts as an average one. On Complete Journey, with everything chosen before 2017-12-18, this lifts the personal
+decayed count from NDCG@10 .323 to .331 on the last fortnight.
 """
 
 from collections.abc import Mapping

@@ -70,7 +70,7 @@ class SASRecEncoder(nn.Module):
         return self.after(x_XD + self.dropout(self.narrow(hidden_XH)))
 
     def self_attention(self, x_BLD: Tensor) -> Tensor:
-        """Causal multi-head attention (batch, length, width). Padding stands at the end, where no real position attends."""
+        """Causal multi-head attention (batch, length, width); no real position attends to padding, which is last."""
         batch, length, width = x_BLD.shape
         qkv_BL3Hd = self.qkv(x_BLD).view(batch, length, 3, N_HEADS, width // N_HEADS)
         q_BHLd, k_BHLd, v_BHLd = qkv_BL3Hd.permute(2, 0, 3, 1, 4)

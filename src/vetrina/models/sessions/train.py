@@ -1,7 +1,7 @@
 """Session index of V-SKNN (Ludewig and Jannach 2018) with recency weights.
 
-A session ends where a user has no event for half an hour. Where hardly any session then has a second item (a log of days, or of
-orders), a user's whole history is one session.
+A session ends where a user has no event for half an hour. Where hardly any session then has a second item (a log of
+days, or of orders), a user's whole history is one session.
 """
 
 from collections.abc import Mapping
@@ -81,7 +81,7 @@ def _save_sessions_by_item(
 
 @dataclass(frozen=True)
 class _RecentSessions:
-    """Sessions numbered from the newest: ``session`` and ``item`` of each event (n,), ``ages`` (sessions,) from 0 to 1."""
+    """``session``, numbered from the newest, and ``item`` of each event (n,); ``ages`` (sessions,) from 0 to 1."""
 
     session: NDArray[np.int64]
     item: NDArray[np.int32]

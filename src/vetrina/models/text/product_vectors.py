@@ -98,7 +98,7 @@ def write_pretrained_encoder(into: Path, pretrained: PretrainedEncoder, cache_fo
 
 
 def export_int8(network: SentenceEncoder, path: Path) -> None:
-    """Writes ``network`` as ONNX with int8 weights: ``tokens`` and ``mask`` (batch, length) to ``vector`` (batch, width)."""
+    """Writes ONNX with int8 weights: ``tokens`` and ``mask`` (batch, length) to ``vector`` (batch, width)."""
     tokens = torch.ones(2, 7, dtype=torch.int64)
     example = (tokens, torch.ones_like(tokens))
     dynamic_axes = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}

@@ -13,7 +13,7 @@ from vetrina.models.text.training_queries import TrainingQuery
 
 @dataclass(frozen=True)
 class QueryEncoderTrainer:
-    """The query encoder (``network``) and the product texts it retrieves: ``texts`` and their ``vectors`` (texts, width)."""
+    """The query encoder (``network``), and the product ``texts`` it retrieves with their ``vectors`` (texts, width)."""
 
     pretrained: PretrainedEncoder
     network: SentenceEncoder
@@ -73,7 +73,7 @@ class QueryEncoderTrainer:
         epochs: int,
         progress: Progress,
     ) -> tuple[cross_encoder.CrossEncoderScores | None, dict[str, float]]:
-        """Scores of a trained cross-encoder and its gain; no scores if it ranks held-out queries no better than the encoder."""
+        """Scores of a trained cross-encoder and its gain; no scores if it ranks no better than the encoder."""
         nearest_texts = self._nearest_texts(train_queries, cross_encoder.N_NEAREST_TEXTS)
         teacher = cross_encoder.CrossEncoderTeacher(self.pretrained, self.texts, plan)
         teacher.fit(train_queries, nearest_texts, epochs, progress)

@@ -1,10 +1,10 @@
 """Query-side fine-tuning of the sentence encoder; product vectors stay as the pretrained encoder made them.
 
-loss = mean over queries of the cross-entropy between the shares of its relevant texts and softmax(q . d / temperature) over
-texts d. Only the upper layers are trained. A query is a tenth as long as a product's text and no product is encoded again, so
-minutes of two cores are enough, and the vectors that a nightly run cached stay valid (query-side fine-tuning; Lee et al. 2021,
-"Learning dense representations of phrases at scale"). Where there are scores of a cross-encoder teacher, its margins are
-distilled as well.
+loss = mean over queries of the cross-entropy between the shares of its relevant texts and softmax(q . d / temperature)
+over texts d. Only the upper layers are trained. A query is a tenth as long as a product's text and no product is
+encoded again, so minutes of two cores are enough, and the vectors that a nightly run cached stay valid (query-side
+fine-tuning; Lee et al. 2021, "Learning dense representations of phrases at scale"). Where there are scores of a
+cross-encoder teacher, its margins are distilled as well.
 """
 
 import math
@@ -94,9 +94,9 @@ def fine_tune(
 ) -> tuple[int, dict[str, float]]:
     """Fine-tunes ``network`` in place and returns the number of epochs whose weights it has.
 
-    With the hyper-parameter ``stop`` it trains for exactly that many epochs. Otherwise it trains for at most ``epochs`` and takes
-    the epoch of the highest NDCG@10 on held-out queries; unless that NDCG is significantly above the initial one (one-sided,
-    nine in ten), the initial weights are restored.
+    With the hyper-parameter ``stop`` it trains for exactly that many epochs. Otherwise it trains for at most ``epochs``
+    and takes the epoch of the highest NDCG@10 on held-out queries; unless that NDCG is significantly above the initial
+    one (one-sided, nine in ten), the initial weights are restored.
 
     Args:
         network: The query encoder.
@@ -216,7 +216,7 @@ class _Trainer:
     def _batch_loss(
         self, batch: Sequence[TrainingQuery], rows: NDArray[np.intp], teacher_scores: CrossEncoderScores | None
     ) -> Tensor:
-        """Listwise loss of a batch plus, with a teacher, the weighted margin-MSE; ``rows`` of the batch in the scores."""
+        """Listwise loss of a batch plus, with a teacher, the weighted margin-MSE of its ``rows`` of scores."""
         tokens, mask = self.encoder.tokenise_queries([query.query for query in batch])
         query_QD = self.network(torch.from_numpy(tokens), torch.from_numpy(mask))
         loss = _listwise_loss(query_QD, self.texts, batch, self.temperature, self.rng)

@@ -9,7 +9,7 @@ _MAX_SPAN_WORDS = 4
 
 
 def query_phrases(catalogue: Catalogue, seed: int) -> list[str]:
-    """Distinct phrases, sorted: titles, their words, random parts of each title, categories, brands and "brand category"."""
+    """Distinct phrases, sorted: titles, their words, random parts of titles, categories, brands, "brand category"."""
     rng = np.random.default_rng(seed)
     phrases = set[str]()
     for title, category_path, brand in zip(catalogue.titles, catalogue.categories, catalogue.brands, strict=True):

