@@ -1,7 +1,7 @@
 """Item-kNN: directed co-occurrence, with content similarity for items of few events.
 
-sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power) + like * s * cos[a, b] * (n_b + 1) **
-SIMILARITY_POPULARITY_POWER
+sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power)
+          + like * s * cos[a, b] * (n_b + 1) ** SIMILARITY_POPULARITY_POWER
 
 with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
 (``layers.item_tokens``) and s what makes both terms' largest values of a row equal on average. The MAX_NEIGHBOURS
