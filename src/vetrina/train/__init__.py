@@ -1,4 +1,4 @@
-"""Fits the models a recipe names and settles how they are combined."""
+"""Training stage: fits a recipe's models and tunes how they are combined."""
 
 from vetrina.train.train import train
 from vetrina.train.tuning_result import TuningResult

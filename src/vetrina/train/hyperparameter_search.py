@@ -1,7 +1,7 @@
-"""Searches a model's settings: as many trials as the plan says, each judged on validation, the poor ones ended early.
+"""Hyper-parameter search with Optuna: TPE sampler, median pruning, a fixed number of trials.
 
-Tree-structured Parzen estimators propose, the median of the trials before ends (both Optuna). The seed and the number of
-trials come from the plan and nothing looks at a clock, so that equal data give an equal result.
+Each trial fits one model and evaluates it on validation data; trials below the median of the earlier ones are pruned. The seed
+and the number of trials come from the plan and nothing reads a clock, so that equal data give an equal result.
 """
 
 import shutil
@@ -22,7 +22,7 @@ from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
 
 class Rung(NamedTuple):
-    """How far a trial goes before it is looked at: a share of a network's epochs, and how many are asked."""
+    """How far a trial goes before it may be pruned: a share of a network's epochs, and how many users are evaluated."""
 
     epoch_share: float
     max_units: int
@@ -31,7 +31,7 @@ class Rung(NamedTuple):
 COUNTING_MODEL_RUNGS = (Rung(1.0, 250), Rung(1.0, 1_000), Rung(1.0, 3_000))
 NETWORK_RUNGS = (Rung(0.3, 1_000), Rung(1.0, 3_000))
 _TRIALS_BEFORE_PRUNING = 4
-_SETTING_DECIMALS = 4
+_SETTING_DECIMALS = 4  # hyper-parameters are rounded, so that they read well and repeat exactly
 
 
 def search_hyperparameters(
@@ -43,54 +43,77 @@ def search_hyperparameters(
     into: Path,
     progress: Progress,
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """The best settings of ``SPACE`` in the model's ``train.py``, and what was tried.
+    """The best hyper-parameters in a model's ``SEARCH_SPACE``, and a report of the search.
 
-    ``into`` is a folder that ``prepare`` wrote. What the model has by itself is the first trial, and stays unless the best one is
-    shown better on the same users: the best of many is the luckiest, too.
+    The model's own hyper-parameters are the first trial. They stay unless the best trial is better on the same users at the
+    95 % level: the best of many trials is also the luckiest.
+
+    Args:
+        name: Model to search for.
+        recipe: Scenario and metric.
+        training_data: Prepared training data.
+        plan: Seed, number of trials, hyper-parameters that the search starts from.
+        evaluation_data: Validation data.
+        into: Folder that the scenario's ``prepare`` wrote; trials work in a copy of it.
+        progress: Where progress is reported.
+
+    Returns:
+        Selected hyper-parameters, empty where the model's own stay, and the report: ``trials``, ``ended_early``, the mean metric
+        of the ``usual`` and of the ``best`` hyper-parameters, the paired ``gain`` (low, point, high), whether the best were
+        ``kept``, and the best ``settings``.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    part = plugins.load_module("models", name, "train")
-    usual = plan.hyperparameters_of(name, part.HYPERPARAMETERS)
-    rungs = NETWORK_RUNGS if "epochs" in part.HYPERPARAMETERS else COUNTING_MODEL_RUNGS
+    model_module = plugins.load_module("models", name, "train")
+    search_space: Mapping[str, tuple[float, float]] = model_module.SEARCH_SPACE
+    defaults = plan.hyperparameters_of(name, model_module.HYPERPARAMETERS)
+    rungs = COUNTING_MODEL_RUNGS
+    if "epochs" in model_module.HYPERPARAMETERS:
+        rungs = NETWORK_RUNGS
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=plan.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING),
     )
-    judged: dict[int, NDArray[np.float64]] = {}
-    study.enqueue_trial({key: usual[key] for key in part.SEARCH_SPACE})
+    study.enqueue_trial({key: defaults[key] for key in search_space})
+    scores_by_trial: dict[int, NDArray[np.float64]] = {}
     with progress.step(f"{name}: trials", plan.trials[name]) as step:
 
-        def worth(trial: optuna.Trial) -> float:
-            chosen = {
-                key: round(trial.suggest_float(key, *part.SEARCH_SPACE[key]), _SETTING_DECIMALS)
-                for key in part.SEARCH_SPACE
-            }
+        def objective(trial: optuna.Trial) -> float:
+            hyperparameters = dict(defaults)
+            for key, (low, high) in search_space.items():
+                hyperparameters[key] = round(trial.suggest_float(key, low, high), _SETTING_DECIMALS)
+            score = 0.0
             for number, rung in enumerate(rungs):
-                tried = _fit_trial(name, recipe, training_data, plan, {**usual, **chosen}, rung, into, number)
-                judged[trial.number] = _evaluate_trial(recipe, tried, evaluation_data, name, rung.max_units)
-                trial.report(_mean(judged[trial.number]), number)
+                folder = _fit_trial(name, recipe, training_data, plan, hyperparameters, rung, into, number)
+                scores = _evaluate_trial(recipe, folder, evaluation_data, name, rung.max_units)
+                scores_by_trial[trial.number] = scores
+                score = _mean(scores)
+                trial.report(score, number)
                 if trial.should_prune():
                     step.advance()
                     raise optuna.TrialPruned
             step.advance()
-            return _mean(judged[trial.number])
+            return score
 
-        study.optimize(worth, n_trials=plan.trials[name])
+        study.optimize(objective, n_trials=plan.trials[name])
     shutil.rmtree(into.parent / "trial", ignore_errors=True)
-    states = [t.state for t in study.trials]
+
+    states = [trial.state for trial in study.trials]
     best = {key: round(value, _SETTING_DECIMALS) for key, value in study.best_params.items()}
-    gain = paired_difference(judged[study.best_trial.number], judged[0])
-    kept = gain.low > 0
-    return best if kept else {}, {
+    gain = paired_difference(scores_by_trial[study.best_trial.number], scores_by_trial[0])
+    is_better = gain.low > 0
+    report = {
         "trials": len(states),
         "ended_early": states.count(optuna.trial.TrialState.PRUNED),
         "usual": study.trials[0].value,
         "best": study.best_value,
         "gain": [gain.low, gain.point, gain.high],
-        "kept": kept,
+        "kept": is_better,
         "settings": best,
     }
+    if not is_better:
+        return {}, report
+    return best, report
 
 
 def _fit_trial(
@@ -103,30 +126,36 @@ def _fit_trial(
     into: Path,
     rung_number: int,
 ) -> Path:
-    """A folder with the one model; it is learnt anew only where the rung lets it learn longer."""
+    """A folder with the one model. From one rung to the next it is fitted again only if it may train for more epochs."""
     folder = into.parent / "trial"
-    if rung_number and rung.epoch_share == 1.0 and "epochs" not in hyperparameters:
+    is_network = "epochs" in hyperparameters
+    if rung_number and rung.epoch_share == 1.0 and not is_network:
         return folder
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(into, folder, copy_function=_hardlink)
     (folder / name).mkdir()
-    if "epochs" in hyperparameters:
-        hyperparameters = {**hyperparameters, "stop": max(1, round(rung.epoch_share * hyperparameters["epochs"]))}
-    alone = replace(plan, settings={name: hyperparameters})
-    plugins.load_module("models", name, "train").fit(training_data, alone, folder / name, NoProgress())
+    if is_network:
+        last_epoch = max(1, round(rung.epoch_share * hyperparameters["epochs"]))
+        hyperparameters = {**hyperparameters, "stop": last_epoch}
+    trial_plan = replace(plan, settings={name: hyperparameters})
+    plugins.load_module("models", name, "train").fit(training_data, trial_plan, folder / name, NoProgress())
     return folder
 
 
 def _evaluate_trial(
     recipe: Recipe, folder: Path, evaluation_data: EvaluationData, name: str, max_units: int
 ) -> NDArray[np.float64]:
-    write_scenario_file(folder, recipe, (name,), TuningResult({"home": {name: 1.0}, "discover": {name: 1.0}}))
-    judge = plugins.load_module("scenarios", recipe.scenario, "evaluate").evaluate
-    return judge(folder, evaluation_data, only_model=name, new_items_only=True, max_units=max_units).values
+    """The metric of each user, (n,), for the model alone on items that are new to the user."""
+    weights = {"home": {name: 1.0}, "discover": {name: 1.0}}
+    write_scenario_file(folder, recipe, (name,), TuningResult(weights))
+    evaluate = plugins.load_module("scenarios", recipe.scenario, "evaluate").evaluate
+    return evaluate(folder, evaluation_data, only_model=name, new_items_only=True, max_units=max_units).values
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if len(values) else 0.0
+    if not len(values):
+        return 0.0
+    return float(values.mean())
 
 
 def _hardlink(source: str, target: str) -> None:

@@ -1,6 +1,6 @@
-"""Fitted models of a shop, kept by what went into them.
+"""Model cache of a shop, keyed by data and settings; source of warm starts.
 
-A run that was cut off goes on with the next model; a later run begins from what these learnt.
+An interrupted run finds the models that it finished; a later run may start training from the state of an earlier fit.
 """
 
 import shutil
@@ -20,6 +20,15 @@ from vetrina.core.version import BUNDLE_FORMAT
 
 _NOTES_FILE = "notes.json"
 _ORIGIN_FILE = "made.json"
+_CACHE_ONLY_FILES = (_NOTES_FILE, _ORIGIN_FILE, WARM_START_FILE)  # not copied into a checkpoint
+_KEY_LENGTH = 24  # hex digits
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    """What a cached model was fitted on: the part of the snapshot, and the moment in seconds at which its data end."""
+
+    form: str
+    until: float
 
 
 def fit_cached(
@@ -31,76 +40,132 @@ def fit_cached(
     into: Path,
     progress: Progress,
 ) -> Mapping[str, Any]:
-    """Puts a model learnt from ``past`` into ``into / name`` and returns its notes.
+    """Put a fitted model into ``into / name``, from the cache where it is there, and return its notes.
 
-    ``digest`` and ``form`` (fit, judged or served) name the past. A model that leaves something to its next training finds
-    what the same form left of the newest shorter past: never another form's, which may have seen what this one is judged on.
+    A warm start continues the newest cached fit of the same data split on a shorter past. It never takes one of another split,
+    which may have seen the data that this model is evaluated on.
+
+    Args:
+        name: Model to fit.
+        training_data: Prepared training data.
+        digest: Digest of the training data.
+        data_split: ``fit``, ``judged`` or ``served``.
+        plan: Seed, hyper-parameters, warm start.
+        into: Folder of the checkpoint; the cache is ``models`` beside it.
+        progress: Where the fit reports.
+
+    Returns:
+        Notes of the model's training.
     """
-    models = into.parent / "models"
-    earlier = _warm_start_source(models, name, data_split, training_data, plan.begin_before) if plan.warm else None
-    kept = models / f"{name}-{_cache_key(name, digest, data_split, plan, earlier)}"
-    if not kept.exists():
-        with atomic_folder(kept) as folder:
-            known = None if earlier is None else earlier / WARM_START_FILE
-            notes = plugins.load_module("models", name, "train").fit(
-                replace(training_data, warm_start_file=known), plan, folder, progress
-            )
-            said = {**notes, "began_from": earlier.name} if earlier else notes
-            (folder / _NOTES_FILE).write_bytes(msgspec.json.encode(dict(said)))
-            (folder / _ORIGIN_FILE).write_bytes(
-                msgspec.json.encode({"form": data_split, "until": _data_end(training_data)})
-            )
+    cache_folder = into.parent / "models"
+    warm_start_folder = None
+    if plan.warm:
+        warm_start_folder = _warm_start_source(cache_folder, name, data_split, training_data, plan.begin_before)
+    cached = cache_folder / f"{name}-{_cache_key(name, digest, data_split, plan, warm_start_folder)}"
+    if not cached.exists():
+        with atomic_folder(cached) as folder:
+            _fit(name, training_data, data_split, plan, warm_start_folder, folder, progress)
     shutil.copytree(
-        kept,
+        cached,
         into / name,
         copy_function=_hardlink,
-        ignore=shutil.ignore_patterns(_NOTES_FILE, _ORIGIN_FILE, WARM_START_FILE),
+        ignore=shutil.ignore_patterns(*_CACHE_ONLY_FILES),
     )
-    return msgspec.json.decode((kept / _NOTES_FILE).read_bytes())
+    return msgspec.json.decode((cached / _NOTES_FILE).read_bytes())
 
 
 def evict(cache_folder: Path, keep_newest: int) -> int:
-    """Removes all but the ``keep`` newest of each model and form; one that is asked for again is fitted anew. Returns bytes."""
-    kinds: dict[tuple[str, str], list[tuple[float, float, Path]]] = {}
+    """Remove all but the ``keep_newest`` fits of each model and data split; returns the bytes freed.
+
+    A fit that is needed again later is computed again.
+    """
+    groups: dict[tuple[str, str], list[tuple[float, float, Path]]] = {}
     for folder in cache_folder.glob("*-*"):
         if (folder / _ORIGIN_FILE).exists():
-            made = msgspec.json.decode((folder / _ORIGIN_FILE).read_bytes())
+            origin = _read_origin(folder)
             name = folder.name.rpartition("-")[0]
-            kinds.setdefault((name, made["form"]), []).append((made["until"], folder.stat().st_mtime, folder))
-    freed = 0
-    for found in kinds.values():
-        for _, _, folder in sorted(found)[:-keep_newest]:
-            freed += sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.stat().st_nlink == 1)
-            gone = folder.with_name(f".{folder.name}")
-            folder.rename(gone)  # at once: nothing half removed may be taken for a fitted model
-            shutil.rmtree(gone)
-    return freed
+            group = groups.setdefault((name, origin.form), [])
+            group.append((origin.until, folder.stat().st_mtime, folder))
+    freed_bytes = 0
+    for group in groups.values():
+        for _, _, folder in sorted(group)[:-keep_newest]:
+            freed_bytes += _unshared_bytes(folder)
+            renamed = folder.with_name(f".{folder.name}")
+            folder.rename(renamed)  # first, in one step: a half removed folder must not be taken for a fitted model
+            shutil.rmtree(renamed)
+    return freed_bytes
+
+
+def _fit(
+    name: str,
+    training_data: TrainingData,
+    data_split: str,
+    plan: TrainingPlan,
+    warm_start_folder: Path | None,
+    folder: Path,
+    progress: Progress,
+) -> None:
+    """Fit a model into a folder of the cache, with its notes and origin."""
+    warm_start_file = None
+    if warm_start_folder is not None:
+        warm_start_file = warm_start_folder / WARM_START_FILE
+    training_data = replace(training_data, warm_start_file=warm_start_file)
+    notes = dict(plugins.load_module("models", name, "train").fit(training_data, plan, folder, progress))
+    if warm_start_folder is not None:
+        notes["began_from"] = warm_start_folder.name
+    origin = _Origin(data_split, _data_end(training_data))
+    (folder / _NOTES_FILE).write_bytes(msgspec.json.encode(notes))
+    (folder / _ORIGIN_FILE).write_bytes(msgspec.json.encode(origin))
 
 
 def _cache_key(name: str, digest: str, data_split: str, plan: TrainingPlan, warm_start_folder: Path | None) -> str:
-    pieces = f" {plan.n_chunks}" if plan.halvings else ""
-    chosen = sorted(plan.settings.get(name, {}).items())
-    began = f" {warm_start_folder.name}" if warm_start_folder else ""
-    how = f" {plan.encoder} {plan.optimiser} {plan.loss}"
-    how += f" {plan.foreign} {plan.foreign_inputs}" if name == "onnx" else ""
-    how += f" {BUNDLE_FORMAT}"  # its files go into a bundle as they are
-    return sha256(f"{name} {digest} {data_split} {plan.seed} {chosen}{pieces}{began}{how}".encode()).hexdigest()[:24]
+    """Hash of everything that shapes a fit. The order of the parts is part of the key."""
+    text = f"{name} {digest} {data_split} {plan.seed} {sorted(plan.settings.get(name, {}).items())}"
+    if plan.halvings:
+        text += f" {plan.n_chunks}"
+    if warm_start_folder:
+        text += f" {warm_start_folder.name}"
+    text += f" {plan.encoder} {plan.optimiser} {plan.loss}"
+    if name == "onnx":
+        text += f" {plan.foreign} {plan.foreign_inputs}"
+    text += f" {BUNDLE_FORMAT}"  # a fit's files go into a bundle unchanged
+    return sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 
 
 def _warm_start_source(
     cache_folder: Path, name: str, data_split: str, training_data: TrainingData, latest_end: float
 ) -> Path | None:
-    found = []
+    """The newest cached fit of the same data split whose data end earlier, and at ``latest_end`` at the latest."""
+    candidates: list[tuple[float, str, Path]] = []
     for folder in cache_folder.glob(f"{name}-*"):
-        if (folder / WARM_START_FILE).exists() and (folder / _ORIGIN_FILE).exists():
-            made = msgspec.json.decode((folder / _ORIGIN_FILE).read_bytes())
-            if made["form"] == data_split and made["until"] < _data_end(training_data) and made["until"] <= latest_end:
-                found.append((made["until"], folder.name, folder))
-    return max(found)[2] if found else None
+        if not (folder / WARM_START_FILE).exists() or not (folder / _ORIGIN_FILE).exists():
+            continue
+        origin = _read_origin(folder)
+        is_shorter = origin.until < _data_end(training_data) and origin.until <= latest_end
+        if origin.form == data_split and is_shorter:
+            candidates.append((origin.until, folder.name, folder))
+    if not candidates:
+        return None
+    return max(candidates)[2]
+
+
+def _read_origin(folder: Path) -> _Origin:
+    return msgspec.json.decode((folder / _ORIGIN_FILE).read_bytes(), type=_Origin)
 
 
 def _data_end(training_data: TrainingData) -> float:
-    return training_data.interactions.until if training_data.interactions is not None else 0.0
+    if training_data.interactions is None:
+        return 0.0
+    return training_data.interactions.until
+
+
+def _unshared_bytes(folder: Path) -> int:
+    """Size of the files that no checkpoint links to: only these free space when they are removed."""
+    total = 0
+    for file in folder.rglob("*"):
+        if file.is_file() and file.stat().st_nlink == 1:
+            total += file.stat().st_size
+    return total
 
 
 def _hardlink(source: str, target: str) -> None:

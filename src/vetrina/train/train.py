@@ -1,8 +1,11 @@
-"""The stage: fit every model once, prepare what serving needs, tune the blend on validation."""
+"""Training stage: fits every model once, prepares serving data, tunes the blend on validation data."""
 
 import shutil
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from vetrina.core import plugins
 from vetrina.core.progress import Progress
@@ -11,7 +14,16 @@ from vetrina.train.hyperparameter_search import search_hyperparameters
 from vetrina.train.model_cache import fit_cached
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
-TREES_FOLDER = "trees"  # a scenario's rankers: like weights, chosen once on validation
+_Notes = Mapping[str, Any]  # what a model's training or a tuning reports
+TREES_FOLDER = "trees"  # a scenario's LambdaMART rankers; like the weights they are selected once, on validation data
+
+
+@dataclass(frozen=True)
+class _SearchResult:
+    """Hyper-parameters that a search selected, and its report, each by model."""
+
+    hyperparameters: Mapping[str, Mapping[str, float]]
+    reports: Mapping[str, _Notes]
 
 
 def train(
@@ -27,42 +39,139 @@ def train(
     tuning_result: TuningResult | None = None,
     trees_source: Path | None = None,
 ) -> tuple[Checkpoint, TuningResult]:
-    """Write a folder with every model beside ``scenario.json``.
+    """Fit the models of a recipe and write each into a folder of its own beside ``scenario.json``.
 
-    ``digest`` and ``form`` (fit, judged or served) name the past. With ``validation`` the blend is tuned on it; with
-    ``settled`` it is repeated, with the trees of the folder ``decided``.
+    With ``validation`` and no ``tuning_result``, hyper-parameters are searched and the blend is tuned on it. With a
+    ``tuning_result``, its selection is repeated on other data. With neither, the blend has default weights.
+
+    Args:
+        recipe: Scenario, models, baselines and metric.
+        training_data: What the models may see.
+        digest: Digest of the training data, part of the model cache's key.
+        data_split: ``fit``, ``judged`` or ``served``: which part of the snapshot the training data is.
+        plan: Seed, threads, hyper-parameters, number of trials, models to leave out.
+        into: Output folder; replaced if it exists.
+        progress: Where progress is reported.
+        validation: Validation data to tune on.
+        tuning_result: Selection of an earlier call.
+        trees_source: Folder with the LambdaMART rankers of that call.
+
+    Returns:
+        The checkpoint and the tuning result that its ``scenario.json`` was written from.
     """
-    tuning = plugins.load_module("scenarios", recipe.scenario, "tune")
-    recipe_part = plugins.load_module("scenarios", recipe.scenario, "recipe")
-    also = (m for m in recipe.models if m not in recipe_part.RECIPE.models)
-    names = tuple(m for m in (*recipe_part.models_for(training_data), *also) if m not in plan.without)
+    recipe_module = plugins.load_module("scenarios", recipe.scenario, "recipe")
+    tuning_module = plugins.load_module("scenarios", recipe.scenario, "tune")
+
+    names = _planned_models(recipe, recipe_module, training_data, plan)
     if tuning_result is not None:
-        # A model that validation gave no weight serves nobody: it is not fitted again. Baselines stay for the gate.
-        weighed = {m for weights in tuning_result.weights.values() for m, weight in weights.items() if weight}
-        stay = {*recipe.baselines, *recipe_part.ALWAYS_FITTED}
-        names = tuple(m for m in names if m in weighed or m in stay or not recipe_part.DROPS_UNWEIGHTED_MODELS)
+        names = _without_unweighted(names, recipe, recipe_module, tuning_result)
+
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
-    prepared = recipe_part.prepare(training_data, into)
-    if trees_source is not None and (trees_source / TREES_FOLDER).exists():
-        shutil.copytree(trees_source / TREES_FOLDER, into / TREES_FOLDER)
-    searched = {}
+    prepared = recipe_module.prepare(training_data, into)
+    if trees_source is not None:
+        _copy_trees(trees_source, into)
+
+    search = _SearchResult({}, {})
     if validation is not None and tuning_result is None:
-        searched = {
-            n: search_hyperparameters(n, recipe, prepared, plan, validation, into, progress)
-            for n in names
-            if n in plan.trials
-        }
-        better = {name: {**plan.settings.get(name, {}), **best} for name, (best, _) in searched.items()}
-        plan = replace(plan, settings={**plan.settings, **better})
-    notes = {name: fit_cached(name, prepared, digest, data_split, plan, into, progress) for name in names}
-    fresh = TuningResult(tuning.default_weights(names)) if tuning_result is None else tuning_result
-    write_scenario_file(into, recipe, names, fresh)
-    if validation is not None and tuning_result is None:
-        weights, found = tuning.tune(into, validation, plan, progress)
-        chosen = {n: note.get("settings", plan.settings.get(n)) for n, note in notes.items()}
-        tried = {"search": {name: notes for name, (_, notes) in searched.items()}} if searched else {}
-        learning = {n: note["held_out"] for n, note in notes.items() if isinstance(note.get("held_out"), list)}
-        fresh = TuningResult(weights, {n: c for n, c in chosen.items() if c}, {**found, **tried, "learning": learning})
-        write_scenario_file(into, recipe, names, fresh)
-    return Checkpoint(recipe.scenario, into, notes), fresh
+        search = _search(names, recipe, prepared, plan, validation, into, progress)
+        plan = _with_hyperparameters(plan, search)
+
+    notes: dict[str, _Notes] = {}
+    for name in names:
+        notes[name] = fit_cached(name, prepared, digest, data_split, plan, into, progress)
+    checkpoint = Checkpoint(recipe.scenario, into, notes)
+
+    if tuning_result is not None:
+        write_scenario_file(into, recipe, names, tuning_result)
+        return checkpoint, tuning_result
+
+    untuned = TuningResult(tuning_module.default_weights(names))
+    write_scenario_file(into, recipe, names, untuned)
+    if validation is None:
+        return checkpoint, untuned
+
+    weights, tuning_notes = tuning_module.tune(into, validation, plan, progress)
+    tuned = _tuning_result(weights, tuning_notes, notes, plan, search)
+    write_scenario_file(into, recipe, names, tuned)
+    return checkpoint, tuned
+
+
+def _planned_models(
+    recipe: Recipe, recipe_module: ModuleType, training_data: TrainingData, plan: TrainingPlan
+) -> tuple[str, ...]:
+    """The scenario's models that this data supports, then those that the shop added, without those the plan leaves out."""
+    supported = recipe_module.models_for(training_data)
+    added = [name for name in recipe.models if name not in recipe_module.RECIPE.models]
+    return tuple(name for name in (*supported, *added) if name not in plan.without)
+
+
+def _without_unweighted(
+    names: tuple[str, ...], recipe: Recipe, recipe_module: ModuleType, tuning_result: TuningResult
+) -> tuple[str, ...]:
+    """Models that have to be fitted again: one without weight changes no answer. Baselines stay, the gate compares with them."""
+    if not recipe_module.DROPS_UNWEIGHTED_MODELS:
+        return names
+    required = {*recipe.baselines, *recipe_module.ALWAYS_FITTED}
+    for blend_weights in tuning_result.weights.values():
+        required |= {name for name, weight in blend_weights.items() if weight}
+    return tuple(name for name in names if name in required)
+
+
+def _copy_trees(source: Path, into: Path) -> None:
+    """Copy the LambdaMART rankers of an earlier checkpoint, where it has any."""
+    if (source / TREES_FOLDER).exists():
+        shutil.copytree(source / TREES_FOLDER, into / TREES_FOLDER)
+
+
+def _search(
+    names: tuple[str, ...],
+    recipe: Recipe,
+    training_data: TrainingData,
+    plan: TrainingPlan,
+    validation: EvaluationData,
+    into: Path,
+    progress: Progress,
+) -> _SearchResult:
+    """Search the hyper-parameters of each model that the plan has trials for."""
+    hyperparameters: dict[str, Mapping[str, float]] = {}
+    reports: dict[str, _Notes] = {}
+    for name in names:
+        if name in plan.trials:
+            best, report = search_hyperparameters(name, recipe, training_data, plan, validation, into, progress)
+            hyperparameters[name] = best
+            reports[name] = report
+    return _SearchResult(hyperparameters, reports)
+
+
+def _with_hyperparameters(plan: TrainingPlan, search: _SearchResult) -> TrainingPlan:
+    """The plan with the hyper-parameters that the search selected."""
+    settings = dict(plan.settings)
+    for name, best in search.hyperparameters.items():
+        settings[name] = {**settings.get(name, {}), **best}
+    return replace(plan, settings=settings)
+
+
+def _tuning_result(
+    weights: Mapping[str, Mapping[str, float]],
+    tuning_notes: _Notes,
+    model_notes: Mapping[str, _Notes],
+    plan: TrainingPlan,
+    search: _SearchResult,
+) -> TuningResult:
+    """Blend weights, the hyper-parameters to repeat, and the report of tuning, search and learning curves."""
+    settings: dict[str, Mapping[str, float]] = {}
+    learning_curves: dict[str, list[float]] = {}
+    for name, notes in model_notes.items():
+        used = notes.get("settings", plan.settings.get(name))
+        if used:
+            settings[name] = used
+        curve = notes.get("held_out")
+        if isinstance(curve, list):
+            learning_curves[name] = curve
+
+    report = dict(tuning_notes)
+    if search.reports:
+        report["search"] = search.reports
+    report["learning"] = learning_curves
+    return TuningResult(weights, settings, report)

@@ -1,4 +1,4 @@
-"""What validation decided, and the part of a folder that tells serving."""
+"""Tuning result: blend weights, settings and notes, and the scenario file that serving reads."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,11 @@ from vetrina.core.types import Recipe
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What validation decided, and later fits only repeat."""
+    """What was selected on validation data; later fits repeat it.
+
+    ``weights`` holds one dictionary of model weights for each blend, ``settings`` the hyper-parameters of each model that differ
+    from its own, ``notes`` what the scenario's tuning reports (``options`` among them configures serving).
+    """
 
     weights: Mapping[str, Mapping[str, float]]
     settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -22,7 +26,14 @@ class TuningResult:
 def write_scenario_file(
     folder: Path, recipe: Recipe, model_names: tuple[str, ...], tuning_result: TuningResult
 ) -> None:
-    """The part that says how models are combined."""
+    """Write ``scenario.json``, from which serving learns how the models are combined.
+
+    Args:
+        folder: Folder of the fitted models.
+        recipe: Scenario and metric.
+        model_names: Models in the folder.
+        tuning_result: Blend weights, and the options of serving in its notes.
+    """
     content = {
         "scenario": recipe.scenario,
         "models": model_names,
