@@ -1,4 +1,8 @@
-"""Wires stages to one shop: one scenario's way from a snapshot to a release."""
+"""One run of one scenario: from a snapshot to a release decision.
+
+Connects the stages to a shop: which data each stage gets, where its files lie, what is recorded of it. Every public method is one
+durable step of the path in ``path.py``. What a stage does is in the stage's own package.
+"""
 
 import math
 import os
@@ -47,18 +51,25 @@ from vetrina.store.tables import exposures
 from vetrina.train import TuningResult, train
 
 Result = TypeVar("Result")
+_RECIPE_DIGEST_LENGTH = 24  # hex digits
+_EXTERNAL_MODEL_DIGEST_LENGTH = 32  # hex digits
+_BASELINE_REASON = "floor:"  # prefix of the gate's reason codes for a baseline
+_OPTIONS_OF_THE_BLEND = ("calibration", "field")  # tuned for the blend that lost against a baseline
 
 
 @dataclass(frozen=True)
 class SelectedConfig:
-    """What validation decided, to be repeated on more data."""
+    """What was selected on validation data, to be repeated on more data."""
 
     tuning_result: TuningResult
     compression_result: CompressionResult
 
 
 class Run:
-    """One scenario's way from a snapshot to a release. Every stage's time and memory are kept."""
+    """One run of one scenario. Time and memory of every stage are recorded.
+
+    Raises BadInput for an unknown model in the settings, or a model file that is not there.
+    """
 
     def __init__(self, shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> None:
         self._shop_context = shop_context
@@ -66,107 +77,225 @@ class Run:
         self._scenario = scenario
         self._folder = shop_context.folder
         self._settings = shop_context.folder.settings
-        recipe = plugins.load_module("scenarios", scenario, "recipe")
-        also = (
-            self._settings.train.extra_models
-            if recipe.DROPS_UNWEIGHTED_MODELS and recipe.ANSWER_KIND == "products"
-            else ()
-        )  # a table has classifiers of its own
-        if scenario == "predict" and self._settings.predict.onnx:
-            also = ("onnx",)
-        for name in (*also, *self._settings.train.exclude_models):
-            plugins.load_module("models", name, "train")  # an unknown name is refused before anything starts
-        own: Recipe = recipe.RECIPE
-        self._recipe = replace(own, models=tuple(dict.fromkeys((*own.models, *also))))
+        self._recipe_module = plugins.load_module("scenarios", scenario, "recipe")
+        self._recipe = self._recipe_with_added_models()
         self._run_id = shop_context.run_id or uuid4().hex[:12]
-        halvings = shop_context.runs.get_run(shop_context.run_id)["halvings"] if shop_context.run_id else 0
-        chosen = self._settings.train
-        # What a scenario cannot do without, and the baselines that the gate needs, stay.
-        left_out = (
-            tuple(m for m in chosen.exclude_models if m not in own.baselines) if recipe.DROPS_UNWEIGHTED_MODELS else ()
-        )
-        budget = 60.0 * (shop_context.budget_minutes or chosen.budget_minutes)
-        self._plan = TrainingPlan(
-            chosen.seed,
-            budget,
-            chosen.threads,
-            without=left_out,
-            halvings=halvings,
-            warm=chosen.warm_start,
-            settings=self._settings.transfer.to_dict(),
-            begin_before=self._warm_start_before(),
-            encoder=chosen.encoder,
-            goal=self._settings.predict.goal,
-            optimiser=chosen.optimiser,
-            loss=chosen.loss,
-            foreign=self._external_model_file() if scenario == "predict" else "",
-            foreign_inputs=self._settings.predict.onnx_inputs,
+        self._plan = self._base_plan()
+
+    # Steps of the path, in its order
+
+    def is_done(self) -> bool:
+        """Whether this data and recipe were released or returned before."""
+        version = self._run_step("look up", self._find_version)
+        return version is not None
+
+    def train_and_compress_on_fit(self) -> SelectedConfig:
+        """Fit on the data before the validation period; select weights, epochs and compression variants on the period."""
+        return self._run_step("fit", self._tune)
+
+    def refit_on_fit_and_validation(self, selected: SelectedConfig) -> Bundle:
+        """The judged file: the selection repeated on fit and validation data."""
+        fallback = selected.tuning_result.notes.get("fell_back_to", "")
+        step_name = f"train judged {fallback}".strip()
+        return self._run_step(
+            step_name, lambda: self._refit(selected, "judged", self._splits.judged_data()), timed=True
         )
 
-    @cached_property
-    def _work_folder(self) -> Path:
-        """The scenario's own folder. What is known of texts and pictures is known to all scenarios."""
-        own = self._folder.work / self._scenario
-        shared = self._folder.work / "cache"
-        for folder in (own, shared):
-            folder.mkdir(parents=True, exist_ok=True)
-        if not (own / "cache").exists():  # a shop of before may have one for each scenario
-            (own / "cache").symlink_to(Path("..") / "cache", target_is_directory=True)
-        return own
+    def gate_on_holdout(self, judged: Bundle) -> Verdict:
+        """The gate's verdict on held-out data. The champion's selection is refitted on the same data as the candidate's."""
+        return self._run_step(f"gate {judged.version}", lambda: self._gate(judged))
 
-    def _warm_start_before(self) -> float:
-        """The end of what the version that networks begin from could know. Raises NotFound for an unknown one."""
-        if not self._settings.train.warm_start_from:
-            return math.inf
-        shown = self._shop_context.registry.get_version(self._settings.train.warm_start_from)
-        cuts = dataset.open_snapshot(self._folder.snapshots, shown["snapshot"]).cuts
-        return cuts.end if cuts else 0.0
+    def is_beaten_by_baseline(self, verdict: Verdict) -> bool:
+        """Whether nothing serves yet and the only failed checks are those against baselines."""
+        failed_codes = [reason.code for reason in verdict.reasons if not reason.passed]
+        if verdict.champion is not None or not failed_codes:
+            return False
+        return all(code.startswith(_BASELINE_REASON) for code in failed_codes)
 
-    def _external_model_file(self) -> str:
-        """The model that was brought along, kept under its content's name: another file is another plan. Raises BadInput."""
-        given = self._settings.predict.onnx
-        if not given:
-            return ""
-        file = self._folder.root / given
-        if not file.is_file():
-            raise BadInput(f"[predict] onnx {given!r}", "is no file", "give its path, from the shop's folder on")
-        kept = self._folder.work / "foreign" / f"{digest_of(file)[:32]}.onnx"
-        if not kept.exists():
-            write_bytes(kept, file.read_bytes())
-        return str(kept)
+    def fall_back_to_baseline(self, selected: SelectedConfig, verdict: Verdict) -> SelectedConfig:
+        """The selection with all weight on the best baseline that the candidate failed against. That verdict is recorded."""
+        self._shop_context.registry.record_verdict(verdict)
+        failed = [reason for reason in verdict.reasons if not reason.passed]
+        best = max(failed, key=lambda reason: reason.numbers["reference"])
+        baseline = best.code.removeprefix(_BASELINE_REASON)
+
+        tuning_result = selected.tuning_result
+        weights = {}
+        for blend, blend_weights in tuning_result.weights.items():
+            weights[blend] = {model: float(model == baseline) for model in blend_weights}
+
+        options = dict(tuning_result.notes.get("options", {}))
+        for name in _OPTIONS_OF_THE_BLEND:
+            options.pop(name, None)
+        options["ranked"] = {}  # no LambdaMART ranker on any blend
+        notes = {**tuning_result.notes, "options": options, "fell_back_to": baseline, "because": best.text}
+        return replace(selected, tuning_result=replace(tuning_result, weights=weights, notes=notes))
+
+    def refit_on_all_data(self, selected: SelectedConfig, judged: Bundle) -> Bundle:
+        """The served file: the selection repeated on all data.
+
+        It is the judged file where ``refit = false``, and for predict, whose report needs a holdout the model has not seen.
+        """
+        if not self._settings.train.refit or self._scenario == "predict":
+            return judged
+        return self._run_step(
+            "train served", lambda: self._refit(selected, "served", self._splits.all_data(), judged), timed=True
+        )
+
+    def check_served_file(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
+        """The verdict with the checks of the file that will serve. Unchanged where the judged file itself will serve."""
+        if served.version == judged.version:
+            return verdict
+        return self._run_step("inspect served", lambda: self._check_served_file(served, judged, verdict), timed=True)
+
+    def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
+        """Record version and verdict; promote the version or start its shadow where the verdict allows it."""
+        return self._run_step("release", lambda: self._release(served, judged, verdict))
 
     @cached_property
     def recipe_digest(self) -> str:
-        """Changes when the code's version, the bundles' format or a setting that shapes the result changes."""
+        """Hash of what shapes the result besides the data: code version, bundle format, recipe and settings."""
         text = f"{VERSION} {BUNDLE_FORMAT} {self._recipe} {self._settings.train} {self._settings.weights}"
         text += f" {self._plan.budget_seconds}"
-        text += f" {self._plan.goal}" if self._plan.goal else ""
-        text += f" {self._settings.transfer}" if self._settings.transfer.to_dict() else ""
-        text += f" {self._plan.foreign} {self._plan.foreign_inputs}" if self._plan.foreign else ""
-        return sha256(text.encode()).hexdigest()[:24]
+        if self._plan.goal:
+            text += f" {self._plan.goal}"
+        if self._settings.transfer.to_dict():
+            text += f" {self._settings.transfer}"
+        if self._plan.foreign:
+            text += f" {self._plan.foreign} {self._plan.foreign_inputs}"
+        return sha256(text.encode()).hexdigest()[:_RECIPE_DIGEST_LENGTH]
 
-    def is_done(self) -> bool:
-        """This very data and recipe were released or returned before."""
-        made_from = (self._scenario, self._snapshot.digest, self.recipe_digest)
-        return self._run_step("look up", lambda: self._shop_context.registry.find_version(*made_from)) is not None
+    # Recipe and plan
 
-    def train_and_compress_on_fit(self) -> SelectedConfig:
-        """Fit before the validation period; settle weights, epochs and compression on it."""
-        return self._run_step("fit", self._tune)
+    def _recipe_with_added_models(self) -> Recipe:
+        """The scenario's recipe with the models that the shop's settings add. Raises BadInput for an unknown model."""
+        added: tuple[str, ...] = ()
+        if self._recipe_module.DROPS_UNWEIGHTED_MODELS and self._recipe_module.ANSWER_KIND == "products":
+            added = self._settings.train.extra_models  # predict has classifiers of its own
+        if self._scenario == "predict" and self._settings.predict.onnx:
+            added = ("onnx",)
+        for name in (*added, *self._settings.train.exclude_models):
+            plugins.load_module("models", name, "train")  # an unknown name is refused before anything starts
+        recipe: Recipe = self._recipe_module.RECIPE
+        models = dict.fromkeys((*recipe.models, *added))
+        return replace(recipe, models=tuple(models))
+
+    def _base_plan(self) -> TrainingPlan:
+        """The training plan as the settings say, before the budget planner."""
+        settings = self._settings.train
+        halvings = 0
+        if self._shop_context.run_id:
+            halvings = self._shop_context.runs.get_run(self._shop_context.run_id)["halvings"]
+        budget_minutes = self._shop_context.budget_minutes or settings.budget_minutes
+        external_model = ""
+        if self._scenario == "predict":
+            external_model = self._external_model_file()
+        return TrainingPlan(
+            seed=settings.seed,
+            budget_seconds=60.0 * budget_minutes,
+            threads=settings.threads,
+            without=self._excluded_models(),
+            halvings=halvings,
+            warm=settings.warm_start,
+            settings=self._settings.transfer.to_dict(),
+            begin_before=self._warm_start_before(),
+            encoder=settings.encoder,
+            goal=self._settings.predict.goal,
+            optimiser=settings.optimiser,
+            loss=settings.loss,
+            foreign=external_model,
+            foreign_inputs=self._settings.predict.onnx_inputs,
+        )
+
+    def _excluded_models(self) -> tuple[str, ...]:
+        """Models that the settings exclude. Baselines stay, the gate needs them; so does what a scenario cannot do without."""
+        if not self._recipe_module.DROPS_UNWEIGHTED_MODELS:
+            return ()
+        baselines = self._recipe_module.RECIPE.baselines
+        return tuple(model for model in self._settings.train.exclude_models if model not in baselines)
+
+    def _warm_start_before(self) -> float:
+        """Only fits on data that end at this moment or earlier are warm-started from: the data of the version that the settings
+        name. Infinite where they name none. Raises NotFound for an unknown version."""
+        version = self._settings.train.warm_start_from
+        if not version:
+            return math.inf
+        record = self._shop_context.registry.get_version(version)
+        cuts = dataset.open_snapshot(self._folder.snapshots, record["snapshot"]).cuts
+        if cuts is None:
+            return 0.0
+        return cuts.end
+
+    def _external_model_file(self) -> str:
+        """A copy of the shop's own ONNX model, named by its content so that another file is another plan; empty without one.
+
+        Raises BadInput where the file does not exist.
+        """
+        setting = self._settings.predict.onnx
+        if not setting:
+            return ""
+        file = self._folder.root / setting
+        if not file.is_file():
+            raise BadInput(f"[predict] onnx {setting!r}", "is no file", "give its path, from the shop's folder on")
+        digest = digest_of(file)[:_EXTERNAL_MODEL_DIGEST_LENGTH]
+        copy = self._folder.work / "foreign" / f"{digest}.onnx"
+        if not copy.exists():
+            write_bytes(copy, file.read_bytes())
+        return str(copy)
+
+    # Folders and data
+
+    @cached_property
+    def _work_folder(self) -> Path:
+        """The scenario's work folder. The cache of text and image embeddings in it is shared by all scenarios."""
+        own = self._folder.work / self._scenario
+        shared = self._folder.work / "cache"
+        own.mkdir(parents=True, exist_ok=True)
+        shared.mkdir(parents=True, exist_ok=True)
+        if not (own / "cache").exists():  # shops of earlier versions have a cache for each scenario
+            (own / "cache").symlink_to(Path("..") / "cache", target_is_directory=True)
+        return own
+
+    @cached_property
+    def _splits(self) -> DataSplits:
+        return DataSplits(self._snapshot, self._settings.weights, self._scenario, self._settings.train.weight_events_by)
+
+    @property
+    def _training_data_digest(self) -> str:
+        """Names what models are trained on: the snapshot, with the event weights where the settings change them."""
+        weights = self._settings.weights
+        business_goal = self._settings.train.weight_events_by
+        if not weights and not business_goal:
+            return self._snapshot.digest
+        text = f"{self._snapshot.digest} {sorted(weights.items())} {business_goal}"
+        return sha256(text.encode()).hexdigest()
+
+    def _candidate(self, bundle: Bundle, data_split: str) -> Candidate:
+        """A bundle with the folder of the float models that it was made from."""
+        folder = self._shop_context.version_folder(bundle.version)
+        return Candidate(bundle.version, folder, self._work_folder / data_split)
+
+    # What the steps do
+
+    def _find_version(self) -> str | None:
+        """The version that was made from this data and recipe before."""
+        return self._shop_context.registry.find_version(self._scenario, self._snapshot.digest, self.recipe_digest)
 
     def _tune(self) -> SelectedConfig:
-        past, validation = self._splits.fit_and_validation()
+        training_data, validation = self._splits.fit_and_validation()
         if validation is None:
-            # Nothing to tune on: defaults, and forms are chosen for the judged file by the answers of its float models.
+            # Nothing to tune on: default weights; variants are selected on the judged file, by agreement with its float models.
             return SelectedConfig(TuningResult({}), CompressionResult(self._work_folder, ()))
-        targets = validation.targets
-        plan = plan_training(self._recipe, past, self._plan, len(targets.user_ids) if targets else 0)
+        n_users = 0
+        if validation.targets is not None:
+            n_users = len(validation.targets.user_ids)
+        plan = plan_training(self._recipe, training_data, self._plan, n_users)
         if plan != self._plan:
             self._shop_context.progress.message(plan_text(plan))
         with self._timed_stage("train"):
-            checkpoint, settled = train(
+            checkpoint, tuning_result = train(
                 self._recipe,
-                past,
+                training_data,
                 self._training_data_digest,
                 "fit",
                 plan,
@@ -175,140 +304,33 @@ class Run:
                 validation=validation,
             )
         with self._timed_stage("compress"):
-            small = compress(
+            compression_result = compress(
                 checkpoint,
-                past,
+                training_data,
                 plan,
                 self._work_folder / "fit-small",
                 self._shop_context.progress,
                 validation=validation,
             )
-        return SelectedConfig(replace(settled, notes={**settled.notes, "plan": asdict(plan)}), small)
-
-    def refit_on_fit_and_validation(self, selected: SelectedConfig) -> Bundle:
-        """The judged file."""
-        name = f"train judged {selected.tuning_result.notes.get('fell_back_to', '')}".strip()
-        return self._run_step(name, lambda: self._refit(selected, "judged", self._splits.judged_data()), timed=True)
-
-    def gate_on_holdout(self, judged: Bundle) -> Verdict:
-        """Champion's decisions are refitted on the candidate's past, so that both saw the same."""
-        return self._run_step(f"gate {judged.version}", lambda: self._gate(judged))
-
-    def _gate(self, judged: Bundle) -> Verdict:
-        champion = self._refit_champion()
-        # A dull model that ships because nothing better was shown need not be shown to equal another dull one.
-        dull = judged.notes["settled"]["notes"].get("fell_back_to")
-        with self._timed_stage("gate"):
-            verdict = gate(
-                self._scenario,
-                self._candidate(judged, "judged"),
-                champion,
-                (dull,) if dull else tuple(m for m in self._recipe.baselines if m in judged.notes["models"]),
-                replace(self._splits.holdout(), logged_answers=self._explored_answers()),
-                self._gate_policy,
-                self._snapshot.digest,
-                self._shop_context.progress,
-            )
-        return self._with_what_was_not_compared(verdict)
-
-    def _with_what_was_not_compared(self, verdict: Verdict) -> Verdict:
-        """The verdict, which says so where the champion's bundle was refused."""
-        version, _ = self._shop_context.registry.champion(self._scenario)
-        if version is None or verdict.champion is not None:
-            return verdict
-        text = f"nothing to compare with: {version} is a bundle of another Vetrina"
-        return replace(verdict, reasons=(*verdict.reasons, Reason("champion-refused", True, text, evaluable=False)))
-
-    def is_beaten_by_baseline(self, verdict: Verdict) -> bool:
-        """Nothing serves yet, and all that speaks against the candidate is that a dull model may be as good."""
-        failed = [r.code for r in verdict.reasons if not r.passed]
-        return verdict.champion is None and bool(failed) and all(c.startswith("floor:") for c in failed)
-
-    def fall_back_to_baseline(self, selected: SelectedConfig, verdict: Verdict) -> SelectedConfig:
-        """The best of the baselines that the candidate was not shown to equal, alone. The lost verdict is kept."""
-        self._shop_context.registry.record_verdict(verdict)
-        lost_to = max((r for r in verdict.reasons if not r.passed), key=lambda r: r.numbers["reference"])
-        name = lost_to.code.removeprefix("floor:")
-        weights = {blend: {m: float(m == name) for m in w} for blend, w in selected.tuning_result.weights.items()}
-        # Trees and calibration are of what lost.
-        kept = selected.tuning_result.notes.get("options", {}).items()
-        options = {k: v for k, v in kept if k not in ("calibration", "field")} | {"ranked": {}}
-        notes = {**selected.tuning_result.notes, "options": options, "fell_back_to": name, "because": lost_to.text}
-        return replace(selected, tuning_result=replace(selected.tuning_result, weights=weights, notes=notes))
-
-    def refit_on_all_data(self, selected: SelectedConfig, judged: Bundle) -> Bundle:
-        """The served file, unless ``refit = false`` or the scenario keeps its holdout for the report."""
-        if not self._settings.train.refit or self._scenario == "predict":
-            return judged
-        return self._run_step(
-            "train served", lambda: self._refit(selected, "served", self._splits.all_data(), judged), timed=True
-        )
-
-    def check_served_file(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
-        """The verdict with what the very file that will serve shows; a file that was judged itself is known already."""
-        if served.version == judged.version:
-            return verdict
-        return self._run_step("inspect served", lambda: self._check_served_file(served, judged, verdict), timed=True)
-
-    def _check_served_file(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
-        twin = self._shop_context.version_folder(judged.version)
-        return check_served_file(self._scenario, self._candidate(served, "served"), twin, verdict, self._gate_policy)
-
-    def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
-        """Record version and verdict, then move the pointer or begin the shadow if the verdict lets it."""
-        return self._run_step("release", lambda: self._release(served, judged, verdict))
-
-    def _release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
-        registry = self._shop_context.registry
-        seen = registry.champion(self._scenario)
-        champion = self._shop_context.champion(self._scenario)
-        decided = decide_release(self._scenario, served.version, champion, verdict, self._exposures_last_day())
-        with self._timed_stage("release"):
-            notes = {**served.notes, "release": asdict(decided), "run": self._run_id}
-            made_from = (self._snapshot.digest, self.recipe_digest)
-            final = replace(verdict, candidate=served.version)
-            registry.register_version(served, judged, final, decided, made_from, seen, notes)
-            if decided.outcome == "testing" and champion:
-                rollout_controller.start_rollout(self._shop_context, self._scenario, served.version, champion)
-        return decided
-
-    def _explored_answers(self) -> tuple[LoggedAnswer, ...]:
-        """Answers of the holdout period whose places were drawn with known chances."""
-        cuts = self._snapshot.cuts
-        if cuts is None or plugins.load_module("scenarios", self._scenario, "recipe").ANSWER_KIND != "products":
-            return ()
-        return explored_answers(self._shop_context, self._scenario, cuts.holdout, cuts.end)
-
-    @property
-    def _gate_policy(self) -> Policy:
-        chosen = self._settings.gate
-        return Policy(chosen.margin, chosen.min_slice_size, chosen.latency_ms, chosen.exposure_disparity_margin)
-
-    def _candidate(self, bundle: Bundle, data_split: str) -> Candidate:
-        """A bundle beside the float models that it was made from."""
-        return Candidate(
-            bundle.version, self._shop_context.version_folder(bundle.version), self._work_folder / data_split
-        )
-
-    @cached_property
-    def _splits(self) -> DataSplits:
-        return DataSplits(self._snapshot, self._settings.weights, self._scenario, self._settings.train.weight_events_by)
-
-    @property
-    def _training_data_digest(self) -> str:
-        """Names what models learn from: the snapshot, and what its events count where the shop says so."""
-        weights = self._settings.weights
-        worth = self._settings.train.weight_events_by
-        said = f" {sorted(weights.items())} {worth}" if weights or worth else ""
-        return sha256(f"{self._snapshot.digest}{said}".encode()).hexdigest() if said else self._snapshot.digest
+        notes = {**tuning_result.notes, "plan": asdict(plan)}
+        return SelectedConfig(replace(tuning_result, notes=notes), compression_result)
 
     def _refit(
         self, selected: SelectedConfig, data_split: str, training_data: TrainingData, judged: Bundle | None = None
     ) -> Bundle:
-        """``judged`` is the file whose forms are taken again; before there is one, what was decided with the weights."""
-        settled = selected.tuning_result if selected.tuning_result.weights else None
+        """Train and compress with the selected configuration, and pack the result.
+
+        Args:
+            selected: Configuration to repeat.
+            data_split: ``judged`` or ``served``.
+            training_data: Data of that split.
+            judged: Judged file whose compression variants are repeated; None while there is none yet.
+        """
+        tuning_result = None
+        if selected.tuning_result.weights:
+            tuning_result = selected.tuning_result
         plan = replace(self._plan, settings=selected.tuning_result.settings)
-        checkpoint, used = train(
+        checkpoint, used_tuning_result = train(
             self._recipe,
             training_data,
             self._training_data_digest,
@@ -316,91 +338,153 @@ class Run:
             plan,
             self._work_folder / data_split,
             self._shop_context.progress,
-            tuning_result=settled,
+            tuning_result=tuning_result,
             trees_source=self._work_folder / "fit",
         )
-        repeat: dict[str, str] | None = (
-            judged.notes["kept"] if judged else selected.compression_result.kept_variants if settled else None
-        )
-        if repeat and settled and (dull := settled.notes.get("fell_back_to")):
-            # Forms were judged in a blend, not where one model answers alone.
-            repeat = {model: least_aggressive_variant(model) for model in repeat if model == dull}
-        small = compress(
+        repeat_variants = _variants_to_repeat(selected, tuning_result, judged)
+        compression_result = compress(
             checkpoint,
             training_data,
             plan,
             self._work_folder / f"{data_split}-small",
             self._shop_context.progress,
-            repeat_variants=repeat,
+            repeat_variants=repeat_variants,
         )
-        steps = self._compression_trials(judged) if judged else small.trials or selected.compression_result.trials
+        kept_variants = repeat_variants
+        if repeat_variants is None:
+            kept_variants = compression_result.kept_variants
+        trials = compression_result.trials or selected.compression_result.trials
+        if judged is not None:
+            trials = self._compression_trials(judged)
         notes = {
             "form": data_split,
             "snapshot": self._snapshot.digest,
             "logged": self._snapshot.logged,
-            "settled": asdict(used),
-            "compression": [s.without_timings() for s in steps],
-            "kept": small.kept_variants if repeat is None else repeat,
-            "samples": samples.sample_answers(self._scenario, small.folder),
+            "settled": asdict(used_tuning_result),
+            "compression": [trial.without_timings() for trial in trials],
+            "kept": kept_variants,
+            "samples": samples.sample_answers(self._scenario, compression_result.folder),
             "models": checkpoint.notes,
             "vetrina": VERSION,
         }
-        bundle = self._folder.bundles.pack(small.folder, self._scenario, _to_json_values(notes))
-        write_bytes(self._compression_file(bundle.version), msgspec.json.encode(steps))
+        bundle = self._folder.bundles.pack(compression_result.folder, self._scenario, _to_json_values(notes))
+        write_bytes(self._compression_file(bundle.version), msgspec.json.encode(trials))
         return bundle
 
     def _compression_trials(self, bundle: Bundle) -> tuple[CompressionTrial, ...]:
-        """The forms that were tried for a version, with their work where that lies beside it."""
+        """The compression variants tried for a version, with CPU times where the file beside the version has them."""
         file = self._compression_file(bundle.version)
-        kind = tuple[CompressionTrial, ...]
+        trials_type = tuple[CompressionTrial, ...]
         if file.exists():
-            return msgspec.json.decode(file.read_bytes(), type=kind)
-        return msgspec.convert(bundle.notes["compression"], type=kind)
+            return msgspec.json.decode(file.read_bytes(), type=trials_type)
+        return msgspec.convert(bundle.notes["compression"], type=trials_type)
 
     def _compression_file(self, version: str) -> Path:
         return self._folder.reports / f"{version}.forms.json"
 
+    def _gate(self, judged: Bundle) -> Verdict:
+        champion = self._refit_champion()
+        baselines = tuple(name for name in self._recipe.baselines if name in judged.notes["models"])
+        fallback = judged.notes["settled"]["notes"].get("fell_back_to")
+        if fallback:
+            # A baseline that ships because nothing is better need not be compared with the other baselines.
+            baselines = (fallback,)
+        holdout = replace(self._splits.holdout(), logged_answers=self._explored_answers())
+        with self._timed_stage("gate"):
+            verdict = gate(
+                self._scenario,
+                self._candidate(judged, "judged"),
+                champion,
+                baselines,
+                holdout,
+                self._gate_policy,
+                self._snapshot.digest,
+                self._shop_context.progress,
+            )
+        return self._with_refused_champion(verdict)
+
+    def _with_refused_champion(self, verdict: Verdict) -> Verdict:
+        """The verdict, with a reason that says so where the champion's bundle cannot be read by this version of Vetrina."""
+        version, _ = self._shop_context.registry.champion(self._scenario)
+        if version is None or verdict.champion is not None:
+            return verdict
+        text = f"nothing to compare with: {version} is a bundle of another Vetrina"
+        reason = Reason("champion-refused", True, text, evaluable=False)
+        return replace(verdict, reasons=(*verdict.reasons, reason))
+
     def _refit_champion(self) -> Candidate | None:
-        """The champion's blend and settings on this run's past. Equal fits are taken from the model cache."""
+        """The champion's selection refitted on this run's data; None without a champion. Equal fits come from the model cache."""
         version = self._shop_context.champion(self._scenario)
         if version is None:
             return None
         bundle, _ = self._folder.bundles.unpack(version)
-        settled = TuningResult(**bundle.notes["settled"])
-        weighed = {m for weights in settled.weights.values() for m, weight in weights.items() if weight}
-        if not all(plugins.has_module("models", m, "train") for m in weighed & set(plugins.names("models"))):
+        tuning_result = TuningResult(**bundle.notes["settled"])
+        if not _can_be_trained(tuning_result):
             return self._judged_champion(version)
         with self._timed_stage("train champion"):
-            plan = replace(self._plan, settings=settled.settings)
-            past = self._splits.judged_data()
+            plan = replace(self._plan, settings=tuning_result.settings)
+            training_data = self._splits.judged_data()
             checkpoint, _ = train(
                 self._recipe,
-                past,
+                training_data,
                 self._training_data_digest,
                 "judged",
                 plan,
                 self._work_folder / "champion",
                 self._shop_context.progress,
-                tuning_result=settled,
+                tuning_result=tuning_result,
                 trees_source=self._shop_context.version_folder(version),
             )
-            small = compress(
+            compression_result = compress(
                 checkpoint,
-                past,
+                training_data,
                 plan,
                 self._work_folder / "champion-small",
                 self._shop_context.progress,
                 repeat_variants=bundle.notes["kept"],
             )
-        return Candidate(version, small.folder)
+        return Candidate(version, compression_result.folder)
 
     def _judged_champion(self, version: str) -> Candidate:
-        """The judged file of a champion with models that are no longer learnt: older than the candidate's past, but its own."""
+        """The champion's own judged file, on older data, for one with models that can no longer be trained."""
         judged = self._shop_context.registry.get_version(version)["judged"]
         return Candidate(judged, self._shop_context.version_folder(judged))
 
+    def _explored_answers(self) -> tuple[LoggedAnswer, ...]:
+        """Logged answers of the holdout period whose ranking was randomised, with known propensities."""
+        cuts = self._snapshot.cuts
+        if cuts is None or self._recipe_module.ANSWER_KIND != "products":
+            return ()
+        return explored_answers(self._shop_context, self._scenario, cuts.holdout, cuts.end)
+
+    @property
+    def _gate_policy(self) -> Policy:
+        settings = self._settings.gate
+        return Policy(settings.margin, settings.min_slice_size, settings.latency_ms, settings.exposure_disparity_margin)
+
+    def _check_served_file(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
+        judged_folder = self._shop_context.version_folder(judged.version)
+        candidate = self._candidate(served, "served")
+        return check_served_file(self._scenario, candidate, judged_folder, verdict, self._gate_policy)
+
+    def _release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
+        registry = self._shop_context.registry
+        champion_pointer = registry.champion(self._scenario)
+        champion = self._shop_context.champion(self._scenario)
+        exposures_last_day = self._exposures_last_day()
+        decision = decide_release(self._scenario, served.version, champion, verdict, exposures_last_day)
+        with self._timed_stage("release"):
+            notes = {**served.notes, "release": asdict(decision), "run": self._run_id}
+            provenance = (self._snapshot.digest, self.recipe_digest)
+            served_verdict = replace(verdict, candidate=served.version)
+            registry.register_version(served, judged, served_verdict, decision, provenance, champion_pointer, notes)
+            if decision.outcome == "testing" and champion:
+                rollout_controller.start_rollout(self._shop_context, self._scenario, served.version, champion)
+        return decision
+
     def _exposures_last_day(self) -> int:
-        if plugins.load_module("scenarios", self._scenario, "recipe").ANSWER_KIND != "products":
+        """How many rankings of this scenario were shown in the last 24 hours; 0 for scenarios that rank no products."""
+        if self._recipe_module.ANSWER_KIND != "products":
             return 0
         query = (
             select(func.count())
@@ -408,34 +492,70 @@ class Run:
             .where(exposures.c.scenario == self._scenario, exposures.c.time >= clock.now() - clock.DAY)
         )
         with self._shop_context.engine.connect() as connection:
-            return connection.execute(query).scalar() or 0
+            count = connection.execute(query).scalar()
+        return count or 0
+
+    # Journal and records
 
     def _run_step(self, name: str, work: Callable[[], Result], *, timed: bool = False) -> Result:
-        """A step of the journal: done once in a run, however often the run is cut off."""
+        """Execute a step of the journal: once in a run, however often the run is interrupted."""
         if not timed:
             return self._shop_context.journal.step(name, work)
 
-        def watched() -> Result:
+        def timed_work() -> Result:
             with self._timed_stage(name):
                 return work()
 
-        return self._shop_context.journal.step(name, watched)
+        return self._shop_context.journal.step(name, timed_work)
 
     @contextmanager
     def _timed_stage(self, name: str) -> Iterator[None]:
-        started = clock.now()
-        begun = time.perf_counter()
-        worked = _cpu_seconds()
+        """Record wall time, CPU time and peak memory of a stage."""
+        started_at = clock.now()
+        wall_start = time.perf_counter()
+        cpu_start = _cpu_seconds()
         yield
-        used = ResourceUsage(time.perf_counter() - begun, _cpu_seconds() - worked, peak_memory_mb())
-        self._shop_context.registry.log_stage(self._run_id, self._scenario, name, started, used)
+        wall_seconds = time.perf_counter() - wall_start
+        cpu_seconds = _cpu_seconds() - cpu_start
+        usage = ResourceUsage(wall_seconds, cpu_seconds, peak_memory_mb())
+        self._shop_context.registry.log_stage(self._run_id, self._scenario, name, started_at, usage)
+
+
+def _variants_to_repeat(
+    selected: SelectedConfig, tuning_result: TuningResult | None, judged: Bundle | None
+) -> dict[str, str] | None:
+    """Compression variants to repeat, by model; None where they have to be selected first."""
+    if judged is not None:
+        variants: dict[str, str] = judged.notes["kept"]
+    elif tuning_result is not None:
+        variants = selected.compression_result.kept_variants
+    else:
+        return None
+    fallback = None
+    if tuning_result is not None:
+        fallback = tuning_result.notes.get("fell_back_to")
+    if fallback and variants:
+        # Variants were judged in a blend, not where one model answers alone.
+        return {model: least_aggressive_variant(model) for model in variants if model == fallback}
+    return variants
+
+
+def _can_be_trained(tuning_result: TuningResult) -> bool:
+    """Whether every model with weight in a blend still has training code."""
+    known_models = set(plugins.names("models"))
+    for blend_weights in tuning_result.weights.values():
+        for model, weight in blend_weights.items():
+            if weight and model in known_models and not plugins.has_module("models", model, "train"):
+                return False
+    return True
 
 
 def _to_json_values(notes: dict[str, Any]) -> dict[str, Any]:
+    """The notes as they read from a manifest: tuples are lists, keys are strings."""
     return msgspec.json.decode(msgspec.json.encode(notes))
 
 
 def _cpu_seconds() -> float:
-    """Of this process and of those it started and waited for."""
-    used = os.times()
-    return used.user + used.system + used.children_user + used.children_system
+    """CPU seconds of this process and of the child processes that it waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system

@@ -1,7 +1,7 @@
-"""The durable journal of a run: each stage's result is kept, so that a run that was cut off goes on after the last one.
+"""Durable steps of a run (DBOS): an interrupted run resumes after its last finished step.
 
-The path knows only ``Journal``. DBOS keeps the results of a run in a database of its own, in the shop's folder or in a schema
-of the same PostgreSQL; what is no run (an ingest alone) goes straight.
+The path knows only ``Journal``. DBOS stores the results of a run's steps in a database of its own, in the shop's folder or in a
+schema of the same PostgreSQL. What is not a run (an ingest alone) is not recorded.
 """
 
 from collections.abc import Callable
@@ -17,35 +17,45 @@ _DATABASE_SCHEMA = "vetrina_runs"
 
 
 class Journal(Protocol):
-    """Does a stage once."""
+    """Executes each step of a run once."""
 
     def step(self, name: str, work: Callable[[], Result]) -> Result:
-        """The result of ``work``; what an earlier attempt of the same run has kept is given back without working."""
+        """The result of ``work``; if an earlier attempt of the same run finished this step, its stored result."""
         ...
 
 
 class DirectJournal:
-    """No journal: every stage is done when it is called."""
+    """No journal: every step is executed when it is called."""
 
     def step(self, name: str, work: Callable[[], Result]) -> Result:
-        """Just do it."""
+        """The result of ``work``."""
         return work()
 
 
 class DurableJournal:
-    """Inside a durable run."""
+    """Stores the results of steps with DBOS, inside a durable run."""
 
     def step(self, name: str, work: Callable[[], Result]) -> Result:
-        """A DBOS step."""
+        """The result of ``work``, or the stored one of an earlier attempt."""
         from dbos import DBOS
 
         return DBOS.run_step({"name": name}, work)
 
 
 def run_durably(run_id: str, work: Callable[[Journal], Result], root: Path, store_url: str) -> Result:
-    """Do ``work`` as the durable run ``run``; the same id again goes on where it was cut off.
+    """Execute ``work`` as a durable run.
 
-    Raises what ``work`` raises. A run that ended gives its result again.
+    Args:
+        run_id: Name of the run. The same name again resumes it, or returns its result if it had ended.
+        work: Function of a journal, whose steps are stored.
+        root: The shop's folder, where the journal's database lies unless the store is PostgreSQL.
+        store_url: URL of the shop's store.
+
+    Returns:
+        The result of ``work``.
+
+    Raises:
+        Exception: Whatever ``work`` raises.
     """
     from dbos import DBOS, SetWorkflowID
 
@@ -59,8 +69,8 @@ def run_durably(run_id: str, work: Callable[[Journal], Result], root: Path, stor
             "system_database_url": _database_url(root, store_url),
             "dbos_system_schema": _DATABASE_SCHEMA,
             "application_version": VERSION,
-            "executor_id": run_id,  # at launch an executor takes up what it left: exactly this run, in no other process
-            "log_level": "CRITICAL",  # what goes wrong is raised here and said once, at the outer edge
+            "executor_id": run_id,  # at launch an executor resumes its own runs: exactly this one, and no other process does
+            "log_level": "CRITICAL",  # errors are raised here and reported once, at the outer edge
         }
     )
     try:
@@ -74,8 +84,10 @@ def run_durably(run_id: str, work: Callable[[Journal], Result], root: Path, stor
 
 
 def _database_url(root: Path, store_url: str) -> str:
+    """URL of the journal's database: the shop's PostgreSQL, else a SQLite file in the shop's folder."""
     url = make_url(store_url)
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql").render_as_string(hide_password=False)
-    (root / "work").mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{root / 'work' / 'runs.db'}"
+    folder = root / "work"
+    folder.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{folder / 'runs.db'}"
