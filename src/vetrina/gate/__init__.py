@@ -1,4 +1,4 @@
-"""Decides from held-out data whether a candidate may meet shoppers."""
+"""Gate stage: decides on held-out data whether a candidate may be released."""
 
 from vetrina.gate.gate import Candidate, Policy, check_served_file, gate
 

@@ -1,10 +1,12 @@
-"""Whether brands and price bands are shown as often as shoppers take them.
+"""Fairness of exposure: share of impressions against share of demand, by brand and price band.
 
-Exposure of a product is 1 / log2(1 + place), summed over many answers; fair is a share of exposure like the share of what
-shoppers took (exposure in proportion to merit: Singh and Joachims, KDD 2018). Unfairness is half the sum of the absolute
-differences: the share of all exposure that would have to move.
+The exposure of a product is 1 / log2(1 + position), summed over many answers. A group is treated fairly if its share of exposure
+equals its share of what users interacted with (exposure in proportion to merit: Singh and Joachims, KDD 2018). The disparity is
+half the sum of the absolute differences: the share of all exposure that would have to be reallocated.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,76 +21,103 @@ from vetrina.retrieval.catalogue_index import CatalogueIndex
 _MAX_REQUESTS = 500
 _N_PRICE_BANDS = 4
 _MIN_INTERACTIONS = 200
-_MIN_BRAND_SHARE = 0.01
-_MAX_POSITIONS = 10
+_MIN_BRAND_SHARE = 0.01  # of the interactions; rarer brands are one group
+_MAX_POSITIONS = 10  # of an answer
+_LOWER_QUANTILE = 0.025  # of a two-sided 95 % interval
+
+
+@dataclass(frozen=True)
+class _Grouping:
+    """A dimension by which products are grouped: ``codes`` (products,) index ``names``."""
+
+    dimension: str
+    codes: NDArray[np.intp]
+    names: list[str]
 
 
 def check_fairness(
     scenario: str, folder: Path, champion: Path | None, evaluation_data: EvaluationData, tolerance: float
 ) -> list[Reason]:
-    """A reason for brands and one for price bands. A veto needs a candidate shown to be unfairer than the champion by more than
-    ``tolerance`` (share of exposure)."""
-    taken = _interacted_items(evaluation_data)
-    if len(taken) < _MIN_INTERACTIONS:
-        text = f"fairness of exposure not evaluable: {len(taken)} products taken, {_MIN_INTERACTIONS} asked for"
-        return [Reason("fairness", True, text, {"taken": float(len(taken))}, evaluable=False)]
-    shelf = CatalogueIndex(folder / "shelf")
-    asked = plugins.load_module("scenarios", scenario, "evaluate").sample_requests(folder, _MAX_REQUESTS)
-    shown = {
-        side: _ranked_items(scenario, f, shelf, asked) for side, f in (("own", folder), ("champion", champion)) if f
-    }
+    """A reason for brands and one for price bands.
+
+    A veto needs a candidate that is unfairer than the champion by more than ``tolerance`` at the 95 % level.
+
+    Args:
+        scenario: Scenario that ranks products.
+        folder: Folder of the candidate.
+        champion: Folder of the champion, None where nothing serves yet.
+        evaluation_data: Holdout; its interactions are the demand.
+        tolerance: Share of exposure.
+    """
+    interacted = _interacted_items(evaluation_data)
+    if len(interacted) < _MIN_INTERACTIONS:
+        text = f"fairness of exposure not evaluable: {len(interacted)} interactions, {_MIN_INTERACTIONS} required"
+        return [Reason("fairness", True, text, {"taken": float(len(interacted))}, evaluable=False)]
+    catalogue = CatalogueIndex(folder / "shelf")
+    requests = plugins.load_module("scenarios", scenario, "evaluate").sample_requests(folder, _MAX_REQUESTS)
+    rankings = {"own": _ranked_items(scenario, folder, catalogue, requests)}
+    if champion is not None:
+        rankings["champion"] = _ranked_items(scenario, champion, catalogue, requests)
     reasons = []
-    for what, group, names in (_brand_groups(shelf, taken), _price_band_groups(shelf)):
-        merit = np.bincount(group[taken], minlength=len(names)) / len(taken)
-        exposure = {side: _exposure_shares(items, group, len(names)) for side, items in shown.items()}
-        if len(names) > 1:
-            reasons.append(_fairness_reason(what, names, merit, exposure, tolerance))
+    for grouping in (_brand_groups(catalogue, interacted), _price_band_groups(catalogue)):
+        n_groups = len(grouping.names)
+        if n_groups < 2:
+            continue
+        demand = np.bincount(grouping.codes[interacted], minlength=n_groups) / len(interacted)
+        exposure = {
+            side: _exposure_shares(ranked_items, grouping.codes, n_groups) for side, ranked_items in rankings.items()
+        }
+        reasons.append(_fairness_reason(grouping, demand, exposure, tolerance))
     return reasons
 
 
 def _fairness_reason(
-    dimension: str,
-    names: list[str],
-    merit: NDArray[np.float64],
-    exposure: dict[str, NDArray[np.float64]],
+    grouping: _Grouping,
+    demand: NDArray[np.float64],
+    exposure: Mapping[str, NDArray[np.float64]],
     tolerance: float,
 ) -> Reason:
+    """``demand`` (groups,) shares, ``exposure`` (requests, groups) shares of the candidate and, if there is one, the champion."""
     own = exposure["own"].mean(0)
-    unfair = _exposure_disparity(own, merit)
-    least = int((own - merit).argmin())
+    disparity = _exposure_disparity(own, demand)
+    lowest = int((own - demand).argmin())
     text = (
-        f"{dimension}: {unfair:.0%} of what is shown would have to move to match what shoppers take; least shown for it is "
-        f"{names[least]} ({own[least]:.0%} of places, {merit[least]:.0%} of what is taken)"
+        f"{grouping.dimension}: {disparity:.0%} of exposure would have to be reallocated to match demand; the most under-exposed "
+        f"group is {grouping.names[lowest]} ({own[lowest]:.0%} of exposure, {demand[lowest]:.0%} of demand)"
     )
-    numbers = {"unfairness": unfair}
-    worse = False
+    numbers = {"unfairness": disparity}
+    is_unfairer = False
     if "champion" in exposure:
-        theirs = _exposure_disparity(exposure["champion"].mean(0), merit)
-        gap = _disparity_gap_lower_bound(exposure["own"], exposure["champion"], merit)
-        worse = gap > tolerance
-        word = f"shown to be more than {tolerance:.0%} unfairer than" if worse else "not shown to be unfairer than"
-        text += f"; {word} the champion's {theirs:.0%}"
-        numbers |= {"champion": theirs, "low": gap}
-    return Reason(f"fairness:{dimension}", not worse, text, numbers)
+        champion_disparity = _exposure_disparity(exposure["champion"].mean(0), demand)
+        gap = _disparity_gap_lower_bound(exposure["own"], exposure["champion"], demand)
+        is_unfairer = gap > tolerance
+        finding = "not shown to be unfairer than"
+        if is_unfairer:
+            finding = f"shown to be more than {tolerance:.0%} unfairer than"
+        text += f"; {finding} the champion's {champion_disparity:.0%}"
+        numbers |= {"champion": champion_disparity, "low": gap}
+    return Reason(f"fairness:{grouping.dimension}", not is_unfairer, text, numbers)
 
 
 def _disparity_gap_lower_bound(
-    own: NDArray[np.float64], champion: NDArray[np.float64], merit: NDArray[np.float64]
+    own: NDArray[np.float64], champion: NDArray[np.float64], demand: NDArray[np.float64]
 ) -> float:
-    """The lower 95 % bound of how much unfairer the candidate is, over the same requests."""
+    """Lower 95 % bound of the candidate's disparity less the champion's, over the same requests."""
+    n_groups = len(demand)
     both = np.concatenate([own, champion], 1)
-    k = len(merit)
-    draws = np.stack([resampled_means(both[:, c]) for c in range(2 * k)], 1)
-    gaps = 0.5 * (np.abs(draws[:, :k] - merit).sum(1) - np.abs(draws[:, k:] - merit).sum(1))
-    return float(np.quantile(gaps, 0.025))
+    resampled = np.stack([resampled_means(both[:, column]) for column in range(2 * n_groups)], 1)
+    own_differences = np.abs(resampled[:, :n_groups] - demand).sum(1)
+    champion_differences = np.abs(resampled[:, n_groups:] - demand).sum(1)
+    gaps = 0.5 * (own_differences - champion_differences)
+    return float(np.quantile(gaps, _LOWER_QUANTILE))
 
 
-def _exposure_disparity(exposure: NDArray[np.float64], merit: NDArray[np.float64]) -> float:
-    return float(0.5 * np.abs(exposure - merit).sum())
+def _exposure_disparity(exposure: NDArray[np.float64], demand: NDArray[np.float64]) -> float:
+    return float(0.5 * np.abs(exposure - demand).sum())
 
 
 def _interacted_items(evaluation_data: EvaluationData) -> NDArray[np.intp]:
-    """Catalogue indices of what shoppers took."""
+    """Catalogue indices of the products that users interacted with, or that judges found relevant; one for each time."""
     if evaluation_data.targets is not None and evaluation_data.targets.items:
         items = np.concatenate(evaluation_data.targets.items)
     elif evaluation_data.judgments is not None:
@@ -98,41 +127,52 @@ def _interacted_items(evaluation_data: EvaluationData) -> NDArray[np.intp]:
     return items[items >= 0].astype(np.intp)
 
 
-def _ranked_items(scenario: str, folder: Path, catalogue: CatalogueIndex, requests: list) -> list[NDArray[np.int32]]:
+def _ranked_items(
+    scenario: str, folder: Path, catalogue: CatalogueIndex, requests: Sequence[object]
+) -> list[NDArray[np.int32]]:
+    """Catalogue indices of the first positions of each answer."""
     answers = plugins.load_module("scenarios", scenario, "evaluate").answer_requests(folder, requests)
-    return [catalogue.index_of(list(a)[:_MAX_POSITIONS]) for a in answers]
+    return [catalogue.index_of(list(answer)[:_MAX_POSITIONS]) for answer in answers]
 
 
 def _exposure_shares(
-    ranked_items: list[NDArray[np.int32]], group: NDArray[np.intp], groups: int
+    ranked_items: list[NDArray[np.int32]], group: NDArray[np.intp], n_groups: int
 ) -> NDArray[np.float64]:
-    """(requests, groups) shares of exposure; an empty answer shows nothing."""
-    worth = 1.0 / np.log2(2.0 + np.arange(_MAX_POSITIONS))
-    rows = np.zeros((len(ranked_items), groups))
+    """(requests, groups) shares of exposure; zeros for an empty answer."""
+    position_exposure = 1.0 / np.log2(2.0 + np.arange(_MAX_POSITIONS))
+    rows = np.zeros((len(ranked_items), n_groups))
     for row, items in enumerate(ranked_items):
-        known = items >= 0
-        rows[row] = np.bincount(group[items[known]], worth[: len(items)][known], groups)
+        in_catalogue = items >= 0
+        exposure = position_exposure[: len(items)]
+        rows[row] = np.bincount(group[items[in_catalogue]], exposure[in_catalogue], n_groups)
     total = rows.sum(1, keepdims=True)
     return np.divide(rows, total, out=np.zeros_like(rows), where=total > 0)
 
 
-def _brand_groups(catalogue: CatalogueIndex, interacted: NDArray[np.intp]) -> tuple[str, NDArray[np.intp], list[str]]:
-    """Brands that shoppers take at least now and then; all others are one group."""
-    known, codes = catalogue.field_codes("brand")
-    counts = np.bincount(codes[interacted], minlength=len(known))
-    kept = [i for i in range(len(known)) if known[i] and counts[i] >= _MIN_BRAND_SHARE * len(interacted)]
-    place = np.full(len(known), len(kept))
-    place[kept] = np.arange(len(kept))
-    return "brands", place[codes], [*(known[i] for i in kept), "other brands"]
+def _brand_groups(catalogue: CatalogueIndex, interacted: NDArray[np.intp]) -> _Grouping:
+    """Brands with at least one in a hundred interactions; all others are one group."""
+    brands, codes = catalogue.field_codes("brand")
+    counts = np.bincount(codes[interacted], minlength=len(brands))
+    min_count = _MIN_BRAND_SHARE * len(interacted)
+    frequent = [code for code in range(len(brands)) if brands[code] and counts[code] >= min_count]
+    group_of_brand = np.full(len(brands), len(frequent))
+    group_of_brand[frequent] = np.arange(len(frequent))
+    names = [brands[code] for code in frequent]
+    return _Grouping("brands", group_of_brand[codes], [*names, "other brands"])
 
 
-def _price_band_groups(catalogue: CatalogueIndex) -> tuple[str, NDArray[np.intp], list[str]]:
+def _price_band_groups(catalogue: CatalogueIndex) -> _Grouping:
     """Quarters of the catalogue by price, and products without one."""
     price = np.asarray(catalogue.sort_key("price"))
-    there = np.isfinite(price)
-    if not there.any():
-        return "price bands", np.zeros(len(price), np.intp), ["no price"]
-    cuts = np.quantile(price[there], np.linspace(0, 1, _N_PRICE_BANDS + 1)[1:-1])
-    names = [f"up to {cuts[0]:.2f}", *(f"{a:.2f} to {b:.2f}" for a, b in pairwise(cuts))]
-    band = np.where(there, np.searchsorted(cuts, np.nan_to_num(price)), _N_PRICE_BANDS)
-    return "price bands", band, [*names, f"above {cuts[-1]:.2f}", "without a price"]
+    has_price = np.isfinite(price)
+    if not has_price.any():
+        return _Grouping("price bands", np.zeros(len(price), np.intp), ["no price"])
+    inner_quantiles = np.linspace(0, 1, _N_PRICE_BANDS + 1)[1:-1]
+    cuts = np.quantile(price[has_price], inner_quantiles)
+    names = [f"up to {cuts[0]:.2f}"]
+    for low, high in pairwise(cuts):
+        names.append(f"{low:.2f} to {high:.2f}")
+    names.append(f"above {cuts[-1]:.2f}")
+    names.append("without a price")
+    band = np.where(has_price, np.searchsorted(cuts, np.nan_to_num(price)), _N_PRICE_BANDS)
+    return _Grouping("price bands", band, names)

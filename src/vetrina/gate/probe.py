@@ -1,4 +1,4 @@
-"""Opens a bundle in a process of its own, as a server would, and times its answers."""
+"""Serving probe: opens a bundle in a fresh process and measures latency, CPU and memory."""
 
 import subprocess
 import sys
@@ -25,9 +25,10 @@ _TRAINING_LIBRARIES = ("torch", "polars", "pyarrow", "pandas", "transformers", "
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """Milliseconds and megabytes of one fresh process, CPU-microseconds of an answer.
+    """Milliseconds, megabytes and CPU-microseconds of one fresh process.
 
-    Where a scenario answers rows, ``row_cpu_us`` is that of each of ROWS rows asked at once.
+    ``cpu_us`` is the CPU time of one answer, ``row_cpu_us`` that of each row in a batch of ``BATCH_ROWS``, None where a scenario
+    does not answer rows.
     """
 
     open_ms: float
@@ -41,55 +42,67 @@ class ProbeResult(msgspec.Struct, frozen=True):
 
 
 def probe_in_fresh_process(scenario: str, folder: Path) -> ProbeResult | str:
-    """What was seen, or what went wrong in one line."""
+    """The measurements, or what went wrong in one line."""
     command = [sys.executable, "-m", "vetrina.gate.probe", scenario, str(folder)]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)  # noqa: S603
+        process = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_SECONDS, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
         return f"no answer within {_TIMEOUT_SECONDS} s"
-    if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"exit status {done.returncode}"
-    return msgspec.json.decode(done.stdout, type=ProbeResult)
+    if process.returncode:
+        lines = process.stderr.decode(errors="replace").strip().splitlines()
+        if lines:
+            return lines[-1]
+        return f"exit status {process.returncode}"
+    return msgspec.json.decode(process.stdout, type=ProbeResult)
 
 
 def measure(scenario: str, folder: Path) -> ProbeResult:
-    """Open and answer in this process."""
-    started = time.perf_counter()
+    """Open a bundle and time its answers in this process.
+
+    Raises RuntimeError where serving loads a training library.
+    """
+    open_start = time.perf_counter()
     opened = plugins.load_module("scenarios", scenario, "online").load(folder)
-    open_ms = 1e3 * (time.perf_counter() - started)
+    open_ms = 1e3 * (time.perf_counter() - open_start)
     context = Context(_NoChanges(), _NoChanges(), clock.now())
-    times = []
-    work = []
+    answer_ms: list[float] = []
+    answer_cpu_us: list[float] = []
     for number in range(_WARM_UP_REQUESTS + _TIMED_REQUESTS):
-        begun = time.perf_counter()
-        worked = time.process_time()
+        wall_start = time.perf_counter()
+        cpu_start = time.process_time()
         opened.answer_probe(number, context)
-        times.append(1e3 * (time.perf_counter() - begun))
-        work.append(1e6 * (time.process_time() - worked))
-    p50, p99 = np.percentile(times[_WARM_UP_REQUESTS:], [50, 99])
-    loaded = [m for m in _TRAINING_LIBRARIES if m in sys.modules]
-    if loaded:
-        raise RuntimeError(f"serving loaded {', '.join(loaded)}")
-    rows = _row_cpu_us(opened) if hasattr(opened, "answer_probe_rows") else None
-    disk = size_of(folder) / 1e6
-    cpu = float(np.mean(work[_WARM_UP_REQUESTS:]))
+        answer_ms.append(1e3 * (time.perf_counter() - wall_start))
+        answer_cpu_us.append(1e6 * (time.process_time() - cpu_start))
+    p50_ms, p99_ms = np.percentile(answer_ms[_WARM_UP_REQUESTS:], [50, 99])
+    loaded_libraries = [name for name in _TRAINING_LIBRARIES if name in sys.modules]
+    if loaded_libraries:
+        raise RuntimeError(f"serving loaded {', '.join(loaded_libraries)}")
+    row_cpu_us = None
+    if hasattr(opened, "answer_probe_rows"):
+        row_cpu_us = _row_cpu_us(opened)
     return ProbeResult(
-        open_ms, float(p50), float(p99), peak_memory_mb(), disk, cpu, rows, cpu_features.cpu_description()
+        open_ms=open_ms,
+        p50_ms=float(p50_ms),
+        p99_ms=float(p99_ms),
+        memory_mb=peak_memory_mb(),
+        disk_mb=size_of(folder) / 1e6,
+        cpu_us=float(np.mean(answer_cpu_us[_WARM_UP_REQUESTS:])),
+        row_cpu_us=row_cpu_us,
+        processor=cpu_features.cpu_description(),
     )
 
 
 def _row_cpu_us(loaded_bundle: Any) -> float:
-    """CPU-microseconds of one of ROWS rows."""
+    """CPU-microseconds of one row, answered in batches of ``BATCH_ROWS``."""
     loaded_bundle.answer_probe_rows(BATCH_ROWS)
-    begun = time.process_time()
+    cpu_start = time.process_time()
     for _ in range(_TIMED_BATCHES):
         loaded_bundle.answer_probe_rows(BATCH_ROWS)
-    return 1e6 * (time.process_time() - begun) / (_TIMED_BATCHES * BATCH_ROWS)
+    return 1e6 * (time.process_time() - cpu_start) / (_TIMED_BATCHES * BATCH_ROWS)
 
 
 class _NoChanges:
-    """Nothing happened since the bundle was built."""
+    """No events and no catalogue changes since the bundle was built."""
 
     def for_user(
         self, user: str | None, session: str | None, since: float, after_seq: int
