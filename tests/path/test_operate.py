@@ -205,7 +205,7 @@ def test_a_shop_without_images_embeds_nothing(shop, operator):
 
 def test_a_run_waits_for_a_release_under_way(shop):
     inject_candidate(shop, "worse")
-    with pytest.raises(Conflict, match="among shoppers"):
+    with pytest.raises(Conflict, match="canary share"):
         shop.fit("recommend")
 
 

@@ -1,4 +1,4 @@
-"""The stage that says how a served scenario does, from its log."""
+"""Monitoring stage: the health of a served scenario, from daily statistics of its log."""
 
 from vetrina.monitor.monitor import monitor, persistent_drift
 

@@ -1,4 +1,4 @@
-"""A day of the log as columns of numbers. Knows nothing of rows."""
+"""Column arrays of one day of the log: events, answers and impressions. Knows nothing of rows or the store."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from vetrina.core.types import Ints
 
-N_POSITIONS = 10
-NO_VALUE = -1
-UNKNOWN_PRODUCT = -2
+N_POSITIONS = 10  # of an answer that are counted
+NO_VALUE = -1  # code of an event without product, or without query
+UNKNOWN_PRODUCT = -2  # code of a product that the catalogue lacks
 BoolArray = NDArray[np.bool_]
 Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class EventColumns:
-    """What shoppers did, arrays (n,).
+    """Events of users, arrays (n,).
 
-    ``type`` and ``query`` (NOTHING without) are numbers of ``types`` and ``queries``, ``item`` of products: NOTHING for an
-    event without product, UNKNOWN for one that the catalogue lacks; a missing ``price`` is NaN. ``strangers`` counts the
-    distinct products of the latter.
+    ``unit`` numbers users, or sessions without user. ``type`` and ``query`` index ``types`` and ``queries``, ``item`` the
+    catalogue; ``NO_VALUE`` and ``UNKNOWN_PRODUCT`` as above. ``time`` is in seconds, a missing ``price`` is NaN.
+    ``n_unknown_products`` counts distinct products that the catalogue lacks.
     """
 
     unit: Ints
@@ -37,7 +37,11 @@ class EventColumns:
 
 @dataclass(frozen=True)
 class ImpressionColumns:
-    """The first PLACES products of each answer, arrays (m,): ``answer`` is a row of Answers, ``place`` counts from 0."""
+    """The first ``N_POSITIONS`` products of each answer, arrays (m,).
+
+    ``answer`` is a row of ``AnswerColumns``, ``position`` counts from 0, ``item`` indexes the catalogue, a missing ``score``
+    is NaN.
+    """
 
     answer: Ints
     position: Ints
@@ -48,9 +52,11 @@ class ImpressionColumns:
 
 @dataclass(frozen=True)
 class AnswerColumns:
-    """What shoppers were shown, arrays (n,); ``unit`` is a user, a session or the answer itself; ``size`` counts products.
+    """Answers shown to users, arrays (n,).
 
-    ``delays`` are the seconds to the first event that followed an answer.
+    ``unit`` numbers users, sessions without user, or answers without either. ``placement`` and ``query`` index ``placements``
+    and ``queries``. ``n_items`` counts products. ``click_delays`` are the seconds from an answer to the first click that
+    followed it, one for each clicked answer, in no particular order.
     """
 
     unit: Ints

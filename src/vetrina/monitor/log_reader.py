@@ -1,4 +1,4 @@
-"""Rows of the log become columns: a day is read in pieces, and a piece is forgotten once it is columns."""
+"""Readers that turn log rows into column arrays, in batches: a batch of rows is released once it is columns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,35 +20,36 @@ from vetrina.monitor.log_columns import (
 )
 
 Row = Mapping[str, Any]
-IndexLookup = Callable[[Sequence[str]], Ints]
+IndexLookup = Callable[[Sequence[str]], Ints]  # product ids to catalogue indices, -1 for unknown ones
 
 
 class Vocabulary:
-    """Numbers names from 0, in the order in which they come."""
+    """Codes for names, from 0 in the order in which the names appear."""
 
     def __init__(self) -> None:
         self._code_by_name: dict[str, int] = {}
 
     def encode(self, names: Iterable[str]) -> Ints:
-        """(n,)."""
-        known = self._code_by_name
-        return np.array([known.setdefault(n, len(known)) for n in names], np.int32)
+        """Codes (n,) of names; new names get new codes."""
+        codes = self._code_by_name
+        return np.array([codes.setdefault(name, len(codes)) for name in names], np.int32)
 
     def encode_optional(self, names: Sequence[str]) -> Ints:
-        """(n,), NOTHING for an empty name."""
-        found = np.full(len(names), NO_VALUE, np.int32)
-        found[np.array([bool(n) for n in names], bool)] = self.encode(n for n in names if n)
-        return found
+        """Codes (n,) of names, ``NO_VALUE`` for an empty one."""
+        codes = np.full(len(names), NO_VALUE, np.int32)
+        has_name = np.array([bool(name) for name in names], bool)
+        codes[has_name] = self.encode(name for name in names if name)
+        return codes
 
     @property
     def names(self) -> list[str]:
-        """By number."""
+        """The names, by code."""
         return list(self._code_by_name)
 
 
 @dataclass
 class EventReader:
-    """Takes a day's events in pieces."""
+    """Reads a day's events in batches."""
 
     index_of: IndexLookup
     _units: Vocabulary = field(default_factory=Vocabulary)
@@ -58,35 +59,61 @@ class EventReader:
     _batches: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Some more rows of the log."""
-        products = [r.get("product_id") or "" for r in rows]
-        found = self.index_of(products)
-        there = np.array([bool(p) for p in products], bool)
-        item = np.where(there, np.where(found >= 0, found, UNKNOWN_PRODUCT), NO_VALUE).astype(np.int32)
-        self._unknown_products |= {products[n] for n in np.flatnonzero(item == UNKNOWN_PRODUCT)}
-        self._batches.append(
-            (
-                self._units.encode(r["user"] or r["session"] or "" for r in rows),
-                np.array([r["time"] for r in rows], np.float64),
-                self._types.encode(r["type"] for r in rows),
-                item,
-                np.array([_to_float(r.get("price")) for r in rows], np.float64),
-                self._queries.encode_optional([r.get("query") or "" for r in rows]),
-            )
+        """Add a batch of event rows."""
+        units: list[str] = []
+        times: list[float] = []
+        types: list[str] = []
+        product_ids: list[str] = []
+        prices: list[float] = []
+        queries: list[str] = []
+        for row in rows:
+            units.append(_unit(row))
+            times.append(row["time"])
+            types.append(row["type"])
+            product_ids.append(row.get("product_id") or "")
+            prices.append(_to_float(row.get("price")))
+            queries.append(row.get("query") or "")
+        batch = (
+            self._units.encode(units),
+            np.array(times, np.float64),
+            self._types.encode(types),
+            self._item_codes(product_ids),
+            np.array(prices, np.float64),
+            self._queries.encode_optional(queries),
         )
+        self._batches.append(batch)
 
     def columns(self) -> EventColumns:
-        """All that was added."""
+        """All events that were added."""
         if not self._batches:
             self.add(())
-        unit, time, kind, item, price, query = (np.concatenate(c) for c in zip(*self._batches, strict=True))
-        names = (self._types.names, self._queries.names, len(self._unknown_products))
-        return EventColumns(unit, time, kind, item, price, query, *names)
+        unit, time, event_type, item, price, query = _concatenate(self._batches)
+        return EventColumns(
+            unit=unit,
+            time=time,
+            type=event_type,
+            item=item,
+            price=price,
+            query=query,
+            types=self._types.names,
+            queries=self._queries.names,
+            n_unknown_products=len(self._unknown_products),
+        )
+
+    def _item_codes(self, product_ids: Sequence[str]) -> Ints:
+        """(n,) catalogue indices, ``NO_VALUE`` without product, ``UNKNOWN_PRODUCT`` where the catalogue lacks it."""
+        indices = self.index_of(product_ids)
+        has_product = np.array([bool(product_id) for product_id in product_ids], bool)
+        known_or_unknown = np.where(indices >= 0, indices, UNKNOWN_PRODUCT)
+        items = np.where(has_product, known_or_unknown, NO_VALUE).astype(np.int32)
+        for row in np.flatnonzero(items == UNKNOWN_PRODUCT):
+            self._unknown_products.add(product_ids[row])
+        return items
 
 
 @dataclass
 class AnswerReader:
-    """Takes a day's answers in pieces, each with the events that may follow them."""
+    """Reads a day's answers in batches, each with the events that may follow them."""
 
     index_of: IndexLookup
     _units: Vocabulary = field(default_factory=Vocabulary)
@@ -94,66 +121,114 @@ class AnswerReader:
     _queries: Vocabulary = field(default_factory=Vocabulary)
     _delays: list[float] = field(default_factory=list)
     _answer_batches: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
-    _impressions: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
+    _impression_batches: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
     _count: int = 0
 
     def add(self, answers: Sequence[Row], events: Iterable[Row]) -> None:
-        """Some more answers of the log."""
+        """Add a batch of answer rows with their items, and the events that may be clicks on them."""
         clicks = self._attribute_clicks(answers, events)
-        asked = [msgspec.json.decode(a["request"]) for a in answers]
-        self._answer_batches.append(
-            (
-                self._units.encode(a["user"] or a["session"] or a["request_id"] for a in answers),
-                self._placements.encode(str(q.get("placement", "home")) for q in asked),
-                self._queries.encode_optional([str(q.get("query", "")) for q in asked]),
-                np.array([a["user"] is not None for a in answers], bool),
-                np.array([len(a["items"]) for a in answers], np.int32),
-                np.array([a["request_id"] in clicks for a in answers], bool),
-            )
-        )
-        shown = [
-            (n, i["position"] - 1, _to_float(i.get("score")), i["product_id"], clicks.get(a["request_id"], ()))
-            for n, a in enumerate(answers, self._count)
-            for i in a["items"]
-            if i["position"] <= N_POSITIONS
-        ]
-        self._impressions.append(
-            (
-                np.array([s[0] for s in shown], np.int32),
-                np.array([s[1] for s in shown], np.int32),
-                np.array([s[2] for s in shown], np.float64),
-                self.index_of([s[3] for s in shown]),
-                np.array([s[3] in s[4] for s in shown], bool),
-            )
-        )
+        self._answer_batches.append(self._answer_columns(answers, clicks))
+        self._impression_batches.append(self._impression_columns(answers, clicks))
         self._count += len(answers)
 
-    def _attribute_clicks(self, answers: Sequence[Row], events: Iterable[Row]) -> dict[str, set[str]]:
-        """Followed products by answer; notes how long the first took."""
-        shown = {a["request_id"]: {i["product_id"] for i in a["items"]} for a in answers}
-        at = {a["request_id"]: a["time"] for a in answers}
-        clicks: dict[str, set[str]] = {}
-        for event in sorted(events, key=lambda e: e["time"]):
-            request = attributed_request(event, shown)
-            if request is None:
-                continue
-            if request not in clicks:
-                self._delays.append(max(0.0, event["time"] - at[request]))
-            clicks.setdefault(request, set()).add(event["product_id"])
-        return clicks
-
     def columns(self) -> AnswerColumns:
-        """All that was added."""
+        """All answers that were added."""
         if not self._answer_batches:
             self.add((), ())
-        unit, placement, query, known, size, clicked = (
-            np.concatenate(c) for c in zip(*self._answer_batches, strict=True)
+        unit, placement, query, is_identified, n_items, clicked = _concatenate(self._answer_batches)
+        return AnswerColumns(
+            unit=unit,
+            placement=placement,
+            query=query,
+            is_identified=is_identified,
+            n_items=n_items,
+            clicked=clicked,
+            impressions=ImpressionColumns(*_concatenate(self._impression_batches)),
+            click_delays=np.array(self._delays, float),
+            placements=self._placements.names,
+            queries=self._queries.names,
         )
-        shown = ImpressionColumns(*(np.concatenate(c) for c in zip(*self._impressions, strict=True)))
-        delays = np.array(self._delays, float)
-        names = (self._placements.names, self._queries.names)
-        return AnswerColumns(unit, placement, query, known, size, clicked, shown, delays, *names)
+
+    def _answer_columns(self, answers: Sequence[Row], clicks: Mapping[str, set[str]]) -> tuple[NDArray[Any], ...]:
+        """Unit, placement, query, whether the user is identified, number of products, whether one was clicked."""
+        units: list[str] = []
+        placements: list[str] = []
+        queries: list[str] = []
+        is_identified: list[bool] = []
+        n_items: list[int] = []
+        clicked: list[bool] = []
+        for answer in answers:
+            request = msgspec.json.decode(answer["request"])
+            units.append(_unit(answer) or answer["request_id"])
+            placements.append(str(request.get("placement", "home")))
+            queries.append(str(request.get("query", "")))
+            is_identified.append(answer["user"] is not None)
+            n_items.append(len(answer["items"]))
+            clicked.append(answer["request_id"] in clicks)
+        return (
+            self._units.encode(units),
+            self._placements.encode(placements),
+            self._queries.encode_optional(queries),
+            np.array(is_identified, bool),
+            np.array(n_items, np.int32),
+            np.array(clicked, bool),
+        )
+
+    def _impression_columns(self, answers: Sequence[Row], clicks: Mapping[str, set[str]]) -> tuple[NDArray[Any], ...]:
+        """Answer, position, score, product, whether it was clicked: of the first ``N_POSITIONS`` products of each answer."""
+        numbers: list[int] = []
+        positions: list[int] = []
+        scores: list[float] = []
+        product_ids: list[str] = []
+        clicked: list[bool] = []
+        for number, answer in enumerate(answers, start=self._count):
+            clicked_products = clicks.get(answer["request_id"], ())
+            for item in answer["items"]:
+                if item["position"] > N_POSITIONS:
+                    continue
+                numbers.append(number)
+                positions.append(item["position"] - 1)
+                scores.append(_to_float(item.get("score")))
+                product_ids.append(item["product_id"])
+                clicked.append(item["product_id"] in clicked_products)
+        return (
+            np.array(numbers, np.int32),
+            np.array(positions, np.int32),
+            np.array(scores, np.float64),
+            self.index_of(product_ids),
+            np.array(clicked, bool),
+        )
+
+    def _attribute_clicks(self, answers: Sequence[Row], events: Iterable[Row]) -> dict[str, set[str]]:
+        """Clicked products by answer; records the delay of each answer's first click."""
+        shown: dict[str, set[str]] = {}
+        answered_at: dict[str, float] = {}
+        for answer in answers:
+            shown[answer["request_id"]] = {item["product_id"] for item in answer["items"]}
+            answered_at[answer["request_id"]] = answer["time"]
+        clicks: dict[str, set[str]] = {}
+        for event in sorted(events, key=lambda event: event["time"]):
+            request_id = attributed_request(event, shown)
+            if request_id is None:
+                continue
+            if request_id not in clicks:
+                clicks[request_id] = set()
+                self._delays.append(max(0.0, event["time"] - answered_at[request_id]))
+            clicks[request_id].add(event["product_id"])
+        return clicks
 
 
-def _to_float(value: Any) -> float:
-    return np.nan if value is None else float(value)
+def _unit(row: Row) -> str:
+    """The user of a row, else its session, else nothing."""
+    return row["user"] or row["session"] or ""
+
+
+def _concatenate(batches: Sequence[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:
+    """The columns of all batches, one array a column."""
+    return tuple(np.concatenate(column) for column in zip(*batches, strict=True))
+
+
+def _to_float(value: float | None) -> float:
+    if value is None:
+        return np.nan
+    return float(value)

@@ -1,4 +1,7 @@
-"""The stage: a day of a scenario beside days like it. Pure, on what is kept of the days."""
+"""Health report of a day: drift against earlier days, click loss, calibration, coverage and replay overlap.
+
+Pure: works on daily statistics, knows neither the log nor the store.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from functools import reduce
 from operator import add
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
 from vetrina.core.health_types import (
@@ -21,165 +25,226 @@ from vetrina.core.types import Interval
 from vetrina.metrics import drift, position_bias
 from vetrina.monitor.log_columns import N_POSITIONS
 
-FALSE_DISCOVERY_RATE = 0.1
-_MIN_ANSWERS = 200
-_MIN_LABELS = 100
-_Z_SCORE = 3.0
+FALSE_DISCOVERY_RATE = 0.1  # over all features of a day
+_MIN_ANSWERS = 200  # of a day
+_MIN_LABELS = 100  # of a day
+_Z_SCORE = 3.0  # of a two-sided 99.7 % interval
+_Z_SCORE_CALIBRATION = 1.96  # of a two-sided 95 % interval
+_DRIFT_WINDOW_DAYS = 3
+_MIN_DRIFT_DAYS = 2  # of the window
 
 
 @dataclass(frozen=True)
 class _FeatureComparison:
-    """A feature with the days to compare it with."""
+    """A feature of a day with the days to compare it with."""
 
     current: Moments
     reference: list[drift.DayMoments]
 
 
+@dataclass(frozen=True)
+class _ComparableFeatures:
+    """Features that can be compared, by name, and why the others are not evaluable."""
+
+    comparisons: dict[str, _FeatureComparison]
+    not_evaluable: dict[str, str]
+
+
 def monitor(current: CurrentWindow, reference: ReferenceWindow) -> HealthReport:
-    """What a merchandiser and the retrain policy need to know of a day."""
+    """The health of a scenario on one day, compared with earlier days or, for predict, with the training data."""
     shop = current.shop_day
     answers = current.answer_day
-    number = answers.number
-    features, why_not = _comparable_features(shop, reference.shop_days)
-    more, why_not_more = _comparable_features(answers, reference.answer_days, reference.training_statistics)
-    features |= more
-    names = sorted(features)
-    p = np.array([drift.p_value((number, features[n].current), features[n].reference) for n in names])
-    found = drift.benjamini_hochberg(p, FALSE_DISCOVERY_RATE)
-    moved = {
-        n: Drift(
-            drift.largest_shift(f.current, reduce(add, drift.comparable_days(number, f.reference))),
-            float(p[i]),
-            bool(found[i]),
-        )
-        for i, (n, f) in enumerate((n, features[n]) for n in names)
-    }
+    shop_features = _comparable_features(shop, reference.shop_days)
+    answer_features = _comparable_features(answers, reference.answer_days, reference.training_statistics)
+    comparisons = shop_features.comparisons | answer_features.comparisons
+
+    version_age_days = 0.0
+    if reference.built_at is not None:
+        version_age_days = (current.now - reference.built_at) / DAY
+    click_loss = None
+    calibration_interval = None
+    if answers.version == reference.version:  # a loss of the version before is no reason to retrain the one after it
+        click_loss = relative_click_loss(answers, reference.answer_days)
+        calibration_interval = calibration(answers, reference.answer_days)
+    coverage = None
+    if reference.catalogue_size and answers.distinct:
+        coverage = answers.distinct / reference.catalogue_size
+    replay_overlap = None
+    if answers.replayed is not None and answers.replayed[0] > 0:
+        replay_overlap = answers.replayed[1]
     return HealthReport(
         scenario=current.scenario,
         version=reference.version,
-        day=number,
+        day=answers.number,
         events=shop.count,
         answers=answers.count,
         clicked=answers.clicked,
         shoppers=answers.units,
         new_products=shop.unknown,
-        version_age_days=(current.now - reference.built_at) / DAY if reference.built_at is not None else 0.0,
-        drift=moved,
-        not_evaluable=why_not | why_not_more,
-        # A loss of the version before is no reason to train the one after it again.
-        estimated_loss=relative_click_loss(answers, reference.answer_days)
-        if answers.version == reference.version
-        else None,
-        calibration=calibration(answers, reference.answer_days) if answers.version == reference.version else None,
-        coverage=answers.distinct / reference.catalogue_size if reference.catalogue_size and answers.distinct else None,
+        version_age_days=version_age_days,
+        drift=_drift_by_feature(answers.number, comparisons),
+        not_evaluable=shop_features.not_evaluable | answer_features.not_evaluable,
+        estimated_loss=click_loss,
+        calibration=calibration_interval,
+        coverage=coverage,
         click_delay_seconds=_median_delay(answers.delays),
-        replay_overlap=answers.replayed[1] if answers.replayed and answers.replayed[0] else None,
+        replay_overlap=replay_overlap,
         shared=tuple(sorted(shop.features)),
     )
 
 
-def _comparable_features(
-    day: DailyStatistics, earlier: Sequence[DailyStatistics], learnt: DailyStatistics | None = None
-) -> tuple[dict[str, _FeatureComparison], dict[str, str]]:
-    """Features with enough shoppers and enough days measured alike; and why the others are not evaluable."""
-    ready = {}
-    why_not = {}
-    for name, own in day.features.items():
-        if own.units < drift.MIN_UNITS:
-            why_not[name] = f"{own.units} shoppers, {drift.MIN_UNITS} asked for"
-            continue
-        days = [
-            (d.number, d.features[name])
-            for d in ((learnt,) if learnt else earlier)
-            if name in d.features
-            and d.features[name].units >= drift.MIN_UNITS
-            and d.rulers.get(name) == day.rulers.get(name)
-        ]
-        if len(days) < (1 if learnt else drift.MIN_DAYS):
-            why_not[name] = f"{len(days)} days to compare with, {drift.MIN_DAYS} asked for"
-            continue
-        ready[name] = _FeatureComparison(own, days)
-    return ready, why_not
-
-
 def relative_click_loss(day: DailyStatistics, earlier: Sequence[DailyStatistics]) -> Interval | None:
-    """Relative fall of clicks per place looked at, with its 99.7 % interval; None when too little is known.
+    """Relative fall of clicks per examined position, with its 99.7 % interval; None with too little data.
 
-    It is looked at every day and a sure loss trains anew: with 95 % a small shop would do so every other month for nothing.
+    The interval is that wide because it is computed every day and a certain loss starts a training: with 95 % a small shop would
+    retrain every other month for nothing.
 
-    A click rate alone falls when more places are shown; clicks per place that was looked at, by the position-based model of
-    the earlier days, does not. Days are compared with days of their weekday.
+    A click rate alone falls when more positions are shown; clicks per examined position, by the position-based model of the
+    earlier days, do not. Days are compared with days of the same weekday.
     """
-    known = [(d.number, d.response) for d in earlier if d.response and d.count >= _MIN_ANSWERS]
-    if day.response is None or day.count < _MIN_ANSWERS or len(known) < drift.MIN_DAYS:
+    reference = [(d.number, d.response) for d in earlier if d.response and d.count >= _MIN_ANSWERS]
+    if day.response is None or day.count < _MIN_ANSWERS or len(reference) < drift.MIN_DAYS:
         return None
-    looked = _position_bias(earlier).examination
-    usual = reduce(add, drift.comparable_days(day.number, known)).mean()
-    before = float(usual[:N_POSITIONS].sum() / max(float(looked @ usual[N_POSITIONS:]), 1e-12))
-    if before <= 0:
+    # A unit's response is (2 * N_POSITIONS,): clicks by position, then impressions by position.
+    examination = _position_bias(earlier).examination
+    reference_response = reduce(add, drift.comparable_days(day.number, reference)).mean()
+    reference_clicks = reference_response[:N_POSITIONS].sum()
+    reference_examined = float(examination @ reference_response[N_POSITIONS:])
+    reference_rate = float(reference_clicks / max(reference_examined, 1e-12))
+    if reference_rate <= 0:
         return None
-    short = np.concatenate([-np.ones(N_POSITIONS), before * looked])  # clicks that a unit is short of what was usual
-    scale = before * float(looked @ day.response.mean()[N_POSITIONS:])
-    lines = [(n, m.project(short)) for n, m in known]
-    own = day.response.project(short)
-    other = reduce(add, drift.comparable_days(day.number, lines))
-    point = float((own.mean() - other.mean())[0]) / scale
-    error = np.sqrt(own.covariance()[0, 0] / own.units + other.covariance()[0, 0] / other.units)
-    half = _Z_SCORE * float(error * np.sqrt(drift.inflation_factor(lines))) / scale
-    return Interval(point, point - half, point + half)
+    missing_clicks = np.concatenate(
+        [-np.ones(N_POSITIONS), reference_rate * examination]
+    )  # of a unit, expected less observed
+    expected_clicks = reference_rate * float(examination @ day.response.mean()[N_POSITIONS:])
+    reference_losses = [(number, response.project(missing_clicks)) for number, response in reference]
+    loss = day.response.project(missing_clicks)
+    reference_loss = reduce(add, drift.comparable_days(day.number, reference_losses))
+    point = float((loss.mean() - reference_loss.mean())[0]) / expected_clicks
+    variance = loss.covariance()[0, 0] / loss.units + reference_loss.covariance()[0, 0] / reference_loss.units
+    error = np.sqrt(variance)
+    half_width = _Z_SCORE * float(error * np.sqrt(drift.inflation_factor(reference_losses))) / expected_clicks
+    return Interval(point, point - half_width, point + half_width)
 
 
 def calibration(day: DailyStatistics, earlier: Sequence[DailyStatistics]) -> Interval | None:
-    """What happened over what was expected, with its 95 % interval: 1 is calibrated.
+    """Observed over predicted outcomes, with its 95 % interval: 1 is calibrated. None with too little data.
 
-    Where labels of predictions came in, their sum over the sum of probabilities; else clicks over what score and place of the
-    products shown led to expect.
+    Where labels of predictions came in, their sum over the sum of probabilities; else clicks over those that the scores and
+    positions of the impressions predict.
     """
     if day.labelled is not None:
-        rows, expected, variance, happened = day.labelled
-        if rows < _MIN_LABELS or expected <= 0:
-            return None
-        half = 1.96 * float(np.sqrt(variance)) / expected
-        return Interval(happened / expected, happened / expected - half, happened / expected + half)
-    places = _pooled_position_counts(earlier)
-    if day.response is None or not day.places.columns or day.count < _MIN_ANSWERS or sum(places.clicked) == 0:
+        return _label_calibration(day.labelled)
+    return _click_calibration(day, earlier)
+
+
+def persistent_drift(reports: Sequence[HealthReport]) -> Mapping[str, Drift]:
+    """Features that drifted on two of the last three days, each with its drift on the newest of these days."""
+    drifted_days: dict[str, list[Drift]] = {}
+    for report in reports[-_DRIFT_WINDOW_DAYS:]:
+        for name, feature_drift in report.drift.items():
+            if feature_drift.drifted:
+                drifted_days.setdefault(name, []).append(feature_drift)
+    return {name: days[-1] for name, days in sorted(drifted_days.items()) if len(days) >= _MIN_DRIFT_DAYS}
+
+
+def _comparable_features(
+    day: DailyStatistics, earlier: Sequence[DailyStatistics], training: DailyStatistics | None = None
+) -> _ComparableFeatures:
+    """Features of a day with enough units, and enough earlier days (or training data) with the same bin edges."""
+    reference_days = earlier
+    min_days = drift.MIN_DAYS
+    if training is not None:
+        reference_days = (training,)
+        min_days = 1
+    comparisons: dict[str, _FeatureComparison] = {}
+    not_evaluable: dict[str, str] = {}
+    for name, current in day.features.items():
+        if current.units < drift.MIN_UNITS:
+            not_evaluable[name] = f"{current.units} users, {drift.MIN_UNITS} required"
+            continue
+        reference = [(d.number, d.features[name]) for d in reference_days if _has_comparable(d, day, name)]
+        if len(reference) < min_days:
+            not_evaluable[name] = f"{len(reference)} days to compare with, {drift.MIN_DAYS} required"
+            continue
+        comparisons[name] = _FeatureComparison(current, reference)
+    return _ComparableFeatures(comparisons, not_evaluable)
+
+
+def _has_comparable(reference: DailyStatistics, day: DailyStatistics, name: str) -> bool:
+    """Whether a reference day has enough units of a feature, encoded with the same bin edges."""
+    feature = reference.features.get(name)
+    if feature is None or feature.units < drift.MIN_UNITS:
+        return False
+    return reference.rulers.get(name) == day.rulers.get(name)
+
+
+def _drift_by_feature(day_number: int, comparisons: Mapping[str, _FeatureComparison]) -> dict[str, Drift]:
+    """Shift, p-value and verdict of each feature, with the false discovery rate controlled over all of them."""
+    names = sorted(comparisons)
+    p_values = np.array(
+        [drift.p_value((day_number, comparisons[name].current), comparisons[name].reference) for name in names]
+    )
+    rejected = drift.benjamini_hochberg(p_values, FALSE_DISCOVERY_RATE)
+    drift_by_feature = {}
+    for number, name in enumerate(names):
+        comparison = comparisons[name]
+        pooled = reduce(add, drift.comparable_days(day_number, comparison.reference))
+        shift = drift.largest_shift(comparison.current, pooled)
+        drift_by_feature[name] = Drift(shift, float(p_values[number]), bool(rejected[number]))
+    return drift_by_feature
+
+
+def _label_calibration(labelled: tuple[float, float, float, float]) -> Interval | None:
+    """From the number of labelled rows, and their sums of p, of p (1 - p) and of the label."""
+    n_rows, predicted, variance, observed = labelled
+    if n_rows < _MIN_LABELS or predicted <= 0:
+        return None
+    ratio = observed / predicted
+    half_width = _Z_SCORE_CALIBRATION * float(np.sqrt(variance)) / predicted
+    return Interval(ratio, ratio - half_width, ratio + half_width)
+
+
+def _click_calibration(day: DailyStatistics, earlier: Sequence[DailyStatistics]) -> Interval | None:
+    earlier_clicks = sum(_pooled_position_counts(earlier).clicked)
+    if day.response is None or not day.places.columns or day.count < _MIN_ANSWERS or earlier_clicks == 0:
         return None
     bias = _position_bias(earlier)
-    expected = float((_position_matrix(day.places.shown) * np.outer(bias.relevance, bias.examination)).sum())
+    click_probability = np.outer(bias.relevance, bias.examination)
+    predicted = float((_position_matrix(day.places.shown) * click_probability).sum())
     clicks = float(sum(day.places.clicked))
-    if expected <= 0 or not clicks:
+    if predicted <= 0 or not clicks:
         return None
-    each = day.response.project(np.concatenate([np.ones(N_POSITIONS), np.zeros(N_POSITIONS)]))
-    half = 1.96 * float(np.sqrt(each.covariance()[0, 0] * each.units)) / expected
-    return Interval(clicks / expected, clicks / expected - half, clicks / expected + half)
+    clicks_only = np.concatenate([np.ones(N_POSITIONS), np.zeros(N_POSITIONS)])
+    unit_clicks = day.response.project(clicks_only)
+    error = float(np.sqrt(unit_clicks.covariance()[0, 0] * unit_clicks.units))
+    ratio = clicks / predicted
+    half_width = _Z_SCORE_CALIBRATION * error / predicted
+    return Interval(ratio, ratio - half_width, ratio + half_width)
 
 
-def _position_bias(earlier: Sequence[DailyStatistics]) -> position_bias.PositionBias:
-    found = _pooled_position_counts(earlier)
-    if not found.columns:
-        return position_bias.estimate_position_bias(np.zeros((1, N_POSITIONS)), np.zeros((1, N_POSITIONS)))
-    return position_bias.estimate_position_bias(_position_matrix(found.shown), _position_matrix(found.clicked))
+def _position_bias(days: Sequence[DailyStatistics]) -> position_bias.PositionBias:
+    """Position-based click model of the pooled counts of some days."""
+    counts = _pooled_position_counts(days)
+    if not counts.columns:
+        nothing = np.zeros((1, N_POSITIONS))
+        return position_bias.estimate_position_bias(nothing, nothing)
+    return position_bias.estimate_position_bias(_position_matrix(counts.shown), _position_matrix(counts.clicked))
 
 
 def _pooled_position_counts(days: Sequence[DailyStatistics]) -> PositionCounts:
-    return reduce(add, (d.places for d in days), PositionCounts())
+    return reduce(add, (day.places for day in days), PositionCounts())
 
 
-def _position_matrix(cells: Sequence[int]) -> np.ndarray:
+def _position_matrix(cells: Sequence[int]) -> NDArray[np.float64]:
+    """(score bins, positions)."""
     return np.array(cells, float).reshape(-1, N_POSITIONS)
 
 
 def _median_delay(delays: Sequence[int]) -> float | None:
+    """Median seconds from answer to click, from counts by log2 of the seconds."""
     total = sum(delays)
     if not total:
         return None
-    at = int(np.searchsorted(np.cumsum(delays), total / 2))
-    return float(2.0 ** (at + 0.5) - 1.0)
-
-
-def persistent_drift(reports: Sequence[HealthReport]) -> Mapping[str, Drift]:
-    """Features that drifted on two of the last three days, as the newest of these days shows them."""
-    last = [r.drift for r in reports[-3:]]
-    names = {n for r in last for n, d in r.items() if d.drifted}
-    twice = (n for n in sorted(names) if sum(n in r and r[n].drifted for r in last) >= 2)
-    return {n: next(r[n] for r in reversed(last) if n in r and r[n].drifted) for n in twice}
+    median_bin = int(np.searchsorted(np.cumsum(delays), total / 2))
+    return float(2.0 ** (median_bin + 0.5) - 1.0)

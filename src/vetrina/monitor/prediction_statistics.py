@@ -1,4 +1,4 @@
-"""From logged predictions to what is kept of a day: how the inputs lie, what was said, what turned out true."""
+"""Daily statistics of predictions: distribution of the inputs, of the predictions, and of labels that came in."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
-from vetrina.features.table_encoding import N_BINS, CategoricalColumn, TableEncoding
+from vetrina.features.table_encoding import N_BINS, CategoricalColumn, ColumnEncoder, TableEncoding
 from vetrina.metrics.moments import moments
 from vetrina.monitor import bin_edges as measure
 
-LABEL_EVENT = "label"
+LABEL_EVENT = "label"  # type of an event that reports the outcome of a prediction
+_MISSING_BIN = -1
 Row = Mapping[str, Any]
+LabelSums = tuple[float, float, float, float]  # rows, and their sums of prediction, of its variance and of the label
 
 
 def prediction_statistics(
@@ -23,50 +25,104 @@ def prediction_statistics(
     bins: NDArray[np.integer],
     predictions: NDArray[np.floating],
     bin_edges: Mapping[str, BinEdges],
-    label_sums: tuple[float, float, float, float] | None = None,
+    label_sums: LabelSums | None = None,
 ) -> DailyStatistics:
-    """``bins`` (rows, columns) as ``Encoding.bins`` gives them, ``said`` (rows,) probabilities or numbers. A row is its own
-    unit."""
-    unit = np.arange(len(bins))
-    kept = dict(bin_edges)
-    answer = "probability" if encoding.number is None else "prediction"
-    kept.setdefault(answer, measure.fit_quantiles(predictions))
-    found: dict[str, Moments] = {}
-    for at, column in enumerate(encoding.columns if len(bins) else ()):
-        code = bins[:, at].astype(int)
-        there = code != -1
-        found[f"{column.name} missing"] = moments(unit, measure.flag_column(~there))
-        if not isinstance(column, CategoricalColumn):
-            found[column.name] = moments(unit[there], measure.legendre_features((code[there] + 0.5) / N_BINS))
-        elif column.values:
-            named = measure.one_hot(BinEdges(groups=column.values), column.values, np.maximum(code[there], -1))
-            found[column.name] = moments(unit[there], named)
-    if len(bins):
-        found[answer] = moments(unit, measure.encode_numbers(kept[answer], predictions))
-    return DailyStatistics(scope, day_number, version, len(bins), len(bins), 0, found, kept, labelled=label_sums)
+    """Statistics of the predictions of one version on a day; each row is a unit of its own.
+
+    Args:
+        scope: Scenario, or another name for what is no day.
+        day_number: Days since 1970, UTC.
+        version: Version that predicted.
+        encoding: Encoding of the version's table.
+        bins: (rows, columns) bins as ``TableEncoding.bins`` gives them.
+        predictions: (rows,) probabilities, or numbers for a numeric label.
+        bin_edges: Bin edges of the training data.
+        label_sums: Result of ``label_sums``.
+    """
+    n_rows = len(bins)
+    edges = dict(bin_edges)
+    answer_feature = "prediction"
+    if encoding.number is None:
+        answer_feature = "probability"
+    edges.setdefault(answer_feature, measure.fit_quantiles(predictions))
+    features: dict[str, Moments] = {}
+    if n_rows:
+        unit = np.arange(n_rows)
+        for number, column in enumerate(encoding.columns):
+            code = bins[:, number].astype(int)
+            is_present = code != _MISSING_BIN
+            features[f"{column.name} missing"] = moments(unit, measure.flag_column(~is_present))
+            encoded = _encode_bins(column, code[is_present])
+            if encoded is not None:
+                features[column.name] = moments(unit[is_present], encoded)
+        features[answer_feature] = moments(unit, measure.encode_numbers(edges[answer_feature], predictions))
+    return DailyStatistics(
+        scope,
+        day_number,
+        version,
+        count=n_rows,
+        units=n_rows,
+        clicked=0,
+        features=features,
+        rulers=edges,
+        labelled=label_sums,
+    )
 
 
 def read_predictions(answers: Sequence[Row]) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
-    """Bins (rows, columns) and probabilities, or numbers, (rows,) of logged answers, their requests decoded."""
-    bins = [row for a in answers for row in a["request"]["bins"]]
-    said = [i.get("probability", i.get("prediction")) for a in answers for i in a["items"]]
-    return np.array(bins, np.int16).reshape(len(bins), -1), np.array(said, float)
+    """Bins (rows, columns) and predictions (rows,) of logged answers whose requests are decoded.
+
+    A prediction is a probability, or a number for a numeric label.
+    """
+    bins: list[Sequence[int]] = []
+    predictions: list[float | None] = []
+    for answer in answers:
+        bins += answer["request"]["bins"]
+        for item in answer["items"]:
+            predictions.append(item.get("probability", item.get("prediction")))
+    return np.array(bins, np.int16).reshape(len(bins), -1), np.array(predictions, float)
 
 
 def label_sums(
     labels: Iterable[Row], predictions: Mapping[str, Sequence[float]], rmse: float | None = None
-) -> tuple[float, float, float, float] | None:
-    """Rows, and their sums of p, of p (1 - p) and of the truth, of events of type label: ``request_id`` names the answer,
-    ``position`` the row from 1 and ``value`` the truth, 1 or 0. With ``error``, what a number usually misses by (RMSE), sums of
-    the numbers said, of its square and of the numbers that came true."""
-    pairs = []
+) -> LabelSums | None:
+    """Number of labelled rows, and their sums of p, of p (1 - p) and of the label; None without labels.
+
+    With ``rmse``: sums of the predicted numbers, of ``rmse`` squared and of the true numbers.
+
+    Args:
+        labels: Events of type ``label``: ``request_id`` names the answer, ``position`` the row from 1, ``value`` the outcome.
+        predictions: Predictions of the rows of each answer, by request id.
+        rmse: Root mean squared error of a numeric prediction; None for probabilities.
+    """
+    predicted: list[float] = []
+    observed: list[float] = []
     for event in labels:
         row = int(event.get("position") or 1) - 1
-        known = predictions.get(event.get("request_id") or "", ())
-        if 0 <= row < len(known) and event.get("value") is not None:
-            pairs.append((known[row], float(event["value"] > 0 if rmse is None else event["value"])))
-    if not pairs:
+        answer = predictions.get(event.get("request_id") or "", ())
+        value = event.get("value")
+        if value is None or not 0 <= row < len(answer):
+            continue
+        predicted.append(answer[row])
+        if rmse is None:
+            observed.append(float(value > 0))
+        else:
+            observed.append(float(value))
+    if not predicted:
         return None
-    p, y = np.array(pairs).T
-    variance = float((p * (1.0 - p)).sum()) if rmse is None else len(p) * rmse**2
+    p = np.array(predicted, float)
+    y = np.array(observed, float)
+    variance = float((p * (1.0 - p)).sum())
+    if rmse is not None:
+        variance = len(p) * rmse**2
     return float(len(p)), float(p.sum()), variance, float(y.sum())
+
+
+def _encode_bins(column: ColumnEncoder, code: NDArray[np.integer]) -> NDArray[np.float64] | None:
+    """(n, k) of the present bins (n,) of a column; None for a categorical column without values."""
+    if not isinstance(column, CategoricalColumn):
+        return measure.legendre_features((code + 0.5) / N_BINS)
+    if not column.values:
+        return None
+    groups = BinEdges(groups=column.values)
+    return measure.one_hot(groups, column.values, np.maximum(code, _MISSING_BIN))

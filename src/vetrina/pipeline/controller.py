@@ -1,8 +1,7 @@
-"""The loop that needs nobody: moves releases on, starts runs that were asked for or are due, embeds images of new products,
-cleans up, tells people.
+"""Controller: reconciles releases, starts due runs, embeds images of new products, cleans up and raises alerts until stopped.
 
-Any number of controllers may run; the one that holds the lease acts. What it does is safe to be cut off anywhere: releases
-and runs are in the store, and each change of theirs is fenced by itself.
+Any number of controllers may run; the one that holds the lease acts. It may be killed at any moment: releases and runs are in the
+store, and each change of them is fenced on its own.
 """
 
 import logging
@@ -12,8 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
@@ -32,13 +31,36 @@ from vetrina.store.leases import Lease
 TICK_SECONDS = 1.0
 LEASE_SECONDS = 15.0
 CLEAN_UP_SECONDS = 24 * 3_600.0
-_BUSY_RETRY_SECONDS = 30.0
-_MAX_HALVINGS = 3
+_BUSY_RETRY_SECONDS = 30.0  # until the next attempt, while a person ingests or runs
+_TERMINATE_SECONDS = 10.0  # that a run's process gets to end by itself
+_MAX_HALVINGS = 3  # of a run's batch size
 _LOG = logging.getLogger("vetrina.operate")
+_DECISION_TEXTS = {
+    "advance": "advances one step",
+    "promote": "is promoted",
+    "roll back": "is rolled back",
+    "return": "is returned",
+}
+_LEADING_TEXTS = {True: "this controller leads", False: "another controller leads; waiting"}
+_NEXT_STEPS = {  # by the beginning of an alert's code
+    "drift": "vetrina status shows how far; if unintended, check the shop or its feed; drift alone starts no retraining",
+    "dead-feed": "check whatever sends events to POST /v1/events; releases wait meanwhile",
+    "loss": "vetrina status; a new version is trained and evaluated if monitoring finds it due",
+    "calibration": "vetrina status; scores no longer match outcomes, a new version is calibrated to them",
+    "skew": "restart workers that are behind, and check whether events or products arrive late",
+}
+
+
+class _RunProcess(NamedTuple):
+    """The child process that executes a run, and when it was started, seconds since 1970."""
+
+    run_id: str
+    process: subprocess.Popen[bytes]
+    started_at: float
 
 
 class Controller:
-    """One controller."""
+    """One controller of a shop. Raises BadInput where another machine operates the shop and the store is not PostgreSQL."""
 
     def __init__(self, shop_context: ShopContext, echo: Callable[[str], None]) -> None:
         self._shop_context = shop_context
@@ -47,31 +69,25 @@ class Controller:
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
-        self._run_process: tuple[str, subprocess.Popen[bytes], float] | None = None
-        self._health_checked_at = self._cleaned_up_at = self._rollouts_checked_at = self._busy_until = 0.0
-
-    def _refuse_second_host(self) -> None:
-        """The journal of runs lies beside the store only on PostgreSQL; elsewhere in the shop's folder, on one machine."""
-        if self._shop_context.engine.dialect.name == "postgresql":
-            return
-        leader = self._lease.holder()
-        if leader and leader.rsplit("-", 1)[0] != socket.gethostname():
-            rule = f"is operated by {leader} already, and only one machine can keep the journal of its runs"
-            raise BadInput(str(self._shop_context.folder.root), rule, "stop that one, or move the store to PostgreSQL")
+        self._run_process: _RunProcess | None = None
+        self._rollouts_checked_at = 0.0
+        self._health_checked_at = 0.0
+        self._cleaned_up_at = 0.0
+        self._busy_until = 0.0
 
     def tick(self) -> bool:
-        """One turn of everything. False while another controller leads."""
+        """One turn of everything that is due. False while another controller leads."""
         if self._lease.acquire_or_renew() is None:
             self._stop_run_process()
             return False
         now = clock.now()
-        chosen = self._shop_context.folder.settings.operate
-        if now - self._rollouts_checked_at >= chosen.release_check_seconds:
+        settings = self._shop_context.folder.settings.operate
+        if now - self._rollouts_checked_at >= settings.release_check_seconds:
             self._rollouts_checked_at = now
             self._reconcile_rollouts(now)
         self._images.turn()
         self._check_run_process(now)
-        if now - self._health_checked_at >= chosen.check_interval_minutes * 60:
+        if now - self._health_checked_at >= settings.check_interval_minutes * 60:
             self._health_checked_at = now
             self._queue_due_runs(now)
         if self._run_process is None and now >= self._busy_until:
@@ -82,128 +98,159 @@ class Controller:
         return True
 
     def close(self) -> None:
-        """Stop what this controller started and let another one lead. The run goes on with whoever comes next."""
+        """Stop what this controller started and let another one lead, which resumes the run."""
         self._stop_run_process()
         self._images.close()
         self._lease.release()
 
+    def _refuse_second_host(self) -> None:
+        """Raise BadInput on a second machine: without PostgreSQL the journal of runs lies on the first, in the shop's folder."""
+        if self._shop_context.engine.dialect.name == "postgresql":
+            return
+        leader = self._lease.holder()
+        if leader is None:
+            return
+        leader_host = leader.rsplit("-", 1)[0]
+        if leader_host != socket.gethostname():
+            rule = f"is operated by {leader} already, and only one machine can keep the journal of its runs"
+            raise BadInput(str(self._shop_context.folder.root), rule, "stop that one, or move the store to PostgreSQL")
+
+    # Releases
+
     def _reconcile_rollouts(self, now: float) -> None:
-        for scenario, known in self._shop_context.rollouts.running().items():
+        for scenario, running in self._shop_context.rollouts.running().items():
+            rollout = running.rollout
             try:
-                decision = reconcile_rollout(self._shop_context, known, now)
-            except Conflict as moved:
-                _LOG.info("%s", moved)
+                decision = reconcile_rollout(self._shop_context, running, now)
+            except Conflict as conflict:
+                _LOG.info("%s", conflict)
                 continue
             if decision.action == "stay":
                 continue
-            speaks = [r.text for r in decision.reasons if not r.passed] or [r.text for r in decision.reasons]
-            text = f"{scenario}: {known.rollout.candidate} {_DECISION_TEXTS[decision.action]} ({'; '.join(speaks)})"
+            failed = [reason.text for reason in decision.reasons if not reason.passed]
+            passed = [reason.text for reason in decision.reasons if reason.passed]
+            reasons = "; ".join(failed or passed)
+            text = f"{scenario}: {rollout.candidate} {_DECISION_TEXTS[decision.action]} ({reasons})"
             if decision.action in ("roll back", "return"):
-                todo = f"vetrina releases {known.rollout.id} shows the numbers; the champion goes on, nothing has to be done"
-                send_alert(self._shop_context, f"release:{known.rollout.id}", text, todo)
+                next_step = (
+                    f"vetrina releases {rollout.id} shows the numbers; the champion serves on, nothing has to be done"
+                )
+                send_alert(self._shop_context, f"release:{rollout.id}", text, next_step)
             else:
                 self._echo(text)
 
+    # Health
+
     def _queue_due_runs(self, now: float) -> None:
-        rest = self._shop_context.folder.settings.operate.retrain_cooldown_hours * 3_600
-        busy = self._shop_context.rollouts.running()
-        ended = {r["scenario"]: r["ended"] or now for r in reversed(self._shop_context.runs.list_runs())}
+        """Check the health of every scenario, raise its alerts, and queue a run where retraining is due."""
+        cooldown_seconds = self._shop_context.folder.settings.operate.retrain_cooldown_hours * 3_600
+        scenarios_in_release = self._shop_context.rollouts.running()
+        last_run_ended: dict[str, float] = {}
+        for run in reversed(self._shop_context.runs.list_runs()):
+            last_run_ended[run["scenario"]] = run["ended"] or now
         for scenario in plugins.names("scenarios"):
-            seen = check_health(self._shop_context, scenario)
-            self._raise_alerts(scenario, seen)
-            found = seen.retrain
-            rests = scenario in busy or now - ended.get(scenario, 0.0) < rest
-            if found.retrain and not rests and self._is_in_start_hours(now):
-                run = self._shop_context.runs.enqueue(scenario, found.why)
-                self._echo(f"{scenario}: run {run} asked for ({found.why})")
+            check = check_health(self._shop_context, scenario)
+            self._raise_alerts(scenario, check)
+            is_cooling_down = now - last_run_ended.get(scenario, 0.0) < cooldown_seconds
+            if not check.retrain.retrain or scenario in scenarios_in_release or is_cooling_down:
+                continue
+            if self._is_in_start_hours(now):
+                run_id = self._shop_context.runs.enqueue(scenario, check.retrain.why)
+                self._echo(f"{scenario}: run {run_id} queued ({check.retrain.why})")
 
     def _raise_alerts(self, scenario: str, check: HealthCheck) -> None:
-        """Tell what of a served scenario needs a person; what concerns the whole shop once, whoever saw it."""
-        for alarm in check.alarms if check.health.version else ():
-            todo = next(
-                text for code, text in _NEXT_STEPS.items() if alarm.code.removeprefix(SHOP_WIDE_PREFIX).startswith(code)
-            )
-            where = "shop" if alarm.code.startswith(SHOP_WIDE_PREFIX) else scenario
-            send_alert(self._shop_context, f"health:{where}:{alarm.code}", f"{where}: {alarm.text}", todo)
+        """Send the alerts of a served scenario; those that concern the whole shop are sent once for all scenarios."""
+        if not check.health.version:
+            return
+        for alert in check.alarms:
+            scope = scenario
+            if alert.code.startswith(SHOP_WIDE_PREFIX):
+                scope = "shop"
+            next_step = _next_step(alert.code.removeprefix(SHOP_WIDE_PREFIX))
+            send_alert(self._shop_context, f"health:{scope}:{alert.code}", f"{scope}: {alert.text}", next_step)
 
     def _is_in_start_hours(self, now: float) -> bool:
-        """Whether the clock lets runs begin that nobody asked for; a span may reach over midnight."""
+        """Whether runs that monitoring finds due may start at this hour; the span may include midnight."""
         first, last = self._shop_context.folder.settings.operate.start_between
         local = time.localtime(now)
         hour = local.tm_hour + local.tm_min / 60
-        return first <= hour < last if first <= last else hour >= first or hour < last
+        if first <= last:
+            return first <= hour < last
+        return hour >= first or hour < last
+
+    # Runs
 
     def _start_next_run(self, now: float) -> None:
-        run = self._shop_context.runs.next_run()
-        if run is None or self._shop_context.runs.get_run(run)["scenario"] in self._shop_context.rollouts.running():
+        run_id = self._shop_context.runs.next_run()
+        if run_id is None:
             return
-        command = [
-            sys.executable,
-            "-m",
-            "vetrina.cli",
-            "--shop-dir",
-            str(self._shop_context.folder.root),
-            "run",
-            "--id",
-            run,
-        ]
-        self._run_process = (run, subprocess.Popen(command, stdout=subprocess.DEVNULL), now)  # noqa: S603
-        self._echo(f"run {run} begins")
+        scenario = self._shop_context.runs.get_run(run_id)["scenario"]
+        if scenario in self._shop_context.rollouts.running():
+            return
+        shop_folder = str(self._shop_context.folder.root)
+        command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", shop_folder, "run", "--id", run_id]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+        self._run_process = _RunProcess(run_id, process, now)
+        self._echo(f"run {run_id} begins")
 
     def _check_run_process(self, now: float) -> None:
+        """Stop the run's process where it was cancelled, takes too much memory or too long; report it where it has ended."""
         if self._run_process is None:
             return
-        run, process, started = self._run_process
-        row = self._shop_context.runs.get_run(run)
-        if row["state"] == "cancelled":
+        run_id, process, started_at = self._run_process
+        run = self._shop_context.runs.get_run(run_id)
+        if run["state"] == "cancelled":
             self._stop_run_process()
-        elif process.poll() is None and (taken := resident_mb(process.pid)) > self._memory_limit_mb:
-            self._stop_run_process()
-            self._resume_with_less_memory(run, row, taken)
-        elif (
-            process.poll() is None
-            and now - started > self._shop_context.folder.settings.operate.run_timeout_minutes * 60
-        ):
-            self._stop_run_process()
-            self._fail_run(run, row["scenario"], f"took longer than {(now - started) / 60:.0f} minutes")
-        elif process.poll() is not None:
-            self._run_process = None
-            if row["state"] in ("queued", "running") and process.returncode == Conflict.exit_status:
-                self._busy_until = (
-                    now + _BUSY_RETRY_SECONDS
-                )  # a person runs or ingests in front: what was asked for waits
-            elif row["state"] in ("queued", "running"):
-                self._fail_run(run, row["scenario"], f"ended with status {process.returncode}")
-            elif row["state"] == "failed":
-                self._alert_failed_run(run, row["scenario"], row["note"])
-            else:
-                self._echo(f"run {run}: {row['state']}, {row['note']}")
-
-    def _resume_with_less_memory(self, run: str, row: dict[str, Any], used_mb: float) -> None:
-        """Before the system kills it: the run goes on after its last finished step and does less at once."""
-        text = f"took {used_mb:,.0f} MB, {self._memory_limit_mb:,.0f} are allowed"
-        if row["halvings"] >= _MAX_HALVINGS:
-            note = f"{text} even in {2**_MAX_HALVINGS} pieces"
-            self._fail_run(run, row["scenario"], note)
             return
-        self._shop_context.runs.halve_batch_size(run)
-        self._echo(f"run {run} {text}: it goes on in pieces half as large")
+        if process.poll() is not None:
+            self._run_process = None
+            self._report_ended_run(run_id, run, process.returncode, now)
+            return
+        used_mb = resident_mb(process.pid)
+        seconds = now - started_at
+        timeout_seconds = self._shop_context.folder.settings.operate.run_timeout_minutes * 60
+        if used_mb > self._memory_limit_mb:
+            self._stop_run_process()
+            self._resume_with_less_memory(run_id, run, used_mb)
+        elif seconds > timeout_seconds:
+            self._stop_run_process()
+            self._fail_run(run_id, run["scenario"], f"took longer than {seconds / 60:.0f} minutes")
 
-    def _fail_run(self, run: str, scenario: str, note: str) -> None:
-        self._shop_context.runs.finish(run, "failed", note)
-        self._alert_failed_run(run, scenario, note)
+    def _report_ended_run(self, run_id: str, run: Mapping[str, Any], exit_status: int, now: float) -> None:
+        was_interrupted = run["state"] in ("queued", "running")
+        if was_interrupted and exit_status == Conflict.exit_status:
+            self._busy_until = now + _BUSY_RETRY_SECONDS  # a person runs or ingests by hand: the queued run waits
+        elif was_interrupted:
+            self._fail_run(run_id, run["scenario"], f"ended with status {exit_status}")
+        elif run["state"] == "failed":
+            self._alert_failed_run(run_id, run["scenario"], run["note"])
+        else:
+            self._echo(f"run {run_id}: {run['state']}, {run['note']}")
 
-    def _alert_failed_run(self, run: str, scenario: str, note: str) -> None:
-        todo = f"correct it, then vetrina retry {run}; the champion goes on meanwhile"
-        send_alert(self._shop_context, f"run:{scenario}", f"{scenario}: run {run} failed ({note})", todo)
+    def _resume_with_less_memory(self, run_id: str, run: Mapping[str, Any], used_mb: float) -> None:
+        """Halve the batch size of a run, which resumes after its last finished step, before the system kills it."""
+        text = f"took {used_mb:,.0f} MB, {self._memory_limit_mb:,.0f} are allowed"
+        if run["halvings"] >= _MAX_HALVINGS:
+            self._fail_run(run_id, run["scenario"], f"{text} even in {2**_MAX_HALVINGS} pieces")
+            return
+        self._shop_context.runs.halve_batch_size(run_id)
+        self._echo(f"run {run_id} {text}: it goes on in pieces half as large")
+
+    def _fail_run(self, run_id: str, scenario: str, note: str) -> None:
+        self._shop_context.runs.finish(run_id, "failed", note)
+        self._alert_failed_run(run_id, scenario, note)
+
+    def _alert_failed_run(self, run_id: str, scenario: str, note: str) -> None:
+        next_step = f"correct it, then vetrina retry {run_id}; the champion serves on meanwhile"
+        send_alert(self._shop_context, f"run:{scenario}", f"{scenario}: run {run_id} failed ({note})", next_step)
 
     def _stop_run_process(self) -> None:
         if self._run_process is None:
             return
-        _, process, _ = self._run_process
+        process = self._run_process.process
         process.terminate()
         try:
-            process.wait(10)
+            process.wait(_TERMINATE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -211,43 +258,39 @@ class Controller:
 
     def _clean_up(self) -> None:
         try:
-            freed = clean_up(self._shop_context)
+            freed_bytes = clean_up(self._shop_context)
         except Conflict:  # somebody is ingesting; tomorrow is soon enough
             return
-        if freed:
-            self._echo(f"{freed / 1e6:.0f} MB of old versions and snapshots removed")
+        if freed_bytes:
+            self._echo(f"{freed_bytes / 1e6:.0f} MB of old versions and snapshots removed")
 
 
 def operate(shop_context: ShopContext, echo: Callable[[str], None], stop: threading.Event) -> None:
-    """Take turns until ``stop``. A store that is away for a moment is waited for."""
-    operator = Controller(shop_context, echo)
-    leading = None
+    """Take turns until ``stop`` is set. A store that cannot be reached for a moment is waited for.
+
+    Args:
+        shop_context: The shop.
+        echo: Receives one line for each thing done.
+        stop: Ends the loop after the current turn.
+    """
+    controller = Controller(shop_context, echo)
+    was_leading = None
     try:
         while not stop.is_set():
             try:
-                leads = operator.tick()
-                if leads != leading:
-                    echo("this controller leads" if leads else "another controller leads; waiting")
-                leading = leads
+                is_leading = controller.tick()
+                if is_leading != was_leading:
+                    echo(_LEADING_TEXTS[is_leading])
+                was_leading = is_leading
             except (DBAPIError, OSError) as error:
                 _LOG.error("the store cannot be reached (%s); trying again", error)
             except VetrinaError as error:
                 _LOG.error("%s", error)
             stop.wait(TICK_SECONDS)
     finally:
-        operator.close()
+        controller.close()
 
 
-_NEXT_STEPS = {
-    "drift": "vetrina status shows how far; if it was not meant, look at the shop or its feed; it alone retrains nothing",
-    "dead-feed": "look at whoever sends events to POST /v1/events; releases wait meanwhile",
-    "loss": "vetrina status; a new version is trained and judged if monitoring finds it due",
-    "calibration": "vetrina status; scores no longer mean what they did, a new version will be fitted to it",
-    "skew": "restart workers that are behind and see whether events or products come late",
-}
-_DECISION_TEXTS = {
-    "advance": "goes one step further",
-    "promote": "is promoted",
-    "roll back": "is rolled back",
-    "return": "is returned",
-}
+def _next_step(code: str) -> str:
+    """What to do about an alert."""
+    return next(text for beginning, text in _NEXT_STEPS.items() if code.startswith(beginning))

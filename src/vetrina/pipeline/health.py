@@ -1,5 +1,6 @@
-"""Closes the circle: health from the log of the last days, and the decision to train again."""
+"""Health check of a scenario: drift, alerts and the retraining decision from recent days of the log."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vetrina.core import clock
@@ -24,7 +25,7 @@ _DAYS_CHECKED = 3
 
 @dataclass(frozen=True)
 class HealthCheck:
-    """How a scenario did on the last full day, what is wrong, and whether it should be trained again."""
+    """Health of a scenario on the last full day, its alerts, and whether it should be retrained."""
 
     health: HealthReport
     alarms: tuple[Reason, ...]
@@ -32,34 +33,51 @@ class HealthCheck:
 
 
 def check_health(shop_context: ShopContext, scenario: str) -> HealthCheck:
-    """From the last three full days (UTC), each beside the eight weeks before it."""
+    """Check the last three full days (UTC) of a scenario, each against the eight weeks before it."""
     now = clock.now()
     version = shop_context.champion(scenario)
-    known = shop_context.registry.get_version(version) if version else None
-    watch = DailyStatisticsReader(shop_context, now)
-    last = last_full_day(now)
-    shop = watch.load_days(SHOP_SCOPE)
-    answers = watch.load_days(scenario)
-    shelf = watch.catalogue(version)
-    built = known["created"] if known else None
-    products = len(shelf) if shelf else 0
+    built_at = None
+    events_trained_on = 0
+    if version is not None:
+        record = shop_context.registry.get_version(version)
+        built_at = record["created"]
+        events_trained_on = record["notes"].get("logged", {}).get("events", 0)
+    reader = DailyStatisticsReader(shop_context, now)
+    shop_days = reader.load_days(SHOP_SCOPE)
+    answer_days = reader.load_days(scenario)
+    catalogue = reader.catalogue(version)
+    catalogue_size = 0
+    if catalogue is not None:
+        catalogue_size = len(catalogue)
+
     reports: list[HealthReport] = []
-    for number in range(last - _DAYS_CHECKED + 1, last + 1):
-        window = CurrentWindow(scenario, _day_of(SHOP_SCOPE, number, shop), _day_of(scenario, number, answers), now)
-        learnt = watch.training_statistics(scenario, _day_of(scenario, number, answers).version)
-        before = ReferenceWindow(
-            version, built, products, _days_before(number, shop), _days_before(number, answers), learnt
+    last_day = last_full_day(now)
+    for day_number in range(last_day - _DAYS_CHECKED + 1, last_day + 1):
+        shop_day = _day_of(SHOP_SCOPE, day_number, shop_days)
+        answer_day = _day_of(scenario, day_number, answer_days)
+        reference = ReferenceWindow(
+            version,
+            built_at,
+            catalogue_size,
+            _days_before(day_number, shop_days),
+            _days_before(day_number, answer_days),
+            reader.training_statistics(scenario, answer_day.version),
         )
-        reports.append(monitor(window, before))
-    logged = known["notes"].get("logged", {}).get("events", 0) if known else 0
-    new = event_log.last_seq(shop_context.engine) - logged
-    drifted = tuple(persistent_drift(reports))
-    return HealthCheck(reports[-1], find_alerts(reports), retrain(reports[-1], drifted, products, new))
+        reports.append(monitor(CurrentWindow(scenario, shop_day, answer_day, now), reference))
+
+    new_events = event_log.last_seq(shop_context.engine) - events_trained_on
+    drifted_features = tuple(persistent_drift(reports))
+    decision = retrain(reports[-1], drifted_features, catalogue_size, new_events)
+    return HealthCheck(reports[-1], find_alerts(reports), decision)
 
 
-def _day_of(scope: str, day_number: int, days: list[DailyStatistics]) -> DailyStatistics:
-    return next((d for d in days if d.number == day_number), DailyStatistics(scope, day_number))
+def _day_of(scope: str, day_number: int, days: Sequence[DailyStatistics]) -> DailyStatistics:
+    """The statistics of a day; empty ones where there are none."""
+    for day in days:
+        if day.number == day_number:
+            return day
+    return DailyStatistics(scope, day_number)
 
 
-def _days_before(day_number: int, days: list[DailyStatistics]) -> list[DailyStatistics]:
-    return [d for d in days if d.number < day_number]
+def _days_before(day_number: int, days: Sequence[DailyStatistics]) -> list[DailyStatistics]:
+    return [day for day in days if day.number < day_number]

@@ -1,5 +1,6 @@
-"""Moves a release among shoppers on: reads its evidence from the log, lets ``release`` decide, writes what was decided."""
+"""Rollout controller: reads evidence from the log, asks the release stage to decide, records the decision."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ from vetrina.core.rollout_types import (
     INTERLEAVED,
     INTERLEAVING,
     SHADOW,
+    GuardrailLimits,
     LogHealth,
     OutcomeStatistics,
     Rollout,
@@ -18,6 +20,7 @@ from vetrina.core.types import Reason
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.release.decision import decide, guardrail_limits
 from vetrina.release.evidence import (
+    LogRow,
     count_preferences,
     log_health,
     pre_release_statistics,
@@ -28,117 +31,184 @@ from vetrina.store import event_log
 from vetrina.store.rollouts import RolloutState, RunningRollout
 
 _FINAL_STATES: dict[str, RolloutState] = {"promote": "promoted", "roll back": "rolled back", "return": "returned"}
-_MAX_CLOCK_SKEW_SECONDS = 3_600.0
-_CHECKS_PER_OUTCOME_WINDOW = 30
+_MAX_CLOCK_SKEW_SECONDS = 3_600.0  # between a client's clock and the service's
+_CHECKS_PER_OUTCOME_WINDOW = 30  # how often outcomes are read again within their attribution window
 
 
 def start_rollout(shop_context: ShopContext, scenario: str, candidate: str, champion: str) -> Rollout:
-    """Send a candidate that the gate let pass among shoppers, in the shadow first. Raises Conflict if another is there.
+    """Start the release of a candidate that passed the gate, as a shadow first.
 
     Repeated for the same candidate it changes nothing.
+
+    Args:
+        shop_context: The shop.
+        scenario: Scenario of both versions.
+        candidate: Version to release.
+        champion: Version that serves.
+
+    Returns:
+        The release.
+
+    Raises:
+        Conflict: Another candidate of the scenario is being released.
     """
-    there = shop_context.rollouts.running().get(scenario)
-    if there is not None and there.rollout.candidate == candidate:
-        return there.rollout
+    running = shop_context.rollouts.running().get(scenario)
+    if running is not None and running.rollout.candidate == candidate:
+        return running.rollout
     now = clock.now()
-    rules = shop_context.folder.settings.release
-    target = _slow_seconds(shop_context)
-    since = now - rules.pre_period_days * clock.DAY
-    # Only the champion's own answers say what is usual: another version before it may have done better or worse.
-    answers = [a for a in event_log.list_answers(shop_context.engine, scenario, since, now) if a["version"] == champion]
-    events = event_log.list_events(shop_context.engine, since, now + _MAX_CLOCK_SKEW_SECONDS)
-    named = event_log.answers_by_request_id(
-        shop_context.engine, {e["request_id"] for e in events if e.get("request_id")}
-    )
-    before, expected = pre_release_statistics(answers, events, named, rules, now, target)
+    settings = shop_context.folder.settings.release
+    engine = shop_context.engine
+    since = now - settings.pre_period_days * clock.DAY
+    answers = event_log.list_answers(engine, scenario, since, now)
+    # Only the champion's own answers: another version before it may have done better or worse.
+    champion_answers = [answer for answer in answers if answer["version"] == champion]
+    events = event_log.list_events(engine, since, now + _MAX_CLOCK_SKEW_SECONDS)
+    named_answers = _answers_named_by(shop_context, events)
+    slow_seconds = _slow_seconds(shop_context)
+    before, expected = pre_release_statistics(champion_answers, events, named_answers, settings, now, slow_seconds)
     salt = uuid4().hex
-    name = uuid4().hex[:12]
     rollout = Rollout(
-        name, scenario, candidate, champion, salt, now, now, tuple(rules.steps), screen=rules.interleaving_share
+        uuid4().hex[:12],
+        scenario,
+        candidate,
+        champion,
+        salt,
+        now,
+        now,
+        tuple(settings.steps),
+        screen=settings.interleaving_share,
     )
-    shop_context.rollouts.start(RunningRollout(rollout, before, RolloutEvidence(now), rules), expected)
+    shop_context.rollouts.start(RunningRollout(rollout, before, RolloutEvidence(now), settings), expected)
     return rollout
 
 
 def reconcile_rollout(shop_context: ShopContext, running: RunningRollout, now: float) -> RolloutDecision:
-    """One look: gather, decide, act. Raises Conflict when another controller was faster; nothing is changed then."""
-    current, _ = shop_context.registry.champion(running.rollout.scenario)
-    if current != running.rollout.champion:
-        text = f"{current} serves {running.rollout.scenario} now: there is nothing left to compare with"
+    """Gather the evidence of a release, decide, and record the decision.
+
+    Raises Conflict, and changes nothing, where another controller was faster.
+    """
+    rollout = running.rollout
+    current_champion, _ = shop_context.registry.champion(rollout.scenario)
+    if current_champion != rollout.champion:
+        text = f"{current_champion} serves {rollout.scenario} now: the champion of this release no longer serves"
         decision = RolloutDecision("return", (Reason("champion-changed", False, text),))
-        shop_context.rollouts.record_decision(running, running.seen, decision, running.rollout, "returned", now)
+        shop_context.rollouts.record_decision(running, running.seen, decision, rollout, "returned", now)
         return decision
-    seen = gather_evidence(shop_context, running, now)
-    decision = decide(running.rollout, running.before, seen, running.rules, now)
+    evidence = gather_evidence(shop_context, running, now)
+    decision = decide(rollout, running.before, evidence, running.rules, now)
     if decision.action == "stay":
-        shop_context.rollouts.record_evidence(running, seen)
+        shop_context.rollouts.record_evidence(running, evidence)
         return decision
-    moved = running.rollout
     if decision.action == "advance":
-        chosen = guardrail_limits(running.before, seen, running.rules)
-        moved = replace(moved, step=moved.following_step(), stepped=now, limits=chosen)
-        seen = replace(seen, until=now)
-    shop_context.rollouts.record_decision(
-        running, seen, decision, moved, _FINAL_STATES.get(decision.action, "running"), now
-    )
+        limits = guardrail_limits(running.before, evidence, running.rules)
+        rollout = replace(rollout, step=rollout.following_step(), stepped=now, limits=limits)
+        evidence = replace(evidence, until=now)
+    state = _FINAL_STATES.get(decision.action, "running")
+    shop_context.rollouts.record_decision(running, evidence, decision, rollout, state, now)
     return decision
 
 
 def gather_evidence(shop_context: ShopContext, running: RunningRollout, now: float) -> RolloutEvidence:
-    """The evidence up to ``now``: what was counted before stays, units whose time to act has ended since come in."""
+    """The evidence of a release up to ``now``.
+
+    What was counted before stays; units whose attribution window has ended since then are added.
+    """
     rollout = running.rollout
-    rules = running.rules
-    seen = running.seen
-    engine = shop_context.engine
-    target = _slow_seconds(shop_context)
-    shadow = shop_context.rollouts.shadow_evidence(rollout.id, target)
-    seconds = rules.attribution_window_minutes * 60
+    earlier = running.seen
+    slow_seconds = _slow_seconds(shop_context)
+    shadow = shop_context.rollouts.shadow_evidence(rollout.id, slow_seconds)
     if rollout.step == SHADOW:
-        return replace(seen, shadow=shadow)
+        return replace(earlier, shadow=shadow)
     if rollout.step == INTERLEAVING:
-        return _gather_interleaving(shop_context, running, replace(seen, shadow=shadow), now)
-    limits_so_far = [*(s.limits for s in seen.steps[: rollout.step]), rollout.limits]
-    steps = shop_context.rollouts.step_evidence(rollout, limits_so_far, target)
-    until = now - seconds
-    if until - seen.until < seconds / _CHECKS_PER_OUTCOME_WINDOW:
-        # A look at outcomes reads all that lies within their time: not too often.
-        return replace(seen, steps=steps, shadow=shadow)
-    first = event_log.first_exposures(engine, rollout.id, rollout.step, seen.until, until)
-    here = (rollout.id, rollout.step)
-    shown = event_log.list_answers(engine, rollout.scenario, seen.until, now)
-    answers = [a for a in shown if (a["rollout"], a["step"]) == here]
-    events = event_log.list_events(engine, seen.until - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
-    named = event_log.answers_by_request_id(engine, {e["request_id"] for e in events if e.get("request_id")})
-    found = unit_outcomes(first, answers, events, named, seconds)
-    expected = shop_context.rollouts.expected_outcomes(rollout.id, found.unit_ids)
-    more = statistics_by_outcome(found, expected, running.before, rollout.canary_share)
-    outcomes = {name: seen.outcomes.get(name, OutcomeStatistics()) + more[name] for name in more}
-    fresh = [e for e in events if seen.until < e["time"] <= until]
-    log = seen.log + (log_health(fresh, named) if fresh else LogHealth())
-    return RolloutEvidence(until, outcomes, steps, shadow, log)
+        return _gather_interleaving(shop_context, running, replace(earlier, shadow=shadow), now)
+    limits_by_step: list[GuardrailLimits] = [step.limits for step in earlier.steps[: rollout.step]]
+    limits_by_step.append(rollout.limits)
+    steps = shop_context.rollouts.step_evidence(rollout, limits_by_step, slow_seconds)
+    evidence = replace(earlier, steps=steps, shadow=shadow)
+    until = _end_of_finished_windows(running, evidence, now)
+    if until is None:
+        return evidence
+    return _gather_outcomes(shop_context, running, evidence, until, now)
+
+
+def _gather_outcomes(
+    shop_context: ShopContext, running: RunningRollout, evidence: RolloutEvidence, until: float, now: float
+) -> RolloutEvidence:
+    """``evidence`` with the outcomes of units whose attribution window ended before ``until``, and the health of the log."""
+    rollout = running.rollout
+    engine = shop_context.engine
+    since = evidence.until
+    first_answer_times = event_log.first_exposures(engine, rollout.id, rollout.step, since, until)
+    answers = [
+        answer
+        for answer in event_log.list_answers(engine, rollout.scenario, since, now)
+        if answer["rollout"] == rollout.id and answer["step"] == rollout.step
+    ]
+    events = event_log.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
+    named_answers = _answers_named_by(shop_context, events)
+    units = unit_outcomes(first_answer_times, answers, events, named_answers, _window_seconds(running))
+    expected = shop_context.rollouts.expected_outcomes(rollout.id, units.unit_ids)
+    new_statistics = statistics_by_outcome(units, expected, running.before, rollout.canary_share)
+    outcomes = {
+        name: evidence.outcomes.get(name, OutcomeStatistics()) + statistics
+        for name, statistics in new_statistics.items()
+    }
+    new_events = [event for event in events if since < event["time"] <= until]
+    new_health = LogHealth()
+    if new_events:
+        new_health = log_health(new_events, named_answers)
+    return RolloutEvidence(until, outcomes, evidence.steps, evidence.shadow, evidence.log + new_health)
 
 
 def _gather_interleaving(
     shop_context: ShopContext, running: RunningRollout, evidence: RolloutEvidence, now: float
 ) -> RolloutEvidence:
-    """What mixed lists showed: units whose time to act has ended since the last look come in."""
+    """``evidence`` with the preferences in interleaved answers of units whose attribution window has ended."""
     rollout = running.rollout
-    seconds = running.rules.attribution_window_minutes * 60
     engine = shop_context.engine
-    answers, faults = shop_context.rollouts.interleaving_counts(rollout.id)
-    screen = replace(evidence.screen, answers=answers, faults=faults)
-    until = now - seconds
-    if until - evidence.until < seconds / _CHECKS_PER_OUTCOME_WINDOW:
+    n_answers, n_faults = shop_context.rollouts.interleaving_counts(rollout.id)
+    screen = replace(evidence.screen, answers=n_answers, faults=n_faults)
+    until = _end_of_finished_windows(running, evidence, now)
+    if until is None:
         return replace(evidence, screen=screen)
-    first = event_log.first_exposures(engine, rollout.id, INTERLEAVING, evidence.until, until)
-    shown = event_log.list_answers(engine, rollout.scenario, evidence.until, now, with_items=True)
-    mixed = [a for a in shown if a["rollout"] == rollout.id and a["arm"] == INTERLEAVED]
-    events = event_log.list_events(engine, evidence.until - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
-    named = event_log.answers_by_request_id(engine, {e["request_id"] for e in events if e.get("request_id")})
-    wins, losses, ties = count_preferences(first, mixed, events, named, seconds)
-    more = replace(screen, wins=screen.wins + wins, losses=screen.losses + losses, ties=screen.ties + ties)
-    return replace(evidence, until=until, screen=more)
+    since = evidence.until
+    first_answer_times = event_log.first_exposures(engine, rollout.id, INTERLEAVING, since, until)
+    interleaved = [
+        answer
+        for answer in event_log.list_answers(engine, rollout.scenario, since, now, with_items=True)
+        if answer["rollout"] == rollout.id and answer["arm"] == INTERLEAVED
+    ]
+    events = event_log.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
+    named_answers = _answers_named_by(shop_context, events)
+    wins, losses, ties = count_preferences(
+        first_answer_times, interleaved, events, named_answers, _window_seconds(running)
+    )
+    screen = replace(screen, wins=screen.wins + wins, losses=screen.losses + losses, ties=screen.ties + ties)
+    return replace(evidence, until=until, screen=screen)
+
+
+def _end_of_finished_windows(running: RunningRollout, evidence: RolloutEvidence, now: float) -> float | None:
+    """Until when answers have a finished attribution window; None if that is hardly later than at the last reading.
+
+    A reading scans the log of a whole window, so it must not be repeated too often.
+    """
+    window_seconds = _window_seconds(running)
+    until = now - window_seconds
+    if until - evidence.until < window_seconds / _CHECKS_PER_OUTCOME_WINDOW:
+        return None
+    return until
+
+
+def _window_seconds(running: RunningRollout) -> float:
+    return running.rules.attribution_window_minutes * 60
+
+
+def _answers_named_by(shop_context: ShopContext, events: Sequence[LogRow]) -> Mapping[str, LogRow]:
+    """The answers that events name by request id."""
+    request_ids = {event["request_id"] for event in events if event.get("request_id")}
+    return event_log.answers_by_request_id(shop_context.engine, request_ids)
 
 
 def _slow_seconds(shop_context: ShopContext) -> float:
+    """Seconds beyond which an answer is slow."""
     return shop_context.folder.settings.gate.latency_ms / 1e3

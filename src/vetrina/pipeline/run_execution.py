@@ -1,4 +1,4 @@
-"""Executes a run that was asked for: durably, one at a time in a shop, its outcome on record."""
+"""Execution of queued runs: durable, one at a time per shop."""
 
 from collections.abc import Callable
 
@@ -10,9 +10,11 @@ from vetrina.pipeline.shop_context import ShopContext
 from vetrina.pipeline.steps import Journal, Result, run_durably
 from vetrina.store.runs import RunStore
 
+_MAX_NOTE_LENGTH = 2_000  # characters of an unexpected error
+
 
 class _CancellableJournal:
-    """A journal that begins no further step of a run that was cancelled: nothing of it is released any more."""
+    """A journal that starts no further step of a cancelled run, so that nothing of it is released."""
 
     def __init__(self, journal: Journal, runs: RunStore, run_id: str) -> None:
         self._journal = journal
@@ -20,42 +22,61 @@ class _CancellableJournal:
         self._run_id = run_id
 
     def step(self, name: str, work: Callable[[], Result]) -> Result:
+        """The result of ``work``. Raises Conflict where the run was cancelled."""
         if self._runs.get_run(self._run_id)["state"] == "cancelled":
             raise Conflict(self._run_id, "was cancelled", f"vetrina retry {self._run_id} queues it again")
         return self._journal.step(name, work)
 
 
 def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
-    """Do a queued run, or go on with one that was cut off. Raises what the path raises; the run is then failed.
+    """Execute a queued run, or resume an interrupted one; returns what ``path`` returns.
 
-    Ctrl-C leaves it running: whoever executes it next goes on after its last finished step.
+    Raises what ``path`` raises, after the run is recorded as failed. Ctrl-C leaves the run running: the next execution resumes it
+    after its last finished step.
     """
     runs = shop_context.runs
     shop = shop_context.folder
     with exclusive_lock(shop.root):
-        asked = runs.get_run(run_id)
-        if under_way := shop_context.rollouts.running().get(asked["scenario"]):
-            known = under_way.rollout
-            rule = f"has release {known.id} among shoppers at {known.canary_share:.0%}"
-            raise Conflict(asked["scenario"], rule, f"wait until it ends, or vetrina rollback {asked['scenario']}")
+        run = runs.get_run(run_id)
+        scenario = run["scenario"]
+        _refuse_during_rollout(shop_context, scenario)
         runs.start(run_id)
 
         def work(journal: Journal) -> ReleaseResult | None:
             shop_context.journal = _CancellableJournal(journal, runs, run_id)
             shop_context.run_id = run_id
-            return path(shop_context, InputFiles(), asked["scenario"])
+            return path(shop_context, InputFiles(), scenario)
 
-        kept = f"{run_id}-{asked['attempts']}"
-        workshop_journal = shop_context.journal
+        durable_id = f"{run_id}-{run['attempts']}"
+        journal_before = shop_context.journal
         try:
-            release = run_durably(kept, work, shop.root, shop.store_url)
+            release = run_durably(durable_id, work, shop.root, shop.store_url)
         except Exception as error:
-            runs.finish(run_id, "failed", str(error) if isinstance(error, VetrinaError) else repr(error)[:2_000])
+            runs.finish(run_id, "failed", _error_note(error))
             raise
         finally:
-            shop_context.journal = workshop_journal
+            shop_context.journal = journal_before
             shop_context.run_id = ""
-        runs.finish(
-            run_id, "done", f"{release.version} {release.outcome}: {release.note}" if release else "nothing new to do"
-        )
+        runs.finish(run_id, "done", _result_note(release))
     return release
+
+
+def _refuse_during_rollout(shop_context: ShopContext, scenario: str) -> None:
+    """Raise Conflict while a release of the scenario is in shadow or canary."""
+    running = shop_context.rollouts.running().get(scenario)
+    if running is not None:
+        rollout = running.rollout
+        rule = f"has release {rollout.id} running with a canary share of {rollout.canary_share:.0%}"
+        raise Conflict(scenario, rule, f"wait until it ends, or vetrina rollback {scenario}")
+
+
+def _error_note(error: Exception) -> str:
+    if isinstance(error, VetrinaError):
+        return str(error)
+    return repr(error)[:_MAX_NOTE_LENGTH]
+
+
+def _result_note(release: ReleaseResult | None) -> str:
+    if release is None:
+        return "nothing new to do"
+    return f"{release.version} {release.outcome}: {release.note}"
