@@ -1,4 +1,4 @@
-"""The Python API: one object for one shop.
+"""Python API: one object per shop.
 
 shop = Shop("my-shop")
 shop.ingest(products=["products.csv"], events=["events.csv"])
@@ -7,6 +7,7 @@ shop.recommend("user-1"), shop.search("red shoes"), shop.evaluate("recommend")
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,19 @@ from vetrina.store.shop_folder import ShopFolder
 
 
 class Shop:
-    """A shop is a folder; everything that is learnt and released lies in it."""
+    """A shop: a folder with its data, models, versions and settings.
+
+    Users and sessions are named by the shop's own ids; they become pseudonyms on the way in.
+    """
 
     def __init__(self, folder: str | Path = ".", progress: Progress | None = None) -> None:
         self.folder = ShopFolder(Path(folder).resolve())
-        self.shop_context = ShopContext(self.folder, progress or NoProgress())
+        if progress is None:
+            progress = NoProgress()
+        self.shop_context = ShopContext(self.folder, progress)
         self._loaded_bundles: dict[str, Any] = {}
+
+    # Data, training and evaluation
 
     def ingest(
         self,
@@ -48,109 +56,178 @@ class Shop:
         table: str | Path | None = None,
         label: str = "label",
     ) -> Snapshot:
-        """Add files and what the service logged; later data adds to or replaces earlier. Returns the snapshot of all."""
-        tables = (tuple(Path(f) for f in files) for files in (products, events, users, judgments, ads))
+        """Add files, and the events that the service logged. Later data adds to or replaces earlier data.
+
+        Args:
+            products: Files of the catalogue.
+            events: Files of events.
+            users: Files of users, with their e-mail address and consent.
+            judgments: Files of graded query-product pairs.
+            ads: Files of ads.
+            table: File of labelled rows for predict.
+            label: Name of the label column of ``table``.
+
+        Returns:
+            A snapshot of all data.
+        """
+        table_files: tuple[Path, ...] = ()
+        if table:
+            table_files = (Path(table),)
+        source = InputFiles(
+            products=_paths(products),
+            events=_paths(events),
+            users=_paths(users),
+            judgments=_paths(judgments),
+            ads=_paths(ads),
+            table=table_files,
+            label=label,
+        )
         with exclusive_lock(self.folder.root):
-            return self.shop_context.ingest(InputFiles(*tables, table=(Path(table),) if table else (), label=label))
+            return self.shop_context.ingest(source)
 
     def validate(self, scenario: str) -> DataReport:
-        """What the checks say about the data for a scenario."""
+        """The data checks of a scenario, and whether the data supports it."""
         return self.shop_context.validate(self.ingest(), scenario)
 
     def fit(self, *scenarios: str, budget_minutes: float | None = None) -> dict[str, ReleaseResult | None]:
-        """Train, compress, judge and release; every scenario that the data supports if none is named."""
+        """Train, compress, gate and release each scenario; without names, every scenario that the data supports.
+
+        Args:
+            scenarios: Names of scenarios.
+            budget_minutes: Time budget of each run; None for that of the settings.
+
+        Returns:
+            The release decision by scenario; None where there was nothing new to do.
+        """
         self.shop_context.budget_minutes = budget_minutes or 0.0
         for name in scenarios:
-            plugins.load_module("scenarios", name, "recipe")
+            plugins.load_module("scenarios", name, "recipe")  # an unknown name is refused before anything starts
         snapshot = self.ingest()
-        wanted = scenarios or [s for s in plugins.names("scenarios") if self._is_ready(snapshot, s)]
-        ask = self.shop_context.runs.enqueue
-        return {s: execute_run(self.shop_context, ask(s, "asked by hand", PRIORITY_MANUAL)) for s in wanted}
+        wanted = list(scenarios)
+        if not wanted:
+            wanted = [name for name in plugins.names("scenarios") if self._is_ready(snapshot, name)]
+        results: dict[str, ReleaseResult | None] = {}
+        for name in wanted:
+            run_id = self.shop_context.runs.enqueue(name, "asked by hand", PRIORITY_MANUAL)
+            results[name] = execute_run(self.shop_context, run_id)
+        return results
+
+    def evaluate(self, scenario: str) -> Interval:
+        """The metric of the champion's judged file on the holdout of its own snapshot, with a 95 % interval.
+
+        Raises NotReady without a champion, NotFound without held-out data.
+        """
+        record = self.shop_context.registry.get_version(self.champion(scenario))
+        holdout = self.splits(record).holdout()
+        evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+        scores = evaluation.evaluate(self.shop_context.version_folder(record["judged"]), holdout)
+        if not len(scores.values):
+            raise NotFound(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
+        return mean_interval(scores.values)
+
+    def splits(self, version_record: Mapping[str, Any]) -> DataSplits:
+        """The data splits that a version (as ``Registry.get_version`` describes it) was made from."""
+        snapshot = dataset.open_snapshot(self.folder.snapshots, version_record["snapshot"])
+        settings = self.folder.settings
+        return DataSplits(snapshot, settings.weights, version_record["scenario"], settings.train.weight_events_by)
+
+    # Answers
 
     def recommend(self, user: str | None = None, **request: Any) -> Answer:
-        """Products for a user.
+        """Recommended products for a user, a session, or a page.
 
         ``session``, ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP.
         """
         return self._answer("recommend", self._request(user, **request))
 
     def similar(self, product: str, **request: Any) -> Answer:
-        """Products that go with a product, or with ``placement="looks_like"`` that look like it."""
-        return self.recommend(product_ids=(product,), **{"placement": "product", **request})
+        """Products bought or viewed together with a product, or with ``placement="looks_like"`` products that look like it."""
+        request = {"placement": "product", **request}
+        return self.recommend(product_ids=(product,), **request)
 
     def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
-        """Products for a query."""
+        """Products for a query, personalised where a user is named."""
         return self._answer("search", self._request(user, query=query, **request))
 
     def ads(self, user: str | None = None, slots: int = 3, **request: Any) -> Answer:
-        """Ads for a user: ``product_ids``, ``query``, ``filters`` as over HTTP. They are not counted as shown."""
+        """Ads for a user: ``product_ids``, ``query``, ``filters`` as over HTTP. They are not counted as impressions."""
         ledger = StoredSpendLedger(self.shop_context.engine)
-        opened = self.load("ads")
-        ledger.refresh(opened.daily_budgets)
-        self._catalogue_changes.refresh()
-        context = Context(self._recent_events, self._catalogue_changes, clock.now(), ledger)
-        return opened.answer(self._request(user, limit=slots, **request), context)
+        ad_server = self.load("ads")
+        ledger.refresh(ad_server.daily_budgets)
+        context = replace(self._context(), spend_ledger=ledger)
+        return ad_server.answer(self._request(user, limit=slots, **request), context)
 
     def audience(
         self, product: str | None = None, *, channel: str = "csv", note: bool = False, **call: Any
     ) -> RecipientList:
-        """Whom to tell of a product; or ``like`` a list of user ids, or of a ``segment``; ``size`` of them. With ``note`` they
-        are noted as told."""
-        self._catalogue_changes.refresh()
-        context = Context(self._recent_events, self._catalogue_changes, clock.now())
+        """The users most likely to buy a product, or most similar to a list or a segment of users.
+
+        Args:
+            product: Id of the product.
+            channel: Channel that the audience is meant for; only users who consented to it are in it.
+            note: Record that the users were contacted, so that they rank lower in the next audiences.
+            call: ``like``, a list of user ids; ``segment``, the name of one; ``size``, the number of users.
+        """
         engine = self.shop_context.engine
-        keys = self.folder.keys
-        return find_recipients(self.load("launch"), engine, keys, context, channel, note, product_id=product, **call)
+        selector = self.load("launch")
+        context = self._context()
+        return find_recipients(selector, engine, self.folder.keys, context, channel, note, product_id=product, **call)
 
     def mark_contacted(self, recipients: RecipientList, product: str | None, channel: str) -> None:
-        """An audience was handed over: whoever is in it comes later in the next one."""
-        names = [self.folder.keys.pseudonymise(one.user_id) for one in recipients.recipients]
-        mark_contacted(self.shop_context.engine, names, product, channel)
+        """Record that an audience was contacted, so that its users rank lower in the next ones.
+
+        Args:
+            recipients: The audience.
+            product: Id of the product it was about.
+            channel: Channel it was delivered to.
+        """
+        pseudonyms = [self.folder.keys.pseudonymise(recipient.user_id) for recipient in recipients.recipients]
+        mark_contacted(self.shop_context.engine, pseudonyms, product, channel)
+
+    def predict(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """For each row a decision with its probability, or a number. A row is a list in column order or a dictionary."""
+        return self.load("predict").answer(rows)
 
     def product(self, product_id: str) -> dict[str, Any]:
         """A product as the shop last described it. Raises NotFound."""
         self._catalogue_changes.refresh()
-        if body := self._catalogue_changes.changes_after(0).changed_products.get(product_id):
-            return {"product_id": product_id, **body}
-        snapshot = self.shop_context.registry.get_version(self.champion("launch"))["snapshot"]
-        found = dataset.product_row(dataset.open_snapshot(self.folder.snapshots, snapshot), product_id)
-        if found is None:
-            raise NotFound(product_id, "is no product of this shop", "PUT it first, or ingest it")
-        return found
-
-    def predict(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """A yes or no with its probability, or a number, for each row."""
-        return self.load("predict").answer(rows)
-
-    def evaluate(self, scenario: str) -> Interval:
-        """The champion's judged file on the holdout of its own snapshot, with a 95 % interval."""
-        shown = self.shop_context.registry.get_version(self.champion(scenario))
-        holdout = self.splits(shown).holdout()
-        evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-        scores = evaluation.evaluate(self.shop_context.version_folder(shown["judged"]), holdout)
-        if not len(scores.values):
-            raise NotFound(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
-        return mean_interval(scores.values)
-
-    def splits(self, version_record: Mapping[str, Any]) -> DataSplits:
-        """The data that a version (as ``registry.show`` gives it) was made from."""
+        changed_products = self._catalogue_changes.changes_after(0).changed_products
+        changed = changed_products.get(product_id)
+        if changed:
+            return {"product_id": product_id, **changed}
+        version_record = self.shop_context.registry.get_version(self.champion("launch"))
         snapshot = dataset.open_snapshot(self.folder.snapshots, version_record["snapshot"])
-        settings = self.folder.settings
-        return DataSplits(snapshot, settings.weights, version_record["scenario"], settings.train.weight_events_by)
+        product = dataset.product_row(snapshot, product_id)
+        if product is None:
+            raise NotFound(product_id, "is no product of this shop", "PUT it first, or ingest it")
+        return product
+
+    # Versions
+
+    def champion(self, scenario: str) -> str:
+        """The version that serves. Raises NotReady."""
+        plugins.load_module("scenarios", scenario, "recipe")
+        version, _ = self.shop_context.registry.champion(scenario)
+        if version is None:
+            raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
+        return version
 
     def load(self, scenario: str, version: str | None = None) -> Any:
-        """The opened champion, or any other version."""
-        chosen = version or self.champion(scenario)
-        if chosen not in self._loaded_bundles:
-            folder = self.shop_context.version_folder(chosen)
-            self._loaded_bundles[chosen] = plugins.load_module("scenarios", scenario, "online").load(folder)
-        return self._loaded_bundles[chosen]
+        """A version opened for serving; the champion unless another is named."""
+        version = version or self.champion(scenario)
+        if version not in self._loaded_bundles:
+            folder = self.shop_context.version_folder(version)
+            self._loaded_bundles[version] = plugins.load_module("scenarios", scenario, "online").load(folder)
+        return self._loaded_bundles[version]
 
     def _answer(self, scenario: str, request: Request) -> Answer:
-        self._catalogue_changes.refresh()
-        goals = self.folder.settings.goals.to_dict()
-        context = Context(self._recent_events, self._catalogue_changes, clock.now(), goals=goals)
+        context = replace(self._context(), goals=self.folder.settings.goals.to_dict())
         return self.load(scenario).answer(request, context)
+
+    def _context(self) -> Context:
+        """What an answer depends on besides the request, as of now: recent events and changed products."""
+        self._catalogue_changes.refresh()
+        return Context(self._recent_events, self._catalogue_changes, clock.now())
 
     @cached_property
     def _recent_events(self) -> StoredEvents:
@@ -161,18 +238,19 @@ class Shop:
         return StoredChanges(self.shop_context.engine)
 
     def _request(self, user: str | None, session: str | None = None, **request: Any) -> Request:
+        """A request with pseudonyms instead of the shop's ids."""
         keys = self.folder.keys
-        user_name = None if user is None else keys.pseudonymise(user)
-        session_name = None if session is None else keys.name_of_session(session)
-        return Request(user=user_name, session=session_name, **request)
-
-    def champion(self, scenario: str) -> str:
-        """The version that serves. Raises NotReady."""
-        plugins.load_module("scenarios", scenario, "recipe")
-        version, _ = self.shop_context.registry.champion(scenario)
-        if version is None:
-            raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
-        return version
+        user_pseudonym = None
+        if user is not None:
+            user_pseudonym = keys.pseudonymise(user)
+        session_pseudonym = None
+        if session is not None:
+            session_pseudonym = keys.name_of_session(session)
+        return Request(user=user_pseudonym, session=session_pseudonym, **request)
 
     def _is_ready(self, snapshot: Snapshot, scenario: str) -> bool:
         return self.shop_context.validate(snapshot, scenario).readiness.ready
+
+
+def _paths(files: Iterable[str | Path]) -> tuple[Path, ...]:
+    return tuple(Path(file) for file in files)
