@@ -106,8 +106,8 @@ class EventReader:
         has_product = np.array([bool(product_id) for product_id in product_ids], bool)
         known_or_unknown = np.where(indices >= 0, indices, UNKNOWN_PRODUCT)
         items = np.where(has_product, known_or_unknown, NO_VALUE).astype(np.int32)
-        for row in np.flatnonzero(items == UNKNOWN_PRODUCT):
-            self._unknown_products.add(product_ids[row])
+        unknown_rows = np.flatnonzero(items == UNKNOWN_PRODUCT).tolist()
+        self._unknown_products.update(product_ids[row] for row in unknown_rows)
         return items
 
 

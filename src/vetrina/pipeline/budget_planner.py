@@ -1,8 +1,8 @@
 """Budget planner: epochs, trials and models that fit the time budget of a run, decided before anything starts.
 
 Seconds of an epoch of a sequence network = ``SECONDS_PER_EVENT`` * events + ``SECONDS_PER_WEIGHT`` * batches * products * width,
-both measured with two threads on logs of 131 thousand, 885 thousand and 1.3 million events. The plan and not the clock decides, so
-that it can be replayed.
+both measured with two threads on logs of 131 thousand, 885 thousand and 1.3 million events. The plan and not the clock decides,
+so that it can be replayed.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Keeps what monitoring needs of each day that is over, and finds the days to compare it with."""
+"""Daily statistics of events, answers and predictions, computed once from the log and stored for monitoring."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -12,8 +12,9 @@ from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics
 from vetrina.core.progress import track
 from vetrina.core.rollout_types import CHAMPION
+from vetrina.core.types import Ints
 from vetrina.monitor.bin_edges import fit_quantiles
-from vetrina.monitor.log_reader import AnswerReader, EventReader
+from vetrina.monitor.log_reader import AnswerReader, EventReader, IndexLookup
 from vetrina.monitor.log_statistics import TextEncoder, answer_statistics, event_statistics
 from vetrina.monitor.prediction_statistics import LABEL_EVENT, label_sums, prediction_statistics, read_predictions
 from vetrina.pipeline.replay import replay_overlap, replay_requests
@@ -23,20 +24,26 @@ from vetrina.store import daily_statistics, dataset, event_log
 
 RETENTION_DAYS = 56
 _RANKING_SCENARIOS = ("search", "recommend")
-# a day is read an hour after its end: what follows an answer needs time
 _HOUR_SECONDS = 3_600.0
-_LOG_DELAY_SECONDS = 3_600.0
-_MAX_ANSWERS = 50_000
-_MAX_REPLAYED_ANSWERS = 100
+_LOG_DELAY_SECONDS = (
+    3_600.0  # a day is read an hour after its end, so that the clicks on its last answers are in the log
+)
+_MAX_ANSWERS = 50_000  # read from one day; of more, a sample
+_MAX_REPLAYED_ANSWERS = 100  # of one day
+_BIN_EDGE_DAYS = 7  # before a version's first day, whose requests give the bin edges of its scores
+_MAX_BIN_EDGE_ANSWERS = 5 * _MAX_REPLAYED_ANSWERS
+_MAX_BIN_EDGE_POSITIONS = 10  # of an answer
+
+DayReader = Callable[[str, int, Sequence[DailyStatistics]], DailyStatistics]
 
 
 def last_full_day(now: float) -> int:
-    """The number of the newest day that may be read."""
+    """The number of the newest day that is complete in the log, in days since 1970 (UTC)."""
     return int((now - _LOG_DELAY_SECONDS) // clock.DAY) - 1
 
 
 class DailyStatisticsReader:
-    """One shop's days. Days are read once, whoever looks first."""
+    """Daily statistics of one shop. A day is read from the log once, by whichever process needs it first."""
 
     def __init__(self, shop_context: ShopContext, now: float) -> None:
         self._shop_context = shop_context
@@ -44,156 +51,200 @@ class DailyStatisticsReader:
         self._last_day = last_full_day(now)
 
     def load_days(self, scope: str) -> list[DailyStatistics]:
-        """All days of a part within memory, oldest first, read now if they were not yet."""
+        """All days of a scope (the shop, or a scenario) within the retention time, oldest first; new ones are read now."""
         engine = self._shop_context.engine
-        known = daily_statistics.load_since(engine, scope, self._last_day - RETENTION_DAYS)
-        there = {d.number for d in known}
-        first = known[0].number if known else self._first_day()
-        unread = [n for n in range(max(first, self._last_day - RETENTION_DAYS), self._last_day + 1) if n not in there]
-        for number in track(self._shop_context.progress, f"{scope}: days of the log", unread) if unread else ():
-            before = [d for d in known if d.number < number]
-            day = self._reader_for(scope)(scope, number, before)
-            daily_statistics.save(engine, day)
-            known.append(day)
-        return sorted(known, key=lambda d: d.number)
+        oldest_day = self._last_day - RETENTION_DAYS
+        days = daily_statistics.load_since(engine, scope, oldest_day)
+        stored_numbers = {day.number for day in days}
+        first_day = self._first_day_of(days)
+        unread = [n for n in range(max(first_day, oldest_day), self._last_day + 1) if n not in stored_numbers]
+        if unread:
+            read_day = self._reader_for(scope)
+            for number in track(self._shop_context.progress, f"{scope}: days of the log", unread):
+                earlier_days = [day for day in days if day.number < number]
+                day = read_day(scope, number, earlier_days)
+                daily_statistics.save(engine, day)
+                days.append(day)
+        return sorted(days, key=lambda day: day.number)
 
-    def _first_day(self) -> int:
-        """The first day of the log."""
-        moment = event_log.first_timestamp(self._shop_context.engine)
-        return self._last_day if moment is None else int(moment // clock.DAY)
+    def training_statistics(self, scope: str, version: str | None) -> DailyStatistics | None:
+        """Statistics of a version's training data, for scenarios whose days are compared with it (predict)."""
+        if version is None or _answer_kind(scope) != "rows":
+            return None
+        engine = self._shop_context.engine
+        name = f"learnt:{version}"
+        stored = daily_statistics.load_since(engine, name, 0)
+        if stored:
+            return stored[0]
+        predictor = self._load_version(scope, version)
+        try:
+            record = self._shop_context.registry.get_version(version)
+            snapshot = dataset.open_snapshot(self._shop_context.folder.snapshots, record["snapshot"])
+        except NotFound:
+            return None
+        table = dataset.table(snapshot)
+        if table is None or predictor is None:
+            return None
+        bins = predictor.encoding.bins(table.columns)
+        predictions = predictor.predict(table.columns)
+        scale = predictor.encoding.number
+        if scale is not None:
+            predictions = scale.inverse_transform(predictions)
+        statistics = prediction_statistics(name, 0, version, predictor.encoding, bins, predictions, {})
+        daily_statistics.save(engine, statistics)
+        return daily_statistics.load_since(engine, name, 0)[0]
 
-    def _reader_for(self, scope: str) -> Callable[[str, int, Sequence[DailyStatistics]], DailyStatistics]:
+    def catalogue(self, version: str | None) -> CatalogueIndex | None:
+        """The catalogue of a version; None where its files are gone, cannot be read, or hold no catalogue."""
+        if not version:
+            return None
+        try:
+            folder = self._shop_context.version_folder(version) / "shelf"
+        except (NotFound, OtherFormat):
+            return None
+        if not folder.exists():
+            return None
+        return CatalogueIndex(folder)
+
+    def _first_day_of(self, days: Sequence[DailyStatistics]) -> int:
+        """The first stored day, else the first day of the log."""
+        if days:
+            return days[0].number
+        first_timestamp = event_log.first_timestamp(self._shop_context.engine)
+        if first_timestamp is None:
+            return self._last_day
+        return int(first_timestamp // clock.DAY)
+
+    def _reader_for(self, scope: str) -> DayReader:
         if scope == SHOP_SCOPE:
             return self._read_shop_day
-        kinds = {
+        reader_by_answer_kind: dict[str, DayReader] = {
             "products": self._read_answers_day,
             "rows": self._read_predictions_day,
             "users": self._read_answer_counts,
         }
-        return kinds[plugins.load_module("scenarios", scope, "recipe").ANSWER_KIND]
-
-    def training_statistics(self, scope: str, version: str | None) -> DailyStatistics | None:
-        """What a version saw in training, where days are compared with that."""
-        if version is None or plugins.load_module("scenarios", scope, "recipe").ANSWER_KIND != "rows":
-            return None
-        engine = self._shop_context.engine
-        name = f"learnt:{version}"
-        if known := daily_statistics.load_since(engine, name, 0):
-            return known[0]
-        shop_context = self._shop_context
-        opened = self._load_version(scope, version)
-        try:
-            snapshot = dataset.open_snapshot(
-                shop_context.folder.snapshots, shop_context.registry.get_version(version)["snapshot"]
-            )
-        except NotFound:
-            return None
-        table = dataset.table(snapshot)
-        if table is None or opened is None:
-            return None
-        bins = opened.encoding.bins(table.columns)
-        said = opened.predict(table.columns)
-        scale = opened.encoding.number
-        said = said if scale is None else scale.meant(said)
-        daily_statistics.save(engine, prediction_statistics(name, 0, version, opened.encoding, bins, said, {}))
-        return daily_statistics.load_since(engine, name, 0)[0]
-
-    def catalogue(self, version: str | None) -> CatalogueIndex | None:
-        """The catalogue that a version knows."""
-        try:
-            folder = self._shop_context.version_folder(version) / "shelf" if version else None
-        except (NotFound, OtherFormat):
-            return None
-        return CatalogueIndex(folder) if folder and folder.exists() else None
+        return reader_by_answer_kind[_answer_kind(scope)]
 
     def _load_version(self, scope: str, version: str) -> Any | None:
-        """A version; None if its files were removed since it served, or cannot be read any more."""
+        """A version opened for serving; None if its files were removed, or cannot be read any more."""
         try:
-            return plugins.load_module("scenarios", scope, "online").load(self._shop_context.version_folder(version))
+            folder = self._shop_context.version_folder(version)
+            return plugins.load_module("scenarios", scope, "online").load(folder)
         except (NotFound, OtherFormat):
             return None
 
     def _read_shop_day(self, scope: str, day_number: int, earlier_days: Sequence[DailyStatistics]) -> DailyStatistics:
-        shelf = next(
-            (s for p in _RANKING_SCENARIOS if (s := self.catalogue(self._shop_context.champion(p))) is not None), None
-        )
-        reader = EventReader(shelf.index_of if shelf else _no_products)
-        for begin in _hour_starts(day_number):
-            reader.add(event_log.list_events(self._shop_context.engine, begin, begin + _HOUR_SECONDS))
-        return event_statistics(day_number, reader.columns(), shelf, self._text_encoder(), _bin_edges(earlier_days))
+        """Statistics of what users did."""
+        catalogue = self._ranking_catalogue()
+        reader = EventReader(_index_lookup(catalogue))
+        for start in _hour_starts(day_number):
+            reader.add(event_log.list_events(self._shop_context.engine, start, start + _HOUR_SECONDS))
+        return event_statistics(day_number, reader.columns(), catalogue, self._text_encoder(), _bin_edges(earlier_days))
+
+    def _ranking_catalogue(self) -> CatalogueIndex | None:
+        """The catalogue of the first ranking scenario that serves."""
+        for scenario in _RANKING_SCENARIOS:
+            catalogue = self.catalogue(self._shop_context.champion(scenario))
+            if catalogue is not None:
+                return catalogue
+        return None
 
     def _read_answers_day(
         self, scope: str, day_number: int, earlier_days: Sequence[DailyStatistics]
     ) -> DailyStatistics:
-        """The answers of the version that gave most of them, without those of a candidate."""
-        engine = self._shop_context.engine
-        begins = day_number * clock.DAY
-        counts = event_log.count_answers(engine, scope, begins, begins + clock.DAY)
-        mine = {version: n for (version, arm), n in counts.items() if arm == CHAMPION}
-        if not mine:
+        """Statistics of the answers of the champion that gave most of them; a candidate's are left out."""
+        day_start = day_number * clock.DAY
+        counts = event_log.count_answers(self._shop_context.engine, scope, day_start, day_start + clock.DAY)
+        champion_counts = {version: count for (version, arm), count in counts.items() if arm == CHAMPION}
+        if not champion_counts:
             return DailyStatistics(scope, day_number, rulers=_bin_edges(earlier_days))
-        version = max(mine, key=lambda v: mine[v])
-        others = {name for name in _bin_edges(earlier_days) if name.startswith("score@") and name != f"score@{version}"}
-        shelf = self.catalogue(version)
-        rulers = {n: r for n, r in _bin_edges(earlier_days).items() if n not in others}
-        reader = AnswerReader(shelf.index_of if shelf else _no_products)
-        kept = []
-        below = event_log.sample_bound(_MAX_ANSWERS / sum(counts.values()))
-        for begin in _hour_starts(day_number):
-            found = event_log.list_answers(
-                engine, scope, begin, begin + _HOUR_SECONDS, with_items=True, sample_bound=below
-            )
-            found = [a for a in found if a["version"] == version and a["arm"] == CHAMPION]
-            reader.add(found, event_log.list_events(engine, begin, begin + _HOUR_SECONDS + _LOG_DELAY_SECONDS))
-            kept += found
-        opened = self._load_version(scope, version)
+        version = max(champion_counts, key=lambda candidate: champion_counts[candidate])
+        bin_edges = _without_other_scores(_bin_edges(earlier_days), version)
+        catalogue = self.catalogue(version)
+        reader = AnswerReader(_index_lookup(catalogue))
+        sample_bound = event_log.sample_bound(_MAX_ANSWERS / sum(counts.values()))
+        answers = self._read_champion_answers(scope, day_number, version, sample_bound, reader)
+        bundle = self._load_version(scope, version)
         replayed = None
-        if opened is not None:
-            rulers = rulers | self._score_bin_edges(scope, version, opened, rulers, earlier_days)
-            replayed = replay_overlap(
-                self._shop_context, opened, sorted(kept, key=lambda a: a["request_id"])[:_MAX_REPLAYED_ANSWERS]
-            )
-        day = answer_statistics(scope, day_number, version, reader.columns(), shelf, self._text_encoder(), rulers)
-        return replace(day, replayed=replayed, count=mine[version])
+        if bundle is not None:
+            bin_edges |= self._score_bin_edges(scope, version, bundle, bin_edges, earlier_days)
+            by_request_id = sorted(answers, key=lambda answer: answer["request_id"])  # ids are random: a random sample
+            replayed = replay_overlap(self._shop_context, bundle, by_request_id[:_MAX_REPLAYED_ANSWERS])
+        statistics = answer_statistics(
+            scope, day_number, version, reader.columns(), catalogue, self._text_encoder(), bin_edges
+        )
+        return replace(statistics, replayed=replayed, count=champion_counts[version])
+
+    def _read_champion_answers(
+        self, scope: str, day_number: int, version: str, sample_bound: str, reader: AnswerReader
+    ) -> list[dict[str, Any]]:
+        """Add a version's answers as champion to a reader, hour by hour with the events that follow; returns the answers."""
+        engine = self._shop_context.engine
+        champion_answers = []
+        for start in _hour_starts(day_number):
+            end = start + _HOUR_SECONDS
+            answers = event_log.list_answers(engine, scope, start, end, with_items=True, sample_bound=sample_bound)
+            answers = [answer for answer in answers if answer["version"] == version and answer["arm"] == CHAMPION]
+            reader.add(answers, event_log.list_events(engine, start, end + _LOG_DELAY_SECONDS))
+            champion_answers += answers
+        return champion_answers
 
     def _read_answer_counts(
         self, scope: str, day_number: int, earlier_days: Sequence[DailyStatistics]
     ) -> DailyStatistics:
-        """Only how many answers: no shopper saw them."""
-        begins = day_number * clock.DAY
-        counts = event_log.count_answers(self._shop_context.engine, scope, begins, begins + clock.DAY)
-        version = max(counts, key=lambda key: counts[key])[0] if counts else None
+        """Only the number of answers, for audiences, which no customer sees."""
+        day_start = day_number * clock.DAY
+        counts = event_log.count_answers(self._shop_context.engine, scope, day_start, day_start + clock.DAY)
+        version = _most_frequent_version(counts)
         return DailyStatistics(scope, day_number, version, sum(counts.values()), rulers=_bin_edges(earlier_days))
 
     def _read_predictions_day(
         self, scope: str, day_number: int, earlier_days: Sequence[DailyStatistics]
     ) -> DailyStatistics:
-        """The predictions of the version that gave most of them, and what turned out true that day."""
+        """Statistics of the predictions of the version that gave most of them, and of the labels that came in."""
         engine = self._shop_context.engine
-        begins = day_number * clock.DAY
-        counts = event_log.count_answers(engine, scope, begins, begins + clock.DAY)
-        if not counts:
+        day_start = day_number * clock.DAY
+        day_end = day_start + clock.DAY
+        counts = event_log.count_answers(engine, scope, day_start, day_end)
+        version = _most_frequent_version(counts)
+        if version is None:
             return DailyStatistics(scope, day_number)
-        version = max(counts, key=lambda key: counts[key])[0]
-        below = event_log.sample_bound(_MAX_ANSWERS / sum(counts.values()))
-        found = event_log.list_answers(engine, scope, begins, begins + clock.DAY, with_items=True, sample_bound=below)
-        found = [{**a, "request": msgspec.json.decode(a["request"])} for a in found if a["version"] == version]
-        labels = [
-            e
-            for begin in _hour_starts(day_number)
-            for e in event_log.list_events(engine, begin, begin + _HOUR_SECONDS)
-            if e["type"] == LABEL_EVENT
-        ]
-        learnt = self.training_statistics(scope, version)
-        opened = self._load_version(scope, version)
-        if opened is None:
+        sample_bound = event_log.sample_bound(_MAX_ANSWERS / sum(counts.values()))
+        answers = []
+        for answer in event_log.list_answers(
+            engine, scope, day_start, day_end, with_items=True, sample_bound=sample_bound
+        ):
+            if answer["version"] == version:
+                answers.append({**answer, "request": msgspec.json.decode(answer["request"])})
+        labels = self._label_events(day_number)
+        training = self.training_statistics(scope, version)
+        predictor = self._load_version(scope, version)
+        if predictor is None:
             return DailyStatistics(scope, day_number, version, sum(counts.values()))
-        said = event_log.predictions_by_request_id(engine, {e["request_id"] for e in labels if e.get("request_id")})
-        rulers = learnt.rulers if learnt else {}
-        known = label_sums(labels, said, opened.rmse)
+        request_ids = {label["request_id"] for label in labels if label.get("request_id")}
+        labelled_predictions = event_log.predictions_by_request_id(engine, request_ids)
+        bin_edges: Mapping[str, BinEdges] = {}
+        if training is not None:
+            bin_edges = training.rulers
+        bins, predictions = read_predictions(answers)
         return prediction_statistics(
-            scope, day_number, version, opened.encoding, *read_predictions(found), rulers, known
+            scope,
+            day_number,
+            version,
+            predictor.encoding,
+            bins,
+            predictions,
+            bin_edges,
+            label_sums(labels, labelled_predictions, predictor.rmse),
         )
+
+    def _label_events(self, day_number: int) -> list[dict[str, Any]]:
+        """The day's events that report the outcome of a prediction."""
+        labels = []
+        for start in _hour_starts(day_number):
+            events = event_log.list_events(self._shop_context.engine, start, start + _HOUR_SECONDS)
+            labels += [event for event in events if event["type"] == LABEL_EVENT]
+        return labels
 
     def _score_bin_edges(
         self,
@@ -203,40 +254,87 @@ class DailyStatisticsReader:
         bin_edges: Mapping[str, BinEdges],
         earlier_days: Sequence[DailyStatistics],
     ) -> dict[str, BinEdges]:
-        """What scores a version gives to what was asked in the week before it came: so the scores of versions compare."""
+        """Bin edges of a new version's scores, on requests of the week before its first day; nothing where it has them.
+
+        They make the scores of different versions comparable.
+
+        Args:
+            scope: Scenario.
+            version: Version.
+            loaded_bundle: The version, opened for serving.
+            bin_edges: Bin edges of earlier days.
+            earlier_days: Statistics of earlier days, oldest first.
+        """
         name = f"score@{version}"
         if name in bin_edges or not earlier_days:
             return {}
-        last = earlier_days[-1].number
-        rows = event_log.list_answers(
-            self._shop_context.engine, scope, (last - 6) * clock.DAY, (last + 1) * clock.DAY, with_items=True,
-            sample_bound=event_log.sample_bound(5 * _MAX_REPLAYED_ANSWERS / max(1, sum(d.count for d in earlier_days[-7:]))),
-        )  # fmt: skip
-        scores = [
-            i.score
-            for a in replay_requests(self._shop_context, rows)
-            for i in loaded_bundle.answer(a.request, a.context).items[:10]
-        ]
-        return {name: fit_quantiles(np.array(scores))} if scores else {}
+        last_day = earlier_days[-1].number
+        n_answers = sum(day.count for day in earlier_days[-_BIN_EDGE_DAYS:])
+        answers = event_log.list_answers(
+            self._shop_context.engine,
+            scope,
+            (last_day - _BIN_EDGE_DAYS + 1) * clock.DAY,
+            (last_day + 1) * clock.DAY,
+            with_items=True,
+            sample_bound=event_log.sample_bound(_MAX_BIN_EDGE_ANSWERS / max(1, n_answers)),
+        )
+        scores = []
+        for replay in replay_requests(self._shop_context, answers):
+            items = loaded_bundle.answer(replay.request, replay.context).items
+            scores += [item.score for item in items[:_MAX_BIN_EDGE_POSITIONS]]
+        if not scores:
+            return {}
+        return {name: fit_quantiles(np.array(scores))}
 
     def _text_encoder(self) -> TextEncoder | None:
-        """Texts to vectors, by the encoder of the search that serves."""
+        """The text encoder of the search version that serves."""
         version = self._shop_context.champion("search")
-        folder = self._shop_context.version_folder(version) / "text" if version else None
-        return (
-            plugins.load_module("models", "text", "online").TextEncoder(folder).documents
-            if folder and folder.exists()
-            else None
-        )
+        if not version:
+            return None
+        folder = self._shop_context.version_folder(version) / "text"
+        if not folder.exists():
+            return None
+        return plugins.load_module("models", "text", "online").TextEncoder(folder).documents
+
+
+def _answer_kind(scenario: str) -> str:
+    """``products``, ``rows`` or ``users``."""
+    return plugins.load_module("scenarios", scenario, "recipe").ANSWER_KIND
+
+
+def _most_frequent_version(counts: Mapping[tuple[str, str], int]) -> str | None:
+    """The version with the highest count of answers by (version, arm); None without answers."""
+    if not counts:
+        return None
+    version, _ = max(counts, key=lambda version_and_arm: counts[version_and_arm])
+    return version
+
+
+def _without_other_scores(bin_edges: Mapping[str, BinEdges], version: str) -> dict[str, BinEdges]:
+    """Bin edges without those of other versions' scores."""
+    own = f"score@{version}"
+    return {name: edges for name, edges in bin_edges.items() if name == own or not name.startswith("score@")}
 
 
 def _bin_edges(earlier_days: Sequence[DailyStatistics]) -> Mapping[str, BinEdges]:
-    return earlier_days[-1].rulers if earlier_days else {}
+    """The bin edges of the newest day, which hold those of all days before."""
+    if not earlier_days:
+        return {}
+    return earlier_days[-1].rulers
 
 
 def _hour_starts(day_number: int) -> list[float]:
-    return [day_number * clock.DAY + hour * _HOUR_SECONDS for hour in range(24)]
+    """The log is read by the hour: a day of it may be larger than memory."""
+    day_start = day_number * clock.DAY
+    return [day_start + hour * _HOUR_SECONDS for hour in range(24)]
 
 
-def _no_products(ids: Sequence[str]) -> np.ndarray:
-    return np.full(len(ids), -1, np.int32)
+def _index_lookup(catalogue: CatalogueIndex | None) -> IndexLookup:
+    """Product ids to catalogue indices; without a catalogue every product is unknown."""
+    if catalogue is None or not len(catalogue):
+        return _no_products
+    return catalogue.index_of
+
+
+def _no_products(product_ids: Sequence[str]) -> Ints:
+    return np.full(len(product_ids), -1, np.int32)
