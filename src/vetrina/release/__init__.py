@@ -1,4 +1,4 @@
-"""Turns a verdict into a decision about the pointer."""
+"""Release stage: turns a verdict into a release decision."""
 
 from vetrina.release.release import decide_release
 

@@ -1,12 +1,11 @@
-"""From rows of the log to the evidence of a release. Pure: knows the log's columns, not where it lies.
+"""Live evidence of a release: outcome statistics by unit from rows of the log. Pure; knows columns, not the store.
 
-The unit is a user (or a session without user) within a step of the ramp. It counts once its time to act is over, so that no
-outcome changes after it was counted, and only if that time ended within the step: who moves arms counts anew.
+The unit is a user (or a session without user) within a step of the ramp. It counts once its attribution window is over, so
+that no outcome changes after it was counted, and only if the window ended within the step: who moves arms counts anew.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,26 +26,39 @@ from vetrina.core.settings import ReleaseSettings
 from vetrina.metrics.attribution import attributed_request
 from vetrina.metrics.sequential import outcome_statistics
 
-_PURCHASE = "purchase"
-_MAX_CLOCK_SKEW_SECONDS = 60.0
-_MAX_REPEAT_SECONDS = 1.0
-_PRIOR_OBSERVATIONS = 20.0
-_REVENUE_CAP_QUANTILE = 0.99
+_PURCHASE = "purchase"  # type of an event
+_MAX_CLOCK_SKEW_SECONDS = 60.0  # by which an event may be older than its answer
+_MAX_REPEAT_SECONDS = 1.0  # between an event and its repetition
+_PRIOR_OBSERVATIONS = 20.0  # answers, or days: strength of the shrinkage of a unit's own past
+_REVENUE_CAP_QUANTILE = 0.99  # of the units that spend anything
 LogRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class UnitOutcomes:
-    """Units (n,) by name, whether each met the candidate, and each one's outcomes by name, shape (n,)."""
+    """Units (n,) by name, whether each was assigned to the candidate, and the units' outcomes by name, each (n,)."""
 
     unit_ids: tuple[str, ...]
     is_canary: np.ndarray
     outcomes: Mapping[str, np.ndarray]
 
 
+@dataclass
+class _UnitHistory:
+    """What is known of a unit before a release: answers, clicked answers, days, days with a purchase, revenue."""
+
+    answers: int = 0
+    clicked_answers: int = 0
+    days: set[float] = field(default_factory=set)
+    purchase_days: set[float] = field(default_factory=set)
+    revenue: float = 0.0
+
+
 def unit_id(row: LogRow) -> str | None:
     """The user of an answer, else its session."""
-    return row["user"] if row["user"] is not None else row["session"]
+    if row["user"] is not None:
+        return row["user"]
+    return row["session"]
 
 
 def unit_outcomes(
@@ -56,32 +68,47 @@ def unit_outcomes(
     named_answers: Mapping[str, LogRow],
     outcome_seconds: float,
 ) -> UnitOutcomes:
-    """Outcomes of the units in ``first`` (unit to time of its first answer) within ``seconds`` from then.
+    """Outcomes of units within ``outcome_seconds`` from their first answer.
 
-    ``answers`` are rows of exposures, ``events`` rows of the log, ``named`` the answers that events name by request id.
+    Args:
+        first_answer_times: Time of the first answer of each unit, seconds since 1970.
+        answers: Rows of exposures.
+        events: Rows of the event log.
+        named_answers: The answers that events name, by request id.
+        outcome_seconds: Length of the attribution window.
     """
     names = tuple(first_answer_times)
-    at = {name: number for number, name in enumerate(names)}
-    met = np.zeros(len(names))
-    canary = np.zeros(len(names), bool)
-    mine: dict[str, int] = {}
-    for row in answers:
-        number = at.get(unit_id(row) or "")
-        if number is not None and row["time"] <= first_answer_times[names[number]] + outcome_seconds:
-            met[number] += 1
-            canary[number] |= row["arm"] == "canary"
-            mine[row["request_id"]] = number
-    clicks = np.zeros(len(names))
-    for request in _clicked_request_ids(events, named_answers) & mine.keys():
-        clicks[mine[request]] += 1
-    bought = np.zeros(len(names))
-    paid = np.zeros(len(names))
+    number_of_unit = {name: number for number, name in enumerate(names)}
+    n_answers = np.zeros(len(names))
+    is_canary = np.zeros(len(names), bool)
+    unit_of_request: dict[str, int] = {}
+    for answer in answers:
+        number = number_of_unit.get(unit_id(answer) or "")
+        if number is None or answer["time"] > first_answer_times[names[number]] + outcome_seconds:
+            continue
+        n_answers[number] += 1
+        is_canary[number] |= answer["arm"] == CANARY
+        unit_of_request[answer["request_id"]] = number
+
+    clicked_answers = np.zeros(len(names))
+    for request_id in _clicked_request_ids(events, named_answers):
+        if request_id in unit_of_request:
+            clicked_answers[unit_of_request[request_id]] += 1
+
+    has_purchase = np.zeros(len(names))
+    revenue = np.zeros(len(names))
     for event in events:
-        number = _unit_index(event, at) if event.get("type") == _PURCHASE else None
-        if number is not None and 0 <= event["time"] - first_answer_times[names[number]] <= outcome_seconds:
-            bought[number] = 1.0
-            paid[number] += (event.get("price") or 0.0) * (event.get("quantity") or 1.0)
-    return UnitOutcomes(names, canary, {CLICKS: clicks / np.maximum(met, 1.0), CONVERSION: bought, REVENUE: paid})
+        if event.get("type") != _PURCHASE:
+            continue
+        number = _unit_index(event, number_of_unit)
+        if number is None:
+            continue
+        delay_seconds = event["time"] - first_answer_times[names[number]]
+        if 0 <= delay_seconds <= outcome_seconds:
+            has_purchase[number] = 1.0
+            revenue[number] += _revenue(event)
+    click_rate = clicked_answers / np.maximum(n_answers, 1.0)
+    return UnitOutcomes(names, is_canary, {CLICKS: click_rate, CONVERSION: has_purchase, REVENUE: revenue})
 
 
 def count_preferences(
@@ -91,81 +118,88 @@ def count_preferences(
     named_answers: Mapping[str, LogRow],
     outcome_seconds: float,
 ) -> tuple[int, int, int]:
-    """Units of ``first`` that followed more of the candidate's products in mixed lists, more of the champion's, or as many.
+    """Units that clicked more of the candidate's products in interleaved answers, more of the champion's, or as many of both.
 
-    ``answers`` hold their items with the team of each; each product of an answer counts once.
+    Args:
+        first_answer_times: Time of the first interleaved answer of each unit, seconds since 1970.
+        answers: Rows of interleaved answers, whose items name their team. Each product of an answer counts once.
+        events: Rows of the event log.
+        named_answers: The answers that events name, by request id.
+        outcome_seconds: Length of the attribution window.
+
+    Returns:
+        Numbers of units: wins of the candidate, losses, ties.
     """
-    votes = dict.fromkeys(first_answer_times, 0)
-    teams: dict[str, dict[str, str]] = {}
-    whose: dict[str, str] = {}
-    for row in answers:
-        unit = unit_id(row)
-        if (
-            unit is not None
-            and unit in first_answer_times
-            and row["time"] <= first_answer_times[unit] + outcome_seconds
-        ):
-            teams[row["request_id"]] = {i["product_id"]: i.get("team", "") for i in row["items"]}
-            whose[row["request_id"]] = unit
-    shown = {request: named_answers[request]["items"] for request in teams if request in named_answers}
+    preference = dict.fromkeys(first_answer_times, 0)  # clicks on the candidate's products less those on the champion's
+    team_by_product: dict[str, dict[str, str]] = {}  # of each request
+    unit_of_request: dict[str, str] = {}
+    for answer in answers:
+        unit = unit_id(answer)
+        if unit is None or unit not in first_answer_times:
+            continue
+        if answer["time"] <= first_answer_times[unit] + outcome_seconds:
+            team_by_product[answer["request_id"]] = {
+                item["product_id"]: item.get("team", "") for item in answer["items"]
+            }
+            unit_of_request[answer["request_id"]] = unit
+    shown = {
+        request_id: named_answers[request_id]["items"] for request_id in team_by_product if request_id in named_answers
+    }
     counted: set[tuple[str, str]] = set()
     for event in events:
-        request = attributed_request(event, shown)
-        if request is None or (request, event["product_id"]) in counted:
+        request_id = attributed_request(event, shown)
+        if request_id is None or (request_id, event["product_id"]) in counted:
             continue
-        counted.add((request, event["product_id"]))
-        team = teams[request].get(event["product_id"], "")
-        votes[whose[request]] += (team == CANARY) - (team == CHAMPION)
-    kinds = [(v > 0) - (v < 0) for v in votes.values()]
-    return kinds.count(1), kinds.count(-1), kinds.count(0)
-
-
-def _clicked_request_ids(events: Iterable[LogRow], named_answers: Mapping[str, LogRow]) -> set[str]:
-    shown = {request: answer["items"] for request, answer in named_answers.items()}
-    return {request for e in events if (request := attributed_request(e, shown)) is not None}
-
-
-def _unit_index(event: LogRow, at: Mapping[str, int]) -> int | None:
-    found = at.get(event["user"])
-    return at.get(event["session"] or "") if found is None else found
+        counted.add((request_id, event["product_id"]))
+        team = team_by_product[request_id].get(event["product_id"], "")
+        if team == CANARY:
+            preference[unit_of_request[request_id]] += 1
+        elif team == CHAMPION:
+            preference[unit_of_request[request_id]] -= 1
+    values = np.array(list(preference.values()), int)
+    return int((values > 0).sum()), int((values < 0).sum()), int((values == 0).sum())
 
 
 def statistics_by_outcome(
     units: UnitOutcomes, expected: Mapping[str, tuple[float, ...]], pre_release: PreReleaseStatistics, share: float
 ) -> dict[str, OutcomeStatistics]:
-    """The statistics that these units add, by outcome."""
-    usual = tuple(pre_release.means.get(name, 0.0) for name in OUTCOMES)
-    table = np.array([expected.get(n, usual) for n in units.unit_ids], float).reshape(
-        len(units.unit_ids), len(OUTCOMES)
-    )
-    return {
-        name: outcome_statistics(
-            units.is_canary, _cap_revenue(name, units.outcomes[name], pre_release), table[:, column], share
-        )
-        for column, name in enumerate(OUTCOMES)
-    }
+    """The statistics that these units add, by outcome.
 
-
-def _cap_revenue(name: str, values: np.ndarray, pre_release: PreReleaseStatistics) -> np.ndarray:
-    return np.minimum(values, pre_release.revenue_cap) if name == REVENUE and pre_release.revenue_cap > 0 else values
+    Args:
+        units: Units and their outcomes.
+        expected: Expected outcomes of units that were known before the release, in the order of ``OUTCOMES``.
+        pre_release: Means before the release, expected of all other units, and the cap of revenue.
+        share: Share of units assigned to the candidate.
+    """
+    mean_outcomes = tuple(pre_release.means.get(name, 0.0) for name in OUTCOMES)
+    rows = [expected.get(name, mean_outcomes) for name in units.unit_ids]
+    expected_table = np.array(rows, float).reshape(len(units.unit_ids), len(OUTCOMES))
+    statistics = {}
+    for column, name in enumerate(OUTCOMES):
+        values = _cap_revenue(name, units.outcomes[name], pre_release)
+        statistics[name] = outcome_statistics(units.is_canary, values, expected_table[:, column], share)
+    return statistics
 
 
 def log_health(events: Sequence[LogRow], named_answers: Mapping[str, LogRow]) -> LogHealth:
-    """Of the events that name an answer: orphans, older than their answer, repeated under another id."""
-    naming = [e for e in events if e.get("request_id")]
-    orphans = sum(e["request_id"] not in named_answers for e in naming)
-    backwards = sum(
-        e["time"] < named_answers[e["request_id"]]["time"] - _MAX_CLOCK_SKEW_SECONDS
-        for e in naming
-        if e["request_id"] in named_answers
-    )
-    last: dict[tuple[Any, ...], float] = {}
-    doubled = 0
-    for event in sorted(naming, key=lambda e: e["time"]):
+    """Of the events that name an answer: how many name an unknown one, are older than it, or repeat another under a new id."""
+    naming = [event for event in events if event.get("request_id")]
+    n_orphans = 0
+    n_backwards = 0
+    for event in naming:
+        answer = named_answers.get(event["request_id"])
+        if answer is None:
+            n_orphans += 1
+        elif event["time"] < answer["time"] - _MAX_CLOCK_SKEW_SECONDS:
+            n_backwards += 1
+    n_doubled = 0
+    last_time: dict[tuple[Any, ...], float] = {}
+    for event in sorted(naming, key=lambda event: event["time"]):
         key = (event["user"], event["type"], event.get("product_id"), event["request_id"])
-        doubled += event["time"] - last.get(key, -np.inf) <= _MAX_REPEAT_SECONDS
-        last[key] = event["time"]
-    return LogHealth(len(naming), orphans, backwards, doubled)
+        if key in last_time and event["time"] - last_time[key] <= _MAX_REPEAT_SECONDS:
+            n_doubled += 1
+        last_time[key] = event["time"]
+    return LogHealth(len(naming), n_orphans, n_backwards, n_doubled)
 
 
 def pre_release_statistics(
@@ -176,34 +210,50 @@ def pre_release_statistics(
     start_time: float,
     slow_seconds: float,
 ) -> tuple[PreReleaseStatistics, dict[str, tuple[float, float, float]]]:
-    """What is fixed before a start: usual levels, limits, and what each known unit is expected to do.
+    """What is fixed before a release starts: mean outcomes, and the expected outcomes of each known unit.
 
-    ``until`` is the start, ``target`` the seconds beyond which an answer is slow. A unit's expectation is its own past
-    drawn to the mean, as strong as twenty answers (clicks) or twenty days (purchases).
+    The expectation of a unit is its own past shrunk towards the mean, with the strength of twenty answers (clicks) or twenty
+    days (purchases).
+
+    Args:
+        answers: Rows of the champion's exposures in the time before.
+        events: Rows of the event log of that time.
+        named_answers: The answers that events name, by request id.
+        settings: Length of the attribution window.
+        start_time: Start of the release, seconds since 1970.
+        slow_seconds: Seconds beyond which an answer is slow.
+
+    Returns:
+        The statistics, and by unit the expected clicked answers, conversion and revenue.
     """
-    seconds = settings.attribution_window_minutes * 60
-    first: dict[str, float] = {}
-    for row in answers:
-        unit = unit_id(row)
+    window_seconds = settings.attribution_window_minutes * 60
+    first_answer_times: dict[str, float] = {}
+    for answer in answers:
+        unit = unit_id(answer)
         if unit is not None:
-            first[unit] = min(first.get(unit, np.inf), row["time"])
-    ripe = {u: t for u, t in first.items() if t <= start_time - seconds}
-    found = unit_outcomes(ripe, answers, events, named_answers, seconds)
-    spent = found.outcomes[REVENUE]
-    cap = float(np.quantile(spent[spent > 0], _REVENUE_CAP_QUANTILE)) if (spent > 0).any() else 0.0
-    known = PreReleaseStatistics(
-        len(found.unit_ids),
+            first_answer_times[unit] = min(first_answer_times.get(unit, np.inf), answer["time"])
+    finished = {unit: at for unit, at in first_answer_times.items() if at <= start_time - window_seconds}
+    units = unit_outcomes(finished, answers, events, named_answers, window_seconds)
+    revenue = units.outcomes[REVENUE]
+    revenue_cap = 0.0
+    if (revenue > 0).any():
+        revenue_cap = float(np.quantile(revenue[revenue > 0], _REVENUE_CAP_QUANTILE))
+    active = {}
+    means = {}
+    for name, values in units.outcomes.items():
+        active[name] = int((values > 0).sum())
+        means[name] = _array_mean(values)
+    means[REVENUE] = _array_mean(np.minimum(revenue, revenue_cap))
+    statistics = PreReleaseStatistics(
+        len(units.unit_ids),
         len(answers),
-        {n: int((v > 0).sum()) for n, v in found.outcomes.items()},
-        {
-            n: float(np.minimum(v, cap).mean() if n == REVENUE else v.mean()) if len(v) else 0.0
-            for n, v in found.outcomes.items()
-        },
-        cap,
-        _true_share(a["fault"] is not None for a in answers),
-        _true_share((a["seconds"] or 0.0) > slow_seconds for a in answers),
+        active,
+        means,
+        revenue_cap,
+        _true_share(answer["fault"] is not None for answer in answers),
+        _true_share((answer["seconds"] or 0.0) > slow_seconds for answer in answers),
     )
-    return known, _expected_outcomes(first, answers, events, named_answers, known)
+    return statistics, _expected_outcomes(first_answer_times, answers, events, named_answers, statistics)
 
 
 def _expected_outcomes(
@@ -213,44 +263,97 @@ def _expected_outcomes(
     named_answers: Mapping[str, LogRow],
     pre_release: PreReleaseStatistics,
 ) -> dict[str, tuple[float, float, float]]:
-    met = defaultdict(int)
-    clicked = defaultdict(int)
-    days = defaultdict(set)
-    bought = defaultdict(set)
-    spent = defaultdict(float)
-    whose = {}
-    for row in answers:
-        unit = unit_id(row)
+    """Expected clicked answers, conversion and revenue of each unit."""
+    histories = _unit_histories(first_answer_times, answers, events, named_answers)
+    means = pre_release.means
+    mean_purchases = _mean(len(history.purchase_days) / len(history.days) for history in histories.values())
+    mean_revenue = _mean(
+        min(history.revenue / len(history.days), pre_release.revenue_cap) for history in histories.values()
+    )
+    # Purchases and revenue a day become those of an attribution window.
+    purchase_scale = 0.0
+    if mean_purchases:
+        purchase_scale = means[CONVERSION] / mean_purchases
+    revenue_scale = 0.0
+    if mean_revenue:
+        revenue_scale = means[REVENUE] / mean_revenue
+
+    expected = {}
+    for unit, history in histories.items():
+        n_days = len(history.days)
+        revenue = min(history.revenue, pre_release.revenue_cap * n_days)
+        clicks = _shrink(history.clicked_answers, history.answers, means[CLICKS], 1.0)
+        conversion = _shrink(len(history.purchase_days), n_days, mean_purchases, purchase_scale)
+        expected[unit] = (clicks, conversion, _shrink(revenue, n_days, mean_revenue, revenue_scale))
+    return expected
+
+
+def _shrink(total: float, n: int, mean: float, scale: float) -> float:
+    """The mean of ``n`` observations with the sum ``total``, shrunk towards ``mean``, times ``scale``."""
+    return scale * (total + _PRIOR_OBSERVATIONS * mean) / (n + _PRIOR_OBSERVATIONS)
+
+
+def _unit_histories(
+    first_answer_times: Mapping[str, float],
+    answers: Sequence[LogRow],
+    events: Sequence[LogRow],
+    named_answers: Mapping[str, LogRow],
+) -> dict[str, _UnitHistory]:
+    histories = {unit: _UnitHistory() for unit in first_answer_times}
+    unit_of_request: dict[str, str] = {}
+    for answer in answers:
+        unit = unit_id(answer)
         if unit is not None:
-            met[unit] += 1
-            days[unit].add(row["time"] // DAY)
-            whose[row["request_id"]] = unit
-    for request in _clicked_request_ids(events, named_answers) & whose.keys():
-        clicked[whose[request]] += 1
+            histories[unit].answers += 1
+            histories[unit].days.add(answer["time"] // DAY)
+            unit_of_request[answer["request_id"]] = unit
+    for request_id in _clicked_request_ids(events, named_answers):
+        if request_id in unit_of_request:
+            histories[unit_of_request[request_id]].clicked_answers += 1
     for event in events:
-        if event.get("type") == _PURCHASE and event["user"] in first_answer_times:
-            bought[event["user"]].add(event["time"] // DAY)
-            spent[event["user"]] += (event.get("price") or 0.0) * (event.get("quantity") or 1.0)
-    usual = pre_release.means
-    by_day = _mean(len(bought[u]) / len(days[u]) for u in first_answer_times)
-    a_day = _mean(min(spent[u] / len(days[u]), pre_release.revenue_cap) for u in first_answer_times)
-    scale = (usual[CONVERSION] / by_day if by_day else 0.0, usual[REVENUE] / a_day if a_day else 0.0)
-    return {
-        u: (
-            (clicked[u] + _PRIOR_OBSERVATIONS * usual[CLICKS]) / (met[u] + _PRIOR_OBSERVATIONS),
-            scale[0] * (len(bought[u]) + _PRIOR_OBSERVATIONS * by_day) / (len(days[u]) + _PRIOR_OBSERVATIONS),
-            scale[1]
-            * (min(spent[u], pre_release.revenue_cap * len(days[u])) + _PRIOR_OBSERVATIONS * a_day)
-            / (len(days[u]) + _PRIOR_OBSERVATIONS),
-        )
-        for u in first_answer_times
-    }
+        if event.get("type") == _PURCHASE and event["user"] in histories:
+            history = histories[event["user"]]
+            history.purchase_days.add(event["time"] // DAY)
+            history.revenue += _revenue(event)
+    return histories
+
+
+def _clicked_request_ids(events: Iterable[LogRow], named_answers: Mapping[str, LogRow]) -> set[str]:
+    """The answers that events followed."""
+    shown = {request_id: answer["items"] for request_id, answer in named_answers.items()}
+    clicked = {attributed_request(event, shown) for event in events}
+    return {request_id for request_id in clicked if request_id is not None}
+
+
+def _unit_index(event: LogRow, number_of_unit: Mapping[str, int]) -> int | None:
+    """The unit of an event: its user's, else its session's."""
+    number = number_of_unit.get(event["user"])
+    if number is None:
+        return number_of_unit.get(event["session"] or "")
+    return number
+
+
+def _revenue(event: LogRow) -> float:
+    price = event.get("price") or 0.0
+    quantity = event.get("quantity") or 1.0
+    return price * quantity
+
+
+def _cap_revenue(name: str, values: np.ndarray, pre_release: PreReleaseStatistics) -> np.ndarray:
+    if name == REVENUE and pre_release.revenue_cap > 0:
+        return np.minimum(values, pre_release.revenue_cap)
+    return values
+
+
+def _array_mean(values: np.ndarray) -> float:
+    if not len(values):
+        return 0.0
+    return float(values.mean())
 
 
 def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return float(np.mean(listed)) if listed else 0.0
+    return _array_mean(np.array(list(values), float))
 
 
 def _true_share(flags: Iterable[bool]) -> float:
-    return _mean(float(f) for f in flags)
+    return _mean(float(flag) for flag in flags)

@@ -1,4 +1,4 @@
-"""The stage, pure: modes *first*, *offline* and the entrance to *live*. Who acts on the decision is the pipeline."""
+"""Release stage, pure: the modes first and offline, and the start of live. The pipeline acts on the decision."""
 
 from vetrina.core.types import ReleaseResult, Verdict
 
@@ -6,18 +6,38 @@ from vetrina.core.types import ReleaseResult, Verdict
 def decide_release(
     scenario: str, version: str, champion: str | None, verdict: Verdict, exposures_last_day: int
 ) -> ReleaseResult:
-    """Promote what the gate lets pass, or send it among shoppers where there are any.
+    """Promote a version that passed the gate, or start a live release where there is traffic to test it on.
 
-    ``version`` is the served file's, ``verdict`` that of its judged twin.
+    Args:
+        scenario: Scenario of the version.
+        version: Served file.
+        champion: Version that serves; None where nothing serves yet.
+        verdict: Verdict on the judged file, with the checks of the served file.
+        exposures_last_day: Number of answers shown in the last 24 hours.
     """
-    mode = "first" if champion is None else "live" if exposures_last_day else "offline"
+    mode = "offline"
+    if champion is None:
+        mode = "first"
+    elif exposures_last_day:
+        mode = "live"
     if not verdict.may_release:
-        failed = next(r.text for r in verdict.reasons if not r.passed)
-        kept = f"{champion} goes on" if champion else "nothing serves yet"
-        return ReleaseResult(version, scenario, mode, "returned", verdict.id, f"{kept}: {failed}")
+        reason = next(reason.text for reason in verdict.reasons if not reason.passed)
+        status = "nothing serves yet"
+        if champion:
+            status = f"{champion} serves on"
+        return ReleaseResult(version, scenario, mode, "returned", verdict.id, f"{status}: {reason}")
     if mode == "live":
         note = f"{exposures_last_day} answers were shown in the last 24 hours: shadow and canary decide"
         return ReleaseResult(version, scenario, mode, "testing", verdict.id, note)
-    refused = (r.text for r in verdict.reasons if r.code == "champion-refused")
-    note = next(refused, "no champion before it") if mode == "first" else "not tested live"
+    note = "not tested live"
+    if mode == "first":
+        note = _first_note(verdict)
     return ReleaseResult(version, scenario, mode, "promoted", verdict.id, note)
+
+
+def _first_note(verdict: Verdict) -> str:
+    """Why there was no champion to compare with: none at all, or one whose bundle was refused."""
+    for reason in verdict.reasons:
+        if reason.code == "champion-refused":
+            return reason.text
+    return "no champion before it"

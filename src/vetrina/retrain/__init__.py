@@ -1,4 +1,4 @@
-"""Decides whether to train again."""
+"""Retraining stage: decides whether to train a scenario again."""
 
 from vetrina.retrain.retrain import retrain
 

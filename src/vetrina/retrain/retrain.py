@@ -1,31 +1,49 @@
-"""The stage, pure: old version, churned catalogue, a confirmed loss, or drift that meets an estimated loss. Drift alone never."""
+"""Retraining policy, pure: age, catalogue churn, a confirmed click loss, or drift together with an estimated loss.
+
+Drift alone never starts a training.
+"""
 
 from collections.abc import Sequence
 
 from vetrina.core.health_types import HealthReport, RetrainDecision
 
-MAX_AGE_DAYS = 7.0
-MIN_CATALOGUE_CHURN = 0.1
-MIN_CLICK_LOSS = 0.02
+MAX_AGE_DAYS = 7.0  # of a version, while there are new events
+MIN_CATALOGUE_CHURN = 0.1  # new products over products of the catalogue
+MIN_CLICK_LOSS = 0.02  # relative
 
 
 def retrain(
     health: HealthReport, drifted_features: Sequence[str], catalogue_size: int, new_events: int
 ) -> RetrainDecision:
-    """``drifted`` names the features that drifted on two of three days; ``products`` is the size of the catalogue trained on."""
-    name = health.scenario
-    lost = health.estimated_loss
+    """Whether to train a scenario again, and why.
+
+    Args:
+        health: Report of the last full day.
+        drifted_features: Features that drifted on two of the last three days.
+        catalogue_size: Number of products that the version was trained on.
+        new_events: Number of events since it was trained.
+    """
+    why = _why(health, drifted_features, catalogue_size, new_events)
+    if why is not None:
+        return RetrainDecision(health.scenario, True, why)
+    if drifted_features:
+        return RetrainDecision(health.scenario, False, f"drift of {', '.join(drifted_features)} without a loss")
+    return RetrainDecision(health.scenario, False, "up to date, no drift")
+
+
+def _why(health: HealthReport, drifted_features: Sequence[str], catalogue_size: int, new_events: int) -> str | None:
+    """The first reason to train again that applies; None without one."""
     if health.version is None:
-        return RetrainDecision(name, True, "nothing serves yet")
+        return "nothing serves yet"
     if new_events and health.version_age_days >= MAX_AGE_DAYS:
-        age = health.version_age_days
-        return RetrainDecision(name, True, f"the version is {age:.0f} days old and there is new data")
+        return f"the version is {health.version_age_days:.0f} days old and there is new data"
     if catalogue_size and health.new_products / catalogue_size >= MIN_CATALOGUE_CHURN:
-        return RetrainDecision(name, True, f"{health.new_products} new products are a tenth of the catalogue or more")
-    if lost and lost.low >= MIN_CLICK_LOSS:
-        return RetrainDecision(name, True, f"clicks fell by {lost.point:.0%} (at least {lost.low:.0%})")
-    if drifted_features and lost and lost.point >= MIN_CLICK_LOSS:
-        what = ", ".join(drifted_features)
-        return RetrainDecision(name, True, f"drift of {what} meets an estimated loss of {lost.point:.0%}")
-    calm = f"drift of {', '.join(drifted_features)} without a loss" if drifted_features else "fresh, and nothing moved"
-    return RetrainDecision(name, False, calm)
+        return f"{health.new_products} new products are a tenth of the catalogue or more"
+    loss = health.estimated_loss
+    if loss is None:
+        return None
+    if loss.low >= MIN_CLICK_LOSS:
+        return f"clicks fell by {loss.point:.0%} (at least {loss.low:.0%})"
+    if drifted_features and loss.point >= MIN_CLICK_LOSS:
+        return f"drift of {', '.join(drifted_features)} meets an estimated loss of {loss.point:.0%}"
+    return None
