@@ -1,4 +1,4 @@
-"""What a version took to make and takes to keep."""
+"""Cost of a version: time, memory, storage and estimated energy."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,11 @@ from vetrina.pipeline.shop_context import ShopContext
 
 @dataclass(frozen=True)
 class Cost:
-    """Wall and processor seconds of the run that made it, its peak of memory, megabytes on disk (parts shared with other
-    versions included), and watt-hours, estimated from processor seconds and ``[operate] watts``."""
+    """Cost of the run that made a version, and of storing it.
+
+    Wall and CPU seconds, peak memory in megabytes, megabytes on disk (parts shared with other versions included), and watt-hours
+    estimated from CPU seconds and ``[operate] watts``.
+    """
 
     version: str
     seconds: float
@@ -21,21 +24,26 @@ class Cost:
 
 
 def cost(shop_context: ShopContext, version: str) -> Cost | None:
-    """None for a version whose run is not on record, one of an earlier Vetrina. Raises NotFound for an unknown version."""
-    run = shop_context.registry.get_version(version)["notes"].get("run")
+    """The cost of a version; None where its run is not recorded. Raises NotFound for an unknown version."""
+    run_id = shop_context.registry.get_version(version)["notes"].get("run")
+    if not run_id:
+        return None
     try:
-        stages = shop_context.runs.get_run(run)["stages"] if run else []
+        stages = shop_context.runs.get_run(run_id)["stages"]
     except NotFound:
         return None
     if not stages:
         return None
     folder = shop_context.folder.bundles.folder / version
-    worked = sum(s["cpu_seconds"] or 0.0 for s in stages)
+    storage_mb = 0.0
+    if folder.exists():
+        storage_mb = size_of(folder) / 1e6
+    cpu_seconds = sum(stage["cpu_seconds"] or 0.0 for stage in stages)
     return Cost(
-        version,
-        sum(s["seconds"] for s in stages),
-        worked,
-        max(s["peak_mb"] for s in stages),
-        size_of(folder) / 1e6 if folder.exists() else 0.0,
-        worked * shop_context.folder.settings.operate.watts / 3_600.0,
+        version=version,
+        seconds=sum(stage["seconds"] for stage in stages),
+        cpu_seconds=cpu_seconds,
+        peak_mb=max(stage["peak_mb"] for stage in stages),
+        storage_mb=storage_mb,
+        watt_hours=cpu_seconds * shop_context.folder.settings.operate.watts / 3_600.0,
     )

@@ -1,8 +1,9 @@
-"""Scores versions of one scenario on the same held-out data, under the protocol that it prints."""
+"""Quality of versions on held-out data under one printed protocol."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -11,22 +12,27 @@ import numpy as np
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.files import write_bytes
-from vetrina.core.types import Interval, MetricValues
+from vetrina.core.types import EvaluationData, Interval, MetricValues
 from vetrina.metrics.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
 from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.pipeline.api import Shop
 
 PROTOCOL = (
-    "judged file (fit and validation only) on the holdout; the whole catalogue is ranked; what a shopper had is left out where "
-    "the version leaves it out; ties at half rank; at most 4,000 units; 95 % bootstrap of 2,000 draws, seed 42"
+    "judged file (fit and validation only) on the holdout; the whole catalogue is ranked; products a user had before are left "
+    "out where the version leaves them out; ties at half rank; at most 4,000 units; 95 % bootstrap of 2,000 resamples, seed 42"
 )
 _METRICS = {"recommend": ("NDCG@10", "Recall@10", "Recall@20", "MRR@20")}
-_MAX_LISTS = 500
+_MAX_LISTS = 500  # rankings for metrics beyond accuracy
 
 
 @dataclass(frozen=True)
 class Quality:
-    """Figures of one version. ``alone`` are its models by themselves, ``gain`` is over the version it was compared with."""
+    """Metrics of one version on held-out data.
+
+    ``units`` counts users, queries or rows. ``figures`` are the metrics, ``slices`` the first of them by slice, ``alone``
+    that of each model by itself, ``lists`` metrics beyond accuracy, ``gain`` the paired difference to the version compared
+    with.
+    """
 
     version: str
     protocol: str
@@ -39,82 +45,127 @@ class Quality:
 
 
 def measure_quality(shop: Shop, scenario: str, version: str | None = None, against: str | None = None) -> Quality:
-    """``version`` (the champion unless named) on the holdout of its own snapshot, ``against`` on the same; kept for its page.
+    """Evaluate a version on the holdout of its own snapshot, and keep the result for its page.
 
-    Raises BadInput.
+    Args:
+        shop: The shop.
+        scenario: Scenario of the version.
+        version: Version to evaluate; the champion unless named.
+        against: Version to compare with on the same holdout.
+
+    Raises:
+        BadInput: A version is of another scenario or snapshot, or there is no held-out data.
     """
-    registry = shop.shop_context.registry
-    shown = registry.get_version(version or shop.champion(scenario))
-    if shown["scenario"] != scenario:
-        raise BadInput(shown["version"], f"is a version of {shown['scenario']}", f"name one of {scenario}")
+    record = _version_record(shop, scenario, version or shop.champion(scenario))
     evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    holdout = shop.splits(shown).holdout()
-    folder = shop.shop_context.version_folder(shown["judged"])
-    first: MetricValues = evaluation.evaluate(folder, holdout)
-    if not len(first.values):
+    holdout = shop.splits(record).holdout()
+    folder = shop.shop_context.version_folder(record["judged"])
+    scores: MetricValues = evaluation.evaluate(folder, holdout)
+    if not len(scores.values):
         raise BadInput(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
-    figures = {first.metric: mean_interval(first.values)}
-    for metric in _METRICS.get(scenario, ()):
-        if metric not in figures:
-            figures[metric] = mean_interval(evaluation.evaluate(folder, holdout, metric=metric).values)
-    baselines = plugins.load_module("scenarios", scenario, "recipe").RECIPE.baselines
-    names = [m for m in shown["notes"]["models"] if m in baselines or scenario == "recommend"]
     gain = None
     if against is not None:
-        other = registry.get_version(against)
-        if other["scenario"] != scenario:
-            raise BadInput(against, f"is a version of {other['scenario']}", f"name one of {scenario}")
-        reference = evaluation.evaluate(shop.shop_context.version_folder(other["judged"]), holdout)
-        if reference.unit_ids != first.unit_ids:
-            raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
-        gain = paired_difference(first.values, reference.values)
-    found = Quality(
-        version=shown["version"],
+        gain = _gain(shop, scenario, against, holdout, scores)
+    list_metrics = None
+    if scenario == "recommend":
+        list_metrics = _list_metrics(scenario, folder)
+    quality = Quality(
+        version=record["version"],
         protocol=PROTOCOL,
-        units=len(first.unit_ids),
-        figures=figures,
-        slices={name: mean_interval(first.values[inside]) for name, inside in first.slices.items() if inside.any()},
-        alone={name: mean_interval(evaluation.evaluate(folder, holdout, only_model=name).values) for name in names},
-        lists=_list_metrics(scenario, folder) if scenario == "recommend" else None,
+        units=len(scores.unit_ids),
+        figures=_metric_intervals(scenario, evaluation, folder, holdout, scores),
+        slices=_slice_intervals(scores),
+        alone=_model_intervals(scenario, evaluation, folder, holdout, record["notes"]["models"]),
+        lists=list_metrics,
         gain=gain,
     )
-    write_bytes(_quality_file(shop, found.version), msgspec.json.encode(found))
-    return found
+    write_bytes(_quality_file(shop, quality.version), msgspec.json.encode(quality))
+    return quality
 
 
 def load_quality(shop: Shop, version: str) -> Quality | None:
-    """What ``quality`` found of a version last; None where nobody asked."""
-    path = _quality_file(shop, version)
-    return msgspec.json.decode(path.read_bytes(), type=Quality) if path.exists() else None
+    """The last result of ``measure_quality`` for a version; None without one."""
+    file = _quality_file(shop, version)
+    if not file.exists():
+        return None
+    return msgspec.json.decode(file.read_bytes(), type=Quality)
+
+
+def quality_text(quality: Quality) -> str:
+    """A quality as lines of text."""
+    lines = [f"{quality.version}: {quality.units:,} units", f"protocol: {quality.protocol}"]
+    for prefix, intervals in (("", quality.figures), ("slice: ", quality.slices), ("alone: ", quality.alone)):
+        for name, interval in intervals.items():
+            lines.append(f"  {prefix + name:<32} {interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}]")
+    if quality.lists is not None:
+        for name, value in asdict(quality.lists).items():
+            lines.append(f"  {name.replace('_', ' '):<32} {value:.4f}")
+    if quality.gain is not None:
+        gain = quality.gain
+        lines.append(f"  {'gain, paired':<32} {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
+    return "\n".join(lines)
+
+
+def _version_record(shop: Shop, scenario: str, version: str) -> dict[str, Any]:
+    """The registry's record of a version. Raises BadInput where it is of another scenario."""
+    record = shop.shop_context.registry.get_version(version)
+    if record["scenario"] != scenario:
+        raise BadInput(record["version"], f"is a version of {record['scenario']}", f"name one of {scenario}")
+    return record
+
+
+def _gain(shop: Shop, scenario: str, against: str, holdout: EvaluationData, scores: MetricValues) -> Interval:
+    """Paired difference to another version on the same units."""
+    record = _version_record(shop, scenario, against)
+    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+    reference: MetricValues = evaluation.evaluate(shop.shop_context.version_folder(record["judged"]), holdout)
+    if reference.unit_ids != scores.unit_ids:
+        raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
+    return paired_difference(scores.values, reference.values)
+
+
+def _metric_intervals(
+    scenario: str, evaluation: ModuleType, folder: Path, holdout: EvaluationData, scores: MetricValues
+) -> dict[str, Interval]:
+    """The scenario's own metric, and further ones where it has them."""
+    intervals = {scores.metric: mean_interval(scores.values)}
+    for metric in _METRICS.get(scenario, ()):
+        if metric not in intervals:
+            intervals[metric] = mean_interval(evaluation.evaluate(folder, holdout, metric=metric).values)
+    return intervals
+
+
+def _slice_intervals(scores: MetricValues) -> dict[str, Interval]:
+    intervals = {}
+    for name, inside in scores.slices.items():
+        if inside.any():
+            intervals[name] = mean_interval(scores.values[inside])
+    return intervals
+
+
+def _model_intervals(
+    scenario: str, evaluation: ModuleType, folder: Path, holdout: EvaluationData, models: Mapping[str, Any]
+) -> dict[str, Interval]:
+    """The metric of each model by itself: of all models of recommend, of the baselines elsewhere."""
+    baselines = plugins.load_module("scenarios", scenario, "recipe").RECIPE.baselines
+    intervals = {}
+    for name in models:
+        if name in baselines or scenario == "recommend":
+            intervals[name] = mean_interval(evaluation.evaluate(folder, holdout, only_model=name).values)
+    return intervals
+
+
+def _list_metrics(scenario: str, folder: Path) -> BeyondAccuracyMetrics | None:
+    """Metrics of whole rankings: coverage, diversity, popularity. None where every ranking is empty."""
+    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+    recommender = plugins.load_module("scenarios", scenario, "online").load(folder)
+    answers = evaluation.answer_requests(folder, evaluation.sample_requests(folder, _MAX_LISTS))
+    ranked_items = [recommender.catalogue.index_of(list(answer)) for answer in answers]
+    if not any(len(items) for items in ranked_items):
+        return None
+    _, category_codes = recommender.catalogue.field_codes("category")
+    return beyond_accuracy_metrics(ranked_items, recommender.item_counts, np.asarray(category_codes))
 
 
 def _quality_file(shop: Shop, version: str) -> Path:
     return shop.folder.reports / f"{version}.quality.json"
-
-
-def _list_metrics(scenario: str, folder: Any) -> BeyondAccuracyMetrics | None:
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    opened = plugins.load_module("scenarios", scenario, "online").load(folder)
-    counts = opened.item_counts
-    answers = evaluation.answer_requests(folder, evaluation.sample_requests(folder, _MAX_LISTS))
-    lists = [opened.catalogue.index_of(list(row)) for row in answers]
-    if not any(map(len, lists)):
-        return None
-    return beyond_accuracy_metrics(lists, counts, np.asarray(opened.catalogue.coded("category")[1]))
-
-
-def quality_text(quality: Quality) -> str:
-    """As lines for a person."""
-    rows = [f"{quality.version}: {quality.units:,} units", f"protocol: {quality.protocol}"]
-    tables = {"": quality.figures, "slice: ": quality.slices, "alone: ": quality.alone}
-    rows += [
-        f"  {head + name:<32} {i.point:.4f} [{i.low:.4f}, {i.high:.4f}]"
-        for head, table in tables.items()
-        for name, i in table.items()
-    ]
-    if quality.lists is not None:
-        rows += [f"  {name.replace('_', ' '):<32} {value:.4f}" for name, value in asdict(quality.lists).items()]
-    if quality.gain is not None:
-        g = quality.gain
-        rows.append(f"  {'gain, paired':<32} {g.point:+.4f} [{g.low:+.4f}, {g.high:+.4f}]")
-    return "\n".join(rows)

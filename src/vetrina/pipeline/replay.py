@@ -1,4 +1,4 @@
-"""Asks again what shoppers asked, as of the moment when they asked."""
+"""Replay of logged requests with the context of their time."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +17,13 @@ from vetrina.store import event_log
 _MAX_EXPLORED_ANSWERS = 20_000
 _HOUR_SECONDS = 3_600.0
 _MAX_CLICK_DELAY_SECONDS = 3_600.0
+_TUPLE_FIELDS = ("product_ids", "facets")  # of a request; JSON has them as lists
 LogRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class ReplayedRequest:
-    """One logged answer and what it takes to give it again."""
+    """A row of the log, with its request and the context of its time."""
 
     row: LogRow
     request: Request
@@ -30,67 +31,97 @@ class ReplayedRequest:
 
 
 def replay_requests(shop_context: ShopContext, rows: Sequence[LogRow]) -> Iterator[ReplayedRequest]:
-    """``rows`` are answers of the log with what was asked. What users did later is hidden; the catalogue is today's."""
+    """Requests of logged answers, as of their time. Later events of the users are hidden; the catalogue is today's."""
     changes = StoredChanges(shop_context.engine)
     changes.refresh()
+    settings = shop_context.folder.settings
     for row in rows:
-        said = msgspec.json.decode(row["request"])
-        ledger = ReplayLedger(said.pop("ledger", {}))
-        lists = {n: tuple(said[n]) for n in ("product_ids", "facets") if n in said}
-        request = Request(user=row["user"], session=row["session"], **{**said, **lists})
-        events = StoredEvents(shop_context.engine, shop_context.folder.settings.weights, as_of=row["time"])
-        yield ReplayedRequest(
-            row, request, Context(events, changes, row["time"], ledger, shop_context.folder.settings.goals.to_dict())
-        )
+        fields = msgspec.json.decode(row["request"])
+        ledger = ReplayLedger(fields.pop("ledger", {}))
+        for name in _TUPLE_FIELDS:
+            if name in fields:
+                fields[name] = tuple(fields[name])
+        request = Request(user=row["user"], session=row["session"], **fields)
+        events = StoredEvents(shop_context.engine, settings.weights, as_of=row["time"])
+        context = Context(events, changes, row["time"], ledger, settings.goals.to_dict())
+        yield ReplayedRequest(row, request, context)
 
 
 def explored_answers(shop_context: ShopContext, scenario: str, since: float, until: float) -> tuple[LoggedAnswer, ...]:
-    """Answers in (since, until] whose places had a chance other than one, with what was clicked, as of then."""
+    """Randomised answers with their propensities and clicks.
+
+    Args:
+        shop_context: The shop.
+        scenario: Scenario that ranks products.
+        since: Answers after this moment, seconds since 1970.
+        until: Answers until this moment.
+    """
     engine = shop_context.engine
-    total = sum(event_log.count_answers(engine, scenario, since, until).values())
-    below = event_log.sample_bound(_MAX_EXPLORED_ANSWERS / max(total, 1))
+    n_answers = sum(event_log.count_answers(engine, scenario, since, until).values())
+    sample_bound = event_log.sample_bound(_MAX_EXPLORED_ANSWERS / max(n_answers, 1))
     rows: list[LogRow] = []
     clicks: dict[str, set[str]] = {}
     while since < until:  # by the hour: the log of a fortnight may be larger than memory
         end = min(since + _HOUR_SECONDS, until)
-        shown = event_log.list_answers(engine, scenario, since, end, with_items=True, sample_bound=below)
-        drawn = [r for r in shown if any(i["propensity"] < 1.0 for i in r["items"])]
-        if drawn:
-            rows += drawn
-            clicks |= _clicked_products(drawn, event_log.list_events(engine, since, end + _MAX_CLICK_DELAY_SECONDS))
+        answers = event_log.list_answers(engine, scenario, since, end, with_items=True, sample_bound=sample_bound)
+        randomised = [answer for answer in answers if _is_randomised(answer)]
+        if randomised:
+            rows += randomised
+            events = event_log.list_events(engine, since, end + _MAX_CLICK_DELAY_SECONDS)
+            clicks |= _clicked_products(randomised, events)
         since = end
-    return tuple(
-        LoggedAnswer(
-            asked.row["user"] or asked.row["session"] or asked.row["request_id"],
-            asked.request,
-            asked.context,
-            tuple(i["product_id"] for i in asked.row["items"]),
-            tuple(i["propensity"] for i in asked.row["items"]),
-            tuple(i["product_id"] in clicks.get(asked.row["request_id"], ()) for i in asked.row["items"]),
-        )
-        for asked in replay_requests(shop_context, rows)
-    )
-
-
-def _clicked_products(rows: Sequence[LogRow], events: Sequence[LogRow]) -> dict[str, set[str]]:
-    shown = {r["request_id"]: {i["product_id"] for i in r["items"]} for r in rows}
-    found: dict[str, set[str]] = {}
-    for event in events:
-        if (request := attributed_request(event, shown)) is not None:
-            found.setdefault(request, set()).add(event["product_id"])
-    return found
+    return tuple(_logged_answer(replayed, clicks) for replayed in replay_requests(shop_context, rows))
 
 
 def replay_overlap(shop_context: ShopContext, loaded_bundle: Any, rows: Sequence[LogRow]) -> tuple[int, float]:
-    """How many answers were given again by an opened version, and the mean share of the shown products that came again.
+    """How many logged answers were replayed, and the mean share of their products that the replay gives again.
 
-    Serving and this folding share their code; what differs is when and where it ran, so a share well below one is a skew: a
-    worker that is behind, events that came late, a catalogue that changed.
+    Serving and replay share their code and differ in when and where it runs. A share well below one is skew: a worker that is
+    behind, events that came late, a catalogue that changed.
+
+    Args:
+        shop_context: The shop.
+        loaded_bundle: The version that gave the answers, opened for serving.
+        rows: Logged answers with their items.
     """
     shares = []
-    for asked in replay_requests(shop_context, rows):
-        shown = {i["product_id"] for i in asked.row["items"]}
-        again = {i.product_id for i in loaded_bundle.answer(asked.request, asked.context).items}
+    for replayed in replay_requests(shop_context, rows):
+        answer = loaded_bundle.answer(replayed.request, replayed.context)
+        shown = {item["product_id"] for item in replayed.row["items"]}
+        repeated = {item.product_id for item in answer.items}
         if shown:
-            shares.append(len(shown & again) / len(shown))
-    return len(shares), sum(shares) / len(shares) if shares else 0.0
+            shares.append(len(shown & repeated) / len(shown))
+    if not shares:
+        return 0, 0.0
+    return len(shares), sum(shares) / len(shares)
+
+
+def _is_randomised(answer: LogRow) -> bool:
+    return any(item["propensity"] < 1.0 for item in answer["items"])
+
+
+def _logged_answer(replayed: ReplayedRequest, clicks: Mapping[str, set[str]]) -> LoggedAnswer:
+    row = replayed.row
+    items = row["items"]
+    clicked_products = clicks.get(row["request_id"], set())
+    return LoggedAnswer(
+        row["user"] or row["session"] or row["request_id"],
+        replayed.request,
+        replayed.context,
+        products=tuple(item["product_id"] for item in items),
+        propensities=tuple(item["propensity"] for item in items),
+        clicked=tuple(item["product_id"] in clicked_products for item in items),
+    )
+
+
+def _clicked_products(answers: Sequence[LogRow], events: Sequence[LogRow]) -> dict[str, set[str]]:
+    """Clicked products of answers, by request id."""
+    shown = {}
+    for answer in answers:
+        shown[answer["request_id"]] = {item["product_id"] for item in answer["items"]}
+    clicked: dict[str, set[str]] = {}
+    for event in events:
+        request_id = attributed_request(event, shown)
+        if request_id is not None:
+            clicked.setdefault(request_id, set()).add(event["product_id"])
+    return clicked

@@ -1,56 +1,132 @@
-"""Parts a snapshot into what models may see and what judges them."""
+"""Data splits of a snapshot: fit, validation and holdout.
+
+Logs are split by time, queries with judgments by a hash of the query, tables at random with a fixed seed.
+"""
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import AdImpressions, Catalogue, EvaluationData, Judgments, Snapshot, SocialGraph, TrainingData
+from vetrina.core.types import (
+    AdImpressions,
+    Catalogue,
+    Cuts,
+    EvaluationData,
+    Judgments,
+    Snapshot,
+    SocialGraph,
+    TrainingData,
+)
 from vetrina.retrieval.business_value import sale_values, score_factors
 from vetrina.store import dataset
 
-_HOLDOUT_SHARE = 0.2
+_HOLDOUT_SHARE = 0.2  # of a table's rows
+_VALIDATION_SHARE = 0.2  # of the rows that are not held out
 _SPLIT_SEED = 42
-_VALIDATION_SHARE = 0.2
-_MIN_QUERIES_TO_TRAIN = 500
+_MIN_QUERIES_TO_TRAIN = 500  # with fewer judged queries all of them validate, and models are trained on none
+_NO_CUTS = Cuts(validation=0.0, holdout=0.0, end=0.0)  # of a snapshot without events
+
+
+@dataclass(frozen=True)
+class _TableSplit:
+    fit: LabelledTable
+    validation: LabelledTable
+    holdout: LabelledTable
+
+
+@dataclass(frozen=True)
+class _JudgmentSplit:
+    """Two parts of the judged queries; None for an empty one."""
+
+    first: Judgments | None
+    second: Judgments | None
 
 
 class DataSplits:
-    """One scenario's view of one snapshot."""
+    """The splits of one snapshot for one scenario."""
 
     def __init__(
         self, snapshot: Snapshot, weights: Mapping[str, float], scenario: str, business_goal: str = ""
     ) -> None:
+        """Nothing is read before it is needed.
+
+        Args:
+            snapshot: The data.
+            weights: Weights by event type that differ from the defaults.
+            scenario: Scenario that the splits are for.
+            business_goal: Goal of ``retrieval.business_value`` by which training events of recommend are weighted.
+        """
         self._snapshot = snapshot
+        self._cuts = snapshot.cuts or _NO_CUTS
         self._weights = dict(weights)
         self._scenario = scenario
-        self._business_goal = (
-            business_goal if scenario == "recommend" else ""
-        )  # of ``retrieval.business_value.TRAINED``, for what is learnt
+        self._business_goal = ""
+        if scenario == "recommend":
+            self._business_goal = business_goal
+
+    def fit_and_validation(self) -> tuple[TrainingData, EvaluationData | None]:
+        """Data before the validation period, and the validation period; None where there is nothing to tune on."""
+        if self._table is not None:
+            return TrainingData(table=self._table.fit), EvaluationData(table=self._table.validation)
+        validation = self._validation_data()
+        training_data = self._training_data_until(self._cuts.validation)
+        training_data = replace(training_data, judgments=self._training_judgments.first)
+        has_targets = validation.targets is not None and validation.targets.user_ids
+        if not has_targets and not validation.judgments and not validation.ad_impressions:
+            return training_data, None
+        return training_data, validation
+
+    def judged_data(self) -> TrainingData:
+        """Fit and validation data together."""
+        if self._table is not None:
+            return TrainingData(table=_concatenate(self._table.fit, self._table.validation))
+        return self._training_data_until(self._cuts.holdout)
+
+    def holdout(self) -> EvaluationData:
+        """Held-out data, for the gate and reports only."""
+        if self._table is not None:
+            return EvaluationData(table=self._table.holdout)
+        if self._scenario == "search":
+            return EvaluationData(judgments=self._judgments.second, now=self._cuts.holdout)
+        return self._evaluation_data_between(self._cuts.holdout, self._cuts.end)
+
+    def all_data(self) -> TrainingData:
+        """All data, for the served file."""
+        return self._training_data_until(self._cuts.end)
 
     @cached_property
     def _catalogue(self) -> Catalogue | None:
         return dataset.catalogue(self._snapshot)
 
     @cached_property
-    def _table(self) -> tuple[LabelledTable, LabelledTable, LabelledTable] | None:
-        table = dataset.table(self._snapshot) if self._scenario == "predict" else None
+    def _table(self) -> _TableSplit | None:
+        if self._scenario != "predict":
+            return None
+        table = dataset.table(self._snapshot)
         if table is None:
             return None
         order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
-        held = round(_HOLDOUT_SHARE * len(table))
-        rest = order[held:]
-        tuned = round(_VALIDATION_SHARE * len(rest))
-        return table.take(rest[tuned:]), table.take(rest[:tuned]), table.take(order[:held])
+        n_holdout = round(_HOLDOUT_SHARE * len(table))
+        rest = order[n_holdout:]
+        n_validation = round(_VALIDATION_SHARE * len(rest))
+        return _TableSplit(
+            fit=table.take(rest[n_validation:]),
+            validation=table.take(rest[:n_validation]),
+            holdout=table.take(order[:n_holdout]),
+        )
 
     @cached_property
     def _social_graph(self) -> SocialGraph | None:
-        return dataset.social_graph(self._snapshot) if self._scenario == "recommend" else None
+        if self._scenario != "recommend":
+            return None
+        return dataset.social_graph(self._snapshot)
 
     @cached_property
     def _impressions(self) -> AdImpressions | None:
@@ -59,94 +135,88 @@ class DataSplits:
         return dataset.ad_impressions(self._snapshot, self._catalogue)
 
     @cached_property
-    def _judgments(self) -> tuple[Judgments | None, Judgments | None]:
-        if self._catalogue is None or (found := dataset.judgments(self._snapshot, self._catalogue)) is None:
-            return None, None
-        return _select_judgments(found, _query_hashes(found) % 2 == 0), _select_judgments(
-            found, _query_hashes(found) % 2 == 1
+    def _judgments(self) -> _JudgmentSplit:
+        """Half of the queries for training and validation, half for the holdout."""
+        if self._catalogue is None:
+            return _JudgmentSplit(None, None)
+        judgments = dataset.judgments(self._snapshot, self._catalogue)
+        if judgments is None:
+            return _JudgmentSplit(None, None)
+        hashes = _query_hashes(judgments)
+        return _JudgmentSplit(
+            _select_judgments(judgments, hashes % 2 == 0), _select_judgments(judgments, hashes % 2 == 1)
         )
 
     @cached_property
-    def _training_judgments(self) -> tuple[Judgments | None, Judgments | None]:
-        """Of the first half of the queries: what models may learn from, and what validates them. Few queries all validate."""
-        first = self._judgments[0]
-        if first is None or len(first.by_query()) < _MIN_QUERIES_TO_TRAIN:
-            return None, first
-        return _select_judgments(first, _query_hashes(first) % 4 == 0), _select_judgments(
-            first, _query_hashes(first) % 4 == 2
+    def _training_judgments(self) -> _JudgmentSplit:
+        """The first half of the queries, split into those to train on and those to validate on."""
+        judgments = self._judgments.first
+        if judgments is None or len(judgments.by_query()) < _MIN_QUERIES_TO_TRAIN:
+            return _JudgmentSplit(None, judgments)
+        hashes = _query_hashes(judgments)
+        return _JudgmentSplit(
+            _select_judgments(judgments, hashes % 4 == 0), _select_judgments(judgments, hashes % 4 == 2)
         )
-
-    def fit_and_validation(self) -> tuple[TrainingData, EvaluationData | None]:
-        """Before the validation period, and the validation period; None where there is nothing to tune on."""
-        if self._table:
-            return TrainingData(table=self._table[0]), EvaluationData(table=self._table[1])
-        cuts = self._snapshot.cuts
-        found = self._evaluation_data_between(cuts.validation if cuts else 0.0, cuts.holdout if cuts else 0.0, 0)
-        empty = not (found.targets and found.targets.user_ids) and not found.judgments and not found.ad_impressions
-        past = replace(
-            self._training_data_until(cuts.validation if cuts else 0.0), judgments=self._training_judgments[0]
-        )
-        return past, None if empty else found
-
-    def judged_data(self) -> TrainingData:
-        """Fit and validation."""
-        if self._table:
-            return TrainingData(table=_concatenate(self._table[0], self._table[1]))
-        cuts = self._snapshot.cuts
-        return self._training_data_until(cuts.holdout if cuts else 0.0)
-
-    def holdout(self) -> EvaluationData:
-        """For the gate and the report only."""
-        if self._table:
-            return EvaluationData(table=self._table[2])
-        cuts = self._snapshot.cuts
-        return self._evaluation_data_between(cuts.holdout if cuts else 0.0, cuts.end if cuts else 0.0, 1)
-
-    def all_data(self) -> TrainingData:
-        """All behaviour."""
-        cuts = self._snapshot.cuts
-        return self._training_data_until(cuts.end if cuts else 0.0)
 
     def _training_data_until(self, moment: float) -> TrainingData:
+        """What happened before a moment. Raises BadInput without products."""
         if self._catalogue is None:
             raise BadInput(self._snapshot.digest[:12], "holds no products", "ingest products or events first")
-        events = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights) if moment else None
-        lifted = score_factors(sale_values(self._catalogue), {self._business_goal: 1.0})
-        if events is not None and lifted is not None:
-            events = replace(events, weight=events.weight * lifted[events.item])
-        shown = self._impressions.between(-math.inf, moment) if self._impressions else None
-        ads = dataset.ads(self._snapshot) if self._scenario == "ads" else ()
+        interactions = None
+        if moment:
+            interactions = dataset.interactions(self._snapshot, self._catalogue, moment, self._weights)
+        value_factors = score_factors(sale_values(self._catalogue), {self._business_goal: 1.0})
+        if interactions is not None and value_factors is not None:
+            weight = interactions.weight * value_factors[interactions.item]
+            interactions = replace(interactions, weight=weight)
+        impressions = None
+        if self._impressions:
+            impressions = self._impressions.between(-math.inf, moment)
+        ads = ()
+        if self._scenario == "ads":
+            ads = dataset.ads(self._snapshot)
         return TrainingData(
-            self._catalogue, events, self._judgments[0], social_graph=self._social_graph, ad_impressions=shown, ads=ads
+            self._catalogue,
+            interactions,
+            self._judgments.first,
+            social_graph=self._social_graph,
+            ad_impressions=impressions,
+            ads=ads,
         )
 
-    def _evaluation_data_between(self, since: float, until: float, judgment_half: int) -> EvaluationData:
+    def _validation_data(self) -> EvaluationData:
+        if self._scenario == "search":
+            return EvaluationData(judgments=self._training_judgments.second, now=self._cuts.validation)
+        return self._evaluation_data_between(self._cuts.validation, self._cuts.holdout)
+
+    def _evaluation_data_between(self, since: float, until: float) -> EvaluationData:
+        """What happened in a period."""
         if self._catalogue is None:
             return EvaluationData(now=since)
-        if self._scenario == "search":
-            held = self._judgments[1] if judgment_half else self._training_judgments[1]
-            return EvaluationData(judgments=held, now=since)
         if self._scenario == "ads":
-            shown = self._impressions.between(since, until) if self._impressions else None
+            impressions = None
+            if self._impressions:
+                impressions = self._impressions.between(since, until)
             events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
-            return EvaluationData(ad_impressions=shown, events=events, now=since)
-        found = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
+            return EvaluationData(ad_impressions=impressions, events=events, now=since)
+        targets = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
         events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
-        return EvaluationData(targets=found, events=events, now=since)
+        return EvaluationData(targets=targets, events=events, now=since)
 
 
-def _query_hashes(judgments: Judgments) -> np.ndarray:
-    """A number for each pair, the same for all pairs of a query, in whatever snapshot."""
-    return np.array([blake2b(q.encode(), digest_size=1).digest()[0] for q in judgments.query])
+def _query_hashes(judgments: Judgments) -> NDArray[np.integer]:
+    """(pairs,) numbers below 256, the same for all pairs of a query in any snapshot."""
+    return np.array([blake2b(query.encode(), digest_size=1).digest()[0] for query in judgments.query])
 
 
-def _select_judgments(judgments: Judgments, rows: np.ndarray) -> Judgments | None:
-    if not rows.any():
+def _select_judgments(judgments: Judgments, selected: NDArray[np.bool_]) -> Judgments | None:
+    """The selected pairs; None without any."""
+    if not selected.any():
         return None
-    query = tuple(q for q, chosen in zip(judgments.query, rows, strict=True) if chosen)
-    return Judgments(query, judgments.item[rows], judgments.grade[rows])
+    query = tuple(q for q, is_selected in zip(judgments.query, selected, strict=True) if is_selected)
+    return Judgments(query, judgments.item[selected], judgments.grade[selected])
 
 
-def _concatenate(a: LabelledTable, b: LabelledTable) -> LabelledTable:
-    columns = {k: np.concatenate([v, b.columns[k]]) for k, v in a.columns.items()}
-    return LabelledTable(columns, np.concatenate([a.label, b.label]))
+def _concatenate(first: LabelledTable, second: LabelledTable) -> LabelledTable:
+    columns = {name: np.concatenate([values, second.columns[name]]) for name, values in first.columns.items()}
+    return LabelledTable(columns, np.concatenate([first.label, second.label]))

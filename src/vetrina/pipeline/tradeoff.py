@@ -1,4 +1,4 @@
-"""What a goal of the shop costs in relevance, and what it gains: the curve to choose its weight from."""
+"""Trade-off curve between relevance and a business goal, from which its weight is chosen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,8 @@ _MAX_POSITIONS = 10
 
 @dataclass(frozen=True)
 class TradeoffPoint:
-    """With this ``weight`` of a goal: relevance on the holdout, and the mean worth of what stands on the first ten places."""
+    """One point of the curve: with ``weight`` of a goal, the relevance on the holdout and the mean business value of the first
+    ten positions."""
 
     weight: float
     relevance: Interval
@@ -27,38 +28,52 @@ class TradeoffPoint:
 
 
 def tradeoff_curve(shop: Shop, goal: str) -> list[TradeoffPoint]:
-    """The champion of recommend on its holdout, its other goals as they are set. Raises BadInput for an unknown goal, or where no
-    product's worth is known."""
+    """Relevance and business value of the champion of recommend for each weight of a goal; other goals as the settings say.
+
+    Raises BadInput for an unknown goal, without held-out data, or where no product's business value is known.
+    """
     if goal not in GOALS:
         raise BadInput(f"goal {goal!r}", "is unknown", f"use one of {', '.join(GOALS)}")
-    shown = shop.shop_context.registry.get_version(shop.champion("recommend"))
-    folder = shop.shop_context.version_folder(shown["judged"])
-    holdout = shop.splits(shown).holdout()
+    record = shop.shop_context.registry.get_version(shop.champion("recommend"))
+    folder = shop.shop_context.version_folder(record["judged"])
+    holdout = shop.splits(record).holdout()
     evaluation = plugins.load_module("scenarios", "recommend", "evaluate")
-    opened = shop.load("recommend", shown["judged"])
-    if score_factors(opened.business_values, {goal: 1.0}) is None:
-        raise BadInput(
-            f"goal {goal!r}", "cannot be judged", "ingest products with a price" + " and a cost" * (goal == "margin")
-        )
-    others = shop.folder.settings.goals.to_dict()
+    recommender = shop.load("recommend", record["judged"])
+    if score_factors(recommender.business_values, {goal: 1.0}) is None:
+        way_out = "ingest products with a price"
+        if goal == "margin":
+            way_out += " and a cost"
+        raise BadInput(f"goal {goal!r}", "cannot be judged", way_out)
+    configured_goals = shop.folder.settings.goals.to_dict()
     points = []
     for weight in GOAL_WEIGHTS:
-        goals = {**others, goal: weight}
+        goals = {**configured_goals, goal: weight}
         scores = evaluation.evaluate(folder, holdout, goals=goals, max_units=_MAX_USERS)
         if not len(scores.values):
             raise BadInput("recommend", "has no held-out data to judge by", "add purchases or a longer log")
-        points.append(TradeoffPoint(weight, mean_interval(scores.values), _mean_business_value(opened, goal, goals)))
+        business_value = _mean_business_value(recommender, goal, goals)
+        points.append(TradeoffPoint(weight, mean_interval(scores.values), business_value))
     return points
 
 
 def _mean_business_value(recommender, goal: str, goals: Mapping[str, float]) -> float:
-    """Mean worth of the first places over users whom the version knows."""
+    """Mean business value of the first positions over users known to the version; NaN without any.
+
+    Args:
+        recommender: The version, opened for serving.
+        goal: Goal whose value is measured.
+        goals: Weights of all goals.
+    """
     values = recommender.business_values[:, GOALS.index(goal)]
-    lifted = score_factors(recommender.business_values, goals)
-    worths = []
-    for name in recommender.histories.users(_MAX_USERS):
-        history = recommender.histories.of(name, (), recommender.histories.until)
-        scores, _ = recommender.ranking_scores(history, "home", recommender.allowed_items("home", history))
-        order = np.argsort(-reweight_scores(scores, lifted), kind="stable")[:_MAX_POSITIONS]
-        worths.append(np.asarray(values[order], np.float64))
-    return float(np.nanmean(np.concatenate(worths))) if worths else float("nan")
+    factors = score_factors(recommender.business_values, goals)
+    shown_values = []
+    for user in recommender.histories.users(_MAX_USERS):
+        history = recommender.histories.of(user, (), recommender.histories.until)
+        allowed_items = recommender.allowed_items("home", history)
+        scores, _ = recommender.ranking_scores(history, "home", allowed_items)
+        reweighted = reweight_scores(scores, factors)
+        first_positions = np.argsort(-reweighted, kind="stable")[:_MAX_POSITIONS]
+        shown_values.append(np.asarray(values[first_positions], np.float64))
+    if not shown_values:
+        return float("nan")
+    return float(np.nanmean(np.concatenate(shown_values)))
