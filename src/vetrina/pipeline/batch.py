@@ -1,4 +1,4 @@
-"""Answers for a whole file at once, with fixed output columns."""
+"""Batch answers: a file of requests in, a file with fixed columns out."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,85 +20,163 @@ _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".parquet": lambda frame, path: frame.write_parquet(path),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }
-_PREDICT_BATCH_ROWS = 1_000
-
-
-def rank_file(shop: Shop, request_kind: str, file: Path, out: Path, progress: Progress, options: dict[str, Any]) -> int:
-    """``kind`` is search, recommend, sessions or similar. Writes key, rank from 1, product_id, score; returns the rows."""
-    key, required = _KEY_COLUMNS[request_kind]
-    frame = _require_columns(read_table_file(file), required, file)
-    _check_output_format(out)
-    rows: list[tuple[str, int, str, float]] = []
-    for row in track(progress, f"{request_kind}: {file.name}", frame.to_dicts()):
-        answer = _answer_row(shop, request_kind, row, options)
-        rows += [(str(row[key]), rank, i.product_id, i.score) for rank, i in enumerate(answer.items, start=1)]
-    # The product asked about is the key of `similar`, so what is found needs a name of its own there.
-    found = "similar_product_id" if key == "product_id" else "product_id"
-    columns = {key: pl.String, "rank": pl.Int64, found: pl.String, "score": pl.Float64}
-    _write_frame(pl.DataFrame(rows, schema=columns, orient="row"), out)
-    return len(rows)
-
-
-def predict_file(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
-    """Writes row from 0, probability (of a yes or no), prediction."""
-    frame = read_table_file(file)
-    _check_output_format(out)
-    wanted = [c.name for c in shop.load("predict").encoding.columns]
-    _require_columns(frame, tuple(wanted), file)
-    rows = frame.select(wanted).rows()
-    found = [a for part in track(progress, f"predict: {file.name}", _batches(rows)) for a in shop.predict(part)]
-    said = {key: [a[key] for a in found] for key in ("probability", "prediction") if found and key in found[0]}
-    _write_frame(pl.DataFrame({"row": list(range(len(found))), **said}), out)
-    return len(found)
-
-
-def audience_file(shop: Shop, file: Path, out: Path, progress: Progress, size: int) -> int:
-    """For each product_id of a file its audience: product_id, rank, user_id, score. Returns the rows."""
-    frame = _require_columns(read_table_file(file), ("product_id",), file)
-    _check_output_format(out)
-    rows: list[tuple[str, int, str, float]] = []
-    for product in track(progress, f"audience: {file.name}", frame["product_id"].cast(pl.String).to_list()):
-        people = shop.audience(product, size=size).recipients
-        rows += [(product, rank, one.user_id, one.score) for rank, one in enumerate(people, start=1)]
-    columns = {"product_id": pl.String, "rank": pl.Int64, "user_id": pl.String, "score": pl.Float64}
-    _write_frame(pl.DataFrame(rows, schema=columns, orient="row"), out)
-    return len(rows)
-
-
-def read_user_ids(file: Path) -> tuple[str, ...]:
-    """The user_id column of a file."""
-    return tuple(
-        _require_columns(read_table_file(file), ("user_id",), file)["user_id"]
-        .cast(pl.String)
-        .drop_nulls()
-        .unique()
-        .to_list()
-    )
-
-
-def deliver_audience(
-    shop: Shop, channel: str, recipients: RecipientList, product: str | None, out: str
-) -> dict[str, Any]:
-    """Write or send an audience; what was written and how many users are in it."""
-    about = shop.product(product) if product else None
-    if channel == "webhook":
-        sent = channels.post_audience(recipients.recipients, about, out, shop.folder.keys.api_token.encode())
-        return {"users": sent, "out": out}
-    files = channels.write_audience(channel, recipients.recipients, about, Path(out), shop.folder.settings.channels)
-    return {"users": len(recipients.recipients), "out": ", ".join(map(str, files))}
-
-
-_KEY_COLUMNS = {
+_KEY_COLUMNS = {  # key column of the output, and columns that the input needs, by kind of request
     "search": ("query", ("query",)),
     "recommend": ("user_id", ("user_id",)),
     "sessions": ("session_id", ("session_id", "product_ids")),
     "similar": ("product_id", ("product_id",)),
     "ads": ("user_id", ("user_id",)),
 }
+_PREDICT_BATCH_ROWS = 1_000
+_MAX_LISTED_COLUMNS = 12  # in an error message
+
+
+def rank_file(shop: Shop, request_kind: str, file: Path, out: Path, progress: Progress, options: dict[str, Any]) -> int:
+    """Answer a file of requests with rankings: key, rank from 1, product_id, score.
+
+    Args:
+        shop: The shop.
+        request_kind: ``search``, ``recommend``, ``sessions``, ``similar`` or ``ads``.
+        file: Requests, one a row.
+        out: Output file: .csv, .parquet or .jsonl.
+        progress: Where progress is reported.
+        options: Further fields of every request.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        BadInput: A column is missing, or the output format is unknown.
+    """
+    key, required = _KEY_COLUMNS[request_kind]
+    frame = _require_columns(read_table_file(file), required, file)
+    _check_output_format(out)
+    rows: list[tuple[str, int, str, float]] = []
+    for request in track(progress, f"{request_kind}: {file.name}", frame.to_dicts()):
+        answer = _answer_row(shop, request_kind, request, options)
+        for rank, item in enumerate(answer.items, start=1):
+            rows.append((str(request[key]), rank, item.product_id, item.score))
+    product_column = "product_id"
+    if key == "product_id":
+        product_column = "similar_product_id"  # the key of ``similar`` is a product itself
+    columns = {key: pl.String, "rank": pl.Int64, product_column: pl.String, "score": pl.Float64}
+    _write_frame(pl.DataFrame(rows, schema=columns, orient="row"), out)
+    return len(rows)
+
+
+def predict_file(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
+    """Predict a file of rows: row from 0, probability (of a yes or no), prediction.
+
+    Args:
+        shop: The shop.
+        file: Rows with the columns of the training table.
+        out: Output file: .csv, .parquet or .jsonl.
+        progress: Where progress is reported.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        BadInput: A column is missing, or the output format is unknown.
+    """
+    frame = read_table_file(file)
+    _check_output_format(out)
+    column_names = [column.name for column in shop.load("predict").encoding.columns]
+    _require_columns(frame, tuple(column_names), file)
+    rows = frame.select(column_names).rows()
+    predictions: list[dict[str, Any]] = []
+    for batch in track(progress, f"predict: {file.name}", _batches(rows)):
+        predictions += shop.predict(batch)
+    columns: dict[str, list[Any]] = {"row": list(range(len(predictions)))}
+    for name in ("probability", "prediction"):
+        if predictions and name in predictions[0]:
+            columns[name] = [prediction[name] for prediction in predictions]
+    _write_frame(pl.DataFrame(columns), out)
+    return len(predictions)
+
+
+def audience_file(shop: Shop, file: Path, out: Path, progress: Progress, size: int) -> int:
+    """Select an audience for each product of a file: product_id, rank, user_id, score.
+
+    Args:
+        shop: The shop.
+        file: Rows with a column product_id.
+        out: Output file: .csv, .parquet or .jsonl.
+        progress: Where progress is reported.
+        size: Users of each audience.
+
+    Returns:
+        The number of rows written.
+
+    Raises:
+        BadInput: The column is missing, or the output format is unknown.
+    """
+    frame = _require_columns(read_table_file(file), ("product_id",), file)
+    _check_output_format(out)
+    product_ids = frame["product_id"].cast(pl.String).to_list()
+    rows: list[tuple[str, int, str, float]] = []
+    for product_id in track(progress, f"audience: {file.name}", product_ids):
+        recipients = shop.audience(product_id, size=size).recipients
+        for rank, recipient in enumerate(recipients, start=1):
+            rows.append((product_id, rank, recipient.user_id, recipient.score))
+    columns = {"product_id": pl.String, "rank": pl.Int64, "user_id": pl.String, "score": pl.Float64}
+    _write_frame(pl.DataFrame(rows, schema=columns, orient="row"), out)
+    return len(rows)
+
+
+def read_user_ids(file: Path) -> tuple[str, ...]:
+    """The distinct values of the user_id column of a file. Raises BadInput without that column."""
+    frame = _require_columns(read_table_file(file), ("user_id",), file)
+    user_ids = frame["user_id"].cast(pl.String).drop_nulls().unique()
+    return tuple(user_ids.to_list())
+
+
+def deliver_audience(
+    shop: Shop, channel: str, recipients: RecipientList, product: str | None, out: str
+) -> dict[str, Any]:
+    """Write an audience to a file, or send it to a webhook.
+
+    Args:
+        shop: The shop.
+        channel: Channel, ``webhook`` among them.
+        recipients: The audience.
+        product: Id of the product it is about.
+        out: File or URL.
+
+    Returns:
+        ``users``, the number of recipients, and ``out``, what was written or the URL.
+    """
+    product_record = None
+    if product:
+        product_record = shop.product(product)
+    if channel == "webhook":
+        secret = shop.folder.keys.api_token.encode()
+        n_sent = channels.post_audience(recipients.recipients, product_record, out, secret)
+        return {"users": n_sent, "out": out}
+    settings = shop.folder.settings.channels
+    files = channels.write_audience(channel, recipients.recipients, product_record, Path(out), settings)
+    return {"users": len(recipients.recipients), "out": ", ".join(str(file) for file in files)}
+
+
+def answer_records(answer: Answer) -> Iterator[dict[str, Any]]:
+    """The items of an answer as records, for printing."""
+    for rank, item in enumerate(answer.items, start=1):
+        why = ""
+        if item.reasons:
+            why = item.reasons[0]
+        yield {
+            "rank": rank,
+            "product_id": item.product_id,
+            "title": item.title,
+            "score": round(item.score, 4),
+            "why": why,
+        }
 
 
 def _answer_row(shop: Shop, request_kind: str, row: dict[str, Any], options: dict[str, Any]) -> Answer:
-    user = str(row["user_id"]) if row.get("user_id") is not None else None
+    user = None
+    if row.get("user_id") is not None:
+        user = str(row["user_id"])
     if request_kind == "search":
         return shop.search(str(row["query"]), user, limit=options["limit"])
     if request_kind == "sessions":
@@ -111,18 +189,21 @@ def _answer_row(shop: Shop, request_kind: str, row: dict[str, Any], options: dic
 
 
 def _parse_ids(value: Any) -> tuple[str, ...]:
-    """A list, or text such as ``["a", "b"]`` or ``a b``."""
+    """Ids from a list, or from text such as ``["a", "b"]`` or ``a b``."""
     if isinstance(value, list | tuple):
-        return tuple(str(v) for v in value)
-    cleaned = "".join(" " if c in "[]\"'," else c for c in str(value))
-    return tuple(cleaned.split())
+        return tuple(str(part) for part in value)
+    text = str(value)
+    for separator in "[]\"',":
+        text = text.replace(separator, " ")
+    return tuple(text.split())
 
 
 def _require_columns(frame: pl.DataFrame, required: tuple[str, ...], file: Path) -> pl.DataFrame:
-    missing = next((c for c in required if c not in frame.columns), None)
-    if missing:
-        found = ", ".join(frame.columns[:12])
-        raise BadInput(f"{file}: column {missing!r}", "is required and missing", f"the file has: {found}")
+    """The frame. Raises BadInput where a column is missing."""
+    for name in required:
+        if name not in frame.columns:
+            present = ", ".join(frame.columns[:_MAX_LISTED_COLUMNS])
+            raise BadInput(f"{file}: column {name!r}", "is required and missing", f"the file has: {present}")
     return frame
 
 
@@ -137,16 +218,4 @@ def _write_frame(frame: pl.DataFrame, out: Path) -> None:
 
 
 def _batches(rows: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
-    return [rows[i : i + _PREDICT_BATCH_ROWS] for i in range(0, len(rows), _PREDICT_BATCH_ROWS)]
-
-
-def answer_records(answer: Answer) -> Iterator[dict[str, Any]]:
-    """An answer as records, for printing."""
-    for rank, item in enumerate(answer.items, start=1):
-        yield {
-            "rank": rank,
-            "product_id": item.product_id,
-            "title": item.title,
-            "score": round(item.score, 4),
-            "why": item.reasons[0] if item.reasons else "",
-        }
+    return [rows[start : start + _PREDICT_BATCH_ROWS] for start in range(0, len(rows), _PREDICT_BATCH_ROWS)]

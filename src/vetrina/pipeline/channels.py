@@ -1,6 +1,6 @@
-"""Writes an audience in the form that a channel's tools take.
+"""Audience export by channel: CSV, e-mail list, push requests, social hashes, webhook.
 
-csv: everybody with score and reason. email: addresses, as newsletter tools import them. push: requests for OneSignal's "create
+csv: all users with score and reason. email: addresses, as newsletter tools import them. push: requests for OneSignal's "create
 message" by external_id, at most 20,000 in each (documentation.onesignal.com/reference/push-notification). social: addresses as
 SHA-256 in lower-case hex, trimmed and lower-cased before, under the header "Email" (Google Customer Match,
 support.google.com/google-ads/answer/7475964; Meta and TikTok take the same), and beside it the creative feed: the product in the
@@ -22,11 +22,13 @@ from vetrina.core.files import atomic_write
 from vetrina.core.settings import ChannelSettings
 from vetrina.serve.audience import Recipient, with_email
 
-_MAX_PUSH_RECIPIENTS = 20_000
-_MAX_WEBHOOK_RECIPIENTS = 1_000
-_TIMEOUT_SECONDS = 10.0
+_MAX_PUSH_RECIPIENTS = 20_000  # of one request
+_MAX_WEBHOOK_RECIPIENTS = 1_000  # of one request
+_TIMEOUT_SECONDS = 10.0  # of one request
 _MAX_ATTEMPTS = 3
 _FEED_COLUMNS = ("id", "title", "description", "availability", "condition", "price", "link", "image_link", "brand")
+_EMAIL_COLUMNS = ("Email Address", "user_id", "product_id", "product_title", "product_link", "reason")
+_SUMMARY_FIELDS = ("product_id", "title", "category", "brand", "price")
 
 Product = Mapping[str, Any]
 
@@ -34,69 +36,104 @@ Product = Mapping[str, Any]
 def write_audience(
     channel: str, recipients: Sequence[Recipient], product: Product | None, out: Path, settings: ChannelSettings
 ) -> list[Path]:
-    """The files written. Raises BadInput where a channel needs what is not there."""
+    """Write an audience for a channel's tools; returns the files.
+
+    Args:
+        channel: ``csv``, ``email``, ``push`` or ``social``.
+        recipients: Users, best first.
+        product: The product that the audience is about.
+        out: Output file.
+        settings: Product links, currency, push app.
+
+    Raises:
+        BadInput: The channel needs a product or e-mail addresses, and there are none.
+    """
     return _WRITERS[channel](recipients, product, out, settings)
 
 
 def post_audience(recipients: Sequence[Recipient], product: Product | None, url: str, secret: bytes) -> int:
-    """Send the audience to a webhook; each body is signed, HMAC-SHA256 in the header X-Vetrina-Signature. Raises BadInput."""
+    """Send an audience to a webhook; returns the number of users sent.
+
+    Each body is signed: HMAC-SHA256 in the header X-Vetrina-Signature.
+
+    Args:
+        recipients: Users, best first.
+        product: The product that the audience is about.
+        url: http or https address.
+        secret: Key of the signature.
+
+    Raises:
+        BadInput: The address is of another kind, or does not accept the audience.
+    """
     if not url.startswith(("http://", "https://")):
         raise BadInput(url, "is no http or https address", "give --out https://HOST/PATH")
-    sent = 0
-    for part in _batches(recipients, _MAX_WEBHOOK_RECIPIENTS):
-        users = [{"user_id": one.user_id, "score": one.score, "reason": one.reason} for one in part]
-        body = json.dumps(
-            {"product": _product_summary(product), "part": sent // _MAX_WEBHOOK_RECIPIENTS, "users": users}
-        ).encode()
+    n_sent = 0
+    for number, batch in enumerate(_batches(recipients, _MAX_WEBHOOK_RECIPIENTS)):
+        users = []
+        for recipient in batch:
+            users.append({"user_id": recipient.user_id, "score": recipient.score, "reason": recipient.reason})
+        body = json.dumps({"product": _product_summary(product), "part": number, "users": users}).encode()
         signature = hmac.digest(secret, body, sha256).hex()
         headers = {"content-type": "application/json", "x-vetrina-signature": f"sha256={signature}"}
         _send(urllib.request.Request(url, body, headers))  # noqa: S310  the scheme was checked
-        sent += len(part)
-    return sent
+        n_sent += len(batch)
+    return n_sent
+
+
+def hash_email(email: str) -> str:
+    """SHA-256, lower-case hex, of the address without blanks and in lower case."""
+    normalised = "".join(email.split()).lower()
+    return sha256(normalised.encode()).hexdigest()
 
 
 def _send(request: urllib.request.Request) -> None:
+    """Send a request, repeated on failure. Raises BadInput after the last attempt."""
     for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
             with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310
                 return
         except (URLError, TimeoutError) as error:
             if attempt == _MAX_ATTEMPTS:
-                way_out = "see whether it is up; users of parts sent before were taken"
+                way_out = "see whether it is up; users of parts sent before were accepted"
                 raise BadInput(request.full_url, f"does not take the audience ({error})", way_out) from None
 
 
 def _write_csv(recipients: Sequence[Recipient], product: Product | None, out: Path, _: ChannelSettings) -> list[Path]:
-    rows = ((one.user_id, rank, one.score, one.reason) for rank, one in enumerate(recipients, start=1))
+    rows = []
+    for rank, recipient in enumerate(recipients, start=1):
+        rows.append((recipient.user_id, rank, recipient.score, recipient.reason))
     return [_write_table(out, ("user_id", "rank", "score", "reason"), rows)]
 
 
 def _write_email_list(
     recipients: Sequence[Recipient], product: Product | None, out: Path, settings: ChannelSettings
 ) -> list[Path]:
-    about = product or {}
-    columns = ("Email Address", "user_id", "product_id", "product_title", "product_link", "reason")
-    found = [about.get("product_id", ""), about.get("title", ""), _product_link(about, settings)]
-    rows = ((one.email, one.user_id, *found, one.reason) for one in _require_email(recipients))
-    return [_write_table(out, columns, rows)]
+    if product is None:
+        product = {}
+    product_fields = (product.get("product_id", ""), product.get("title", ""), _product_link(product, settings))
+    rows = []
+    for recipient in _require_email(recipients):
+        rows.append((recipient.email, recipient.user_id, *product_fields, recipient.reason))
+    return [_write_table(out, _EMAIL_COLUMNS, rows)]
 
 
 def _write_push_requests(
     recipients: Sequence[Recipient], product: Product | None, out: Path, settings: ChannelSettings
 ) -> list[Path]:
     if product is None:
-        raise BadInput("push", "tells of a product", "name the product, or take another channel")
+        raise BadInput("push", "announces a product", "name the product, or take another channel")
     with atomic_write(out) as temporary, temporary.open("w", encoding="utf-8") as file:
-        for part in _batches(recipients, _MAX_PUSH_RECIPIENTS):
+        for batch in _batches(recipients, _MAX_PUSH_RECIPIENTS):
             message = {
                 "app_id": settings.push_app,
                 "target_channel": "push",
-                "include_aliases": {"external_id": [one.user_id for one in part]},
+                "include_aliases": {"external_id": [recipient.user_id for recipient in batch]},
                 "headings": {"en": settings.push_heading},
                 "contents": {"en": str(product["title"])},
-                **({"url": _product_link(product, settings)} if settings.product_url else {}),
-                "custom_data": {"product_id": product["product_id"]},
             }
+            if settings.product_url:
+                message["url"] = _product_link(product, settings)
+            message["custom_data"] = {"product_id": product["product_id"]}
             file.write(json.dumps(message, ensure_ascii=False) + "\n")
     return [out]
 
@@ -104,34 +141,37 @@ def _write_push_requests(
 def _write_social_audience(
     recipients: Sequence[Recipient], product: Product | None, out: Path, settings: ChannelSettings
 ) -> list[Path]:
-    files = [_write_table(out, ("Email",), ((hash_email(str(one.email)),) for one in _require_email(recipients)))]
+    rows = []
+    for recipient in _require_email(recipients):
+        rows.append((hash_email(str(recipient.email)),))
+    files = [_write_table(out, ("Email",), rows)]
     if product is not None:
-        feed = out.with_name(f"{out.stem}-creatives{out.suffix}")
-        files.append(_write_table(feed, _FEED_COLUMNS, [_creative_row(product, settings)]))
+        feed_file = out.with_name(f"{out.stem}-creatives{out.suffix}")
+        files.append(_write_table(feed_file, _FEED_COLUMNS, [_creative_row(product, settings)]))
     return files
 
 
-def hash_email(email: str) -> str:
-    """SHA-256, lower-case hex, of the address without blanks and in lower case."""
-    return sha256("".join(email.split()).lower().encode()).hexdigest()
-
-
 def _creative_row(product: Product, settings: ChannelSettings) -> tuple[str, ...]:
-    price = product.get("price")
+    """A product in the columns of a product feed."""
+    price = ""
+    if product.get("price") is not None:
+        currency = product.get("currency") or settings.currency
+        price = f"{float(product['price']):.2f} {currency}"
     stock = product.get("stock")
-    cost = f"{float(price):.2f} {product.get('currency') or settings.currency}" if price is not None else ""
-    there = "in stock" if stock is None or stock > 0 else "out of stock"
-    text = product.get("description") or product["title"]
-    named = (str(product.get(n) or "") for n in ("image", "brand"))
+    availability = "in stock"
+    if stock is not None and not stock > 0:  # NaN is no stock either
+        availability = "out of stock"
+    description = product.get("description") or product["title"]
     return (
         str(product["product_id"]),
         str(product["title"]),
-        str(text),
-        there,
+        str(description),
+        availability,
         "new",
-        cost,
+        price,
         _product_link(product, settings),
-        *named,
+        str(product.get("image") or ""),
+        str(product.get("brand") or ""),
     )
 
 
@@ -139,16 +179,22 @@ def _product_link(product: Product, settings: ChannelSettings) -> str:
     return settings.product_url.replace("{product_id}", str(product.get("product_id", "")))
 
 
+def _product_summary(product: Product | None) -> dict[str, Any] | None:
+    if product is None:
+        return None
+    return {name: product.get(name) for name in _SUMMARY_FIELDS}
+
+
 def _require_email(recipients: Sequence[Recipient]) -> list[Recipient]:
-    found = with_email(recipients)
-    if recipients and not found:
-        raise BadInput(
-            f"{len(recipients)} users", "have no e-mail address on file", "ingest --users-file with a column email"
-        )
-    return found
+    """The recipients with an e-mail address. Raises BadInput where none of them has one."""
+    reachable = with_email(recipients)
+    if recipients and not reachable:
+        way_out = "ingest --users-file with a column email"
+        raise BadInput(f"{len(recipients)} users", "have no e-mail address on file", way_out)
+    return reachable
 
 
-def _write_table(out: Path, columns: Sequence[str], rows: Any) -> Path:
+def _write_table(out: Path, columns: Sequence[str], rows: Sequence[tuple[object, ...]]) -> Path:
     with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
@@ -157,12 +203,8 @@ def _write_table(out: Path, columns: Sequence[str], rows: Any) -> Path:
 
 
 def _batches(recipients: Sequence[Recipient], batch_size: int) -> Iterator[Sequence[Recipient]]:
-    return (recipients[at : at + batch_size] for at in range(0, len(recipients), batch_size))
-
-
-def _product_summary(product: Product | None) -> dict[str, Any] | None:
-    named = ("product_id", "title", "category", "brand", "price")
-    return None if product is None else {n: product.get(n) for n in named}
+    for start in range(0, len(recipients), batch_size):
+        yield recipients[start : start + batch_size]
 
 
 _Writer = Callable[[Sequence[Recipient], Product | None, Path, ChannelSettings], list[Path]]

@@ -25,7 +25,7 @@ from vetrina.store import products
 from vetrina.store.images import download_images, resolve_reference
 
 _SCENARIO = "recommend"  # whose versions know images
-_BATCH = 32  # images
+_BATCH = 32  # images of a turn
 _TRIES = 3  # to find the file behind a reference, before the product goes without a vector
 _RETRY_SECONDS = 600.0
 _REST_SECONDS = 60.0  # after a batch that failed as a whole
@@ -37,7 +37,7 @@ Product = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class _Images:
-    """What a version knows of images: ``network`` is the SHA-256 of its network, ``trained`` the vectors of its catalogue."""
+    """Image network of a version: ``network`` is its SHA-256, ``trained`` the image vectors of the version's catalogue."""
 
     network: str
     embedder: Embedder
@@ -47,7 +47,7 @@ class _Images:
 
 @dataclass(frozen=True)
 class _Missing:
-    """A reference behind which no file was found ``tries`` times; not tried again before the moment ``again``."""
+    """A reference behind which no file was found ``tries`` times; not tried again before ``again``, seconds since 1970."""
 
     tries: int
     again: float
@@ -66,7 +66,9 @@ class ImageEmbedding:
         self._changes = StoredChanges(self._engine)
         self._version: str | None = None
         self._images: _Images | None = None
-        self._complete: tuple[str | None, int] | None = None  # version and number of the log that left nothing to do
+        self._complete: tuple[str | None, int] | None = (
+            None  # version and sequence number of the log with nothing left to do
+        )
         self._missing: dict[str, _Missing] = {}
         self._rests_until = 0.0
         self._thread: threading.Thread | None = None
@@ -86,23 +88,25 @@ class ImageEmbedding:
             self._thread.join(_CLOSE_SECONDS)
 
     def batch(self) -> int:
-        """Embed the images of a few products. Returns how many products were appended to the log."""
+        """Embed the images of a few products; returns how many products were appended to the log."""
         images = self._of_champion()
         if images is None:
             return 0
         self._changes.refresh()
-        seen = self._changes.seq
-        if self._complete == (self._version, seen):
+        last_seq = self._changes.seq
+        if self._complete == (self._version, last_seq):
             return 0
         without = self._without_vector(images)
         if not without:
             self._missing.clear()
-            self._complete = (self._version, seen)
+            self._complete = (self._version, last_seq)
             return 0
         now = clock.now()
         due = [product for product in without if not self._waits(product, now)]
-        found = self._embedded(images, due[:_BATCH])
-        return products.add_image_vectors(self._engine, found, seen) if found else 0
+        embedded = self._embedded(images, due[:_BATCH])
+        if not embedded:
+            return 0
+        return products.add_image_vectors(self._engine, embedded, last_seq)
 
     def _batch_or_rest(self) -> None:
         try:
@@ -112,10 +116,12 @@ class ImageEmbedding:
             self._rests_until = clock.now() + _REST_SECONDS
 
     def _of_champion(self) -> _Images | None:
-        """What the version that serves knows of images; None where there is no such version, or it knows nothing of them."""
+        """The image network of the version that serves; None without such a version, or where it has no image network."""
         version = self._registry.champions().get(_SCENARIO)
         if version != self._version:
-            self._images = self._opened(version) if version else None
+            self._images = None
+            if version:
+                self._images = self._opened(version)
             self._version = version
         return self._images
 
@@ -130,52 +136,60 @@ class ImageEmbedding:
     def _without_vector(self, images: _Images) -> list[Product]:
         """Products with an image of which neither the version nor the log has a vector by its network, oldest first."""
         delta = self._changes.changes_after(images.catalogue.last_seq)
-        embedded = {p for p, image in delta.images.items() if image.network == images.network}
-        candidates = [p for p, product in delta.changed_products.items() if product.get("image") and p not in embedded]
+        embedded = {product_id for product_id, image in delta.images.items() if image.network == images.network}
+        candidates = []
+        for product_id, product in delta.changed_products.items():
+            if product.get("image") and product_id not in embedded:
+                candidates.append(product_id)
         items = images.catalogue.index_of(candidates)
-        found: list[Product] = []
+        without: list[Product] = []
         for product_id, item in zip(candidates, items, strict=True):
-            trained = item >= 0 and images.trained.has_image(np.array([item]))
-            if not trained:
-                found.append(delta.changed_products[product_id])
-        return found
+            is_trained = item >= 0 and images.trained.has_image(np.array([item]))
+            if not is_trained:
+                without.append(delta.changed_products[product_id])
+        return without
 
     def _waits(self, product: Product, now: float) -> bool:
         missing = self._missing.get(product["image"])
         return missing is not None and now < missing.again
 
     def _embedded(self, images: _Images, due: Sequence[Product]) -> list[tuple[Product, ImageVector]]:
-        """Products with the vectors of their images, empty ones where there is no image; without those to be tried again."""
-        found: list[tuple[Product, ImageVector]] = []
+        """Products with the vectors of their images, empty vectors where there is no image. Those to try again are left out."""
+        vectors_by_product: list[tuple[Product, ImageVector]] = []
         readable: list[Product] = []
         pixels: list[Pixels] = []
         for product in due:
             file = self._file(product["image"])
             if file is None and self._tries_again(product["image"]):
                 continue
-            image = None if file is None else _read(file, images.embedder.size)
+            image = None
+            if file is not None:
+                image = _read(file, images.embedder.size)
             if image is None:
                 _LOG.warning("product %s: its image %s cannot be read", product["product_id"], product["image"])
-                found.append((product, ImageVector(images.network)))
+                vectors_by_product.append((product, ImageVector(images.network)))
             else:
                 readable.append(product)
                 pixels.append(image)
-        vectors = images.embedder.vectors(pixels) if pixels else ()
-        for product, vector in zip(readable, vectors, strict=True):
-            found.append((product, ImageVector.of(images.network, vector)))
-        return found
+        if pixels:
+            vectors = images.embedder.vectors(pixels)
+            for product, vector in zip(readable, vectors, strict=True):
+                vectors_by_product.append((product, ImageVector.of(images.network, vector)))
+        return vectors_by_product
 
     def _file(self, reference: str) -> Path | None:
         """The file of the shop that a reference names, or of its URL, fetched once; None where there is none yet."""
         try:
-            named = resolve_reference(self._shop.root, reference)
+            resolved = resolve_reference(self._shop.root, reference)
         except OSError:  # a name that no file system takes
             return None
-        file = download_images([named], self._shop.work / "cache" / "pictures")[0]
-        return Path(file) if file else None
+        file = download_images([resolved], self._shop.work / "cache" / "pictures")[0]
+        if not file:
+            return None
+        return Path(file)
 
     def _tries_again(self, reference: str) -> bool:
-        """Note that no file was found; whether it is to be looked for once more. Shops often send a product before its image."""
+        """Record that no file was found; whether to look for it once more. Shops often send a product before its image."""
         before = self._missing.pop(reference, _Missing(0, 0.0))
         tries = before.tries + 1
         if tries == _TRIES:
@@ -185,7 +199,7 @@ class ImageEmbedding:
 
 
 def _read(file: Path, size: int) -> Pixels | None:
-    """(size, size, 3), None for what is no image."""
+    """(size, size, 3) pixels; None where the file is no image."""
     try:
         return decoded(file.read_bytes(), size)
     except Exception:  # noqa: BLE001 - Pillow's parsers raise anything on damaged files; the other images go on

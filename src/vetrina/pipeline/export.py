@@ -1,4 +1,7 @@
-"""A version for devices: a student of what it recommends, taught here, with its shelf and a page that re-ranks in the browser."""
+"""Export of a recommend version to devices: a distilled student with its item list.
+
+The ONNX format comes with a page that runs the student in a browser.
+"""
 
 import shutil
 from dataclasses import dataclass
@@ -15,14 +18,18 @@ from vetrina.scenarios.recommend.blend_student import distil_student, student_cl
 from vetrina.targets import edge
 
 EMBEDDING_WIDTH = 64
-MAX_EXPORT_BYTES = 2_000_000
+MAX_EXPORT_BYTES = 2_000_000  # of the student and its item list
 _PAGE_FOLDER = Path(edge.__file__).parent / "page"
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What was written: ``bytes`` of model and shelf together, ``agreement`` with the version's first ten on held-out
-    histories (``popular``: what sells most alone), ``error`` of the file against the network."""
+    """An exported student.
+
+    ``bytes`` counts model and item list together. ``agreement`` is the share of the version's first ten products that the
+    student gives on held-out histories, ``popular`` that of the most popular products alone, ``error`` the difference of the
+    file's scores from those of the network.
+    """
 
     folder: str
     format: str
@@ -36,52 +43,78 @@ class ExportResult:
 def export_student(
     shop: Shop, version: str, file_format: str, into: Path, max_products: int, python: str = ""
 ) -> ExportResult:
-    """Writes a folder that is not there yet. Raises BadInput, NotFound for an unknown version."""
+    """Distil a student of a version and write it into a new folder.
+
+    Args:
+        shop: The shop.
+        version: Version of recommend.
+        file_format: One of ``edge.FORMAT_FILES``.
+        into: Output folder; must not exist.
+        max_products: Products that the student knows at most.
+        python: Python interpreter with the converter of the format, where it needs one.
+
+    Raises:
+        BadInput: Unknown format, existing folder, a version of another scenario or without a student, or too large a result.
+        NotFound: Unknown version.
+    """
     if file_format not in edge.FORMAT_FILES:
         raise BadInput(f"format {file_format!r}", "is unknown", f"use one of {', '.join(edge.FORMAT_FILES)}")
     if into.exists():
         raise BadInput(f"folder {str(into)!r}", "is there already", "name another one")
-    shown = shop.shop_context.registry.get_version(version)
-    if shown["scenario"] != "recommend":
-        raise BadInput(f"version {version!r}", f"is of {shown['scenario']}", "name one of recommend")
+    record = shop.shop_context.registry.get_version(version)
+    if record["scenario"] != "recommend":
+        raise BadInput(f"version {version!r}", f"is of {record['scenario']}", "name one of recommend")
     settings = shop.shop_context.folder.settings.train
     progress = shop.shop_context.progress
     plan = TrainingPlan(settings.seed, threads=settings.threads)
     folder = shop.shop_context.version_folder(version)
-    shelf = CatalogueIndex(folder / "shelf")
-    found_tool = edge.find_tool(file_format, python)
-    # Bytes of a product, before anything is taught for minutes.
-    shown_at_once = min(max_products, len(shelf))
-    student = student_class(folder)
-    columns = 2 * EMBEDDING_WIDTH + student.EXTRA_COLUMNS
-    lifts = min(student.BOOSTED_NEIGHBOURS, shown_at_once)
-    least = columns * edge.BYTES_PER_WEIGHT[file_format] + lifts * edge.BYTES_PER_BOOST[file_format]
-    _check_export_size(shown_at_once, shown_at_once * least)
+    catalogue = CatalogueIndex(folder / "shelf")
+    tool = edge.find_tool(file_format, python)
+    _check_least_size(folder, file_format, min(max_products, len(catalogue)))
     try:
-        found = distil_student(folder, max_products, EMBEDDING_WIDTH, plan, progress)
-    except UnusableVariant as why:
-        raise BadInput(
-            f"version {version!r}", f"teaches no student: {why}", "export one that knows more users"
-        ) from None
-    listed = {
+        distilled = distil_student(folder, max_products, EMBEDDING_WIDTH, plan, progress)
+    except UnusableVariant as error:
+        rule = f"has no student: {error}"
+        raise BadInput(f"version {version!r}", rule, "export one that knows more users") from None
+    products = []
+    for row in distilled.catalogue_rows:
+        products.append({"id": catalogue.product_id(int(row)), "title": catalogue.title(int(row))})
+    item_list = {
         "version": version,
-        "reads": found.student.INPUTS[1],
-        "last": found.held_out_requests.items.shape[1],
-        "products": [{"id": shelf.product_id(int(i)), "title": shelf.title(int(i))} for i in found.catalogue_rows],
+        "reads": distilled.student.INPUTS[1],
+        "last": distilled.held_out_requests.items.shape[1],
+        "products": products,
     }
     with atomic_folder(into) as scratch:
-        written = edge.write_student(found.student, file_format, scratch, found.held_out_requests, found_tool)
-        (scratch / "shelf.json").write_bytes(msgspec.json.encode(listed))
-        size = written.size_bytes + (scratch / "shelf.json").stat().st_size
-        _check_export_size(len(found.catalogue_rows), size)
+        written = edge.write_student(distilled.student, file_format, scratch, distilled.held_out_requests, tool)
+        item_list_file = scratch / "shelf.json"
+        item_list_file.write_bytes(msgspec.json.encode(item_list))
+        size = written.size_bytes + item_list_file.stat().st_size
+        _check_export_size(len(products), size)
         if file_format == "onnx":
             shutil.copytree(_PAGE_FOLDER, scratch, dirs_exist_ok=True)
     return ExportResult(
-        str(into), file_format, len(found.catalogue_rows), size, found.agreement, found.popular_agreement, written.error
+        folder=str(into),
+        format=file_format,
+        products=len(products),
+        bytes=size,
+        agreement=distilled.agreement,
+        popular=distilled.popular_agreement,
+        error=written.error,
     )
 
 
-def _check_export_size(products: int, size: int) -> None:
+def _check_least_size(folder: Path, file_format: str, n_products: int) -> None:
+    """Raise BadInput where the products alone take too many bytes, before a student is distilled for minutes."""
+    student = student_class(folder)
+    columns = 2 * EMBEDDING_WIDTH + student.EXTRA_COLUMNS
+    boosts = min(student.BOOSTED_NEIGHBOURS, n_products)
+    bytes_per_product = columns * edge.BYTES_PER_WEIGHT[file_format] + boosts * edge.BYTES_PER_BOOST[file_format]
+    _check_export_size(n_products, n_products * bytes_per_product)
+
+
+def _check_export_size(n_products: int, size: float) -> None:
     if size > MAX_EXPORT_BYTES:
         rule = f"take {size / 1e6:.1f} MB, {MAX_EXPORT_BYTES / 1e6:g} MB at most"
-        raise BadInput(f"{products:,} products", rule, f"ask for {int(products * MAX_EXPORT_BYTES / size):,} or fewer")
+        largest = int(n_products * MAX_EXPORT_BYTES / size)
+        raise BadInput(f"{n_products:,} products", rule, f"ask for {largest:,} or fewer")

@@ -1,4 +1,4 @@
-"""One shop with its store open: what every stage of the pipeline is handed."""
+"""Shop context: the shop's folder with its open store, shared by all stages."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select
 
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.progress import NoProgress, Progress
@@ -26,76 +26,71 @@ from vetrina.validate import validate
 
 @dataclass
 class ShopContext:
-    """One shop with its store open."""
+    """One shop: its folder, its open store, and what the run in progress needs."""
 
     folder: ShopFolder
     progress: Progress = field(default_factory=NoProgress)
     journal: Journal = field(default_factory=DirectJournal)
-    run_id: str = ""
-    budget_minutes: float = 0.0  # instead of the setting, where somebody names another
+    run_id: str = ""  # of the run in progress, empty outside of a run
+    budget_minutes: float = 0.0  # overrides that of the settings; 0 does not
 
     @cached_property
     def engine(self) -> Engine:
-        """The tables."""
+        """The open store."""
         self.folder.root.mkdir(parents=True, exist_ok=True)
         return open_store(self.folder.store_url, self.folder.keys)
 
     @cached_property
     def registry(self) -> Registry:
-        """Versions and the pointer."""
+        """Versions, verdicts and champions."""
         return Registry(self.engine, self.folder.keys)
 
     @cached_property
     def runs(self) -> RunStore:
-        """Requests to train and what became of them."""
+        """Queued, running and finished runs."""
         return RunStore(self.engine)
 
     @cached_property
     def rollouts(self) -> RolloutStore:
-        """Releases among shoppers."""
+        """Releases in shadow, interleaving or canary, and their decisions."""
         return RolloutStore(self.engine, self.folder.keys, self.registry)
 
     def ingest(self, source: InputFiles) -> Snapshot:
-        """Files and what the service logged to a snapshot; user ids are sealed into the store on the way."""
+        """Ingest files and what the service logged into a snapshot. User ids are encrypted into the store on the way."""
         shop = self.folder
         identities = Identities(shop.keys, self.pseudonymise_users, self._store_contacts)
-        return self.journal.step(
-            "ingest", lambda: ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
-        )
+
+        def work() -> Snapshot:
+            return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
+
+        return self.journal.step("ingest", work)
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
-        """The checks; nothing is written."""
+        """The data checks of a scenario; nothing is written."""
         return validate(snapshot, scenario)
 
     def pseudonymise_users(self, ids: list[str]) -> list[str]:
-        """Pseudonyms of ``ids``; new ones are kept, encrypted, so that an audience can be mailed."""
+        """Pseudonyms of distinct user ids. The ids of new ones are stored encrypted, so that an audience can be contacted."""
         keys = self.folder.keys
-        names = {keys.pseudonymise(i): i for i in ids}
+        id_by_pseudonym = {keys.pseudonymise(user_id): user_id for user_id in ids}
         with self.engine.connect().execution_options(read_only=True) as connection:
-            known = set(connection.execute(select(users.c.pseudonym)).scalars())
-        sealed = [{"pseudonym": n, "sealed_id": keys.seal(i)} for n, i in names.items() if n not in known]
-        if sealed:  # sealing takes time: the log of events, whose writers add users too, is held up only for the insert
+            stored = _stored_pseudonyms(connection)
+        rows = []
+        for pseudonym, user_id in id_by_pseudonym.items():
+            if pseudonym not in stored:
+                rows.append({"pseudonym": pseudonym, "sealed_id": keys.seal(user_id)})
+        if rows:
+            # Encryption takes time: the event log, whose writers add users too, is locked only for the insert.
             with self.engine.begin() as connection:
                 lock_log(connection, "events")
-                known = set(connection.execute(select(users.c.pseudonym)).scalars())
-                fresh = [row for row in sealed if row["pseudonym"] not in known]
-                if fresh:
-                    connection.execute(insert(users), fresh)
-        return list(names)
-
-    def _store_contacts(
-        self, names: Sequence[str], emails: Sequence[str | None], consents: Sequence[str | None]
-    ) -> None:
-        """Addresses are sealed like ids; consent counts from the moment on in which a file says so."""
-        seal = self.folder.keys.seal
-        rows = [
-            {"pseudonym": name, "sealed_email": seal(email) if email else None, "consent": consent}
-            for name, email, consent in zip(names, emails, consents, strict=True)
-        ]
-        contacts.upsert_contacts(self.engine, rows)
+                stored = _stored_pseudonyms(connection)
+                new_rows = [row for row in rows if row["pseudonym"] not in stored]
+                if new_rows:
+                    connection.execute(insert(users), new_rows)
+        return list(id_by_pseudonym)
 
     def champion(self, scenario: str) -> str | None:
-        """The version that serves; None where there is none, or only one whose bundle this Vetrina cannot read."""
+        """The version that serves; None where there is none, or its bundle has a format that this Vetrina cannot read."""
         version, _ = self.registry.champion(scenario)
         if version is None:
             return None
@@ -103,13 +98,34 @@ class ShopContext:
             self.version_folder(version)
         except OtherFormat:
             return None
-        except NotFound:  # its files are gone, but it is what the pointer says: whoever opens it hears of it
+        except NotFound:  # its files are gone, but it is the champion: whoever opens it gets the error
             return version
         return version
 
     def version_folder(self, version: str) -> Path:
-        """The folder of a version, its signature checked."""
-        return self.folder.bundles.unpack(version)[1]
+        """The folder of a version, its signature checked. Raises NotFound, OtherFormat."""
+        _, folder = self.folder.bundles.unpack(version)
+        return folder
+
+    def _store_contacts(
+        self, names: Sequence[str], emails: Sequence[str | None], consents: Sequence[str | None]
+    ) -> None:
+        """Store encrypted e-mail addresses and consents, by pseudonym. Consent counts from the moment of the ingest."""
+        keys = self.folder.keys
+        rows = []
+        for name, email, consent in zip(names, emails, consents, strict=True):
+            sealed_email = None
+            if email:
+                sealed_email = keys.seal(email)
+            rows.append({"pseudonym": name, "sealed_email": sealed_email, "consent": consent})
+        contacts.upsert_contacts(self.engine, rows)
 
     def _read_log(self, table: str, seq: int) -> tuple[list[dict[str, Any]], int]:
-        return (event_log if table == "events" else products).rows_after(self.engine, seq)
+        """Rows of the log of ``events`` or ``products`` after a sequence number, and the last sequence number."""
+        if table == "events":
+            return event_log.rows_after(self.engine, seq)
+        return products.rows_after(self.engine, seq)
+
+
+def _stored_pseudonyms(connection: Connection) -> set[str]:
+    return set(connection.execute(select(users.c.pseudonym)).scalars())
