@@ -198,5 +198,5 @@ def test_a_store_that_cannot_be_written_is_a_503_and_takes_nothing(pristine, tmp
         other.execute("DROP TABLE events")
     refused = client.post("/v1/events", json={"user_id": "a", "type": "view", "product_id": "p001"})
     assert refused.status_code == 503
-    assert "nothing was taken" in refused.json()["error"]
+    assert "nothing was stored" in refused.json()["error"]
     assert client.get("/healthz").text == "ok"

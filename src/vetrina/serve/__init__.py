@@ -1,1 +1,1 @@
-"""The HTTP service: answers, takes events and products, follows the champion pointer. No training library."""
+"""HTTP service: answers requests, stores events and products, follows the champion pointers. Needs no training library."""

@@ -1,4 +1,7 @@
-"""The page that shows every route, made from the OpenAPI document: one file, no scripts, nothing from elsewhere."""
+"""HTML page of the HTTP API, rendered from its OpenAPI document.
+
+One file without scripts that loads nothing from other servers.
+"""
 
 from collections.abc import Iterator, Mapping
 from html import escape
@@ -13,52 +16,60 @@ table{border-collapse:collapse}td{border-bottom:1px solid #dde;padding:.15rem 1r
 
 
 def render_page(schema: Mapping[str, Any]) -> str:
-    """HTML of an OpenAPI 3.1 document."""
+    """The HTML page of an OpenAPI 3.1 document."""
     title = schema["info"]["title"]
     version = schema["info"]["version"]
-    known = schema.get("components", {}).get("schemas", {})
-    routes = "".join(
-        _route(path, method, operation, known)
-        for path, methods in sorted(schema["paths"].items())
-        for method, operation in methods.items()
-    )
+    schemas = schema.get("components", {}).get("schemas", {})
+    sections = []
+    for path, methods in sorted(schema["paths"].items()):
+        for method, operation in methods.items():
+            sections.append(_route(path, method, operation, schemas))
+    routes = "".join(sections)
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
         f"<h1>{escape(title)} {escape(version)}</h1><p>For machines: <a href='/openapi.json'>openapi.json</a>. Routes that "
-        f"change anything but events want <code>Authorization: Bearer TOKEN</code>.</p>{routes}</html>"
+        f"change anything but events need <code>Authorization: Bearer TOKEN</code>.</p>{routes}</html>"
     )
 
 
 def _route(path: str, method: str, operation: Mapping[str, Any], schemas: Mapping[str, Any]) -> str:
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    rows = "".join(
-        f"<tr><td><code>{escape(name)}</code><td>{escape(kind)}<td>{'required' if required else ''}</tr>"
-        for name, kind, required in _body_fields(body, schemas)
-    )
-    table = f"<table>{rows}</table>" if rows else ""
-    said = operation.get("description") or operation.get("summary") or ""
-    return f"<h2><b>{method}</b> <code>{escape(path)}</code></h2><p>{escape(said)}</p>{table}"
+    """The HTML section of one route: its description and the fields of its request body."""
+    content = operation.get("requestBody", {}).get("content", {})
+    body = content.get("application/json", {}).get("schema", {})
+    rows = []
+    for name, types, is_required in _body_fields(body, schemas):
+        mark = "required" if is_required else ""
+        rows.append(f"<tr><td><code>{escape(name)}</code><td>{escape(types)}<td>{mark}</tr>")
+    table = f"<table>{''.join(rows)}</table>" if rows else ""
+    description = operation.get("description") or operation.get("summary") or ""
+    return f"<h2><b>{method}</b> <code>{escape(path)}</code></h2><p>{escape(description)}</p>{table}"
 
 
 def _body_fields(body: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
-    """Name, type and whether it is required, of the object that a body is, or is a list of."""
-    found = _resolve_object(body, schemas)
-    for name, field in found.get("properties", {}).items():
-        yield name, _json_types(field), name in found.get("required", ())
+    """Name, JSON types and whether it is required, of each field of a body that is an object or a list of objects."""
+    object_schema = _resolve_object(body, schemas)
+    for name, field in object_schema.get("properties", {}).items():
+        yield name, _json_types(field), name in object_schema.get("required", ())
 
 
 def _resolve_object(body: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of the first object in a body, following references, alternatives and lists; empty if there is none."""
     if "$ref" in body:
-        return schemas.get(body["$ref"].rsplit("/", 1)[-1], {})
+        schema_name = body["$ref"].rsplit("/", 1)[-1]
+        return schemas.get(schema_name, {})
     for inner in (*body.get("oneOf", ()), *body.get("anyOf", ()), body.get("items")):
-        if inner and (found := _resolve_object(inner, schemas)):
-            return found
+        object_schema = _resolve_object(inner, schemas) if inner else {}
+        if object_schema:
+            return object_schema
     return {}
 
 
 def _json_types(field: Mapping[str, Any]) -> str:
-    """The JSON types that a field takes; null is not worth a word."""
-    choices = (field, *field.get("oneOf", ()), *field.get("anyOf", ()))
-    named = [choice.get("type", []) for choice in choices]
-    flat = [name for names in named for name in ([names] if isinstance(names, str) else names)]
-    return " or ".join(name for name in dict.fromkeys(flat) if name != "null")
+    """The JSON types of a field without null, such as "string or number"."""
+    names: list[str] = []
+    for choice in (field, *field.get("oneOf", ()), *field.get("anyOf", ())):
+        types = choice.get("type", [])
+        if isinstance(types, str):
+            types = [types]
+        names.extend(types)
+    return " or ".join(name for name in dict.fromkeys(names) if name != "null")

@@ -1,4 +1,4 @@
-"""Puts the routes together: one service, its life, and what a refusal looks like."""
+"""Litestar application: routes, lifespan, exception handlers."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ _STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 50
 
 
 def create_app(folder: Path) -> Litestar:
-    """The ASGI app of one shop."""
+    """The ASGI application that serves the shop in ``folder``."""
     return Litestar(
         [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
         state=State({"service": Service(ShopFolder(folder))}),
@@ -55,25 +55,34 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
 
 
 def _handle_bad_input(request: Request[Any, Any, Any], error: BadInput) -> Response[dict[str, str]]:
-    return _error_response(request, _STATUS_BY_ERROR.get(type(error), 400), str(error))
+    status = _STATUS_BY_ERROR.get(type(error), 400)
+    return _error_response(request, status, str(error))
 
 
 def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
-    extra = error.extra if isinstance(error.extra, list) else []
-    details = "; ".join(f"{e.get('key', 'body')}: {e['message']}" for e in extra if isinstance(e, dict))
-    return _error_response(request, error.status_code, details or error.detail)
+    problems = []
+    if isinstance(error.extra, list):
+        for problem in error.extra:
+            if isinstance(problem, dict):
+                problems.append(f"{problem.get('key', 'body')}: {problem['message']}")
+    text = "; ".join(problems)
+    if not text:
+        text = error.detail
+    return _error_response(request, error.status_code, text)
 
 
 def _handle_store_error(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:
     _LOG.error("%s %s: the store: %s", request.method, request.url.path, error.orig)
-    return _error_response(request, 503, f"store: {error.orig}; nothing was taken, send it again once there is room")
+    text = f"store: {error.orig}; nothing was stored, send it again once there is room"
+    return _error_response(request, 503, text)
 
 
 def _handle_unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
     _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _error_response(request, 500, "the answer failed; the log says why")
+    return _error_response(request, 500, "the request failed; the log of the server says why")
 
 
 def _error_response(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
-    request.app.state.service.error_counter.labels(str(status)).inc()
+    service: Service = request.app.state.service
+    service.error_counter.labels(str(status)).inc()
     return Response({"error": text}, status_code=status)

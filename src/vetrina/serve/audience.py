@@ -1,4 +1,8 @@
-"""Finds an audience and hands it over: consent and rest are looked up at the moment of asking, ids are unsealed last."""
+"""Audience delivery: consent, contact fatigue, unsealed user ids and e-mail addresses.
+
+Consent and recent messages are read when the audience is requested. User ids are unsealed last, only for the users who are
+delivered. How users are scored belongs to the launch scenario.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +20,7 @@ CHANNELS = ("csv", "email", "push", "social", "webhook")
 
 @dataclass(frozen=True)
 class Recipient:
-    """A person of an audience, by their own name: only for the channel that reaches them."""
+    """A user of an audience under the shop's own user id: only for the channel that delivers the message."""
 
     user_id: str
     email: str | None
@@ -26,7 +30,7 @@ class Recipient:
 
 @dataclass(frozen=True)
 class RecipientList:
-    """``total`` counts all who might be told."""
+    """The recipients, best first. ``total`` counts all users who were eligible."""
 
     recipients: tuple[Recipient, ...]
     total: int
@@ -35,42 +39,74 @@ class RecipientList:
 def find_recipients(
     selector: Any, engine: Any, keys: Keys, context: Context, channel: str = "csv", note: bool = False, **call: Any
 ) -> RecipientList:
-    """The audience of a call (fields of ``core.types.Call``; users of ``like`` by their own ids). With ``note`` it is noted as
-    told: whoever was told lately comes later in the next one. Raises BadInput, NotFound."""
+    """The recipients of an audience request, best first.
+
+    Args:
+        selector: the loaded launch bundle.
+        engine: the store with contacts and messages.
+        keys: keys that pseudonymise and unseal user ids.
+        context: catalogue changes at this moment.
+        channel: one of ``CHANNELS``; users without consent to it are left out.
+        note: whether to log the recipients as contacted. Users who were contacted recently rank lower in later audiences.
+        call: fields of ``core.types.AudienceRequest``; ``like`` holds the seed users by the shop's own user ids.
+
+    Raises:
+        BadInput: the channel is unknown or nobody consented to it, or the request is not valid.
+        NotFound: the product or all seed users are unknown.
+    """
     if channel not in CHANNELS:
         raise BadInput(f"channel {channel!r}", "is unknown", f"use one of {', '.join(CHANNELS)}")
-    like = tuple(keys.pseudonymise(user) for user in call.pop("like", ()))
-    told = contacts.recent_message_counts(engine, clock.now())
-    allowed = contacts.consenting_users(engine, channel)
-    if allowed is not None and not allowed:
+    seed_users = tuple(keys.pseudonymise(user) for user in call.pop("like", ()))
+    contact_counts = contacts.recent_message_counts(engine, clock.now())
+    eligible_users = contacts.consenting_users(engine, channel)
+    if eligible_users is not None and not eligible_users:
         raise BadInput(f"channel {channel}", "is one that nobody agreed to", "consent must be yes, or name the channel")
-    chosen = selector.answer(
-        AudienceRequest(**call, seed_users=like, contact_counts=told, eligible_users=allowed), context
+    request = AudienceRequest(
+        **call,
+        seed_users=seed_users,
+        contact_counts=contact_counts,
+        eligible_users=eligible_users,
     )
-    known = contacts.get_contacts(engine, [member.user for member in chosen.members])
-    there = [member for member in chosen.members if member.user in known]
+    audience = selector.answer(request, context)
+    contacts_by_user = contacts.get_contacts(engine, [member.user for member in audience.members])
+    members = [member for member in audience.members if member.user in contacts_by_user]
     if note:
-        mark_contacted(engine, [m.user for m in there], call.get("product_id"), channel)
-    people = tuple(_unseal_recipient(keys, known[m.user], m.score, m.reason) for m in there)
-    return RecipientList(people, chosen.total)
+        mark_contacted(engine, [member.user for member in members], call.get("product_id"), channel)
+    recipients = []
+    for member in members:
+        contact = contacts_by_user[member.user]
+        recipients.append(_unseal_recipient(keys, contact, member.score, member.reason))
+    return RecipientList(tuple(recipients), audience.total)
 
 
 def mark_contacted(engine: Any, pseudonyms: Sequence[str], product_id: str | None, channel: str) -> None:
-    """These users are told of something now."""
+    """Log that users are contacted now.
+
+    Args:
+        engine: the store.
+        pseudonyms: the contacted users.
+        product_id: the product that the message is about, None for a segment or a list of similar users.
+        channel: one of ``CHANNELS``.
+    """
     contacts.log_messages(engine, pseudonyms, product_id, channel, clock.now())
 
 
 def _unseal_recipient(keys: Keys, contact: contacts.Contact, score: float, reason: str) -> Recipient:
+    """The recipient in plain text; a user id that is an e-mail address stands in for a missing one."""
     user_id = keys.unseal(contact.sealed_id)
-    email = keys.unseal(contact.sealed_email) if contact.sealed_email else user_id if _is_address(user_id) else None
+    email = None
+    if contact.sealed_email:
+        email = keys.unseal(contact.sealed_email)
+    elif _is_email_address(user_id):
+        email = user_id
     return Recipient(user_id, email, score, reason)
 
 
-def _is_address(text: str) -> bool:
+def _is_email_address(text: str) -> bool:
     name, _, host = text.partition("@")
     return bool(name) and "." in host and " " not in text
 
 
 def with_email(recipients: Sequence[Recipient]) -> list[Recipient]:
-    """Those with an address."""
-    return [one for one in recipients if one.email]
+    """The recipients who have an e-mail address."""
+    return [recipient for recipient in recipients if recipient.email]

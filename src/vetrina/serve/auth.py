@@ -1,4 +1,4 @@
-"""Who may change something: whoever holds the shop's token."""
+"""Bearer-token authentication of changing routes."""
 
 import hmac
 from typing import Any
@@ -9,9 +9,13 @@ from litestar.handlers import BaseRouteHandler
 
 
 def require_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-    """Raises NotAuthorizedException without the header ``Authorization: Bearer TOKEN``."""
-    given = connection.headers.get("authorization", "")
+    """A Litestar guard that lets requests with the shop's token pass.
+
+    Raises:
+        NotAuthorizedException: the header ``Authorization: Bearer TOKEN`` is missing or has another token.
+    """
+    sent = connection.headers.get("authorization", "")
     expected = f"Bearer {connection.app.state.service.keys.token}"
-    if not hmac.compare_digest(given.encode(), expected.encode()):
+    if not hmac.compare_digest(sent.encode(), expected.encode()):
         detail = "this route changes something: send 'Authorization: Bearer TOKEN' (the file keys/token of the shop)"
         raise NotAuthorizedException(detail)

@@ -1,7 +1,8 @@
-"""A candidate among shoppers, inside one worker: asked behind a guard, so that whatever it does the champion can answer.
+"""Canary client: queries a candidate under a timeout; the champion answers when it fails.
 
-It answers in a thread of its own, one request after the other, while the event loop goes on with other requests. One that raises,
-answers too late or answers nonsense is put aside within the same request; one that hangs again and again is not asked any more.
+The candidate answers in a thread of its own, one request after the other, while the event loop goes on with other requests. If
+it raises, is late or returns an invalid answer, the champion answers the same request. After three timeouts this worker stops
+querying the candidate (circuit breaker).
 """
 
 import asyncio
@@ -19,8 +20,8 @@ from vetrina.core.protocols import Context
 from vetrina.core.rollout_types import Rollout
 from vetrina.core.types import Answer, Request
 
-_MAX_TIMEOUTS = 3
-_MAX_QUEUED_TASKS = 32
+_MAX_TIMEOUTS = 3  # timeouts after which the candidate is not queried any more
+_MAX_QUEUED_TASKS = 32  # requests that wait for the candidate's thread
 _MIN_SHADOW_INTERVAL_SECONDS = 0.05
 ShadowLogger = Callable[[dict[str, Any]], None]
 _LOG = logging.getLogger("vetrina.serve")
@@ -30,8 +31,8 @@ _LOG = logging.getLogger("vetrina.serve")
 class CandidateAnswer:
     """The candidate's answer, or why there is none.
 
-    ``fault`` is unopened, error, timeout, shape, hanging, or busy where its turn did not come within the time allowed.
-    ``seconds`` are those that the candidate itself took, without the wait for its turn; 0 where it was not asked.
+    ``fault`` is unopened, error, timeout, shape, hanging, or busy where its turn did not come before the timeout.
+    ``seconds`` are those that the candidate itself took, without the wait for its turn; 0 where it was not queried.
     """
 
     answer: Answer | None
@@ -40,9 +41,17 @@ class CandidateAnswer:
 
 
 class CandidateClient:
-    """One opened candidate with its release. ``opened`` is None if it does not open; ``note`` logs a row of its shadow."""
+    """The client of one candidate in a rollout."""
 
     def __init__(self, rollout: Rollout, loaded_bundle: Any, timeout_seconds: float, log_shadow: ShadowLogger) -> None:
+        """Starts the candidate's thread.
+
+        Args:
+            rollout: the rollout at its present step.
+            loaded_bundle: the candidate's loaded bundle, None if it could not be loaded.
+            timeout_seconds: how long a request waits for the candidate.
+            log_shadow: writes one row about a shadow answer.
+        """
         self.rollout = rollout
         self._loaded_bundle = loaded_bundle
         self._timeout_seconds = timeout_seconds
@@ -52,54 +61,54 @@ class CandidateClient:
         self._thread = _CandidateThread()
 
     def set_rollout(self, rollout: Rollout) -> "CandidateClient":
-        """The same candidate at another step."""
+        """This client, at another step of the rollout."""
         self.rollout = rollout
         return self
 
     async def answer(self, request: Request, context: Context) -> CandidateAnswer:
-        """Wait for the candidate, but not longer than the time allowed; the event loop does other work meanwhile."""
+        """The candidate's answer within the timeout; the event loop does other work meanwhile."""
         if self._loaded_bundle is None:
             return CandidateAnswer(None, "unopened")
         if self._timeouts >= _MAX_TIMEOUTS:
             return CandidateAnswer(None, "hanging")
-        aside = self._thread
-        future = aside.submit(lambda: self._answered(request, context))
+        thread = self._thread
+        future = thread.submit(lambda: self._compute_answer(request, context))
         if future is None:
             return CandidateAnswer(None, "busy")
-        tried = asyncio.wrap_future(future)
+        pending = asyncio.wrap_future(future)
         try:
-            await asyncio.wait([tried], timeout=self._timeout_seconds)
-            return tried.result() if tried.done() else self._late(future, aside)
+            await asyncio.wait([pending], timeout=self._timeout_seconds)
+            if pending.done():
+                return pending.result()
+            return self._handle_timeout(future, thread)
         finally:
-            tried.cancel()  # nobody waits for it any more; what is done stays done
+            pending.cancel()  # nobody waits for it any more; an answer that is there already stays
 
-    def _answered(self, asked: Request, context: Context) -> CandidateAnswer:
-        """In the candidate's thread."""
+    def _compute_answer(self, request: Request, context: Context) -> CandidateAnswer:
+        """The answer or its fault; runs in the candidate's thread."""
         started = time.perf_counter()
         try:
-            answer = self._loaded_bundle.answer(asked, context)
+            answer = self._loaded_bundle.answer(request, context)
             seconds = time.perf_counter() - started
-            return (
-                CandidateAnswer(answer, None, seconds)
-                if is_valid_answer(answer, asked)
-                else CandidateAnswer(None, "shape", seconds)
-            )
+            if is_valid_answer(answer, request):
+                return CandidateAnswer(answer, None, seconds)
+            return CandidateAnswer(None, "shape", seconds)
         except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers
             _LOG.warning("the candidate %s failed: %r", self.rollout.candidate, error)
             return CandidateAnswer(None, "error", time.perf_counter() - started)
 
-    def _late(self, future: "Future[CandidateAnswer]", aside: "_CandidateThread") -> CandidateAnswer:
-        """Its turn never came, or it hangs: then its thread is left behind, to end when it can."""
+    def _handle_timeout(self, future: "Future[CandidateAnswer]", thread: "_CandidateThread") -> CandidateAnswer:
+        """Busy if its turn did not come. Else it hangs: a new thread takes over, and this one ends when it can."""
         if future.cancel():
             return CandidateAnswer(None, "busy")
         self._timeouts += 1
-        if self._thread is aside:
+        if self._thread is thread:
             self._thread = _CandidateThread()
-            aside.stop()
+            thread.stop()
         return CandidateAnswer(None, "timeout", self._timeout_seconds)
 
     def shadow(self, request: Request, context: Context, champion_answer: Answer) -> None:
-        """Compute after the champion has answered, off the request's path: a few times a second, not at all when busy."""
+        """Compute a shadow answer after the champion's: in the thread, a few times a second, not at all when it is busy."""
         now = time.monotonic()
         if now >= self._next_shadow_time:
             self._next_shadow_time = now + _MIN_SHADOW_INTERVAL_SECONDS
@@ -110,14 +119,13 @@ class CandidateClient:
         self._thread.stop()
 
     def _shadow_row(self, request: Request, context: Context, champion_answer: Answer) -> dict[str, Any]:
+        """Fault, seconds, and the share of the champion's products that the candidate's answer has too."""
         started = time.perf_counter()
         row: dict[str, Any] = {"rollout": self.rollout.id, "fault": None, "overlap": 0.0}
         try:
             answer = self._loaded_bundle.answer(request, context)
             if is_valid_answer(answer, request):
-                theirs = {i.product_id for i in champion_answer.items}
-                both = theirs & {i.product_id for i in answer.items}
-                row["overlap"] = len(both) / len(theirs) if theirs else 1.0
+                row["overlap"] = _overlap(champion_answer, answer)
             else:
                 row["fault"] = "shape"
         except Exception as error:  # noqa: BLE001 - a shadow must not disturb anything
@@ -127,44 +135,56 @@ class CandidateClient:
 
 
 def is_valid_answer(answer: Any, request: Request) -> bool:
-    """An answer that may be shown: ranked products, each once, with finite scores, no more than asked for, none missing."""
+    """Whether an answer may be returned: distinct products with finite scores, at most ``limit``, none only if none match."""
     if not isinstance(answer, Answer) or len(answer.items) > request.limit:
         return False
     if not answer.items and answer.total > request.offset:
         return False
-    ids = [i.product_id for i in answer.items]
-    return len(set(ids)) == len(ids) and all(ids) and all(math.isfinite(i.score) for i in answer.items)
+    product_ids = [item.product_id for item in answer.items]
+    if len(set(product_ids)) < len(product_ids) or not all(product_ids):
+        return False
+    return all(math.isfinite(item.score) for item in answer.items)
+
+
+def _overlap(champion_answer: Answer, candidate_answer: Answer) -> float:
+    """Share of the champion's products in the candidate's answer; 1 if the champion returned none."""
+    champion_ids = {item.product_id for item in champion_answer.items}
+    candidate_ids = {item.product_id for item in candidate_answer.items}
+    if not champion_ids:
+        return 1.0
+    return len(champion_ids & candidate_ids) / len(champion_ids)
 
 
 class _CandidateThread:
-    """A daemon thread that does one piece of work after the other."""
+    """A daemon thread that runs one task after the other."""
 
     def __init__(self) -> None:
-        self._work: queue.Queue[Callable[[], None] | None] = queue.Queue(_MAX_QUEUED_TASKS)
+        self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(_MAX_QUEUED_TASKS)
         threading.Thread(target=self._run, name="candidate", daemon=True).start()
 
-    def submit(self, work: Callable[[], CandidateAnswer]) -> "Future[CandidateAnswer] | None":
-        """The result to come of ``work``, which may be cancelled until it begins; None where there is no room."""
+    def submit(self, compute: Callable[[], CandidateAnswer]) -> "Future[CandidateAnswer] | None":
+        """The future result of ``compute``, which can be cancelled until it starts; None where the queue is full."""
         future: Future[CandidateAnswer] = Future()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
                 return
-            future.set_result(work())
+            future.set_result(compute())
 
         return future if self.submit_if_free(run) else None
 
-    def submit_if_free(self, work: Callable[[], None] | None) -> bool:
-        """Do it if there is room; nobody ever waits for room."""
+    def submit_if_free(self, task: Callable[[], None] | None) -> bool:
+        """Queue a task, None to end the thread; False where the queue is full. Never blocks."""
         try:
-            self._work.put_nowait(work)
+            self._tasks.put_nowait(task)
         except queue.Full:
             return False
         return True
 
     def stop(self) -> None:
+        """End the thread after the tasks that are queued."""
         self.submit_if_free(None)
 
     def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            work()
+        while (task := self._tasks.get()) is not None:
+            task()

@@ -1,4 +1,4 @@
-"""The routes that take events and products."""
+"""Routes for events and products."""
 
 import asyncio
 from typing import Any
@@ -11,9 +11,11 @@ from litestar.params import FromPath, JSONBody
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.serve.auth import require_token
 from vetrina.serve.schemas import EventBody, ProductBody, parse_time
+from vetrina.serve.service import Service
 from vetrina.store import products
 
-_MAX_EVENTS = 1_000
+_MAX_EVENTS = 1_000  # of one request
+_CATALOGUE_SCENARIOS = frozenset({"search", "recommend"})  # scenarios whose bundles hold the whole catalogue
 
 
 @post("/v1/events", status_code=202)
@@ -22,24 +24,26 @@ async def events(data: JSONBody[EventBody | list[EventBody]], state: State) -> d
     batch = data if isinstance(data, list) else [data]
     if not 0 < len(batch) <= _MAX_EVENTS:
         raise BadInput(f"{len(batch)} events", f"are not between 1 and {_MAX_EVENTS}", "send them in parts")
-    added = await asyncio.wrap_future(state.service.event_log.add([state.service.to_event(e) for e in batch]))
-    state.service.event_counter.inc(added)
-    return {"accepted": len(batch), "new": added}
+    service: Service = state.service
+    written = service.event_log.add([service.to_event(body) for body in batch])
+    n_new = await asyncio.wrap_future(written)
+    service.event_counter.inc(n_new)
+    return {"accepted": len(batch), "new": n_new}
 
 
 @get("/v1/products/{product_id:str}", sync_to_thread=False)
 def get_product(product_id: FromPath[str], state: State) -> dict[str, Any]:
-    """A product put after training, or what the bundles know of it."""
-    service = state.service
+    """A product as it was put after training, or its id and title in the catalogue of a served bundle."""
+    service: Service = state.service
     changes = service.catalogue_changes.changes_after(0)
-    if product_id in changes.changed:
-        return dict(changes.changed[product_id])
-    if product_id not in changes.deleted:
-        for scenario in {"search", "recommend"} & set(service.champions.all()):
+    if product_id in changes.changed_products:
+        return dict(changes.changed_products[product_id])
+    if product_id not in changes.deleted_ids:
+        for scenario in _CATALOGUE_SCENARIOS & set(service.champions.all()):
             catalogue = service.champions.get(scenario).loaded_bundle.catalogue
-            at = int(catalogue.index_of([product_id])[0])
-            if at >= 0:
-                return {"product_id": product_id, "title": catalogue.title(at)}
+            index = int(catalogue.index_of([product_id])[0])
+            if index >= 0:
+                return {"product_id": product_id, "title": catalogue.title(index)}
     raise NotFound(product_id, "is no product of this shop", "PUT it first")
 
 
@@ -48,30 +52,30 @@ async def put_product(product_id: FromPath[str], data: JSONBody[ProductBody], st
     """Add or replace a product; searchable within a second."""
     if data.product_id not in (None, product_id):
         raise BadInput(str(data.product_id), f"is not {product_id}, the id in the path", "send one id")
-    await asyncio.to_thread(
-        products.append_products, state.service.engine, [{**_product_row(data), "product_id": product_id}]
-    )
+    row = {**_product_row(data), "product_id": product_id}
+    await asyncio.to_thread(products.append_products, state.service.engine, [row])
     return {"product_id": product_id}
 
 
 @post("/v1/products", status_code=200, guards=[require_token], sync_to_thread=True)
 def put_products(data: JSONBody[list[ProductBody]], state: State) -> dict[str, int]:
     """Add or replace many products, all or none."""
-    missing = next((i for i, p in enumerate(data) if not p.product_id), None)
-    if missing is not None:
-        raise BadInput(f"product {missing}", "has no product_id", "give every product its id")
-    products.append_products(state.service.engine, [_product_row(p) for p in data])
+    for index, product in enumerate(data):
+        if not product.product_id:
+            raise BadInput(f"product {index}", "has no product_id", "give every product its id")
+    products.append_products(state.service.engine, [_product_row(product) for product in data])
     return {"accepted": len(data)}
 
 
 @delete("/v1/products/{product_id:str}", status_code=200, guards=[require_token], sync_to_thread=True)
 def delete_product(product_id: FromPath[str], state: State) -> dict[str, str]:
-    """Never shown again, from within a second on."""
+    """Delete a product; no answer returns it, from within a second on."""
     products.append_deletion(state.service.engine, product_id)
     return {"product_id": product_id}
 
 
 def _product_row(product: ProductBody) -> dict[str, Any]:
+    """The product as the product log stores it: seconds since 1970, attributes as sorted JSON."""
     row = msgspec.to_builtins(product)
     if product.available_at is not None:
         row["available_at"] = parse_time(product.available_at)

@@ -1,7 +1,8 @@
-"""Now and then shows what the order would have hidden, with known chances, so that the log can tell what other orders would earn.
+"""Randomised exploration of the ranking in a share of answers, with logged propensities.
 
-In a small share of answers the places are drawn at random from twice as many of the best products. The chance of every product
-at its place is known then, whether this answer was drawn or not; it is logged beside the product.
+In a small share of answers the items of the positions are sampled from twice as many of the best products. So the propensity,
+the chance of a product to stand at its position, is known for every answer, randomised or not. It is logged with the product,
+and off-policy evaluation estimates from the log what other orders would earn.
 """
 
 from dataclasses import dataclass, replace
@@ -10,44 +11,57 @@ import numpy as np
 
 from vetrina.core.types import Answer, Request
 
-_POOL_FACTOR = 2
+_POOL_FACTOR = 2  # products that are sampled from, per position
 
 
 @dataclass(frozen=True)
 class AnswerWithPropensities:
-    """What is shown, and the chance that each product had to stand at its place."""
+    """The answer that is returned, and the propensity of each of its items."""
 
     answer: Answer
     propensities: tuple[float, ...]
 
 
 def widen_request(request: Request) -> Request:
-    """The request whose answer is drawn from."""
+    """The request for the pool of products that ``sample_order`` samples from."""
     return replace(request, limit=_POOL_FACTOR * request.limit)
 
 
 def may_explore(request: Request) -> bool:
-    """Not where the shopper chose the order, nor beyond the first page, which would repeat products."""
+    """False where the user chose the order, and beyond the first page, which would repeat products."""
     return not request.sort and request.offset == 0
 
 
 def keep_order(answer: Answer, limit: int, share: float) -> AnswerWithPropensities:
-    """An answer in its own order, when a ``share`` of answers is drawn."""
-    pool = _pool_size(answer, limit)
-    chance = (1.0 - share) + share / pool if pool else 1.0
-    return AnswerWithPropensities(answer, (chance,) * len(answer.items))
+    """An answer in its own order, with propensities.
+
+    Args:
+        answer: at most ``limit`` items.
+        limit: the number of positions that were requested.
+        share: the share of answers that are randomised.
+    """
+    pool_size = min(_POOL_FACTOR * limit, max(answer.total, len(answer.items)))
+    propensity = 1.0
+    if pool_size:
+        propensity = (1.0 - share) + share / pool_size
+    return AnswerWithPropensities(answer, (propensity,) * len(answer.items))
 
 
 def sample_order(widened_answer: Answer, limit: int, share: float, rng: np.random.Generator) -> AnswerWithPropensities:
-    """Places drawn from the answer to the widened request."""
-    pool = len(widened_answer.items)
-    places = min(limit, len(widened_answer.items))
-    order = rng.permutation(pool)[:places]
-    items = tuple(widened_answer.items[i] for i in order.tolist())
-    own = tuple(share / pool + (1.0 - share) * float(at == i) for at, i in enumerate(order.tolist()))
-    return AnswerWithPropensities(replace(widened_answer, items=items), own)
+    """Items sampled without replacement from the answer to the widened request, with propensities.
 
-
-def _pool_size(answer: Answer, limit: int) -> int:
-    """How many products the widened answer would have held."""
-    return min(_POOL_FACTOR * limit, max(answer.total, len(answer.items)))
+    Args:
+        widened_answer: the answer to ``widen_request(request)``.
+        limit: the number of positions that were requested.
+        share: the share of answers that are randomised.
+        rng: source of the random order.
+    """
+    pool_size = len(widened_answer.items)
+    n_positions = min(limit, pool_size)
+    order = rng.permutation(pool_size)[:n_positions].tolist()
+    items = tuple(widened_answer.items[index] for index in order)
+    propensities = []
+    for position, index in enumerate(order):
+        is_own_position = float(position == index)
+        propensities.append(share / pool_size + (1.0 - share) * is_own_position)
+    return AnswerWithPropensities(replace(widened_answer, items=items), tuple(propensities))

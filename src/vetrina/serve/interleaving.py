@@ -1,7 +1,8 @@
-"""Both versions' products in one list, so that the same shopper chooses between them: team-draft interleaving.
+"""Team-draft interleaving of two versions' rankings.
 
-Two captains pick in turn, a coin says who picks first in each round; who follows a product votes for the team that picked it
-(Radlinski, Kurup and Joachims, "How does clickthrough data reflect retrieval quality?", CIKM 2008).
+In each round a coin decides which version picks first; each adds its best product that is not in the list yet. A user who
+clicks a product votes for the version that picked it (Radlinski, Kurup and Joachims, "How does clickthrough data reflect
+retrieval quality?", CIKM 2008).
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from vetrina.core.types import RankedItem
 
 @dataclass(frozen=True)
 class InterleavedList:
-    """One list, and the team of each product; empty for products that neither version's picking decided."""
+    """One list, and the team of each item; an empty team where both versions agree on the item and its position."""
 
     items: tuple[RankedItem, ...]
     teams: tuple[str, ...]
@@ -24,23 +25,46 @@ class InterleavedList:
 def team_draft(
     champion: Sequence[RankedItem], canary: Sequence[RankedItem], limit: int, rng: np.random.Generator
 ) -> InterleavedList:
-    """At most ``limit`` products, each once. What both have in common at the top, in the same order, belongs to no team."""
-    same = 0
-    while same < min(len(champion), len(canary), limit) and champion[same].product_id == canary[same].product_id:
-        same += 1
-    items = list(champion[:same])
-    teams = [""] * same
-    taken = {i.product_id for i in items}
-    sides = {CHAMPION: list(champion[same:]), CANARY: list(canary[same:])}
+    """At most ``limit`` distinct products of both rankings. The common beginning of the two belongs to no team.
+
+    Args:
+        champion: the champion's items, best first.
+        canary: the candidate's items, best first.
+        limit: the length of the list.
+        rng: the coin of each round.
+    """
+    n_common = _common_prefix_length(champion, canary, limit)
+    items = list(champion[:n_common])
+    teams = [""] * n_common
+    picked_ids = {item.product_id for item in items}
+    rankings = {CHAMPION: champion[n_common:], CANARY: canary[n_common:]}
     while len(items) < limit:
-        order = (CHAMPION, CANARY) if rng.random() < 0.5 else (CANARY, CHAMPION)
-        before = len(items)
+        champion_picks_first = rng.random() < 0.5
+        order = (CHAMPION, CANARY) if champion_picks_first else (CANARY, CHAMPION)
+        n_before = len(items)
         for team in order:
-            pick = next((i for i in sides[team] if i.product_id not in taken), None)
+            pick = _first_unpicked(rankings[team], picked_ids)
             if pick is not None and len(items) < limit:
                 items.append(pick)
                 teams.append(team)
-                taken.add(pick.product_id)
-        if len(items) == before:
-            break
+                picked_ids.add(pick.product_id)
+        if len(items) == n_before:
+            break  # both rankings are used up
     return InterleavedList(tuple(items), tuple(teams))
+
+
+def _common_prefix_length(champion: Sequence[RankedItem], canary: Sequence[RankedItem], limit: int) -> int:
+    """Number of leading positions, at most ``limit``, at which both rankings have the same product."""
+    length = 0
+    for ours, theirs in zip(champion[:limit], canary[:limit], strict=False):
+        if ours.product_id != theirs.product_id:
+            break
+        length += 1
+    return length
+
+
+def _first_unpicked(ranking: Sequence[RankedItem], picked_ids: set[str]) -> RankedItem | None:
+    for item in ranking:
+        if item.product_id not in picked_ids:
+            return item
+    return None

@@ -1,6 +1,7 @@
-"""The live side of an answer: which bundle serves, what users did since it was built, what the catalogue gained.
+"""Live state of a worker: loaded bundles, champions, candidates, recent events, catalogue changes.
 
-Each worker follows the store: the pointer, the product log and the newest events are all read by number.
+Each worker follows the store: champion pointers, running rollouts, the product log and the newest events are read by
+sequence number. Nothing here knows HTTP or how an answer is computed.
 """
 
 import logging
@@ -15,6 +16,7 @@ from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.errors import NotReady, OtherFormat, VetrinaError
+from vetrina.core.rollout_types import Rollout
 from vetrina.scenarios import samples
 from vetrina.serve.canary import CandidateClient, ShadowLogger
 from vetrina.serve.spend_ledger import StoredSpendLedger
@@ -30,14 +32,14 @@ _LOG = logging.getLogger("vetrina.serve")
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """One opened version."""
+    """The name of a version and its loaded bundle."""
 
     version: str
     loaded_bundle: Any
 
 
 class LoadedBundles:
-    """Versions that this worker has open, each once, whoever uses it."""
+    """Bundles that this worker has loaded, each once, whether a champion or a candidate uses it."""
 
     def __init__(self, bundles: BundleStore) -> None:
         self._bundles = bundles
@@ -45,33 +47,39 @@ class LoadedBundles:
         self._failed_versions: dict[str, Exception] = {}
 
     def get(self, scenario: str, version: str) -> Any | None:
-        """The opened version, its parts checked; None if it does not open."""
+        """The loaded bundle of a version, its parts and sample answers verified; None if it cannot be loaded.
+
+        A version that failed once is not tried again by this worker.
+        """
         if version in self._failed_versions:
             return None
         if version not in self._loaded:
             try:
-                bundle, folder = self._bundles.unpack(version, check_parts=True)
-                samples.verify_samples(scenario, folder, bundle.notes.get("samples"))
-                self._loaded[version] = plugins.load_module("scenarios", scenario, "online").load(folder)
+                self._loaded[version] = self._load(scenario, version)
             except (VetrinaError, OSError, ValueError, KeyError) as error:
                 self._failed_versions[version] = error
-                _LOG.error("%s does not open (%s)", version, error)
+                _LOG.error("the bundle of version %s cannot be loaded (%s)", version, error)
                 return None
         return self._loaded[version]
 
+    def _load(self, scenario: str, version: str) -> Any:
+        bundle, folder = self._bundles.unpack(version, check_parts=True)
+        samples.verify_samples(scenario, folder, bundle.notes.get("samples"))
+        return plugins.load_module("scenarios", scenario, "online").load(folder)
+
     def fault(self, version: str) -> Exception | None:
-        """Why a version did not open."""
+        """The error with which a version failed to load, if it did."""
         return self._failed_versions.get(version)
 
     def retain(self, versions: Set[str]) -> None:
-        """Let go of all others."""
-        self._loaded = {v: o for v, o in self._loaded.items() if v in versions}
+        """Unload every other version."""
+        self._loaded = {version: loaded for version, loaded in self._loaded.items() if version in versions}
 
 
 class Champions:
-    """What serves, by scenario; swapped whole, so that a request sees one version from start to end.
+    """Served versions by scenario, replaced as a whole, so that a request sees one version from start to end.
 
-    The version before it stays open: going back is as quick as the pointer.
+    The previous champion stays loaded: a rollback is as quick as the change of the pointer.
     """
 
     def __init__(self, registry: Registry, loaded_bundles: LoadedBundles) -> None:
@@ -79,48 +87,56 @@ class Champions:
         self._loaded_bundles = loaded_bundles
         self._serving: dict[str, ServedVersion] = {}
         self._previous_versions: dict[str, str] = {}
-        self._faults: dict[str, Exception | None] = {}  # why what the pointer says does not serve
+        self._faults: dict[str, Exception | None] = {}  # why the version of the champion pointer does not serve
 
     def refresh(self) -> None:
-        """Follow the pointer. A version that does not open is left aside and the one before goes on."""
+        """Follow the champion pointers. Where a version cannot be loaded, the previous one goes on serving."""
         for scenario, version in self._registry.champions().items():
             current = self._serving.get(scenario)
             if current and current.version == version:
                 continue
-            opened = self._loaded_bundles.get(scenario, version)
-            if opened is None:
+            loaded_bundle = self._loaded_bundles.get(scenario, version)
+            if loaded_bundle is None:
                 self._faults[scenario] = self._loaded_bundles.fault(version)
                 continue
-            self._serving[scenario] = ServedVersion(version, opened)
+            self._serving[scenario] = ServedVersion(version, loaded_bundle)
             if current:
                 self._previous_versions[scenario] = current.version
 
     def get(self, scenario: str) -> ServedVersion:
-        """What serves. Raises NotReady."""
-        found = self._serving.get(scenario)
-        if found is not None:
-            return found
+        """The served version of a scenario.
+
+        Raises:
+            NotReady: no version of the scenario has been released yet.
+            OtherFormat: the champion's bundle has the format of another Vetrina, and nothing else serves.
+        """
+        serving = self._serving.get(scenario)
+        if serving is not None:
+            return serving
         fault = self._faults.get(scenario)
         if isinstance(fault, OtherFormat):
             raise OtherFormat(fault.value, fault.rule, fault.way_out)
         raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
 
     def refused(self) -> dict[str, str]:
-        """By scenario, what is wrong and the way out where another Vetrina wrote the champion's bundle and nothing serves."""
-        waiting = {scenario: fault for scenario, fault in self._faults.items() if scenario not in self._serving}
-        return {scenario: str(fault) for scenario, fault in waiting.items() if isinstance(fault, OtherFormat)}
+        """Error texts by scenario, where the champion's bundle has the format of another Vetrina and nothing else serves."""
+        texts = {}
+        for scenario, fault in self._faults.items():
+            if scenario not in self._serving and isinstance(fault, OtherFormat):
+                texts[scenario] = str(fault)
+        return texts
 
     def all(self) -> Mapping[str, str]:
-        """Versions by scenario."""
+        """Served versions by scenario."""
         return {scenario: serving.version for scenario, serving in self._serving.items()}
 
     def versions_in_use(self) -> set[str]:
-        """Versions that must stay open."""
+        """Versions that must stay loaded: the champions and those before them."""
         return {*self.all().values(), *self._previous_versions.values()}
 
 
 class CandidateClients:
-    """Candidates among shoppers, by scenario, as the store says."""
+    """Clients of the candidates in an experiment, by scenario."""
 
     def __init__(
         self, rollouts: RolloutStore, loaded_bundles: LoadedBundles, timeout_seconds: float, log_shadow: ShadowLogger
@@ -132,31 +148,34 @@ class CandidateClients:
         self._clients: dict[str, CandidateClient] = {}
 
     def refresh(self) -> None:
-        """Follow the releases under way: their start, their steps, their end."""
-        found: dict[str, CandidateClient] = {}
-        for scenario, known in self._rollouts.running().items():
+        """Follow the running rollouts: their start, their steps, their end."""
+        clients: dict[str, CandidateClient] = {}
+        for scenario, running in self._rollouts.running().items():
             current = self._clients.get(scenario)
-            if current is not None and current.rollout.id == known.rollout.id:
-                found[scenario] = current.set_rollout(known.rollout)
+            if current is not None and current.rollout.id == running.rollout.id:
+                clients[scenario] = current.set_rollout(running.rollout)
             else:
-                candidate = self._loaded_bundles.get(scenario, known.rollout.candidate)
-                found[scenario] = CandidateClient(known.rollout, candidate, self._timeout_seconds, self._log_shadow)
-        ended = [t for s, t in self._clients.items() if found.get(s) is not t]
-        self._clients = found
-        for trial in ended:
-            trial.close()
+                clients[scenario] = self._new_client(scenario, running.rollout)
+        ended = [client for scenario, client in self._clients.items() if clients.get(scenario) is not client]
+        self._clients = clients
+        for client in ended:
+            client.close()
+
+    def _new_client(self, scenario: str, rollout: Rollout) -> CandidateClient:
+        loaded_bundle = self._loaded_bundles.get(scenario, rollout.candidate)
+        return CandidateClient(rollout, loaded_bundle, self._timeout_seconds, self._log_shadow)
 
     def get(self, scenario: str) -> CandidateClient | None:
-        """The candidate of a scenario, if one is among shoppers."""
+        """The client of a scenario's candidate, None outside of an experiment."""
         return self._clients.get(scenario)
 
     def versions_in_use(self) -> set[str]:
-        """Versions that must stay open."""
-        return {t.rollout.candidate for t in self._clients.values()}
+        """Versions that must stay loaded: the candidates."""
+        return {client.rollout.candidate for client in self._clients.values()}
 
 
 class StoredEvents:
-    """RecentEvents from the store; ``as_of`` a moment when something is asked again."""
+    """``core.protocols.RecentEvents`` from the event log; ``as_of`` is the moment of the request when one is replayed."""
 
     def __init__(self, engine: Engine, weights: Mapping[str, float], as_of: float | None = None) -> None:
         self._engine = engine
@@ -166,7 +185,17 @@ class StoredEvents:
     def for_user(
         self, user: str | None, session: str | None, since: float, after_seq: int
     ) -> Iterable[tuple[str, float, float]]:
-        """(product_id, time, weight) of weighted events that a bundle does not know, oldest first."""
+        """Weighted events that a bundle was not trained on, oldest first.
+
+        Args:
+            user: pseudonym of the user, None for an anonymous visitor.
+            session: pseudonym of the session, None where there is none.
+            since: seconds since 1970 at which the bundle's training data ends.
+            after_seq: last sequence number of the event log in the bundle's training data.
+
+        Yields:
+            product_id, time in seconds since 1970, weight above 0.
+        """
         for event in event_log.recent_events(self._engine, user, session, since, after_seq, as_of=self._as_of):
             weight = self._weights.get(event["type"], 0.0)
             if weight > 0 and event.get("product_id"):
@@ -174,7 +203,7 @@ class StoredEvents:
 
 
 class StoredChanges:
-    """CatalogueDelta from the product log, read up to number ``seq``."""
+    """``core.protocols.CatalogueDelta`` from the product log, read up to sequence number ``seq``."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -183,37 +212,43 @@ class StoredChanges:
         self._views: dict[int, DeltaIndex] = {}
 
     def refresh(self) -> None:
-        """Read what came after the last number seen."""
-        while found := products.changes_after(self._engine, self.seq):
+        """Read the entries after ``seq``."""
+        while changes := products.changes_after(self._engine, self.seq):
             latest = dict(self._latest)
-            for change in found:
-                latest[change.product_id] = _with_number_of_statement(change, latest.get(change.product_id))
+            for change in changes:
+                latest[change.product_id] = _with_seq_of_product(change, latest.get(change.product_id))
             self._latest = latest
-            self.seq = found[-1].seq
+            self.seq = changes[-1].seq
             self._views = {}
 
     def changes_after(self, after_seq: int) -> DeltaIndex:
-        """What a bundle that holds the log up to number ``logged`` does not know. Deleted stays deleted for all."""
+        """The changes that a bundle trained on the product log up to ``after_seq`` does not know.
+
+        A deleted product is deleted for every bundle, whatever the bundle was trained on.
+        """
         views = self._views
         if after_seq not in views:
             latest = self._latest.values()
-            deleted = frozenset(c.product_id for c in latest if c.product is None)
-            since = [c for c in latest if c.seq > after_seq]
-            changed = {c.product_id: c.product for c in since if c.product is not None}
-            images = {c.product_id: c.image for c in since if c.image is not None}
+            deleted = frozenset(change.product_id for change in latest if change.product is None)
+            newer = [change for change in latest if change.seq > after_seq]
+            changed = {change.product_id: change.product for change in newer if change.product is not None}
+            images = {change.product_id: change.image for change in newer if change.image is not None}
             views[after_seq] = DeltaIndex(changed, deleted, images)
         return views[after_seq]
 
 
-def _with_number_of_statement(change: Change, before: Change | None) -> Change:
-    """An entry that only adds a vector is as old as the statement that it repeats: a bundle that holds that one knows it all."""
-    if change.image is None or before is None:
+def _with_seq_of_product(change: Change, previous: Change | None) -> Change:
+    """The change; if it only adds an image vector, with the sequence number of the product entry that it repeats.
+
+    A bundle that was trained on that entry knows all of the change but the vector.
+    """
+    if change.image is None or previous is None:
         return change
-    return change._replace(seq=before.seq)
+    return change._replace(seq=previous.seq)
 
 
 class StoreFollower:
-    """One thread that follows the store; every change is seen within FOLLOW_SECONDS and the time to open a bundle."""
+    """A thread that follows the store: a change is seen within POLL_SECONDS and the time that loading a bundle takes."""
 
     def __init__(
         self,
@@ -232,18 +267,20 @@ class StoreFollower:
         self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
 
     def start(self) -> None:
-        """Open what serves, then follow."""
+        """Load the bundles that serve, then follow the store in the thread."""
         self.refresh()
         self._thread.start()
 
     def refresh(self) -> None:
-        """One look at the store."""
+        """Read the store once: champions, candidates, product log, ad spend."""
         self._champions.refresh()
         self._candidate_clients.refresh()
         self._loaded_bundles.retain(self._champions.versions_in_use() | self._candidate_clients.versions_in_use())
         self._changes.refresh()
-        ads = self._champions.get("ads").loaded_bundle if "ads" in self._champions.all() else None
-        self._ledger.refresh(ads.daily_budgets if ads else {})
+        daily_budgets = {}
+        if "ads" in self._champions.all():
+            daily_budgets = self._champions.get("ads").loaded_bundle.daily_budgets
+        self._ledger.refresh(daily_budgets)
 
     def stop(self) -> None:
         """End the thread."""
@@ -255,4 +292,4 @@ class StoreFollower:
             try:
                 self.refresh()
             except Exception:  # noqa: BLE001 - a store that is away for a moment must not end the thread
-                _LOG.exception("the store could not be read; the last state goes on")
+                _LOG.exception("the store cannot be read; serving goes on with the last state")

@@ -1,4 +1,7 @@
-"""The routes that answer shoppers and programs. Answers are computed in the event loop; only a candidate is waited for."""
+"""Routes for ranking and prediction: search, recommend, ads, audience, predict.
+
+Answers are computed in the event loop; the only wait is the one for a candidate.
+"""
 
 from typing import Any
 
@@ -16,7 +19,7 @@ from vetrina.serve.schemas import AdsBody, AudienceBody, PredictBody, RankedOut,
 @post("/v1/search", status_code=200)
 async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
     """Products for a query, best first."""
-    asked = Request(
+    request = Request(
         user=state.service.pseudonymise(data.user_id),
         session=state.service.name_of_session(data.session_id),
         query=state.service.keys.without_address(data.query),
@@ -28,13 +31,13 @@ async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
         personalise=data.personalise,
         explain=data.explain,
     )
-    return await state.service.rank("search", asked)
+    return await state.service.rank("search", request)
 
 
 @post("/v1/recommend", status_code=200)
 async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
-    """Products for a shopper, a session or a product page."""
-    asked = Request(
+    """Products for a user, a session or a product page."""
+    request = Request(
         user=state.service.pseudonymise(data.user_id),
         session=state.service.name_of_session(data.session_id),
         product_ids=tuple(data.product_ids),
@@ -44,13 +47,13 @@ async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
         exclude_seen=data.exclude_seen,
         explain=data.explain,
     )
-    return await state.service.rank("recommend", asked)
+    return await state.service.rank("recommend", request)
 
 
 @post("/v1/ads", status_code=200)
 async def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
-    """Ads for the places of a page; send `ad_click` events with their `request_id`, a click is charged by it."""
-    asked = Request(
+    """Ads for the slots of a page; send `ad_click` events with their `request_id`, a click is charged by it."""
+    request = Request(
         user=state.service.pseudonymise(data.user_id),
         session=state.service.name_of_session(data.session_id),
         query=state.service.keys.without_address(data.query),
@@ -60,27 +63,30 @@ async def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
         limit=data.slots,
         explain=data.explain,
     )
-    return await state.service.rank("ads", asked)
+    return await state.service.rank("ads", request)
 
 
 @post("/v1/audience", status_code=200, guards=[require_token], sync_to_thread=True)
 def audience(data: JSONBody[AudienceBody], state: State) -> dict[str, Any]:
-    """Users to tell about a product, like some users, or of a segment; needs the token, since it names people."""
-    request, version, found = state.service.audience(msgspec.structs.asdict(data))
-    users = [{"user_id": p.user_id, "score": p.score, "reason": p.reason} for p in found.recipients]
-    return {"request_id": request, "version": version, "users": users, "total": found.total}
+    """Target users for a product, users similar to a list, or users of a segment; needs the token, since it names people."""
+    request_id, version, selected = state.service.audience(msgspec.structs.asdict(data))
+    users = []
+    for recipient in selected.recipients:
+        users.append({"user_id": recipient.user_id, "score": recipient.score, "reason": recipient.reason})
+    return {"request_id": request_id, "version": version, "users": users, "total": selected.total}
 
 
 @post(["/v1/predict", "/predict"], status_code=200, sync_to_thread=False)
 def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
     """A yes or no with its probability, or a number, for one row or several."""
-    if (data.features is None) == (data.rows is None):
+    is_single_row = data.features is not None
+    if is_single_row == (data.rows is not None):
         raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
-    rows = [data.features] if data.features is not None else data.rows or []
-    request, version, found = state.service.predict(rows)
-    if data.features is not None:
-        return {**found[0], "request_id": request}
-    return {"predictions": found, "version": version, "request_id": request}
+    rows = [data.features] if is_single_row else data.rows
+    request_id, version, predictions = state.service.predict(rows)
+    if is_single_row:
+        return {**predictions[0], "request_id": request_id}
+    return {"predictions": predictions, "version": version, "request_id": request_id}
 
 
 ROUTES = (search, recommend, ads, audience, predict)

@@ -1,4 +1,4 @@
-"""What goes over the wire, with its limits."""
+"""Request and response schemas of the HTTP API, with their limits."""
 
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -12,32 +12,45 @@ from vetrina.core.errors import BadInput
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Offset = Annotated[int, Meta(ge=0, le=10_000)]
-_MAX_FUTURE_SECONDS = 2 * clock.DAY
+_MAX_FUTURE_SECONDS = 2 * clock.DAY  # how far the clock of a sender may be ahead
 
 
 def parse_time(value: float | str | None) -> float:
-    """Seconds since 1970 of a number or of ISO 8601 (UTC if it names no zone); now if left out. Raises BadInput."""
+    """Seconds since 1970.
+
+    Args:
+        value: seconds since 1970, or ISO 8601 (UTC if it names no zone); None for now.
+
+    Raises:
+        BadInput: the text is not ISO 8601.
+    """
     if value is None:
         return clock.now()
+    if not isinstance(value, str):
+        return float(value)
     try:
-        if isinstance(value, str):
-            parsed = datetime.fromisoformat(value)
-            value = (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+        parsed = datetime.fromisoformat(value)
+        if not parsed.tzinfo:
+            parsed = parsed.replace(tzinfo=UTC)
+        return float(parsed.timestamp())
     except ValueError:
         raise BadInput(f"time {value!r}", "cannot be read", "give seconds since 1970 or ISO 8601") from None
-    return float(value)
 
 
 def parse_past_time(value: float | str | None) -> float:
-    """The same for what has happened: not before 1970, not more than two days ahead."""
-    found = parse_time(value)
-    if not 0 <= found <= clock.now() + _MAX_FUTURE_SECONDS:
+    """Seconds since 1970 of something that has happened: not before 1970, not more than two days ahead.
+
+    Raises:
+        BadInput: it cannot be read or is out of these bounds.
+    """
+    moment = parse_time(value)
+    if not 0 <= moment <= clock.now() + _MAX_FUTURE_SECONDS:
         raise BadInput(f"timestamp {value}", "lies before 1970 or more than two days ahead", "check the sender's clock")
-    return round(found, 6)  # the lake keeps microseconds: what serving folds must be equal to the bit
+    return round(moment, 6)  # the lake stores microseconds, and serving must compute with the very same times
 
 
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/search."""
+    """POST /v1/search: a query with its filters, facets and sort order."""
 
     query: Annotated[str, Meta(min_length=1, max_length=512)]
     user_id: Id | None = None
@@ -52,7 +65,7 @@ class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RecommendBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/recommend."""
+    """POST /v1/recommend: the user or session, and the placement on the page."""
 
     user_id: Id | None = None
     session_id: Id | None = None
@@ -65,7 +78,7 @@ class RecommendBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AdsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/ads: who looks at which page, and how many places it has."""
+    """POST /v1/ads: the user, the page, and its number of ad slots."""
 
     user_id: Id | None = None
     session_id: Id | None = None
@@ -78,7 +91,7 @@ class AdsBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AudienceBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/audience: for a product, like some users, or of a segment."""
+    """POST /v1/audience: target users for a product, users similar to a list, or users of a segment."""
 
     product_id: Id | None = None
     size: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
@@ -89,17 +102,17 @@ class AudienceBody(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/predict: one row or several, each in column order or by name."""
+    """POST /v1/predict: one row or several; the values of a row in column order or by column name."""
 
     features: list[Any] | dict[str, Any] | None = None
     rows: Annotated[list[list[Any] | dict[str, Any]], Meta(max_length=1_000)] | None = None
 
 
 class RunBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/runs."""
+    """POST /v1/runs: the scenario to train and release."""
 
     scenario: Annotated[str, Meta(min_length=1, max_length=32)]
-    why: Annotated[str, Meta(max_length=500)] = "asked over HTTP"
+    why: Annotated[str, Meta(max_length=500)] = "requested over HTTP"
 
 
 class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -120,7 +133,7 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class ProductBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A product as the shop knows it."""
+    """A product with its text, price and stock."""
 
     title: Annotated[str, Meta(min_length=1, max_length=2_000)]
     product_id: Id | None = None
@@ -137,7 +150,7 @@ class ProductBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
 
 
 class ItemOut(msgspec.Struct, omit_defaults=True):
-    """One place of an answer."""
+    """One item of a ranked answer."""
 
     product_id: str
     title: str
@@ -147,7 +160,7 @@ class ItemOut(msgspec.Struct, omit_defaults=True):
 
 
 class RankedOut(msgspec.Struct, omit_defaults=True):
-    """A ranked answer; ``request_id`` joins later events to it."""
+    """A ranked answer; later events refer to it by ``request_id``."""
 
     request_id: str
     version: str

@@ -1,4 +1,4 @@
-"""The stage: run the app until someone stops it."""
+"""Serving stage: runs the application on a socket until stopped."""
 
 import errno
 import gc
@@ -10,26 +10,33 @@ import uvicorn
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
 
-_BACKLOG = 2_048
+_BACKLOG = 2_048  # connections that may wait to be accepted
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises BadInput if the port is taken."""
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    """A listening socket.
+
+    Raises:
+        BadInput: the port is in use or cannot be opened.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
-        sock.listen(_BACKLOG)  # whoever comes before the bundles are open waits instead of being refused
+        sock.listen(_BACKLOG)  # requests before the bundles are loaded wait instead of being refused
     except OSError as error:
         sock.close()
-        rule = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be opened ({error.strerror})"
+        rule = f"cannot be opened ({error.strerror})"
+        if error.errno == errno.EADDRINUSE:
+            rule = "is in use"
         raise BadInput(f"{host}:{port}", rule, "choose another with --port") from None
     return sock
 
 
 def serve(folder: Path, sock: socket.socket) -> None:
-    """Answer on ``sock`` until SIGINT or SIGTERM."""
+    """Serve the shop in ``folder`` on a listening socket until SIGINT or SIGTERM."""
     app = create_app(folder)
-    gc.freeze()  # what start-up made stays: collections need not look at it again
+    gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
     uvicorn.Server(config).run(sockets=[sock])

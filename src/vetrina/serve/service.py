@@ -1,4 +1,8 @@
-"""What the routes share: the opened versions, the logs, the figures for Prometheus."""
+"""Shared state of the routes: loaded bundles, experiments, event log, Prometheus metrics.
+
+``Service`` answers a request in six steps, one function each, called in this order by ``Service.rank``: choose the arm of the
+experiment, query the candidate, choose the ranking, log it, count it, build the response. It knows nothing of HTTP.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -13,16 +17,17 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vetrina.core import clock
 from vetrina.core.protocols import Context
-from vetrina.core.rollout_types import CANARY, CHAMPION, INTERLEAVED, SHADOW
-from vetrina.core.types import Request as Asked
+from vetrina.core.rollout_types import CANARY, CHAMPION, INTERLEAVED, SHADOW, Rollout
+from vetrina.core.types import Answer, Request
 from vetrina.serve.audience import RecipientList, find_recipients
-from vetrina.serve.canary import CandidateAnswer
+from vetrina.serve.canary import CandidateAnswer, CandidateClient
 from vetrina.serve.exploration import AnswerWithPropensities, keep_order, may_explore, sample_order, widen_request
 from vetrina.serve.interleaving import team_draft
 from vetrina.serve.live_state import (
     CandidateClients,
     Champions,
     LoadedBundles,
+    ServedVersion,
     StoredChanges,
     StoredEvents,
     StoreFollower,
@@ -37,7 +42,21 @@ from vetrina.store.rollouts import RolloutStore
 from vetrina.store.runs import RunStore
 from vetrina.store.shop_folder import ShopFolder
 
-_MAX_LOGGED_ROWS = 100  # of a request to predict
+_MAX_LOGGED_ROWS = 100  # rows of one predict request that are logged
+_LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_LOGGED_REQUEST_FIELDS = (
+    "query",
+    "product_ids",
+    "placement",
+    "filters",
+    "sort",
+    "offset",
+    "limit",
+    "personalise",
+    "exclude_seen",
+)
+_LOGGED_AUDIENCE_FIELDS = ("product_id", "size", "segment", "channel")
+_NOT_AN_EXPERIMENT = CandidateAnswer(None, None)
 
 
 @dataclass(frozen=True)
@@ -51,6 +70,29 @@ class AnswerRecord:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Assignment:
+    """The experiment that a request takes part in.
+
+    ``rollout`` is the one of the moment when the request came: it stays the same until the answer is logged, whatever the
+    follower of the store does meanwhile. ``arm`` is None outside of the experiment.
+    """
+
+    client: CandidateClient | None
+    rollout: Rollout | None
+    arm: str | None
+
+
+@dataclass(frozen=True)
+class _ChosenRanking:
+    """The answer that is returned, with the propensity of each item and, if interleaved, the team of each item."""
+
+    answer: Answer
+    propensities: tuple[float, ...]
+    version: str
+    teams: Sequence[str] = ()
+
+
 class Service:
     """Everything the routes share."""
 
@@ -59,186 +101,259 @@ class Service:
         self.keys = shop.keys
         self.engine = open_store(shop.store_url, shop.keys)
         self.registry = Registry(self.engine, self.keys)
-        opened = LoadedBundles(shop.bundles)
-        self.champions = Champions(self.registry, opened)
+        loaded_bundles = LoadedBundles(shop.bundles)
+        self.champions = Champions(self.registry, loaded_bundles)
         self.runs = RunStore(self.engine)
         self.rollouts = RolloutStore(self.engine, self.keys, self.registry)
         self.event_log = EventLog(self.engine, self.keys)
+        candidate_timeout_seconds = shop.settings.release.candidate_timeout_ms / 1e3
         self.candidate_clients = CandidateClients(
-            self.rollouts, opened, shop.settings.release.candidate_timeout_ms / 1e3, self.event_log.log_shadow_answer
+            self.rollouts, loaded_bundles, candidate_timeout_seconds, self.event_log.log_shadow_answer
         )
         self.catalogue_changes = StoredChanges(self.engine)
         self.recent_events = StoredEvents(self.engine, shop.settings.weights)
         self.ledger = StoredSpendLedger(self.engine)
         self.follower = StoreFollower(
-            self.champions, self.candidate_clients, self.catalogue_changes, opened, self.ledger
+            self.champions, self.candidate_clients, self.catalogue_changes, loaded_bundles, self.ledger
         )
         self._rng = np.random.default_rng()
         self.metrics_registry = CollectorRegistry()
         self.answer_counter = Counter(
-            "vetrina_answers", "Answers given", ["scenario", "version"], registry=self.metrics_registry
+            "vetrina_answers",
+            "Answers given",
+            ["scenario", "version"],
+            registry=self.metrics_registry,
         )
         self.fault_counter = Counter(
             "vetrina_candidate_faults",
-            "Answers a candidate failed to give",
+            "Requests that a candidate failed to answer",
             ["scenario", "fault"],
             registry=self.metrics_registry,
         )
         self.candidate_share_gauge = Gauge(
             "vetrina_candidate_share",
-            "Share of shoppers that meet a candidate",
+            "Share of users who are served by a candidate",
             ["scenario"],
             registry=self.metrics_registry,
         )
         self.error_counter = Counter(
-            "vetrina_errors", "Requests refused or failed", ["status"], registry=self.metrics_registry
+            "vetrina_errors",
+            "Requests refused or failed",
+            ["status"],
+            registry=self.metrics_registry,
         )
-        self.event_counter = Counter("vetrina_events", "New events made durable", registry=self.metrics_registry)
-        buckets = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+        self.event_counter = Counter(
+            "vetrina_events",
+            "New events written to the event log",
+            registry=self.metrics_registry,
+        )
         self.latency_histogram = Histogram(
-            "vetrina_answer_seconds", "Time to answer", ["scenario"], registry=self.metrics_registry, buckets=buckets
+            "vetrina_answer_seconds",
+            "Time to answer",
+            ["scenario"],
+            registry=self.metrics_registry,
+            buckets=_LATENCY_BUCKETS_SECONDS,
         )
 
     def start(self) -> None:
-        """Open what serves, then follow the store."""
+        """Load the bundles of the champions and candidates, then follow the store."""
         self.follower.start()
 
     def stop(self) -> None:
-        """Write what waits and let go of the store."""
+        """Write what is still queued for the event log and close the store."""
         self.follower.stop()
         self.event_log.close()
         self.engine.dispose()
 
-    async def rank(self, scenario: str, request: Asked) -> RankedOut:
-        """Answer, and log what is shown with the chance that each product had to stand at its place."""
+    async def rank(self, scenario: str, request: Request) -> RankedOut:
+        """Returns the ranked answer to a request and logs it with the propensity of every item.
+
+        Only the wait for a candidate gives the event loop away; everything else is computed in it.
+
+        Raises:
+            NotReady: no version of the scenario serves.
+            BadInput: the request asks for something that the scenario does not have.
+        """
         started = time.perf_counter()
         serving = self.champions.get(scenario)
-        trial = self.candidate_clients.get(scenario)
-        heard = RecordingLedger(self.ledger)
-        context = Context(
-            self.recent_events, self.catalogue_changes, clock.now(), heard, self.folder.settings.goals.to_dict()
-        )
-        rollout = trial.rollout if trial else None  # one step from start to end, whatever the follower does meanwhile
-        arm = rollout.arm(request.user, request.session) if rollout else None
-        if arm == INTERLEAVED and not may_explore(request):
-            arm = None  # a later page would repeat what a mixed first one showed
-        tried = CandidateAnswer(None, None)
-        elsewhere = 0.0  # seconds that the event loop spent on others, which are not this answer's
-        if trial and arm in (CANARY, INTERLEAVED):
-            begun = time.perf_counter()
-            tried = await trial.answer(request, context)
-            elsewhere = time.perf_counter() - begun - tried.seconds
-        teams: Sequence[str] = ()
-        if tried.answer and arm == INTERLEAVED:
-            own = serving.loaded_bundle.answer(request, context)
-            mixed = team_draft(own.items, tried.answer.items, request.limit, self._rng)
-            shown_now = AnswerWithPropensities(replace(own, items=mixed.items), (1.0,) * len(mixed.items))
-            teams = mixed.teams
-        elif tried.answer:
-            shown_now = AnswerWithPropensities(tried.answer, (1.0,) * len(tried.answer.items))
-        else:
-            shown_now = self._champion_answer(serving.loaded_bundle, request, context, trial is None)
-        answer = shown_now.answer
-        version = rollout.candidate if rollout and tried.answer and arm == CANARY else serving.version
-        seconds = time.perf_counter() - started - elsewhere
-        request_id = uuid4().hex
-        shown = [
-            {"product_id": i.product_id, "position": request.offset + at, "propensity": p, "score": round(i.score, 4)}
-            | (asdict(i.ad) if i.ad else {})
-            for at, (i, p) in enumerate(zip(answer.items, shown_now.propensities, strict=True), start=1)
-        ]
-        for row, team in zip(shown, teams, strict=False):
-            row["team"] = team
-        if answer.offers:
-            self.ledger.record_answer(request_id, request.user or request.session, answer, context.now)
-        self._log_exposure(
-            AnswerRecord(request_id, scenario, version, context.now, seconds),
-            _request_parameters(request) | ({"ledger": told} if (told := heard.recording()) else {}),
-            shown,
-            arm=arm or CHAMPION,
-            user=request.user,
-            session=request.session,
-            fault=tried.fault,
-            rollout=rollout.id if rollout and arm else None,
-            step=rollout.step if rollout and arm else None,
-        )
-        if trial and rollout and rollout.step == SHADOW:
-            trial.shadow(request, context, answer)
-        self.latency_histogram.labels(scenario).observe(seconds)
-        self.answer_counter.labels(scenario, version).inc()
-        if tried.fault:
-            self.fault_counter.labels(scenario, tried.fault).inc()
-        items = [
-            ItemOut(
-                i.product_id,
-                i.title,
-                round(i.score, 6),
-                list(i.reasons) if request.explain else [],
-                i.ad.ad_id if i.ad else "",
-            )
-            for i in answer.items
-        ]
-        return RankedOut(request_id, version, items, answer.total, {k: dict(v) for k, v in answer.facets.items()})
+        client = self.candidate_clients.get(scenario)
+        ledger = RecordingLedger(self.ledger)
+        goals = self.folder.settings.goals.to_dict()
+        context = Context(self.recent_events, self.catalogue_changes, clock.now(), ledger, goals)
+
+        assignment = _assign_arm(client, request)
+        candidate, waited_seconds = await _query_candidate(assignment, request, context)
+        ranking = self._choose_ranking(serving, assignment, candidate, request, context)
+        seconds = time.perf_counter() - started - waited_seconds
+        record = AnswerRecord(uuid4().hex, scenario, ranking.version, context.now, seconds)
+        self._log_ranking(record, ranking, assignment, candidate, request, ledger)
+        if client is not None and assignment.rollout is not None and assignment.rollout.step == SHADOW:
+            client.shadow(request, context, ranking.answer)
+        self._count_answer(record, candidate.fault)
+        return _to_response(record, ranking.answer, request)
+
+    def _choose_ranking(
+        self,
+        serving: ServedVersion,
+        assignment: _Assignment,
+        candidate: CandidateAnswer,
+        request: Request,
+        context: Context,
+    ) -> _ChosenRanking:
+        """The interleaved answer, the candidate's or the champion's; the champion's wherever the candidate gave none.
+
+        Args:
+            serving: the champion.
+            assignment: the arm of the request.
+            candidate: the candidate's answer; without an answer if it failed or was not queried.
+            request: as the route built it.
+            context: recent events, catalogue changes and spend ledger at this moment.
+        """
+        rollout = assignment.rollout
+        if rollout is None or candidate.answer is None:
+            is_without_candidate = assignment.client is None
+            champion = self._champion_answer(serving.loaded_bundle, request, context, is_without_candidate)
+            return _ChosenRanking(champion.answer, champion.propensities, serving.version)
+        if assignment.arm == CANARY:
+            return _ChosenRanking(candidate.answer, _certain(candidate.answer), rollout.candidate)
+        champion_answer = serving.loaded_bundle.answer(request, context)
+        mixed = team_draft(champion_answer.items, candidate.answer.items, request.limit, self._rng)
+        answer = replace(champion_answer, items=mixed.items)
+        return _ChosenRanking(answer, _certain(answer), serving.version, mixed.teams)
 
     def _champion_answer(
-        self, loaded_bundle: Any, request: Asked, context: Context, without_candidate: bool
+        self, loaded_bundle: Any, request: Request, context: Context, is_without_candidate: bool
     ) -> AnswerWithPropensities:
-        """The champion's answer; in a share of answers drawn more widely, unless a candidate is compared with it."""
+        """The champion's answer; in a share of answers its order is randomised, unless a candidate is compared with it."""
         share = self.folder.settings.serve.exploration_rate
-        if not share or not without_candidate or not may_explore(request):
+        if not share or not is_without_candidate or not may_explore(request):
             answer = loaded_bundle.answer(request, context)
-            return AnswerWithPropensities(answer, (1.0,) * len(answer.items))
+            return AnswerWithPropensities(answer, _certain(answer))
         if self._rng.random() < share:
-            return sample_order(loaded_bundle.answer(widen_request(request), context), request.limit, share, self._rng)
+            widened_answer = loaded_bundle.answer(widen_request(request), context)
+            return sample_order(widened_answer, request.limit, share, self._rng)
         return keep_order(loaded_bundle.answer(request, context), request.limit, share)
+
+    def _log_ranking(
+        self,
+        record: AnswerRecord,
+        ranking: _ChosenRanking,
+        assignment: _Assignment,
+        candidate: CandidateAnswer,
+        request: Request,
+        ledger: RecordingLedger,
+    ) -> None:
+        """Adds the ads to the spend ledger and the exposure to the event log.
+
+        Args:
+            record: version, time and duration of the answer.
+            ranking: the items with their propensities and teams.
+            assignment: the arm and the rollout that the exposure counts for.
+            candidate: its fault is logged, if any.
+            request: its parameters that differ from the defaults are logged.
+            ledger: what the spend ledger answered is logged, so that the request can be replayed.
+        """
+        rows = _exposure_rows(ranking, request.offset)
+        if ranking.answer.offers:
+            self.ledger.record_answer(record.request_id, request.user or request.session, ranking.answer, record.time)
+        parameters = _request_parameters(request)
+        recording = ledger.recording()
+        if recording:
+            parameters["ledger"] = recording
+        rollout_id = None
+        rollout_step = None
+        if assignment.rollout is not None and assignment.arm is not None:
+            rollout_id = assignment.rollout.id
+            rollout_step = assignment.rollout.step
+        self._log_exposure(
+            record,
+            parameters,
+            rows,
+            arm=assignment.arm or CHAMPION,
+            user=request.user,
+            session=request.session,
+            fault=candidate.fault,
+            rollout=rollout_id,
+            step=rollout_step,
+        )
+
+    def _count_answer(self, record: AnswerRecord, fault: str | None = None) -> None:
+        """Updates the Prometheus metrics with one answer and the candidate's fault, if any."""
+        self.latency_histogram.labels(record.scenario).observe(record.seconds)
+        self.answer_counter.labels(record.scenario, record.version).inc()
+        if fault:
+            self.fault_counter.labels(record.scenario, fault).inc()
 
     def predict(self, rows: Sequence[Any]) -> tuple[str, str, list[dict[str, Any]]]:
         """Request id, version and one prediction a row. Of the inputs only coarse bins are logged."""
         started = time.perf_counter()
         serving = self.champions.get("predict")
-        found = serving.loaded_bundle.answer(rows)
+        bundle = serving.loaded_bundle
+        predictions = bundle.answer(rows)
         seconds = time.perf_counter() - started
-        request_id = uuid4().hex
-        kept = "probability" if serving.loaded_bundle.encoding.number is None else "prediction"
-        logged = [{"position": n, kept: f[kept]} for n, f in enumerate(found[:_MAX_LOGGED_ROWS], start=1)]
-        given = AnswerRecord(request_id, "predict", serving.version, clock.now(), seconds)
-        self._log_exposure(given, {"bins": serving.loaded_bundle.bins(rows[:_MAX_LOGGED_ROWS])}, logged)
-        self.latency_histogram.labels("predict").observe(seconds)
-        self.answer_counter.labels("predict", serving.version).inc()
-        return request_id, serving.version, found
+        is_classification = bundle.encoding.number is None
+        logged_field = "probability" if is_classification else "prediction"
+        logged_items = [
+            {"position": position, logged_field: prediction[logged_field]}
+            for position, prediction in enumerate(predictions[:_MAX_LOGGED_ROWS], start=1)
+        ]
+        record = AnswerRecord(uuid4().hex, "predict", serving.version, clock.now(), seconds)
+        self._log_exposure(record, {"bins": bundle.bins(rows[:_MAX_LOGGED_ROWS])}, logged_items)
+        self._count_answer(record)
+        return record.request_id, record.version, predictions
 
     def audience(self, body: Mapping[str, Any]) -> tuple[str, str, RecipientList]:
-        """Request id, version and the people of an audience. Who they are is not logged beside the answer."""
+        """Request id, version and the recipients of an audience. Their ids are not logged with the answer."""
         started = time.perf_counter()
         serving = self.champions.get("launch")
         context = Context(self.recent_events, self.catalogue_changes, clock.now())
-        found = find_recipients(serving.loaded_bundle, self.engine, self.keys, context, **body)
+        recipients = find_recipients(serving.loaded_bundle, self.engine, self.keys, context, **body)
         seconds = time.perf_counter() - started
-        request_id = uuid4().hex
-        asked = {name: body[name] for name in ("product_id", "size", "segment", "channel") if body.get(name)}
-        self._log_exposure(AnswerRecord(request_id, "launch", serving.version, context.now, seconds), asked, [])
-        self.latency_histogram.labels("launch").observe(seconds)
-        self.answer_counter.labels("launch", serving.version).inc()
-        return request_id, serving.version, found
+        parameters = {name: body[name] for name in _LOGGED_AUDIENCE_FIELDS if body.get(name)}
+        record = AnswerRecord(uuid4().hex, "launch", serving.version, context.now, seconds)
+        self._log_exposure(record, parameters, [])
+        self._count_answer(record)
+        return record.request_id, record.version, recipients
 
     def _log_exposure(
-        self, record: AnswerRecord, request: Mapping[str, Any], items: Sequence[Any], arm: str = CHAMPION, **who: Any
+        self,
+        record: AnswerRecord,
+        parameters: Mapping[str, Any],
+        items: Sequence[Any],
+        arm: str = CHAMPION,
+        *,
+        user: str | None = None,
+        session: str | None = None,
+        fault: str | None = None,
+        rollout: str | None = None,
+        step: int | None = None,
     ) -> None:
-        """Log an answer. ``who`` holds user, session, fault, rollout and step as far as there are any."""
-        texts = {"request": msgspec.json.encode(request).decode(), "items": msgspec.json.encode(items).decode()}
-        blank = dict.fromkeys(("user", "session", "fault", "rollout", "step"))
-        self.event_log.log_exposure({**asdict(record), **texts, "arm": arm, **blank, **who})
+        """Writes one row to the log of exposures."""
+        row = asdict(record)
+        row["request"] = msgspec.json.encode(parameters).decode()
+        row["items"] = msgspec.json.encode(items).decode()
+        row["arm"] = arm
+        row["user"] = user
+        row["session"] = session
+        row["fault"] = fault
+        row["rollout"] = rollout
+        row["step"] = step
+        self.event_log.log_exposure(row)
 
     def pseudonymise(self, user_id: str | None) -> str | None:
-        """Pseudonym, or None for nobody."""
+        """The pseudonym of a user, None for an anonymous visitor."""
         return None if user_id is None else self.keys.pseudonymise(user_id)
 
     def name_of_session(self, session_id: str | None) -> str | None:
-        """Pseudonym, or None where there is no session."""
+        """The pseudonym of a session, None where there is no session."""
         return None if session_id is None else self.keys.name_of_session(session_id)
 
     def to_event(self, body: EventBody) -> Event:
-        """A checked event under pseudonyms. Raises BadInput."""
+        """The validated event under pseudonyms.
+
+        Raises:
+            BadInput: its time cannot be read or is out of bounds.
+        """
         moment = parse_past_time(body.timestamp)
         user = self.keys.pseudonymise(body.user_id)
         content = self.keys.pseudonymised(msgspec.to_builtins(body))
@@ -246,17 +361,80 @@ class Service:
         for name in ("user_id", "timestamp"):
             content.pop(name, None)
         text = msgspec.json.encode(content, order="sorted").decode()
-        # Without an id, equal content at an equal time is the same event; without a time, each is its own.
-        if event_id is None:
-            event_id = _digest(f"{user}{moment}{text}") if body.timestamp is not None else uuid4().hex
+        if event_id is None and body.timestamp is None:
+            event_id = uuid4().hex  # without a time every event is an event of its own
+        elif event_id is None:
+            event_id = _digest(f"{user}{moment}{text}")  # equal content at an equal time is the same event
         return Event(event_id, user, content.get("session_id"), moment, text, self.keys.seal(body.user_id))
 
 
-def _request_parameters(request: Asked) -> dict[str, object]:
-    """What was asked, without what was left at its default and without who asked."""
-    unsaid = Asked()
-    names = ("query", "product_ids", "placement", "filters", "sort", "offset", "limit", "personalise", "exclude_seen")
-    return {n: getattr(request, n) for n in names if getattr(request, n) != getattr(unsaid, n)}
+def _assign_arm(client: CandidateClient | None, request: Request) -> _Assignment:
+    """The arm of a request in the running rollout, if there is one."""
+    if client is None:
+        return _Assignment(None, None, None)
+    rollout = client.rollout
+    arm = rollout.arm(request.user, request.session)
+    if arm == INTERLEAVED and not may_explore(request):
+        arm = None  # a later page would repeat products of the interleaved first page
+    return _Assignment(client, rollout, arm)
+
+
+async def _query_candidate(
+    assignment: _Assignment, request: Request, context: Context
+) -> tuple[CandidateAnswer, float]:
+    """The candidate's answer where the arm needs it, and the seconds that the event loop meanwhile spent on other requests."""
+    if assignment.client is None or assignment.arm not in (CANARY, INTERLEAVED):
+        return _NOT_AN_EXPERIMENT, 0.0
+    started = time.perf_counter()
+    candidate = await assignment.client.answer(request, context)
+    return candidate, time.perf_counter() - started - candidate.seconds
+
+
+def _certain(answer: Answer) -> tuple[float, ...]:
+    """Propensities of a deterministic order: 1 for every item."""
+    return (1.0,) * len(answer.items)
+
+
+def _exposure_rows(ranking: _ChosenRanking, offset: int) -> list[dict[str, Any]]:
+    """One row an item as it is logged: product, position from 1, propensity, score, the ad's price, the team."""
+    rows: list[dict[str, Any]] = []
+    items_with_propensities = zip(ranking.answer.items, ranking.propensities, strict=True)
+    for position, (item, propensity) in enumerate(items_with_propensities, start=offset + 1):
+        row: dict[str, Any] = {
+            "product_id": item.product_id,
+            "position": position,
+            "propensity": propensity,
+            "score": round(item.score, 4),
+        }
+        if item.ad is not None:
+            row |= asdict(item.ad)
+        rows.append(row)
+    if ranking.teams:
+        for row, team in zip(rows, ranking.teams, strict=True):
+            row["team"] = team
+    return rows
+
+
+def _request_parameters(request: Request) -> dict[str, object]:
+    """The parameters that differ from their defaults, without user and session."""
+    defaults = Request()
+    parameters: dict[str, object] = {}
+    for name in _LOGGED_REQUEST_FIELDS:
+        value = getattr(request, name)
+        if value != getattr(defaults, name):
+            parameters[name] = value
+    return parameters
+
+
+def _to_response(record: AnswerRecord, answer: Answer, request: Request) -> RankedOut:
+    """The answer as HTTP returns it; reasons only where the request asks for an explanation."""
+    items = []
+    for item in answer.items:
+        reasons = list(item.reasons) if request.explain else []
+        ad_id = item.ad.ad_id if item.ad is not None else ""
+        items.append(ItemOut(item.product_id, item.title, round(item.score, 6), reasons, ad_id))
+    facets = {name: dict(counts) for name, counts in answer.facets.items()}
+    return RankedOut(record.request_id, record.version, items, answer.total, facets)
 
 
 def _digest(text: str) -> str:
