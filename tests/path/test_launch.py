@@ -212,7 +212,7 @@ def test_a_file_of_products_gives_one_audience_each(shop, tmp_path):
 
 def test_wrong_calls_are_refused_in_one_line(shop):
     for words, why in (
-        (("audience",), "is for a product or like a list of users"),
+        (("audience",), "is for a product or similar to a list of users"),
         (("audience", "nothing"), "is no product of this shop"),
         (("audience", "new119", "--size", "0"), "is less than one"),
     ):

@@ -105,7 +105,7 @@ def test_a_picture_filed_wrongly_is_found(shop):
 
 
 def test_a_shop_without_pictures_says_so(trained):
-    with pytest.raises(BadInput, match="needs pictures of products"):
+    with pytest.raises(BadInput, match="needs images of products"):
         Shop(trained[0]).similar("p001", placement="looks_like")
 
 

@@ -93,7 +93,7 @@ def test_a_file_that_answers_otherwise_on_another_processor_is_refused(folder: P
         "predict", folder, {**found, "answers": wrong}
     )  # on the same processor there is nothing to doubt
     with pytest.raises(
-        UnusableVariant, match=r"gives 0% of the answers that it gave on .* made small for another processor"
+        UnusableVariant, match=r"returns 0% of the answers that it returned on .* compressed for another processor"
     ):
         samples.verify_samples("predict", folder, {**found, "answers": wrong}, processor_kind="another one")
 

@@ -1,1 +1,1 @@
-"""One folder a scenario: ``recipe.py`` names models, ``online.py`` answers, ``evaluate.py`` judges."""
+"""One folder a scenario: ``recipe.py`` names the models, ``online.py`` answers, ``evaluate.py`` and ``tune.py`` need labels."""

@@ -1,4 +1,8 @@
-"""How alike two folders of one scenario answer the same requests; needs no label, so it can always be asked."""
+"""Answer agreement: how far two versions of one scenario give the same answers to the same requests. Needs no labels.
+
+Compression uses it to check that a smaller variant of a model changes few answers. How a scenario samples and answers requests is
+in its ``evaluate.py``.
+"""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -11,17 +15,18 @@ import numpy as np
 from vetrina.core import plugins
 from vetrina.core.types import EvaluationData
 
-_LABELLED_PER_UNLABELLED_REQUEST = 10  # one in so many of the requests that labels stand for is asked where none does
-ScoredAnswers = Sequence[Mapping[str, float]]  # of each request what was answered, best first, with its score
+_LABELLED_PER_UNLABELLED_REQUEST = 10  # labelled requests for each unlabelled one
+ScoredAnswers = Sequence[Mapping[str, float]]  # one mapping a request: answer to score, best first
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """``share`` of the reference's answers (top ten, or decisions) that another folder gives too, over ``units`` requests.
+    """Agreement of a folder's answers with those of a reference folder.
 
-    Of what both give: ``correlation`` of the two orders (Spearman, mean over requests), ``mean_error`` and ``max_error`` of the
-    scores over the reference's largest of a request. ``work`` is CPU-microseconds of one answer of that folder, without opening
-    it. ``unjudged`` is the share where no label says what is right, such as on the pages of products.
+    ``units`` requests were compared; ``share`` of the reference's answers (top ten, or decisions) are in the other folder's, too.
+    Of the common answers: ``correlation`` of the two orders (Spearman, mean over requests), ``mean_error`` and ``max_error`` of
+    the scores, relative to the reference's largest score of a request. ``work`` is CPU microseconds of one answer of the other
+    folder, without loading it. ``unjudged`` is the share for unlabelled requests, such as those on product pages.
     """
 
     units: int
@@ -34,91 +39,132 @@ class Agreement:
 
 
 class ReferenceAnswers:
-    """The answers of one folder to requests that it suggests: its users, its products' words, rows like those it learnt from.
+    """The answers of a reference folder to sample requests.
 
-    ``evidence`` is what labels judge it on beside these, if anything.
+    Labelled requests are like those of the evaluation; unlabelled ones are requests for which there are no labels.
     """
 
     def __init__(
         self, scenario: str, folder: Path, max_requests: int, evaluation_data: EvaluationData | None = None
     ) -> None:
-        self._evaluation = evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+        """Samples requests and answers them.
+
+        Args:
+            scenario: name of the scenario.
+            folder: the reference's folder, which suggests the requests: its users, words of its products, rows like its own.
+            max_requests: at most so many labelled requests.
+            evaluation_data: what labels evaluate the folder on; decides which models its evaluation depends on.
+        """
+        evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+        self._evaluation = evaluation
         self._requests = evaluation.sample_requests(folder, max_requests)
         self._unlabelled_requests = []
         if hasattr(evaluation, "sample_unlabelled_requests"):
-            self._unlabelled_requests = evaluation.sample_unlabelled_requests(
-                folder, max_requests // _LABELLED_PER_UNLABELLED_REQUEST
-            )
-        known = getattr(evaluation, "contributing_models", None)
-        self._models_of_labelled, self._models_of_unlabelled = (
-            known(folder, evaluation_data) if known else (None, frozenset())
-        )
+            max_unlabelled = max_requests // _LABELLED_PER_UNLABELLED_REQUEST
+            self._unlabelled_requests = evaluation.sample_unlabelled_requests(folder, max_unlabelled)
+        self._models_of_labelled = None
+        self._models_of_unlabelled = frozenset()
+        if hasattr(evaluation, "contributing_models"):
+            models = evaluation.contributing_models(folder, evaluation_data)
+            self._models_of_labelled, self._models_of_unlabelled = models
         self._answers, self.cpu_us = self._answer_and_time(folder)
         self._unlabelled_answers = self._answer_unlabelled(folder)
 
     def self_agreement(self) -> Agreement:
-        """Of the reference's own folder."""
+        """The agreement of the reference folder with itself."""
         return Agreement(len(self._requests), 1.0, work=self.cpu_us)
 
     def compare_folder(self, folder: Path, *, changed_model: str = "", previous: Agreement | None = None) -> Agreement:
-        """Ask another folder the same.
+        """The agreement of another folder.
 
-        Where it differs in one model, ``changed``, from a folder that answered as ``before`` says, only what that model says
-        something of is asked.
+        Args:
+            folder: it answers the same requests.
+            changed_model: the only model in which the folder differs from one that was compared before.
+            previous: the agreement of that folder. Only requests that depend on ``changed_model`` are answered again.
         """
-        like = previous or Agreement(len(self._requests), 1.0)
+        agreement = previous or Agreement(len(self._requests), 1.0)
         if previous is None or self.affects_labelled_requests(changed_model):
-            given, work = self._answer_and_time(folder)
-            like = replace(compare_answers(given, self._answers), work=work, unjudged=like.unjudged)
+            answers, work = self._answer_and_time(folder)
+            compared = compare_answers(answers, self._answers)
+            agreement = replace(compared, work=work, unjudged=agreement.unjudged)
         else:
-            self._evaluation.answer_requests(folder, self._requests[:1])  # which opens it
+            self._evaluation.answer_requests(folder, self._requests[:1])  # checks that the folder loads
         if previous is None or changed_model in self._models_of_unlabelled:
-            like = replace(
-                like, unjudged=compare_answers(self._answer_unlabelled(folder), self._unlabelled_answers).share
-            )
-        return like
+            unlabelled = compare_answers(self._answer_unlabelled(folder), self._unlabelled_answers)
+            agreement = replace(agreement, unjudged=unlabelled.share)
+        return agreement
 
     def affects_labelled_requests(self, model: str) -> bool:
-        """Whether it says something of what labels judge."""
+        """Whether labelled requests depend on a model; True where the scenario does not declare its models."""
         return self._models_of_labelled is None or model in self._models_of_labelled
 
     def n_requests_for(self, model: str) -> int:
-        """How many requests are answered to compare a folder that differs in it."""
-        return len(self._requests) * self.affects_labelled_requests(model) + len(self._unlabelled_requests) * (
-            model in self._models_of_unlabelled
-        )
+        """Number of requests that are answered to compare a folder that differs in one model."""
+        n_requests = 0
+        if self.affects_labelled_requests(model):
+            n_requests += len(self._requests)
+        if model in self._models_of_unlabelled:
+            n_requests += len(self._unlabelled_requests)
+        return n_requests
 
     def affects_any_request(self, model: str) -> bool:
-        """Whether it says something of what is asked at all."""
+        """Whether any sampled request depends on a model."""
         return self.n_requests_for(model) > 0
 
     def _answer_unlabelled(self, folder: Path) -> ScoredAnswers:
-        return self._evaluation.answer_requests(folder, self._unlabelled_requests) if self._unlabelled_requests else []
+        if not self._unlabelled_requests:
+            return []
+        return self._evaluation.answer_requests(folder, self._unlabelled_requests)
 
     def _answer_and_time(self, folder: Path) -> tuple[list[Any], float]:
-        begun = time.process_time()
+        """Answers to the labelled requests, and CPU microseconds of one answer without loading the folder."""
+        started = time.process_time()
         self._evaluation.answer_requests(folder, self._requests[:1])
-        opened = time.process_time()
-        given = self._evaluation.answer_requests(folder, self._requests)
-        took = (time.process_time() - opened) - (opened - begun)
-        return given, max(0.0, 1e6 * took / max(1, len(self._requests) - 1))
+        warmed_up = time.process_time()
+        answers = self._evaluation.answer_requests(folder, self._requests)
+        finished = time.process_time()
+        # Both calls load the folder and answer one request: the difference is the time of the other requests.
+        seconds = (finished - warmed_up) - (warmed_up - started)
+        return answers, max(0.0, 1e6 * seconds / max(1, len(self._requests) - 1))
 
 
 def compare_answers(answers: ScoredAnswers, reference: ScoredAnswers) -> Agreement:
-    """Of answers to the same requests; those that the reference leaves empty say nothing."""
-    pairs = [(a, b) for a, b in zip(answers, reference, strict=True) if b]
-    if not pairs:
+    """The agreement of answers to the same requests; requests with an empty answer in the reference are left out."""
+    shares = []
+    correlations = []
+    errors = []
+    for ours, theirs in zip(answers, reference, strict=True):
+        if not theirs:
+            continue
+        common = [name for name in theirs if name in ours]
+        our_scores = np.array([ours[name] for name in common])
+        their_scores = np.array([theirs[name] for name in common])
+        shares.append(len(common) / len(theirs))
+        if len(common) > 2:
+            correlations.append(_spearman(our_scores, their_scores))
+        if common:
+            largest = max(float(np.abs(their_scores).max()), 1e-12)
+            errors.append(np.abs(our_scores - their_scores) / largest)
+    if not shares:
         return Agreement(0, 1.0)
-    shares = [len(a.keys() & b.keys()) / len(b) for a, b in pairs]
-    both = [(np.array([a[k] for k in b if k in a]), np.array([b[k] for k in b if k in a])) for a, b in pairs]
-    orders = [_spearman(x, y) for x, y in both if len(x) > 2]
-    errors = [np.abs(x - y) / max(float(np.abs(y).max()), 1e-12) for x, y in both if len(x)]
-    off = np.concatenate(errors) if errors else np.zeros(1)
-    order = float(np.mean(orders)) if orders else 1.0
-    return Agreement(len(pairs), float(np.mean(shares)), order, float(off.mean()), float(off.max()))
+    all_errors = np.concatenate(errors) if errors else np.zeros(1)
+    return Agreement(
+        units=len(shares),
+        share=float(np.mean(shares)),
+        correlation=float(np.mean(correlations)) if correlations else 1.0,
+        mean_error=float(all_errors.mean()),
+        max_error=float(all_errors.max()),
+    )
 
 
 def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """1 where one of them has no order."""
-    a, b = (np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(float) for values in (x, y))
-    return float(np.corrcoef(a, b)[0, 1]) if len(x) > 1 else 1.0
+    """Rank correlation of two arrays (n,); 1 for less than two values."""
+    if len(x) < 2:
+        return 1.0
+    return float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """(n,) rank of each value from 0, ties by index."""
+    order = np.argsort(values, kind="stable")
+    return np.argsort(order, kind="stable").astype(float)

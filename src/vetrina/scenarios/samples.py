@@ -1,4 +1,7 @@
-"""A few requests with their answers, kept in a bundle: whether it answers here as it did where it was made."""
+"""Sample requests with their answers, stored in a bundle to verify that it answers alike on another machine.
+
+Compressed models may compute differently on a processor of another kind.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,35 +12,43 @@ from vetrina.core.errors import UnusableVariant
 from vetrina.scenarios.agreement import compare_answers
 
 _SAMPLED_REQUESTS = 24
-_MIN_AGREEMENT = 0.9
+_MIN_AGREEMENT = 0.9  # share of the stored answers
 
 
 def sample_answers(scenario: str, folder: Path) -> dict[str, Any]:
-    """Of a folder on this machine, as JSON holds it."""
+    """Sample requests, a folder's answers to them and the kind of this processor, as JSON stores them."""
     evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    asked = evaluation.sample_requests(folder, _SAMPLED_REQUESTS)
+    requests = evaluation.sample_requests(folder, _SAMPLED_REQUESTS)
     return {
         "processor": cpu_features.cpu_description(),
-        "asked": asked,
-        "answers": evaluation.answer_requests(folder, asked),
+        "asked": requests,
+        "answers": evaluation.answer_requests(folder, requests),
     }
 
 
 def verify_samples(
     scenario: str, folder: Path, samples: Mapping[str, Any] | None, processor_kind: str | None = None
 ) -> None:
-    """Asks once more where the processor is of another kind than the one that the samples were taken on.
+    """Answer the sample requests again, if this processor is of another kind than that of the stored answers.
 
-    Raises Unfit where fewer than nine in ten answers are as they were.
+    Args:
+        scenario: name of the scenario.
+        folder: the bundle's folder.
+        samples: what ``sample_answers`` returned; None for a bundle without samples.
+        processor_kind: kind of this processor; detected if None.
+
+    Raises:
+        UnusableVariant: less than nine in ten answers are the same.
     """
     processor_kind = processor_kind or cpu_features.cpu_description()
     if not samples or samples["processor"] == processor_kind:
         return
-    given = plugins.load_module("scenarios", scenario, "evaluate").answer_requests(folder, samples["asked"])
-    found = compare_answers(given, samples["answers"])
-    if found.share < _MIN_AGREEMENT:
+    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+    answers = evaluation.answer_requests(folder, samples["asked"])
+    agreement = compare_answers(answers, samples["answers"])
+    if agreement.share < _MIN_AGREEMENT:
         raise UnusableVariant(
-            f"gives {found.share:.0%} of the answers that it gave on {samples['processor']} "
-            f"({_MIN_AGREEMENT:.0%} asked for): it was "
-            f"made small for another processor than {processor_kind}; train on this kind of machine"
+            f"returns {agreement.share:.0%} of the answers that it returned on {samples['processor']} "
+            f"({_MIN_AGREEMENT:.0%} are required): it was "
+            f"compressed for another processor than {processor_kind}; train on this kind of machine"
         )

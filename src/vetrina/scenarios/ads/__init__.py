@@ -1,1 +1,1 @@
-"""Which ads a shopper sees, in which order and at which price."""
+"""Ads scenario: which ads a user is shown, in which order and at which price."""

@@ -1,4 +1,7 @@
-"""Judges ads by the log loss of every impression, turned round so that more is better."""
+"""Evaluation of ads: negative log loss of each impression.
+
+Impressions are evaluated with the features that serving would have had at the time of the impression.
+"""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -8,29 +11,43 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import EvaluationData, MetricValues
+from vetrina.core.types import EvaluationData, Interactions, MetricValues
 from vetrina.metrics.classification import log_loss
 from vetrina.scenarios.ads.examples import lookup_rows
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, ImpressionFeatures
 from vetrina.scenarios.ads.online import AdServer
 
+_METRIC = "negative log loss"
 _MAX_IMPRESSIONS = 10_000
+_TOP_ADS = 10  # of a sample request
 
 
 def evaluate(folder: Path, evaluation_data: EvaluationData, *, only_model: str | None = None) -> MetricValues:
-    """Minus the cross-entropy of at most _MOST impressions, evenly spread. Slices: users whom the bundle knows or not."""
-    opened = AdServer(folder)
-    found = evaluation_impressions(opened, evaluation_data)
-    if found is None:
-        return MetricValues("negative log loss", (), np.empty(0), {})
-    values = -log_loss(found.clicked, opened.click_probability(found.features, only_model))
-    slices = {"returning users": found.is_known_user, "new users": ~found.is_known_user}
-    return MetricValues("negative log loss", tuple(map(str, found.rows.tolist())), values, slices)
+    """Negative log loss of at most _MAX_IMPRESSIONS impressions, evenly spread, with slices for returning and new users.
+
+    Args:
+        folder: the bundle's folder.
+        evaluation_data: its ad impressions and events are used.
+        only_model: evaluate this model alone, without calibration.
+    """
+    ad_server = AdServer(folder)
+    impressions = evaluation_impressions(ad_server, evaluation_data)
+    if impressions is None:
+        return MetricValues(_METRIC, (), np.empty(0), {})
+    probability = ad_server.click_probability(impressions.features, only_model)
+    values = -log_loss(impressions.clicked, probability)
+    unit_ids = tuple(str(row) for row in impressions.rows.tolist())
+    slices = {"returning users": impressions.is_known_user, "new users": ~impressions.is_known_user}
+    return MetricValues(_METRIC, unit_ids, values, slices)
 
 
 @dataclass(frozen=True)
 class EvaluationImpressions:
-    """Impressions as serving would have seen them: ``rows`` (n,) of those shown, ``clicked`` and user ``known`` (n,)."""
+    """Impressions with the features that serving would have had.
+
+    ``rows`` (n,) of the logged impressions, ``features`` of n rows, ``clicked`` (n,) 0 or 1, ``is_known_user`` (n,) whether the
+    bundle has a history of the user.
+    """
 
     rows: NDArray[np.intp]
     features: ImpressionFeatures
@@ -39,50 +56,63 @@ class EvaluationImpressions:
 
 
 def evaluation_impressions(ad_server: AdServer, evaluation_data: EvaluationData) -> EvaluationImpressions | None:
-    """At most _MOST, evenly spread; None where nothing was shown or no model learnt from what was."""
-    shown = evaluation_data.ad_impressions
-    if shown is None or not len(shown) or not ad_server.models:
+    """At most _MAX_IMPRESSIONS impressions, evenly spread; None without impressions or without click models."""
+    impressions = evaluation_data.ad_impressions
+    if impressions is None or not len(impressions) or not ad_server.models:
         return None
-    rows = np.arange(len(shown))[:: max(1, -(-len(shown) // _MAX_IMPRESSIONS))]
-    user = lookup_rows(np.asarray(ad_server.users), shown.users)
-    happened: dict[str, tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
-    if evaluation_data.events is not None:
-        events = evaluation_data.events
-        for who, item, time in zip(events.user.tolist(), events.item.tolist(), events.time.tolist(), strict=True):
-            times, items = happened[str(events.users[who])]
-            times.append(time)
-            items.append(item)
-    found = []
+    step = max(1, -(-len(impressions) // _MAX_IMPRESSIONS))
+    rows = np.arange(len(impressions))[::step]
+    user_rows = lookup_rows(np.asarray(ad_server.users), impressions.users)
+    events_by_user = _events_by_user(evaluation_data.events)
+    features = []
     for row in rows.tolist():
-        name = str(shown.users[shown.user[row]])
-        times, items = happened.get(name, ([], []))
-        before = ad_server.histories.history_of(name, (), evaluation_data.now).items[-MAX_RECENT_EVENTS:].tolist()
-        recent = [*before, *items[: bisect_left(times, float(shown.time[row]))][-MAX_RECENT_EVENTS:]]
-        asked_for = shown.item[row : row + 1]
-        place = int(shown.position[row])
-        found.append(
-            ad_server.impression_features(int(user[shown.user[row]]), recent[-MAX_RECENT_EVENTS:], asked_for, place)
+        user_index = impressions.user[row]
+        user = str(impressions.users[user_index])
+        times, items = events_by_user.get(user, ([], []))
+        n_before = bisect_left(times, float(impressions.time[row]))
+        in_bundle = ad_server.histories.history_of(user, (), evaluation_data.now).items[-MAX_RECENT_EVENTS:].tolist()
+        recent = [*in_bundle, *items[:n_before][-MAX_RECENT_EVENTS:]]
+        features.append(
+            ad_server.impression_features(
+                int(user_rows[user_index]),
+                recent[-MAX_RECENT_EVENTS:],
+                impressions.item[row : row + 1],
+                int(impressions.position[row]),
+            )
         )
-    clicked = shown.clicked[rows].astype(np.float64)
-    return EvaluationImpressions(rows, ImpressionFeatures.concatenate(found), clicked, user[shown.user[rows]] >= 0)
+    clicked = impressions.clicked[rows].astype(np.float64)
+    is_known_user = user_rows[impressions.user[rows]] >= 0
+    return EvaluationImpressions(rows, ImpressionFeatures.concatenate(features), clicked, is_known_user)
+
+
+def _events_by_user(events: Interactions | None) -> dict[str, tuple[list[float], list[int]]]:
+    """Times and items of each user's events, oldest first."""
+    events_by_user: dict[str, tuple[list[float], list[int]]] = defaultdict(lambda: ([], []))
+    if events is None:
+        return events_by_user
+    for user_index, item, time in zip(events.user.tolist(), events.item.tolist(), events.time.tolist(), strict=True):
+        times, items = events_by_user[str(events.users[user_index])]
+        times.append(time)
+        items.append(item)
+    return events_by_user
 
 
 def sample_requests(folder: Path, max_requests: int) -> list[tuple[str | None, float]]:
-    """Users whom this folder knows, and nobody, each at the moment where its past ends."""
+    """An anonymous visitor and users of the bundle, each with the time at which the bundle's history ends."""
     histories = AdServer(folder).histories
-    return [(name, histories.until) for name in (None, *histories.sample_users(max_requests))]
+    return [(user, histories.until) for user in (None, *histories.sample_users(max_requests))]
 
 
 def answer_requests(folder: Path, requests: list[tuple[str | None, float]]) -> list[dict[str, float]]:
-    """The products of the ten likeliest clicks for each, with their chances."""
-    opened = AdServer(folder)
-    found = []
-    for name, now in requests:
-        recent = opened.histories.history_of(name, (), now).items[-MAX_RECENT_EVENTS:].tolist()
-        chance = opened.click_probability(opened.impression_features(opened.user_row(name), recent, opened.items))
-        order = np.argsort(-chance, kind="stable")[:10].tolist()
-        of_product: dict[str, float] = {}
-        for at in order:
-            of_product.setdefault(opened.ads[at].product_id, float(chance[at]))
-        found.append(of_product)
-    return found
+    """For each request the products of the ten ads with the highest click probability, with these probabilities."""
+    ad_server = AdServer(folder)
+    answers = []
+    for user, now in requests:
+        recent = ad_server.histories.history_of(user, (), now).items[-MAX_RECENT_EVENTS:].tolist()
+        features = ad_server.impression_features(ad_server.user_row(user), recent, ad_server.items)
+        probability = ad_server.click_probability(features)
+        best_by_product: dict[str, float] = {}
+        for ad_index in np.argsort(-probability, kind="stable")[:_TOP_ADS].tolist():
+            best_by_product.setdefault(ad_server.ads[ad_index].product_id, float(probability[ad_index]))
+        answers.append(best_by_product)
+    return answers

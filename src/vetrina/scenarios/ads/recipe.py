@@ -1,4 +1,4 @@
-"""What ads is made of: click predictors on what a user has to do with an advertised product, and the shop's ads themselves."""
+"""Recipe of ads: click models on user-product affinities, the shop's ads, conversion lift."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,63 +17,76 @@ from vetrina.scenarios.ads.examples import training_examples
 RECIPE = Recipe(
     scenario="ads", models=("boosted", "dcn", "din", "logistic"), baselines=("logistic",), metric="negative log loss"
 )
-ANSWER_KIND = "products"  # ranked, shown to shoppers
-DROPS_UNWEIGHTED_MODELS = True  # a bundle may lack models that weigh nothing
-ALWAYS_FITTED = ()  # no model answers by itself
-_MIN_IMPRESSIONS = 200
+ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
+DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
+ALWAYS_FITTED = ()  # no model is used whatever its weight
+_MIN_IMPRESSIONS = 200  # from which click models are trained
 _MIN_CLICKS = 10
-_CONVERSION_PRIOR_CLICKS = 20.0
+_CONVERSION_PRIOR_CLICKS = 20.0  # clicks by which a product's conversion rate is shrunk to the mean of the shop
 
 
 def models_for(training_data: TrainingData) -> tuple[str, ...]:
-    """None where too few ads were shown to learn from: then whoever likes the kind of product is shown the ad."""
-    shown = training_data.ad_impressions
-    if shown is None or len(shown) < _MIN_IMPRESSIONS or not _MIN_CLICKS <= shown.clicked.sum() < len(shown):
+    """The click models; none where there are too few impressions or clicks, and ads are ranked by category affinity."""
+    impressions = training_data.ad_impressions
+    if impressions is None or len(impressions) < _MIN_IMPRESSIONS:
+        return ()
+    n_clicks = impressions.clicked.sum()
+    if n_clicks < _MIN_CLICKS or n_clicks >= len(impressions):
         return ()
     return RECIPE.models
 
 
 def prepare(training_data: TrainingData, into: Path) -> TrainingData:
-    """Write what serving needs beside the models, and hand impressions to them as an encoded table."""
+    """Write what serving needs beside the models.
+
+    Returns:
+        The impressions as an encoded table for the click models; the training data as it is where there are none.
+
+    Raises:
+        ValueError: there is no catalogue or there are no interactions.
+    """
     catalogue = training_data.catalogue
     events = training_data.interactions
-    shown = training_data.ad_impressions
+    impressions = training_data.ad_impressions
     if catalogue is None or events is None:
-        raise ValueError("ads need a catalogue and behaviour")
+        raise ValueError("ads need a catalogue and interactions")
     catalogue_index.write(catalogue, into / "shelf")
     histories.write(events, into / "histories")
     codes = category_levels.write(catalogue, into / "kinds")
-    first = affinities.first_seen(events, len(catalogue))
-    affinities.write(affinities.build(events, codes, catalogue.prices, first, events.until), into / "affinities")
+    first_seen = affinities.first_seen(events, len(catalogue))
+    user_affinities = affinities.build(events, codes, catalogue.prices, first_seen, events.until)
+    affinities.write(user_affinities, into / "affinities")
     affinities.write_users(events, len(catalogue), into / "affinities")
     (into / "ads.json").write_bytes(msgspec.json.encode(training_data.ads))
     np.save(into / "conversion.npy", _conversion_lift(training_data, len(catalogue)))
-    if not models_for(training_data) or shown is None:
+    if not models_for(training_data) or impressions is None:
         return training_data
-    situations = training_examples(shown, events, codes, catalogue.prices)
-    raw = LabelledTable(situations.columns(), shown.clicked.astype(np.float32))
-    encoding = TableEncoding.fit(raw)
+    features = training_examples(impressions, events, codes, catalogue.prices)
+    table = LabelledTable(features.columns(), impressions.clicked.astype(np.float32))
+    encoding = TableEncoding.fit(table)
     (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
-    rows = situations.with_category_levels(encoding.encode_training_rows(raw.columns, raw.label))
-    return TrainingData(encoded_table=replace(rows, secondary_label=shown.purchased.astype(np.float32)))
+    rows = features.with_category_levels(encoding.encode_training_rows(table.columns, table.label))
+    return TrainingData(encoded_table=replace(rows, secondary_label=impressions.purchased.astype(np.float32)))
 
 
-def _conversion_lift(training_data: TrainingData, items: int) -> np.ndarray:
-    """(items,) chance that a click is followed by a purchase over the shop's mean, drawn towards 1 by _PRIOR_CLICKS clicks.
+def _conversion_lift(training_data: TrainingData, n_items: int) -> np.ndarray:
+    """(items,) purchase rate of a product's clicks over the mean of the shop, shrunk to 1 by _CONVERSION_PRIOR_CLICKS clicks.
 
-    A click counts as far as what follows clicks of its age has followed by now.
+    A recent click counts with the share of purchases that have been observed at its age.
     """
-    shown = training_data.ad_impressions
-    if shown is None or training_data.interactions is None or not shown.purchased.any():
-        return np.ones(items, np.float32)
-    now = min(shown.until, training_data.interactions.until)
-    bought = shown.purchased
-    age = now - shown.clicked_at
-    arrived = np.zeros(len(shown))
-    arrived[shown.clicked] = delays.estimate_delays(
-        shown.purchased_at[bought] - shown.clicked_at[bought], age[bought]
-    ).observed_share(age[shown.clicked])
-    clicks = np.bincount(shown.item, arrived, items)
-    sold = np.bincount(shown.item, bought, items)
-    mean = float(sold.sum() / max(clicks.sum(), 1e-9))
-    return ((sold + _CONVERSION_PRIOR_CLICKS * mean) / (clicks + _CONVERSION_PRIOR_CLICKS) / mean).astype(np.float32)
+    impressions = training_data.ad_impressions
+    if impressions is None or training_data.interactions is None or not impressions.purchased.any():
+        return np.ones(n_items, np.float32)
+    now = min(impressions.until, training_data.interactions.until)
+    purchased = impressions.purchased
+    clicked = impressions.clicked
+    age = now - impressions.clicked_at
+    delay = impressions.purchased_at[purchased] - impressions.clicked_at[purchased]
+    delay_distribution = delays.estimate_delays(delay, age[purchased])
+    observed_share = np.zeros(len(impressions))
+    observed_share[clicked] = delay_distribution.observed_share(age[clicked])
+    clicks = np.bincount(impressions.item, observed_share, n_items)
+    purchases = np.bincount(impressions.item, purchased, n_items)
+    mean_rate = float(purchases.sum() / max(clicks.sum(), 1e-9))
+    smoothed_rate = (purchases + _CONVERSION_PRIOR_CLICKS * mean_rate) / (clicks + _CONVERSION_PRIOR_CLICKS)
+    return (smoothed_rate / mean_rate).astype(np.float32)

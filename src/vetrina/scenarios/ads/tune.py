@@ -1,4 +1,4 @@
-"""Chooses on validation which model tells clicks, or the mean of several, and whether what they say is calibrated."""
+"""Tuning of ads on validation data: ensemble of click models and calibration."""
 
 from pathlib import Path
 from typing import Any
@@ -15,25 +15,39 @@ from vetrina.scenarios.ads.online import AdServer
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """The mean of all models gets the weight, or what validation shows to lose less: a baseline that wins ships."""
-    opened = AdServer(folder)
-    judged = evaluation_impressions(opened, evaluation_data)
-    if judged is None:
-        return default_weights(opened.models), {}
-    clicked = judged.clicked
-    found = choose_ensemble(
-        clicked, {name: opened.raw_click_probability(judged.features, name) for name in opened.models}
-    )
-    steps = calibration.choose_calibration(found.predictions, clicked, plan.seed)
-    options = {"calibration": {"x": steps.x, "y": steps.y}} if steps.x else {}
+    """Weights of the click models, and tuning notes.
+
+    The mean of all models, or the model or models with a significantly smaller validation loss; a baseline may win.
+
+    Args:
+        folder: folder with the trained models.
+        evaluation_data: validation data; its ad impressions and events are used.
+        plan: its seed is used.
+        progress: not used.
+
+    Returns:
+        {"ads": {model: weight}}, and notes with the losses, the calibration error and the options for serving.
+    """
+    ad_server = AdServer(folder)
+    impressions = evaluation_impressions(ad_server, evaluation_data)
+    if impressions is None:
+        return default_weights(ad_server.models), {}
+    clicked = impressions.clicked
+    predictions = {name: ad_server.raw_click_probability(impressions.features, name) for name in ad_server.models}
+    ensemble = choose_ensemble(clicked, predictions)
+    curve = calibration.choose_calibration(ensemble.predictions, clicked, plan.seed)
+    options = {}
+    if curve.x:
+        options["calibration"] = {"x": curve.x, "y": curve.y}
     notes = {
-        "validation_log_loss": {" + ".join(names): loss for names, loss in found.losses.items()},
-        "calibration_error": calibration_error(clicked, steps.transform(found.predictions)),
+        "validation_log_loss": {" + ".join(names): loss for names, loss in ensemble.losses.items()},
+        "calibration_error": calibration_error(clicked, curve.transform(ensemble.predictions)),
         "options": options,
     }
-    return {"ads": {m: float(m in found.models) for m in opened.models}}, notes
+    weights = {model: float(model in ensemble.models) for model in ad_server.models}
+    return {"ads": weights}, notes
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """The first of them, until a validation says otherwise."""
-    return {"ads": {m: float(m == models[0]) for m in models}}
+    """The weights without validation data: the first model alone."""
+    return {"ads": {model: float(model == models[0]) for model in models}}

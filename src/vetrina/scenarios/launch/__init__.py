@@ -1,1 +1,1 @@
-"""Whom to tell of a new product: users most likely to buy it, like some others, or of a segment."""
+"""Launch scenario: audiences for a new product, users similar to a list, or users of a segment."""

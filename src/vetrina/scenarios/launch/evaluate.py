@@ -1,4 +1,7 @@
-"""Judges launch by products that nobody had before: what share of their buyers stands among the first of all users."""
+"""Evaluation of launch on new items: share of their buyers within the top users (Reach@5%).
+
+A new item is a product of the catalogue that users bought in the evaluation period and nobody before.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,72 +14,96 @@ from vetrina.core.types import EvaluationData, MetricValues, Targets
 from vetrina.metrics.ranking import mid_ranks
 from vetrina.scenarios.launch.online import AudienceSelector
 
-AUDIENCE_SHARE = 0.05
+AUDIENCE_SHARE = 0.05  # of all users
 AUDIENCE_SHARES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _MAX_NEW_ITEMS = 2_000
-_MAX_ANSWER_USERS = 100
+_MAX_ANSWER_USERS = 100  # of a sample request
 
 
 def evaluate(
     folder: Path, evaluation_data: EvaluationData, *, only_model: str | None = None, share: float = AUDIENCE_SHARE
 ) -> MetricValues:
-    """Of each launch the share of its buyers among the first ``share`` of all users; ties at half rank.
+    """Reach of each new item: the share of its buyers among the first ``share`` of all users; ties at half rank.
 
-    A launch is a product of the catalogue that somebody took in the period and nobody before. Buyers whom the version does
-    not know cannot be told and count as missed.
+    Buyers whom the bundle does not know cannot be targeted and count as missed.
+
+    Args:
+        folder: the bundle's folder.
+        evaluation_data: its targets are used.
+        only_model: evaluate this model alone.
+        share: size of the audience, as a share of all users.
     """
-    opened = AudienceSelector(folder)
+    selector = AudienceSelector(folder)
+    audience_size = _audience_size(selector, share)
+    product_ids = []
     values = []
-    names = []
-    reached = max(1, round(share * len(opened.users)))
-    for item, buyers in new_items_with_buyers(opened, evaluation_data.targets):
-        score = opened.scores(opened.catalogue_product(item), only_model)
-        known = buyers[buyers >= 0]
-        values.append(float((mid_ranks(score, known) < reached + 1).sum()) / len(buyers))
-        names.append(opened.catalogue.product_id(item))
-    return MetricValues(f"Reach@{share:.0%}", tuple(names), np.array(values))
+    for item, buyers in new_items_with_buyers(selector, evaluation_data.targets):
+        scores = selector.scores(selector.catalogue_product(item), only_model)
+        known_buyers = buyers[buyers >= 0]
+        n_reached = float((mid_ranks(scores, known_buyers) < audience_size + 1).sum())
+        values.append(n_reached / len(buyers))
+        product_ids.append(selector.catalogue.product_id(item))
+    return MetricValues(f"Reach@{share:.0%}", tuple(product_ids), np.array(values))
 
 
 def new_items_with_buyers(
     selector: AudienceSelector, targets: Targets | None
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Each launch with its buyers as rows of users, -1 for one unknown; at most _MOST_LAUNCHES, evenly spread."""
+    """Each new item with the rows of its buyers in ``selector.users``, -1 for an unknown one.
+
+    At most _MAX_NEW_ITEMS, evenly spread.
+    """
     if targets is None or not targets.items:
         return
-    users = np.array(targets.user_ids)
-    at = np.minimum(np.searchsorted(selector.users, users), max(0, len(selector.users) - 1))
-    row = np.where(selector.users[at] == users, at, -1) if len(selector.users) else np.full(len(users), -1)
+    user_rows = _user_rows(selector, np.array(targets.user_ids))
     item = np.concatenate(targets.items)
-    buyer = np.repeat(row, [len(i) for i in targets.items])
-    new = (item >= 0) & ~selector.is_sold[np.maximum(item, 0)]
-    item = item[new]
-    buyer = buyer[new]
-    distinct = np.unique(item)
-    for chosen in distinct[:: max(1, -(-len(distinct) // _MAX_NEW_ITEMS))].tolist():
-        yield chosen, buyer[item == chosen]
+    buyer = np.repeat(user_rows, [len(items) for items in targets.items])
+    is_new = (item >= 0) & ~selector.is_sold[np.maximum(item, 0)]
+    item = item[is_new]
+    buyer = buyer[is_new]
+    new_items = np.unique(item)
+    step = max(1, -(-len(new_items) // _MAX_NEW_ITEMS))
+    for new_item in new_items[::step].tolist():
+        yield new_item, buyer[item == new_item]
+
+
+def _user_rows(selector: AudienceSelector, user_ids: np.ndarray) -> NDArray[np.intp]:
+    """(n,) row of each user in ``selector.users``, -1 for an unknown one."""
+    if not len(selector.users):
+        return np.full(len(user_ids), -1)
+    rows = np.minimum(np.searchsorted(selector.users, user_ids), len(selector.users) - 1)
+    return np.where(selector.users[rows] == user_ids, rows, -1)
+
+
+def _audience_size(selector: AudienceSelector, share: float) -> int:
+    return max(1, round(share * len(selector.users)))
 
 
 def sample_requests(folder: Path, max_requests: int) -> list[int]:
-    """Products of the catalogue, new ones first."""
-    opened = AudienceSelector(folder)
-    order = np.argsort(opened.is_sold, kind="stable")
-    return order[: min(max_requests, _MAX_NEW_ITEMS)].tolist()
+    """Items of the catalogue, new ones first."""
+    selector = AudienceSelector(folder)
+    new_first = np.argsort(selector.is_sold, kind="stable")
+    return new_first[: min(max_requests, _MAX_NEW_ITEMS)].tolist()
 
 
 def answer_requests(folder: Path, requests: list[int]) -> list[dict[str, float]]:
-    """The first users for each, with their scores."""
-    opened = AudienceSelector(folder)
-    found = (opened.scores(opened.catalogue_product(item)) for item in requests)
-    return [
-        {str(opened.users[u]): float(score[u]) for u in np.argsort(-score, kind="stable")[:_MAX_ANSWER_USERS].tolist()}
-        for score in found
-    ]
+    """The first users for each item, with their scores."""
+    selector = AudienceSelector(folder)
+    answers = []
+    for item in requests:
+        scores = selector.scores(selector.catalogue_product(item))
+        top = np.argsort(-scores, kind="stable")[:_MAX_ANSWER_USERS].tolist()
+        answers.append({str(selector.users[row]): float(scores[row]) for row in top})
+    return answers
 
 
 @dataclass(frozen=True)
 class ReachPoint:
-    """Telling the first ``share`` of all users of each launch: which share of the buyers that reaches, and how many of those told
-    buy (``precision``)."""
+    """A point of the reach curve.
+
+    With an audience of the first ``audience_share`` of all users for each new item, ``reach`` is the share of buyers who are in
+    the audience, ``precision`` the share of the audience who buy.
+    """
 
     audience_share: float
     reach: float
@@ -86,22 +113,28 @@ class ReachPoint:
 def reach_curve(
     folder: Path, evaluation_data: EvaluationData, shares: Sequence[float] = AUDIENCE_SHARES
 ) -> list[ReachPoint]:
-    """Pooled over the launches of a period; empty where there were none."""
-    opened = AudienceSelector(folder)
-    ranks = []
-    launches = 0
-    buyers = 0
-    for item, took in new_items_with_buyers(opened, evaluation_data.targets):
-        score = opened.scores(opened.catalogue_product(item))
-        ranks.append(mid_ranks(score, took[took >= 0]))
-        launches = launches + 1
-        buyers = buyers + len(took)
-    if not buyers:
+    """Reach and precision by size of the audience, pooled over the new items of a period; empty where there were none.
+
+    Args:
+        folder: the bundle's folder.
+        evaluation_data: its targets are used.
+        shares: sizes of the audience, as shares of all users.
+    """
+    selector = AudienceSelector(folder)
+    ranks_by_item = []
+    n_items = 0
+    n_buyers = 0
+    for item, buyers in new_items_with_buyers(selector, evaluation_data.targets):
+        scores = selector.scores(selector.catalogue_product(item))
+        ranks_by_item.append(mid_ranks(scores, buyers[buyers >= 0]))
+        n_items += 1
+        n_buyers += len(buyers)
+    if not n_buyers:
         return []
-    found = np.concatenate(ranks)
-    told = [max(1, round(share * len(opened.users))) for share in shares]
-    hits = [int((found < most + 1).sum()) for most in told]
-    return [
-        ReachPoint(share, hit / buyers, hit / (launches * most))
-        for share, hit, most in zip(shares, hits, told, strict=True)
-    ]
+    ranks = np.concatenate(ranks_by_item)
+    points = []
+    for share in shares:
+        audience_size = _audience_size(selector, share)
+        n_reached = int((ranks < audience_size + 1).sum())
+        points.append(ReachPoint(share, n_reached / n_buyers, n_reached / (n_items * audience_size)))
+    return points

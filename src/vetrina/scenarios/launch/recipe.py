@@ -1,4 +1,4 @@
-"""What launch is made of: what every user has to do with every kind of product, and trees that learnt from earlier launches."""
+"""Recipe of launch: category affinities, content similarity, and an audience model trained on earlier launches."""
 
 from pathlib import Path
 
@@ -10,33 +10,44 @@ from vetrina.layers import launch_examples
 from vetrina.retrieval import catalogue_index
 
 RECIPE = Recipe(scenario="launch", models=("affinity", "content", "reach"), baselines=("affinity",), metric="Reach@5%")
-ANSWER_KIND = "users"  # asked for by the shop: there are no shoppers to share out between two versions
-DROPS_UNWEIGHTED_MODELS = True  # a bundle may lack models that weigh nothing
-ALWAYS_FITTED = ("content",)  # its vectors are asked for by the trees, whatever it weighs itself
-_MIN_BUYERS = 50
+ANSWER_KIND = "users"  # requested by the shop, so that there are no users to split between two versions
+DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
+ALWAYS_FITTED = ("content",)  # its embeddings are features of the audience model, whatever its own weight
+_MIN_BUYERS = 50  # of earlier launches, from which the audience model is trained
 
 
 def models_for(training_data: TrainingData) -> tuple[str, ...]:
-    """Without launches in the log there is nothing to learn from, and who likes the category is told; in a shop without
-    categories, who took what is like it."""
+    """The models that this data supports.
+
+    Without earlier launches there is nothing to train the audience model on: users are selected by category affinity, and in a
+    shop without categories by content similarity.
+    """
     events = training_data.interactions
-    if training_data.catalogue is None or events is None:
+    catalogue = training_data.catalogue
+    if catalogue is None or events is None:
         return ("affinity",)
-    if launch_examples.count_buyers(events, len(training_data.catalogue)) < _MIN_BUYERS:
-        return ("affinity",) if any(training_data.catalogue.categories) else ("affinity", "content")
-    return RECIPE.models
+    if launch_examples.count_buyers(events, len(catalogue)) >= _MIN_BUYERS:
+        return RECIPE.models
+    if any(catalogue.categories):
+        return ("affinity",)
+    return ("affinity", "content")
 
 
 def prepare(training_data: TrainingData, into: Path) -> TrainingData:
-    """Write what serving needs beside the models."""
+    """Write what serving needs beside the models; returns the training data as it is.
+
+    Raises:
+        ValueError: there is no catalogue or there are no interactions.
+    """
     catalogue = training_data.catalogue
     events = training_data.interactions
     if catalogue is None or events is None:
-        raise ValueError("launch needs a catalogue and behaviour")
+        raise ValueError("launch needs a catalogue and interactions")
     catalogue_index.write(catalogue, into / "shelf")
     codes = category_levels.write(catalogue, into / "kinds")
-    first = affinities.first_seen(events, len(catalogue))
-    affinities.write(affinities.build(events, codes, catalogue.prices, first, events.until), into / "affinities")
+    first_seen = affinities.first_seen(events, len(catalogue))
+    user_affinities = affinities.build(events, codes, catalogue.prices, first_seen, events.until)
+    affinities.write(user_affinities, into / "affinities")
     affinities.write_users(events, len(catalogue), into / "affinities")
     np.save(into / "taken.npy", similarity.last_items(events, len(catalogue), events.until))
     return training_data

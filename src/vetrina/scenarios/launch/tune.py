@@ -1,4 +1,4 @@
-"""Chooses on validation which model says whom to tell."""
+"""Tuning of launch on validation data: the audience model with the highest reach."""
 
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,30 @@ from vetrina.scenarios.launch.online import AudienceSelector
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """What reaches most buyers of the launches of validation gets the weight; without launches the usual one."""
+    """Weights of the audience models, and tuning notes: the model that reaches most buyers of new items gets all the weight.
+
+    Args:
+        folder: folder with the trained models.
+        evaluation_data: validation data; its targets are used.
+        plan: not used.
+        progress: not used.
+
+    Returns:
+        {"audience": {model: weight}}, and the mean reach by model; the default weights where there were no new items.
+    """
     models = AudienceSelector(folder).models
-    reached = {name: evaluate(folder, evaluation_data, only_model=name) for name in models}
-    means = {name: float(found.values.mean()) for name, found in reached.items() if len(found.values)}
-    if not means:
+    mean_reach = {}
+    for name in models:
+        reach = evaluate(folder, evaluation_data, only_model=name).values
+        if len(reach):
+            mean_reach[name] = float(reach.mean())
+    if not mean_reach:
         return default_weights(models), {}
-    best = max(means, key=lambda name: means[name])
-    return {"audience": {m: float(m == best) for m in models}}, {"reach": means}
+    best_model = max(mean_reach, key=lambda name: mean_reach[name])
+    weights = {model: float(model == best_model) for model in models}
+    return {"audience": weights}, {"reach": mean_reach}
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Trees where there were launches to learn from."""
-    return {"audience": {m: float(m == models[-1]) for m in models}}
+    """The weights without validation data: the last model alone, which are the trees where they were trained."""
+    return {"audience": {model: float(model == models[-1]) for model in models}}

@@ -1,1 +1,1 @@
-"""A probability, or a number, for a row of a table."""
+"""Predict scenario: a probability, or a number, for each row of a table."""

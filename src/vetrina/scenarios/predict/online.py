@@ -1,4 +1,7 @@
-"""Answers predict requests: encode, then the model that validation chose, or the mean of several."""
+"""Predict at serving time: encoding, the selected model or the mean of several, calibration, threshold.
+
+No training library is imported here.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,12 +19,12 @@ from vetrina.metrics.threshold import DEFAULT_THRESHOLD
 
 
 def mean_prediction(predictions: Sequence[Floats]) -> Floats:
-    """(rows,) of several models' expected labels (rows,)."""
+    """(rows,) mean of several models' predictions (rows,)."""
     return np.stack(predictions).mean(axis=0).astype(np.float32)
 
 
 class Predictor:
-    """One opened bundle."""
+    """A loaded bundle."""
 
     def __init__(self, folder: Path) -> None:
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
@@ -30,51 +33,71 @@ class Predictor:
         self.threshold = float(options.get("threshold", DEFAULT_THRESHOLD))
         self.calibration = calibration.from_options(options.get("calibration"))
         self.field_calibration = field_calibration.from_options(options.get("field"))
-        self.rmse: float | None = options.get("error")  # of a number, its RMSE in validation
+        self.rmse: float | None = options.get("error")  # of a numeric label, on validation data
         weights: dict[str, float] = content["weights"]["predict"]
-        self.active_models = tuple(name for name in content["models"] if weights.get(name))
         self.models: tuple[str, ...] = tuple(content["models"])
-        self._models = {m: plugins.load_module("models", m, "online").load(folder / m) for m in self.models}
+        self.active_models = tuple(name for name in self.models if weights.get(name))
+        self._models = {}
+        for name in self.models:
+            self._models[name] = plugins.load_module("models", name, "online").load(folder / name)
 
     def predict(self, columns: Mapping[str, np.ndarray], only_model: str | None = None) -> Floats:
-        """(rows,) for raw columns, as ``Encoding.truth`` gives labels: calibrated, but of one model as it says itself."""
-        said = mean_prediction(
-            [*self.predictions_by_model(columns, (only_model,) if only_model else self.active_models).values()]
-        )
-        return said if only_model else self.field_calibration.transform(self.calibration.transform(said), columns)
+        """(rows,) calibrated probabilities, or numbers in standard units of the label.
+
+        Args:
+            columns: raw columns, each (rows,).
+            only_model: this model's prediction, without calibration.
+        """
+        models = (only_model,) if only_model else self.active_models
+        prediction = mean_prediction(list(self.predictions_by_model(columns, models).values()))
+        if only_model:
+            return prediction
+        return self.field_calibration.transform(self.calibration.transform(prediction), columns)
 
     def predictions_by_model(self, columns: Mapping[str, np.ndarray], models: Sequence[str]) -> dict[str, Floats]:
-        """What each of some models says, (rows,) for raw columns."""
+        """(rows,) prediction of each of ``models`` for raw columns, without calibration."""
         encoded = self.encoding.encode(columns)
         return {name: self._models[name].predict(encoded) for name in models}
 
     def model(self, name: str) -> Any:
-        """An opened model."""
+        """A loaded model."""
         return self._models[name]
 
     def bins(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[list[int]]:
-        """What is logged of the rows; see ``Encoding.bins``."""
-        return self.encoding.bins(self.encoding.columns_from_rows(rows)).tolist() if rows else []
+        """For each row the bins of its values, which are logged instead of the values; see ``TableEncoding.bins``."""
+        if not rows:
+            return []
+        return self.encoding.bins(self.encoding.columns_from_rows(rows)).tolist()
 
     def answer(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """``prediction`` of each row, and its ``probability`` where that is a yes or no. Raises BadInput."""
-        found = self.predict(self.encoding.columns_from_rows(rows)) if rows else np.empty(0, np.float32)
-        if self.encoding.number is not None:
-            return [
-                {"prediction": float(f"{value:.6g}")}
-                for value in self.encoding.number.inverse_transform(found).tolist()
-            ]
-        return [{"prediction": bool(p >= self.threshold), "probability": round(float(p), 6)} for p in found]
+        """``prediction`` of each row, and its ``probability`` where the label is yes or no.
+
+        Raises:
+            BadInput: a row has too few or too many values, or a column of an unknown name.
+        """
+        predictions = np.empty(0, np.float32)
+        if rows:
+            predictions = self.predict(self.encoding.columns_from_rows(rows))
+        scaler = self.encoding.number
+        if scaler is not None:
+            values = scaler.inverse_transform(predictions).tolist()
+            return [{"prediction": float(f"{value:.6g}")} for value in values]
+        answers = []
+        for probability in predictions:
+            is_positive = bool(probability >= self.threshold)
+            answers.append({"prediction": is_positive, "probability": round(float(probability), 6)})
+        return answers
 
     def answer_probe(self, number: int, context: Context) -> None:
-        """Answer the ``number``-th request of a trial: a row of which nothing is known."""
+        """Answer the ``number``-th request of a probe: a row of missing values."""
         self.answer_probe_rows(1)
 
     def answer_probe_rows(self, n_rows: int) -> None:
-        """Answer so many rows at once."""
-        self.answer([[None] * len(self.encoding.columns)] * n_rows)
+        """Answer one request with ``n_rows`` rows of missing values."""
+        row = [None] * len(self.encoding.columns)
+        self.answer([row] * n_rows)
 
 
 def load(folder: Path) -> Predictor:
-    """Open a bundle's folder."""
+    """The predictor of a bundle's folder."""
     return Predictor(folder)

@@ -1,4 +1,4 @@
-"""What predict is made of: how raw columns become numbers, and the classifiers."""
+"""Recipe of predict: column encoding, classifiers and regressors."""
 
 from pathlib import Path
 
@@ -13,25 +13,28 @@ RECIPE = Recipe(
     baselines=("logistic", "ridge"),
     metric="negative log loss",
 )
-ANSWER_KIND = "rows"  # nobody is shown an answer: there are no shoppers to share out between two versions
-DROPS_UNWEIGHTED_MODELS = True  # a bundle may lack models that weigh nothing
-ALWAYS_FITTED = ()  # no model answers by itself
+ANSWER_KIND = "rows"  # no answer is shown to users, so that there are no users to split between two versions
+DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
+ALWAYS_FITTED = ()  # no model is used whatever its weight
 
 
 def models_for(training_data: TrainingData) -> tuple[str, ...]:
-    """All, but of the two linear models the one that suits the label."""
-    unfit = "logistic" if training_data.table is not None and is_regression_label(training_data.table) else "ridge"
-    return tuple(m for m in RECIPE.models if m != unfit)
+    """All models but the linear one for the other kind of label: ridge for numbers, logistic for yes or no."""
+    is_regression = training_data.table is not None and is_regression_label(training_data.table)
+    unsuitable = "logistic" if is_regression else "ridge"
+    return tuple(model for model in RECIPE.models if model != unsuitable)
 
 
 def prepare(training_data: TrainingData, into: Path) -> TrainingData:
-    """Learn the encoding from these rows alone, keep it, and hand the encoded table to the models."""
-    if training_data.table is None:
+    """Fit the encoding on the training rows alone and write it; returns the encoded table for the models.
+
+    Raises:
+        ValueError: there is no table.
+    """
+    table = training_data.table
+    if table is None:
         raise ValueError("predict needs a table")
-    encoding = TableEncoding.fit(training_data.table)
+    encoding = TableEncoding.fit(table)
     (into / "encoding.json").write_bytes(msgspec.json.format(msgspec.json.encode(encoding)))
-    return TrainingData(
-        encoded_table=encoding.encode_training_rows(
-            training_data.table.columns, encoding.encode_labels(training_data.table.label)
-        )
-    )
+    labels = encoding.encode_labels(table.label)
+    return TrainingData(encoded_table=encoding.encode_training_rows(table.columns, labels))

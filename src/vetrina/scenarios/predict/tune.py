@@ -1,11 +1,14 @@
-"""Chooses on validation which model answers, or the mean of several, and from which probability on the answer is yes."""
+"""Tuning of predict on validation data: ensemble, calibration, decision threshold."""
 
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, TrainingPlan
+from vetrina.core.types import EvaluationData, Floats, TrainingPlan
 from vetrina.features.table_encoding import CategoricalColumn
 from vetrina.metrics import calibration, field_calibration, threshold
 from vetrina.metrics.classification import log_loss
@@ -13,40 +16,84 @@ from vetrina.metrics.ensemble import choose_ensemble
 from vetrina.metrics.regression import squared_error
 from vetrina.scenarios.predict.online import Predictor
 
-_SINGLE_ONLY = ("tree", "onnx")  # one tree is for people to read, a model brought along is meant as it is
+_SINGLE_ONLY = ("tree", "onnx")  # never in an ensemble: a tree is for people to read, a foreign model is used as it is
 
 
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """The mean of all models gets the weight, or what validation shows to lose less: a baseline that wins ships."""
-    opened = Predictor(folder)
+    """Weights of the models, and tuning notes.
+
+    The mean of all models, or the model or models with a significantly smaller validation loss; a baseline may win.
+
+    Args:
+        folder: folder with the trained models.
+        evaluation_data: validation data; its table is used.
+        plan: its seed, and its goal for the decision threshold, are used.
+        progress: not used.
+
+    Returns:
+        {"predict": {model: weight}}, and notes with the losses, the goal and the options for serving.
+
+    Raises:
+        ValueError: there is no table.
+    """
+    predictor = Predictor(folder)
     table = evaluation_data.table
     if table is None:
         raise ValueError("predict is tuned on a table")
-    label = opened.encoding.encode_labels(table.label)
-    scale = opened.encoding.number
-    lost, name = (log_loss, "validation_log_loss") if scale is None else (squared_error, "validation_squared_error")
-    found = choose_ensemble(label, opened.predictions_by_model(table.columns, opened.models), _SINGLE_ONLY, lost)
-    options: dict[str, Any]
-    if scale is None:
-        words = {c.name: table.columns[c.name] for c in opened.encoding.columns if isinstance(c, CategoricalColumn)}
-        steps = calibration.choose_calibration(found.predictions, label, plan.seed, significant_only=True)
-        field = field_calibration.choose_field_calibration(steps.transform(found.predictions), label, words, plan.seed)
-        said = field.transform(steps.transform(found.predictions), table.columns)
-        options = {"threshold": threshold.choose_threshold(label, said, plan.goal)}
-        options |= {"calibration": {"x": steps.x, "y": steps.y}} if steps.x else {}
-        options |= {"field": asdict(field)} if field.name else {}
+    label = predictor.encoding.encode_labels(table.label)
+    scaler = predictor.encoding.number
+    if scaler is None:
+        loss_function = log_loss
+        loss_name = "validation_log_loss"
     else:
-        options = {"error": float(squared_error(label, found.predictions).mean() ** 0.5 * scale.sd)}
+        loss_function = squared_error
+        loss_name = "validation_squared_error"
+    predictions = predictor.predictions_by_model(table.columns, predictor.models)
+    ensemble = choose_ensemble(label, predictions, _SINGLE_ONLY, loss_function)
+    if scaler is None:
+        options = _classification_options(predictor, table, label, ensemble.predictions, plan)
+    else:
+        rmse = squared_error(label, ensemble.predictions).mean() ** 0.5
+        options = {"error": float(rmse * scaler.sd)}
     notes = {
-        name: {" + ".join(names): loss for names, loss in found.losses.items()},
+        loss_name: {" + ".join(names): loss for names, loss in ensemble.losses.items()},
         "goal": plan.goal,
         "options": options,
     }
-    return {"predict": {m: float(m in found.models) for m in opened.models}}, notes
+    weights = {model: float(model in ensemble.models) for model in predictor.models}
+    return {"predict": weights}, notes
+
+
+def _classification_options(
+    predictor: Predictor, table: LabelledTable, label: np.ndarray, predictions: Floats, plan: TrainingPlan
+) -> dict[str, Any]:
+    """Threshold and calibrations of a classifier, as ``scenario.json`` holds them.
+
+    Args:
+        predictor: its encoding names the categorical columns.
+        table: validation rows.
+        label: (rows,) 0 or 1.
+        predictions: (rows,) probabilities of the ensemble before calibration.
+        plan: its seed and goal are used.
+    """
+    fields = {}
+    for column in predictor.encoding.columns:
+        if isinstance(column, CategoricalColumn):
+            fields[column.name] = table.columns[column.name]
+    curve = calibration.choose_calibration(predictions, label, plan.seed, significant_only=True)
+    calibrated = curve.transform(predictions)
+    field = field_calibration.choose_field_calibration(calibrated, label, fields, plan.seed)
+    probability = field.transform(calibrated, table.columns)
+    options: dict[str, Any] = {"threshold": threshold.choose_threshold(label, probability, plan.goal)}
+    if curve.x:
+        options["calibration"] = {"x": curve.x, "y": curve.y}
+    if field.name:
+        options["field"] = asdict(field)
+    return options
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """The first of them, until a validation says otherwise."""
-    return {"predict": {m: float(m == models[0]) for m in models}}
+    """The weights without validation data: the first model alone."""
+    return {"predict": {model: float(model == models[0]) for model in models}}

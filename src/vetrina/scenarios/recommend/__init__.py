@@ -1,1 +1,1 @@
-"""Products for a shopper, a session or a product page."""
+"""Recommend scenario: products for a user, a session or a product page."""

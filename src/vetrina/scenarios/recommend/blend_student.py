@@ -1,6 +1,7 @@
-"""A student of the blend that a bundle serves, for where the bundle cannot go. It knows the products of a shelf and no user.
+"""Student of a bundle's blend, distilled for devices; knows a fixed list of items and no users.
 
-It asks the bundle alone. Where users are shown what they had, it reads habits, and else last products.
+It is trained on the teacher's scores alone. Where the blend recommends items again that the user has interacted with, the student
+reads repeat-consumption features, else the sequence of last items.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import torch
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import History
-from vetrina.core.types import Ints, TrainingPlan
+from vetrina.core.types import Floats, Ints, TrainingPlan
 from vetrina.layers.distillation import DistillationRequests, TeacherScores, distil
 from vetrina.layers.repeat_student import RepeatStudent
 from vetrina.layers.sequence_student import SequenceStudent, initial_embeddings
@@ -24,15 +25,29 @@ from vetrina.scenarios.recommend.online import Recommender, top_k
 _MAX_HELD_OUT_USERS = 500
 _MIN_EPOCHS = 5
 _K = 10
-# Requests that are learnt in all, how often each at most, and how many at once: habits are told in fewer, and want as many steps.
-_SEQUENCE_SCHEDULE = (1_500_000, 40, 256)
-_REPEAT_CONSUMPTION_SCHEDULE = (400_000, 20, 64)
+
+
+@dataclass(frozen=True)
+class _Schedule:
+    """Length of a training: ``n_samples`` in all, but at most ``max_epochs`` and at least _MIN_EPOCHS."""
+
+    n_samples: int
+    max_epochs: int
+    batch_size: int
+
+
+_SEQUENCE_SCHEDULE = _Schedule(n_samples=1_500_000, max_epochs=40, batch_size=256)
+# Repeat-consumption features need fewer samples and as many optimiser steps.
+_REPEAT_CONSUMPTION_SCHEDULE = _Schedule(n_samples=400_000, max_epochs=20, batch_size=64)
 
 
 @dataclass(frozen=True)
 class DistilledStudent:
-    """The student, its shelf (rows of the bundle), requests that it did not learn from, and of these the share of the bundle's
-    first ten that it gives, beside what is taken most."""
+    """A trained student and its evaluation.
+
+    ``catalogue_rows`` are its items in the bundle's catalogue. On ``held_out_requests``, ``agreement`` is the share of the
+    teacher's first ten items that the student returns, ``popular_agreement`` the share that the most popular items are.
+    """
 
     student: SequenceStudent | RepeatStudent
     catalogue_rows: Ints
@@ -44,76 +59,96 @@ class DistilledStudent:
 def distil_student(
     folder: Path, max_items: int, width: int, plan: TrainingPlan, progress: Progress, max_history: int = 0
 ) -> DistilledStudent:
-    """A student of ``width`` for the ``most`` taken products that looks at ``length`` products of a user (0: as a device does).
+    """A student of a bundle's blend.
 
-    Raises Unfit for a bundle that says too little.
+    Args:
+        folder: the bundle's folder.
+        max_items: the student knows at most so many of the most interacted items.
+        width: of its embeddings.
+        plan: seed and threads of the training.
+        progress: gets the steps of the teacher and of the training.
+        max_history: number of items of a user that the student reads; 0 for the number that devices send.
+
+    Raises:
+        UnusableVariant: the bundle has too few items or users.
     """
-    learnt = _distil_repeat_consumption_student if student_class(folder) is RepeatStudent else _distil_sequence_student
-    return learnt(BlendTeacher(folder, max_items), width, plan, progress, max_history)
+    distil_one = _distil_sequence_student
+    if student_class(folder) is RepeatStudent:
+        distil_one = _distil_repeat_consumption_student
+    return distil_one(BlendTeacher(folder, max_items), width, plan, progress, max_history)
 
 
 def student_class(folder: Path) -> type[SequenceStudent] | type[RepeatStudent]:
-    """What reads habits where users are shown what they had, else what reads last products."""
-    return SequenceStudent if Recommender(folder).is_excluding_seen(BLEND) else RepeatStudent
+    """SequenceStudent where the bundle's blend excludes items that the user has interacted with, else RepeatStudent."""
+    if Recommender(folder).is_excluding_seen(BLEND):
+        return SequenceStudent
+    return RepeatStudent
 
 
 def _distil_sequence_student(
-    teacher: BlendTeacher, width: int, plan: TrainingPlan, progress: Progress, length: int
+    teacher: BlendTeacher, width: int, plan: TrainingPlan, progress: Progress, max_history: int
 ) -> DistilledStudent:
     rng = np.random.default_rng(plan.seed)
-    last = length or sequence_distillation.MAX_SEQUENCE_LENGTH
+    max_length = max_history or sequence_distillation.MAX_SEQUENCE_LENGTH
     users = sequence_distillation.user_sequences(teacher, plan.seed)
-    some = users[: min(_MAX_HELD_OUT_USERS, len(users) // 10)]
-    held = [sequence_distillation.truncate(user, int(rng.integers(len(user[0]))) + 1, last) for user in some]
-    _require_held_out_users(held)
-    requests, told = sequence_distillation.distillation_data(teacher, users[len(held) :], last, plan.seed, progress)
-    products = len(teacher.catalogue_rows)
-    rows = np.arange(len(requests) - products, len(requests))
-    student = SequenceStudent(initial_embeddings(told, products, width, rows), last)
-    _train_student(student, requests, told, _SEQUENCE_SCHEDULE, plan, progress)
-    return _evaluate_student(
-        student, teacher, sequence_distillation.student_inputs(held, last), [teacher.to_history(one) for one in held]
+    held_out = []
+    for sequence in users[: _n_held_out(len(users))]:
+        end = int(rng.integers(len(sequence[0]))) + 1
+        held_out.append(sequence_distillation.truncate(sequence, end, max_length))
+    _require_held_out_users(held_out)
+    requests, teacher_scores = sequence_distillation.distillation_data(
+        teacher, users[len(held_out) :], max_length, plan.seed, progress
     )
+    n_items = len(teacher.catalogue_rows)
+    single_item_rows = np.arange(len(requests) - n_items, len(requests))
+    embeddings = initial_embeddings(teacher_scores, n_items, width, single_item_rows)
+    student = SequenceStudent(embeddings, max_length)
+    _train_student(student, requests, teacher_scores, _SEQUENCE_SCHEDULE, plan, progress)
+    held_out_requests = sequence_distillation.student_inputs(held_out, max_length)
+    histories = [teacher.to_history(sequence) for sequence in held_out]
+    return _evaluate_student(student, teacher, held_out_requests, histories)
 
 
 def _distil_repeat_consumption_student(
-    teacher: BlendTeacher, width: int, plan: TrainingPlan, progress: Progress, length: int
+    teacher: BlendTeacher, width: int, plan: TrainingPlan, progress: Progress, max_history: int
 ) -> DistilledStudent:
-    known = teacher.recommender.histories
-    length = length or repeat_consumption_distillation.MAX_ITEMS
-    users = np.random.default_rng(plan.seed).permutation(known.sample_users(MAX_REQUESTS)).tolist()
-    held = [known.history_of(user, (), known.until) for user in users[: min(_MAX_HELD_OUT_USERS, len(users) // 10)]]
-    _require_held_out_users(held)
-    requests, told = repeat_consumption_distillation.distillation_data(
-        teacher, users[len(held) :], length, plan.seed, progress
+    histories = teacher.recommender.histories
+    max_items = max_history or repeat_consumption_distillation.MAX_ITEMS
+    rng = np.random.default_rng(plan.seed)
+    users = rng.permutation(histories.sample_users(MAX_REQUESTS)).tolist()
+    held_out = [histories.history_of(user, (), histories.until) for user in users[: _n_held_out(len(users))]]
+    _require_held_out_users(held_out)
+    requests, teacher_scores = repeat_consumption_distillation.distillation_data(
+        teacher, users[len(held_out) :], max_items, plan.seed, progress
     )
     student = RepeatStudent(teacher.item_counts, requests, width)
-    _train_student(student, requests, told, _REPEAT_CONSUMPTION_SCHEDULE, plan, progress)
-    asked = repeat_consumption_distillation.student_inputs(
-        [repeat_consumption_distillation.repeat_consumption_features(one) for one in held],
-        teacher.student_index,
-        length,
-    )
-    return _evaluate_student(student, teacher, asked, held)
+    _train_student(student, requests, teacher_scores, _REPEAT_CONSUMPTION_SCHEDULE, plan, progress)
+    features = [repeat_consumption_distillation.repeat_consumption_features(history) for history in held_out]
+    held_out_requests = repeat_consumption_distillation.student_inputs(features, teacher.student_index, max_items)
+    return _evaluate_student(student, teacher, held_out_requests, held_out)
+
+
+def _n_held_out(n_users: int) -> int:
+    """A tenth of the users, at most _MAX_HELD_OUT_USERS."""
+    return min(_MAX_HELD_OUT_USERS, n_users // 10)
 
 
 def _require_held_out_users(held_out: Sequence[object]) -> None:
     if not held_out:
-        raise UnusableVariant("it knows too few users to teach a student with")
+        raise UnusableVariant("it has too few users to train a student on")
 
 
 def _train_student(
     student: SequenceStudent | RepeatStudent,
     requests: DistillationRequests,
     teacher_scores: TeacherScores,
-    schedule: tuple[int, int, int],
+    schedule: _Schedule,
     plan: TrainingPlan,
     progress: Progress,
 ) -> None:
-    passes, oftenest, size = schedule
-    epochs = int(np.clip(passes // len(requests), _MIN_EPOCHS, oftenest))
+    epochs = int(np.clip(schedule.n_samples // len(requests), _MIN_EPOCHS, schedule.max_epochs))
     with progress.step("student: epochs", epochs) as step:
-        distil(student, requests, teacher_scores, epochs, plan, step.advance, size)
+        distil(student, requests, teacher_scores, epochs, plan, step.advance, schedule.batch_size)
 
 
 def _evaluate_student(
@@ -122,16 +157,35 @@ def _evaluate_student(
     held_out_requests: DistillationRequests,
     histories: Sequence[History],
 ) -> DistilledStudent:
-    shares = []
-    dull = []
+    """The student with its agreement with the teacher on held-out requests, and that of popularity.
+
+    Args:
+        student: trained.
+        teacher: scores the histories.
+        held_out_requests: n inputs of the student.
+        histories: the n histories of these requests.
+    """
+    agreements = []
+    popular_agreements = []
+    inputs = [torch.from_numpy(array) for array in held_out_requests.inputs]
     with torch.no_grad():
-        said = student(*map(torch.from_numpy, held_out_requests.inputs)).numpy()
-    for history, row in zip(histories, said, strict=True):
-        wanted = teacher.score(history)
-        out = ~np.isfinite(wanted)
-        first = set(top_k(wanted, _K).tolist())
-        for scores, into in ((row, shares), (teacher.item_counts, dull)):
-            into.append(len(first & set(top_k(np.where(out, -np.inf, scores), _K).tolist())) / max(1, len(first)))
+        student_scores = student(*inputs).numpy()
+    for history, scores in zip(histories, student_scores, strict=True):
+        teacher_scores = teacher.score(history)
+        agreements.append(_top_agreement(teacher_scores, scores))
+        popular_agreements.append(_top_agreement(teacher_scores, teacher.item_counts))
     return DistilledStudent(
-        student, teacher.catalogue_rows, held_out_requests, float(np.mean(shares)), float(np.mean(dull))
+        student,
+        teacher.catalogue_rows,
+        held_out_requests,
+        float(np.mean(agreements)),
+        float(np.mean(popular_agreements)),
     )
+
+
+def _top_agreement(teacher_scores: Floats, scores: Floats) -> float:
+    """Share of the teacher's first ten items that are also first ten by ``scores``, without items that the blend excludes."""
+    teacher_top = set(top_k(teacher_scores, _K).tolist())
+    allowed_scores = np.where(np.isfinite(teacher_scores), scores, -np.inf)
+    top = set(top_k(allowed_scores, _K).tolist())
+    return len(teacher_top & top) / max(1, len(teacher_top))

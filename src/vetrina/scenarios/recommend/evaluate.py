@@ -1,4 +1,4 @@
-"""Judges recommend on what users really took next, over the full catalogue."""
+"""Evaluation of recommend on each user's next purchases, ranked over the full catalogue."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,13 +13,14 @@ from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import PLACEMENTS, Recommender, top_k
 
 METRICS = {"NDCG": ndcg, "Recall": recall, "MRR": lambda ranks, relevant, k: reciprocal_rank(ranks, k)}
-_K = 10
-# blends that are asked
+_K = 10  # of a sample request
+_MAX_USERS = 4_000
+# Blends that sample requests use beside that of warm users.
 _ANONYMOUS_BLENDS = ("session", "unseen")
 _UNLABELLED_BLENDS = ("session", "discover", "unseen")
-# A user or nobody and when; elsewhere than at home the product of the page, and the placement.
+_UNLABELLED_PLACEMENTS = ("product", "cart")  # of anonymous sample requests, in turn
+# A user or None, and the time; for a placement other than "home" also the product of the page, and the placement.
 SampleRequest = tuple[str | None, float] | tuple[str | None, float, str, str]
-_MAX_USERS = 4_000
 
 
 def evaluate(
@@ -33,84 +34,120 @@ def evaluate(
     goals: Mapping[str, float] | None = None,
     max_units: int = _MAX_USERS,
 ) -> MetricValues:
-    """The ``metric`` (name@k of ``METRICS``) of each of ``most`` users; ``only`` one model, ``new_only`` what is new to them.
+    """One value of the metric per user, with slices for returning and new users.
 
-    Targets outside the catalogue count as missed. ``allowed`` (items,) bool narrows what is ranked, ``goals`` of the shop bend
-    the order.
-    Slices: users known to the bundle or not.
+    Targets outside the catalogue count as missed.
+
+    Args:
+        folder: the bundle's folder.
+        evaluation_data: its targets and events are used.
+        only_model: rank by this model alone, without trees.
+        metric: name@k, the name from ``METRICS``.
+        new_items_only: only items that are new to the user are targets and candidates.
+        allowed_items: (items,) bool, further restricts the candidates.
+        goals: business goals of the shop that re-rank the items.
+        max_units: at most so many users, evenly spread.
     """
-    figure = METRICS[metric.split("@")[0]]
-    k = int(metric.split("@")[1])
-    opened = Recommender(folder)
+    metric_name, k = metric.split("@")
+    metric_function = METRICS[metric_name]
+    recommender = Recommender(folder)
     if only_model is not None:
-        opened.weights = {blend: {only_model: 1.0} for blend in opened.weights}
-        opened.disable_trees()
+        recommender.weights = {blend: {only_model: 1.0} for blend in recommender.weights}
+        recommender.disable_trees()
+    goal_factors = score_factors(recommender.business_values, goals or {})
+    placement_blend = "discover" if new_items_only else "home"
     names = []
     values = []
-    known = []
-    lifted = score_factors(opened.business_values, goals or {})
-    for unit in user_units(opened.histories, evaluation_data, new_items_only=new_items_only, max_users=max_units):
-        name = opened.select_blend(unit.name, unit.history, "discover" if new_items_only else "home")
-        mask = opened.allowed_items(name, unit.history, exclude_seen=new_items_only)
+    is_known = []
+    units = user_units(recommender.histories, evaluation_data, new_items_only=new_items_only, max_users=max_units)
+    for unit in units:
+        blend = recommender.select_blend(unit.name, unit.history, placement_blend)
+        candidates = recommender.allowed_items(blend, unit.history, exclude_seen=new_items_only)
         if allowed_items is not None:
-            mask &= allowed_items
-        scores, _ = opened.ranking_scores(unit.history, name, mask)
-        scores = reweight_scores(scores, lifted)
+            candidates &= allowed_items
+        scores, _ = recommender.ranking_scores(unit.history, blend, candidates)
+        scores = reweight_scores(scores, goal_factors)
         ranks = mid_ranks(scores, unit.items)
         ranks = ranks[np.isfinite(scores[unit.items])]
         names.append(unit.name)
-        known.append(unit.is_known)
-        values.append(figure(ranks, unit.n_relevant, k))
-    flags = np.array(known, bool)
-    slices = {"returning users": flags, "new users": ~flags}
+        is_known.append(unit.is_known)
+        values.append(metric_function(ranks, unit.n_relevant, int(k)))
+    is_returning = np.array(is_known, bool)
+    slices = {"returning users": is_returning, "new users": ~is_returning}
     return MetricValues(metric, tuple(names), np.array(values), slices)
 
 
 def sample_requests(folder: Path, max_requests: int) -> list[SampleRequest]:
-    """Users whom this folder knows, and nobody, each at the moment where its past ends."""
+    """An anonymous visitor and users of the bundle, each with the time at which the bundle's history ends."""
     histories = Recommender(folder).histories
-    return [(name, histories.until) for name in (None, *histories.sample_users(max_requests))]
+    return [(user, histories.until) for user in (None, *histories.sample_users(max_requests))]
 
 
 def sample_unlabelled_requests(folder: Path, max_requests: int) -> list[SampleRequest]:
-    """What no held-out user stands for: somebody unknown on the page of a product or with it in the cart, evenly from the most to
-    the least taken, and known users who want to discover something.
+    """Requests for which held-out users are no labels.
+
+    Two thirds are anonymous visitors on the page of a product or with it in the cart, evenly from the most to the least popular
+    product; one third are users of the bundle in the placement "discover".
     """
-    opened = Recommender(folder)
+    recommender = Recommender(folder)
+    now = recommender.histories.until
     third = -(-max_requests // 3)
-    now = opened.histories.until
-    taken = top_k(np.where(opened.item_counts >= 1, opened.item_counts, -np.inf), len(opened.catalogue))
-    some = taken[np.linspace(0, len(taken) - 1, min(2 * third, len(taken)), dtype=np.intp)] if len(taken) else taken
-    pages = [(None, now, opened.catalogue.product_id(i), ("product", "cart")[at % 2]) for at, i in enumerate(some)]
-    return [*pages, *((name, now, "", "discover") for name in opened.histories.sample_users(third))]
+    requests: list[SampleRequest] = []
+    for index, item in enumerate(_items_by_popularity(recommender, 2 * third)):
+        placement = _UNLABELLED_PLACEMENTS[index % 2]
+        requests.append((None, now, recommender.catalogue.product_id(item), placement))
+    for user in recommender.histories.sample_users(third):
+        requests.append((user, now, "", "discover"))
+    return requests
+
+
+def _items_by_popularity(recommender: Recommender, max_items: int) -> np.ndarray:
+    """Items with events, from the most to the least popular, evenly spread."""
+    counts = recommender.item_counts
+    items = top_k(np.where(counts >= 1, counts, -np.inf), len(recommender.catalogue))
+    if not len(items):
+        return items
+    return items[np.linspace(0, len(items) - 1, min(max_items, len(items)), dtype=np.intp)]
 
 
 def contributing_models(folder: Path, evaluation_data: EvaluationData | None) -> tuple[set[str], set[str]]:
-    """Models that say something of what ``evaluate`` and ``requests`` ask, and of what ``unjudged`` asks."""
-    opened = Recommender(folder)
-    nobody = opened.select_blend(None, opened.histories.history_of(None, (), opened.histories.until), "home")
-    targets = evaluation_data.targets.user_ids if evaluation_data and evaluation_data.targets else ()
-    unknown = sum(user not in opened.histories for user in targets)
-    strangers = (
-        _ANONYMOUS_BLENDS if unknown > MAX_POINT_LOSS * len(targets) else ()
-    )  # so few hardly move what all are worth
-    judged, unjudged = (
-        {m for name in names for m in opened.blend_weights(name)}
-        for names in (("home", nobody, *strangers), _UNLABELLED_BLENDS)
-    )
-    return judged, unjudged
+    """Models that labelled requests depend on (the evaluation and ``sample_requests``), and those of unlabelled requests.
+
+    Blends of anonymous visitors count only if enough of the targets are of cold users: fewer hardly move the mean metric.
+    """
+    recommender = Recommender(folder)
+    no_history = recommender.histories.history_of(None, (), recommender.histories.until)
+    labelled_blends = ["home", recommender.select_blend(None, no_history, "home")]
+    user_ids: tuple[str, ...] = ()
+    if evaluation_data and evaluation_data.targets:
+        user_ids = evaluation_data.targets.user_ids
+    n_cold_users = sum(user not in recommender.histories for user in user_ids)
+    if n_cold_users > MAX_POINT_LOSS * len(user_ids):
+        labelled_blends.extend(_ANONYMOUS_BLENDS)
+    return _models_of(recommender, labelled_blends), _models_of(recommender, _UNLABELLED_BLENDS)
+
+
+def _models_of(recommender: Recommender, blends: Sequence[str]) -> set[str]:
+    models: set[str] = set()
+    for blend in blends:
+        models.update(recommender.blend_weights(blend))
+    return models
 
 
 def answer_requests(folder: Path, requests: Sequence[SampleRequest]) -> list[dict[str, float]]:
-    """The first ten product ids for each, with their scores."""
-    opened = Recommender(folder)
-    found = []
-    for name, now, *where in requests:
-        page, placement = where or ("", "home")
-        history = opened.page_history([page], now) if page else opened.histories.history_of(name, (), now)
-        blend, leave_out = PLACEMENTS[placement]
-        blend = blend if blend == "home" else opened.select_blend(name, history, blend)
-        allowed = opened.allowed_items(blend, history, exclude_seen=bool(leave_out))
-        scores, _ = opened.ranking_scores(history, blend, allowed)
-        found.append({opened.catalogue.product_id(i): float(scores[i]) for i in top_k(scores, _K)})
-    return found
+    """The first ten product ids for each request, with their scores."""
+    recommender = Recommender(folder)
+    answers = []
+    for user, now, *page_and_placement in requests:
+        product_id, placement = page_and_placement or ("", "home")
+        history = recommender.histories.history_of(user, (), now)
+        if product_id:
+            history = recommender.page_history([product_id], now)
+        blend, exclude_seen = PLACEMENTS[placement]
+        if blend != "home":
+            blend = recommender.select_blend(user, history, blend)
+        allowed = recommender.allowed_items(blend, history, exclude_seen=bool(exclude_seen))
+        scores, _ = recommender.ranking_scores(history, blend, allowed)
+        best = top_k(scores, _K)
+        answers.append({recommender.catalogue.product_id(item): float(scores[item]) for item in best})
+    return answers

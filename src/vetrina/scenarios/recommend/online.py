@@ -1,4 +1,8 @@
-"""Answers recommend requests: every model scores the whole catalogue, a weighted sum ranks it, trees order the best anew."""
+"""Recommendation at serving time: scores of all models over the catalogue, a weighted blend, LambdaMART on top.
+
+Every model scores the whole catalogue, a weighted sum of the scores ranks it, and LambdaMART trees re-rank the best candidates.
+Training, tuning and evaluation use the same code. No training library is imported here.
+"""
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -21,7 +25,7 @@ from vetrina.retrieval.reserved_positions import fill_reserved_positions
 from vetrina.retrieval.trees import Trees
 from vetrina.scenarios.recommend.features import ranker_features
 
-# A placement names the blend it uses and whether the shopper's own products are left out; None leaves it to the recipe.
+# By placement: its blend, and whether products that the user has interacted with are excluded; None leaves it to the recipe.
 PLACEMENTS = {
     "home": ("home", None),
     "cart": ("discover", True),
@@ -30,20 +34,20 @@ PLACEMENTS = {
     "buy_again": ("repeat", False),
     "looks_like": ("looks", True),
 }
-_PAGES = ("product", "looks_like")  # placements about the products on the page, whoever looks at it
-SESSION_EVENT_WEIGHT = 0.1
-# what trees order: the best of the blend, and of each model
-BLEND_CANDIDATES = 100
-CANDIDATES_PER_MODEL = 15
-# Blends that no validation chooses.
+_PAGES = ("product", "looks_like")  # placements about the products of the page, whoever the user is
+SESSION_EVENT_WEIGHT = 0.1  # of a product on the page or in the session, as of a view
+BLEND_CANDIDATES = 100  # best items of the blend that the trees re-rank
+CANDIDATES_PER_MODEL = 15  # best items of each model that the trees re-rank
+# Blends whose weights are not tuned on validation data.
 _FIXED_BLENDS = {"repeat": {"repeat": 1.0}, "looks": {"image": 1.0}, "unseen": {"fusion": 1.0}}
-_TIE_BREAK_WEIGHT = 1e-6
-_N_PROBE_PRODUCTS = 60  # products that a trial asks about
-_THRESHOLD_SAMPLE_STEP = 16  # one in so many scores tells which of all need be compared
+_TIE_BREAK_WEIGHT = 1e-6  # of popularity in every blend
+_N_PROBE_PRODUCTS = 60  # distinct products in the requests of a probe
+_PROBE_SESSION_LENGTH = 5  # products in one request of a probe
+_THRESHOLD_SAMPLE_STEP = 16  # one in so many scores is sampled for a lower bound of the k-th largest
 
 
 class BlendTerm(NamedTuple):
-    """One model's share of a blend: ``scale`` times ``scores`` (items,)."""
+    """One model's term of a blend: ``scale`` times ``scores`` (items,)."""
 
     model: str
     scale: float
@@ -51,7 +55,7 @@ class BlendTerm(NamedTuple):
 
 
 class Recommender:
-    """One opened bundle. ``weights`` maps a blend to {model: weight}."""
+    """A loaded bundle. ``weights`` maps a blend to {model: weight}."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -63,116 +67,174 @@ class Recommender:
         self.repeats_in_sessions = bool(options.get("session_repeats", False))
         self.catalogue = CatalogueIndex(folder / "shelf")
         self.histories = Histories(folder / "histories")
-        parts = {name: plugins.load_module("models", name, "online") for name in self.models}
-        self._scorers: dict[str, Scorer] = {name: module.load(folder / name) for name, module in parts.items()}
+        modules = {name: plugins.load_module("models", name, "online") for name in self.models}
+        self._scorers: dict[str, Scorer] = {name: module.load(folder / name) for name, module in modules.items()}
         self._images: Any = self._scorers.get("image")
-        self._model_reasons = {name: module.REASON for name, module in parts.items()}
+        self._model_reasons = {name: module.REASON for name, module in modules.items()}
         self._statistics = item_statistics.read(folder / "statistics")
         self._is_cold_start = self.item_counts < 1.0
-        self._codes = self.catalogue.field_codes("category")[1], self.catalogue.field_codes("brand")[1]
-        # Trees know what they were shown: weights of other models, set by hand, go without them.
-        self._trees = {
-            name: Trees(folder / f"trees/{name}.onnx")
-            for name, models in options.get("ranked", {}).items()
-            if list(self.blend_weights(name)) == models
-        }
+        category_codes = self.catalogue.field_codes("category")[1]
+        brand_codes = self.catalogue.field_codes("brand")[1]
+        self._codes = category_codes, brand_codes
+        self._trees = self._load_trees(options.get("ranked", {}))
+
+    def _load_trees(self, models_by_blend: Mapping[str, list[str]]) -> dict[str, Trees]:
+        """The trees of each blend whose models are those that the trees were trained on.
+
+        Where an operator has set weights of other models by hand, the blend goes without trees.
+        """
+        trees = {}
+        for blend_name, trained_models in models_by_blend.items():
+            if list(self.blend_weights(blend_name)) == trained_models:
+                trees[blend_name] = Trees(self._folder / f"trees/{blend_name}.onnx")
+        return trees
 
     @cached_property
     def business_values(self) -> Floats:
-        """(items, goals) what a sale of each product is worth; only goals ask for it."""
+        """(items, goals) business value of a sale of each product; read when a goal needs it."""
         return business_value.read(self._folder / "worth.npy")
 
     def model_scores(self, history: History) -> Floats:
-        """(models, items): each model's scores, its largest value 1, in the order of ``models``."""
-        rows = [self._scorers[name].score(history) for name in self.models]
-        return np.stack([row * _max_normaliser(row) for row in rows])
+        """(models, items): each model's scores, scaled to a largest value of 1, in the order of ``models``."""
+        rows = []
+        for name in self.models:
+            scores = self._scorers[name].score(history)
+            rows.append(scores * _max_normaliser(scores))
+        return np.stack(rows)
 
     def blend_scores(self, history: History, weights: Mapping[str, float]) -> tuple[Floats, list[BlendTerm]]:
-        """(items,) weighted sum of ``components``, and what it is made of; models that weigh nothing are not asked."""
+        """(items,) weighted sum of the models' scores, and its terms. Only models in ``weights`` are computed."""
         total = np.zeros(len(self.catalogue), np.float32)
-        parts = []
+        terms = []
         for model, weight in weights.items():
             scores = self._scorers[model].score(history)
-            part = BlendTerm(model, float(weight) * _max_normaliser(scores), scores)
-            total += part.scale * scores
-            parts.append(part)
-        return total, parts
+            term = BlendTerm(model, float(weight) * _max_normaliser(scores), scores)
+            total += term.scale * scores
+            terms.append(term)
+        return total, terms
 
     def ranking_scores(
         self, history: History, blend_name: str, allowed_items: NDArray[np.bool_] | None = None
     ) -> tuple[Floats, list[BlendTerm]]:
-        """(items,) scores under a blend, -inf for what is not ``allowed``, and what they are made of.
+        """Scores of a blend over the catalogue, and their terms.
 
-        Where the blend has trees, its best candidates stand above 1 in their order and all others at most at 1.
+        Where the blend has trees, its best candidates have scores above 1 in the order of the trees and all others at most 1.
+
+        Args:
+            history: the user's interactions.
+            blend_name: a key of ``weights`` or a fixed blend.
+            allowed_items: (items,) bool; all others get -inf. None allows all.
+
+        Returns:
+            (items,) float32, larger is better, and the terms of the blend.
         """
         weights = self.blend_weights(blend_name)
-        total, parts = self.blend_scores(history, weights)
+        total, terms = self.blend_scores(history, weights)
         if allowed_items is not None:
             total[~allowed_items] = -np.inf
         if blend_name not in self._trees or not len(total):
-            return total, parts
-        items, components, score = self._top_candidates(total, parts, weights)
-        ordered = total / max(float(total.max()), 1e-9)
-        ordered[items] = 1.0 + _sigmoid(
-            self._trees[blend_name].score(self.ranker_features(history, items, components, score))
-        )
-        return ordered, parts
+            return total, terms
+        items, model_scores, blended = self._top_candidates(total, terms, weights)
+        features = self.ranker_features(history, items, model_scores, blended)
+        reranked = total / max(float(total.max()), 1e-9)
+        reranked[items] = 1.0 + _sigmoid(self._trees[blend_name].score(features))
+        return reranked, terms
 
     def candidates(
         self, history: History, blend_name: str, allowed_items: NDArray[np.bool_]
     ) -> tuple[Ints, Floats, Floats]:
-        """What trees order: products (n,), the models' scores of them (models, n) and their blended scores (n,)."""
+        """The candidates that the trees of a blend re-rank.
+
+        Args:
+            history: the user's interactions.
+            blend_name: a key of ``weights`` or a fixed blend.
+            allowed_items: (items,) bool.
+
+        Returns:
+            Items (n,), the models' scores of them (models, n) with a largest value of 1 over the catalogue, and their blended
+            scores (n,).
+        """
         weights = self.blend_weights(blend_name)
-        total, parts = self.blend_scores(history, weights)
+        total, terms = self.blend_scores(history, weights)
         total[~allowed_items] = -np.inf
-        return self._top_candidates(total, parts, weights)
+        return self._top_candidates(total, terms, weights)
 
     def _top_candidates(
         self, total: Floats, terms: list[BlendTerm], weights: Mapping[str, float]
     ) -> tuple[Ints, Floats, Floats]:
-        found = [top_k(total, BLEND_CANDIDATES)]
-        out = ~np.isfinite(total)
-        for part in terms if len(terms) > 1 else ():
-            found.append(top_k(np.where(out | (part.scores <= 0), -np.inf, part.scores), CANDIDATES_PER_MODEL))
-        items = np.unique(np.concatenate(found)).astype(np.int32)
-        components = np.stack([p.scores[items] * (p.scale / weights[p.model]) for p in terms])
-        return items, components, total[items]
+        """The best items of the blend and of each model; one model alone adds none to those of its blend."""
+        best = [top_k(total, BLEND_CANDIDATES)]
+        if len(terms) > 1:
+            is_excluded = ~np.isfinite(total)
+            for term in terms:
+                is_candidate = ~(is_excluded | (term.scores <= 0))
+                best.append(top_k(np.where(is_candidate, term.scores, -np.inf), CANDIDATES_PER_MODEL))
+        items = np.unique(np.concatenate(best)).astype(np.int32)
+        model_scores = np.stack([term.scores[items] * (term.scale / weights[term.model]) for term in terms])
+        return items, model_scores, total[items]
 
     def ranker_features(self, history: History, items: Ints, model_scores: Floats, score: Floats) -> Floats:
-        """(candidates, columns) of what trees see."""
+        """Features of candidates for the trees.
+
+        Args:
+            history: the user's interactions.
+            items: (n,) candidates.
+            model_scores: (models, n) scores of each model, with a largest value of 1 over the catalogue.
+            score: (n,) blended scores.
+
+        Returns:
+            (n, columns) float32, see ``features.feature_names``.
+        """
         return ranker_features(model_scores, score, items, history, self._statistics, self._codes)
 
     def blend_weights(self, blend_name: str) -> dict[str, float]:
-        """The models that weigh something; what sells breaks every tie."""
-        chosen = (
-            _FIXED_BLENDS[blend_name]
-            if blend_name in _FIXED_BLENDS
-            else self.weights.get(blend_name) or self.weights["discover"]
-        )
-        weighed = {m: max(chosen.get(m, 0.0), _TIE_BREAK_WEIGHT * (m == "popular")) for m in self.models}
-        return {m: w for m, w in weighed.items() if w > 0}
+        """Weights above 0 by model; popularity has at least a tiny one, which breaks ties."""
+        if blend_name in _FIXED_BLENDS:
+            tuned = _FIXED_BLENDS[blend_name]
+        else:
+            tuned = self.weights.get(blend_name) or self.weights["discover"]
+        weights = {}
+        for model in self.models:
+            floor = _TIE_BREAK_WEIGHT if model == "popular" else 0.0
+            weight = max(tuned.get(model, 0.0), floor)
+            if weight > 0:
+                weights[model] = weight
+        return weights
 
     def select_blend(self, user: str | None, history: History, blend_name: str) -> str:
-        """``home`` of somebody who is not known is ``session`` once they have looked at something, ``arriving`` before.
+        """The blend for a user with this history.
 
-        Products that nobody has taken say nothing by behaviour: a session of nothing else goes by what they are like.
+        ``home`` becomes ``session`` for a cold user with interactions, and ``arriving`` for a new visitor without any. A session
+        of cold-start items only has no collaborative signal: it is ranked by content, with the blend ``unseen``.
+
+        Args:
+            user: pseudonym of the user, None for an anonymous visitor.
+            history: the user's interactions.
+            blend_name: the blend of the placement.
         """
         blend_name = self._select_blend_by_user(user, history, blend_name)
         if blend_name != "session" or "fusion" not in self.models or not len(history.items):
             return blend_name
-        return "unseen" if self._is_cold_start[history.items].all() else blend_name
+        if self._is_cold_start[history.items].all():
+            return "unseen"
+        return blend_name
 
     def _select_blend_by_user(self, user: str | None, history: History, blend_name: str) -> str:
-        if blend_name != "home" or (user is not None and user in self.histories):
+        is_warm_user = user is not None and user in self.histories
+        if blend_name != "home" or is_warm_user:
             return blend_name
-        return "session" if len(history.items) else "arriving" if "arriving" in self.weights else blend_name
+        if len(history.items):
+            return "session"
+        if "arriving" in self.weights:
+            return "arriving"
+        return blend_name
 
     def disable_trees(self) -> None:
-        """Without trees, as where a single model is judged."""
+        """Rank without trees, to evaluate a single model."""
         self._trees = {}
 
     def allowed_items(self, blend_name: str, history: History, *, exclude_seen: bool = False) -> NDArray[np.bool_]:
-        """(items,) all but what a blend leaves out, or must."""
+        """(items,) bool: all, or all that the user has not interacted with, if the blend or ``exclude_seen`` excludes those."""
         allowed = np.ones(len(self.catalogue), bool)
         if exclude_seen or self.is_excluding_seen(blend_name):
             allowed[history.counts_items] = False
@@ -184,156 +246,175 @@ class Recommender:
         return np.expm1(self._statistics[:, 0])
 
     def is_excluding_seen(self, blend_name: str) -> bool:
-        """Whether a blend leaves out what the shopper had, where neither placement nor request says so."""
-        return not self.repeats_in_sessions if blend_name == "session" else self.exclude_seen
+        """Whether a blend excludes products that the user has interacted with, where placement and request leave it open."""
+        if blend_name == "session":
+            return not self.repeats_in_sessions
+        return self.exclude_seen
 
     def answer(self, request: Request, context: Context) -> Answer:
-        """The best ``limit`` products with their scores, and why."""
+        """The best ``limit`` products from ``offset`` on, with scores and reasons.
+
+        Raises:
+            BadInput: the placement is unknown or needs images that this bundle does not have.
+        """
         if request.placement not in PLACEMENTS:
             raise BadInput(f"placement {request.placement!r}", "is unknown", f"use one of {', '.join(PLACEMENTS)}")
         if request.placement == "looks_like" and "image" not in self.models:
-            raise BadInput(
-                "placement 'looks_like'", "needs pictures of products", "ingest products with a column image"
-            )
+            raise BadInput("placement 'looks_like'", "needs images of products", "ingest products with a column image")
         history = self.history(request, context)
-        blend_name, exclude = PLACEMENTS[request.placement]
+        blend_name, exclude_seen = PLACEMENTS[request.placement]
         blend_name = self.select_blend(request.user, history, blend_name)
-        allowed = self._request_allowed_items(
-            request, context, history, self.is_excluding_seen(blend_name) if exclude is None else exclude
-        )
+        if exclude_seen is None:
+            exclude_seen = self.is_excluding_seen(blend_name)
+        allowed = self._request_allowed_items(request, context, history, exclude_seen)
         image = self._image_of_page(request, context, history)
         if image is None or request.placement != "looks_like":
             allowed = self._restrict_to_category(allowed, request, context, history)
         if image is None:
-            scores, parts = self.ranking_scores(history, blend_name, allowed)
+            scores, terms = self.ranking_scores(history, blend_name, allowed)
         else:
-            scores, parts = self._ranked_by_image(image, history, allowed)
+            scores, terms = self._rank_by_image(image, history, allowed)
         if context.goals:
-            scores = business_value.reweight_scores(
-                scores, business_value.score_factors(self.business_values, context.goals)
-            )
-        wanted = request.offset + request.limit
-        top = self._top_items(scores, wanted, history, allowed, context.goals.get("cold_start_share", 0.0))[
-            request.offset :
-        ]
+            factors = business_value.score_factors(self.business_values, context.goals)
+            scores = business_value.reweight_scores(scores, factors)
+        cold_start_share = context.goals.get("cold_start_share", 0.0)
+        top = self._top_items(scores, request.offset + request.limit, history, allowed, cold_start_share)
+        page = top[request.offset :]
         changed = context.catalogue_delta.changes_after(self.catalogue.last_seq).changed_products
-        items = tuple(self._item(int(i), float(scores[i]), parts, changed) for i in top)
+        items = tuple(self._to_ranked_item(int(item), float(scores[item]), terms, changed) for item in page)
         return Answer(items, int(allowed.sum()))
 
     def _top_items(
         self, scores: Floats, limit: int, history: History, allowed_items: NDArray[np.bool_], cold_start_share: float
     ) -> NDArray[np.intp]:
-        """The best of all, and in a share of places the best of those that nobody has taken."""
+        """The best ``limit`` items; a share of the positions is reserved for the best cold-start items.
+
+        Args:
+            scores: (items,) of the blend.
+            limit: number of positions.
+            history: cold-start items are ranked by content similarity to it.
+            allowed_items: (items,) bool.
+            cold_start_share: share of the positions, 0 to 1.
+        """
         top = top_k(scores, limit)
         if not cold_start_share or "fusion" not in self.models:
             return top
-        like = self._scorers["fusion"].score(history)
-        return fill_reserved_positions(
-            top,
-            top_k(np.where(allowed_items & self._is_cold_start & (like > 0), like, -np.inf), limit),
-            cold_start_share,
-            limit,
-        )
+        similarity = self._scorers["fusion"].score(history)
+        is_candidate = allowed_items & self._is_cold_start & (similarity > 0)
+        top_cold_start = top_k(np.where(is_candidate, similarity, -np.inf), limit)
+        return fill_reserved_positions(top, top_cold_start, cold_start_share, limit)
 
     def answer_probe(self, number: int, context: Context) -> None:
-        """Answer the ``number``-th request of a trial."""
+        """Answer the ``number``-th request of a probe: a session of a few products."""
         first = number % _N_PROBE_PRODUCTS
-        ids = [self.catalogue.product_id(i) for i in range(first, min(first + 5, len(self.catalogue)))]
-        self.answer(Request(product_ids=tuple(ids)), context)
+        end = min(first + _PROBE_SESSION_LENGTH, len(self.catalogue))
+        product_ids = tuple(self.catalogue.product_id(item) for item in range(first, end))
+        self.answer(Request(product_ids=product_ids), context)
 
     def history(self, request: Request, context: Context) -> History:
-        """The user's past, then what happened since, then the products on the page or in the session."""
-        ids = [
-            *context.recent_events.for_user(
-                request.user, request.session, self.histories.until, self.histories.last_seq
-            )
-        ]
-        shown = [(p, context.now, SESSION_EVENT_WEIGHT) for p in request.product_ids]
-        on_page = request.placement in _PAGES
-        user = None if on_page else request.user
-        return self.histories.history_of(
-            user, self._catalogue_events(shown if on_page else [*ids, *shown]), context.now
+        """The user's interactions: those in the bundle, the recent events, the products of the page or session.
+
+        On product pages only the products of the page count.
+        """
+        recent = list(
+            context.recent_events.for_user(request.user, request.session, self.histories.until, self.histories.last_seq)
         )
+        on_page = [(product_id, context.now, SESSION_EVENT_WEIGHT) for product_id in request.product_ids]
+        if request.placement in _PAGES:
+            return self.histories.history_of(None, self._catalogue_events(on_page), context.now)
+        events = self._catalogue_events([*recent, *on_page])
+        return self.histories.history_of(request.user, events, context.now)
 
     def page_history(self, product_ids: Iterable[str], now: float) -> History:
-        """Of somebody unknown who looks at products."""
-        return self.histories.history_of(
-            None, self._catalogue_events((p, now, SESSION_EVENT_WEIGHT) for p in product_ids), now
-        )
+        """The history of an anonymous visitor who views these products at ``now``."""
+        views = [(product_id, now, SESSION_EVENT_WEIGHT) for product_id in product_ids]
+        return self.histories.history_of(None, self._catalogue_events(views), now)
 
     def _catalogue_events(self, events: Iterable[tuple[str, float, float]]) -> list[tuple[int, float, float]]:
+        """(item, time, weight) of the events whose product is in the catalogue."""
         listed = list(events)
-        index = self.catalogue.index_of([e[0] for e in listed])
+        index = self.catalogue.index_of([product_id for product_id, _, _ in listed])
         return [(int(i), time, weight) for i, (_, time, weight) in zip(index, listed, strict=True) if i >= 0]
 
     def _request_allowed_items(
         self, request: Request, context: Context, history: History, exclude_seen: bool
     ) -> NDArray[np.bool_]:
+        """(items,) bool: matches the filters, in stock, not deleted, and new to the user or already bought, as requested."""
         mask = self.catalogue.filter_mask(request.filters)
         allowed = np.ones(len(self.catalogue), bool) if mask is None else mask
         allowed &= ~(self.catalogue.sort_key("stock") <= 0)
-        chosen = exclude_seen if request.exclude_seen is None else request.exclude_seen
-        shown = request.product_ids if chosen else ()
-        hidden = self.catalogue.index_of(
-            [*context.catalogue_delta.changes_after(self.catalogue.last_seq).hidden_ids, *shown]
-        )
+        if request.exclude_seen is not None:
+            exclude_seen = request.exclude_seen
+        delta = context.catalogue_delta.changes_after(self.catalogue.last_seq)
+        hidden_ids = list(delta.hidden_ids)
+        if exclude_seen:
+            hidden_ids.extend(request.product_ids)
+        hidden = self.catalogue.index_of(hidden_ids)
         allowed[hidden[hidden >= 0]] = False
-        if chosen:
+        if exclude_seen:
             allowed[history.counts_items] = False
-        elif request.placement == "buy_again":
-            own = np.zeros(len(allowed), bool)
-            own[history.counts_items] = True
-            allowed &= own if len(history.counts_items) else True
+        elif request.placement == "buy_again" and len(history.counts_items):
+            is_own = np.zeros(len(allowed), bool)
+            is_own[history.counts_items] = True
+            allowed &= is_own
         return allowed
 
     def _restrict_to_category(
         self, allowed_items: NDArray[np.bool_], request: Request, context: Context, history: History
     ) -> NDArray[np.bool_]:
-        """A page about a product that came after training shows its category."""
+        """On the page of a product that was put after training only its category is allowed, if that leaves any product."""
         changed = context.catalogue_delta.changes_after(self.catalogue.last_seq).changed_products
-        category = next((changed[p].get("category") for p in request.product_ids if p in changed), None)
+        categories = (
+            changed[product_id].get("category") for product_id in request.product_ids if product_id in changed
+        )
+        category = next(categories, None)
         if len(history.items) or not category:
             return allowed_items
-        like = self.catalogue.filter_mask({"category": category})
-        return allowed_items & like if like is not None and (allowed_items & like).any() else allowed_items
+        is_in_category = self.catalogue.filter_mask({"category": category})
+        if is_in_category is None or not (allowed_items & is_in_category).any():
+            return allowed_items
+        return allowed_items & is_in_category
 
     def _image_of_page(self, request: Request, context: Context, history: History) -> Floats | None:
-        """(axes,) vector of the image of the page's product where training did not see it; None if this version's own network
-        computed none."""
-        if self._images is None or request.placement not in _PAGES or self._knows_page(request, history):
+        """(axes,) image embedding of the page's product, where it was put after training.
+
+        None where training saw the product, or where this version's own image network did not compute the embedding.
+        """
+        if self._images is None or request.placement not in _PAGES or self._is_page_in_training(request, history):
             return None
         images = context.catalogue_delta.changes_after(self.catalogue.last_seq).images
-        embedded = [images[p] for p in request.product_ids if p in images]
+        embedded = [images[product_id] for product_id in request.product_ids if product_id in images]
         usable = [image for image in embedded if image.text and image.network == self._images.network]
         return usable[0].vector if usable else None
 
-    def _knows_page(self, request: Request, history: History) -> bool:
-        """Whether training saw what the placement goes by: images for ``looks_like``, the products otherwise."""
+    def _is_page_in_training(self, request: Request, history: History) -> bool:
+        """Whether training saw what the placement is computed from: images for ``looks_like``, the products otherwise."""
         if request.placement == "looks_like":
             return self._images.has_image(history.items)
         return len(history.items) > 0
 
-    def _ranked_by_image(
-        self, image: Floats, history: History, allowed: NDArray[np.bool_]
+    def _rank_by_image(
+        self, image: Floats, history: History, allowed_items: NDArray[np.bool_]
     ) -> tuple[Floats, list[BlendTerm]]:
-        """The same as ``ranked`` by similarity to an image (axes,); what sells breaks every tie."""
+        """As ``ranking_scores``, by similarity to an image embedding (axes,); popularity breaks ties."""
         weights = {model: weight for model, weight in self.blend_weights("looks").items() if model != "image"}
-        total, parts = self.blend_scores(history, weights)
+        total, terms = self.blend_scores(history, weights)
         similarity = self._images.similarity(image)
-        part = BlendTerm("image", _max_normaliser(similarity), similarity)
-        total += part.scale * part.scores
-        total[~allowed] = -np.inf
-        return total, [part, *parts]
+        term = BlendTerm("image", _max_normaliser(similarity), similarity)
+        total += term.scale * term.scores
+        total[~allowed_items] = -np.inf
+        return total, [term, *terms]
 
-    def _item(self, item: int, score: float, terms: list[BlendTerm], changed: Any) -> RankedItem:
-        product = self.catalogue.product_id(item)
-        title = changed.get(product, {}).get("title") or self.catalogue.title(item)
-        most = max(terms, key=lambda part: part.scale * part.scores[item])
-        return RankedItem(product, title, score, (self._model_reasons[most.model],))
+    def _to_ranked_item(self, item: int, score: float, terms: list[BlendTerm], changed: Any) -> RankedItem:
+        """An item with its present title, and the reason of the model that contributes most to its score."""
+        product_id = self.catalogue.product_id(item)
+        title = changed.get(product_id, {}).get("title") or self.catalogue.title(item)
+        largest_term = max(terms, key=lambda term: term.scale * term.scores[item])
+        return RankedItem(product_id, title, score, (self._model_reasons[largest_term.model],))
 
 
 def _max_normaliser(scores: Floats) -> float:
-    """What makes the largest score 1."""
+    """The factor that scales the largest score to 1; 1 where no score is above 0."""
     largest = float(scores.max(initial=0.0))
     return 1.0 / largest if largest > 0 else 1.0
 
@@ -343,17 +424,21 @@ def _sigmoid(values: Floats) -> Floats:
 
 
 def top_k(scores: Floats, k: int) -> NDArray[np.intp]:
-    """Indices of the ``k`` largest finite scores, largest first, ties by index."""
-    some = scores[::_THRESHOLD_SAMPLE_STEP]
-    edge = -np.inf
-    if len(some) > k > 0:  # of all scores at least as many as of some are as good as the k-th of these
-        edge = np.partition(some, len(some) - k)[len(some) - k]
-    near = np.flatnonzero(scores >= edge if edge > -np.inf else scores > -np.inf)
+    """Indices of the ``k`` largest finite scores, largest first, ties by index.
+
+    The k-th largest score of a sample is a lower bound of the k-th largest of all: what is below it needs no sorting.
+    """
+    sample = scores[::_THRESHOLD_SAMPLE_STEP]
+    bound = -np.inf
+    if len(sample) > k > 0:
+        bound = np.partition(sample, len(sample) - k)[len(sample) - k]
+    is_near = scores >= bound if bound > -np.inf else scores > -np.inf
+    near = np.flatnonzero(is_near)
     if len(near) > k:
         near = near[np.argpartition(-scores[near], k - 1)[:k]] if k else near[:0]
     return near[np.lexsort((near, -scores[near]))]
 
 
 def load(folder: Path) -> Recommender:
-    """Open a bundle's folder."""
+    """The recommender of a bundle's folder."""
     return Recommender(folder)

@@ -1,4 +1,4 @@
-"""What recommend is made of."""
+"""Recipe of recommend: models, baselines, metric, and the data that serving needs beside the models."""
 
 from pathlib import Path
 
@@ -25,39 +25,53 @@ RECIPE = Recipe(
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
-ANSWER_KIND = "products"  # ranked, shown to shoppers
-DROPS_UNWEIGHTED_MODELS = True  # a bundle may lack models that weigh nothing
-ALWAYS_FITTED = ("image", "fusion")  # models that answer by themselves in some placement, whatever they weigh
+ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
+DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
+ALWAYS_FITTED = ("image", "fusion")  # models that some placement uses alone, whatever their weight
 _MIN_EVENTS_FOR_NETWORKS = 200
-_MIN_IMAGES = 20
+_MIN_IMAGES = 20  # products with an image, from which image similarity is used
 _NEURAL_MODELS = ("sasrec", "gru")
+_RETENTION_DAYS = (7.0, 28.0)
 
 
 def models_for(training_data: TrainingData) -> tuple[str, ...]:
-    """Without behaviour the shelf order is all there is, and what products are like; with little of it nothing deep is learnt;
-    friends if there are any."""
+    """The models that this data supports.
+
+    Without events only popularity (the order of the catalogue) and content; with few events no sequence networks; friends and
+    images where the shop has them.
+    """
     events = training_data.interactions
     if events is None or len(events) == 0:
         return ("popular", "fusion")
-    without = (_NEURAL_MODELS if len(events) < _MIN_EVENTS_FOR_NETWORKS else ()) + (
-        () if training_data.social_graph else ("friends",)
-    )
-    without += (
-        () if training_data.catalogue and sum(map(bool, training_data.catalogue.images)) >= _MIN_IMAGES else ("image",)
-    )
-    return tuple(m for m in RECIPE.models if m not in without)
+    unsupported: set[str] = set()
+    if len(events) < _MIN_EVENTS_FOR_NETWORKS:
+        unsupported.update(_NEURAL_MODELS)
+    if not training_data.social_graph:
+        unsupported.add("friends")
+    if _n_images(training_data) < _MIN_IMAGES:
+        unsupported.add("image")
+    return tuple(model for model in RECIPE.models if model not in unsupported)
+
+
+def _n_images(training_data: TrainingData) -> int:
+    """Number of products with an image."""
+    if training_data.catalogue is None:
+        return 0
+    return sum(1 for image in training_data.catalogue.images if image)
 
 
 def prepare(training_data: TrainingData, into: Path) -> TrainingData:
-    """Write what serving needs beside the models."""
-    if training_data.catalogue is None:
+    """Write what serving needs beside the models; returns the training data as it is.
+
+    Raises:
+        ValueError: there is no catalogue.
+    """
+    catalogue = training_data.catalogue
+    if catalogue is None:
         raise ValueError("recommend needs a catalogue")
-    catalogue_index.write(training_data.catalogue, into / "shelf")
+    catalogue_index.write(catalogue, into / "shelf")
     histories.write(training_data.interactions, into / "histories")
     item_statistics.write(training_data, into / "statistics")
-    back = [
-        retention.retention_rates(training_data.interactions, len(training_data.catalogue), days)
-        for days in (7.0, 28.0)
-    ]
-    business_value.write(training_data.catalogue, back, into / "worth.npy")
+    rates = [retention.retention_rates(training_data.interactions, len(catalogue), days) for days in _RETENTION_DAYS]
+    business_value.write(catalogue, rates, into / "worth.npy")
     return training_data

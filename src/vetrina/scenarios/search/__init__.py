@@ -1,1 +1,1 @@
-"""Products for a query."""
+"""Search scenario: products for a query."""

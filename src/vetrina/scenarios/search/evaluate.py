@@ -1,4 +1,7 @@
-"""Judges search on graded pairs: full retrieval, NDCG@10 with gain 2**grade - 1, unjudged products gain nothing."""
+"""Evaluation of search on graded query-product pairs: full retrieval, NDCG@10 with gain 2**grade - 1.
+
+Products that are not judged for a query gain nothing.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,58 +13,77 @@ from vetrina.metrics.ranking import graded_ndcg
 from vetrina.scenarios.search.online import N_NON_PERSONAL_SIGNALS, SIGNALS, Searcher
 
 _K = 10
-SampleRequest = str | tuple[str, str]  # a query, or one and who asks
+_QUERY_WORDS = 3  # words of a title that are a sample query
+SampleRequest = str | tuple[str, str]  # a query of an anonymous visitor, or a query and the user
 
 
 def sample_requests(folder: Path, max_requests: int) -> list[str]:
-    """The first three words of products' titles, evenly spread over the catalogue."""
-    shelf = Searcher(folder).catalogue
-    titles = (shelf.title(i).split()[:3] for i in range(0, len(shelf), max(1, -(-len(shelf) // max_requests))))
-    return [" ".join(words) for words in titles if words]
+    """Sample queries: the first three words of product titles, evenly spread over the catalogue."""
+    catalogue = Searcher(folder).catalogue
+    step = max(1, -(-len(catalogue) // max_requests))
+    queries = [_title_query(catalogue.title(item)) for item in range(0, len(catalogue), step)]
+    return [query for query in queries if query]
 
 
 def sample_unlabelled_requests(folder: Path, max_requests: int) -> list[SampleRequest]:
-    """What no judged query stands for: shoppers who are known, each asking for what they took last by its first three words."""
-    opened = Searcher(folder)
-    histories = opened.histories
-    now = opened.histories.until
-    last = [(user, histories.history_of(user, (), now).items[-1:]) for user in histories.sample_users(max_requests)]
-    asked = ((" ".join(opened.catalogue.title(int(items[0])).split()[:3]), user) for user, items in last if len(items))
-    return [(query, user) for query, user in asked if query]
+    """Requests of warm users, for which there are no judgments: each searches for the product of the last interaction."""
+    searcher = Searcher(folder)
+    histories = searcher.histories
+    requests: list[SampleRequest] = []
+    for user in histories.sample_users(max_requests):
+        items = histories.history_of(user, (), histories.until).items
+        query = _title_query(searcher.catalogue.title(int(items[-1]))) if len(items) else ""
+        if query:
+            requests.append((query, user))
+    return requests
+
+
+def _title_query(title: str) -> str:
+    return " ".join(title.split()[:_QUERY_WORDS])
 
 
 def answer_requests(folder: Path, requests: Sequence[SampleRequest]) -> list[dict[str, float]]:
-    """The first ten product ids for each query, for a shopper nobody knows where none is named, with their scores."""
-    opened = Searcher(folder)
-    now = opened.histories.until
-    named = ((one, None) if isinstance(one, str) else one for one in requests)
-    found = (opened.rank_with_scores(query, now, user) for query, user in named)
-    return [
-        {opened.catalogue.product_id(i): s for i, s in zip(items[:_K].tolist(), scores[:_K].tolist(), strict=True)}
-        for items, scores in found
-    ]
+    """The first ten product ids for each request, with their scores."""
+    searcher = Searcher(folder)
+    now = searcher.histories.until
+    answers = []
+    for request in requests:
+        query, user = (request, None) if isinstance(request, str) else request
+        items, scores = searcher.rank_with_scores(query, now, user)
+        answer = {}
+        for item, score in zip(items[:_K].tolist(), scores[:_K].tolist(), strict=True):
+            answer[searcher.catalogue.product_id(item)] = score
+        answers.append(answer)
+    return answers
 
 
 def contributing_models(folder: Path, evaluation_data: EvaluationData | None) -> tuple[set[str], set[str]]:
-    """Models that say something of what ``evaluate`` and ``requests`` ask, for a shopper nobody knows, and ``unjudged``."""
+    """Signals that labelled requests, which are anonymous, depend on, and those that unlabelled requests depend on."""
     return set(SIGNALS[:N_NON_PERSONAL_SIGNALS]), set(SIGNALS)
 
 
 def evaluate(folder: Path, evaluation_data: EvaluationData, *, only_model: str | None = None) -> MetricValues:
-    """NDCG@10 of each judged query with a relevant product, for a shopper nobody knows."""
-    opened = Searcher(folder)
+    """NDCG@10 of each judged query with a relevant product, for an anonymous visitor.
+
+    Args:
+        folder: the bundle's folder.
+        evaluation_data: its judgments are used.
+        only_model: rank by this signal alone.
+    """
+    searcher = Searcher(folder)
     if only_model is not None:
-        opened.use_only_signal(only_model)
-    names = []
+        searcher.use_only_signal(only_model)
+    judgments = {}
+    if evaluation_data.judgments:
+        judgments = evaluation_data.judgments.by_query()
+    queries = []
     values = []
-    lengths = []
-    for query, (judged, grades) in (evaluation_data.judgments.by_query() if evaluation_data.judgments else {}).items():
+    for query, (judged_items, grades) in judgments.items():
         if not (grades > 0).any():
             continue
-        names.append(query)
-        lengths.append(len(query.split()))
-        values.append(graded_ndcg(opened.rank(query, evaluation_data.now), judged, grades, _K))
-    single = np.array(lengths) == 1
-    return MetricValues(
-        "NDCG@10", tuple(names), np.array(values), {"one-word queries": single, "longer queries": ~single}
-    )
+        ranking = searcher.rank(query, evaluation_data.now)
+        queries.append(query)
+        values.append(graded_ndcg(ranking, judged_items, grades, _K))
+    is_one_word = np.array([len(query.split()) for query in queries]) == 1
+    slices = {"one-word queries": is_one_word, "longer queries": ~is_one_word}
+    return MetricValues("NDCG@10", tuple(queries), np.array(values), slices)

@@ -1,4 +1,7 @@
-"""What the ranker sees of a candidate: the signals, where the query's words stand, what the shop knows of the product."""
+"""Ranker features of search candidates: signals, query match, product statistics.
+
+Training and serving compute them with the same code.
+"""
 
 from collections.abc import Sequence
 
@@ -6,18 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.types import Floats
-from vetrina.features.item_statistics import STATISTIC_NAMES as STATISTICS
+from vetrina.features.item_statistics import STATISTIC_NAMES
 from vetrina.retrieval.term_vectors import COLUMNS
 
-_TOP_CANDIDATES = 50
+_TOP_CANDIDATES = 50  # best candidates that a price, category or brand is compared with
 _RANKED_SIGNALS = ("bm25", "text", "agreement", "blend")
 
 
 def feature_names(signals: Sequence[str]) -> list[str]:
-    """Of the columns, in their order."""
-    ranks = (f"rank by {name}" for name in _RANKED_SIGNALS)
-    among = ("price beside the best", "share of its category", "share of its brand")
-    return [*signals, "blend", "bm25 as it is", *ranks, *COLUMNS, *STATISTICS, *among, "words asked"]
+    """Names of the columns of ``ranker_features``, in their order."""
+    ranks = [f"rank by {name}" for name in _RANKED_SIGNALS]
+    comparisons = ("price beside the best", "share of its category", "share of its brand")
+    return [*signals, "blend", "bm25 as it is", *ranks, *COLUMNS, *STATISTIC_NAMES, *comparisons, "words asked"]
 
 
 def ranker_features(
@@ -29,26 +32,41 @@ def ranker_features(
     codes: Sequence[NDArray[np.int32]],
     n_query_words: int,
 ) -> Floats:
-    """(n, columns) float32 of the candidates of one query.
+    """Features of the candidates of one query.
 
-    ``signals`` (n, signals) begin with bm25, text, words and agreement; ``blend`` (n,) is their weighted sum; ``codes`` are each
-    candidate's category and brand.
+    Args:
+        signals: (n, signals) that start with bm25, text, words and agreement.
+        blend: (n,) weighted sum of the signals.
+        bm25: (n,) BM25 scores, not normalised.
+        match_features: (n, columns of ``retrieval.term_vectors``).
+        statistics: (n, item statistics).
+        codes: the category (n,) and the brand (n,) of each candidate.
+        n_query_words: number of words of the query.
+
+    Returns:
+        (n, columns) float32, see ``feature_names``.
     """
     best = np.argsort(-blend, kind="stable")[:_TOP_CANDIDATES]
-    price = statistics[:, STATISTICS.index("log price")]
-    beside = price - np.median(price[best]) if len(best) else price
-    ranked = np.stack([signals[:, 0], signals[:, 1], signals[:, 3], blend])
-    ranks = np.log1p(np.argsort(np.argsort(-ranked, axis=1, kind="stable"), axis=1, kind="stable"))
-    shares = [(code[:, None] == code[best][None]).mean(1) if len(best) else code for code in codes]
+    log_price = statistics[:, STATISTIC_NAMES.index("log price")]
+    price_difference = log_price
+    if len(best):
+        price_difference = log_price - np.median(log_price[best])
+    ranked_signals = np.stack([signals[:, 0], signals[:, 1], signals[:, 3], blend])
+    order = np.argsort(-ranked_signals, axis=1, kind="stable")
+    log_ranks = np.log1p(np.argsort(order, axis=1, kind="stable"))
+    shares = []
+    for code in codes:
+        share = (code[:, None] == code[best][None]).mean(1) if len(best) else code
+        shares.append(share[None])
     columns = [
         signals.T,
         blend[None],
         bm25[None],
-        ranks,
+        log_ranks,
         match_features.T,
         statistics.T,
-        beside[None],
-        *(share[None] for share in shares),
+        price_difference[None],
+        *shares,
         np.full((1, len(blend)), n_query_words),
     ]
     return np.ascontiguousarray(np.concatenate(columns).T, dtype=np.float32)

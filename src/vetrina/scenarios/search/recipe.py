@@ -1,4 +1,4 @@
-"""What search is made of."""
+"""Recipe of search: models, baseline, metric, and the data that serving needs beside the models."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,23 +8,31 @@ from vetrina.features import histories, item_statistics, keyword_stuffing
 from vetrina.retrieval import catalogue_index, spelling
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular", "fusion"), baselines=("bm25",), metric="NDCG@10")
-ANSWER_KIND = "products"  # ranked, shown to shoppers
-DROPS_UNWEIGHTED_MODELS = False  # every signal is computed from all of them
-ALWAYS_FITTED = ()  # no model answers by itself
+ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
+DROPS_UNWEIGHTED_MODELS = False  # a bundle needs all models, since every signal is computed
+ALWAYS_FITTED = ()  # no model is used whatever its weight
 
 
 def models_for(training_data: TrainingData) -> tuple[str, ...]:
-    """Always all: without events popularity is the order of the shelf."""
+    """All models, whatever the data: without events, popularity is the order of the catalogue."""
     return RECIPE.models
 
 
 def prepare(training_data: TrainingData, into: Path) -> TrainingData:
-    """Write what serving needs beside the models. They read titles without the words that they are stuffed with."""
-    if training_data.catalogue is None:
+    """Write what serving needs beside the models.
+
+    Returns:
+        The training data with titles that are cleaned of keyword stuffing.
+
+    Raises:
+        ValueError: there is no catalogue.
+    """
+    catalogue = training_data.catalogue
+    if catalogue is None:
         raise ValueError("search needs a catalogue")
-    catalogue_index.write(training_data.catalogue, into / "shelf")
+    catalogue_index.write(catalogue, into / "shelf")
     histories.write(training_data.interactions, into / "histories")
     item_statistics.write(training_data, into / "statistics")
-    read = replace(training_data.catalogue, titles=keyword_stuffing.clean_titles(training_data.catalogue))
-    spelling.write(read, into / "spelling.json")
-    return replace(training_data, catalogue=read)
+    cleaned = replace(catalogue, titles=keyword_stuffing.clean_titles(catalogue))
+    spelling.write(cleaned, into / "spelling.json")
+    return replace(training_data, catalogue=cleaned)
