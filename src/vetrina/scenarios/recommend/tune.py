@@ -1,4 +1,8 @@
-"""Chooses on validation: the weights of each blend, whether trees order its best candidates anew, and what is shown again."""
+"""Tuning of recommend on validation data: blend weights, LambdaMART, repeat recommendations.
+
+For each blend it chooses the weights of the models and whether LambdaMART trees re-rank the best candidates, and for the whole
+scenario whether items that a user has interacted with are recommended again.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,150 +32,190 @@ INITIAL_WEIGHTS = {
     "sasrec": 0.2,
     "gru": 0.1,
 }
-_INITIAL_WEIGHT = 0.1  # of a model that has no better one
-_MIN_REPEAT_SHARE = 0.05
+_INITIAL_WEIGHT = 0.1  # of a model without an entry in INITIAL_WEIGHTS
+_REPEAT_MODELS = ("repeat", "lately")  # models of repeat consumption, which score no new items
+_MIN_REPEAT_SHARE = 0.05  # of next items that are repeats, from which repeats are recommended
 _MAX_USERS = 3_000
-_MAX_SESSIONS = 12_000
+_MAX_SESSIONS = 12_000  # in a shop without known users
+_MAX_SESSIONS_PER_USER = 3
 _MAX_UNITS_FOR_WEIGHTS = 3_000
 _MIN_UNITS_FOR_WEIGHTS = 50
 _MIN_UNITS_FOR_TREES = 500
-_CANDIDATES_PER_MODEL = 150  # candidates that weights are chosen on: the best of each model
+_CANDIDATES_PER_MODEL = 150  # best items of each model, on which the weights are chosen
 _K = 10
-_NDCG_TRUNCATION = 20
+_NDCG_TRUNCATION = 20  # positions that LambdaMART optimises
 
 
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Weights of ``home`` (all products), ``discover`` (only products new to the user) and ``session`` (nobody knows who);
-    where friends speak for people, of ``arriving`` (somebody new who has looked at nothing yet).
+    """Weights of each blend, and tuning notes.
 
-    Writes ``trees/<blend>.onnx`` where trees were shown to order better than the weights alone, on lists that they had not seen.
+    The blends are ``home`` (all items), ``discover`` (only items that are new to the user), ``session`` (anonymous visitors) and,
+    where there is a social graph, ``arriving`` (new visitors before their first event). Writes ``trees/<blend>.onnx`` where trees
+    rank better than the weights alone in cross-validation.
+
+    Args:
+        folder: folder with the trained models.
+        evaluation_data: validation data; its targets and events are used.
+        plan: not used.
+        progress: gets the steps of each blend.
+
+    Returns:
+        {blend: {model: weight}}, and notes with the NDCG of weights, models and trees, the shares of repeats and the options for
+        serving; the default weights without targets.
     """
-    opened = Recommender(folder)
+    recommender = Recommender(folder)
     progress = progress or NoProgress()
-    usual = default_weights(opened.models)
+    default = default_weights(recommender.models)
     if evaluation_data.targets is None or not evaluation_data.targets.user_ids:
-        return usual, {}
-    known = [
-        u
-        for u in evaluation_units.user_units(
-            opened.histories, evaluation_data, new_items_only=False, max_users=_MAX_USERS
-        )
-        if u.is_known
-    ]
-    visits = evaluation_units.session_units(
-        opened.histories, evaluation_data, max_per_user=3, max_sessions=_MAX_SESSIONS if not known else _MAX_USERS
+        return default, {}
+    all_users = evaluation_units.user_units(
+        recommender.histories, evaluation_data, new_items_only=False, max_users=_MAX_USERS
     )
-    share = repeat_share(known)
-    again = _session_repeat_share(visits)
-    exclude = share < _MIN_REPEAT_SHARE
-    opened.exclude_seen = exclude
-    opened.repeats_in_sessions = again >= _MIN_REPEAT_SHARE
-    asked: dict[str, Sequence[EvaluationUnit]] = {"home": known, "discover": known, "session": visits}
-    if "arriving" in usual:
-        asked["arriving"] = evaluation_units.new_visitor_units(
-            opened.histories, evaluation_data, max_visitors=_MAX_USERS
+    known_users = [unit for unit in all_users if unit.is_known]
+    sessions = evaluation_units.session_units(
+        recommender.histories,
+        evaluation_data,
+        max_per_user=_MAX_SESSIONS_PER_USER,
+        max_sessions=_MAX_USERS if known_users else _MAX_SESSIONS,
+    )
+    user_repeat_share = repeat_share(known_users)
+    session_repeat_share = _session_repeat_share(sessions)
+    exclude_seen = user_repeat_share < _MIN_REPEAT_SHARE
+    repeats_in_sessions = session_repeat_share >= _MIN_REPEAT_SHARE
+    recommender.exclude_seen = exclude_seen
+    recommender.repeats_in_sessions = repeats_in_sessions
+    units: dict[str, Sequence[EvaluationUnit]] = {"home": known_users, "discover": known_users, "session": sessions}
+    if "arriving" in default:
+        units["arriving"] = evaluation_units.new_visitor_units(
+            recommender.histories, evaluation_data, max_visitors=_MAX_USERS
         )
-    ranked: dict[str, list[str]] = {}  # the models whose opinions a blend's trees have learnt from
-    options = {"exclude_seen": exclude, "session_repeats": again >= _MIN_REPEAT_SHARE, "ranked": ranked}
+    models_of_trees: dict[str, list[str]] = {}  # by blend, the models that its trees were trained on
+    options = {"exclude_seen": exclude_seen, "session_repeats": repeats_in_sessions, "ranked": models_of_trees}
     weights: dict[str, dict[str, float]] = {}
-    notes: dict[str, Any] = {"options": options, "repeat_share": share, "repeat_share_in_visits": again}
-    new_only = {
-        n: n == "discover" or (n == "home" and exclude) or (n == "session" and again < _MIN_REPEAT_SHARE) for n in asked
+    notes: dict[str, Any] = {
+        "options": options,
+        "repeat_share": user_repeat_share,
+        "repeat_share_in_visits": session_repeat_share,
     }
-    same = () if exclude else ("discover",)
-    stacks = _stack_candidates(opened, known, {n: new_only[n] for n in ("home", *same)}, progress)
-    for name in asked:
-        if name == "discover" and exclude and "home" in weights:
-            weights[name], notes[name] = weights["home"], notes.get("home", {})
+    new_items_only = {name: False for name in units}
+    new_items_only["home"] = exclude_seen
+    new_items_only["discover"] = True
+    new_items_only["session"] = not repeats_in_sessions
+    # Without repeats "discover" is the same as "home"; else both are scored on the same users at once.
+    blends_of_users = ("home",) if exclude_seen else ("home", "discover")
+    candidates = _stack_candidates(
+        recommender, known_users, {name: new_items_only[name] for name in blends_of_users}, progress
+    )
+    for name in units:
+        if name == "discover" and exclude_seen and "home" in weights:
+            weights[name] = weights["home"]
+            notes[name] = notes.get("home", {})
             continue
-        if name not in stacks:
-            stacks |= _stack_candidates(opened, asked[name], {name: new_only[name]}, progress)
-        found = _choose_weights(opened, name, stacks.pop(name))
-        if found is None:
-            weights[name] = weights.get("home", usual[name]) if name == "session" else usual[name]
+        if name not in candidates:
+            candidates |= _stack_candidates(recommender, units[name], {name: new_items_only[name]}, progress)
+        chosen = _choose_weights(recommender, name, candidates.pop(name))
+        if chosen is None:
+            weights[name] = weights.get("home", default[name]) if name == "session" else default[name]
             continue
-        weights[name], notes[name] = found
-        opened.weights[name] = weights[name]
-        if trees := _fit_trees(opened, name, asked[name], new_only[name], folder, progress):
-            notes[name] |= trees
-            if trees["ranked"]:
-                ranked[name] = list(opened.blend_weights(name))
-    if exclude and "home" in ranked:
-        ranked["discover"] = ranked["home"]
+        weights[name], notes[name] = chosen
+        recommender.weights[name] = weights[name]
+        tree_notes = _fit_trees(recommender, name, units[name], new_items_only[name], folder, progress)
+        if tree_notes:
+            notes[name] |= tree_notes
+            if tree_notes["ranked"]:
+                models_of_trees[name] = list(recommender.blend_weights(name))
+    if exclude_seen and "home" in models_of_trees:
+        models_of_trees["discover"] = models_of_trees["home"]
         (folder / "trees/discover.onnx").write_bytes((folder / "trees/home.onnx").read_bytes())
     return weights, notes
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """What is used where nothing can be measured: behaviour first, popularity to break ties."""
-    home = {m: INITIAL_WEIGHTS.get(m, _INITIAL_WEIGHT) for m in models}
-    new = home | {m: 0.0 for m in ("repeat", "lately") if m in models}
-    usual = {"home": home, "discover": new, "session": new}
-    return usual | (
-        {"arriving": {m: float(m in ("popular", "friends")) for m in models}} if "friends" in models else {}
-    )
+    """The weights of each blend without enough validation data: mostly repeat consumption, and popularity for new visitors."""
+    home = {model: INITIAL_WEIGHTS.get(model, _INITIAL_WEIGHT) for model in models}
+    new_items = home | {model: 0.0 for model in _REPEAT_MODELS if model in models}
+    weights = {"home": home, "discover": new_items, "session": new_items}
+    if "friends" in models:
+        weights["arriving"] = {model: float(model in ("popular", "friends")) for model in models}
+    return weights
 
 
 def repeat_share(units: Sequence[EvaluationUnit]) -> float:
-    """Share of what known users took next that they had taken before: high for groceries, near nothing for sofas."""
-    again = sum(int(np.isin(u.items, u.history.counts_items).sum()) for u in units if len(u.history.counts_items))
-    total = sum(len(u.items) for u in units if len(u.history.counts_items))
-    return again / total if total else 0.0
+    """Share of the next items of known users that are repeats: high for groceries, near 0 for sofas."""
+    n_repeats = 0
+    n_items = 0
+    for unit in units:
+        if len(unit.history.counts_items):
+            n_repeats += int(np.isin(unit.items, unit.history.counts_items).sum())
+            n_items += len(unit.items)
+    return n_repeats / n_items if n_items else 0.0
 
 
 def _session_repeat_share(sessions: Sequence[EvaluationUnit]) -> float:
-    """Share of visits whose next product was in them before."""
-    return float(np.mean([np.isin(u.items, u.history.items).any() for u in sessions])) if sessions else 0.0
+    """Share of sessions whose next item was in the session before."""
+    if not sessions:
+        return 0.0
+    return float(np.mean([np.isin(unit.items, unit.history.items).any() for unit in sessions]))
 
 
 def _stack_candidates(
     recommender: Recommender, units: Sequence[EvaluationUnit], blends: Mapping[str, bool], progress: Progress
 ) -> dict[str, blend.BlendCandidates | None]:
-    """Of each blend (True: only what is new to the user) the best candidates of each model; None where few have any to find.
+    """The best candidates of each model by blend; None for a blend with too few units that have targets.
 
-    Blends that ask for the same units have them scored once.
+    Args:
+        recommender: scores the units, each once for all blends.
+        units: evaluation units of these blends.
+        blends: by blend, whether only items that are new to the user are candidates and targets.
+        progress: gets one step.
     """
-    found: dict[str, list[tuple[Floats, Floats, float]]] = {name: [] for name in blends}
-    some = list(units)[:: max(1, len(units) // _MAX_UNITS_FOR_WEIGHTS)][:_MAX_UNITS_FOR_WEIGHTS]
-    with progress.step(f"blend: {', '.join(blends)}", len(some)) as step:
-        for unit in some:
+    rows: dict[str, list[tuple[Floats, Floats, float]]] = {name: [] for name in blends}
+    step_size = max(1, len(units) // _MAX_UNITS_FOR_WEIGHTS)
+    selected = list(units)[::step_size][:_MAX_UNITS_FOR_WEIGHTS]
+    excluding_last = sorted(blends, key=lambda name: blends[name])  # since excluding changes the scores in place
+    with progress.step(f"blend: {', '.join(blends)}", len(selected)) as step:
+        for unit in selected:
             step.advance()
-            wanted = {name: _targets_and_ideal_dcg(unit, new_only) for name, new_only in blends.items()}
-            if not any(ideal for _, ideal in wanted.values()):
+            targets = {name: _targets_and_ideal_dcg(unit, new_only) for name, new_only in blends.items()}
+            if not any(ideal_dcg for _, ideal_dcg in targets.values()):
                 continue
-            components = recommender.model_scores(unit.history)
-            for name in sorted(blends, key=lambda name: blends[name]):  # what leaves out comes last
-                items, ideal = wanted[name]
+            scores = recommender.model_scores(unit.history)
+            for name in excluding_last:
+                items, ideal_dcg = targets[name]
                 if blends[name]:
-                    components[:, unit.history.counts_items] = 0.0
-                if ideal:
-                    candidates = _top_candidates_per_model(components)
+                    scores[:, unit.history.counts_items] = 0.0
+                if ideal_dcg:
+                    candidates = _top_candidates_per_model(scores)
                     gains = np.isin(candidates, items).astype(np.float32)
-                    found[name].append((components[:, candidates].T, gains, ideal))
-    stacks = {name: [list(column) for column in zip(*rows, strict=True)] for name, rows in found.items()}
-    return {
-        name: blend.pad_candidates(*stacks[name]) if len(found[name]) >= _MIN_UNITS_FOR_WEIGHTS else None
-        for name in blends
-    }
+                    rows[name].append((scores[:, candidates].T, gains, ideal_dcg))
+    stacks: dict[str, blend.BlendCandidates | None] = {}
+    for name in blends:
+        stacks[name] = None
+        if len(rows[name]) >= _MIN_UNITS_FOR_WEIGHTS:
+            stacks[name] = blend.pad_candidates(
+                [features for features, _, _ in rows[name]],
+                [gains for _, gains, _ in rows[name]],
+                [ideal_dcg for _, _, ideal_dcg in rows[name]],
+            )
+    return stacks
 
 
 def _choose_weights(
     recommender: Recommender, blend_name: str, units: blend.BlendCandidates | None
 ) -> tuple[dict[str, float], dict[str, Any]] | None:
-    """Weights by NDCG@10 over the best candidates of each model, and what they and each model alone reach."""
+    """Weights by NDCG@10 over the best candidates of each model, and notes with the NDCG of weights and single models."""
     if units is None:
         return None
-    chosen, value = blend.choose_weights(
-        units, [default_weights(recommender.models)[blend_name][m] for m in recommender.models]
-    )
-    alone = {
-        m: float(units.ndcg(row).mean())
-        for m, row in zip(recommender.models, _single_model_weights(recommender), strict=True)
-    }
-    notes = {"validation_ndcg": value, "alone": alone, "units": len(units)}
-    return dict(zip(recommender.models, chosen, strict=True)), notes
+    models = recommender.models
+    default = default_weights(models)[blend_name]
+    chosen, ndcg = blend.choose_weights(units, [default[model] for model in models])
+    alone = {}
+    for model, single_weights in zip(models, _single_model_weights(recommender), strict=True):
+        alone[model] = float(units.ndcg(single_weights).mean())
+    notes = {"validation_ndcg": ndcg, "alone": alone, "units": len(units)}
+    return dict(zip(models, chosen, strict=True)), notes
 
 
 def _fit_trees(
@@ -182,90 +226,118 @@ def _fit_trees(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any] | None:
-    """Fits trees over the best candidates of the blend and keeps them if they order lists that they have not seen better."""
+    """Notes about LambdaMART trees that re-rank a blend's best candidates; writes them if they are better in cross-validation.
+
+    Args:
+        recommender: with the chosen weights of the blend.
+        blend_name: the blend.
+        units: evaluation units of the blend.
+        new_items_only: whether only items that are new to the user are candidates and targets.
+        folder: folder with the trained models.
+        progress: gets two steps.
+
+    Returns:
+        None where too few units have a target among the candidates.
+    """
     from vetrina.layers import lambdamart, tree_ensemble
 
-    rows: list[Floats] = []
+    features: list[Floats] = []
     gains: list[NDArray[np.int32]] = []
-    ideals: list[float] = []
+    ideal_dcgs: list[float] = []
     blended: list[Floats] = []
-    for unit, candidates, shown, score in _candidate_lists(recommender, blend_name, units, new_items_only, progress):
-        items, ideal = _targets_and_ideal_dcg(unit, new_items_only)
-        rows.append(shown)
+    candidate_lists = _candidate_lists(recommender, blend_name, units, new_items_only, progress)
+    for unit, candidates, candidate_features, blended_scores in candidate_lists:
+        items, ideal_dcg = _targets_and_ideal_dcg(unit, new_items_only)
+        features.append(candidate_features)
         gains.append(np.isin(candidates, items).astype(np.int32))
-        ideals.append(ideal)
-        blended.append(score)
-    if sum(bool(g.any()) for g in gains) < _MIN_UNITS_FOR_TREES:
+        ideal_dcgs.append(ideal_dcg)
+        blended.append(blended_scores)
+    n_units_with_target = sum(bool(unit_gains.any()) for unit_gains in gains)
+    if n_units_with_target < _MIN_UNITS_FOR_TREES:
         return None
-    sizes = np.array([len(g) for g in gains], np.int64)
-    lists = lambdamart.RankingGroups(np.concatenate(rows), np.concatenate(gains), sizes)
+    sizes = np.array([len(unit_gains) for unit_gains in gains], np.int64)
+    groups = lambdamart.RankingGroups(np.concatenate(features), np.concatenate(gains), sizes)
     with progress.step(f"trees: {blend_name}", 1) as step:
-        learnt = lambdamart.fit(lists, _NDCG_TRUNCATION, seed=42, threads=2)
+        fitted = lambdamart.fit(groups, _NDCG_TRUNCATION, seed=42, threads=2)
         step.advance()
-    before, after = (
-        _ndcg(np.split(s, np.cumsum(sizes)[:-1]), gains, ideals)
-        for s in (np.concatenate(blended), learnt.out_of_fold_scores)
-    )
-    gain = paired_difference(after, before)
-    kept = gain.low > 0
-    if kept:
+    ends = np.cumsum(sizes)[:-1]
+    ndcg_before = _ndcg(np.split(np.concatenate(blended), ends), gains, ideal_dcgs)
+    ndcg_after = _ndcg(np.split(fitted.out_of_fold_scores, ends), gains, ideal_dcgs)
+    gain = paired_difference(ndcg_after, ndcg_before)
+    is_better = gain.low > 0
+    if is_better:
         (folder / "trees").mkdir(exist_ok=True)
-        tree_ensemble.save(learnt.trees, folder / f"trees/{blend_name}.onnx")
+        tree_ensemble.save(fitted.trees, folder / f"trees/{blend_name}.onnx")
+    names = feature_names(tuple(recommender.blend_weights(blend_name)))
     return {
-        "ranked": kept,
-        "trees": learnt.trees.num_trees(),
-        "crossed_ndcg": float(after.mean()),
-        "blend_ndcg": float(before.mean()),
+        "ranked": is_better,
+        "trees": fitted.trees.num_trees(),
+        "crossed_ndcg": float(ndcg_after.mean()),
+        "blend_ndcg": float(ndcg_before.mean()),
         "gain": [gain.low, gain.point, gain.high],
-        "features": tree_ensemble.feature_importances(
-            learnt.trees, feature_names(tuple(recommender.blend_weights(blend_name)))
-        ),
+        "features": tree_ensemble.feature_importances(fitted.trees, names),
     }
 
 
 def _candidate_lists(
     recommender: Recommender, blend_name: str, units: Sequence[EvaluationUnit], new_items_only: bool, progress: Progress
 ) -> Iterator[tuple[EvaluationUnit, Ints, Floats, Floats]]:
-    """Of each unit with something to find: the candidates, their features and their blended scores."""
+    """Each unit with a target: the candidates (n,), their features (n, columns) and their blended scores (n,)."""
     with progress.step(f"candidates: {blend_name}", len(units)) as step:
         for unit in units:
             step.advance()
-            if not _targets_and_ideal_dcg(unit, new_items_only)[1]:
+            _, ideal_dcg = _targets_and_ideal_dcg(unit, new_items_only)
+            if not ideal_dcg:
                 continue
             allowed = recommender.allowed_items(blend_name, unit.history, exclude_seen=new_items_only)
-            candidates, components, score = recommender.candidates(unit.history, blend_name, allowed)
-            yield unit, candidates, recommender.ranker_features(unit.history, candidates, components, score), score
+            candidates, scores, blended = recommender.candidates(unit.history, blend_name, allowed)
+            features = recommender.ranker_features(unit.history, candidates, scores, blended)
+            yield unit, candidates, features, blended
 
 
 def _targets_and_ideal_dcg(unit: EvaluationUnit, new_items_only: bool) -> tuple[Ints, float]:
-    """What is to be found, and the best DCG@10; 0 where there is nothing."""
+    """The targets in the catalogue (n,), and the best possible DCG@10; 0 without targets."""
     items = unit.items
-    relevant = unit.n_relevant
+    n_relevant = unit.n_relevant
     if new_items_only:
-        again = np.isin(items, unit.history.counts_items)
-        items = items[~again]
-        relevant = relevant - int(again.sum())
-    return items, float((1.0 / np.log2(2.0 + np.arange(min(_K, relevant)))).sum())
+        is_repeat = np.isin(items, unit.history.counts_items)
+        items = items[~is_repeat]
+        n_relevant -= int(is_repeat.sum())
+    discounts = np.log2(2.0 + np.arange(min(_K, n_relevant)))
+    return items, float((1.0 / discounts).sum())
 
 
-def _ndcg(scores: Sequence[Floats], gains: Sequence[NDArray[np.int32]], ideals: Sequence[float]) -> NDArray[np.float64]:
+def _ndcg(
+    scores: Sequence[Floats], gains: Sequence[NDArray[np.int32]], ideal_dcgs: Sequence[float]
+) -> NDArray[np.float64]:
+    """(units,) NDCG@10 of the candidates ranked by their scores.
+
+    Args:
+        scores: of each unit (n,).
+        gains: of each unit (n,), 1 for a target.
+        ideal_dcgs: of each unit.
+    """
     discount = 1.0 / np.log2(2.0 + np.arange(_K))
-    tops = (gain[np.argsort(-score, kind="stable")[:_K]] for score, gain in zip(scores, gains, strict=True))
-    return np.array(
-        [float((top * discount[: len(top)]).sum()) / ideal for top, ideal in zip(tops, ideals, strict=True)]
-    )
+    values = []
+    for unit_scores, unit_gains, ideal_dcg in zip(scores, gains, ideal_dcgs, strict=True):
+        top_gains = unit_gains[np.argsort(-unit_scores, kind="stable")[:_K]]
+        dcg = float((top_gains * discount[: len(top_gains)]).sum())
+        values.append(dcg / ideal_dcg)
+    return np.array(values)
 
 
 def _top_candidates_per_model(model_scores: Floats) -> Ints:
-    """What a model says nothing of is nobody's candidate."""
-    found = [np.flatnonzero(row) for row in model_scores]
-    for model, items in enumerate(found):
+    """(n,) distinct best items of each model with a score other than 0, from ``model_scores`` (models, items)."""
+    best_items = []
+    for scores in model_scores:
+        items = np.flatnonzero(scores)
         if len(items) > _CANDIDATES_PER_MODEL:
-            found[model] = items[
-                np.argpartition(-model_scores[model, items], _CANDIDATES_PER_MODEL - 1)[:_CANDIDATES_PER_MODEL]
-            ]
-    return np.unique(np.concatenate(found)).astype(np.int32)
+            best = np.argpartition(-scores[items], _CANDIDATES_PER_MODEL - 1)[:_CANDIDATES_PER_MODEL]
+            items = items[best]
+        best_items.append(items)
+    return np.unique(np.concatenate(best_items)).astype(np.int32)
 
 
 def _single_model_weights(recommender: Recommender) -> Floats:
+    """One row of weights for each model alone."""
     return np.eye(len(recommender.models), dtype=np.float32)
