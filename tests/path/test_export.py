@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from vetrina import Shop
-from vetrina.cli import cli
+from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, NotFound, UnusableVariant
 from vetrina.core.onnx_session import open_session
 from vetrina.core.protocols import History

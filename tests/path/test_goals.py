@@ -9,7 +9,7 @@ import shops
 from click.testing import CliRunner
 
 from vetrina import Shop
-from vetrina.cli import cli
+from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
 from vetrina.pipeline.tradeoff import GOAL_WEIGHTS, tradeoff_curve

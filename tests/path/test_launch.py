@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from litestar.testing import TestClient
 
 from vetrina import Shop
-from vetrina.cli import cli
+from vetrina.cli.main import cli
 from vetrina.console.version_page import write_version_page
 from vetrina.core import clock
 from vetrina.core.errors import BadInput

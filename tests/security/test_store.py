@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import delete, event, func, select
 
-from vetrina.cli import cli
+from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, VetrinaError
 from vetrina.pipeline.steps import Journal, run_durably
 from vetrina.security.keys import BadSignature, load_or_create

@@ -14,7 +14,7 @@ import pytest
 import shops
 from click.testing import CliRunner
 
-from vetrina.cli import cli
+from vetrina.cli.main import cli
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -181,7 +181,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_the_shop_as_it_was(tmp_path
     code = (
         "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
-        "sys.argv = ['vetrina', *sys.argv[1:]]; from vetrina.cli import main; main()"
+        "sys.argv = ['vetrina', *sys.argv[1:]]; from vetrina.cli.main import main; main()"
     )
     command = [sys.executable, "-c", code, "--shop-dir", str(shop), "ingest", "--events", str(files["events"])]
     found = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -9,8 +9,8 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from vetrina.console.bars import TerminalProgress
-from vetrina.console.lines import outcome_mark
+from vetrina.cli.formatting import outcome_mark
+from vetrina.cli.progress import TerminalProgress
 from vetrina.core import clock
 from vetrina.core.types import ReleaseResult
 from vetrina.demo.complete_journey import curl_examples, write_input_files

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vetrina.console import lines
-from vetrina.console.answering import COMMANDS
-from vetrina.console.arguments import DurationMinutes
-from vetrina.console.failures import error_line_and_status
-from vetrina.console.state import FILE_PATH, CliContext, to_json_value
-from vetrina.console.template import SETTINGS_TEMPLATE
+from vetrina.cli import formatting as lines
+from vetrina.cli.ask import COMMANDS
+from vetrina.cli.context import FILE_PATH, CliContext, to_json_value
+from vetrina.cli.errors import error_line_and_status
+from vetrina.cli.options import DurationMinutes
+from vetrina.cli.settings_template import SETTINGS_TEMPLATE
 from vetrina.core.errors import BadInput
 from vetrina.core.version import VERSION
 
@@ -170,7 +170,7 @@ def operate(state: CliContext, until_input_ends: bool) -> None:
 @click.pass_context
 def up(context: click.Context, host: str | None, port: int | None) -> None:
     """Serve and operate, until Ctrl-C or SIGTERM."""
-    from vetrina.console.controller_process import ControllerProcess, exit_on_signals
+    from vetrina.cli.controller_process import ControllerProcess, exit_on_signals
 
     state: CliContext = context.obj
     exit_on_signals()
@@ -464,7 +464,3 @@ def main() -> None:
 def _exit_with_line(line: str, status: int) -> None:
     click.echo(line, err=True)
     sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

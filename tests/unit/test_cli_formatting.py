@@ -1,6 +1,6 @@
 """Lines for people, made of values alone: printing asks nothing of a shop."""
 
-from vetrina.console import lines
+from vetrina.cli import formatting as lines
 from vetrina.core.types import CheckResult, DataReport, Readiness, ReleaseResult
 
 

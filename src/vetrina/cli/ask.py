@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from vetrina.console.state import FILE_PATH, CliContext
+from vetrina.cli.context import FILE_PATH, CliContext
 from vetrina.core.errors import BadInput
 
 

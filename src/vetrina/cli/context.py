@@ -24,7 +24,7 @@ class CliContext:
 
     def open_shop(self) -> "Shop":
         """The shop, with bars on a terminal."""
-        from vetrina.console.bars import TerminalProgress
+        from vetrina.cli.progress import TerminalProgress
         from vetrina.pipeline.api import Shop
 
         return Shop(self.folder, TerminalProgress())
