@@ -195,7 +195,7 @@ def test_a_webhook_gets_a_signed_body(shop):
     assert not contacts.recent_message_counts(shop.shop_context.engine, clock.now())
     assert (
         "does not take the audience"
-        in run(shop, "audience", "new119", "--channel", "webhook", "--note", "--out", address)[1]
+        in run(shop, "audience", "new119", "--channel", "webhook", "--mark-contacted", "--out", address)[1]
     )
     assert not contacts.recent_message_counts(shop.shop_context.engine, clock.now())  # who was not reached was not told
 

@@ -263,7 +263,7 @@ def test_the_whole_drill(tmp_path: Path):
     for kind in ("better", "worse", "error", "slow"):
         command = [sys.executable, "-m", "vetrina.cli", "--json", "--shop-dir", str(tmp_path / "drill")]
         done = subprocess.run(
-            [*command, "simulate", "--plant", kind, "--minutes", "4"], capture_output=True, text=True, check=True
+            [*command, "simulate", "--inject", kind, "--minutes", "4"], capture_output=True, text=True, check=True
         )
         outcomes[kind] = json.loads(done.stdout)["outcome"]
         assert "failed requests: 0" in done.stderr

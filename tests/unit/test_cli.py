@@ -1,7 +1,8 @@
-"""The command line as a person meets it: real processes, one line, the right exit status."""
+"""The command line in real processes: help, output, error lines and exit statuses."""
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import shops
 from click.testing import CliRunner
 
 from vetrina.cli.main import cli
+from vetrina.core.errors import BadInput
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -25,9 +27,63 @@ def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Completed
 
 def test_every_command_has_help_that_says_what_it_does():
     for name, command in cli.commands.items():
-        found = CliRunner().invoke(cli, [name, "--help"])
-        assert found.exit_code == 0, name
+        result = CliRunner().invoke(cli, [name, "--help"])
+        assert result.exit_code == 0, name
         assert command.help, name
+
+
+def test_every_command_stands_in_one_group_of_the_help():
+    text = CliRunner().invoke(cli, ["--help"]).stdout
+    _, *sections = re.split(r"^(\w+):\n", text[text.index("Options:") :], flags=re.M)
+    titles = sections[::2]
+    assert titles == ["Options", "Start", "Data", "Ask", "Train", "Release", "Operate"]
+    listed = []
+    for section in sections[3::2]:
+        listed += re.findall(r"^  (\w+) ", section, flags=re.M)
+    assert sorted(listed) == sorted(cli.commands)
+
+
+def test_help_shows_the_whole_first_sentence_of_every_command():
+    text = CliRunner().invoke(cli, ["--help"], terminal_width=80).stdout
+    assert "..." not in text[text.index("Start:") :]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "arguments"),
+    [
+        ("--plant", "--inject", ["simulate", "--plant", "worse"]),
+        ("--looks", "--by-image", ["similar", "p1", "--looks"]),
+        ("--looks", "--by-image", ["similar", "--looks", "p1"]),
+        ("--like", "--seed-users", ["audience", "--like", "users.csv"]),
+        ("--note", "--mark-contacted", ["audience", "p1", "--note", "--out", "a.csv"]),
+        ("--no-note", "--no-mark-contacted", ["audience", "p1", "--no-note"]),
+        ("--products", "--max-products", ["export", "--products", "500"]),
+        ("--limit", "--slots", ["ads", "u1", "--limit=3"]),
+        ("--id", "--run-id", ["run", "--id", "r1"]),
+    ],
+)
+def test_the_old_name_of_an_option_is_refused_with_the_new_one(tmp_path, old, new, arguments):
+    result = CliRunner().invoke(cli, ["--shop-dir", str(tmp_path), *arguments])
+    assert isinstance(result.exception, BadInput)
+    assert result.exception.exit_status == 2
+    assert str(result.exception) == f"{old}: was renamed; use {new}"
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_old_name_of_an_option_is_not_in_the_help():
+    text = CliRunner().invoke(cli, ["simulate", "--help"]).stdout
+    assert "--inject" in text
+    assert "--plant" not in text
+
+
+def test_help_loads_no_data_or_training_library():
+    code = (
+        "import sys; sys.argv = ['vetrina', '--help']\n"
+        "from vetrina.cli.main import cli; cli.main(standalone_mode=False)\n"
+        "print([m for m in ('torch', 'polars', 'numpy', 'sqlalchemy', 'litestar', 'rich') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_every_command_is_documented():
@@ -46,6 +102,7 @@ def test_every_command_is_documented():
         (["show", "nothing"], "is no version"),
         (["search"], "QUERY"),
         (["run", "--budget", "soon"], "write it like 90s, 10m or 2h"),
+        (["run", "--id", "r1"], "--id: was renamed; use --run-id"),
         (["bench", "quality"], "no released version"),
         (["serve"], "nothing released"),
         (["--shop-dir"], "requires an argument"),
@@ -62,13 +119,13 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "Traceback" in run("--debug", "ingest", cwd=tmp_path).stderr
 
 
-def test_unknown_scenario_lists_the_known(trained):
+def test_an_unknown_scenario_is_refused_with_the_known_ones(trained):
     found = run("--shop-dir", trained[0], "run", "astrology")
     assert found.returncode == 2
     assert "predict, recommend, search" in found.stderr
 
 
-def test_a_port_in_use_is_said_plainly(trained):
+def test_a_port_in_use_is_reported(trained):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -77,7 +134,7 @@ def test_a_port_in_use_is_said_plainly(trained):
     assert "is in use" in found.stderr
 
 
-def test_two_at_once_are_told_apart(tmp_path):
+def test_a_second_process_that_writes_to_a_shop_is_refused(tmp_path):
     from vetrina.core.files import exclusive_lock
 
     files = shops.checkerboard(tmp_path)
@@ -140,7 +197,7 @@ def test_predict_in_batch(predicting, tmp_path):
     assert "no JSON" in run("--shop-dir", shop, "predict", "[1, 2").stderr
 
 
-def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(tmp_path):
+def test_ctrl_c_ends_with_130_and_the_next_run_continues(tmp_path):
     files = shops.checkerboard(tmp_path, users=80, items=40, days=60)
     shop = tmp_path / "shop"
     assert (
@@ -160,7 +217,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(tmp_path):
     assert "*" in run("--shop-dir", shop, "versions").stdout
 
 
-def test_the_rest_of_the_life(trained):
+def test_versions_are_shown_compared_reported_and_promoted(trained):
     shop = trained[0]
     versions = json.loads(run("--shop-dir", shop, "--json", "versions").stdout)
     name = versions[0]["version"]

@@ -1,49 +1,60 @@
-"""The commands that ask what serves: one question on the line, or a file of them."""
+"""Commands that query the released models: one request on the command line, or a file of requests."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vetrina.cli.context import FILE_PATH, CliContext
+from vetrina.cli import formatting
+from vetrina.cli.context import CliContext
+from vetrina.cli.options import FILE_PATH, limit_option, output_file_option, renamed_option
 from vetrina.core.errors import BadInput
 
+if TYPE_CHECKING:
+    from vetrina.core.types import Answer
+    from vetrina.pipeline.api import Shop
 
-def _batch_options(command: Any) -> Any:
-    command = click.option("--out", type=FILE_PATH, help="Where the batch goes (CSV, Parquet, JSON lines).")(command)
-    return click.option("--limit", type=click.IntRange(1, 200), default=10, show_default=True)(command)
+Value = TypeVar("Value")
 
 
 @click.command()
 @click.argument("query", required=False)
-@click.option("--user", help="Personalise for this user.")
-@click.option("--queries", type=FILE_PATH, help="A file with query (and user_id).")
-@_batch_options
+@click.option("--user", help="Personalise for this user id.")
+@click.option("--queries", type=FILE_PATH, help="File with query (and user_id).")
+@limit_option
+@output_file_option
 @click.pass_obj
 def search(
     state: CliContext, query: str | None, user: str | None, queries: Path | None, limit: int, out: Path | None
 ) -> None:
-    """Search as a shopper would."""
+    """Rank products for a query."""
     shop = state.open_shop()
     if queries:
-        _answer_file(state, shop, "search", queries, out, {"limit": limit})
-    else:
-        _print_answer(state, shop.search(_require_value(query, "QUERY or --queries FILE"), user, limit=limit))
+        _rank_file(state, shop, "search", queries, out, {"limit": limit})
+        return
+    text = _require_value(query, "QUERY or --queries FILE")
+    _print_answer(state, shop.search(text, user, limit=limit))
 
 
 @click.command()
-@click.argument("user", required=False)
-@click.option("--users", type=FILE_PATH, help="A file with user_id.")
-@click.option("--sessions", type=FILE_PATH, help="A file with session_id and product_ids (oldest first).")
-@click.option("--placement", default="home", show_default=True, help="home, product, cart, discover, buy_again.")
-@click.option("--exclude-seen/--include-seen", "exclude_seen", default=None, help="Leave out what the user had.")
-@_batch_options
+@click.argument("user_id", required=False, metavar="[USER_ID]")
+@click.option("--users", type=FILE_PATH, help="File with user_id.")
+@click.option("--sessions", type=FILE_PATH, help="File with session_id and product_ids (oldest first).")
+@click.option("--placement", default="home", show_default=True, help="home, product, cart, discover or buy_again.")
+@click.option(
+    "--exclude-seen/--include-seen",
+    "exclude_seen",
+    default=None,
+    help="Whether to leave out products that the user has interacted with (default: as the data suggests).",
+)
+@limit_option
+@output_file_option
 @click.pass_obj
 def recommend(
     state: CliContext,
-    user: str | None,
+    user_id: str | None,
     users: Path | None,
     sessions: Path | None,
     placement: str,
@@ -53,76 +64,82 @@ def recommend(
 ) -> None:
     """Recommend products to a user."""
     shop = state.open_shop()
-    options = {"limit": limit, "placement": placement, "exclude_seen": exclude_seen}
-    if users or sessions:
-        _answer_file(state, shop, "sessions" if sessions else "recommend", sessions or users, out, options)
-    else:
-        _print_answer(state, shop.recommend(_require_value(user, "USER, --users FILE or --sessions FILE"), **options))
+    options: dict[str, Any] = {"limit": limit, "placement": placement, "exclude_seen": exclude_seen}
+    if sessions:
+        _rank_file(state, shop, "sessions", sessions, out, options)
+        return
+    if users:
+        _rank_file(state, shop, "recommend", users, out, options)
+        return
+    user = _require_value(user_id, "USER_ID, --users FILE or --sessions FILE")
+    _print_answer(state, shop.recommend(user, **options))
 
 
 @click.command()
-@click.argument("product", required=False)
-@click.option("--products", type=FILE_PATH, help="A file with product_id.")
-@click.option("--looks", is_flag=True, help="Products that look like it, by their pictures.")
-@_batch_options
+@click.argument("product_id", required=False, metavar="[PRODUCT_ID]")
+@click.option("--products", type=FILE_PATH, help="File with product_id.")
+@click.option("--by-image", is_flag=True, help="Rank by similarity of images instead of behaviour and content.")
+@limit_option
+@output_file_option
+@renamed_option("--looks", "--by-image")
 @click.pass_obj
 def similar(
-    state: CliContext, product: str | None, products: Path | None, by_image: bool, limit: int, out: Path | None
+    state: CliContext, product_id: str | None, products: Path | None, by_image: bool, limit: int, out: Path | None
 ) -> None:
-    """Products that go with a product."""
+    """Recommend products to go with a product, or similar ones."""
     shop = state.open_shop()
-    options = {"limit": limit, **({"placement": "looks_like"} if by_image else {})}
+    options: dict[str, Any] = {"limit": limit}
+    if by_image:
+        options["placement"] = "looks_like"
     if products:
-        _answer_file(state, shop, "similar", products, out, options)
-    else:
-        _print_answer(state, shop.similar(_require_value(product, "PRODUCT or --products FILE"), **options))
+        _rank_file(state, shop, "similar", products, out, options)
+        return
+    product = _require_value(product_id, "PRODUCT_ID or --products FILE")
+    _print_answer(state, shop.similar(product, **options))
 
 
 @click.command()
-@click.argument("goal", default="margin")
+@click.argument("user_id", required=False, metavar="[USER_ID]")
+@click.option("--users", type=FILE_PATH, help="File with user_id.")
+@click.option("--query", default="", help="Search query of the page, if any.")
+@click.option("--slots", default=3, show_default=True, help="Number of ad slots on the page.")
+@output_file_option
+@renamed_option("--limit", "--slots")
 @click.pass_obj
-def tradeoff(state: CliContext, goal: str) -> None:
-    """What a weight of GOAL (margin, revenue, retention_7 or retention_28) costs in relevance, and gains."""
-    from vetrina.pipeline.tradeoff import tradeoff_curve as curve
-
-    state.print_rows(
-        [asdict(point) for point in curve(state.open_shop(), goal)],
-        lambda p: (
-            f"{p['weight']:>5.2f}  NDCG@10 {p['relevance']['point']:.4f} "
-            f"[{p['relevance']['low']:.4f}, {p['relevance']['high']:.4f}]  mean {goal} shown {p['worth']:.3f}"
-        ),
-    )
-
-
-@click.command()
-@click.argument("user", required=False)
-@click.option("--users", type=FILE_PATH, help="A file with user_id.")
-@click.option("--query", default="", help="What was searched for on the page.")
-@click.option("--limit", default=3, show_default=True, help="Places on the page.")
-@click.option("--out", type=FILE_PATH, help="Where the batch goes (CSV, Parquet, JSON lines).")
-@click.pass_obj
-def ads(state: CliContext, user: str | None, users: Path | None, query: str, limit: int, out: Path | None) -> None:
-    """Ads that a user would see now, with the price of a click."""
+def ads(state: CliContext, user_id: str | None, users: Path | None, query: str, slots: int, out: Path | None) -> None:
+    """Run the ad auction for a user, with prices per click."""
     shop = state.open_shop()
     if users:
-        _answer_file(state, shop, "ads", users, out, {"slots": limit})
+        _rank_file(state, shop, "ads", users, out, {"slots": slots})
         return
-    _print_answer(state, shop.ads(_require_value(user, "USER or --users FILE"), slots=limit, query=query))
+    user = _require_value(user_id, "USER_ID or --users FILE")
+    _print_answer(state, shop.ads(user, slots=slots, query=query))
 
 
 @click.command()
-@click.argument("product", required=False)
-@click.option("--size", default=100, show_default=True, help="How many users.")
-@click.option("--like", type=FILE_PATH, help="A file with user_id: users like these, instead of for a product.")
-@click.option("--segment", default="", help="best, loyal, big spenders, new, promising, at risk, lost.")
-@click.option("--channel", default="csv", show_default=True, help="csv, email, push, social, webhook.")
-@click.option("--products", type=FILE_PATH, help="A file with product_id: one audience for each, into one --out file.")
-@click.option("--note/--no-note", default=False, help="Note them as told: they come later in the next audience.")
-@click.option("--out", help="The file; for a webhook its address.")
+@click.argument("product_id", required=False, metavar="[PRODUCT_ID]")
+@click.option("--size", default=100, show_default=True, help="Number of users.")
+@click.option(
+    "--seed-users", type=FILE_PATH, help="File with user_id: select users similar to these, not buyers of a product."
+)
+@click.option(
+    "--segment", default="", help="Segment of users: best, loyal, big spenders, new, promising, at risk or lost."
+)
+@click.option("--channel", default="csv", show_default=True, help="csv, email, push, social or webhook.")
+@click.option("--products", type=FILE_PATH, help="File with product_id: one audience for each, written to --out.")
+@click.option(
+    "--mark-contacted/--no-mark-contacted",
+    default=False,
+    help="Record the users as contacted, which lowers their rank in later audiences.",
+)
+@click.option("--out", help="Output file, or the address of a webhook.")
+@renamed_option("--like", "--seed-users")
+@renamed_option("--note", "--mark-contacted")
+@renamed_option("--no-note", "--no-mark-contacted")
 @click.pass_obj
 def audience(
     state: CliContext,
-    product: str | None,
+    product_id: str | None,
     size: int,
     seed_users: Path | None,
     segment: str,
@@ -131,86 +148,78 @@ def audience(
     mark_contacted: bool,
     out: str | None,
 ) -> None:
-    """Users to tell about a new product."""
+    """Select users to contact about a new product."""
     from vetrina.pipeline import batch
 
     shop = state.open_shop()
     if products:
-        rows = batch.audience_file(
-            shop, products, Path(_require_value(out, "--out FILE")), shop.shop_context.progress, size
-        )
-        state.print_rows({"rows": rows, "out": out}, lambda r: f"{r['rows']} rows in {r['out']}")
+        output_file = Path(_require_value(out, "--out FILE"))
+        n_rows = batch.audience_file(shop, products, output_file, shop.shop_context.progress, size)
+        state.print_row({"rows": n_rows, "out": out}, formatting.format_output_file)
         return
-    seeds = batch.read_user_ids(seed_users) if seed_users else ()
-    found = shop.audience(product, size=size, like=seeds, segment=segment, channel=channel)
-    handed = batch.deliver_audience(shop, channel, found, product, out) if out is not None else None
-    if mark_contacted:  # only now: whom a failed hand-over did not reach was not told
-        shop.mark_contacted(found, product, channel)
-    if handed is not None:
-        state.print_rows(handed, lambda r: f"{r['users']} users to {r['out']}")
+    seed_user_ids = batch.read_user_ids(seed_users) if seed_users else ()
+    selected = shop.audience(product_id, size=size, like=seed_user_ids, segment=segment, channel=channel)
+    delivery = None
+    if out is not None:
+        delivery = batch.deliver_audience(shop, channel, selected, product_id, out)
+    if mark_contacted:  # after the delivery, which raises where it reaches nobody
+        shop.mark_contacted(selected, product_id, channel)
+    if delivery is not None:
+        state.print_row(delivery, formatting.format_delivery)
         return
-    rows = [
-        {"rank": n, "user_id": p.user_id, "score": p.score, "why": p.reason} for n, p in enumerate(found.recipients, 1)
-    ]
-    state.print_rows(rows, lambda r: f"{r['rank']:>5}  {r['user_id']:<16} {r['score']:>9}  ({r['why']})")
+    rows = []
+    for rank, recipient in enumerate(selected.recipients, start=1):
+        rows.append({"rank": rank, "user_id": recipient.user_id, "score": recipient.score, "why": recipient.reason})
+    state.print_rows(rows, formatting.format_recipient)
 
 
 @click.command()
 @click.argument("features", required=False)
-@click.option("--table", type=FILE_PATH, help="A file with the table's columns.")
-@click.option("--out", type=FILE_PATH, help="Where the batch goes (CSV, Parquet, JSON lines).")
+@click.option("--table", type=FILE_PATH, help="File with the columns of the table.")
+@output_file_option
 @click.pass_obj
 def predict(state: CliContext, features: str | None, table: Path | None, out: Path | None) -> None:
-    """A yes or no, or a number, for a row: FEATURES is a JSON list in column order, or an object by name."""
+    """Predict the label of a row: yes or no, or a number.
+
+    FEATURES is a JSON list in column order, or an object by column name.
+    """
     from vetrina.pipeline.batch import predict_file
 
     shop = state.open_shop()
     if table:
-        rows = predict_file(shop, table, _require_value(out, "--out FILE"), shop.shop_context.progress)
-        state.print_rows({"rows": rows, "out": str(out)}, lambda r: f"{r['rows']} rows in {r['out']}")
+        n_rows = predict_file(shop, table, _require_value(out, "--out FILE"), shop.shop_context.progress)
+        state.print_row({"rows": n_rows, "out": str(out)}, formatting.format_output_file)
         return
+    text = _require_value(features, "FEATURES or --table FILE")
     try:
-        row = json.loads(_require_value(features, "FEATURES or --table FILE"))
+        row = json.loads(text)
     except json.JSONDecodeError as error:
-        raise BadInput(str(features), f"is no JSON ({error})", "write '[1, 2, \"red\"]'") from None
-    state.print_rows(shop.predict([row])[0], _format_prediction)
+        raise BadInput(text, f"is no JSON ({error})", "write '[1, 2, \"red\"]'") from None
+    state.print_row(shop.predict([row])[0], formatting.format_prediction)
 
 
-def _format_prediction(prediction: dict[str, Any]) -> str:
-    return f"{prediction['prediction']}" + (
-        f" (probability {prediction['probability']})" if "probability" in prediction else ""
-    )
-
-
-def _answer_file(
-    state: CliContext, shop: Any, request_kind: str, file: Path | None, out: Path | None, options: dict[str, Any]
+def _rank_file(
+    state: CliContext, shop: "Shop", request_kind: str, file: Path, out: Path | None, options: dict[str, Any]
 ) -> None:
+    """Answer a file of requests into the file of ``--out``, and print how many rows were written."""
     from vetrina.pipeline.batch import rank_file
 
-    rows = rank_file(
-        shop,
-        request_kind,
-        _require_value(file, "a file"),
-        _require_value(out, "--out FILE"),
-        shop.shop_context.progress,
-        options,
-    )
-    state.print_rows({"rows": rows, "out": str(out)}, lambda r: f"{r['rows']} rows in {r['out']}")
+    output_file = _require_value(out, "--out FILE")
+    n_rows = rank_file(shop, request_kind, file, output_file, shop.shop_context.progress, options)
+    state.print_row({"rows": n_rows, "out": str(out)}, formatting.format_output_file)
 
 
-def _print_answer(state: CliContext, answer: Any) -> None:
+def _print_answer(state: CliContext, answer: "Answer") -> None:
     from vetrina.pipeline.batch import answer_records
 
-    state.print_rows(
-        list(answer_records(answer)),
-        lambda r: f"{r['rank']:>3}  {r['product_id']:<12} {r['score']:>8}  {r['title']}  ({r['why']})",
-    )
+    records: Iterable[dict[str, Any]] = answer_records(answer)
+    state.print_rows(list(records), formatting.format_ranked_product)
 
 
-def _require_value(value: Any, what: str) -> Any:
+def _require_value(value: Value | None, name: str) -> Value:
     if value is None:
-        raise click.UsageError(f"give {what}")
+        raise click.UsageError(f"give {name}")
     return value
 
 
-COMMANDS = (search, recommend, similar, tradeoff, ads, audience, predict)
+COMMANDS = (search, recommend, similar, ads, audience, predict)

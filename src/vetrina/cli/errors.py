@@ -1,23 +1,32 @@
-"""Whatever goes wrong, as one line for a person and an exit status."""
+"""Error messages and exit statuses of the command line."""
 
 import click
 
 from vetrina.core.errors import VetrinaError
 
+_MAX_MESSAGE_LENGTH = 300  # characters
+_STATUS_INTERNAL_ERROR = 1
+_STATUS_BAD_INPUT = 2
+_STATUS_INTERRUPTED = 130
+
 
 def error_line_and_status(error: BaseException) -> tuple[str, int]:
-    """What to say and the exit status."""
-    text = " ".join(str(error).split())[:300]
+    """One line that describes an error and what to do about it, and the exit status of the process."""
+    message = " ".join(str(error).split())[:_MAX_MESSAGE_LENGTH]
     if isinstance(error, KeyboardInterrupt | click.exceptions.Abort):
-        return "stopped; what was finished is kept, the same command goes on from there", 130
+        line = "stopped; finished steps are kept, and the same command continues from there"
+        return line, _STATUS_INTERRUPTED
     if isinstance(error, click.ClickException):
-        return f"vetrina: {error.format_message()}; --help shows what is possible", error.exit_code
+        return f"vetrina: {error.format_message().rstrip('.')}; see --help", error.exit_code
     if isinstance(error, VetrinaError):
         return f"vetrina: {error}", error.exit_status
     if isinstance(error, OSError):
-        named = error.filename or "disk"
-        return f"vetrina: {named}: {error.strerror or text}; free space or rights there, then repeat", 2
-    if type(error).__name__ == "OperationalError":  # the store's own words, whichever database it is
-        said = text.split(" [SQL")[0].split(" (Background")[0]
-        return f"vetrina: store: {said}; free space, or see that it can be reached, then repeat", 2
-    return f"vetrina: a fault in Vetrina ({type(error).__name__}: {text}); repeat with --debug and report it", 1
+        place = error.filename or "disk"
+        reason = error.strerror or message
+        return f"vetrina: {place}: {reason}; check free space and permissions there, then repeat", _STATUS_BAD_INPUT
+    if type(error).__name__ == "OperationalError":  # of SQLAlchemy, which is not imported for it
+        reason = message.split(" [SQL")[0].split(" (Background")[0]
+        line = f"vetrina: store: {reason}; check free space and that the database can be reached, then repeat"
+        return line, _STATUS_BAD_INPUT
+    line = f"vetrina: internal error ({type(error).__name__}: {message}); repeat with --debug and report it"
+    return line, _STATUS_INTERNAL_ERROR

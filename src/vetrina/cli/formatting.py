@@ -1,118 +1,244 @@
-"""Lines that the command line prints for people, made of plain values alone."""
+"""Lines that the command line prints for people, made from plain values alone."""
 
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vetrina.core.types import DataReport, ReleaseResult
+
+Record = Mapping[str, Any]  # a row as the store or the registry returns it
+
+_SECONDS_PER_DAY = 86_400
 
 
-def format_counts(rows: dict[str, int]) -> str:
-    """Rows by table."""
+def format_counts(rows: Mapping[str, int]) -> str:
+    """Numbers of rows by table."""
     return ", ".join(f"{n:,} {name}" for name, n in rows.items())
 
 
-def checks(found: Any) -> str:
-    """What the checks say, a line each."""
-    said = [f"{found.scenario}: {'ready' if found.is_ok else 'not ready'} ({found.readiness.why})"]
-    if found.readiness.meanwhile:
-        said.append(f"  meanwhile: {found.readiness.meanwhile}")
-    for c in found.checks:
-        rest = f"  {c.count:,} rows, first {c.first!r}: {c.meaning}; {c.done}" if c.count else ""
-        said.append(f"  {c.status:<4} {c.name}{rest}")
-    return "\n".join(said)
+def format_snapshot(row: Record) -> str:
+    """A snapshot after files were added."""
+    counts = format_counts(row["rows"])
+    return (
+        f"snapshot {row['snapshot']}: {counts}; {row['files_added']} new files, {row['quarantined']} rows in quarantine"
+    )
 
 
-def no_release(row: dict[str, Any], report: Any, champion: str | None) -> str:
-    """Why a run made nothing: what the checks say where the data do not suffice, else that there is nothing new."""
+def format_checks(report: "DataReport") -> str:
+    """The readiness of a scenario, then one line for each check."""
+    readiness = report.readiness
+    state = "ready" if report.is_ok else "not ready"
+    lines = [f"{report.scenario}: {state} ({readiness.why})"]
+    if readiness.meanwhile:
+        lines.append(f"  meanwhile: {readiness.meanwhile}")
+    for check in report.checks:
+        line = f"  {check.status:<4} {check.name}"
+        if check.count:
+            line += f"  {check.count:,} rows, first {check.first!r}: {check.meaning}; {check.done}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def format_no_release(row: Record, report: "DataReport", champion: str | None) -> str:
+    """Why a run released nothing.
+
+    Args:
+        row: the run's ``scenario``.
+        report: the checks of its data.
+        champion: the version that serves, if any.
+
+    Returns:
+        The checks where the data do not suffice, else that there is no new data.
+    """
     if not report.is_ok:
-        return checks(report)
+        return format_checks(report)
     return f"{row['scenario']}: nothing new since {champion or 'the last verdict'}"
 
 
-def format_release(row: dict[str, Any], reasons: Sequence[dict[str, Any]]) -> str:
-    """What became of a run, with the gate's ``reasons``."""
-    made = row["release"]
-    listed = "\n".join(f"  {outcome_mark(r)}  {r['text']}" for r in reasons)
-    said = f"{made.scenario}: {made.version} {made.outcome} ({made.mode}: {made.note})\n{listed}"
-    if made.outcome == "testing":
-        said += "\n  vetrina operate moves it on among shoppers; vetrina releases shows how"
-    return said
+def format_release(row: Record, reasons: Sequence[Record]) -> str:
+    """The outcome of a run with the gate's reasons.
+
+    Args:
+        row: the result of the run as ``release``.
+        reasons: findings of the gate, as the registry returns them.
+
+    Returns:
+        Several lines.
+    """
+    release: ReleaseResult = row["release"]
+    lines = [f"{release.scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})"]
+    lines += [f"  {outcome_mark(reason)}  {reason['text']}" for reason in reasons]
+    if release.outcome == "testing":
+        lines.append("  next: vetrina operate tests it on users; vetrina releases shows the decisions")
+    return "\n".join(lines)
 
 
-def outcome_mark(reason: dict[str, Any]) -> str:
-    """Four letters for a finding."""
+def outcome_mark(reason: Record) -> str:
+    """Four characters for the outcome of a finding: pass, FAIL or n/a."""
     if not reason["passed"]:
         return "FAIL"
-    return "pass" if reason.get("evaluable", True) else "n/a "
+    if not reason.get("evaluable", True):
+        return "n/a "
+    return "pass"
 
 
-def format_version(row: dict[str, Any]) -> str:
-    """One version."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
-    return f"{'*' if row['serving'] else ' '} {row['version']:<28} {row['verdict'] or '':<9} {when}"
+def format_version(row: Record) -> str:
+    """One version in a list."""
+    mark = "*" if row["serving"] else " "
+    created = _format_minute(row["created"])
+    return f"{mark} {row['version']:<28} {row['verdict'] or '':<9} {created}"
 
 
-def format_status(row: dict[str, Any]) -> str:
-    """How a scenario did on the last full day."""
-    h = row["health"]
-    r = row["retrain"]
-    day = time.strftime("%Y-%m-%d", time.gmtime(h["day"] * 86_400))
-    said = [
-        f"{h['scenario']}: {h['version'] or 'nothing serves'}; {day} (UTC): {h['events']:,} events, {h['answers']:,} answers, "
-        f"{h['clicked']:,} of them clicked; retrain: {'yes' if r['retrain'] else 'no'}, {r['why']}"
-    ]
-    if h["coverage"] is not None:
-        said.append(f"  {h['coverage']:.1%} of the catalogue was shown")
-    if h["click_delay_seconds"] is not None:
-        said.append(f"  half of the clicks came within {h['click_delay_seconds']:.0f} s")
-    if h["replay_overlap"] is not None:
-        said.append(f"  asked again, the version gives {h['replay_overlap']:.1%} of the products that were served")
-    for name, found in (("clicks fell by", h["estimated_loss"]), ("happened of what was expected", h["calibration"])):
-        if found is not None:
-            said.append(f"  {name}: {found['point']:.1%} (between {found['low']:.1%} and {found['high']:.1%})")
-    compared = len(h["drift"])
-    if compared or h["not_evaluable"]:
-        text = f"  {compared} features compared with earlier days, {sum(d['drifted'] for d in h['drift'].values())} drifted"
-        said.append(text + (f", {len(h['not_evaluable'])} not evaluable yet" if h["not_evaluable"] else ""))
-    said += [f"  ALARM {a['text']}" for a in row["alarms"]]
-    return "\n".join(said)
+def format_gate_numbers(row: Record) -> str:
+    """What the gate measured of one version: names and numbers."""
+    parts = []
+    for name, value in row.items():
+        parts.append(f"{name} {value:.4f}" if isinstance(value, float) else str(value))
+    return "  ".join(parts)
 
 
-def format_run(row: dict[str, Any]) -> str:
-    """One run."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["asked"]))
-    return f"{row['id']}  {row['scenario']:<10} {row['state']:<9} {when}  {row['note'] or row['why']}"
+def format_promotion(row: Record) -> str:
+    """The champion after a promotion."""
+    return f"{row['version']} serves {row['scenario']}"
 
 
-def format_stage(row: dict[str, Any]) -> str:
-    """One finished stage."""
-    worked = f"{row['cpu_seconds']:8.1f} CPU-s" if row["cpu_seconds"] is not None else ""
-    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {worked}  {row['peak_mb']:6.0f} MB"
-
-
-def format_rollout(row: dict[str, Any]) -> str:
-    """One release among shoppers."""
-    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["started"]))
-    return f"{row['release']}  {row['candidate']} against {row['champion']}: {row['state']} at {row['share']:.0%}, since {when}"
-
-
-def format_decision(row: dict[str, Any]) -> str:
-    """One decision with its reasons."""
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["now"]))
-    decision = row["decision"]
-    reasons = "\n".join(f"    {outcome_mark(r)}  {r['text']}" for r in decision["reasons"])
-    return f"{when}  {decision['action']}\n{reasons}"
-
-
-def format_rollback(row: dict[str, Any]) -> str:
-    """What serves after a rollback."""
+def format_rollback(row: Record) -> str:
+    """The champion after a rollback."""
     if "out" in row:
-        return f"{row['out']} is taken out; {row['version']} serves {row['scenario']} alone"
+        return f"{row['out']} is no longer tested on users; {row['version']} serves {row['scenario']} alone"
     return f"{row['version']} serves {row['scenario']} again"
 
 
-def format_export(row: dict[str, Any]) -> str:
-    """What was written for a device, and how it does."""
+def format_report(row: Record) -> str:
+    """The path of a page that was written."""
+    return row["report"]
+
+
+def format_tradeoff_point(row: Record, goal: str) -> str:
+    """Relevance and business value at one weight of a goal."""
+    relevance = row["relevance"]
     return (
-        f"{row['folder']}: {row['products']:,} products, {row['bytes'] / 1e6:.2f} MB with model; gives {row['agreement']:.0%} of "
-        f"the version's first ten on histories that it did not learn from (what sells most: {row['popular']:.0%})"
+        f"{row['weight']:>5.2f}  NDCG@10 {relevance['point']:.4f} [{relevance['low']:.4f}, {relevance['high']:.4f}]  "
+        f"mean {goal} shown {row['worth']:.3f}"
     )
+
+
+def format_status(row: Record) -> str:
+    """The health of a scenario on its last full day, with alerts."""
+    health = row["health"]
+    retrain = row["retrain"]
+    day = time.strftime("%Y-%m-%d", time.gmtime(health["day"] * _SECONDS_PER_DAY))
+    lines = [
+        f"{health['scenario']}: {health['version'] or 'nothing serves'}; {day} (UTC): {health['events']:,} events, "
+        f"{health['answers']:,} answers, {health['clicked']:,} of them with a click; "
+        f"retrain: {'yes' if retrain['retrain'] else 'no'}, {retrain['why']}"
+    ]
+    if health["coverage"] is not None:
+        lines.append(f"  catalogue coverage {health['coverage']:.1%}")
+    if health["click_delay_seconds"] is not None:
+        lines.append(f"  median time to click {health['click_delay_seconds']:.0f} s")
+    if health["replay_overlap"] is not None:
+        lines.append(f"  replay of logged requests: {health['replay_overlap']:.1%} of the products that were served")
+    lines += _format_interval("  loss of clicks", health["estimated_loss"])
+    lines += _format_interval("  calibration, observed over predicted clicks", health["calibration"])
+    lines += _format_drift(health)
+    lines += [f"  ALERT {alert['text']}" for alert in row["alarms"]]
+    return "\n".join(lines)
+
+
+def _format_interval(title: str, interval: Record | None) -> list[str]:
+    """One line, or none where the value is not known."""
+    if interval is None:
+        return []
+    return [f"{title}: {interval['point']:.1%} (between {interval['low']:.1%} and {interval['high']:.1%})"]
+
+
+def _format_drift(health: Record) -> list[str]:
+    """One line, or none where no feature was or could be compared."""
+    drift = health["drift"]
+    not_evaluable = health["not_evaluable"]
+    if not drift and not not_evaluable:
+        return []
+    n_drifted = sum(feature["drifted"] for feature in drift.values())
+    line = f"  drift: {len(drift)} features compared with earlier days, {n_drifted} drifted"
+    if not_evaluable:
+        line += f", {len(not_evaluable)} not evaluable yet"
+    return [line]
+
+
+def format_run(row: Record) -> str:
+    """One run in a list."""
+    queued = _format_minute(row["asked"])
+    return f"{row['id']}  {row['scenario']:<10} {row['state']:<9} {queued}  {row['note'] or row['why']}"
+
+
+def format_stage(row: Record) -> str:
+    """One finished stage of a run."""
+    cpu = "" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:8.1f} CPU-s"
+    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {cpu}  {row['peak_mb']:6.0f} MB"
+
+
+def format_rollout(row: Record) -> str:
+    """One live release in a list."""
+    started = _format_minute(row["started"])
+    return (
+        f"{row['release']}  {row['candidate']} against {row['champion']}: {row['state']} at {row['share']:.0%}, "
+        f"since {started}"
+    )
+
+
+def format_decision(row: Record) -> str:
+    """One decision about a live release, with its reasons."""
+    decided = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["now"]))
+    decision = row["decision"]
+    lines = [f"{decided}  {decision['action']}"]
+    lines += [f"    {outcome_mark(reason)}  {reason['text']}" for reason in decision["reasons"]]
+    return "\n".join(lines)
+
+
+def format_export(row: Record) -> str:
+    """What was written for a device, and how well the student agrees with the version."""
+    return (
+        f"{row['folder']}: {row['products']:,} products, {row['bytes'] / 1e6:.2f} MB with model; agrees with "
+        f"{row['agreement']:.0%} of the version's top 10 on histories held out of distillation "
+        f"(best sellers: {row['popular']:.0%})"
+    )
+
+
+def format_ranked_product(row: Record) -> str:
+    """One product of an answer."""
+    return f"{row['rank']:>3}  {row['product_id']:<12} {row['score']:>8}  {row['title']}  ({row['why']})"
+
+
+def format_recipient(row: Record) -> str:
+    """One user of an audience."""
+    return f"{row['rank']:>5}  {row['user_id']:<16} {row['score']:>9}  ({row['why']})"
+
+
+def format_delivery(row: Record) -> str:
+    """Where an audience was written or sent."""
+    return f"{row['users']} users to {row['out']}"
+
+
+def format_output_file(row: Record) -> str:
+    """The number of rows of an output file."""
+    return f"{row['rows']} rows in {row['out']}"
+
+
+def format_prediction(row: Record) -> str:
+    """A prediction, with its probability where the label is yes or no."""
+    text = f"{row['prediction']}"
+    if "probability" in row:
+        text += f" (probability {row['probability']})"
+    return text
+
+
+def format_drill(row: Record) -> str:
+    """The outcome of a drill."""
+    return f"{row['planted']}: {row['outcome']}"
+
+
+def _format_minute(seconds: float) -> str:
+    """Local date and time of seconds since 1970."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar and the time left; plain lines where nobody watches."""
+"""Progress on a terminal: a bar with the time left, and plain lines where standard error is no terminal."""
 
 import sys
 import time
@@ -26,18 +26,18 @@ class _SilentStep:
 
 
 class TerminalProgress:
-    """Writes to standard error, so that answers can be piped."""
+    """Writes to standard error, so that standard output can be piped."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
 
     def message(self, text: str) -> None:
-        """One line."""
+        """Print one line."""
         self._console.print(text, highlight=False)
 
     @contextmanager
     def step(self, title: str, total: float) -> Iterator[Step]:
-        """A bar on a terminal, one line afterwards elsewhere."""
+        """Show a bar while a step is under way, or without a terminal a line with its duration once it has ended."""
         if not sys.stderr.isatty():
             started = time.perf_counter()
             yield _SilentStep()

@@ -1,12 +1,12 @@
 """The settings file that ``vetrina init`` writes."""
 
 SETTINGS_TEMPLATE = """\
-# What this shop may set; every line shows its default. docs/reference/settings.md explains each.
+# Settings of this shop; every line shows its default. docs/reference/settings.md explains each.
 
-# [columns.products]          # the design's name = the name in your file
+# [columns.products]          # Vetrina's column name = the name in your file
 # product_id = "sku"
 
-# [weights]                   # how much an event type says about taste
+# [weights]                   # weight of an event of each type when users' preferences are learnt
 # view = 0.1
 
 # [split]
@@ -14,10 +14,10 @@ SETTINGS_TEMPLATE = """\
 # holdout_days = 14.0
 
 # [gate]
-# margin = 0.02               # how much worse than the champion a candidate may be
+# margin = 0.02               # non-inferiority margin: largest relative loss against the champion
 
 # [train]
-# refit = true                # train the served file on everything once the judged one passed
+# refit = true                # refit the served file on all data once the judged file has passed
 
 # [serve]
 # host = "127.0.0.1"

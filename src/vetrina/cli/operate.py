@@ -1,0 +1,150 @@
+"""Commands that run a shop: the service, its controller, their state, and drills with injected faults."""
+
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+
+import click
+
+from vetrina.cli import formatting
+from vetrina.cli.context import CliContext
+from vetrina.cli.options import host_option, port_option, renamed_option
+from vetrina.core.errors import BadInput
+
+_READ_BYTES = 1_024
+
+
+@click.command()
+@host_option
+@port_option
+@click.pass_context
+def up(context: click.Context, host: str | None, port: int | None) -> None:
+    """Serve and operate, until Ctrl-C or SIGTERM."""
+    from vetrina.cli.controller_process import ControllerProcess, exit_on_signals
+
+    state: CliContext = context.obj
+    exit_on_signals()
+    controller = ControllerProcess(state.shop_dir.resolve(), functools.partial(click.echo, err=True))
+    try:
+        context.invoke(serve, host=host, port=port)
+    finally:
+        controller.stop()
+
+
+@click.command()
+@host_option
+@port_option
+@click.pass_obj
+def serve(state: CliContext, host: str | None, port: int | None) -> None:
+    """Serve requests over HTTP, until Ctrl-C."""
+    from vetrina.serve.serve import bind
+    from vetrina.serve.serve import serve as serve_http
+    from vetrina.store.shop_folder import ShopFolder
+
+    folder = ShopFolder(state.shop_dir.resolve())
+    if not folder.bundles.folder.exists():
+        raise BadInput(str(folder.root), "has nothing released yet", "vetrina ingest, then vetrina run")
+    settings = folder.settings.serve
+    listening_socket = bind(host or settings.host, settings.port if port is None else port)
+    bound_host, bound_port = listening_socket.getsockname()[:2]
+    click.echo(f"listening on http://{bound_host}:{bound_port}", err=True)
+    serve_http(folder.root, listening_socket)
+
+
+@click.command()
+@click.option("--until-input-ends", is_flag=True, hidden=True, help="Stop when standard input ends, as `up` needs.")
+@click.pass_obj
+def operate(state: CliContext, until_input_ends: bool) -> None:
+    """Run the controller, until Ctrl-C or SIGTERM.
+
+    The controller advances releases, starts retraining, cleans up and raises alerts.
+    """
+    from vetrina.pipeline.controller import operate as run_controller
+
+    shop = state.open_shop()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    if until_input_ends:
+        threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
+    try:
+        run_controller(shop.shop_context, _echo_with_time, stop)
+    finally:
+        stop.set()
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def set_stop(number: int, frame: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, set_stop)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # nohup ignores it, and then so does the controller
+        signal.signal(signal.SIGHUP, set_stop)
+
+
+def _stop_after_input(stop: threading.Event) -> None:
+    """Read standard input to its end, which comes when the parent process ends."""
+    while os.read(sys.stdin.fileno(), _READ_BYTES):
+        pass
+    stop.set()
+
+
+def _echo_with_time(line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
+
+
+@click.command()
+@click.pass_obj
+def status(state: CliContext) -> None:
+    """Show champions, their health and whether to retrain."""
+    from vetrina.core import plugins
+    from vetrina.pipeline.health import check_health
+
+    shop_context = state.open_shop().shop_context
+    rows = [asdict(check_health(shop_context, scenario)) for scenario in plugins.names("scenarios")]
+    state.print_rows(rows, formatting.format_status)
+
+
+@click.command()
+@click.option("--inject", "fault", default="better", show_default=True, help="What to inject, of the list above.")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0.1, 1440),
+    default=3.0,
+    show_default=True,
+    help="Longest duration of the release.",
+)
+@renamed_option("--plant", "--inject")
+@click.pass_obj
+def simulate(state: CliContext, fault: str, minutes: float) -> None:
+    """Rehearse a release on a simulated shop.
+
+    Real processes serve a simulated shop, simulated users visit it over HTTP, and a candidate or a fault is injected:
+
+    \b
+    better, worse, same           candidates that answer
+    error, hang, slow, shape      candidates that fail
+    bots, dead-feed               a better candidate, but a corrupted event log
+    drift                         prices change on the last two of thirty days
+    """
+    from vetrina.simulate.drift_drill import DRIFT_FAULT, run_drift_drill
+    from vetrina.simulate.drill import LOG_FAULTS, run_drill
+    from vetrina.simulate.fault_injection import CANDIDATE_KINDS
+
+    faults = (*CANDIDATE_KINDS, *LOG_FAULTS, DRIFT_FAULT)
+    if fault not in faults:
+        raise BadInput(f"--inject {fault}", "is unknown", f"use one of {', '.join(faults)}")
+    folder = state.shop_dir_or("simulated-shop")
+    echo = functools.partial(click.echo, err=state.as_json)
+    outcome = (
+        run_drift_drill(folder, minutes, echo) if fault == DRIFT_FAULT else run_drill(folder, fault, minutes, echo)
+    )
+    state.print_row({"planted": fault, "outcome": outcome}, formatting.format_drill)
+
+
+COMMANDS = (up, serve, operate, status, simulate)

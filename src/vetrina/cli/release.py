@@ -1,0 +1,191 @@
+"""Commands that inspect, compare and release versions, and export them."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vetrina.cli import formatting
+from vetrina.cli.context import CliContext, to_json_value
+from vetrina.cli.options import renamed_option
+
+_MACHINE_NOTES = ("baseline", "samples")  # notes of a version that only programs read
+
+
+@click.command()
+@click.pass_obj
+def versions(state: CliContext) -> None:
+    """List all versions, newest first; * marks the champions."""
+    state.print_rows(state.open_shop().shop_context.registry.list_versions(), formatting.format_version)
+
+
+@click.command()
+@click.argument("version")
+@click.pass_obj
+def show(state: CliContext, version: str) -> None:
+    """Show a version: verdict, blend, compression, cost."""
+    from vetrina.pipeline.cost import cost
+
+    shop_context = state.open_shop().shop_context
+    record = shop_context.registry.get_version(version)
+    for name in _MACHINE_NOTES:
+        record["notes"].pop(name, None)
+    version_cost = cost(shop_context, version)
+    record["cost"] = asdict(version_cost) if version_cost else None
+
+    def format_record(row: dict[str, Any]) -> str:
+        return json.dumps(row, indent=2, default=to_json_value)
+
+    state.print_row(record, format_record)
+
+
+@click.command()
+@click.argument("first_version", metavar="VERSION")
+@click.argument("second_version", metavar="VERSION")
+@click.pass_obj
+def compare(state: CliContext, first_version: str, second_version: str) -> None:
+    """Compare what the gate measured of two versions."""
+    registry = state.open_shop().shop_context.registry
+    rows = []
+    for version in (first_version, second_version):
+        row = {"version": version}
+        for reason in registry.get_version(version)["verdict"]["reasons"]:
+            numbers = reason["numbers"]
+            if "candidate" in numbers:
+                row[reason["code"]] = numbers["candidate"]
+        rows.append(row)
+    state.print_rows(rows, formatting.format_gate_numbers)
+
+
+@click.command()
+@click.argument("version")
+@click.pass_obj
+def report(state: CliContext, version: str) -> None:
+    """Write an HTML report about a version."""
+    from vetrina.console.version_page import write_version_page
+
+    page = write_version_page(state.open_shop(), version)
+    state.print_row({"report": str(page)}, formatting.format_report)
+
+
+@click.group()
+def bench() -> None:
+    """Evaluate a version on held-out data."""
+
+
+@bench.command()
+@click.argument("scenario", default="recommend")
+@click.option("--version", help="Version to evaluate (default: the champion).")
+@click.option("--against", help="Version to compare with, over the same evaluation units.")
+@click.pass_obj
+def quality(state: CliContext, scenario: str, version: str | None, against: str | None) -> None:
+    """Evaluate a version on its holdout.
+
+    Prints metrics with intervals, slices, each model alone, beyond-accuracy metrics of the lists and a paired gain.
+    """
+    from vetrina.pipeline.quality import measure_quality, quality_text
+
+    state.print_row(measure_quality(state.open_shop(), scenario, version, against), quality_text)
+
+
+@click.command()
+@click.argument("goal", default="margin")
+@click.pass_obj
+def tradeoff(state: CliContext, goal: str) -> None:
+    """Measure what a business goal costs in relevance.
+
+    For each weight of GOAL (margin, revenue, retention_7 or retention_28): the NDCG on the holdout, and the mean business
+    value of the products that are shown.
+    """
+    from vetrina.pipeline.tradeoff import tradeoff_curve
+
+    rows = [asdict(point) for point in tradeoff_curve(state.open_shop(), goal)]
+
+    def format_point(row: dict[str, Any]) -> str:
+        return formatting.format_tradeoff_point(row, goal)
+
+    state.print_rows(rows, format_point)
+
+
+@click.command()
+@click.argument("version")
+@click.pass_obj
+def promote(state: CliContext, version: str) -> None:
+    """Make a version the champion without further tests."""
+    from vetrina.store import operator_actions
+
+    shop_context = state.open_shop().shop_context
+    promoted = operator_actions.promote(shop_context.registry, shop_context.folder.bundles, version)
+    state.print_row(promoted, formatting.format_promotion)
+
+
+@click.command()
+@click.argument("scenario")
+@click.pass_obj
+def rollback(state: CliContext, scenario: str) -> None:
+    """End a running release, else restore the last champion.
+
+    Every server follows within a second.
+    """
+    from vetrina.store import operator_actions
+
+    shop_context = state.open_shop().shop_context
+    result = operator_actions.rollback(
+        shop_context.registry, shop_context.rollouts, shop_context.folder.bundles, scenario
+    )
+    state.print_row(result, formatting.format_rollback)
+
+
+@click.command()
+@click.argument("release_id", required=False, metavar="[RELEASE_ID]")
+@click.pass_obj
+def releases(state: CliContext, release_id: str | None) -> None:
+    """List live releases, or the decisions of one.
+
+    A live release tests a candidate on users: in the shadow, by interleaving and as a canary. Newest first; for one release,
+    each decision with its reasons.
+    """
+    rollouts = state.open_shop().shop_context.rollouts
+    if release_id is None:
+        state.print_rows(rollouts.list_rollouts(), formatting.format_rollout)
+        return
+    rows = [asdict(entry) for entry in rollouts.decision_log(release_id)]
+    state.print_rows(rows, formatting.format_decision)
+
+
+@click.command()
+@click.argument("version")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["onnx", "litert", "executorch"]),
+    default="onnx",
+    show_default=True,
+    help="File format of the model.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Output folder, a new one (default: VERSION-FORMAT).")
+@click.option(
+    "--max-products",
+    type=click.IntRange(20),
+    default=2_000,
+    show_default=True,
+    help="Size of the catalogue: the most popular products.",
+)
+@click.option("--python", default="", help="For litert and executorch: a Python that has their tools.")
+@renamed_option("--products", "--max-products")
+@click.pass_obj
+def export(state: CliContext, version: str, file_format: str, out: Path | None, max_products: int, python: str) -> None:
+    """Export a student model for browsers and phones.
+
+    The student is distilled from a version of recommend; with its catalogue it takes at most 2 MB.
+    """
+    from vetrina.pipeline.export import export_student
+
+    into = out or Path(f"{version}-{file_format}")
+    result = export_student(state.open_shop(), version, file_format, into, max_products, python)
+    state.print_row(asdict(result), formatting.format_export)
+
+
+COMMANDS = (versions, show, compare, report, bench, tradeoff, promote, rollback, releases, export)

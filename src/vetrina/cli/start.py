@@ -1,0 +1,42 @@
+"""Commands that create a shop: ``init`` and ``demo``."""
+
+import time
+from pathlib import Path
+
+import click
+
+from vetrina.cli.context import CliContext
+from vetrina.cli.settings_template import SETTINGS_TEMPLATE
+from vetrina.core.errors import BadInput
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+def init(folder: Path) -> None:
+    """Create a shop's folder with a commented vetrina.toml."""
+    from vetrina.core.files import write_bytes
+
+    target = folder / "vetrina.toml"
+    if target.exists():
+        raise BadInput(str(target), "exists already", "choose another folder")
+    write_bytes(target, SETTINGS_TEMPLATE.encode())
+    click.echo(f"{target} written. Next: vetrina --shop-dir {folder} ingest --products FILE --events FILE")
+
+
+@click.command()
+@click.option("--exit", "exit_when_answered", is_flag=True, help="Stop once the service has answered a request.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8337, show_default=True, help="Port of the service.")
+@click.pass_obj
+def demo(state: CliContext, exit_when_answered: bool, port: int) -> None:
+    """Train, release and serve on one year of a real grocer's data."""
+    from vetrina.demo.run import run_demo
+
+    started = time.perf_counter()
+
+    def elapsed_seconds() -> float:
+        return time.perf_counter() - started
+
+    run_demo(state.shop_dir_or("demo-shop"), port, exit_when_answered, click.echo, elapsed_seconds)
+
+
+COMMANDS = (init, demo)

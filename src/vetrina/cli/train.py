@@ -1,0 +1,95 @@
+"""Commands that train: ``run``, and ``runs``, ``cancel`` and ``retry`` for runs on record."""
+
+import functools
+import sys
+import time
+
+import click
+
+from vetrina.cli import formatting
+from vetrina.cli.context import CliContext
+from vetrina.cli.options import DurationMinutes, renamed_option
+
+_STATUS_NOT_READY = 2
+_POLL_SECONDS = 0.5  # between two looks at a run that is followed
+
+
+@click.command()
+@click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
+@click.option("--budget", type=DurationMinutes(), help="Time budget of a run, such as 10m or 2h (default: 20m).")
+@click.option("--run-id", hidden=True, help="Execute a queued run, as the controller does.")
+@renamed_option("--id", "--run-id")
+@click.pass_obj
+def run(state: CliContext, scenarios: tuple[str, ...], run_id: str | None, budget: float | None) -> None:
+    """Train, compress, evaluate and release models.
+
+    Without names: for each scenario that the data supports.
+    """
+    shop = state.open_shop()
+    if run_id:
+        from vetrina.pipeline.run_execution import execute_run
+
+        execute_run(shop.shop_context, run_id)
+        return
+    registry = shop.shop_context.registry
+    any_not_ready = False
+    for scenario, release in shop.fit(*scenarios, budget_minutes=budget).items():
+        row = {"scenario": scenario, "release": release}
+        if release is not None:
+            reasons = registry.get_verdict(release.verdict)["reasons"]
+            state.print_row(row, functools.partial(formatting.format_release, reasons=reasons))
+            continue
+        report = shop.validate(scenario)
+        champion, _ = registry.champion(scenario)
+        state.print_row(row, functools.partial(formatting.format_no_release, report=report, champion=champion))
+        if not report.is_ok:
+            any_not_ready = True
+    if any_not_ready:
+        sys.exit(_STATUS_NOT_READY)
+
+
+@click.command()
+@click.argument("run_id", required=False, metavar="[RUN_ID]")
+@click.option("--follow", is_flag=True, help="Print stages as they finish, until the run ends.")
+@click.pass_obj
+def runs(state: CliContext, run_id: str | None, follow: bool) -> None:
+    """List runs, newest first, or the stages of one run."""
+    run_store = state.open_shop().shop_context.runs
+    if run_id is None:
+        state.print_rows(run_store.list_runs(), formatting.format_run)
+        return
+    row = run_store.get_run(run_id)
+    n_printed = 0
+    while follow and row["state"] in ("queued", "running"):
+        for stage in row["stages"][n_printed:]:
+            click.echo(formatting.format_stage(stage))
+        n_printed = len(row["stages"])
+        time.sleep(_POLL_SECONDS)
+        row = run_store.get_run(run_id)
+    if not state.as_json:
+        for stage in row["stages"][n_printed:]:
+            click.echo(formatting.format_stage(stage))
+    state.print_row(row, formatting.format_run)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN_ID")
+@click.pass_obj
+def cancel(state: CliContext, run_id: str) -> None:
+    """Cancel a queued or running run; its finished stages are kept."""
+    run_store = state.open_shop().shop_context.runs
+    run_store.cancel(run_id)
+    state.print_row(run_store.get_run(run_id), formatting.format_run)
+
+
+@click.command()
+@click.argument("run_id", metavar="RUN_ID")
+@click.pass_obj
+def retry(state: CliContext, run_id: str) -> None:
+    """Queue a failed or cancelled run again, for the controller."""
+    run_store = state.open_shop().shop_context.runs
+    run_store.retry(run_id)
+    state.print_row(run_store.get_run(run_id), formatting.format_run)
+
+
+COMMANDS = (run, runs, cancel, retry)
