@@ -100,7 +100,7 @@ def test_a_picture_filed_wrongly_is_found(shop):
     assert notes["form"] == "int8"
     assert min(notes["alike"], notes["parity_cosine"]) >= 0.9
     page = write_version_page(shop, version["version"]).read_text()
-    assert "Perhaps filed wrongly" in page
+    assert "Probably miscategorised" in page
     assert "<td>p19</td><td>square</td><td>circle</td>" in page
 
 

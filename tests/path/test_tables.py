@@ -139,7 +139,7 @@ def test_a_number_is_told_as_well_as_its_noise_allows(tmp_path: Path):
     assert 0.4 < float((missed**2).mean() ** 0.5) < 0.55
     assert opened.error == pytest.approx(0.5, abs=0.07)
     page = write_version_page(shop, release.version).read_text()
-    for part in ("RMSE", "R2", "mean error", "By how much it missed"):
+    for part in ("RMSE", "R2", "mean error", "Residuals"):
         assert part in page
     rows = predict_file(shop, tmp_path / "ratings.csv", tmp_path / "said.csv", NoProgress())
     assert rows == 900

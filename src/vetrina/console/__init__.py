@@ -1,1 +1,1 @@
-"""The pages a person looks at."""
+"""HTML reports about versions."""

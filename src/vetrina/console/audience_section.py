@@ -1,4 +1,4 @@
-"""The part of a launch version's page that says how many to tell: reach against precision on the holdout."""
+"""The audience section of a launch version's report: reach against precision on the holdout."""
 
 from typing import Any
 
@@ -10,33 +10,43 @@ from vetrina.scenarios.launch.evaluate import ReachPoint, reach_curve
 
 
 def audience_section(shop: Shop, version_record: dict[str, Any]) -> str:
-    """For a version as the registry shows it; its judged file on the holdout of its own snapshot."""
-    found = reach_curve(
-        shop.shop_context.version_folder(version_record["judged"]), shop.splits(version_record).holdout()
+    """HTML for a version as ``registry.get_version`` returns it; its judged file on the holdout of its own snapshot."""
+    folder = shop.shop_context.version_folder(version_record["judged"])
+    points = reach_curve(folder, shop.splits(version_record).holdout())
+    if not points:
+        return (
+            "<h2>Size of the audience</h2><p>No new product was bought in the holdout, so reach cannot be measured.</p>"
+        )
+    rows = "".join(_row(point) for point in points)
+    head = (
+        "<tr><th>share of all users contacted<th>share of the buyers reached<th>share of contacted users who buy"
+        "<th>lift over random selection</tr>"
     )
-    if not found:
-        return "<h2>Whom to tell</h2><p>Nobody took a new product in the holdout: nothing to judge by.</p>"
-    rows = "".join(
-        f"<tr><td>{p.audience_share:.1%}</td><td>{p.reach:.1%}</td><td>{p.precision:.2%}</td>"
-        f"<td>{p.reach / p.audience_share:.1f}</td></tr>"
-        for p in found
+    chart = f"<figure>{_reach_chart(points)}</figure>"
+    return f"<h2>Size of the audience</h2>{chart}<table>{head}{rows}</table>"
+
+
+def _row(point: ReachPoint) -> str:
+    lift = point.reach / point.audience_share
+    return (
+        f"<tr><td>{point.audience_share:.1%}</td><td>{point.reach:.1%}</td><td>{point.precision:.2%}</td>"
+        f"<td>{lift:.1f}</td></tr>"
     )
-    head = "<tr><th>of all users told<th>of the buyers reached<th>of those told buy<th>times better than chance</tr>"
-    return f"<h2>Whom to tell</h2><figure>{_reach_chart(found)}</figure><table>{head}{rows}</table>"
 
 
 def _reach_chart(points: list[ReachPoint]) -> str:
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = figure.subplots()
-    reach = [100 * p.reach for p in points]
-    precision = [100 * p.precision for p in points]
+    reach = [100 * point.reach for point in points]
+    precision = [100 * point.precision for point in points]
     axes.plot(reach, precision, marker="o")
     for point, x, y in zip(points, reach, precision, strict=True):
-        axes.annotate(f"{point.audience_share:.1%} told", (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
+        label = f"{point.audience_share:.1%} contacted"
+        axes.annotate(label, (x, y), textcoords="offset points", xytext=(6, 4), fontsize=8)
     axes.set(
         title="New products of the holdout",
-        xlabel="reach: buyers told, %",
-        ylabel="precision: told who buy, %",
+        xlabel="reach: buyers who were contacted, %",
+        ylabel="precision: contacted users who buy, %",
         yscale="log",
     )
     return to_svg(figure)

@@ -1,4 +1,4 @@
-"""Figures for pages: the same figure gives the same bytes."""
+"""Charts of reports as SVG: the same figure always gives the same bytes."""
 
 from io import StringIO
 
@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 
 def to_svg(figure: Figure) -> str:
-    """The figure as an ``<svg>`` element, without a date and with stable names inside."""
-    text = StringIO()
+    """The figure as an ``<svg>`` element, without a date and with reproducible ids."""
+    buffer = StringIO()
     with mpl.rc_context({"svg.hashsalt": "vetrina"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()[text.getvalue().index("<svg") :]
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]

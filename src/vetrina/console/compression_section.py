@@ -1,71 +1,98 @@
-"""The part of a version's page that says how its models were made small, with a picture of what each form costs and is worth."""
+"""The compression section of a version's report: each variant that was tried, with its cost and quality."""
 
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import msgspec
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vetrina.console.charts import to_svg
 from vetrina.core.compression import CompressionTrial
 
-_KEPT_COLOUR = "#2456a6"
+_ACCEPTED_COLOUR = "#2456a6"
 _REJECTED_COLOUR = "#a31621"
-_FLOAT_COLOUR = "#99aabb"
+_BEFORE_COLOUR = "#99aabb"
+# Areas of markers in square points.
 _MIN_MARKER_AREA = 40.0
 _MAX_MARKER_AREA = 1_200.0
 
 
 def compression_section(trials: Sequence[CompressionTrial]) -> str:
-    """Every form that was tried, in its order."""
+    """HTML with every variant in the order in which it was tried."""
     if not trials:
-        return "<h2>Compression</h2><p>No form was tried: nothing to judge it by, or no model with a smaller form.</p>"
-    head = "<tr><th>model<th>form<th><th>size<th>CPU an answer<th>why</tr>"
-    chart = f"<figure>{_compression_chart(trials)}</figure>" if any(s.work_after for s in trials) else ""
-    return f"<h2>Compression</h2>{chart}<table>{head}{''.join(map(_row, trials))}</table>"
+        return (
+            "<h2>Compression</h2><p>No variant was tried: there is nothing to evaluate it on, or no model has a smaller "
+            "variant.</p>"
+        )
+    head = "<tr><th>model<th>variant<th><th>size<th>CPU per answer<th>reason</tr>"
+    rows = "".join(_row(trial) for trial in trials)
+    chart = ""
+    if any(trial.work_after for trial in trials):
+        chart = f"<figure>{_compression_chart(trials)}</figure>"
+    return f"<h2>Compression</h2>{chart}<table>{head}{rows}</table>"
 
 
 def read_compression_trials(file: Path, noted_trials: Sequence[dict[str, object]]) -> list[CompressionTrial]:
-    """With what was measured if that lies beside the version, else as the bundle's notes say."""
+    """Trials of a version.
+
+    Args:
+        file: trials with the measured CPU time, which may be missing.
+        noted_trials: trials in the notes of the bundle, read where there is no such file.
+
+    Returns:
+        The trials in their order.
+    """
     if file.exists():
         return msgspec.json.decode(file.read_bytes(), type=list[CompressionTrial])
     return msgspec.convert(list(noted_trials), type=list[CompressionTrial])
 
 
 def _row(trial: CompressionTrial) -> str:
-    work = f"{trial.work_before / 1e3:.2f} to {trial.work_after / 1e3:.2f} ms" if trial.work_after else ""
+    work = ""
+    if trial.work_after:
+        work = f"{_milliseconds(trial.work_before):.2f} to {_milliseconds(trial.work_after):.2f} ms"
+    outcome = "accepted" if trial.kept else "rejected"
     return (
-        f"<tr><td>{escape(trial.model)}</td><td>{escape(trial.step)}</td><td>{'kept' if trial.kept else 'undone'}</td>"
+        f"<tr><td>{escape(trial.model)}</td><td>{escape(trial.step)}</td><td>{outcome}</td>"
         f"<td>{trial.bytes_before / 1e6:.2f} to {trial.bytes_after / 1e6:.2f} MB</td><td>{work}</td>"
         f"<td>{escape(trial.why)}</td></tr>"
     )
 
 
 def _compression_chart(trials: Sequence[CompressionTrial]) -> str:
-    """CPU of an answer against quality on validation; areas are the bytes of the model whose form changed."""
+    """CPU time of an answer against quality on validation; areas are bytes of the model that was compressed."""
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
-    largest = max(s.bytes_before for s in trials) or 1
-    for step in (s for s in trials if s.work_after):
-        before = (step.work_before / 1e3, step.quality_before)
-        after = (step.work_after / 1e3, step.quality_after)
-        axes.annotate("", after, before, arrowprops={"arrowstyle": "->", "color": _FLOAT_COLOUR})
-        axes.scatter(*before, s=_marker_area(step.bytes_before, largest), color=_FLOAT_COLOUR, alpha=0.5)
-        axes.scatter(
-            *after,
-            s=_marker_area(step.bytes_after, largest),
-            color=_KEPT_COLOUR if step.kept else _REJECTED_COLOUR,
-            alpha=0.8,
-        )
-        axes.annotate(f"{step.model} {step.step}", after, textcoords="offset points", xytext=(6, 6), fontsize=8)
+    most_bytes = max(trial.bytes_before for trial in trials) or 1
+    for trial in trials:
+        if trial.work_after:
+            _plot_trial(axes, trial, most_bytes)
     axes.set(
-        title="Forms: kept blue, undone red, what they were made from grey; area is size",
+        title="Variants: accepted blue, rejected red, before compression grey; area is size",
         xlabel="CPU-milliseconds of an answer",
-        ylabel="quality on validation (without labels: answers as before)",
+        ylabel="quality on validation (without labels: agreement of answers)",
     )
     return to_svg(figure)
 
 
-def _marker_area(size: int, largest: int) -> float:
-    return _MIN_MARKER_AREA + (_MAX_MARKER_AREA - _MIN_MARKER_AREA) * size / largest
+def _plot_trial(axes: Axes, trial: CompressionTrial, most_bytes: int) -> None:
+    before = (_milliseconds(trial.work_before), trial.quality_before)
+    after = (_milliseconds(trial.work_after), trial.quality_after)
+    colour = _ACCEPTED_COLOUR if trial.kept else _REJECTED_COLOUR
+    area_before = _marker_area(trial.bytes_before, most_bytes)
+    area_after = _marker_area(trial.bytes_after, most_bytes)
+    axes.annotate("", after, before, arrowprops={"arrowstyle": "->", "color": _BEFORE_COLOUR})
+    axes.scatter(*before, s=area_before, color=_BEFORE_COLOUR, alpha=0.5)
+    axes.scatter(*after, s=area_after, color=colour, alpha=0.8)
+    label = f"{trial.model} {trial.step}"
+    axes.annotate(label, after, textcoords="offset points", xytext=(6, 6), fontsize=8)
+
+
+def _milliseconds(microseconds: float) -> float:
+    return microseconds / 1e3
+
+
+def _marker_area(n_bytes: int, most_bytes: int) -> float:
+    return _MIN_MARKER_AREA + (_MAX_MARKER_AREA - _MIN_MARKER_AREA) * n_bytes / most_bytes

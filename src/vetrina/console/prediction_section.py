@@ -1,4 +1,4 @@
-"""The part of a report that shows how well a table's label is told: figures with intervals, curves, the rules of a tree."""
+"""The quality section of a predict version's report: metrics with intervals, curves, and the rules of a decision tree."""
 
 from functools import partial
 from html import escape
@@ -18,30 +18,37 @@ from vetrina.scenarios.predict.online import Predictor
 from vetrina.scenarios.predict.rules import split_conditions
 
 _MAX_CHART_POINTS = 2_000
+_CHART_SEED = 42  # of the sample of points
 _BLUE = "#2456a6"
 _GREY = "#99a"
 
 
 def prediction_section(shop: Shop, version_record: dict[str, Any]) -> str:
-    """HTML about one version. Raises NotFound where its table is gone."""
-    opened = shop.load("predict", version_record["version"])
+    """HTML for a version as ``registry.get_version`` returns it. Raises NotFound where its table is gone."""
+    predictor: Predictor = shop.load("predict", version_record["version"])
     table = shop.splits(version_record).holdout().table
     if table is None:
         raise NotFound(version_record["version"], "has lost its table", "ingest the table again")
-    scale = opened.encoding.number
-    figures, drawing, how = (
-        _classification_figures(opened, table) if scale is None else _regression_figures(opened, table, scale)
-    )
-    rows = "".join(
-        f"<tr><td>{name}</td><td>{one.point:.4f} (95 % interval {one.low:.4f} to {one.high:.4f})</td></tr>"
-        for name, one in figures.items()
-    )
-    protocol = f"{len(table)} rows held out (20 %, seed 42), model {' + '.join(opened.active_models)}{how}"
-    figure = f"<figure>{to_svg(drawing)}</figure>"
-    return f"<h2>Quality</h2><p>{protocol}.</p><table>{rows}</table>{figure}{_tree_rules(opened, scale)}"
+    label_scaler = predictor.encoding.number
+    if label_scaler is None:
+        metrics, figure = _classification_figures(predictor, table)
+        detail = f", threshold {predictor.threshold:g}"
+    else:
+        metrics, figure = _regression_figures(predictor, table, label_scaler)
+        detail = ", in the label's own unit"
+    rows = "".join(_row(name, interval) for name, interval in metrics.items())
+    models = " + ".join(predictor.active_models)
+    protocol = f"{len(table)} rows held out (20 %, seed 42), model {models}{detail}"
+    chart = f"<figure>{to_svg(figure)}</figure>"
+    return f"<h2>Quality</h2><p>{protocol}.</p><table>{rows}</table>{chart}{_tree_rules(predictor, label_scaler)}"
 
 
-def _classification_figures(predictor: Predictor, table: LabelledTable) -> tuple[dict[str, Interval], Figure, str]:
+def _row(name: str, interval: Interval) -> str:
+    value = f"{interval.point:.4f} (95 % interval {interval.low:.4f} to {interval.high:.4f})"
+    return f"<tr><td>{name}</td><td>{value}</td></tr>"
+
+
+def _classification_figures(predictor: Predictor, table: LabelledTable) -> tuple[dict[str, Interval], Figure]:
     label = predictor.encoding.encode_labels(table.label)
     probability = predictor.predict(table.columns)
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -52,39 +59,40 @@ def _classification_figures(predictor: Predictor, table: LabelledTable) -> tuple
     right.plot(*precision_recall_curve(label, probability), color=_BLUE)
     right.axhline(label.mean(), color=_GREY, linestyle=":")
     right.set(title="Precision and recall", xlabel="recall", ylabel="precision", ylim=(0, 1.02))
-    return (
-        classification_metrics(label, probability, predictor.threshold),
-        figure,
-        f", threshold {predictor.threshold:g}",
-    )
+    return classification_metrics(label, probability, predictor.threshold), figure
 
 
 def _regression_figures(
-    predictor: Predictor, table: LabelledTable, scale: LabelScaler
-) -> tuple[dict[str, Interval], Figure, str]:
+    predictor: Predictor, table: LabelledTable, label_scaler: LabelScaler
+) -> tuple[dict[str, Interval], Figure]:
     label = table.label.astype(np.float64)
-    said = scale.inverse_transform(predictor.predict(table.columns))
-    drawn = np.random.default_rng(42).permutation(len(label))[:_MAX_CHART_POINTS]
+    prediction = label_scaler.inverse_transform(predictor.predict(table.columns))
+    sample = np.random.default_rng(_CHART_SEED).permutation(len(label))[:_MAX_CHART_POINTS]
+    lowest = float(min(label.min(), prediction.min()))
+    highest = float(max(label.max(), prediction.max()))
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.scatter(said[drawn], label[drawn], s=6, alpha=0.4, color=_BLUE, linewidths=0)
-    ends = [float(min(label.min(), said.min())), float(max(label.max(), said.max()))]
-    left.plot(ends, ends, color=_GREY, linestyle=":")
-    left.set(title="What was said and what was so", xlabel="said", ylabel="true")
-    right.hist(label - said, bins=40, color=_BLUE)
-    right.set(title="By how much it missed", xlabel="true less said", ylabel="rows")
-    return regression_metrics(label, said), figure, ", in the label's own unit"
+    left.scatter(prediction[sample], label[sample], s=6, alpha=0.4, color=_BLUE, linewidths=0)
+    left.plot([lowest, highest], [lowest, highest], color=_GREY, linestyle=":")
+    left.set(title="Predicted and true labels", xlabel="predicted", ylabel="true")
+    right.hist(label - prediction, bins=40, color=_BLUE)
+    right.set(title="Residuals", xlabel="true minus predicted", ylabel="rows")
+    return regression_metrics(label, prediction), figure
 
 
-def _tree_rules(predictor: Predictor, scale: LabelScaler | None) -> str:
-    """The rules of a decision tree, for a person to read."""
+def _tree_rules(predictor: Predictor, label_scaler: LabelScaler | None) -> str:
+    """The rules of a decision tree in words; nothing for a version with any other model."""
     if predictor.active_models != ("tree",):
         return ""
     tree = predictor.model("tree")
-    asked = partial(split_conditions, predictor.encoding)
-    lines = (
-        tree.lines(asked)
-        if scale is None
-        else tree.lines(asked, lambda v: f"{float(scale.inverse_transform(np.array(v))):.4g}")
-    )
-    return f"<h2>The tree</h2><pre>{escape(chr(10).join(lines))}</pre>"
+    conditions = partial(split_conditions, predictor.encoding)
+    if label_scaler is None:
+        lines = tree.export_text(conditions)
+    else:
+
+        def format_value(scaled: float) -> str:
+            return f"{float(label_scaler.inverse_transform(np.array(scaled))):.4g}"
+
+        lines = tree.export_text(conditions, format_value)
+    text = escape("\n".join(lines))
+    return f"<h2>The tree</h2><pre>{text}</pre>"

@@ -1,4 +1,4 @@
-"""The part of a version's page that says how good it is: what ``vetrina bench quality`` found, and how its networks learnt."""
+"""The quality section of a version's report: results of ``vetrina bench quality`` and learning curves of its networks."""
 
 from collections.abc import Mapping
 from html import escape
@@ -11,35 +11,46 @@ from vetrina.pipeline.quality import Quality
 
 _VERSION_COLOUR = "#2456a6"
 _MODEL_COLOUR = "#99aabb"
+_ERROR_BAR_COLOUR = "#1c2330"
+_LIST_METRICS = ("coverage", "novelty", "diversity", "popularity_bias")
 
 
 def quality_section(quality: Quality | None, learning_curves: Mapping[str, list[float]]) -> str:
-    """``learning`` holds the worth of held-out users by epoch; ``found`` is None where nobody has scored the version yet."""
-    parts = [
-        "<p>Not scored yet: <code>vetrina bench quality</code> does, and this page will show it.</p>"
-        if quality is None
-        else _quality_tables(quality)
-    ]
-    learnt = {name: values for name, values in learning_curves.items() if values}
-    if learnt:
-        parts.append(f"<figure>{_learning_curve_chart(learnt)}</figure>")
-    return f"<h2>Quality</h2>{''.join(parts)}"
+    """HTML about the quality of a version.
+
+    Args:
+        quality: what was measured, or None where nobody has evaluated the version yet.
+        learning_curves: by network, the quality on held-out users after each epoch.
+
+    Returns:
+        Tables and charts.
+    """
+    if quality is None:
+        content = "<p>Not evaluated yet: run <code>vetrina bench quality</code>, then write this page again.</p>"
+    else:
+        content = _quality_tables(quality)
+    curves = {name: values for name, values in learning_curves.items() if values}
+    if curves:
+        content += f"<figure>{_learning_curve_chart(curves)}</figure>"
+    return f"<h2>Quality</h2>{content}"
 
 
 def _quality_tables(quality: Quality) -> str:
-    tables = {"": quality.figures, "slice: ": quality.slices, "alone: ": quality.alone}
-    rows = [_row(head + name, i) for head, table in tables.items() for name, i in table.items()]
+    rows = _rows("", quality.figures) + _rows("slice: ", quality.slices) + _rows("alone: ", quality.alone)
     if quality.gain is not None:
         rows.append(_row("gain, paired", quality.gain))
     if quality.lists is not None:
-        figures = {n: getattr(quality.lists, n) for n in ("coverage", "novelty", "diversity", "popularity_bias")}
-        rows += [
-            f"<tr><td>{name.replace('_', ' ')}</td><td>{value:.4f}</td><td></td></tr>"
-            for name, value in figures.items()
-        ]
-    head = "<tr><th>figure<th>mean<th>95 % interval</tr>"
+        for name in _LIST_METRICS:
+            title = name.replace("_", " ")
+            rows.append(f"<tr><td>{title}</td><td>{getattr(quality.lists, name):.4f}</td><td></td></tr>")
+    head = "<tr><th>metric<th>mean<th>95 % interval</tr>"
     chart = f"<figure>{_models_chart(quality)}</figure>" if quality.alone else ""
-    return f"<p>{quality.units:,} units; {escape(quality.protocol)}.</p><table>{head}{''.join(rows)}</table>{chart}"
+    summary = f"{quality.units:,} evaluation units; {escape(quality.protocol)}."
+    return f"<p>{summary}</p><table>{head}{''.join(rows)}</table>{chart}"
+
+
+def _rows(prefix: str, intervals: Mapping[str, Interval]) -> list[str]:
+    return [_row(prefix + name, interval) for name, interval in intervals.items()]
 
 
 def _row(name: str, value: Interval) -> str:
@@ -47,32 +58,30 @@ def _row(name: str, value: Interval) -> str:
 
 
 def _models_chart(quality: Quality) -> str:
-    """The version beside each of its models alone."""
-    metric, whole = next(iter(quality.figures.items()))
-    shown = {"the version": whole, **dict(sorted(quality.alone.items(), key=lambda one: -one[1].point))}
-    figure = Figure(figsize=(9, 0.4 * len(shown) + 1), layout="constrained")
+    """The version beside each of its models alone, the best first."""
+    metric, version_value = next(iter(quality.figures.items()))
+    intervals = {"the version": version_value}
+    for name in sorted(quality.alone, key=lambda name: -quality.alone[name].point):
+        intervals[name] = quality.alone[name]
+    points = [interval.point for interval in intervals.values()]
+    below = [interval.point - interval.low for interval in intervals.values()]
+    above = [interval.high - interval.point for interval in intervals.values()]
+    colours = [_VERSION_COLOUR] + [_MODEL_COLOUR] * (len(intervals) - 1)
+    figure = Figure(figsize=(9, 0.4 * len(intervals) + 1), layout="constrained")
     axes = figure.subplots()
-    points = [i.point for i in shown.values()]
-    spread = [[i.point - i.low for i in shown.values()], [i.high - i.point for i in shown.values()]]
-    axes.barh(
-        list(shown),
-        points,
-        xerr=spread,
-        color=[_VERSION_COLOUR, *[_MODEL_COLOUR] * (len(shown) - 1)],
-        ecolor="#1c2330",
-        capsize=3,
-    )
+    axes.barh(list(intervals), points, xerr=[below, above], color=colours, ecolor=_ERROR_BAR_COLOUR, capsize=3)
     axes.invert_yaxis()
     axes.set(title=f"{metric}: the version, and its models alone", xlabel=metric)
     return to_svg(figure)
 
 
 def _learning_curve_chart(learning_curves: Mapping[str, list[float]]) -> str:
-    """Worth of held-out users after each epoch."""
+    """Mean discounted rank of the target over held-out users after each epoch."""
     figure = Figure(figsize=(9, 3.5), layout="constrained")
     axes = figure.subplots()
     for name, values in learning_curves.items():
-        axes.plot(range(1, len(values) + 1), values, marker="o", label=name)
-    axes.set(title="Learning", xlabel="epoch", ylabel="mean of 1 / log2(1 + rank), held-out users")
+        epochs = range(1, len(values) + 1)
+        axes.plot(epochs, values, marker="o", label=name)
+    axes.set(title="Learning curves", xlabel="epoch", ylabel="mean of 1 / log2(1 + rank), held-out users")
     axes.legend()
     return to_svg(figure)

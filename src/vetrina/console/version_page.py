@@ -1,4 +1,7 @@
-"""One page about one version: verdict, compression, data checks, curves. A single HTML file without scripts."""
+"""The report of a version: verdict, live releases, compression, data checks, quality and model card.
+
+A single HTML file without scripts.
+"""
 
 import time
 from html import escape
@@ -11,10 +14,11 @@ from vetrina.console.model_card import model_card
 from vetrina.console.prediction_section import prediction_section
 from vetrina.console.quality_section import quality_section
 from vetrina.core.files import write_bytes
-from vetrina.core.types import Reason
+from vetrina.core.types import CheckResult, Reason
 from vetrina.pipeline.api import Shop
 from vetrina.pipeline.cost import Cost, cost
 from vetrina.pipeline.quality import load_quality
+from vetrina.store.rollouts import DecisionRecord
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330}
@@ -26,40 +30,47 @@ td,th{border-bottom:1px solid #dde;padding:.4rem .6rem;text-align:left;vertical-
 
 def write_version_page(shop: Shop, version: str) -> Path:
     """Write ``reports/<version>.html`` and return its path. Raises NotFound for an unknown version."""
-    shown = shop.shop_context.registry.get_version(version)
-    parts = [
-        _header(shown),
+    record = shop.shop_context.registry.get_version(version)
+    notes = record["notes"]
+    trials_file = shop.folder.reports / f"{version}.forms.json"
+    trials = read_compression_trials(trials_file, notes["compression"])
+    sections = [
+        _header(record),
         _cost_line(cost(shop.shop_context, version)),
-        _verdict_section(shown["verdict"]),
+        _verdict_section(record["verdict"]),
         _rollout_section(shop, version),
-        compression_section(
-            read_compression_trials(shop.folder.reports / f"{version}.forms.json", shown["notes"]["compression"])
-        ),
-        _blend_section(shown),
+        compression_section(trials),
+        _blend_section(notes["settled"]["weights"]),
+        _miscategorised_section(notes["models"].get("image", {})),
+        _data_section(shop, record["scenario"]),
+        *_scenario_sections(shop, record),
+        model_card(record),
     ]
-    parts.append(_miscategorised_section(shown["notes"]["models"].get("image", {})))
-    parts.append(_data_section(shop, shown["scenario"]))
-    if shown["scenario"] == "launch":
-        parts.append(audience_section(shop, shown))
-    if shown["scenario"] == "predict":
-        parts.append(prediction_section(shop, shown))
-    else:
-        parts.append(
-            quality_section(load_quality(shop, version), shown["notes"]["settled"]["notes"].get("learning", {}))
-        )
-    parts.append(model_card(shown))
-    page = f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{version}</title><style>{_STYLE}</style>{''.join(parts)}"
+    head = f"<meta charset='utf-8'><title>{version}</title><style>{_STYLE}</style>"
+    page = f"<!doctype html><html lang='en'>{head}{''.join(sections)}"
     target = shop.folder.reports / f"{version}.html"
     write_bytes(target, page.encode())
     return target
 
 
-def _header(version_record: dict[str, Any]) -> str:
-    release = version_record["notes"]["release"]
+def _scenario_sections(shop: Shop, record: dict[str, Any]) -> list[str]:
+    """Sections that depend on the scenario."""
+    if record["scenario"] == "predict":
+        return [prediction_section(shop, record)]
+    sections = []
+    if record["scenario"] == "launch":
+        sections.append(audience_section(shop, record))
+    learning_curves = record["notes"]["settled"]["notes"].get("learning", {})
+    sections.append(quality_section(load_quality(shop, record["version"]), learning_curves))
+    return sections
+
+
+def _header(record: dict[str, Any]) -> str:
+    release = record["notes"]["release"]
     return (
-        f"<h1>{escape(version_record['version'])}</h1>"
-        f"<p>{escape(version_record['scenario'])}, {escape(release['outcome'])} in mode "
-        f"<b>{escape(release['mode'])}</b>: {escape(release['note'])}. Snapshot {version_record['snapshot'][:12]}.</p>"
+        f"<h1>{escape(record['version'])}</h1>"
+        f"<p>{escape(record['scenario'])}, {escape(release['outcome'])} in mode "
+        f"<b>{escape(release['mode'])}</b>: {escape(release['note'])}. Snapshot {record['snapshot'][:12]}.</p>"
     )
 
 
@@ -67,7 +78,7 @@ def _cost_line(cost: Cost | None) -> str:
     if cost is None:
         return ""
     return (
-        f"<p>Made in {cost.seconds:,.0f} s with {cost.cpu_seconds:,.0f} CPU-seconds (about {cost.watt_hours:.2f} Wh) and at "
+        f"<p>Training took {cost.seconds:,.0f} s, {cost.cpu_seconds:,.0f} CPU-seconds (about {cost.watt_hours:.2f} Wh) and at "
         f"most {cost.peak_mb:,.0f} MB of memory; {cost.storage_mb:,.1f} MB on disk.</p>"
     )
 
@@ -75,30 +86,40 @@ def _cost_line(cost: Cost | None) -> str:
 def _verdict_section(verdict: dict[str, Any] | None) -> str:
     if verdict is None:
         return ""
-    rows = "".join(
-        f"<tr><td>{_outcome_mark(r['passed'], r.get('evaluable', True))}</td><td>{escape(r['text'])}</td></tr>"
-        for r in verdict["reasons"]
-    )
-    seen = verdict["smallest_visible_loss"]
-    note = f"<p>The smallest loss that this holdout could have shown: {seen:.1%}.</p>" if seen else ""
+    rows = ""
+    for reason in verdict["reasons"]:
+        mark = _outcome_mark(reason["passed"], reason.get("evaluable", True))
+        rows += f"<tr><td>{mark}</td><td>{escape(reason['text'])}</td></tr>"
+    note = ""
+    detectable_loss = verdict["smallest_visible_loss"]
+    if detectable_loss:
+        note = f"<p>Smallest loss that this holdout can detect: {detectable_loss:.1%}.</p>"
     return f"<h2>Verdict: {escape(verdict['outcome'])}</h2><table>{rows}</table>{note}"
 
 
 def _rollout_section(shop: Shop, version: str) -> str:
-    """Every decision about the releases of this version, with what spoke for or against it."""
-    parts = []
-    for release in shop.shop_context.rollouts.list_rollouts():
+    """Every decision about the live releases of this version, with its reasons."""
+    rollouts = shop.shop_context.rollouts
+    head = "<tr><th>time<th>share<th>decision<th>reasons</tr>"
+    tables = []
+    for release in rollouts.list_rollouts():
         if release["candidate"] != version:
             continue
-        rows = "".join(
-            f"<tr><td>{_format_time(entry.now)}</td><td>{entry.rollout.canary_share:.0%}</td><td>{escape(entry.decision.action)}</td>"
-            f"<td>{'<br>'.join(_reason_line(r) for r in entry.decision.reasons)}</td></tr>"
-            for entry in shop.shop_context.rollouts.decision_log(release["release"])
-        )
-        said = f"Against {escape(release['champion'])} since {_format_time(release['started'])}: {escape(release['state'])}."
-        head = "<tr><th>when<th>share<th>decision<th>because</tr>"
-        parts.append(f"<p>{said}</p><table>{head}{rows}</table>")
-    return f"<h2>Among shoppers</h2>{''.join(parts)}" if parts else ""
+        rows = "".join(_decision_row(entry) for entry in rollouts.decision_log(release["release"]))
+        champion = escape(release["champion"])
+        summary = f"Against {champion} since {_format_time(release['started'])}: {escape(release['state'])}."
+        tables.append(f"<p>{summary}</p><table>{head}{rows}</table>")
+    if not tables:
+        return ""
+    return f"<h2>Live releases</h2>{''.join(tables)}"
+
+
+def _decision_row(entry: DecisionRecord) -> str:
+    reasons = "<br>".join(_reason_line(reason) for reason in entry.decision.reasons)
+    return (
+        f"<tr><td>{_format_time(entry.now)}</td><td>{entry.rollout.canary_share:.0%}</td>"
+        f"<td>{escape(entry.decision.action)}</td><td>{reasons}</td></tr>"
+    )
 
 
 def _reason_line(reason: Reason) -> str:
@@ -113,36 +134,42 @@ def _outcome_mark(passed: bool, evaluable: bool) -> str:
 
 
 def _format_time(seconds: float) -> str:
+    """Local date and time of seconds since 1970."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _blend_section(version_record: dict[str, Any]) -> str:
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td><td>{escape(', '.join(f'{m} {w:g}' for m, w in weights.items()))}</td></tr>"
-        for name, weights in version_record["notes"]["settled"]["weights"].items()
-    )
-    return f"<h2>Blend, chosen on validation</h2><table>{rows}</table>"
+def _blend_section(weights_by_placement: dict[str, dict[str, float]]) -> str:
+    rows = ""
+    for placement, weights in weights_by_placement.items():
+        text = ", ".join(f"{model} {weight:g}" for model, weight in weights.items())
+        rows += f"<tr><td>{escape(placement)}</td><td>{escape(text)}</td></tr>"
+    return f"<h2>Blend weights, tuned on validation</h2><table>{rows}</table>"
 
 
-def _miscategorised_section(notes: dict[str, Any]) -> str:
-    """Products whose pictures speak against their category."""
-    found = notes.get("misfiled", [])
-    if not found:
+def _miscategorised_section(image_notes: dict[str, Any]) -> str:
+    """Products whose images a cross-validated classifier puts into another category."""
+    products = image_notes.get("misfiled", [])
+    if not products:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(f['product_id'])}</td><td>{escape(f['filed'])}</td><td>{escape(f['looks_like'])}</td>"
-        f"<td>{f['chance']:.1%}</td></tr>"
-        for f in found
-    )
-    head = "<tr><th>product<th>filed under<th>looks like<th>chance</tr>"
-    return f"<h2>Perhaps filed wrongly, by their pictures</h2><table>{head}{rows}</table>"
+    rows = ""
+    for product in products:
+        rows += (
+            f"<tr><td>{escape(product['product_id'])}</td><td>{escape(product['filed'])}</td>"
+            f"<td>{escape(product['looks_like'])}</td><td>{product['chance']:.1%}</td></tr>"
+        )
+    head = "<tr><th>product<th>category<th>predicted category<th>probability</tr>"
+    return f"<h2>Probably miscategorised, by image</h2><table>{head}{rows}</table>"
 
 
 def _data_section(shop: Shop, scenario: str) -> str:
-    rows = "".join(
-        f"<tr><td class='{c.status.lower()}'>{c.status}</td><td>{escape(c.name)}</td><td>{c.count:,}</td>"
-        f"<td>{escape(c.first)}</td><td>{escape(c.meaning if c.count else '')}</td><td>{escape(c.done)}</td></tr>"
-        for c in shop.validate(scenario).checks
-    )
-    head = "<tr><th><th>check<th>rows<th>first<th>meaning<th>done</tr>"
+    rows = "".join(_check_row(check) for check in shop.validate(scenario).checks)
+    head = "<tr><th><th>check<th>rows<th>first<th>meaning<th>action</tr>"
     return f"<h2>Data</h2><table>{head}{rows}</table>"
+
+
+def _check_row(check: CheckResult) -> str:
+    meaning = check.meaning if check.count else ""
+    return (
+        f"<tr><td class='{check.status.lower()}'>{check.status}</td><td>{escape(check.name)}</td><td>{check.count:,}</td>"
+        f"<td>{escape(check.first)}</td><td>{escape(meaning)}</td><td>{escape(check.done)}</td></tr>"
+    )
