@@ -1,1 +1,1 @@
-"""A shop whose truth is known, and shoppers who visit it over real HTTP."""
+"""Simulated shops with known ground truth, and simulated users who visit them over real HTTP."""

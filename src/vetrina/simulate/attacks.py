@@ -1,4 +1,4 @@
-"""What people do to a shop's rankings for gain, made up: accounts that click for pay, titles full of what others look for."""
+"""Simulated manipulation of rankings: click fraud and keyword stuffing."""
 
 from collections.abc import Sequence
 
@@ -7,47 +7,72 @@ import polars as pl
 
 from vetrina.core.clock import DAY
 
-# acts of an account, how many of them push, seconds between two
 _EVENTS_PER_ACCOUNT = 10
-_PROMOTED_PER_ACCOUNT = 3
+_PROMOTED_PER_ACCOUNT = 3  # of the events of an account
 _EVENT_GAP_SECONDS = 30.0
+_MAX_FILLER_PRODUCTS = 200  # the most popular ones
 
 
 def click_fraud_events(
     events: pl.DataFrame, targets: Sequence[str], share: float, rng: np.random.Generator, *, days: float = 7.0
 ) -> pl.DataFrame:
-    """``share`` times as many events as there are, by accounts never seen, in the last ``days``.
+    """Events of fake accounts that promote products.
 
-    Each account acts ten times within minutes: three times with ``targets``, otherwise with what is popular, so as to look like
-    a shopper and to stand close to what shoppers take (a bandwagon attack, Mobasher et al. 2007). ``events`` hold timestamp,
-    user_id, type and product_id; so does the answer, of the commonest type.
+    Each account has ten events within minutes: three on the promoted products, the others on popular ones, so that it resembles
+    real users and is close to popular products (a bandwagon attack, Mobasher et al. 2007).
+
+    Args:
+        events: the log, with timestamp, user_id, type and product_id.
+        targets: product ids to promote, at least three.
+        share: number of fake events over that of the log.
+        rng: source of randomness.
+        days: the accounts act within so many days before the last event of the log.
+
+    Returns:
+        The fake events with the same columns, all of the most common type.
     """
-    accounts = max(1, int(len(events) * share / _EVENTS_PER_ACCOUNT))
-    popular = events["product_id"].value_counts(sort=True)["product_id"][:200].to_list()
-    filled = rng.choice(np.array(popular, dtype=object), (accounts, _EVENTS_PER_ACCOUNT))
-    for row in filled:
-        row[:_PROMOTED_PER_ACCOUNT] = rng.choice(
-            np.array(targets, dtype=object), min(_PROMOTED_PER_ACCOUNT, len(targets)), replace=False
-        )
-    order = np.argsort(rng.random(filled.shape), axis=1)
-    begin = -rng.random(accounts)[:, None] * days * DAY
-    seconds = begin + np.arange(_EVENTS_PER_ACCOUNT) * _EVENT_GAP_SECONDS
-    return pl.DataFrame(
+    n_accounts = max(1, int(len(events) * share / _EVENTS_PER_ACCOUNT))
+    popular = events["product_id"].value_counts(sort=True)["product_id"][:_MAX_FILLER_PRODUCTS].to_list()
+    products = rng.choice(np.array(popular, dtype=object), (n_accounts, _EVENTS_PER_ACCOUNT))
+    n_promoted = min(_PROMOTED_PER_ACCOUNT, len(targets))
+    for account_products in products:
+        promoted = rng.choice(np.array(targets, dtype=object), n_promoted, replace=False)
+        account_products[:_PROMOTED_PER_ACCOUNT] = promoted
+    order = np.argsort(rng.random(products.shape), axis=1)
+    shuffled = np.take_along_axis(products, order, axis=1)
+    first_event = -rng.random(n_accounts)[:, None] * days * DAY
+    seconds_before_end = first_event + np.arange(_EVENTS_PER_ACCOUNT) * _EVENT_GAP_SECONDS
+    account_ids = [f"account-{n}" for n in range(n_accounts)]
+    frame = pl.DataFrame(
         {
-            "timestamp": seconds.ravel(),
-            "user_id": np.repeat([f"account-{n}" for n in range(accounts)], _EVENTS_PER_ACCOUNT),
+            "timestamp": seconds_before_end.ravel(),
+            "user_id": np.repeat(account_ids, _EVENTS_PER_ACCOUNT),
             "type": events["type"].mode().sort()[0],
-            "product_id": np.take_along_axis(filled, order, axis=1).ravel().tolist(),
+            "product_id": shuffled.ravel().tolist(),
         }
-    ).with_columns(
-        timestamp=pl.lit(events["timestamp"].max())
-        + pl.duration(microseconds=(pl.col("timestamp") * 1e6).cast(pl.Int64))
     )
+    offset = pl.duration(microseconds=(pl.col("timestamp") * 1e6).cast(pl.Int64))
+    return frame.with_columns(timestamp=pl.lit(events["timestamp"].max()) + offset)
 
 
 def stuff_keywords(
     titles: Sequence[str], queries: Sequence[str], rng: np.random.Generator, *, queries_per_title: int = 12
 ) -> list[str]:
-    """Titles with the words of ``wanted`` queries drawn by chance behind them."""
-    drawn = [rng.choice(len(queries), min(queries_per_title, len(queries)), replace=False) for _ in titles]
-    return [" ".join([title, *(queries[int(n)] for n in found)]) for title, found in zip(titles, drawn, strict=True)]
+    """Titles with unrelated search queries appended (keyword stuffing).
+
+    Args:
+        titles: titles of the products to promote.
+        queries: queries of the shop's users.
+        rng: source of randomness.
+        queries_per_title: number of different queries for each title.
+
+    Returns:
+        The stuffed titles in the same order.
+    """
+    n_queries = min(queries_per_title, len(queries))
+    samples = [rng.choice(len(queries), n_queries, replace=False) for _ in titles]
+    stuffed = []
+    for title, sample in zip(titles, samples, strict=True):
+        words = [queries[int(index)] for index in sample]
+        stuffed.append(" ".join([title, *words]))
+    return stuffed

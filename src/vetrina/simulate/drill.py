@@ -1,4 +1,4 @@
-"""The drill: a made-up shop, its service and controller as real processes, shoppers over HTTP, and something planted."""
+"""Release drill: a simulated shop with real processes, simulated users over HTTP, and an injected candidate or log fault."""
 
 import time
 from collections.abc import Callable
@@ -15,8 +15,12 @@ from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
 
 LOG_FAULTS = ("bots", "dead-feed")
-_WARM_UP_SECONDS = 20.0
-# Minutes instead of days: outcomes are settled after two seconds, steps last five, and what is shown must be plain to see.
+_WARM_UP_SECONDS = 20.0  # of visits before the candidate comes
+_RELEASE_CHECK_SECONDS = 1.0  # between two looks at the state of the release
+_REQUEST_TIMEOUT_SECONDS = 20.0
+_STOP_SECONDS = 30.0  # time for a process to end
+_MINUTES_PER_DAY = 24 * 60
+# Minutes instead of days: outcomes are attributed after two seconds, steps last five, and only large effects are tested.
 _DRILL_SETTINGS = """\
 [release]
 steps = [0.2, 0.5]
@@ -40,42 +44,57 @@ release_check_seconds = 1
 
 
 def run_drill(folder: Path, fault: str, minutes: float, echo: Callable[[str], None]) -> str:
-    """Run the drill and return what became of the release: promoted, rolled back, returned, or running at the end."""
+    """Run a drill to the end of its release.
+
+    Args:
+        folder: the simulated shop's folder.
+        fault: one of CANDIDATE_KINDS or LOG_FAULTS.
+        minutes: longest duration of the release.
+        echo: prints a line.
+
+    Returns:
+        The state of the release: promoted, rolled back, returned, or running where it did not end in time.
+    """
     world = World(products=200, users=3_000, days=15, now=time.time() - 3_600)
     shop = build_simulated_shop(folder, world, minutes, echo)
-    planted = "better" if fault in LOG_FAULTS else fault
-    if planted == "better":
-        echo(f"{serve_popularity_baseline(shop)} serves: it shows everybody what sells")
-    serve, address = start_command(folder, "serve", "--port", "0")
-    operate, _ = start_command(folder, "operate")
+    candidate_kind = "better" if fault in LOG_FAULTS else fault
+    if candidate_kind == "better":
+        echo(f"{serve_popularity_baseline(shop)} serves: a popularity baseline")
+    service, address = start_command(folder, "serve", "--port", "0")
+    controller, _ = start_command(folder, "operate")
     try:
-        with httpx.Client(base_url=address, timeout=20) as client:
+        with httpx.Client(base_url=address, timeout=_REQUEST_TIMEOUT_SECONDS) as client:
             wait_until_ready(client)
-            shoppers = SimulatedUsers(world, client, time.time, seed=int(time.time()))
-            echo(f"{world.users:,} shoppers visit {address}; first as usual for {_WARM_UP_SECONDS:.0f} s")
-            _send_visits(shoppers, _WARM_UP_SECONDS, lambda: False)
-            candidate = inject_candidate(shop, planted)
-            shoppers.fault = fault if fault in LOG_FAULTS else ""
-            echo(f"planted: {candidate} ({fault})")
-            told = _DecisionReporter(shop, echo)
-            _send_visits(shoppers, 60 * minutes, told.has_ended)
-            told.has_ended()
-            for version, answers in shoppers.counts.answers.items():
-                echo(
-                    f"  {version}: {answers} answers, {shoppers.counts.clicked[version] / answers:.1%} of them clicked"
-                )
-            best = f"the best possible recommendations would be clicked {_best_click_rate(world):.1%} of the time"
-            echo(f"failed requests: {shoppers.counts.failed_requests}; {best}")
+            users = SimulatedUsers(world, client, time.time, seed=int(time.time()))
+            echo(f"{world.users:,} users visit {address}; no candidate for the first {_WARM_UP_SECONDS:.0f} s")
+            _send_visits(users, _WARM_UP_SECONDS, lambda: False)
+            candidate = inject_candidate(shop, candidate_kind)
+            users.fault = fault if fault in LOG_FAULTS else ""
+            echo(f"injected: {candidate} ({fault})")
+            reporter = _DecisionReporter(shop, echo)
+            _send_visits(users, 60 * minutes, reporter.has_ended)
+            reporter.has_ended()  # prints the last decisions
+            _print_counts(users, world, echo)
             return str(shop.shop_context.rollouts.list_rollouts()[0]["state"])
     finally:
-        for process in (operate, serve):
+        for process in (controller, service):
             process.terminate()
-            process.wait(30)
+            process.wait(_STOP_SECONDS)
         shop.shop_context.engine.dispose()
 
 
 def build_simulated_shop(folder: Path, world: World, minutes: float, echo: Callable[[str], None]) -> Shop:
-    """The shop of ``world``, trained unless it is there already, with settings for a drill of so many minutes."""
+    """A trained shop of a world, with settings for a drill.
+
+    Args:
+        folder: the shop's folder; a shop that is there already is not trained again.
+        world: what the shop sells and to whom.
+        minutes: longest duration of a release.
+        echo: prints a line.
+
+    Returns:
+        The shop.
+    """
     shop = Shop(folder)
     if shop.shop_context.registry.champion("recommend")[0] is None:
         files = write_input_files(world, folder / "source")
@@ -83,42 +102,62 @@ def build_simulated_shop(folder: Path, world: World, minutes: float, echo: Calla
             products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]], ads=[files["ads"]]
         )
         for scenario, release in shop.fit("recommend", "search").items():
-            echo(f"{scenario}: {release.version} {release.outcome}" if release else f"{scenario}: nothing new")
-    write_bytes(folder / "vetrina.toml", _DRILL_SETTINGS.format(cap=minutes / (24 * 60)).encode())
-    return Shop(folder)
+            if release:
+                echo(f"{scenario}: {release.version} {release.outcome}")
+            else:
+                echo(f"{scenario}: nothing new")
+    settings = _DRILL_SETTINGS.format(cap=minutes / _MINUTES_PER_DAY)
+    write_bytes(folder / "vetrina.toml", settings.encode())
+    return Shop(folder)  # opened again, with these settings
 
 
 class _DecisionReporter:
-    """Says each decision of the newest release once."""
+    """Prints each decision about the newest release once."""
 
     def __init__(self, shop: Shop, echo: Callable[[str], None]) -> None:
-        self._shop = shop
+        self._rollouts = shop.shop_context.rollouts
         self._echo = echo
         self._n_reported = 0
 
     def has_ended(self) -> bool:
-        """Whether the release has ended."""
-        newest = self._shop.shop_context.rollouts.list_rollouts()[0]
-        log = self._shop.shop_context.rollouts.decision_log(newest["release"])
+        """Whether the release has ended; prints the decisions since the last call."""
+        newest = self._rollouts.list_rollouts()[0]
+        log = self._rollouts.decision_log(newest["release"])
         for entry in log[self._n_reported :]:
             reasons = entry.decision.reasons
-            speaks = [r.text for r in reasons if not r.passed] or [r.text for r in reasons]
-            self._echo(f"{entry.decision.action}: {'; '.join(speaks)}")
+            texts = [reason.text for reason in reasons if not reason.passed]
+            if not texts:
+                texts = [reason.text for reason in reasons]
+            self._echo(f"{entry.decision.action}: {'; '.join(texts)}")
         self._n_reported = len(log)
         return newest["state"] != "running"
 
 
-def _send_visits(shoppers: SimulatedUsers, seconds: float, has_ended: Callable[[], bool]) -> None:
+def _send_visits(users: SimulatedUsers, seconds: float, has_ended: Callable[[], bool]) -> None:
+    """Visits for so many seconds, or until the release has ended."""
     deadline = time.monotonic() + seconds
-    asked = time.monotonic()
+    checked = time.monotonic()
     while time.monotonic() < deadline:
-        shoppers.visit()
-        if time.monotonic() - asked > 1:
-            asked = time.monotonic()
+        users.visit()
+        if time.monotonic() - checked > _RELEASE_CHECK_SECONDS:
+            checked = time.monotonic()
             if has_ended():
                 return
 
 
+def _print_counts(users: SimulatedUsers, world: World, echo: Callable[[str], None]) -> None:
+    counts = users.counts
+    for version, n_answers in counts.answers.items():
+        click_rate = counts.clicked[version] / n_answers
+        echo(f"  {version}: {n_answers} answers, {click_rate:.1%} of them clicked")
+    best = f"the best possible recommendations would be clicked {_best_click_rate(world):.1%} of the time"
+    echo(f"failed requests: {counts.failed_requests}; {best}")
+
+
 def _best_click_rate(world: World) -> float:
-    chances = [1 - float((1 - world.click_probability(u, world.best_products(u))).prod()) for u in range(world.users)]
-    return sum(chances) / len(chances)
+    """Mean probability over users that the best possible answer is clicked."""
+    probabilities = []
+    for user in range(world.users):
+        click_probability = world.click_probability(user, world.best_products(user))
+        probabilities.append(1 - float((1 - click_probability).prod()))
+    return sum(probabilities) / len(probabilities)

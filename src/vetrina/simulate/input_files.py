@@ -1,27 +1,35 @@
-"""What a shop would have on file of a world: its catalogue, a history of visits, judged queries and running ads."""
+"""Input files of a simulated shop: catalogue, event log, relevance judgments and ads."""
 
 import csv
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
 from vetrina.simulate.world import WEEKDAY_TRAFFIC, World, weekday
 
-# the chance of a visit on a usual day, and of what happens in it
+# Probabilities of a visit on an average day, and of what happens in a visit.
 _VISIT_PROBABILITY = 0.25
 _SEARCH_PROBABILITY = 0.3
 _AD_PROBABILITY = 0.3
 _VIEWS_PER_VISIT = 4
 _RESULTS_PER_SEARCH = 6
-# of what was clicked, of what was bought
-_PURCHASE_PROBABILITY = 0.3
-_RETURN_PROBABILITY = 0.03
-_AD_CLICK_FACTOR = 0.5  # an ad is clicked half as often as what was asked for
+_PURCHASE_PROBABILITY = 0.3  # of a product that was clicked in search
+_RETURN_PROBABILITY = 0.03  # of a product that was bought
+_AD_CLICK_FACTOR = 0.5  # click probability of an ad over that of a search result
+_SECONDS_BETWEEN_EVENTS = (10, 120)
+_VISIT_HOURS = (0.3, 0.9)  # share of the day at which a visit begins
+
+_COST_SHARE = 0.6  # of the price of a product
+_AD_DAYS_LEFT = 30  # days that ads run after the end of the history
+_CLICKS_PER_DAILY_BUDGET = 50
+_CAMPAIGNS = 5
+_FREQUENCY_CAP = 3
 
 _COLUMNS = {
     "products": (
@@ -33,8 +41,27 @@ _COLUMNS = {
 }  # fmt: skip
 
 
+class _Action(NamedTuple):
+    """What a user does in a visit; ``position`` is empty outside lists."""
+
+    event_type: str
+    product: int | None
+    query: str = ""
+    position: int | str = ""
+
+
 def write_input_files(world: World, folder: Path) -> dict[str, Path]:
-    """products, events, judgments and ads as CSV; the same world gives the same bytes."""
+    """Write products, events, judgments and ads of a world as CSV files.
+
+    The same world gives the same bytes.
+
+    Args:
+        world: the simulated shop.
+        folder: where the files go.
+
+    Returns:
+        The files by the name of their table.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rows = {
         "products": _products(world),
@@ -52,35 +79,57 @@ def write_input_files(world: World, folder: Path) -> dict[str, Path]:
 
 
 def _products(world: World) -> Iterator[tuple[Any, ...]]:
-    for n, name in enumerate(world.product_ids):
-        text = f"{world.variety(n).capitalize()} {world.noun(n)} made by {world.brand(n)}."
+    for n, product_id in enumerate(world.product_ids):
+        description = f"{world.variety(n).capitalize()} {world.noun(n)} made by {world.brand(n)}."
         price = world.price[n]
         yield (
-            name, world.title(n), text, world.category_name(n), world.brand(n), price, round(0.6 * price, 2),
-            world.stock[n], _iso_time(world.released_at[n]), json.dumps({"kind": world.variety(n)}),
-        )  # fmt: skip
+            product_id,
+            world.title(n),
+            description,
+            world.category_name(n),
+            world.brand(n),
+            price,
+            round(_COST_SHARE * price, 2),
+            world.stock[n],
+            _iso_time(world.released_at[n]),
+            json.dumps({"kind": world.variety(n)}),
+        )
 
 
 def _judgments(world: World) -> Iterator[tuple[str, str, int]]:
-    for noun in dict.fromkeys(world.noun(n) for n in range(world.products)):
-        category = next(world.category[n] for n in range(world.products) if world.noun(n) == noun)
+    """For each noun as a query: grade 2 for its own products, 0 for the others of its category."""
+    nouns = [world.noun(n) for n in range(world.products)]
+    for noun in dict.fromkeys(nouns):
+        category = world.category[nouns.index(noun)]
         for n in np.flatnonzero(world.category == category).tolist():
-            yield noun, world.product_ids[n], 2 if world.noun(n) == noun else 0
+            grade = 2 if nouns[n] == noun else 0
+            yield noun, world.product_ids[n], grade
 
 
 def _ads(world: World) -> Iterator[tuple[Any, ...]]:
-    begins = _iso_time(world.now - world.days * DAY)
-    ends = _iso_time(world.now + 30 * DAY)
+    starts_at = _iso_time(world.now - world.days * DAY)
+    ends_at = _iso_time(world.now + _AD_DAYS_LEFT * DAY)
     for n, (product, bid) in enumerate(zip(world.advertised, world.bid, strict=True)):
-        yield f"a{n:03d}", world.product_ids[product], bid, f"campaign {n % 5}", round(50 * bid, 2), 3, begins, ends
+        campaign = f"campaign {n % _CAMPAIGNS}"
+        daily_budget = round(_CLICKS_PER_DAILY_BUDGET * bid, 2)
+        yield (
+            f"a{n:03d}",
+            world.product_ids[product],
+            bid,
+            campaign,
+            daily_budget,
+            _FREQUENCY_CAP,
+            starts_at,
+            ends_at,
+        )
 
 
-def _iso_time(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat()
+def _iso_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 class _HistoryGenerator:
-    """Visits by the week's rhythm: a few looks or a search, some of which end in a purchase, some of those in a return."""
+    """Visits in the rhythm of a week. In a visit a user views a few products or searches; some buy, and some return."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -91,64 +140,95 @@ class _HistoryGenerator:
     def events(self) -> Iterator[tuple[Any, ...]]:
         """Rows of the file, user by user."""
         world = self._world
-        first = int(world.now // DAY) - world.days
+        first_day = int(world.now // DAY) - world.days
         for user in range(world.users):
-            appeal = world.appeal(user)
-            for day in range(first, first + world.days):
+            user_appeal = world.appeal(user)
+            for day in range(first_day, first_day + world.days):
                 if self._rng.random() > _VISIT_PROBABILITY * WEEKDAY_TRAFFIC[weekday(day)]:
                     continue
-                moment = (day + self._rng.uniform(0.3, 0.9)) * DAY
-                wanted = appeal + world.category_demand(day)[world.category]
-                wanted = np.where(world.is_released(moment), wanted, -np.inf)
-                yield from self._visit_events(user, f"{world.user_ids[user]}-{day}", moment, wanted)
+                moment = (day + self._rng.uniform(*_VISIT_HOURS)) * DAY
+                appeal = user_appeal + world.category_demand(day)[world.category]
+                appeal = np.where(world.is_released(moment), appeal, -np.inf)
+                yield from self._visit_events(user, f"{world.user_ids[user]}-{day}", moment, appeal)
 
-    def _visit_events(self, user: int, session: str, moment: float, wanted: np.ndarray) -> Iterator[tuple[Any, ...]]:
-        rng = self._rng
-        actions = (
-            self._search_events(user, wanted) if rng.random() < _SEARCH_PROBABILITY else self._browse_events(wanted)
-        )
-        for kind, product, query, position in (
-            *actions,
-            *(self._ad_events(wanted) if rng.random() < _AD_PROBABILITY else ()),
-        ):
-            if kind != "impression":
-                moment += rng.uniform(10, 120)
-            name = "" if product is None else self._world.product_ids[product]
-            price = "" if product is None else self._world.price[product]
-            yield round(moment, 3), self._world.user_ids[user], kind, name, session, query, position, price
+    def _visit_events(
+        self, user: int, session_id: str, moment: float, appeal: NDArray[np.float64]
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of one visit.
 
-    def _browse_events(self, wanted: np.ndarray) -> Iterable[tuple[str, int | None, str, Any]]:
-        chances = np.exp(wanted) / np.exp(wanted).sum()
-        for product in self._rng.choice(len(wanted), _VIEWS_PER_VISIT, p=chances).tolist():
-            yield "view", product, "", ""
-            if self._rng.random() < 1.0 / (1.0 + np.exp(-wanted[product])):
-                yield from self._purchase_events(product, "")
+        Args:
+            user: index of the user.
+            session_id: id of the visit.
+            moment: its beginning, in seconds since 1970.
+            appeal: (products,) how much the user wants each product on that day; -inf before its release.
 
-    def _search_events(self, user: int, wanted: np.ndarray) -> Iterable[tuple[str, int | None, str, Any]]:
-        """A list in no good order, so that clicks say what shoppers want and not only what stood first."""
+        Yields:
+            Rows of the file.
+        """
+        for action in self._visit_actions(user, appeal):
+            if action.event_type != "impression":
+                moment += self._rng.uniform(*_SECONDS_BETWEEN_EVENTS)
+            product_id = ""
+            price: Any = ""
+            if action.product is not None:
+                product_id = self._world.product_ids[action.product]
+                price = self._world.price[action.product]
+            yield (
+                round(moment, 3),
+                self._world.user_ids[user],
+                action.event_type,
+                product_id,
+                session_id,
+                action.query,
+                action.position,
+                price,
+            )
+
+    def _visit_actions(self, user: int, appeal: NDArray[np.float64]) -> list[_Action]:
+        """All actions of a visit, sampled before the times of its events."""
+        is_search = self._rng.random() < _SEARCH_PROBABILITY
+        actions = list(self._search(user, appeal) if is_search else self._browse(appeal))
+        if self._rng.random() < _AD_PROBABILITY:
+            actions += self._see_ad(appeal)
+        return actions
+
+    def _browse(self, appeal: NDArray[np.float64]) -> Iterable[_Action]:
+        view_probability = np.exp(appeal) / np.exp(appeal).sum()
+        for product in self._rng.choice(len(appeal), _VIEWS_PER_VISIT, p=view_probability).tolist():
+            yield _Action("view", product)
+            if self._rng.random() < _sigmoid(appeal[product]):
+                yield from self._buy(product, "")
+
+    def _search(self, user: int, appeal: NDArray[np.float64]) -> Iterable[_Action]:
+        """Results in random order, so that clicks depend on what users want and not only on the position."""
         world = self._world
         rng = self._rng
         query = world.query(user, rng)
-        found = self._products_by_noun.get(query, np.empty(0, np.intp))
-        shown = rng.permutation(found[np.isfinite(wanted[found])])[:_RESULTS_PER_SEARCH]
-        yield "search", None, query, ""
-        for place, product in enumerate(shown.tolist(), start=1):
-            yield "impression", product, query, place
-        looked = rng.random(len(shown)) < world.examination_probability(np.arange(len(shown)))
-        for place, product in enumerate(shown.tolist(), start=1):
-            if looked[place - 1] and rng.random() < 1.0 / (1.0 + np.exp(-wanted[product])):
-                yield "click", product, query, place
+        matches = self._products_by_noun.get(query, np.empty(0, np.intp))
+        released = matches[np.isfinite(appeal[matches])]
+        results = rng.permutation(released)[:_RESULTS_PER_SEARCH]
+        yield _Action("search", None, query)
+        for position, product in enumerate(results.tolist(), start=1):
+            yield _Action("impression", product, query, position)
+        examined = rng.random(len(results)) < world.examination_probability(np.arange(len(results)))
+        for position, product in enumerate(results.tolist(), start=1):
+            if examined[position - 1] and rng.random() < _sigmoid(appeal[product]):
+                yield _Action("click", product, query, position)
                 if rng.random() < _PURCHASE_PROBABILITY:
-                    yield from self._purchase_events(product, query)
+                    yield from self._buy(product, query)
 
-    def _purchase_events(self, product: int, query: str) -> Iterable[tuple[str, int | None, str, Any]]:
-        yield "purchase", product, query, ""
+    def _buy(self, product: int, query: str) -> Iterable[_Action]:
+        yield _Action("purchase", product, query)
         if self._rng.random() < _RETURN_PROBABILITY:
-            yield "return", product, "", ""
+            yield _Action("return", product)
 
-    def _ad_events(self, wanted: np.ndarray) -> Iterable[tuple[str, int | None, str, Any]]:
+    def _see_ad(self, appeal: NDArray[np.float64]) -> Iterable[_Action]:
         product = int(self._rng.choice(self._world.advertised))
-        if np.isfinite(wanted[product]):
-            yield "ad_impression", product, "", 1
-            if self._rng.random() < _AD_CLICK_FACTOR / (1.0 + np.exp(-wanted[product])):
-                yield "ad_click", product, "", 1
+        if np.isfinite(appeal[product]):
+            yield _Action("ad_impression", product, "", 1)
+            if self._rng.random() < _AD_CLICK_FACTOR / (1.0 + np.exp(-appeal[product])):
+                yield _Action("ad_click", product, "", 1)
+
+
+def _sigmoid(value: float) -> float:
+    return 1.0 / (1.0 + np.exp(-value))

@@ -1,20 +1,24 @@
-"""Shoppers who ask over HTTP, look, click and buy as their taste says."""
+"""Simulated users who send requests over HTTP and click and buy by the preferences of their world."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vetrina.simulate.world import World
 
-_SEARCH_PROBABILITY = 0.2
+_SEARCH_PROBABILITY = 0.2  # of a visit; the others ask for recommendations
+_PURCHASE_PROBABILITY = 0.3  # of a product that was clicked
+_BOT_CLICKS = 20  # for each answer
+_BOT_GAP_SECONDS = 1e-3
 _DEAD_FEED = "dead-feed"
 _BOTS = "bots"
 
 
 class HttpClient(Protocol):
-    """What of httpx.Client is used."""
+    """What is used of httpx.Client."""
 
     def post(self, url: str, *, json: Any) -> Any:
         """Send JSON."""
@@ -23,7 +27,7 @@ class HttpClient(Protocol):
 
 @dataclass
 class TrafficCounts:
-    """What the shoppers met: answers and clicked answers by version, failed requests."""
+    """Answers and clicked answers by version, and failed requests."""
 
     answers: dict[str, int] = field(default_factory=dict)
     clicked: dict[str, int] = field(default_factory=dict)
@@ -31,7 +35,15 @@ class TrafficCounts:
 
 
 class SimulatedUsers:
-    """Visits to a shop. ``now`` gives the time that events carry; ``trouble`` is empty, "bots" or "dead-feed"."""
+    """Users who visit a shop.
+
+    Args:
+        world: who the users are and what they want.
+        client: sends requests to the shop.
+        now: gives the time of events, in seconds since 1970.
+        seed: of clicks and purchases.
+        fault: "bots" adds clicks of a bot, "dead-feed" sends no events, empty for neither.
+    """
 
     def __init__(
         self, world: World, client: HttpClient, now: Callable[[], float], seed: int = 1, fault: str = ""
@@ -44,51 +56,69 @@ class SimulatedUsers:
         self.fault = fault
 
     def visit(self, user: int | None = None) -> None:
-        """One shopper comes (any, if none is named), asks once, looks, and perhaps clicks and buys."""
-        user = int(self.rng.integers(0, self._world.users)) if user is None else user
+        """One user, a random one where none is named, sends one request and may click and buy."""
+        if user is None:
+            user = int(self.rng.integers(0, self._world.users))
         if self.rng.random() < _SEARCH_PROBABILITY:
             self.search(user)
         else:
             self.recommend(user)
 
     def search(self, user: int) -> None:
-        """They type what they might look for."""
-        asked = {"query": self._world.query(user, self.rng), "user_id": self._world.user_ids[user]}
-        self._react(user, self._client.post("/v1/search", json=asked))
+        """A user searches for what they might want."""
+        request = {"query": self._world.query(user, self.rng), "user_id": self._world.user_ids[user]}
+        self._react(user, self._client.post("/v1/search", json=request))
 
     def recommend(self, user: int) -> None:
-        """They look at what is recommended."""
-        self._react(user, self._client.post("/v1/recommend", json={"user_id": self._world.user_ids[user]}))
+        """A user asks for recommendations."""
+        request = {"user_id": self._world.user_ids[user]}
+        self._react(user, self._client.post("/v1/recommend", json=request))
 
-    def _react(self, user: int, answer: Any) -> None:
-        if answer.status_code != 200:
+    def _react(self, user: int, response: Any) -> None:
+        """Click and buy by chance, and send the events."""
+        if response.status_code != 200:
             self.counts.failed_requests += 1
             return
-        content = answer.json()
-        shown = np.array([int(i["product_id"][1:]) for i in content["items"]], np.intp)
-        clicked = shown[self.rng.random(len(shown)) < self._world.click_probability(user, shown)]
-        self._count_answer(content["version"], bool(len(clicked)))
-        events = [e for p in clicked for e in self._click_events(user, int(p), shown, content["request_id"])]
+        answer = response.json()
+        products = np.array([int(item["product_id"][1:]) for item in answer["items"]], np.intp)
+        click_probability = self._world.click_probability(user, products)
+        clicked = products[self.rng.random(len(products)) < click_probability]
+        self._count_answer(answer["version"], bool(len(clicked)))
+        events = []
+        for product in clicked:
+            events += self._click_events(user, int(product), products, answer["request_id"])
         if self.fault == _BOTS:
-            bot = self._event(user, "click", 0, content["request_id"])
-            events += [{**bot, "timestamp": bot["timestamp"] + n / 1e3} for n in range(20)]
-        if events and self.fault != _DEAD_FEED and self._client.post("/v1/events", json=events).status_code != 202:
+            events += self._bot_events(user, answer["request_id"])
+        if events and self.fault != _DEAD_FEED:
+            self._send_events(events)
+
+    def _send_events(self, events: list[dict[str, Any]]) -> None:
+        if self._client.post("/v1/events", json=events).status_code != 202:
             self.counts.failed_requests += 1
 
-    def _click_events(self, user: int, product: int, ranked_products: np.ndarray, request: str):
-        at = int(np.flatnonzero(ranked_products == product)[0]) + 1
-        yield {**self._event(user, "click", product, request), "position": at}
-        if self.rng.random() < 0.3:
+    def _click_events(
+        self, user: int, product: int, ranked_products: NDArray[np.intp], request_id: str
+    ) -> Iterator[dict[str, Any]]:
+        """A click on a product, and a purchase by chance."""
+        position = int(np.flatnonzero(ranked_products == product)[0]) + 1
+        yield {**self._event(user, "click", product, request_id), "position": position}
+        if self.rng.random() < _PURCHASE_PROBABILITY:
             price = float(self._world.price[product])
-            yield {**self._event(user, "purchase", product, request), "price": price, "quantity": 1.0}
+            yield {**self._event(user, "purchase", product, request_id), "price": price, "quantity": 1.0}
 
-    def _event(self, user: int, event_type: str, product: int, request: str) -> dict[str, Any]:
+    def _bot_events(self, user: int, request_id: str) -> list[dict[str, Any]]:
+        """Clicks of a bot on the first product of the world, a millisecond apart."""
+        click = self._event(user, "click", 0, request_id)
+        first = click["timestamp"]
+        return [{**click, "timestamp": first + n * _BOT_GAP_SECONDS} for n in range(_BOT_CLICKS)]
+
+    def _event(self, user: int, event_type: str, product: int, request_id: str) -> dict[str, Any]:
         return {
             "user_id": self._world.user_ids[user],
             "type": event_type,
             "product_id": self._world.product_ids[product],
             "timestamp": self._now(),
-            "request_id": request,
+            "request_id": request_id,
         }
 
     def _count_answer(self, version: str, clicked: bool) -> None:

@@ -1,4 +1,4 @@
-"""Whole days of a world's traffic at once, as the columns that monitoring reads: months of days in minutes."""
+"""Whole days of a simulated shop's traffic as the columns that monitoring reads: months of days in minutes."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,27 +14,34 @@ from vetrina.retrieval import catalogue_index
 from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.simulate.world import WEEKDAY_TRAFFIC, World, weekday
 
-_TYPES = ("view", "click", "purchase")
+_EVENT_TYPES = ("view", "click", "purchase")
+_VIEW = 0
+_CLICK = 1
+_PURCHASE = 2
+_MORE_EVENTS_PER_USER = 3.0  # mean number a day beside the first one
+_MORE_ANSWERS_PER_USER = 0.7  # mean number a day beside the first one
+_CLICK_PROBABILITY = 0.4  # of a product that is not bought
+_MEAN_TIME_OF_DAY = 0.6  # share of the day
+_TIME_OF_DAY_STD = 0.15
 
 
 def write_catalogue_index(world: World, folder: Path) -> CatalogueIndex:
-    """The world's products as serving sees them, written into ``folder``."""
+    """Write the world's products as serving reads them into a folder, and open them."""
     n = world.products
-    blank = ("",) * n
-    unknown = np.full(n, np.nan)
-    titles = tuple(map(world.title, range(n)))
-    brands = tuple(f"brand {i % 8}" for i in range(n))
-    categories = tuple(f"category {c}" for c in world.category)
+    titles = tuple(world.title(product) for product in range(n))
+    brands = tuple(f"brand {product % 8}" for product in range(n))
+    categories = tuple(f"category {category}" for category in world.category)
     ids = np.array(world.product_ids)
-    catalogue_index.write(
-        Catalogue(ids, titles, blank, categories, brands, blank, world.price, unknown, unknown), folder
-    )
+    blank = ("",) * n
+    missing = np.full(n, np.nan)
+    catalogue = Catalogue(ids, titles, blank, categories, brands, blank, world.price, missing, missing)
+    catalogue_index.write(catalogue, folder)
     return CatalogueIndex(folder)
 
 
 @dataclass(frozen=True)
 class PriceShift:
-    """What is planted: prices that ``share`` of the shoppers meet move by ``by`` standard deviations (of the log)."""
+    """A change to inject: the prices that a share of the users sees move by standard deviations of the log price."""
 
     user_share: float = 0.0
     standard_deviations: float = 0.0
@@ -45,7 +52,14 @@ NO_SHIFT = PriceShift()
 
 @dataclass(frozen=True)
 class Traffic:
-    """``shoppers`` come on a usual day. ``wobble`` is how much the demand for a category (its log) differs from day to day."""
+    """Traffic of a world, day by day.
+
+    Args:
+        world: the simulated shop.
+        users_per_day: expected number of users on an average day.
+        daily_demand_std: standard deviation between days of the log demand for a category.
+        seed: of the traffic.
+    """
 
     world: World
     users_per_day: int
@@ -53,14 +67,16 @@ class Traffic:
     seed: int = 1
 
     def day(self, day_number: int, shift: PriceShift = NO_SHIFT) -> tuple[EventColumns, AnswerColumns]:
-        """Day ``number`` since 1970; the same number gives the same day."""
+        """Events and answers of a day, counted from 1970; the same number gives the same day."""
         rng = np.random.default_rng([self.world.seed, self.seed, day_number])
-        come = min(int(rng.poisson(self.users_per_day * WEEKDAY_TRAFFIC[weekday(day_number)])), self.world.users)
-        users = rng.choice(self.world.users, come, replace=False)
-        demand = self.world.category_demand(day_number) + rng.normal(
-            0.0, self.daily_demand_std, self.world.category_preferences.shape[1]
-        )
-        return self._events(day_number, users, demand, shift, rng), self._answers(users, demand, rng)
+        expected_users = self.users_per_day * WEEKDAY_TRAFFIC[weekday(day_number)]
+        n_users = min(int(rng.poisson(expected_users)), self.world.users)
+        users = rng.choice(self.world.users, n_users, replace=False)
+        n_categories = self.world.category_preferences.shape[1]
+        demand = self.world.category_demand(day_number) + rng.normal(0.0, self.daily_demand_std, n_categories)
+        events = self._events(day_number, users, demand, shift, rng)
+        answers = self._answers(users, demand, rng)
+        return events, answers
 
     def _events(
         self,
@@ -70,71 +86,85 @@ class Traffic:
         shift: PriceShift,
         rng: np.random.Generator,
     ) -> EventColumns:
-        each = 1 + rng.poisson(3.0, len(users))
-        unit = np.repeat(np.arange(len(users)), each).astype(np.int32)
+        """Events of ``users`` (n,) with log ``demand`` (categories,)."""
+        events_per_user = 1 + rng.poisson(_MORE_EVENTS_PER_USER, len(users))
+        unit = np.repeat(np.arange(len(users)), events_per_user).astype(np.int32)
+        n_events = len(unit)
         item = self._sample_products(users[unit], demand, rng)
         price = self.world.price[item]
-        meets = rng.random(len(users)) < shift.user_share
-        price = np.where(meets[unit], price * np.exp(shift.standard_deviations * np.log(self.world.price).std()), price)
-        chance = 1.0 / (1.0 + np.exp(-self._appeal(users[unit], item)))
-        kind = np.where(rng.random(len(unit)) < chance, 2, np.where(rng.random(len(unit)) < 0.4, 1, 0))
-        time = day_number * DAY + (rng.normal(0.6, 0.15, len(unit)) % 1.0) * DAY
-        query = np.full(len(unit), NO_VALUE, np.int32)
-        return EventColumns(unit, time, kind.astype(np.int32), item.astype(np.int32), price, query, _TYPES)
+        sees_shift = rng.random(len(users)) < shift.user_share
+        price_factor = np.exp(shift.standard_deviations * np.log(self.world.price).std())
+        price = np.where(sees_shift[unit], price * price_factor, price)
+        purchase_probability = 1.0 / (1.0 + np.exp(-self._appeal(users[unit], item)))
+        is_purchase = rng.random(n_events) < purchase_probability
+        is_click = rng.random(n_events) < _CLICK_PROBABILITY
+        event_type = np.where(is_purchase, _PURCHASE, np.where(is_click, _CLICK, _VIEW))
+        time_of_day = rng.normal(_MEAN_TIME_OF_DAY, _TIME_OF_DAY_STD, n_events) % 1.0
+        time = day_number * DAY + time_of_day * DAY
+        query = np.full(n_events, NO_VALUE, np.int32)
+        return EventColumns(unit, time, event_type.astype(np.int32), item.astype(np.int32), price, query, _EVENT_TYPES)
 
     def _answers(self, users: NDArray[np.intp], demand: NDArray[np.float64], rng: np.random.Generator) -> AnswerColumns:
-        each = 1 + rng.poisson(0.7, len(users))
-        unit = np.repeat(np.arange(len(users)), each).astype(np.int32)
-        rows = np.repeat(users[unit], N_POSITIONS).reshape(-1, N_POSITIONS)
-        item = self._sample_products(rows.ravel(), demand, rng).reshape(rows.shape)
-        score = self._appeal(rows, item)
+        """Answers to ``users`` (n,) with log ``demand`` (categories,), each ranked by appeal."""
+        answers_per_user = 1 + rng.poisson(_MORE_ANSWERS_PER_USER, len(users))
+        unit = np.repeat(np.arange(len(users)), answers_per_user).astype(np.int32)
+        n_answers = len(unit)
+        user_of_position = np.repeat(users[unit], N_POSITIONS).reshape(-1, N_POSITIONS)
+        item = self._sample_products(user_of_position.ravel(), demand, rng).reshape(user_of_position.shape)
+        score = self._appeal(user_of_position, item)
         order = np.argsort(-score, axis=1)
         item = np.take_along_axis(item, order, 1)
         score = np.take_along_axis(score, order, 1)
-        looked = self.world.examination_probability(np.arange(N_POSITIONS))
-        n = len(unit)
-        clicked = rng.random((n, N_POSITIONS)) < looked / (1.0 + np.exp(-score))
-        some = clicked.sum(1) > 0
-        shown = ImpressionColumns(
-            np.repeat(np.arange(n), N_POSITIONS).astype(np.int32),
-            np.tile(np.arange(N_POSITIONS), n).astype(np.int32),
+        examination_probability = self.world.examination_probability(np.arange(N_POSITIONS))
+        clicked = rng.random((n_answers, N_POSITIONS)) < examination_probability / (1.0 + np.exp(-score))
+        has_click = clicked.sum(1) > 0
+        impressions = ImpressionColumns(
+            np.repeat(np.arange(n_answers), N_POSITIONS).astype(np.int32),
+            np.tile(np.arange(N_POSITIONS), n_answers).astype(np.int32),
             score.ravel(),
             item.ravel().astype(np.int32),
             clicked.ravel(),
         )
-        nothing = np.full(n, NO_VALUE, np.int32)
-        size = np.full(n, N_POSITIONS, np.int32)
-        delays = rng.lognormal(3.0, 1.0, int(some.sum()))
+        placement = np.zeros(n_answers, np.int32)
+        query = np.full(n_answers, NO_VALUE, np.int32)
+        is_identified = np.ones(n_answers, bool)
+        size = np.full(n_answers, N_POSITIONS, np.int32)
+        click_delays = rng.lognormal(3.0, 1.0, int(has_click.sum()))
         return AnswerColumns(
-            unit, np.zeros(n, np.int32), nothing, np.ones(n, bool), size, some, shown, delays, ("home",)
+            unit, placement, query, is_identified, size, has_click, impressions, click_delays, ("home",)
         )
 
     def _sample_products(
         self, users: NDArray[np.intp], demand: NDArray[np.float64], rng: np.random.Generator
     ) -> NDArray[np.intp]:
-        """One product for each of ``users`` (n,): a category by taste and demand, in it one by quality."""
-        wants = self._cumulative_category_probabilities(demand)[users]
-        category = (rng.random((len(users), 1)) > wants).sum(1)
-        starts, ends, cumulative, order = self._products_by_category
-        low = np.where(starts[category] > 0, cumulative[starts[category] - 1], 0.0)
-        high = cumulative[ends[category] - 1]
-        at = np.searchsorted(cumulative, low + rng.random(len(users)) * (high - low), "right")
-        return order[np.minimum(at, len(order) - 1)]
+        """(n,) one product for each of ``users`` (n,): a category by preference and demand, then a product by quality."""
+        category_edges = self._cumulative_category_probabilities(demand)[users]
+        category = (rng.random((len(users), 1)) > category_edges).sum(1)
+        starts, ends, cumulative_weights, order = self._products_by_category
+        low = np.where(starts[category] > 0, cumulative_weights[starts[category] - 1], 0.0)
+        high = cumulative_weights[ends[category] - 1]
+        sampled_weight = low + rng.random(len(users)) * (high - low)
+        index = np.searchsorted(cumulative_weights, sampled_weight, "right")
+        return order[np.minimum(index, len(order) - 1)]
 
     def _cumulative_category_probabilities(self, demand: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(users, categories)."""
         weights = np.exp(0.5 * self.world.category_preferences + demand)
         return np.cumsum(weights, 1) / weights.sum(1, keepdims=True) - 1e-12
 
     @cached_property
     def _products_by_category(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64], NDArray[np.intp]]:
-        """Products by category: where each begins and ends, running weights, and the products in that order."""
+        """Products sorted by category: where each category starts and ends, cumulative weights, and the products."""
         world = self.world
         order = np.argsort(world.category, kind="stable")
         sizes = np.bincount(world.category, minlength=world.category_preferences.shape[1])
         ends = np.cumsum(sizes)
-        return ends - sizes, ends, np.cumsum(np.exp(world.quality[order])), order
+        cumulative_weights = np.cumsum(np.exp(world.quality[order]))
+        return ends - sizes, ends, cumulative_weights, order
 
     def _appeal(self, users: NDArray[np.intp], item: NDArray[np.intp]) -> NDArray[np.float64]:
+        """How much each of ``users`` wants the product at the same place of ``item``; both of one shape."""
         world = self.world
-        far = np.abs(np.log(world.price[item]) - world.preferred_log_price[users])
-        return world.category_preferences[users, world.category[item]] + world.quality[item] - 0.5 * far - 5.5
+        price_distance = np.abs(np.log(world.price[item]) - world.preferred_log_price[users])
+        preference = world.category_preferences[users, world.category[item]]
+        return preference + world.quality[item] - 0.5 * price_distance - 5.5
