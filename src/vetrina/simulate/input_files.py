@@ -196,7 +196,7 @@ class _HistoryGenerator:
         view_probability = np.exp(appeal) / np.exp(appeal).sum()
         for product in self._rng.choice(len(appeal), _VIEWS_PER_VISIT, p=view_probability).tolist():
             yield _Action("view", product)
-            if self._rng.random() < _sigmoid(appeal[product]):
+            if self._rng.random() < _interest_probability(appeal, product):
                 yield from self._buy(product, "")
 
     def _search(self, user: int, appeal: NDArray[np.float64]) -> Iterable[_Action]:
@@ -212,7 +212,7 @@ class _HistoryGenerator:
             yield _Action("impression", product, query, position)
         examined = rng.random(len(results)) < world.examination_probability(np.arange(len(results)))
         for position, product in enumerate(results.tolist(), start=1):
-            if examined[position - 1] and rng.random() < _sigmoid(appeal[product]):
+            if examined[position - 1] and rng.random() < _interest_probability(appeal, product):
                 yield _Action("click", product, query, position)
                 if rng.random() < _PURCHASE_PROBABILITY:
                     yield from self._buy(product, query)
@@ -230,5 +230,6 @@ class _HistoryGenerator:
                 yield _Action("ad_click", product, "", 1)
 
 
-def _sigmoid(value: float) -> float:
-    return 1.0 / (1.0 + np.exp(-value))
+def _interest_probability(appeal: NDArray[np.float64], product: int) -> float:
+    """The probability that a user buys or clicks a product that they look at."""
+    return 1.0 / (1.0 + np.exp(-float(appeal[product])))
