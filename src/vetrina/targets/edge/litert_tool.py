@@ -1,6 +1,7 @@
-"""Run by a Python with litert-torch: a saved program to .tflite, and what that file says of requests.
+"""Converter of an exported PyTorch program to LiteRT (.tflite), which also runs requests through the converted file.
 
-Knows nothing of Vetrina: litert_tool.py PROGRAM.pt2 INTO.tflite ASKED.npz SAID.npy
+Run by a Python that has litert-torch, and knows nothing of Vetrina:
+litert_tool.py PROGRAM.pt2 OUTPUT.tflite REQUESTS.npz SCORES.npy
 """
 
 import sys
@@ -12,40 +13,48 @@ from ai_edge_litert.interpreter import Interpreter
 
 
 class SequenceProgram(torch.nn.Module):
-    """A saved program keeps no names for its inputs."""
+    """A program that reads sequences of products, with names for its inputs: an exported program has none."""
 
     def __init__(self, program: str) -> None:
         super().__init__()
         self.inner = torch.export.load(program).module()
 
     def forward(self, items: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
-        """Scores."""
+        """Scores of all products."""
         return self.inner(items, gaps)
 
 
 class RepeatProgram(SequenceProgram):
-    """The same of a student that reads habits."""
+    """A program that reads repeat-consumption features."""
 
     def forward(self, items: torch.Tensor, facts: torch.Tensor) -> torch.Tensor:
-        """Scores."""
+        """Scores of all products."""
         return self.inner(items, facts)
 
 
 def main(program: str, output_file: str, requests_file: str, scores_file: str) -> None:
-    """Convert, then ask."""
+    """Convert a program, and score requests with the result.
+
+    Args:
+        program: the exported program.
+        output_file: where the converted file goes.
+        requests_file: input arrays (n, ...) by name.
+        scores_file: where the scores (n, products) go.
+    """
     with np.load(requests_file) as file:
-        given = {name: file[name] for name in file.files}
-    named = RepeatProgram if "facts" in given else SequenceProgram
-    example = {name: torch.from_numpy(values[:1].copy()) for name, values in given.items()}
-    litert_torch.convert(named(program), sample_kwargs=example).export(output_file)
+        inputs = {name: file[name] for name in file.files}
+    program_class = RepeatProgram if "facts" in inputs else SequenceProgram
+    example = {name: torch.from_numpy(values[:1].copy()) for name, values in inputs.items()}
+    litert_torch.convert(program_class(program), sample_kwargs=example).export(output_file)
     interpreter = Interpreter(output_file, num_threads=1)
     interpreter.allocate_tensors()
     run = interpreter.get_signature_runner()
-    rows = zip(*given.values(), strict=True)
-    answers = [
-        next(iter(run(**{name: part[None] for name, part in zip(given, row, strict=True)}).values()))[0] for row in rows
-    ]
-    np.save(scores_file, np.stack(answers))
+    scores = []
+    for row in range(len(inputs["items"])):
+        request = {name: values[row][None] for name, values in inputs.items()}
+        outputs = run(**request)
+        scores.append(next(iter(outputs.values()))[0])
+    np.save(scores_file, np.stack(scores))
 
 
 if __name__ == "__main__":
