@@ -20,7 +20,7 @@ from vetrina.core.errors import BadInput
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """A fresh process."""
+    """The result of a command in a process of its own."""
     command = [sys.executable, "-m", "vetrina.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=cwd, check=False)
 
@@ -109,10 +109,10 @@ def test_every_command_is_documented():
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path, arguments, words):
-    found = run(*arguments, cwd=tmp_path)
-    assert found.returncode == 2, found.stderr
-    assert words in found.stderr
-    assert "Traceback" not in found.stderr
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert words in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -120,18 +120,18 @@ def test_debug_shows_the_traceback(tmp_path):
 
 
 def test_an_unknown_scenario_is_refused_with_the_known_ones(trained):
-    found = run("--shop-dir", trained[0], "run", "astrology")
-    assert found.returncode == 2
-    assert "predict, recommend, search" in found.stderr
+    result = run("--shop-dir", trained[0], "run", "astrology")
+    assert result.returncode == 2
+    assert "predict, recommend, search" in result.stderr
 
 
 def test_a_port_in_use_is_reported(trained):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        found = run("--shop-dir", trained[0], "serve", "--port", str(taken.getsockname()[1]))
-    assert found.returncode == 2
-    assert "is in use" in found.stderr
+        result = run("--shop-dir", trained[0], "serve", "--port", str(taken.getsockname()[1]))
+    assert result.returncode == 2
+    assert "is in use" in result.stderr
 
 
 def test_a_second_process_that_writes_to_a_shop_is_refused(tmp_path):
@@ -139,18 +139,18 @@ def test_a_second_process_that_writes_to_a_shop_is_refused(tmp_path):
 
     files = shops.checkerboard(tmp_path)
     with exclusive_lock(tmp_path / "s"):
-        found = run("--shop-dir", tmp_path / "s", "ingest", "--products", files["products"])
-    assert found.returncode == 2
-    assert "another vetrina process" in found.stderr
+        result = run("--shop-dir", tmp_path / "s", "ingest", "--products", files["products"])
+    assert result.returncode == 2
+    assert "another vetrina process" in result.stderr
     assert run("--shop-dir", tmp_path / "s", "ingest", "--products", files["products"]).returncode == 0
 
 
 def test_a_table_of_ten_rows_is_refused_with_the_reason(tmp_path):
     table = shops.table(tmp_path, rows=10)
     assert run("--shop-dir", tmp_path / "s", "ingest", "--table", table).returncode == 0
-    found = run("--shop-dir", tmp_path / "s", "validate", "predict")
-    assert found.returncode == 2
-    assert "10 rows, fewer than 50" in found.stdout
+    result = run("--shop-dir", tmp_path / "s", "validate", "predict")
+    assert result.returncode == 2
+    assert "10 rows, fewer than 50" in result.stdout
     assert run("--shop-dir", tmp_path / "s", "run", "predict").returncode == 2
 
 
@@ -164,8 +164,8 @@ def test_init_writes_settings_that_load(tmp_path):
 
 def test_answers_as_json_and_in_batch(trained, tmp_path):
     shop, _ = trained
-    found = json.loads(run("--shop-dir", shop, "--json", "search", "red shoes", "--limit", "2").stdout)
-    assert [r["rank"] for r in found] == [1, 2]
+    result = json.loads(run("--shop-dir", shop, "--json", "search", "red shoes", "--limit", "2").stdout)
+    assert [r["rank"] for r in result] == [1, 2]
     (tmp_path / "q.csv").write_text("query\nred shoes\nblue lamp\n")
     (tmp_path / "u.csv").write_text("user_id\nu000\nu001\n")
     (tmp_path / "s.jsonl").write_text(json.dumps({"session_id": "a", "product_ids": ["p000", "p002"]}))
@@ -210,9 +210,9 @@ def test_ctrl_c_ends_with_130_and_the_next_run_continues(tmp_path):
             break
         time.sleep(0.1)
     started.send_signal(signal.SIGINT)
-    _, said = started.communicate(timeout=60)
+    _, stderr = started.communicate(timeout=60)
     assert started.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in stderr
     assert run("--shop-dir", shop, "run", "recommend").returncode == 0
     assert "*" in run("--shop-dir", shop, "versions").stdout
 
@@ -241,10 +241,10 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_the_shop_as_it_was(tmp_path
         "sys.argv = ['vetrina', *sys.argv[1:]]; from vetrina.cli.main import main; main()"
     )
     command = [sys.executable, "-c", code, "--shop-dir", str(shop), "ingest", "--events", str(files["events"])]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert found.returncode == 2, found.stderr
-    assert "Traceback" not in found.stderr
-    assert "free space" in found.stderr
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert "free space" in result.stderr
     after = {f.name: f.read_bytes() for f in (shop / "lake").rglob("*") if f.is_file()}
     assert before == after
     assert run("--shop-dir", shop, "ingest", "--events", files["events"]).returncode == 0

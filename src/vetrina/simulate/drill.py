@@ -88,7 +88,7 @@ def build_simulated_shop(folder: Path, world: World, minutes: float, echo: Calla
 
     Args:
         folder: the shop's folder; a shop that is there already is not trained again.
-        world: what the shop sells and to whom.
+        world: products and users of the shop.
         minutes: longest duration of a release.
         echo: prints a line.
 
