@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check bench format lock clean
+.PHONY: demo test test-all check bench dist format lock clean
 
 demo: $(READY)
 	$(BIN)/vetrina --shop-dir demo-shop demo
@@ -25,6 +25,12 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+
+# A wheel for `pip install`; needs no environment of its own beyond pip, which fetches the build backend.
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	ls dist
 
 format: $(READY)
 	$(BIN)/ruff format .

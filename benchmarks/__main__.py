@@ -1,4 +1,4 @@
-"""Runs every measurement, or the named ones, and prints what needs data that is not there.
+"""Runs every measurement, or the named ones, records the results and renders docs/benchmarks.md of them.
 
 ``no_worse`` compares two commits and is only run by its name, with options of its own.
 """
@@ -6,7 +6,9 @@
 import sys
 from importlib import import_module
 
+from benchmarks import render
 from benchmarks.data import MissingData
+from benchmarks.record import record
 
 NAMES = (
     "adversarial",
@@ -51,9 +53,11 @@ def main() -> None:
             sys.exit(f"{name}: is no benchmark; known: {', '.join(NAMES)}")
         print(f"\n== {name}", flush=True)
         try:
-            import_module(f"benchmarks.{name}").main()
+            module = import_module(f"benchmarks.{name}")
+            record(name, module.__doc__, module.main)
         except MissingData as missing:
             print(f"skipped: {missing}")
+    render.main()
 
 
 main()

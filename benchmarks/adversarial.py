@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import row
+from benchmarks.record import record, row
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
@@ -75,4 +75,4 @@ def _all(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    record("adversarial", __doc__, main)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
 from benchmarks.product_search import Judged, scores_of, search_files
+from benchmarks.record import record, row
 from vetrina import Shop
 from vetrina.gate.robustness import add_typo
 from vetrina.metrics.bootstrap import mean_interval, paired_difference
@@ -83,4 +84,4 @@ def _less(values: np.ndarray, usual: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    record("attacks", __doc__, main)

@@ -18,7 +18,8 @@ import lightgbm
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
@@ -46,7 +47,7 @@ def main() -> None:
     table = LabelledTable({c: _raw(rows[c]) for c in rows.columns}, frame["label"].cast(pl.Float64).to_numpy())
     past = table.take(np.flatnonzero(ended))
     test = table.take(np.flatnonzero(began))
-    print(
+    note(
         f"{len(past)} pairs, {int(past.label.sum())} redeemed; tested on {len(test)}, {int(test.label.sum())} redeemed"
     )
     begun = time.process_time()
@@ -70,7 +71,7 @@ def main() -> None:
         )
         opened = Predictor(judged.folder)
         said = opened.predict(test.columns)
-        print(f"{' + '.join(opened.active_models)} in {time.process_time() - begun:.0f} CPU-seconds")
+        note(f"{' + '.join(opened.active_models)} in {time.process_time() - begun:.0f} CPU-seconds")
         ways = {f"predict, {name} alone": opened.predict(test.columns, name) for name in opened.models}
     ways |= {
         "household's redemption rate": test.columns["rate"],
@@ -240,4 +241,4 @@ def _interval(point: float, drawn: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    record("campaigns", __doc__, main)

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
 from vetrina.metrics.bootstrap import mean_interval
@@ -65,7 +66,7 @@ def main(most: int = 10**9) -> None:
             tuning_result=settled,
             trees_source=root / "fit",
         )
-        print(f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s; {settled.weights['discover']}")
+        note(f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s; {settled.weights['discover']}")
         asked = np.sort(np.random.default_rng(42).permutation(len(test))[:most])
         lists_of = test["item_ids"].to_list()
         users = tuple(names[test["user_id"].to_numpy()[asked]].tolist())
@@ -98,4 +99,4 @@ def _cpu() -> float:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    record("check_ins", __doc__, lambda: main(*map(int, sys.argv[1:])), sys.argv[1:])

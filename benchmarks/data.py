@@ -15,8 +15,3 @@ def folder(name: str) -> Path:
     if not root or not found.exists():
         raise MissingData(f"{name} is not there; set VETRINA_BENCH_DATA to the folder that holds it")
     return found
-
-
-def row(what: str, figure: str, reference: str = "") -> None:
-    """One line of a table."""
-    print(f"| {what:<44} | {figure:<34} | {reference}", flush=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import chi2
 
-from benchmarks.data import row
+from benchmarks.record import row
 from vetrina.core.health_types import CurrentWindow, DailyStatistics, HealthReport, ReferenceWindow
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts

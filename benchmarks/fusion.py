@@ -16,7 +16,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
@@ -57,11 +58,11 @@ def _set(name: str, shop: Shop, root: Path) -> None:
     into.mkdir(parents=True)
     vectors, text_of = texts.catalogue_vectors(shop.catalogue, "", 2, root / "cache", NoProgress())
     text = normalise_rows(vectors)[text_of]
-    print(f"{name}: {many:,} products, {int(shop.new.sum())} new; {len(shop.asked)} rows with a new target")
+    note(f"{name}: {many:,} products, {int(shop.new.sum())} new; {len(shop.asked)} rows with a new target")
     begun = time.process_time()
     parts = content_modalities(shop.catalogue, plan, into, NoProgress())
     whole = train.fuse(parts, shop.events, many, plan.seed, train.HYPERPARAMETERS)
-    print(f"{ ({k: round(v, 2) for k, v in whole.weights.items()}) } in {time.process_time() - begun:.0f} CPU-s")
+    note(f"{ ({k: round(v, 2) for k, v in whole.weights.items()}) } in {time.process_time() - begun:.0f} CPU-s")
     reference = _shown(f"{name}: text nearest to the last", lambda row: text @ text[row[0][-1]], shop, None)
     _shown(f"{name}: fusion, float", _as_learnt(whole.vectors), shop, reference)
     _shown(f"{name}: fusion", _by(whole.vectors, root), shop, reference)
@@ -163,4 +164,4 @@ def _rows(file: Path) -> list[tuple[int, list[int], int]]:
 
 
 if __name__ == "__main__":
-    main()
+    record("fusion", __doc__, main)

@@ -13,7 +13,7 @@ from statistics import median
 
 import polars as pl
 
-from benchmarks.data import row
+from benchmarks.record import row
 from vetrina import Shop
 from vetrina.demo import write_input_files
 

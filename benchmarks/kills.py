@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.data import row
+from benchmarks.record import row
 from vetrina import Shop
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))

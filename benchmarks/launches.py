@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.data import row
+from benchmarks.record import heading, note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingData, TrainingPlan
@@ -45,8 +45,8 @@ def main() -> None:
         targets = dataset.targets(snapshot, catalogue, TEST, END)
         found = list(new_items_with_buyers(opened, targets))
         buyers = sum(len(b) for _, b in found)
-        print(f"{len(found)} launches, {buyers / len(found):.2f} buyers each, {len(opened.users)} households")
-        print(f"trees learnt from {fitted.notes['reach']['launches']} earlier launches in {spent:.0f} CPU-seconds")
+        note(f"{len(found)} launches, {buyers / len(found):.2f} buyers each, {len(opened.users)} households")
+        note(f"trees learnt from {fitted.notes['reach']['launches']} earlier launches in {spent:.0f} CPU-seconds")
         ways = {
             "activity of the household": None,
             "category affinity": "affinity",
@@ -56,7 +56,7 @@ def main() -> None:
         hits = {way: _hits(opened, found, model) for way, model in ways.items()}
         sizes = np.array([len(b) for _, b in found], np.float64)
         for at, share in enumerate(SHARES):
-            print(f"first {share:.0%} of households: lift (95 % interval)")
+            heading(f"first {share:.0%} of households: lift (95 % interval)")
             best = max(list(hits)[:2], key=lambda way: hits[way][:, at].sum())
             for way, values in hits.items():
                 row(way, _lift(values[:, at], sizes, share))
@@ -98,4 +98,4 @@ def _said(above: NDArray[np.float64], below: NDArray[np.float64]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    record("launches", __doc__, main)

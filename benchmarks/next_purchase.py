@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import row
+from benchmarks.record import heading, note, row
 from vetrina import Shop
 from vetrina.compress import compress
 from vetrina.core.progress import NoProgress
@@ -72,18 +72,18 @@ def main() -> None:
             judged, final, plan, root / "w/judged-small", NoProgress(), repeat_variants=small.kept_variants
         )
         for name, chosen in settled.weights.items():
-            print(f"{name}: {chosen}")
-        print(f"kept compression: {small.kept_variants}; settings: {settled.settings}")
+            note(f"{name}: {chosen}")
+        note(f"kept compression: {small.kept_variants}; settings: {settled.settings}")
         test = evidence(TEST, END)
         sold = np.zeros(len(catalogue), bool)
         sold[final.interactions.item if final.interactions else []] = True
-        print(f"products ranked: {int(sold.sum())}")
+        note(f"products ranked: {int(sold.sum())}")
         frequency = root / "w/frequency"
         shutil.copytree(judged.folder, frequency)
         np.save(frequency / "repeat/loyalty.npy", np.ones(len(catalogue), np.float32))
         forms = {"float": judged.folder, "int8": packed.folder}
         for new_only in (False, True):
-            print("products new to the household" if new_only else "all products")
+            heading("products new to the household" if new_only else "all products")
             asked: dict[str, tuple[Path, str | None]] = {"personal frequency, decayed": (frequency, "repeat")}
             for model in (*judged.notes, None):
                 for form, folder in (

@@ -17,7 +17,8 @@ from importlib import import_module
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import row
 from vetrina.core.types import Interval
 from vetrina.metrics.bootstrap import mean_interval
 from vetrina.metrics.off_policy import LoggedSamples, estimate_value

@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmarks.data import MissingData, folder, row
+from benchmarks.data import MissingData, folder
+from benchmarks.record import heading, note, record, row
 from vetrina.scenarios.ads.pacing import solve_pace
 from vetrina.simulate import pacing_policies
 
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 def main() -> None:
     """Both."""
     for shock in (False, True):
-        print(f"generated day {'with a shock' if shock else 'like the day before'}")
+        heading(f"generated day {'with a shock' if shock else 'like the day before'}")
         shares: dict[str, list[float]] = {name: [] for name in pacing_policies.PACING_POLICIES}
         most = 0.0
         for seed in _SEEDS:
@@ -46,7 +47,7 @@ def main() -> None:
     try:
         _ipinyou()
     except MissingData as missing:
-        print(f"skipped: {missing}")
+        note(f"skipped: {missing}")
 
 
 def _ipinyou() -> None:
@@ -54,7 +55,7 @@ def _ipinyou() -> None:
     click = found["click"].cast(pl.Int64).to_numpy()
     price = found["market_price"].cast(pl.Float64).to_numpy()
     value = found["pctr"].cast(pl.Float64).to_numpy()
-    print("iPinYou 2997: clicks and cost of 156 episodes")
+    heading("iPinYou 2997: clicks and cost of 156 episodes")
     for name, anew in (("linear bidding, one price an episode", False), ("dual, solved anew", True)):
         clicks, cost, worst = _bid(click, price, value, anew=anew)
         row(name, f"{clicks} clicks for {cost:,.0f}", "goal 84; published: linear 71, RLB 78, SS-MDP 80")
@@ -87,4 +88,4 @@ def _unit(price: Floats, value: Floats, rate: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    record("pacing", __doc__, main)

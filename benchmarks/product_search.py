@@ -16,7 +16,8 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, row
 from vetrina import Shop
 from vetrina.core.types import EvaluationData, Judgments, TrainingPlan
 from vetrina.metrics.bootstrap import mean_interval, paired_difference
@@ -46,7 +47,7 @@ def main() -> None:
         release = shop.fit("search")["search"]
         assert release is not None
         shown = shop.shop_context.registry.get_version(shop.shop_context.registry.list_versions()[0]["version"])
-        print(f"{release.outcome}: {release.note}")
+        note(f"{release.outcome}: {release.note}")
         served = shop.shop_context.version_folder(shown["version"])
         held = DataSplits(shop.ingest(), {}, "search")
         judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
@@ -67,7 +68,7 @@ def main() -> None:
         default = found["default weights, no judgments"]
         folds = found["five folds with judgments"]
         gain = paired_difference(folds[0], default[0])
-        print(f"folds over default, full retrieval: {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
+        note(f"folds over default, full retrieval: {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
 
 
 def _row(what: str, full: np.ndarray, only: np.ndarray, reference: str) -> None:
@@ -101,7 +102,7 @@ def _folds(judged: Judged, served: Path, root: Path) -> tuple[np.ndarray, np.nda
             into, EvaluationData(judgments=_pairs({q: judged[q] for q in queries[fold != number]})), TrainingPlan()
         )
         trees = notes.get("trees", {})
-        print(f"fold {number}: {chosen['search']}; trees kept: {trees.get('kept')}, gain {trees.get('gain')}")
+        note(f"fold {number}: {chosen['search']}; trees kept: {trees.get('kept')}, gain {trees.get('gain')}")
         _write(chosen["search"], into)
         at = np.flatnonzero(fold == number)
         full[at], only[at] = scores_of({q: judged[q] for q in queries[at]}, Searcher(into).rank)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from benchmarks.data import row
+from benchmarks.record import row
 from vetrina.core.rollout_types import (
     AnswerCounts,
     OutcomeStatistics,

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from benchmarks.data import row
+from benchmarks.record import row
 from vetrina.core.rollout_types import CANARY, CHAMPION, OutcomeStatistics
 from vetrina.core.types import RankedItem
 from vetrina.metrics.sequential import confidence_radius, estimate_effect, log_e_above, outcome_statistics

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
@@ -89,7 +90,7 @@ def _one(name: str, root: Path, most: int) -> None:
         validation=evidence(last - DAY),
     )
     took = f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s"
-    print(f"{name}: {took}; {settled.weights['home']}; {settled.notes}; {settled.settings}")
+    note(f"{name}: {took}; {settled.weights['home']}; {settled.notes}; {settled.settings}")
     # What the user took last is known when the test product is asked for, though no model learnt from it.
     histories.write(past(last).interactions, fitted.folder / "histories")
     for model in (*fitted.notes, None):
@@ -111,4 +112,9 @@ def _cpu() -> float:
 
 
 if __name__ == "__main__":
-    main(tuple(sys.argv[1:2]) or tuple(REFERENCES), *map(int, sys.argv[2:]))
+    record(
+        "sequences",
+        __doc__,
+        lambda: main(tuple(sys.argv[1:2]) or tuple(REFERENCES), *map(int, sys.argv[2:])),
+        sys.argv[1:],
+    )

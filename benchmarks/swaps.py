@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from benchmarks.data import row
+from benchmarks.record import row
 from vetrina import Shop
 from vetrina.serve.service import Service
 from vetrina.simulate.fault_injection import serve_popularity_baseline

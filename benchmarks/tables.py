@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core import plugins
 from vetrina.core.labelled_tables import LabelledTable
@@ -88,11 +89,10 @@ def _fitted(root: Path, label: str, dropped: str) -> tuple[Predictor, LabelledTa
     worked = _cpu()
     release = shop.fit("predict")["predict"]
     assert release is not None
-    print(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
+    note(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
     shown = shop.shop_context.registry.get_version(release.version)
-    print(
-        shown["notes"]["settled"]["notes"], [(s["model"], s["kept"], s["why"]) for s in shown["notes"]["compression"]]
-    )
+    compression = [(step["model"], step["kept"], step["why"]) for step in shown["notes"]["compression"]]
+    note(f"{shown['notes']['settled']['notes']} {compression}")
     held = shop.splits(shown)
     judged = held.judged_data().table
     test = held.holdout().table
@@ -152,10 +152,10 @@ def _clicks(root: Path) -> None:
             "mean of logistic, boosted and dcn": mean_prediction([each[n] for n in ("logistic", "boosted", "dcn")])
         }
         each |= {"what validation chose": mean_prediction([each[n] for n in chosen])}
-        print(number, chosen, settled.notes["validation_log_loss"])
+        note(f"fold {number}: {chosen}, {settled.notes['validation_log_loss']}")
         for name, found in each.items():
             said.setdefault(name, np.zeros(len(table), np.float32))[test] = found
-    print(f"{_cpu() - worked:.0f} CPU-s")
+    note(f"{_cpu() - worked:.0f} CPU-s")
     for name, found in said.items():
         loss = mean_interval(log_loss(label, found))
         shown = f"AUC {roc_auc(label, found):.4f}, log loss {loss.point:.4f} [{loss.low:.4f}, {loss.high:.4f}]"
@@ -187,4 +187,4 @@ def _cpu() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    record("tables", __doc__, main)

