@@ -16,7 +16,6 @@ PAGES = [
     ROOT / "docs/how-to/predict.md",
     ROOT / "docs/explanation/learning.md",
     ROOT / "README.md",
-    ROOT / "README.zh-CN.md",
 ]
 BLOCK = re.compile(r"^```(python|bash)\n(.*?)^```", re.M | re.S)
 SETS_UP = ("make ", "git ", "pip ", "curl ", "vetrina serve", "cd ")
