@@ -26,7 +26,7 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 
-# A wheel for `pip install`; needs no environment of its own beyond pip, which fetches the build backend.
+# A wheel for `pip install` on machines without a clone; pip fetches the build backend.
 dist: $(READY)
 	rm -rf dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

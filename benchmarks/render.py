@@ -177,7 +177,7 @@ def with_six_results(readme: str, results: Mapping[str, Result]) -> str:
     """README.md with the present results between its two markers."""
     before, rest = readme.split(BEGIN)
     _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{six_results(results)}\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{six_results(results)}\n\n{END}{after}"
 
 
 def main() -> None:
