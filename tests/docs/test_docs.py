@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vetrina.core import plugins
+from vetrina.core import plugins, settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -48,6 +48,22 @@ def test_links_between_pages_lead_somewhere():
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http"):
                 assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_settings_that_pages_name_exist():
+    known = settings.Settings()
+    named = 0
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        current = page.read_text().split("## Names that changed")[0]  # the glossary lists old names below
+        for table, names in re.findall(r"`\[([a-z_.]+)\] ([a-z_0-9]+(?:`, `[a-z_0-9]+)*)", current):
+            entry = known
+            for part in table.split("."):
+                entry = getattr(entry, part, None)
+                assert entry is not None, f"{page}: [{table}]"
+            for name in names.split("`, `"):
+                assert isinstance(entry, dict) or hasattr(entry, name), f"{page}: [{table}] {name}"
+                named += 1
+    assert named > 50
 
 
 def test_the_version_is_said_once():
