@@ -50,7 +50,13 @@ def main() -> None:
         note(f"{release.outcome}: {release.note}")
         served = shop.shop_context.version_folder(shown["version"])
         held = DataSplits(shop.ingest(), {}, "search")
-        judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
+        judged = {
+            q: j
+            for half in (held._judgments.first, held._judgments.second)
+            if half
+            for q, j in half.by_query().items()
+            if (j[1] > 0).any()
+        }
         plain = Searcher(_with(DEFAULT_WEIGHTS, served, root / "plain"))
         words = Searcher(served)
         meaning = Searcher(served)

@@ -220,7 +220,13 @@ def _text(root: Path) -> None:
     served = _with(DEFAULT_WEIGHTS, learnt, root / "plain")
     (root / "cache").mkdir()
     held = DataSplits(shop.ingest(), {}, "search")
-    judged: Judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
+    judged: Judged = {
+        q: j
+        for half in (held._judgments.first, held._judgments.second)
+        if half
+        for q, j in half.by_query().items()
+        if (j[1] > 0).any()
+    }
     catalogue = dataset.catalogue(shop.ingest())
     network = SentenceEncoder(locate_encoder("")).eval()
     tokens = torch.ones(2, 7, dtype=torch.int64)

@@ -64,7 +64,13 @@ def _text(root: Path) -> None:
     held = DataSplits(snapshot, {}, "search")
     catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
-    judged = {q: j for half in held._judgments if half for q, j in half.by_query().items() if (j[1] > 0).any()}
+    judged = {
+        q: j
+        for half in (held._judgments.first, held._judgments.second)
+        if half
+        for q, j in half.by_query().items()
+        if (j[1] > 0).any()
+    }
     texts, text_of = np.unique(np.array(product_texts(catalogue), dtype=object), return_inverse=True)
     pretrained = locate_encoder("")
     plan = TrainingPlan()

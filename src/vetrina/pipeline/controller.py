@@ -184,18 +184,14 @@ class Controller:
         run_id = self._shop_context.runs.next_run()
         if run_id is None:
             return
-        command = [
-            sys.executable,
-            "-m",
-            "vetrina.cli",
-            "--shop-dir",
-            str(self._shop_context.folder.root),
-            "run",
-            "--run-id",
-            run,
-        ]
-        self._run_process = (run, subprocess.Popen(command, stdout=subprocess.DEVNULL), now)  # noqa: S603
-        self._echo(f"run {run} begins")
+        scenario = self._shop_context.runs.get_run(run_id)["scenario"]
+        if scenario in self._shop_context.rollouts.running():
+            return
+        shop_folder = str(self._shop_context.folder.root)
+        command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", shop_folder, "run", "--run-id", run_id]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+        self._run_process = _RunProcess(run_id, process, now)
+        self._echo(f"run {run_id} begins")
 
     def _check_run_process(self, now: float) -> None:
         """Stop the run's process where it was cancelled, takes too much memory or too long; report it where it has ended."""
