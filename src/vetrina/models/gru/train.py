@@ -8,8 +8,8 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers.next_item import recurrent, training
 
-SETTINGS = training.HYPERPARAMETERS
-SPACE = training.SEARCH_SPACE
+HYPERPARAMETERS = training.HYPERPARAMETERS
+SEARCH_SPACE = training.SEARCH_SPACE
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:

@@ -11,8 +11,8 @@ from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers.next_item import training
 from vetrina.models.sasrec.network import SASRecEncoder
 
-SETTINGS = training.HYPERPARAMETERS
-SPACE = training.SEARCH_SPACE
+HYPERPARAMETERS = training.HYPERPARAMETERS
+SEARCH_SPACE = training.SEARCH_SPACE
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
@@ -27,7 +27,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     Returns:
         Notes of the training.
     """
-    hyperparameters = plan.hyperparameters_of("sasrec", SETTINGS)
+    hyperparameters = plan.hyperparameters_of("sasrec", HYPERPARAMETERS)
     torch.manual_seed(plan.seed)
     width = int(hyperparameters["width"])
     length = int(hyperparameters["length"])
