@@ -1,4 +1,4 @@
-"""Makes models small, and keeps a step only if validation shows that it costs nothing that matters."""
+"""Compression stage: keeps a smaller variant of a model only if validation shows no relevant loss."""
 
 from vetrina.compress.compress import CompressionResult, compress, least_aggressive_variant
 
