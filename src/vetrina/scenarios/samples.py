@@ -1,4 +1,4 @@
-"""Sample requests with their answers, stored in a bundle to verify that it answers alike on another machine.
+"""Sample requests with their answers, stored in a bundle to verify that it gives the same answers on another machine.
 
 Compressed models may compute differently on a processor of another kind.
 """
