@@ -53,7 +53,7 @@ def row(what: str, figure: str, reference: str = "") -> None:
 
 
 def heading(title: str) -> None:
-    """Prints the title of the rows that follow and begins a table of their own."""
+    """Prints the title of the rows that follow and starts a table of their own."""
     print(title, flush=True)
     if _recording:
         _recording[0].tables.append(Table(title=title))
@@ -79,11 +79,12 @@ def record(benchmark: str, description: str | None, measure: Callable[[], None],
         arguments: words of the command line behind the module's name.
     """
     title, _, protocol = (description or benchmark).partition("\n")
+    command = ["python -m benchmarks", benchmark]
+    if arguments:
+        command = [f"python -m benchmarks.{benchmark}", *arguments]
     result = Result(
         title=title.rstrip("."),
-        command=" ".join(
-            ["python -m", f"benchmarks.{benchmark}" if arguments else f"benchmarks {benchmark}", *arguments]
-        ),
+        command=" ".join(command),
         protocol=" ".join(protocol.split()),
         commit=_commit(),
         date=datetime.now(UTC).date().isoformat(),
