@@ -168,12 +168,12 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
         export_student(shop, version, "litert", into, 40)
     with pytest.raises(BadInput, match="has no executorch"):
         export_student(shop, version, "executorch", into, 40, sys.executable)
-    monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 20_000)
+    monkeypatch.setattr("vetrina.pipeline.export.MAX_EXPORT_BYTES", 20_000)
     with pytest.raises(BadInput, match=r"ask for \d+ or fewer"):
         export_student(shop, version, "onnx", into, 40)
     # What can be known beforehand is said before anything is taught.
-    monkeypatch.setattr("vetrina.pipeline.export.taught", None)
-    monkeypatch.setattr("vetrina.pipeline.export.BUDGET", 4_000)
+    monkeypatch.setattr("vetrina.pipeline.export.distil_student", None)
+    monkeypatch.setattr("vetrina.pipeline.export.MAX_EXPORT_BYTES", 4_000)
     with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 27 or fewer"):
         export_student(shop, version, "onnx", into, 50_000)
     with pytest.raises(BadInput, match="needs a Python"):

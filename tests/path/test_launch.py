@@ -67,7 +67,7 @@ def test_who_tries_new_products_was_learnt_and_beats_the_category(shop):
 
 def test_a_product_nobody_has_seen_goes_to_who_will_buy_it(shop):
     with TestClient(create_app(shop.folder.root)) as client:
-        token = {"authorization": f"Bearer {shop.folder.keys.token}"}
+        token = {"authorization": f"Bearer {shop.folder.keys.api_token}"}
         body = {"title": "shoes of tomorrow", "category": "home > shoes", "brand": "Alder", "price": 9}
         assert client.put("/v1/products/tomorrow", json=body, headers=token).status_code == 200
         asked = {"product_id": "tomorrow", "size": 8, "channel": "email"}
@@ -189,7 +189,7 @@ def test_a_webhook_gets_a_signed_body(shop):
         server.server_close()
     assert status == 0, said
     signature, body = seen[0]
-    assert signature == "sha256=" + hmac.digest(shop.folder.keys.token.encode(), body, sha256).hex()
+    assert signature == "sha256=" + hmac.digest(shop.folder.keys.api_token.encode(), body, sha256).hex()
     assert len(json.loads(body)["users"]) == 4
     assert json.loads(body)["product"]["product_id"] == "new119"
     assert not contacts.recent_message_counts(shop.shop_context.engine, clock.now())

@@ -201,7 +201,7 @@ def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, clien
     candidate = inject_candidate(shop, "worse")
     with pytest.raises(Conflict, match="under way"):
         start_rollout(shop.shop_context, "recommend", "other", champion)
-    token = {"authorization": f"Bearer {shop.folder.keys.token}"}
+    token = {"authorization": f"Bearer {shop.folder.keys.api_token}"}
     answer = client.post("/v1/scenarios/recommend/rollback", headers=token).json()
     assert answer["out"] == candidate
     assert state(shop) == "rolled back"

@@ -168,7 +168,7 @@ def test_augmentation_keeps_the_shape_and_changes_the_picture():
 
 def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch):
     """A network from nothing learns the three shapes."""
-    monkeypatch.setattr("vetrina.models.image.network.weights_file", lambda: None)
+    monkeypatch.setattr("vetrina.models.image.network.pretrained_weights_path", lambda: None)
     files = []
     kinds = []
     for n in range(90):
@@ -244,7 +244,7 @@ def until(so: Callable[[], bool]) -> None:
 
 
 def test_the_page_of_a_product_put_over_http_shows_its_category_and_once_embedded_what_looks_like_it(live):
-    token = {"authorization": f"Bearer {live.folder.keys.token}"}
+    token = {"authorization": f"Bearer {live.folder.keys.api_token}"}
     (live.folder.root / "new.png").write_bytes(drawing("stripes", 1_000))
     (live.folder.root / "odd.png").write_bytes(drawing("circle", 1_000))
     with TestClient(create_app(live.folder.root)) as client:
@@ -285,7 +285,7 @@ def test_an_image_that_cannot_be_read_stops_no_other_and_is_read_once(live):
     put(live, "whole", drawing("circle", 1_001))
     put(live, "text", b"no image")
     damaged = bytearray(drawing("circle", 1_002))
-    length = damaged.find_recipients(b"IDAT") - 4
+    length = damaged.find(b"IDAT") - 4
     damaged[length : length + 4] = bytes(4)  # Pillow raises SyntaxError
     put(live, "damaged", bytes(damaged))
     embedding = ImageEmbedding(live.shop_context)

@@ -42,7 +42,7 @@ def test_the_salt_of_a_release_is_not_shown(client, token):
     now = time.time()
     rollout = Rollout("salted", "search", "candidate", "champion", SALT, now, now, (0.01,))
     rollouts = client.app.state.service.rollouts
-    rollouts.begin(RunningRollout(rollout, PreReleaseStatistics(), RolloutEvidence(now), ReleaseSettings()), {})
+    rollouts.start(RunningRollout(rollout, PreReleaseStatistics(), RolloutEvidence(now), ReleaseSettings()), {})
     rollouts.abort("search")
     answer = client.get("/v1/releases/salted", headers=token)
     answer.raise_for_status()

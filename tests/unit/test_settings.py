@@ -37,3 +37,11 @@ def test_release_settings_that_an_earlier_version_stored_are_read():
     assert settings == ReleaseSettings(
         primary_metric="revenue", interleaving_share=0.1, min_units_per_arm=300, alpha=0.1
     )
+
+
+@pytest.mark.parametrize("text", ["ingest = 5\n", "transfer = [1]\n", "[transfer]\ntext = 'x'\n"])
+def test_a_value_in_place_of_a_table_is_refused(tmp_path: Path, text: str):
+    file = tmp_path / "vetrina.toml"
+    file.write_text(text)
+    with pytest.raises(BadInput, match="Expected `object`"):
+        load(file)

@@ -412,5 +412,5 @@ def _table_of(raw: Mapping[str, Any], table: str) -> Mapping[str, Any]:
     """The entries of a table such as ``transfer.text``, empty if it is missing."""
     values: Any = raw
     for part in table.split("."):
-        values = values.get(part, {}) if isinstance(values, dict) else {}
-    return values
+        values = values.get(part) if isinstance(values, dict) else None
+    return values if isinstance(values, dict) else {}

@@ -410,7 +410,7 @@ class TrainingPlan:
         seed: Seed of all random numbers.
         budget_seconds: Wall time of the whole run.
         threads: Threads that a model may use.
-        settings: Hyper-parameters by model, where they differ from the defaults (``SETTINGS`` of its ``train.py``).
+        settings: Hyper-parameters by model, where they differ from the defaults (``HYPERPARAMETERS`` of its ``train.py``).
         without: Models that are not trained, by choice or because the budget does not suffice.
         halvings: How often the chunk size was halved because memory was short.
         warm: Whether networks are initialised from the last training with the same architecture (warm start).

@@ -15,7 +15,7 @@ def require_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHa
         NotAuthorizedException: the header ``Authorization: Bearer TOKEN`` is missing or has another token.
     """
     sent = connection.headers.get("authorization", "")
-    expected = f"Bearer {connection.app.state.service.keys.token}"
+    expected = f"Bearer {connection.app.state.service.keys.api_token}"
     if not hmac.compare_digest(sent.encode(), expected.encode()):
         detail = "this route changes something: send 'Authorization: Bearer TOKEN' (the file keys/token of the shop)"
         raise NotAuthorizedException(detail)
