@@ -246,14 +246,14 @@ def _text(root: Path) -> None:
     sizes = {name: len(zstd_file.read(where / "encoder.onnx")) for name, where in folders.items()}
     opened = Searcher(served)
 
-    usual = opened._text.encode
+    usual = opened._text.encode_query
 
     def ranked(encode: Callable[[str], Any]) -> np.ndarray:
-        opened._text.encode = encode
+        opened._text.encode_query = encode
         return scores_of(judged, opened.rank)[0]
 
     _table("chorus", {n: e.encode_query for n, e in encoders.items()}, sizes, ranked, list(judged))
-    opened._text.encode = usual
+    opened._text.encode_query = usual
     small = root / text.VARIANTS[2].name
     opened_ = {"8 bits": DenseIndex(served / "text" / INDEX_FILE), text.VARIANTS[2].name: TransformCodedIndex(small)}
     vectors = {query: encoders["MiniLM, int8"].encode_query(query) for query in judged}

@@ -60,7 +60,7 @@ def ask(client: TestClient[Any], **body: Any) -> dict[str, Any]:
 
 
 def test_the_gate_saw_that_the_released_model_tells_clicks(shop):
-    shown = shop.shop_context.registry.show(shop.champion("ads"))
+    shown = shop.shop_context.registry.get_version(shop.champion("ads"))
     floor = next(r for r in shown["verdict"]["reasons"] if r["code"] == "floor:logistic")
     # The best possible log loss of this shop: a quarter of the ads has a chance of 1/2, the others of 1/30.
     best = -(0.25 * 0.6931 + 0.75 * 0.1461)
@@ -132,7 +132,7 @@ def test_every_decision_can_be_made_again_from_the_log(client, shop, monkeypatch
     rows = list(event_log.list_answers(service.engine, "ads", NOON - 1, NOON + next(ticks), with_items=True))
     assert sum("ledger" in row["request"] for row in rows) > 20
     for asked in replay_requests(shop.shop_context, rows):
-        again = shop.open("ads").answer(asked.request, asked.context).items
+        again = shop.load("ads").answer(asked.request, asked.context).items
         said = [(i["ad_id"], i["price"]) for i in asked.row["items"]]
         assert [(i.ad.ad_id, i.ad.price) for i in again] == said
 

@@ -119,7 +119,7 @@ def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
             "there is no old version to share shoppers with"
         )
         assert f"nothing to compare with: {OLD_BUNDLE}" in release.note
-        verdict = old.shop_context.registry.verdict(release.verdict)
+        verdict = old.shop_context.registry.get_verdict(release.verdict)
         assert verdict["champion"] is None
         assert any(OLD_BUNDLE in r["text"] and not r["evaluable"] for r in verdict["reasons"])
 

@@ -61,9 +61,9 @@ def test_what_events_count_by_teaches_every_model_anew(trained_once, tmp_path):
     released = shop.fit("recommend", budget_minutes=1)["recommend"]
     assert released is not None
     other = shop.shop_context.registry.get_version(released.version)["judged"]
-    first = trained_once.shop_context.registry.show(trained_once.champion("recommend"))["judged"]
-    shelf = shop.load("recommend", other).shelf
-    earns = np.array([int(shelf.id(i)[1:]) % 4 < 2 for i in range(len(shelf))])
+    first = trained_once.shop_context.registry.get_version(trained_once.champion("recommend"))["judged"]
+    catalogue = shop.load("recommend", other).catalogue
+    earns = np.array([int(catalogue.product_id(i)[1:]) % 4 < 2 for i in range(len(catalogue))])
     found = {}
     for name, folder, version in (("plain", trained_once, first), ("bent", shop, other)):
         taken = np.load(folder.shop_context.version_folder(version) / "popular" / "scores.npy")

@@ -60,7 +60,7 @@ def test_others_are_answered_while_a_request_waits_for_the_candidate(shop, hang,
     known = shop.shop_context.rollouts.running()["recommend"]
     rollout = replace(known.rollout, step=step)
     decision = RolloutDecision("advance", (Reason("test", True, "past the shadow"),))
-    shop.shop_context.rollouts.decide(known, known.seen, decision, rollout, "running", known.rollout.started)
+    shop.shop_context.rollouts.record_decision(known, known.seen, decision, rollout, "running", known.rollout.started)
     users = {rollout.arm(shop.folder.keys.pseudonymise(f"u{n:03d}"), None): f"u{n:03d}" for n in range(60)}
     meets = users.pop(waiting)
     other = next(iter(users.values()))

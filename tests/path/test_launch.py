@@ -56,7 +56,7 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_who_tries_new_products_was_learnt_and_beats_the_category(shop):
-    shown = shop.shop_context.registry.show(shop.champion("launch"))
+    shown = shop.shop_context.registry.get_version(shop.champion("launch"))
     reached = shown["notes"]["settled"]["notes"]["reach"]
     assert min(reached["content"], reached["reach"]) > reached["affinity"] + 0.3
     assert shown["notes"]["settled"]["weights"]["audience"]["affinity"] == 0.0
@@ -91,21 +91,21 @@ def test_a_product_nobody_has_seen_goes_to_who_will_buy_it(shop):
 
 
 def test_whoever_was_told_lately_comes_later(shop):
-    first = [p.user_id for p in shop.audience("new119", size=5, channel="email", note=True).people]
-    again = [p.user_id for p in shop.audience("new119", size=5, channel="email").people]
+    first = [p.user_id for p in shop.audience("new119", size=5, channel="email", note=True).recipients]
+    again = [p.user_id for p in shop.audience("new119", size=5, channel="email").recipients]
     assert not set(first) & set(again)
 
 
 def test_users_like_a_few_are_of_their_kind(shop):
     seeds = ["u002", "u010", "u018"]  # lovers of shirts
-    found = [p.user_id for p in shop.audience(like=seeds, size=10, channel="push").people]
+    found = [p.user_id for p in shop.audience(like=seeds, size=10, channel="push").recipients]
     assert not set(seeds) & set(found)
     assert all(int(u[1:]) // 2 % 4 == 1 for u in found)
 
 
 def test_segments_narrow_and_stand_alone(shop):
-    loyal = {p.user_id for p in shop.audience(segment="loyal", size=100, channel="push").people}
-    inside = {p.user_id for p in shop.audience("new119", segment="loyal", size=100, channel="push").people}
+    loyal = {p.user_id for p in shop.audience(segment="loyal", size=100, channel="push").recipients}
+    inside = {p.user_id for p in shop.audience("new119", segment="loyal", size=100, channel="push").recipients}
     assert inside == loyal
     assert len(loyal) >= 16
     assert all(int(u[1:]) % 2 == 1 for u in loyal)  # who buys day by day
@@ -151,8 +151,8 @@ def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
 
 def test_the_page_shows_what_telling_more_reaches_and_costs(shop):
     version = shop.champion("launch")
-    shown = shop.shop_context.registry.show(version)
-    found = reach_curve(shop.shop_context.open_version(shown["judged"]), shop.held(shown).holdout())
+    shown = shop.shop_context.registry.get_version(version)
+    found = reach_curve(shop.shop_context.version_folder(shown["judged"]), shop.splits(shown).holdout())
     assert [p.audience_share for p in found] == sorted(p.audience_share for p in found)
     assert all(a.reach <= b.reach for a, b in pairwise(found))
     tenth = next(

@@ -160,7 +160,12 @@ def test_a_candidate_that_fails_in_the_shadow_never_answers(shop, client, now):
     found = live(shop, client, now, hours=4)
     assert state(shop) == "rolled back"
     assert candidate not in found.counts.answers
-    assert shop.shop_context.rollouts.log(shop.shop_context.rollouts.all()[0]["release"])[-1].rollout.step == SHADOW
+    assert (
+        shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0]["release"])[
+            -1
+        ].rollout.step
+        == SHADOW
+    )
 
 
 def test_a_candidate_that_hangs_in_the_shadow_does_not_hold_up_the_next(shop, client, now):
@@ -170,7 +175,10 @@ def test_a_candidate_that_hangs_in_the_shadow_does_not_hold_up_the_next(shop, cl
     inject_candidate(shop, "same")
     live(shop, client, now, hours=1.5)
     assert (
-        shop.shop_context.rollouts.log(shop.shop_context.rollouts.all()[0]["release"])[0].decision.action == "advance"
+        shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0]["release"])[
+            0
+        ].decision.action
+        == "advance"
     )
 
 

@@ -96,11 +96,11 @@ def test_put_and_deleted_products_come_home(shop):
     assert titles["p001"] == "Renamed kettle"
     assert "p002" not in titles
     shop.fit("search")
-    made = shop.shop_context.registry.all()[0]["version"]
-    shelf = shop.open("search", made).shelf
-    assert (shelf.index_of(["zebra"]) >= 0).all()
-    assert (shelf.index_of(["p002"]) < 0).all()
-    assert shelf.logged == 3
+    made = shop.shop_context.registry.list_versions()[0]["version"]
+    catalogue = shop.load("search", made).catalogue
+    assert (catalogue.index_of(["zebra"]) >= 0).all()
+    assert (catalogue.index_of(["p002"]) < 0).all()
+    assert catalogue.last_seq == 3
 
 
 def test_the_page_of_a_product_put_after_training_shows_its_category(shop):

@@ -67,10 +67,10 @@ def operator(shop) -> Iterator[Controller]:
 
 
 def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
-    run = shop.shop_context.runs.ask("recommend", "a test")
-    assert shop.shop_context.runs.ask("recommend", "again") == run, "the same wish is the same run"
-    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] not in ("queued", "running"))
-    found = shop.shop_context.runs.get(run)
+    run = shop.shop_context.runs.enqueue("recommend", "a test")
+    assert shop.shop_context.runs.enqueue("recommend", "again") == run, "the same wish is the same run"
+    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] not in ("queued", "running"))
+    found = shop.shop_context.runs.get_run(run)
     assert found["state"] == "done"
     assert found["note"] == "nothing new to do"
     assert any("begins" in line for line in operator.said)
@@ -81,33 +81,33 @@ def test_a_run_cut_off_goes_on_with_whoever_comes_next(shop, operator):
         "timestamp,user_id,type,product_id\n2026-11-01T10:00:00,u001,purchase,p001\n"
     )
     shop.ingest(events=[shop.folder.root / "more.csv"])
-    run = shop.shop_context.runs.ask("recommend", "new data")
-    turns(operator, lambda: len(shop.shop_context.runs.get(run)["stages"]) >= 1)
-    _, process, _ = operator._child
+    run = shop.shop_context.runs.enqueue("recommend", "new data")
+    turns(operator, lambda: len(shop.shop_context.runs.get_run(run)["stages"]) >= 1)
+    _, process, _ = operator._run_process
     process.send_signal(signal.SIGKILL)
     process.wait()
-    operator._child = None  # as if the controller had died with it
-    assert shop.shop_context.runs.get(run)["state"] == "running"
-    before = {s["stage"] for s in shop.shop_context.runs.get(run)["stages"]}
-    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] == "done")
-    names = [s["stage"] for s in shop.shop_context.runs.get(run)["stages"]]
+    operator._run_process = None  # as if the controller had died with it
+    assert shop.shop_context.runs.get_run(run)["state"] == "running"
+    before = {s["stage"] for s in shop.shop_context.runs.get_run(run)["stages"]}
+    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
+    names = [s["stage"] for s in shop.shop_context.runs.get_run(run)["stages"]]
     assert len(shop.shop_context.registry.promotions("recommend")) <= 2
     assert before <= set(names)
     assert names.count("gate") == 1
 
 
 def test_a_cancelled_run_stops_and_can_be_tried_again(shop, operator):
-    run = shop.shop_context.runs.ask("search", "a test")
-    operator.turn()
+    run = shop.shop_context.runs.enqueue("search", "a test")
+    operator.tick()
     shop.shop_context.runs.cancel(run)
-    turns(operator, lambda: operator._child is None)
-    assert shop.shop_context.runs.get(run)["state"] == "cancelled"
+    turns(operator, lambda: operator._run_process is None)
+    assert shop.shop_context.runs.get_run(run)["state"] == "cancelled"
     with pytest.raises(Conflict):
         shop.shop_context.runs.cancel(run)
     shop.shop_context.runs.retry(run)
-    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] == "done")
+    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
     with pytest.raises(NotFound):
-        shop.shop_context.runs.get("nothing")
+        shop.shop_context.runs.get_run("nothing")
 
 
 def test_a_run_cancelled_while_a_person_runs_it_releases_nothing(shop, tmp_path, monkeypatch):
@@ -118,39 +118,39 @@ def test_a_run_cancelled_while_a_person_runs_it_releases_nothing(shop, tmp_path,
 
     def cancelled_meanwhile(self, judged):
         verdict = gated(self, judged)
-        shop.shop_context.runs.cancel(shop.shop_context.runs.all()[0]["id"])
+        shop.shop_context.runs.cancel(shop.shop_context.runs.list_runs()[0]["id"])
         return verdict
 
     monkeypatch.setattr(Run, "gate_on_holdout", cancelled_meanwhile)
     with pytest.raises(Conflict, match="was cancelled"):
         shop.fit("recommend")
     assert shop.shop_context.registry.champion("recommend") == champion
-    assert shop.shop_context.runs.all()[0]["state"] == "cancelled"
+    assert shop.shop_context.runs.list_runs()[0]["state"] == "cancelled"
 
 
 def test_a_run_that_fails_says_why_and_what_to_do(shop, operator):
     shutil.rmtree(shop.folder.snapshots)
     shop.folder.snapshots.write_text("not a folder")
-    run = shop.shop_context.runs.ask("recommend", "a test")
+    run = shop.shop_context.runs.enqueue("recommend", "a test")
     turns(operator, lambda: alerted(shop))
-    assert shop.shop_context.runs.get(run)["state"] == "failed"
+    assert shop.shop_context.runs.get_run(run)["state"] == "failed"
     assert f"vetrina retry {run}" in alerted(shop)[0]
 
 
 def test_a_run_waits_while_a_person_is_at_it(shop, operator):
-    run = shop.shop_context.runs.ask("recommend", "a test")
+    run = shop.shop_context.runs.enqueue("recommend", "a test")
     with exclusive_lock(shop.folder.root):
-        operator.turn()
-        turns(operator, lambda: operator._child is None)
-        assert shop.shop_context.runs.get(run)["state"] == "queued"
+        operator.tick()
+        turns(operator, lambda: operator._run_process is None)
+        assert shop.shop_context.runs.get_run(run)["state"] == "queued"
     operator._busy_until = 0.0
-    turns(operator, lambda: shop.shop_context.runs.get(run)["state"] == "done")
+    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
 
 
 def test_one_controller_leads_and_another_takes_over(shop, operator, monkeypatch):
     other = Controller(Shop(shop.folder.root).shop_context, lambda line: None)  # of this machine, started beside it
     other._lease._holder = "another machine"
-    assert operator.turn()
+    assert operator.tick()
     assert not other.tick()
     first = operator._lease.acquire_or_renew()
     real = clock.now
@@ -198,7 +198,7 @@ def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):
 def test_a_shop_without_images_embeds_nothing(shop, operator):
     products.append_products(shop.shop_context.engine, [{"product_id": "new", "title": "New", "image": "new.png"}])
     assert ImageEmbedding(operator._shop_context).batch() == 0
-    assert operator.turn()
+    assert operator.tick()
     operator.close()
     assert len(products.changes_after(shop.shop_context.engine, 0)) == 1
 
@@ -275,11 +275,11 @@ def test_a_run_that_takes_too_much_memory_goes_on_in_smaller_pieces_until_there_
     greedy = Controller(Shop(shop.folder.root).shop_context, operator.said.append)
     greedy._health_checked_at = clock.now()
     operator.close()
-    run = shop.shop_context.runs.ask("recommend", "a test")
-    turns(greedy, lambda: shop.shop_context.runs.get(run)["state"] == "failed")
-    assert shop.shop_context.runs.get(run)["halvings"] == 3
+    run = shop.shop_context.runs.enqueue("recommend", "a test")
+    turns(greedy, lambda: shop.shop_context.runs.get_run(run)["state"] == "failed")
+    assert shop.shop_context.runs.get_run(run)["halvings"] == 3
     assert sum("pieces half as large" in line for line in operator.said) == 3
-    assert "20 are allowed even in 8 pieces" in shop.shop_context.runs.get(run)["note"]
+    assert "20 are allowed even in 8 pieces" in shop.shop_context.runs.get_run(run)["note"]
     assert f"vetrina retry {run}" in alerted(shop)[0]
     greedy.close()
     greedy._shop_context.engine.dispose()

@@ -92,7 +92,7 @@ def test_products_that_look_alike_are_of_one_shape(shop):
 
 
 def test_a_picture_filed_wrongly_is_found(shop):
-    version = shop.shop_context.registry.show(shop.champion("recommend"))
+    version = shop.shop_context.registry.get_version(shop.champion("recommend"))
     notes = version["notes"]["models"]["image"]
     assert notes["pictures"] == 59
     assert {"product_id": "p19", "filed": "square", "looks_like": "circle"}.items() <= notes["misfiled"][0].items()
@@ -193,10 +193,10 @@ def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch)
 
 
 def test_embedding_gives_the_vectors_that_training_wrote(shop):
-    version = shop.shop_context.registry.show(shop.champion("recommend"))
+    version = shop.shop_context.registry.get_version(shop.champion("recommend"))
     catalogue = dataset.catalogue(dataset.open_snapshot(shop.folder.snapshots, version["snapshot"]))
     assert catalogue is not None
-    folder = shop.shop_context.open_version(version["version"]) / "image"
+    folder = shop.shop_context.version_folder(version["version"]) / "image"
     trained = np.load(folder / "vectors.npy").astype(np.float32)
     embedder = Embedder(folder / "network.onnx")
     rows = [row for row, file in enumerate(catalogue.images) if file]
@@ -361,7 +361,7 @@ def test_another_network_embeds_anew(live):
     first = live.champion("recommend")
     folder = live.folder.root / "copied"
     shutil.copytree(
-        live.shop_context.open_version(first), folder, ignore=shutil.ignore_patterns("manifest.json", "signature")
+        live.shop_context.version_folder(first), folder, ignore=shutil.ignore_patterns("manifest.json", "signature")
     )
     network = onnx.load(folder / "image" / "network.onnx")
     network.doc_string = "another"

@@ -42,8 +42,8 @@ def shop(tmp_path_factory) -> Shop:
 def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_them(shop):
     version, _ = shop.shop_context.registry.champion("search")
     assert version is not None
-    folder = shop.shop_context.open_version(version)
-    notes = shop.shop_context.registry.show(version)["notes"]["settled"]["notes"]
+    folder = shop.shop_context.version_folder(version)
+    notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]["notes"]
     assert notes["trees"]["kept"]
     assert (folder / TREES_FILE).exists()
     held = DataSplits(shop.ingest(), {}, "search")._judgments[1]

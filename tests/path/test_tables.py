@@ -82,7 +82,7 @@ def test_a_tree_alone_ships_and_can_be_read(tmp_path: Path):
     release = shop.fit("predict")["predict"]
     assert release is not None
     opened = shop.load("predict")
-    assert opened.chosen == ("tree",)
+    assert opened.active_models == ("tree",)
     page = write_version_page(shop, release.version).read_text()
     for rule in ("spent &lt;= 6", "channel is &#x27;app&#x27;: yes 9", "The tree", "calibration error"):
         assert rule in page
@@ -137,7 +137,7 @@ def test_a_number_is_told_as_well_as_its_noise_allows(tmp_path: Path):
         np.array([a["prediction"] for a in opened.answer([*zip(*table.columns.values(), strict=True)])]) - table.label
     )
     assert 0.4 < float((missed**2).mean() ** 0.5) < 0.55
-    assert opened.error == pytest.approx(0.5, abs=0.07)
+    assert opened.rmse == pytest.approx(0.5, abs=0.07)
     page = write_version_page(shop, release.version).read_text()
     for part in ("RMSE", "R2", "mean error", "Residuals"):
         assert part in page
@@ -154,7 +154,7 @@ def test_a_tree_of_numbers_can_be_read(tmp_path: Path):
     shop.ingest(table=ratings(tmp_path / "ratings.csv"), label="stars")
     release = shop.fit("predict")["predict"]
     assert release is not None
-    assert shop.load("predict").chosen == ("tree",)
+    assert shop.load("predict").active_models == ("tree",)
     page = write_version_page(shop, release.version).read_text()
     assert "days &lt;= 5" in page
     assert "fabric is &#x27;nylon&#x27;" in page

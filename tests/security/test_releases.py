@@ -141,7 +141,7 @@ def test_releases_are_listed_although_one_cannot_be_read(engine, rollouts):
     """S2: GET /v1/releases lists the others."""
     rollouts.start(a_release(), {})
     damage(engine)
-    rollouts.all()
+    rollouts.list_rollouts()
 
 
 @pytest.mark.xfail(strict=True, raises=msgspec.ValidationError, reason="S2: an unreadable release cannot be taken out")

@@ -126,10 +126,12 @@ def test_the_pages_that_no_label_stands_for_are_asked_as_a_page_asks(pristine, t
     judged, unjudged = evaluate.contributing_models(folder, None)
     assert "popular" in judged & unjudged
     assert judged | unjudged <= set(opened.models)
-    only_known = EvaluationData(targets=Targets((opened.histories.users(1)[0],), (np.zeros(1, np.int32),)))
+    only_known = EvaluationData(targets=Targets((opened.histories.sample_users(1)[0],), (np.zeros(1, np.int32),)))
     somebody_new = EvaluationData(targets=Targets(("nobody has seen them",), (np.zeros(1, np.int32),)))
-    assert evaluate.contributing_models(folder, only_known)[0] == judged == set(opened.blend("home"))
-    assert evaluate.contributing_models(folder, somebody_new)[0] == judged | set(opened.blend("session")) | {"fusion"}
+    assert evaluate.contributing_models(folder, only_known)[0] == judged == set(opened.blend_weights("home"))
+    assert evaluate.contributing_models(folder, somebody_new)[0] == judged | set(opened.blend_weights("session")) | {
+        "fusion"
+    }
     like = ReferenceAnswers("recommend", folder, 40)
     assert (like.compare_folder(folder).share, like.compare_folder(folder).unjudged) == (1.0, 1.0)
 

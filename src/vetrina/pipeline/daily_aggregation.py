@@ -294,7 +294,7 @@ class DailyStatisticsReader:
         folder = self._shop_context.version_folder(version) / "text"
         if not folder.exists():
             return None
-        return plugins.load_module("models", "text", "online").TextEncoder(folder).documents
+        return plugins.load_module("models", "text", "online").TextEncoder(folder).encode_documents
 
 
 def _answer_kind(scenario: str) -> str:

@@ -67,8 +67,8 @@ def _mean_business_value(recommender, goal: str, goals: Mapping[str, float]) -> 
     values = recommender.business_values[:, GOALS.index(goal)]
     factors = score_factors(recommender.business_values, goals)
     shown_values = []
-    for user in recommender.histories.users(_MAX_USERS):
-        history = recommender.histories.of(user, (), recommender.histories.until)
+    for user in recommender.histories.sample_users(_MAX_USERS):
+        history = recommender.histories.history_of(user, (), recommender.histories.until)
         allowed_items = recommender.allowed_items("home", history)
         scores, _ = recommender.ranking_scores(history, "home", allowed_items)
         reweighted = reweight_scores(scores, factors)
