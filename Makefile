@@ -4,16 +4,27 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all check bench dist format lock clean
+.PHONY: demo test test-fast test-heavy test-all check bench dist format lock clean
 
 demo: $(READY)
 	$(BIN)/vetrina --shop-dir demo-shop demo
 
+# Tests of one file run in one process, so that what a file trains is trained once.
+PYTEST := $(BIN)/pytest -n 2 --dist loadfile
+SUITES := security simulation feeds deploy browser kills
+
 test: $(READY)
-	$(BIN)/pytest -n 2 -m "not heavy"
+	$(PYTEST) -m "not heavy"
+
+test-fast: $(READY)
+	$(PYTEST) -m "not heavy" tests/unit tests/contract
+
+test-heavy: $(READY)
+	@case " $(SUITES) " in *" $(SUITE) "*) ;; *) echo "SUITE=$(SUITE): is no suite; use one of $(SUITES)"; exit 2;; esac
+	$(PYTEST) -m "$(SUITE)"
 
 test-all: $(READY)
-	$(BIN)/pytest -m "heavy or not heavy"
+	$(PYTEST)
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -1,13 +1,18 @@
-"""What several tests share: one small shop, trained once."""
+"""What several tests share: small shops that are trained once a run, and the suites of heavy tests."""
 
+import fcntl
 import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+# Tests run beside each other, one process a core: more threads would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
+from hypothesis import settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -15,6 +20,38 @@ import servers
 import shops
 
 STORES = ("sqlite", "postgresql", "mariadb")
+HEAVY_SUITES = ("security", "simulation", "feeds", "deploy", "browser", "kills")
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test of a heavy suite is heavy: `make test` leaves it out, `make test-heavy SUITE=...` runs it."""
+    for item in items:
+        if any(item.get_closest_marker(suite) for suite in HEAVY_SUITES):
+            item.add_marker(pytest.mark.heavy)
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A folder of the whole run by its name: the first worker that asks builds it, the others wait for it."""
+    run_folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run_folder = run_folder.parent
+
+    def build(name: str, fill: Callable[[Path], None]) -> Path:
+        folder = run_folder / f"shared-{name}"
+        with (run_folder / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / ".built").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                fill(folder)
+                (folder / ".built").touch()
+        return folder
+
+    return build
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -31,31 +68,37 @@ def trained(pristine, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+def pristine(built_once) -> tuple[Path, dict[str, Path]]:
     """A shop with products, purchases and judged queries, all of it released; only ever read or copied."""
-    from vetrina import Shop
 
-    folder = tmp_path_factory.mktemp("trained")
-    files = {**shops.checkerboard(folder), "judgments": shops.judged(folder)}
-    shop = Shop(folder / "shop")
-    shop.ingest(products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]])
-    shop.fit("recommend", "search")
-    shop.shop_context.engine.dispose()
-    return folder / "shop", files
+    def fill(folder: Path) -> None:
+        from vetrina import Shop
+
+        files = {**shops.checkerboard(folder), "judgments": shops.judged(folder)}
+        shop = Shop(folder / "shop")
+        shop.ingest(products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]])
+        shop.fit("recommend", "search")
+        shop.shop_context.engine.dispose()
+
+    folder = built_once("pristine", fill)
+    files = {"products": "products.csv", "events": "events.csv", "judgments": "judgments.jsonl"}
+    return folder / "shop", {table: folder / name for table, name in files.items()}
 
 
 @pytest.fixture(scope="session")
-def predicting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def predicting(built_once) -> tuple[Path, Path]:
     """A shop with a table alone, released, and the table's file."""
-    from vetrina import Shop
 
-    folder = tmp_path_factory.mktemp("predicting")
-    table = shops.table(folder)
-    shop = Shop(folder / "shop")
-    shop.ingest(table=table)
-    shop.fit("predict")
-    shop.shop_context.engine.dispose()
-    return folder / "shop", table
+    def fill(folder: Path) -> None:
+        from vetrina import Shop
+
+        shop = Shop(folder / "shop")
+        shop.ingest(table=shops.table(folder))
+        shop.fit("predict")
+        shop.shop_context.engine.dispose()
+
+    folder = built_once("predicting", fill)
+    return folder / "shop", folder / "table.csv"
 
 
 @pytest.fixture(scope="session", params=STORES)

@@ -9,6 +9,20 @@ DAY = 86_400
 START = 1_700_000_000
 COLOURS = ("red", "green", "blue", "black")
 KINDS = ("shoes", "shirt", "lamp", "chair", "kettle")
+# For tests whose question depends neither on networks nor on how busy this machine is.
+WITHOUT_NETWORKS = """
+[train]
+exclude_models = ["sasrec", "gru", "mlp", "dcn"]
+[gate]
+latency_ms = 1e6
+"""
+
+
+def without_networks(folder: Path, more: str = "") -> Path:
+    """The folder of a shop whose runs train no network; ``more`` are further settings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vetrina.toml").write_text(WITHOUT_NETWORKS + more)
+    return folder
 
 
 def checkerboard(folder: Path, users: int = 60, items: int = 40, days: int = 60, seed: int = 7) -> dict[str, Path]:

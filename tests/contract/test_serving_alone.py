@@ -25,7 +25,7 @@ def test_serving_modules_load_no_training_library():
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.heavy
+@pytest.mark.deploy
 def test_the_extra_installs_and_answers_without_torch(trained, tmp_path):
     home = tmp_path / "venv"
     venv.create(home, with_pip=True)

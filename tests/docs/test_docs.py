@@ -22,6 +22,7 @@ SETS_UP = ("make ", "git ", "pip ", "curl ", "export ", "cd ", "#")
 TAKES_LONG = (" simulate ", " serve")  # a heavy test runs the drill, test_readme.py the server
 
 
+@pytest.mark.deploy
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_blocks_run_in_order(page: Path, tmp_path: Path):
     ran = 0

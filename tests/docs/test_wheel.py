@@ -26,7 +26,7 @@ def wheel(tmp_path) -> Path:
     return next((tmp_path / "dist").glob("vetrina-*.whl"))
 
 
-@pytest.mark.heavy
+@pytest.mark.deploy
 def test_the_wheel_holds_every_file_of_the_package_and_runs(wheel, tmp_path):
     tracked = _run("git", "ls-files", "src/vetrina", cwd=ROOT).split()
     packed = set(zipfile.ZipFile(wheel).namelist())

@@ -19,7 +19,7 @@ from vetrina.pipeline.export import export_student
 from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation
 from vetrina.scenarios.recommend.online import Recommender
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium")
 NPM = shutil.which("npm")
 RANKED = """async ([clicks, now]) => {

@@ -29,6 +29,8 @@ from vetrina.scenarios.recommend.sequence_distillation import (
 )
 from vetrina.targets import edge
 
+pytestmark = pytest.mark.deploy
+
 
 @pytest.fixture(scope="module")
 def shop(pristine, tmp_path_factory) -> Shop:
@@ -203,7 +205,6 @@ def tools(form: str) -> str:
     return os.environ.get(f"VETRINA_{form.upper()}_PYTHON", "")
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("reads", ["facts", "gaps"])
 @pytest.mark.parametrize("form", ["litert", "executorch"])
 def test_other_runtimes_say_what_the_network_says(shop, version, tmp_path, form, reads, monkeypatch):

@@ -5,6 +5,7 @@ import random
 
 import msgspec
 import pytest
+import shops
 
 from vetrina import Shop
 
@@ -36,7 +37,7 @@ def shop(tmp_path_factory) -> Shop:
     text = "\n".join(f"{time},{user},purchase,{product}" for time, user, product in sorted(rows))
     (folder / "events.csv").write_text(f"timestamp,user_id,type,product_id\n{text}\n")
     (folder / "users.jsonl").write_text("\n".join(json.dumps(p) for p in people))
-    made = Shop(folder / "shop")
+    made = Shop(shops.without_networks(folder / "shop"))
     made.ingest(events=[folder / "events.csv"], users=[folder / "users.jsonl"])
     release = made.fit("recommend")["recommend"]
     assert release is not None

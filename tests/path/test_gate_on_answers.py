@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import shops
 from litestar.testing import TestClient
 
 from vetrina import Shop
@@ -22,6 +23,8 @@ from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
 
+pytestmark = pytest.mark.simulation
+
 VISITS = 10_000
 
 
@@ -31,7 +34,7 @@ def answered(tmp_path_factory) -> Iterator[tuple[Shop, tuple, Path, Path]]:
     folder = tmp_path_factory.mktemp("answered")
     world = World(products=60, users=400, days=15, now=time.time() - 3_600)
     files = write_input_files(world, folder / "files")
-    shop = Shop(folder / "shop")
+    shop = Shop(shops.without_networks(folder / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend")
     (folder / "shop" / "vetrina.toml").write_text("[serve]\nexploration_rate = 0.2\n")

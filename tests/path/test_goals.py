@@ -26,7 +26,7 @@ def trained_once(tmp_path_factory) -> Shop:
         out = csv.DictWriter(file, [*rows[0], "cost"])
         out.writeheader()
         out.writerows([{**row, "price": 11, "cost": 1 if n % 4 < 2 else 10} for n, row in enumerate(rows)])
-    shop = Shop(folder / "shop")
+    shop = Shop(shops.without_networks(folder / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend", budget_minutes=1)
     shop.shop_context.engine.dispose()
@@ -48,7 +48,7 @@ def test_the_setting_bends_what_is_served(trained_once, tmp_path):
 
     plain = Shop(shutil.copytree(trained_once.folder.root, tmp_path / "plain"))
     bent = shutil.copytree(trained_once.folder.root, tmp_path / "bent")
-    (bent / "vetrina.toml").write_text("[goals]\nmargin = 1.0\n")
+    shops.without_networks(bent, "[goals]\nmargin = 1.0\n")
     assert earning(Shop(bent)) > earning(plain)
     assert all(int(i.product_id[1:]) % 2 == 0 for i in Shop(bent).recommend("u000", limit=5, exclude_seen=False).items)
 
@@ -56,7 +56,9 @@ def test_the_setting_bends_what_is_served(trained_once, tmp_path):
 def test_what_events_count_by_teaches_every_model_anew(trained_once, tmp_path):
     """Of the same data: nothing fitted before may be taken for what was learnt from other weights."""
     bent = shutil.copytree(trained_once.folder.root, tmp_path / "bent")
-    (bent / "vetrina.toml").write_text('[train]\nweight_events_by = "margin"\n')
+    (bent / "vetrina.toml").write_text(
+        shops.WITHOUT_NETWORKS.replace("[train]", '[train]\nweight_events_by = "margin"')
+    )
     shop = Shop(bent)
     released = shop.fit("recommend", budget_minutes=1)["recommend"]
     assert released is not None

@@ -17,6 +17,8 @@ from vetrina.models.drill.online import FaultyModel
 from vetrina.serve.app import create_app
 from vetrina.simulate.fault_injection import inject_candidate
 
+pytestmark = pytest.mark.simulation
+
 # A request may wait for a minute, so what is answered before it did not wait for it.
 SETTINGS = "[release]\nsteps = [0.5]\ninterleaving_share = 0.5\ncandidate_timeout_ms = 60000\n"
 

@@ -23,7 +23,7 @@ from vetrina.security.keys import Keys
 from vetrina.store import event_log
 from vetrina.store.database import open_store
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.kills
 NO_KEYS = Keys(b"", b"", b"", "")  # only a store of an earlier version needs the shop's
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import shops
 from litestar.testing import TestClient
 
 from vetrina import Shop
@@ -23,6 +24,8 @@ from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
 from vetrina.store import event_log
 from vetrina.store.rollouts import RunningRollout
+
+pytestmark = pytest.mark.simulation
 
 WORLD = World(products=120, users=1_500, days=15)
 MINUTE = 60.0
@@ -58,7 +61,7 @@ def known(tmp_path_factory) -> Path:
     """The shop of the known world, trained once."""
     folder = tmp_path_factory.mktemp("world")
     files = write_input_files(WORLD, folder / "files")
-    shop = Shop(folder / "shop")
+    shop = Shop(shops.without_networks(folder / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("recommend", "search")
     shop.shop_context.engine.dispose()

@@ -16,6 +16,8 @@ from vetrina.serve.schemas import EventBody
 from vetrina.serve.service import Service
 from vetrina.store import products
 
+pytestmark = pytest.mark.feeds
+
 
 @pytest.fixture
 def shop(pristine, tmp_path: Path) -> Shop:
@@ -67,7 +69,7 @@ def test_a_served_day_gives_the_batch_features(shop):
     served = {user: history(shop, user) for user in (f"u{n:03d}" for n in range(6))}
     old = shop.shop_context.registry.champion("recommend")[0]
     # What was logged is noise: a gate that minded would leave the judged file, which knows nothing of the holdout.
-    (shop.folder.root / "vetrina.toml").write_text("[gate]\nmargin = 0.99\n")
+    (shop.folder.root / "vetrina.toml").write_text(shops.WITHOUT_NETWORKS.replace("[gate]", "[gate]\nmargin = 0.99"))
     shop = Shop(shop.folder.root)
     shop.fit("recommend")
     made = shop.shop_context.registry.list_versions()[0]["version"]

@@ -33,7 +33,7 @@ def trained_once(tmp_path_factory) -> Shop:
             for day in range(40):
                 number = kinds * rng.randrange(each) + user % kinds
                 out.writerow([shops.START + day * shops.DAY + user, f"u{user:03d}", "purchase", f"p{number:03d}"])
-    shop = Shop(folder / "shop")
+    shop = Shop(shops.without_networks(folder / "shop"))
     shop.ingest(products=[folder / "products.csv"], events=[folder / "events.csv"])
     shop.fit("recommend", budget_minutes=1)
     shop.fit("search", budget_minutes=1)
@@ -59,7 +59,7 @@ def test_newcomers_get_their_share_of_places_and_no_more(trained_once, tmp_path)
     assert [p for p in found if not p.startswith("new-")] == [p for p in usual if not p.startswith("new-")][:16]
     assert [i.product_id for i in shop.recommend("u000", limit=7, exclude_seen=False).items] == found[:7]
     (folder / "vetrina.toml").write_text("[goals]\ncold_start_share = 0.7\n")
-    with pytest.raises(BadInput, match=r"newcomers 0.7 is no share between 0 and 0.5"):
+    with pytest.raises(BadInput, match=r"cold_start_share 0.7 is no share between 0 and 0.5"):
         Shop(folder).recommend("u000")
 
 

@@ -256,7 +256,7 @@ def test_a_journal_gives_results_again_and_raises_what_was_raised(tmp_path):
             run_durably("r2", refuse, tmp_path, url)
 
 
-@pytest.mark.heavy
+@pytest.mark.simulation
 def test_the_whole_drill(tmp_path: Path):
     """Real processes: better is promoted, worse is rolled back, what fails meets nobody."""
     outcomes = {}

@@ -107,7 +107,7 @@ def test_quality_is_scored_under_a_printed_protocol(trained):
 
 def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path: Path):
     files = shops.checkerboard(tmp_path)
-    shop = Shop(tmp_path / "shop")
+    shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])
     first = shop.fit("recommend")["recommend"]
     assert first is not None
@@ -149,7 +149,7 @@ def test_the_same_data_and_plan_give_the_same_bundle(tmp_path: Path):
 
 
 def test_a_catalogue_alone_searches_and_shows_its_shelf(tmp_path: Path):
-    shop = Shop(tmp_path / "shop")
+    shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(products=[shops.checkerboard(tmp_path)["products"]])
     releases = shop.fit()
     assert set(releases) == {"recommend", "search"}
@@ -160,7 +160,7 @@ def test_a_catalogue_alone_searches_and_shows_its_shelf(tmp_path: Path):
 
 
 def test_purchases_alone_recommend(tmp_path: Path):
-    shop = Shop(tmp_path / "shop")
+    shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(events=[shops.checkerboard(tmp_path)["events"]])
     assert set(shop.fit()) == {"recommend"}
     assert len(shop.recommend("u003").items) == 10

@@ -33,6 +33,8 @@ from vetrina.serve.app import create_app
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import dataset, images, products
 
+pytestmark = pytest.mark.feeds
+
 SHAPES = ("circle", "square", "stripes")
 
 

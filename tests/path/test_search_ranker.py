@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+import shops
 
 from vetrina import Shop
 from vetrina.core.types import EvaluationData
@@ -33,7 +34,7 @@ def shop(tmp_path_factory) -> Shop:
     pl.DataFrame(judged, schema=["query", "product_id", "grade"], orient="row").write_parquet(
         folder / "judgments.parquet"
     )
-    found = Shop(folder / "shop")
+    found = Shop(shops.without_networks(folder / "shop"))
     found.ingest(products=[folder / "products.parquet"], judgments=[folder / "judgments.parquet"])
     assert found.fit("search")["search"] is not None
     return found

@@ -5,9 +5,12 @@ import random
 from pathlib import Path
 
 import pytest
+import shops
 
 from vetrina import Shop
 from vetrina.core.errors import BadInput
+
+pytestmark = pytest.mark.feeds
 
 START = 1_700_000_000
 
@@ -45,7 +48,7 @@ def test_answers_whatever_there_is(name: str, tmp_path: Path):
     found = lines(name)
     text = "\n".join(f"{time},{user},purchase,{product}" for time, user, product in found)
     (tmp_path / "events.csv").write_text(f"timestamp,user_id,type,product_id\n{text}\n")
-    shop = Shop(tmp_path / "shop")
+    shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(events=[tmp_path / "events.csv"])
     release = shop.fit("recommend", budget_minutes=0.2)["recommend"]
     assert release is not None

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import shops
 from litestar.testing import TestClient
 from sqlalchemy import func, select
 
@@ -21,6 +22,8 @@ from vetrina.simulate.world import World
 from vetrina.store import daily_statistics
 from vetrina.store.bundles import BundleStore
 from vetrina.store.tables import events, exposures
+
+pytestmark = pytest.mark.simulation
 
 WORLD = World(products=60, users=500, days=12)
 DAYS = 9
@@ -45,7 +48,7 @@ def lived(tmp_path_factory) -> Iterator[tuple[Shop, Clock, int]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(clock, "now", now)
         files = write_input_files(WORLD, folder / "files")
-        shop = Shop(folder / "shop")
+        shop = Shop(shops.without_networks(folder / "shop"))
         shop.ingest(products=[files["products"]], events=[files["events"]])
         shop.fit("recommend", "search")
         first = int(now.now // clock.DAY)

@@ -8,6 +8,8 @@ from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutEvi
 from vetrina.core.settings import ReleaseSettings
 from vetrina.store.rollouts import RunningRollout
 
+pytestmark = pytest.mark.security
+
 REFUSED = (401, 403)
 SALT = "3f9c-a-salt-that-nobody-may-know"
 

@@ -12,6 +12,8 @@ from vetrina.pipeline.retention import clean_up
 from vetrina.security.keys import BadSignature
 from vetrina.store.bundles import BundleStore
 
+pytestmark = pytest.mark.security
+
 DID_NOT_RAISE = pytest.fail.Exception
 
 

@@ -16,6 +16,8 @@ from vetrina.store.rollouts import RolloutStore
 from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import exposures
 
+pytestmark = pytest.mark.security
+
 HOUR = 3_600.0
 MIDNIGHT = 1_780_000_000.0 // DAY * DAY
 LEASE_SECONDS = 0.05

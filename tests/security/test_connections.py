@@ -15,7 +15,7 @@ import pytest
 from vetrina.demo import run
 from vetrina.simulate import processes
 
-pytestmark = pytest.mark.heavy
+pytestmark = pytest.mark.security
 
 START_SECONDS = 60.0
 LONGEST_SECONDS = 15.0  # that a server may take to end what a client left half done

@@ -20,6 +20,8 @@ from vetrina.store.database import lock_log, open_store
 from vetrina.store.event_log import Event, EventLog
 from vetrina.store.tables import exposures
 
+pytestmark = pytest.mark.security
+
 JSON = {"content-type": "application/json"}
 NOON = 1_780_000_000.0 // DAY * DAY + DAY / 2
 EVENTS_OF_THE_FIXTURE = 300
@@ -199,7 +201,6 @@ def test_a_session_that_the_store_cannot_hold_never_gets_there(client, session):
     assert all(len(row.session) <= longest and row.session.isprintable() for row in stored)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("session", [LONG, NUL], ids=["long", "NUL"])
 def test_one_bad_row_does_not_fail_the_events_of_others(url, keys, session, request):
     """S4: a row that the database refuses is left out of the group commit; the events beside it are on disk."""

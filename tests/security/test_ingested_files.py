@@ -17,6 +17,8 @@ from vetrina import Shop
 from vetrina.models.image.preprocessing import decoded
 from vetrina.store import images
 
+pytestmark = pytest.mark.security
+
 ADDRESS = "alice@example.com"
 SIZE = 32
 
@@ -131,7 +133,6 @@ def test_an_image_on_the_own_machine_is_not_fetched(tmp_path):
     assert Counted.requests == 0
 
 
-@pytest.mark.heavy
 @pytest.mark.xfail(
     strict=True, raises=AssertionError, reason="S49: the time allowed for an image is for each read of it"
 )

@@ -21,6 +21,8 @@ from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore, RunningRollout
 from vetrina.store.shop_folder import ShopFolder
 
+pytestmark = pytest.mark.security
+
 HOUR = 3_600.0
 SHARE = 0.5  # of users that meet the candidate
 CAP = 10.0  # the most that one user's purchases count

@@ -9,6 +9,8 @@ from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
 from vetrina.serve.live_state import ServedVersion
 
+pytestmark = pytest.mark.security
+
 JSON = {"content-type": "application/json"}
 DEEP = b'{"query": "a", "filters": {"brand": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}"
 BAD_UTF_8 = b'{"user_id": "\xff", "type": "view"}'

@@ -19,6 +19,8 @@ from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
 from vetrina.store.shop_folder import ShopFolder
 
+pytestmark = pytest.mark.security
+
 HOUR = 3_600.0
 FEW = 100
 MANY = 2_000  # products that changed since the bundle was built

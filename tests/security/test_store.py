@@ -22,6 +22,8 @@ from vetrina.store.registry import Registry
 from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import promotions
 
+pytestmark = pytest.mark.security
+
 DID_NOT_RAISE = pytest.fail.Exception
 OTHERS = 0o077  # what group and others may do
 PATIENCE_MS = 50
@@ -103,7 +105,6 @@ class Intruder:
         return os.mkdir, (str(self._folder),)
 
 
-@pytest.mark.heavy
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S46: the journal of runs is pickled and not signed")
 def test_who_writes_the_journal_of_runs_runs_no_code(tmp_path):
     """S46: the results of steps are read as data, whatever somebody wrote in their place."""

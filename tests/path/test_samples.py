@@ -151,7 +151,7 @@ def test_search_is_asked_as_known_shoppers_ask(pristine, tmp_path: Path):
 def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(transform_coding, "MIN_VECTORS_PER_AXIS", 0)
     files = shops.checkerboard(tmp_path)
-    shop = Shop(tmp_path / "shop")
+    shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("search")
     shown = shop.shop_context.registry.get_version(shop.shop_context.registry.champion("search")[0])
