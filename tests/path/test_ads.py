@@ -78,7 +78,7 @@ def test_ads_follow_what_somebody_looks_at_within_seconds(client):
 def test_a_page_decides_for_nobody_in_particular(client):
     found = ask(client, session_id="s1", product_ids=["p005", "p009", "p013"], slots=2, explain=True)
     assert KIND_OF[found["items"][0]["ad_id"]] == "shirt"
-    assert "costs" in found["items"][0]["reasons"][0]
+    assert "price" in found["items"][0]["reasons"][0]
     assert len({item["ad_id"] for item in found["items"]}) == 2
 
 

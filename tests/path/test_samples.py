@@ -102,7 +102,7 @@ def test_a_server_that_verifies_loads_no_training_library(folder: Path):
     script = (
         "import sys; from pathlib import Path; from vetrina.scenarios import samples; import msgspec; "
         f"folder = Path({str(folder)!r}); notes = msgspec.json.decode((folder / 'manifest.json').read_bytes())['notes']; "
-        "samples.verify('predict', folder, notes['samples'], 'another one'); "
+        "samples.verify_samples('predict', folder, notes['samples'], 'another one'); "
         "print([m for m in ('torch', 'polars', 'pyarrow', 'pandas', 'onnx', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -47,7 +47,7 @@ def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_th
     notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]["notes"]
     assert notes["trees"]["kept"]
     assert (folder / TREES_FILE).exists()
-    held = DataSplits(shop.ingest(), {}, "search")._judgments[1]
+    held = DataSplits(shop.ingest(), {}, "search")._judgments.second
     learnt = evaluate(folder, EvaluationData(judgments=held)).values.mean()
     words = evaluate(folder, EvaluationData(judgments=held), only_model="bm25").values.mean()
     assert learnt > 0.97

@@ -49,9 +49,9 @@ def test_a_phrase_is_found_only_as_it_stands(words):
 
 
 def test_nothing_asked_and_unknown_words_find_nothing(words):
-    assert not words.found("?!", np.arange(6, dtype=np.int32))[:, :3].any()
-    assert not words.found("zebra " * 3_000, np.arange(6, dtype=np.int32))[:, :3].any()
-    assert words.found("red", np.empty(0, np.int32)).shape == (0, len(COLUMNS))
+    assert not words.match_features("?!", np.arange(6, dtype=np.int32))[:, :3].any()
+    assert not words.match_features("zebra " * 3_000, np.arange(6, dtype=np.int32))[:, :3].any()
+    assert words.match_features("red", np.empty(0, np.int32)).shape == (0, len(COLUMNS))
 
 
 @settings(max_examples=40, deadline=None)
