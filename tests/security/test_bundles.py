@@ -84,7 +84,7 @@ def test_a_file_that_the_manifest_does_not_name_is_refused(bundles, tmp_path):
 def test_a_version_half_removed_can_be_made_again(bundles, tmp_path, kill):
     """S32: a clean-up that is killed leaves nothing that keeps equal content from being packed again."""
     version = packed(bundles, tmp_path / "source")
-    kill(lambda: bundles.collect(keep=set()))
+    kill(lambda: bundles.collect_garbage(keep=set()))
     assert packed(bundles, tmp_path / "source") == version
     bundles.unpack(version, check_parts=True)
 

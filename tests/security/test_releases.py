@@ -201,7 +201,7 @@ def test_a_rollback_over_http_may_be_sent_again(own_client, token):
     """S20: a client that sends the same rollback again after a timeout does not undo it."""
     registry = own_client.app.state.service.registry
     good, _ = registry.champion("recommend")
-    registry.set_champion("recommend", packed(own_client.app.state.service.shop, "bad"), "promoted by hand")
+    registry.set_champion("recommend", packed(own_client.app.state.service.folder, "bad"), "promoted by hand")
     for _ in range(2):
         own_client.post("/v1/scenarios/recommend/rollback", headers=token)
     champion, _ = registry.champion("recommend")
