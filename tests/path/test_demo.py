@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.simulation
+pytestmark = pytest.mark.heavy  # the whole demo twice takes longer than a suite may: `make test-all` runs it
 MINUTES = 60
 
 
