@@ -80,7 +80,7 @@ def test_without_drawn_answers_nothing_is_said_to_pass(answered):
     reason = check_off_policy_value("recommend", champion, certain)
     assert not reason.evaluable
     assert "not evaluable" in reason.text
-    assert "[serve] explore" in reason.text
+    assert "[serve] exploration_rate" in reason.text
 
 
 def test_a_version_that_hides_most_products_is_shown_to_be_unfair(answered):
