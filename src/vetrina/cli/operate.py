@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,22 +17,31 @@ from vetrina.cli.context import CliContext
 from vetrina.cli.options import host_option, port_option, renamed_option
 from vetrina.core.errors import BadInput
 
+if TYPE_CHECKING:
+    from vetrina.store.shop_folder import ShopFolder
+
 _READ_BYTES = 1_024
 
 
 @click.command()
 @host_option
 @port_option
-@click.pass_context
-def up(context: click.Context, host: str | None, port: int | None) -> None:
-    """Serve and operate, until Ctrl-C or SIGTERM."""
-    from vetrina.cli.controller_process import ControllerProcess, exit_on_signals
+@click.pass_obj
+def up(state: CliContext, host: str | None, port: int | None) -> None:
+    """Serve and operate, until Ctrl-C or SIGTERM.
 
-    state: CliContext = context.obj
+    In a shop where nothing is released yet, quick recipes serve first, and full ones as soon as they are trained.
+    """
+    from vetrina.cli.controller_process import ControllerProcess, exit_on_signals
+    from vetrina.store.shop_folder import ShopFolder
+
+    folder = ShopFolder(state.shop_dir.resolve())
+    if not folder.bundles.folder.exists() and not (folder.root / "lake").exists():
+        raise BadInput(str(folder.root), "holds no data yet", "vetrina ingest --products FILE --events FILE")
     exit_on_signals()
     controller = ControllerProcess(state.shop_dir.resolve(), functools.partial(click.echo, err=True))
     try:
-        context.invoke(serve, host=host, port=port)
+        _serve_http(folder, host, port)
     finally:
         controller.stop()
 
@@ -42,18 +52,22 @@ def up(context: click.Context, host: str | None, port: int | None) -> None:
 @click.pass_obj
 def serve(state: CliContext, host: str | None, port: int | None) -> None:
     """Serve requests over HTTP, until Ctrl-C."""
-    from vetrina.serve.serve import bind
-    from vetrina.serve.serve import serve as serve_http
     from vetrina.store.shop_folder import ShopFolder
 
     folder = ShopFolder(state.shop_dir.resolve())
     if not folder.bundles.folder.exists():
         raise BadInput(str(folder.root), "has nothing released yet", "vetrina ingest, then vetrina run")
+    _serve_http(folder, host, port)
+
+
+def _serve_http(folder: "ShopFolder", host: str | None, port: int | None) -> None:
+    from vetrina.serve.serve import bind, serve
+
     settings = folder.settings.serve
     listening_socket = bind(host or settings.host, settings.port if port is None else port)
     bound_host, bound_port = listening_socket.getsockname()[:2]
     click.echo(f"listening on http://{bound_host}:{bound_port}", err=True)
-    serve_http(folder.root, listening_socket)
+    serve(folder.root, listening_socket)
 
 
 @click.command()
@@ -64,9 +78,10 @@ def operate(state: CliContext, until_input_ends: bool) -> None:
 
     The controller advances releases, starts retraining, cleans up and raises alerts.
     """
+    from vetrina.pipeline.api import Shop
     from vetrina.pipeline.controller import operate as run_controller
 
-    shop = state.open_shop()
+    shop = Shop(state.shop_dir)  # without progress bars: what is done is a line of the log
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     stop = threading.Event()
     _stop_on_signals(stop)

@@ -24,11 +24,11 @@ def init(folder: Path) -> None:
 
 
 @click.command()
-@click.option("--exit", "exit_when_answered", is_flag=True, help="Stop once the service has answered a request.")
+@click.option("--exit", "exit_when_trained", is_flag=True, help="Stop once the full versions are trained.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8337, show_default=True, help="Port of the service.")
 @click.pass_obj
-def demo(state: CliContext, exit_when_answered: bool, port: int) -> None:
-    """Train, release and serve on one year of a real grocer's data."""
+def demo(state: CliContext, exit_when_trained: bool, port: int) -> None:
+    """Serve, train and release on one year of a real grocer's data."""
     from vetrina.demo.run import run_demo
 
     started = time.perf_counter()
@@ -36,7 +36,7 @@ def demo(state: CliContext, exit_when_answered: bool, port: int) -> None:
     def elapsed_seconds() -> float:
         return time.perf_counter() - started
 
-    run_demo(state.shop_dir_or("demo-shop"), port, exit_when_answered, click.echo, elapsed_seconds)
+    run_demo(state.shop_dir_or("demo-shop"), port, exit_when_trained, click.echo, elapsed_seconds)
 
 
 COMMANDS = (init, demo)

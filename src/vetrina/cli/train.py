@@ -1,6 +1,7 @@
 """Commands that train: ``run``, and ``runs``, ``cancel`` and ``retry`` for runs on record."""
 
 import functools
+import os
 import sys
 import time
 
@@ -11,29 +12,32 @@ from vetrina.cli.context import CliContext
 from vetrina.cli.options import DurationMinutes, renamed_option
 
 _STATUS_NOT_READY = 2
+_NICENESS = 10  # of a run beside the service: answers come first
 _POLL_SECONDS = 0.5  # between two looks at a run that is followed
 
 
 @click.command()
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--budget", type=DurationMinutes(), help="Time budget of a run, such as 10m or 2h (default: 20m).")
+@click.option("--no-quick", is_flag=True, help="Train the full recipe at once, even while nothing serves.")
 @click.option("--run-id", hidden=True, help="Execute a queued run, as the controller does.")
 @renamed_option("--id", "--run-id")
 @click.pass_obj
-def run(state: CliContext, scenarios: tuple[str, ...], run_id: str | None, budget: float | None) -> None:
+def run(
+    state: CliContext, scenarios: tuple[str, ...], run_id: str | None, budget: float | None, no_quick: bool
+) -> None:
     """Train, compress, evaluate and release models.
 
-    Without names: for each scenario that the data supports.
+    Without names: for each scenario that the data supports. While nothing serves a scenario, a quick recipe of words or counts is
+    released first, and the full one after it.
     """
-    shop = state.open_shop()
     if run_id:
-        from vetrina.pipeline.run_execution import execute_run
-
-        execute_run(shop.shop_context, run_id)
+        _execute_queued_run(state, run_id)
         return
+    shop = state.open_shop()
     registry = shop.shop_context.registry
     any_not_ready = False
-    for scenario, release in shop.fit(*scenarios, budget_minutes=budget).items():
+    for scenario, release in shop.fit(*scenarios, budget_minutes=budget, quick=not no_quick).items():
         row = {"scenario": scenario, "release": release}
         if release is not None:
             reasons = registry.get_verdict(release.verdict)["reasons"]
@@ -46,6 +50,15 @@ def run(state: CliContext, scenarios: tuple[str, ...], run_id: str | None, budge
             any_not_ready = True
     if any_not_ready:
         sys.exit(_STATUS_NOT_READY)
+
+
+def _execute_queued_run(state: CliContext, run_id: str) -> None:
+    """Execute a run for the controller, which reports it: two of them at once share the terminal, so neither draws on it."""
+    from vetrina.pipeline.api import Shop
+    from vetrina.pipeline.run_execution import execute_run
+
+    os.nice(_NICENESS)
+    execute_run(Shop(state.shop_dir).shop_context, run_id)
 
 
 @click.command()

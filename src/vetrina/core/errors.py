@@ -38,7 +38,13 @@ class NotFound(BadInput):
 
 
 class NotReady(BadInput):
-    """Nothing is released yet for this scenario; HTTP 503."""
+    """Nothing is released yet for this scenario; HTTP 503.
+
+    Attributes:
+        ready_in_seconds: Estimate of when something will be; None where no run is under way.
+    """
+
+    ready_in_seconds: float | None = None
 
 
 class OtherFormat(NotReady):

@@ -62,10 +62,30 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the only lock on ``folder``. The lock ends with the process, even if it is killed. Raises Conflict."""
+    with _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        yield
+
+
+@contextlib.contextmanager
+def shared_lock(folder: Path) -> Iterator[None]:
+    """Hold a lock on ``folder`` beside other shared ones, but beside no exclusive one. Raises Conflict."""
+    with _lock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB):
+        yield
+
+
+@contextlib.contextmanager
+def waiting_lock(folder: Path) -> Iterator[None]:
+    """Hold the only lock on ``folder``, after waiting for whoever holds it."""
+    with _lock(folder, fcntl.LOCK_EX):
+        yield
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, operation: int) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, operation)
         except BlockingIOError:
             way_out = "wait until it ends, then repeat"
             raise Conflict(str(folder), "is being changed by another vetrina process", way_out) from None

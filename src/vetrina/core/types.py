@@ -454,12 +454,16 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The models that a scenario combines, the baselines that it must not lose to, and its quality metric."""
+    """The models that a scenario combines, the baselines that it must not lose to, and its quality metric.
+
+    ``settings`` holds hyper-parameters by model where they differ from the model's own.
+    """
 
     scenario: str
     models: tuple[str, ...]
     baselines: tuple[str, ...]
     metric: str
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -575,6 +579,7 @@ class ReleaseResult:
         outcome: "promoted" to champion, "returned" (rejected), or "testing" in a rollout that is running.
         verdict: Identifier of the gate's verdict.
         note: The outcome in a sentence.
+        is_quick: Whether it is a version of the quick recipe, so that the full one is still to be trained.
     """
 
     version: str
@@ -583,6 +588,7 @@ class ReleaseResult:
     outcome: Literal["promoted", "returned", "testing"]
     verdict: str
     note: str
+    is_quick: bool = False
 
 
 @dataclass(frozen=True)

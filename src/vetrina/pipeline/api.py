@@ -14,7 +14,7 @@ from typing import Any
 
 from vetrina.core import clock, plugins
 from vetrina.core.errors import NotFound, NotReady
-from vetrina.core.files import exclusive_lock
+from vetrina.core.files import shared_lock
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, DataReport, InputFiles, Interval, ReleaseResult, Request, Snapshot
@@ -24,6 +24,7 @@ from vetrina.pipeline.shop_context import ShopContext
 from vetrina.pipeline.splits import DataSplits
 from vetrina.serve.audience import RecipientList, find_recipients, mark_contacted
 from vetrina.serve.live_state import StoredChanges, StoredEvents
+from vetrina.serve.readiness import quick_order
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import dataset
 from vetrina.store.runs import PRIORITY_MANUAL
@@ -82,24 +83,28 @@ class Shop:
             table=table_files,
             label=label,
         )
-        with exclusive_lock(self.folder.root):
+        with shared_lock(self.folder.root):
             return self.shop_context.ingest(source)
 
     def validate(self, scenario: str) -> DataReport:
         """The data checks of a scenario, and whether the data supports it."""
         return self.shop_context.validate(self.ingest(), scenario)
 
-    def fit(self, *scenarios: str, budget_minutes: float | None = None) -> dict[str, ReleaseResult | None]:
+    def fit(
+        self, *scenarios: str, budget_minutes: float | None = None, quick: bool = False
+    ) -> dict[str, ReleaseResult | None]:
         """Train, compress, gate and release each scenario; without names, every scenario that the data supports.
 
         Args:
             scenarios: Names of scenarios.
             budget_minutes: Time budget of each run; None for that of the settings.
+            quick: Whether scenarios that nothing serves yet get their quick recipes first, before any full one is trained.
 
         Returns:
             The release decision by scenario; None where there was nothing new to do.
         """
         self.shop_context.budget_minutes = budget_minutes or 0.0
+        self.shop_context.quick = quick
         for name in scenarios:
             plugins.load_module("scenarios", name, "recipe")  # an unknown name is refused before anything starts
         snapshot = self.ingest()
@@ -107,10 +112,17 @@ class Shop:
         if not wanted:
             wanted = [name for name in plugins.names("scenarios") if self._is_ready(snapshot, name)]
         results: dict[str, ReleaseResult | None] = {}
-        for name in wanted:
-            run_id = self.shop_context.runs.enqueue(name, "asked by hand", PRIORITY_MANUAL)
-            results[name] = execute_run(self.shop_context, run_id)
+        for name in sorted(wanted, key=quick_order):
+            results[name] = self._execute_run(name)
+        for name, release in results.items():
+            if release is not None and release.is_quick:
+                self.shop_context.progress.message(_quick_text(release))
+                results[name] = self._execute_run(name)
         return results
+
+    def _execute_run(self, scenario: str) -> ReleaseResult | None:
+        run_id = self.shop_context.runs.enqueue(scenario, "asked by hand", PRIORITY_MANUAL)
+        return execute_run(self.shop_context, run_id)
 
     def evaluate(self, scenario: str) -> Interval:
         """The metric of the champion's judged file on the holdout of its own snapshot, with a 95 % interval.
@@ -250,6 +262,13 @@ class Shop:
 
     def _is_ready(self, snapshot: Snapshot, scenario: str) -> bool:
         return self.shop_context.validate(snapshot, scenario).readiness.ready
+
+
+def _quick_text(release: ReleaseResult) -> str:
+    """What a quick version means for whoever waits for the run."""
+    if release.outcome == "promoted":
+        return f"{release.scenario}: quick version {release.version} can be served; the full recipe is trained now"
+    return f"{release.scenario}: {release.note}; the full recipe is trained now"
 
 
 def _paths(files: Iterable[str | Path]) -> tuple[Path, ...]:

@@ -26,6 +26,7 @@ from vetrina.pipeline.memory_limit import memory_limit_mb, resident_mb
 from vetrina.pipeline.retention import clean_up
 from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
 from vetrina.store.leases import Lease
 
 TICK_SECONDS = 1.0
@@ -69,7 +70,7 @@ class Controller:
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
-        self._run_process: _RunProcess | None = None
+        self._run_processes: dict[str, _RunProcess] = {}  # by scenario
         self._rollouts_checked_at = 0.0
         self._health_checked_at = 0.0
         self._cleaned_up_at = 0.0
@@ -78,7 +79,7 @@ class Controller:
     def tick(self) -> bool:
         """One turn of everything that is due. False while another controller leads."""
         if self._lease.acquire_or_renew() is None:
-            self._stop_run_process()
+            self._stop_run_processes()
             return False
         now = clock.now()
         settings = self._shop_context.folder.settings.operate
@@ -86,20 +87,20 @@ class Controller:
             self._rollouts_checked_at = now
             self._reconcile_rollouts(now)
         self._images.turn()
-        self._check_run_process(now)
+        self._check_run_processes(now)
         if now - self._health_checked_at >= settings.check_interval_minutes * 60:
             self._health_checked_at = now
             self._queue_due_runs(now)
-        if self._run_process is None and now >= self._busy_until:
+        if len(self._run_processes) < MAX_PARALLEL_RUNS and now >= self._busy_until:
             self._start_next_run(now)
-        if self._run_process is None and now - self._cleaned_up_at >= CLEAN_UP_SECONDS:
+        if not self._run_processes and now - self._cleaned_up_at >= CLEAN_UP_SECONDS:
             self._cleaned_up_at = now
             self._clean_up()
         return True
 
     def close(self) -> None:
         """Stop what this controller started and let another one lead, which resumes the run."""
-        self._stop_run_process()
+        self._stop_run_processes()
         self._images.close()
         self._lease.release()
 
@@ -148,7 +149,8 @@ class Controller:
         last_run_ended: dict[str, float] = {}
         for run in reversed(self._shop_context.runs.list_runs()):
             last_run_ended[run["scenario"]] = run["ended"] or now
-        for scenario in plugins.names("scenarios"):
+        # What can serve soon is trained first.
+        for scenario in sorted(plugins.names("scenarios"), key=quick_order):
             check = check_health(self._shop_context, scenario)
             self._raise_alerts(scenario, check)
             is_cooling_down = now - last_run_ended.get(scenario, 0.0) < cooldown_seconds
@@ -181,7 +183,8 @@ class Controller:
     # Runs
 
     def _start_next_run(self, now: float) -> None:
-        run_id = self._shop_context.runs.next_run()
+        """Start the next run of a scenario that has none under way: runs of different scenarios go side by side."""
+        run_id = self._shop_context.runs.next_run(except_scenarios=self._run_processes)
         if run_id is None:
             return
         scenario = self._shop_context.runs.get_run(run_id)["scenario"]
@@ -190,31 +193,41 @@ class Controller:
         shop_folder = str(self._shop_context.folder.root)
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", shop_folder, "run", "--run-id", run_id]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
-        self._run_process = _RunProcess(run_id, process, now)
-        self._echo(f"run {run_id} begins")
+        self._run_processes[scenario] = _RunProcess(run_id, process, now)
+        self._echo(self._begin_text(scenario, run_id))
 
-    def _check_run_process(self, now: float) -> None:
-        """Stop the run's process where it was cancelled, takes too much memory or too long; report it where it has ended."""
-        if self._run_process is None:
-            return
-        run_id, process, started_at = self._run_process
-        run = self._shop_context.runs.get_run(run_id)
-        if run["state"] == "cancelled":
-            self._stop_run_process()
-            return
-        if process.poll() is not None:
-            self._run_process = None
-            self._report_ended_run(run_id, run, process.returncode, now)
-            return
-        used_mb = resident_mb(process.pid)
-        seconds = now - started_at
-        timeout_seconds = self._shop_context.folder.settings.operate.run_timeout_minutes * 60
-        if used_mb > self._memory_limit_mb:
-            self._stop_run_process()
-            self._resume_with_less_memory(run_id, run, used_mb)
-        elif seconds > timeout_seconds:
-            self._stop_run_process()
-            self._fail_run(run_id, run["scenario"], f"took longer than {seconds / 60:.0f} minutes")
+    def _begin_text(self, scenario: str, run_id: str) -> str:
+        """What serves, what is being trained, and when it will be ready."""
+        champions = self._shop_context.registry.champions()
+        budget_seconds = 60.0 * self._shop_context.folder.settings.train.budget_minutes
+        ends = expected_ends(self._shop_context.runs, champions, budget_seconds)
+        serving = "nothing serves yet"
+        if scenario in champions:
+            serving = f"{champions[scenario]} serves"
+        ready_at = time.strftime("%H:%M", time.localtime(ends.get(scenario, clock.now())))
+        return f"{scenario}: {serving}; run {run_id} trains the next version, ready at about {ready_at}"
+
+    def _check_run_processes(self, now: float) -> None:
+        """Stop a run's process where it was cancelled, takes too much memory or too long; report it where it has ended."""
+        used_mb = {scenario: resident_mb(run.process.pid) for scenario, run in self._run_processes.items()}
+        for scenario, (run_id, process, started_at) in list(self._run_processes.items()):
+            run = self._shop_context.runs.get_run(run_id)
+            if run["state"] == "cancelled":
+                self._stop_run_process(scenario)
+                continue
+            if process.poll() is not None:
+                del self._run_processes[scenario]
+                self._report_ended_run(run_id, run, process.returncode, now)
+                continue
+            is_largest = used_mb[scenario] == max(used_mb.values())
+            seconds = now - started_at
+            timeout_seconds = self._shop_context.folder.settings.operate.run_timeout_minutes * 60
+            if is_largest and sum(used_mb.values()) > self._memory_limit_mb:
+                self._stop_run_process(scenario)
+                self._resume_with_less_memory(run_id, run, sum(used_mb.values()))
+            elif seconds > timeout_seconds:
+                self._stop_run_process(scenario)
+                self._fail_run(run_id, scenario, f"took longer than {seconds / 60:.0f} minutes")
 
     def _report_ended_run(self, run_id: str, run: Mapping[str, Any], exit_status: int, now: float) -> None:
         was_interrupted = run["state"] in ("queued", "running")
@@ -225,7 +238,7 @@ class Controller:
         elif run["state"] == "failed":
             self._alert_failed_run(run_id, run["scenario"], run["note"])
         else:
-            self._echo(f"run {run_id}: {run['state']}, {run['note']}")
+            self._echo(f"{run['scenario']}: run {run_id} {run['state']}, {run['note']}")
 
     def _resume_with_less_memory(self, run_id: str, run: Mapping[str, Any], used_mb: float) -> None:
         """Halve the batch size of a run, which resumes after its last finished step, before the system kills it."""
@@ -244,17 +257,18 @@ class Controller:
         next_step = f"correct it, then vetrina retry {run_id}; the champion serves on meanwhile"
         send_alert(self._shop_context, f"run:{scenario}", f"{scenario}: run {run_id} failed ({note})", next_step)
 
-    def _stop_run_process(self) -> None:
-        if self._run_process is None:
-            return
-        process = self._run_process.process
+    def _stop_run_processes(self) -> None:
+        for scenario in list(self._run_processes):
+            self._stop_run_process(scenario)
+
+    def _stop_run_process(self, scenario: str) -> None:
+        process = self._run_processes.pop(scenario).process
         process.terminate()
         try:
             process.wait(_TERMINATE_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        self._run_process = None
 
     def _clean_up(self) -> None:
         try:

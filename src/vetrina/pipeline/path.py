@@ -12,7 +12,7 @@ The path ends where a release begins:
 """
 
 from vetrina.core.types import InputFiles, ReleaseResult
-from vetrina.pipeline.run import Run
+from vetrina.pipeline.run import start_run
 from vetrina.pipeline.shop_context import ShopContext
 
 
@@ -29,7 +29,8 @@ def path(shop_context: ShopContext, source: InputFiles, scenario: str) -> Releas
     """
     snapshot = shop_context.ingest(source)
     report = shop_context.validate(snapshot, scenario)
-    run = Run(shop_context, snapshot, scenario)
+    # While nothing serves, this run releases a quick recipe of words or counts; the run after it trains the full one.
+    run = start_run(shop_context, snapshot, scenario)
     if not report.is_ok or run.is_done():
         return None
 

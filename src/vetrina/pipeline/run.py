@@ -42,7 +42,7 @@ from vetrina.pipeline import rollout_controller
 from vetrina.pipeline.budget_planner import plan_text, plan_training
 from vetrina.pipeline.replay import explored_answers
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.pipeline.splits import DataSplits
+from vetrina.pipeline.splits import DataSplits, sample_holdout
 from vetrina.release import decide_release
 from vetrina.scenarios import samples
 from vetrina.store import dataset
@@ -54,6 +54,7 @@ Result = TypeVar("Result")
 _RECIPE_DIGEST_LENGTH = 24  # hex digits
 _EXTERNAL_MODEL_DIGEST_LENGTH = 32  # hex digits
 _BASELINE_REASON = "floor:"  # prefix of the gate's reason codes for a baseline
+_QUICK_GATE_UNITS = 300  # users or queries that the gate judges a quick version on
 _OPTIONS_OF_THE_BLEND = ("calibration", "field")  # tuned for the blend that lost against a baseline
 
 
@@ -68,10 +69,18 @@ class SelectedConfig:
 class Run:
     """One run of one scenario. Time and memory of every stage are recorded.
 
-    Raises BadInput for an unknown model in the settings, or a model file that is not there.
+    Args:
+        shop_context: The shop.
+        snapshot: The data.
+        scenario: What is trained.
+        is_quick: Whether the scenario's quick recipe is released: few models, fixed weights, nothing compressed.
+
+    Raises:
+        BadInput: An unknown model in the settings, or a model file that is not there.
     """
 
-    def __init__(self, shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> None:
+    def __init__(self, shop_context: ShopContext, snapshot: Snapshot, scenario: str, *, is_quick: bool = False) -> None:
+        self._is_quick = is_quick
         self._shop_context = shop_context
         self._snapshot = snapshot
         self._scenario = scenario
@@ -84,31 +93,42 @@ class Run:
 
     # Steps of the path, in its order
 
+    def is_needed(self) -> bool:
+        """Whether nothing serves, and this recipe was not tried on this data."""
+
+        def work() -> bool:
+            return self._shop_context.champion(self._scenario) is None and self._find_version() is None
+
+        return self._run_step("choose recipe", work)
+
     def is_done(self) -> bool:
         """Whether this data and recipe were released or returned before."""
         version = self._run_step("look up", self._find_version)
         return version is not None
 
     def train_and_compress_on_fit(self) -> SelectedConfig:
-        """Fit on the data before the validation period; select weights, epochs and compression variants on the period."""
+        """Fit on the data before the validation period; select weights, epochs and compression variants on the period.
+
+        The quick recipe has fixed weights: nothing is fitted yet.
+        """
+        if self._is_quick:
+            return self._run_step("fixed weights", self._select_quickly)
         return self._run_step("fit", self._tune)
 
     def refit_on_fit_and_validation(self, selected: SelectedConfig) -> Bundle:
         """The judged file: the selection repeated on fit and validation data."""
         fallback = selected.tuning_result.notes.get("fell_back_to", "")
         step_name = f"train judged {fallback}".strip()
-        return self._run_step(
-            step_name, lambda: self._refit(selected, "judged", self._splits.judged_data()), timed=True
-        )
+        return self._run_step(step_name, lambda: self._refit(selected, "judged", self._judged_data), timed=True)
 
     def gate_on_holdout(self, judged: Bundle) -> Verdict:
         """The gate's verdict on held-out data. The champion's selection is refitted on the same data as the candidate's."""
         return self._run_step(f"gate {judged.version}", lambda: self._gate(judged))
 
     def is_beaten_by_baseline(self, verdict: Verdict) -> bool:
-        """Whether nothing serves yet and the only failed checks are those against baselines."""
+        """Whether nothing or only a quick version serves, and the only failed checks are those against baselines."""
         failed_codes = [reason.code for reason in verdict.reasons if not reason.passed]
-        if verdict.champion is not None or not failed_codes:
+        if not failed_codes or (verdict.champion is not None and not self._is_served_quickly):
             return False
         return all(code.startswith(_BASELINE_REASON) for code in failed_codes)
 
@@ -169,6 +189,8 @@ class Run:
 
     def _recipe_with_added_models(self) -> Recipe:
         """The scenario's recipe with the models that the shop's settings add. Raises BadInput for an unknown model."""
+        if self._is_quick:
+            return self._recipe_module.QUICK_RECIPE
         added: tuple[str, ...] = ()
         if self._recipe_module.DROPS_UNWEIGHTED_MODELS and self._recipe_module.ANSWER_KIND == "products":
             added = self._settings.train.extra_models  # predict has classifiers of its own
@@ -197,7 +219,7 @@ class Run:
             without=self._excluded_models(),
             halvings=halvings,
             warm=settings.warm_start,
-            settings=self._settings.transfer.to_dict(),
+            settings={**self._settings.transfer.to_dict(), **self._recipe.settings},
             begin_before=self._warm_start_before(),
             encoder=settings.encoder,
             goal=self._settings.predict.goal,
@@ -260,6 +282,16 @@ class Run:
     def _splits(self) -> DataSplits:
         return DataSplits(self._snapshot, self._settings.weights, self._scenario, self._settings.train.weight_events_by)
 
+    @cached_property
+    def _judged_data(self) -> TrainingData:
+        return self._splits.judged_data()
+
+    @cached_property
+    def _is_served_quickly(self) -> bool:
+        """Whether the version that serves is a quick one."""
+        version = self._shop_context.champion(self._scenario)
+        return version is not None and is_quick_version(self._shop_context, version)
+
     @property
     def _training_data_digest(self) -> str:
         """Names what models are trained on: the snapshot, with the event weights where the settings change them."""
@@ -271,8 +303,10 @@ class Run:
         return sha256(text.encode()).hexdigest()
 
     def _candidate(self, bundle: Bundle, data_split: str) -> Candidate:
-        """A bundle with the folder of the float models that it was made from."""
+        """A bundle with the folder of the float models that it was made from; none for models that are not compressed."""
         folder = self._shop_context.version_folder(bundle.version)
+        if self._is_quick:
+            return Candidate(bundle.version, folder)
         return Candidate(bundle.version, folder, self._work_folder / data_split)
 
     # What the steps do
@@ -280,6 +314,18 @@ class Run:
     def _find_version(self) -> str | None:
         """The version that was made from this data and recipe before."""
         return self._shop_context.registry.find_version(self._scenario, self._snapshot.digest, self.recipe_digest)
+
+    def _select_quickly(self) -> SelectedConfig:
+        """The fixed weights of the quick recipe, for the models that the data supports. Its models stay as they are trained."""
+        training_data = self._judged_data
+        tuning_module = plugins.load_module("scenarios", self._scenario, "tune")
+        models = [name for name in self._recipe_module.models_for(training_data) if name in self._recipe.models]
+        weights = tuning_module.default_weights(tuple(models))
+        cuts = self._snapshot.cuts
+        since = cuts.validation if cuts else 0.0
+        options = tuning_module.quick_options(training_data, since)
+        tuning_result = TuningResult(weights, self._recipe.settings, {"options": options})
+        return SelectedConfig(tuning_result, CompressionResult(self._work_folder, ()))
 
     def _tune(self) -> SelectedConfig:
         training_data, validation = self._splits.fit_and_validation()
@@ -358,6 +404,7 @@ class Run:
             trials = self._compression_trials(judged)
         notes = {
             "form": data_split,
+            "quick": self._is_quick,
             "snapshot": self._snapshot.digest,
             "logged": self._snapshot.logged,
             "settled": asdict(used_tuning_result),
@@ -390,6 +437,9 @@ class Run:
             # A baseline that ships because nothing is better need not be compared with the other baselines.
             baselines = (fallback,)
         holdout = replace(self._splits.holdout(), logged_answers=self._explored_answers())
+        sample = None
+        if self._is_quick:
+            holdout, sample = sample_holdout(holdout, _QUICK_GATE_UNITS)
         with self._timed_stage("gate"):
             verdict = gate(
                 self._scenario,
@@ -401,6 +451,8 @@ class Run:
                 self._snapshot.digest,
                 self._shop_context.progress,
             )
+        if sample is not None:
+            verdict = replace(verdict, reasons=(*verdict.reasons, sample))
         return self._with_refused_champion(verdict)
 
     def _with_refused_champion(self, verdict: Verdict) -> Verdict:
@@ -423,9 +475,12 @@ class Run:
             return self._judged_champion(version)
         with self._timed_stage("train champion"):
             plan = replace(self._plan, settings=tuning_result.settings)
-            training_data = self._splits.judged_data()
+            training_data = self._judged_data
+            recipe = self._recipe
+            if bundle.notes.get("quick", False):
+                recipe = self._recipe_module.QUICK_RECIPE
             checkpoint, _ = train(
-                self._recipe,
+                recipe,
                 training_data,
                 self._training_data_digest,
                 "judged",
@@ -473,6 +528,7 @@ class Run:
         champion = self._shop_context.champion(self._scenario)
         exposures_last_day = self._exposures_last_day()
         decision = decide_release(self._scenario, served.version, champion, verdict, exposures_last_day)
+        decision = replace(decision, is_quick=self._is_quick)
         with self._timed_stage("release"):
             notes = {**served.notes, "release": asdict(decision), "run": self._run_id}
             provenance = (self._snapshot.digest, self.recipe_digest)
@@ -519,6 +575,27 @@ class Run:
         cpu_seconds = _cpu_seconds() - cpu_start
         usage = ResourceUsage(wall_seconds, cpu_seconds, peak_memory_mb())
         self._shop_context.registry.log_stage(self._run_id, self._scenario, name, started_at, usage)
+
+
+def start_run(shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> Run:
+    """The run of the quick recipe while nothing serves and it was not tried on this data yet, else of the full recipe.
+
+    Args:
+        shop_context: The shop; its ``quick`` allows the quick recipe.
+        snapshot: The data.
+        scenario: What is trained.
+    """
+    has_quick_recipe = plugins.load_module("scenarios", scenario, "recipe").QUICK_RECIPE is not None
+    if shop_context.quick and has_quick_recipe:
+        quick_run = Run(shop_context, snapshot, scenario, is_quick=True)
+        if quick_run.is_needed():
+            return quick_run
+    return Run(shop_context, snapshot, scenario)
+
+
+def is_quick_version(shop_context: ShopContext, version: str) -> bool:
+    """Whether a version is of a scenario's quick recipe."""
+    return bool(shop_context.registry.get_version(version)["notes"].get("quick", False))
 
 
 def _variants_to_repeat(

@@ -1,15 +1,17 @@
-"""Execution of queued runs: durable, one at a time per shop."""
+"""Execution of queued runs: durable, one at a time per scenario."""
 
 from collections.abc import Callable
 
 from vetrina.core.errors import Conflict, VetrinaError
-from vetrina.core.files import exclusive_lock
+from vetrina.core.files import exclusive_lock, shared_lock
 from vetrina.core.types import InputFiles, ReleaseResult
 from vetrina.pipeline.path import path
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.pipeline.steps import Journal, Result, run_durably
+from vetrina.store.registry import Registry
 from vetrina.store.runs import RunStore
 
+_CHAMPION_REASON = "champion:"  # beginning of the code of the gate's comparison with the champion
 _MAX_NOTE_LENGTH = 2_000  # characters of an unexpected error
 
 
@@ -36,9 +38,11 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
     """
     runs = shop_context.runs
     shop = shop_context.folder
-    with exclusive_lock(shop.root):
-        run = runs.get_run(run_id)
-        scenario = run["scenario"]
+    run = runs.get_run(run_id)
+    scenario = run["scenario"]
+    work_folder = shop.work / scenario
+    # Runs of different scenarios share the shop; nothing that they need is removed meanwhile.
+    with shared_lock(shop.root), exclusive_lock(work_folder):
         _refuse_during_rollout(shop_context, scenario)
         runs.start(run_id)
 
@@ -50,14 +54,17 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
         durable_id = f"{run_id}-{run['attempts']}"
         journal_before = shop_context.journal
         try:
-            release = run_durably(durable_id, work, shop.root, shop.store_url)
+            release = run_durably(durable_id, work, work_folder, shop.store_url)
         except Exception as error:
             runs.finish(run_id, "failed", _error_note(error))
             raise
         finally:
             shop_context.journal = journal_before
             shop_context.run_id = ""
-        runs.finish(run_id, "done", _result_note(release))
+        follow_up = ""
+        if release is not None and release.is_quick:
+            follow_up = "the full recipe, after the quick one"
+        runs.finish(run_id, "done", _result_note(shop_context.registry, release), follow_up)
     return release
 
 
@@ -76,7 +83,13 @@ def _error_note(error: Exception) -> str:
     return repr(error)[:_MAX_NOTE_LENGTH]
 
 
-def _result_note(release: ReleaseResult | None) -> str:
+def _result_note(registry: Registry, release: ReleaseResult | None) -> str:
+    """The outcome in a line, with the comparison with the version before where the gate made one."""
     if release is None:
         return "nothing new to do"
-    return f"{release.version} {release.outcome}: {release.note}"
+    recipe = "quick recipe, " if release.is_quick else ""
+    note = f"{release.version} {release.outcome}: {recipe}{release.note}"
+    for reason in registry.get_verdict(release.verdict)["reasons"]:
+        if reason["code"].startswith(_CHAMPION_REASON):
+            note += f"; {reason['text']}"
+    return note

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from vetrina.core.errors import NotFound, OtherFormat
+from vetrina.core.files import waiting_lock
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.types import DataReport, InputFiles, Snapshot
 from vetrina.ingest import ingest
@@ -33,6 +34,7 @@ class ShopContext:
     journal: Journal = field(default_factory=DirectJournal)
     run_id: str = ""  # of the run in progress, empty outside of a run
     budget_minutes: float = 0.0  # overrides that of the settings; 0 does not
+    quick: bool = True  # whether a scenario that nothing serves yet gets its quick recipe first
 
     @cached_property
     def engine(self) -> Engine:
@@ -61,7 +63,8 @@ class ShopContext:
         identities = Identities(shop.keys, self.pseudonymise_users, self._store_contacts)
 
         def work() -> Snapshot:
-            return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
+            with waiting_lock(shop.root / "lake"):
+                return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
 
         return self.journal.step("ingest", work)
 

@@ -20,8 +20,10 @@ from vetrina.core.types import (
     Cuts,
     EvaluationData,
     Judgments,
+    Reason,
     Snapshot,
     SocialGraph,
+    Targets,
     TrainingData,
 )
 from vetrina.retrieval.business_value import sale_values, score_factors
@@ -202,6 +204,39 @@ class DataSplits:
         targets = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
         events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
         return EvaluationData(targets=targets, events=events, now=since)
+
+
+def sample_holdout(holdout: EvaluationData, max_units: int) -> tuple[EvaluationData, Reason | None]:
+    """At most ``max_units`` of the held-out users and queries, evenly spread, and a reason that says so.
+
+    Args:
+        holdout: Held-out data.
+        max_units: Number of users, and of queries.
+
+    Returns:
+        The data, and None where nothing was left out.
+    """
+    n_users = 0
+    if holdout.targets is not None:
+        n_users = len(holdout.targets.user_ids)
+    n_queries = 0
+    if holdout.judgments is not None:
+        n_queries = len(holdout.judgments.by_query())
+    if max(n_users, n_queries) <= max_units:
+        return holdout, None
+    if holdout.targets is not None and n_users > max_units:
+        users = np.linspace(0, n_users - 1, max_units).astype(int)
+        user_ids = tuple(holdout.targets.user_ids[index] for index in users)
+        items = tuple(holdout.targets.items[index] for index in users)
+        holdout = replace(holdout, targets=Targets(user_ids, items))
+    if holdout.judgments is not None and n_queries > max_units:
+        queries = list(holdout.judgments.by_query())
+        selected = {queries[index] for index in np.linspace(0, n_queries - 1, max_units).astype(int)}
+        is_selected = np.array([query in selected for query in holdout.judgments.query])
+        holdout = replace(holdout, judgments=_select_judgments(holdout.judgments, is_selected))
+    n_units = max(n_users, n_queries)
+    text = f"judged on {max_units} of {n_units:,} users or queries, to serve soon; the full version is judged on all"
+    return holdout, Reason("sample", True, text, {"units": float(max_units), "of": float(n_units)})
 
 
 def _query_hashes(judgments: Judgments) -> NDArray[np.integer]:

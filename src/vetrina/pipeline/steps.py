@@ -42,13 +42,13 @@ class DurableJournal:
         return DBOS.run_step({"name": name}, work)
 
 
-def run_durably(run_id: str, work: Callable[[Journal], Result], root: Path, store_url: str) -> Result:
+def run_durably(run_id: str, work: Callable[[Journal], Result], folder: Path, store_url: str) -> Result:
     """Execute ``work`` as a durable run.
 
     Args:
         run_id: Name of the run. The same name again resumes it, or returns its result if it had ended.
         work: Function of a journal, whose steps are stored.
-        root: The shop's folder, where the journal's database lies unless the store is PostgreSQL.
+        folder: Where the journal's database lies unless the store is PostgreSQL.
         store_url: URL of the shop's store.
 
     Returns:
@@ -66,7 +66,7 @@ def run_durably(run_id: str, work: Callable[[Journal], Result], root: Path, stor
     DBOS(
         config={
             "name": "vetrina",
-            "system_database_url": _database_url(root, store_url),
+            "system_database_url": _database_url(folder, store_url),
             "dbos_system_schema": _DATABASE_SCHEMA,
             "application_version": VERSION,
             "executor_id": run_id,  # at launch an executor resumes its own runs: exactly this one, and no other process does
@@ -83,11 +83,10 @@ def run_durably(run_id: str, work: Callable[[Journal], Result], root: Path, stor
         DBOS.destroy(destroy_registry=True)
 
 
-def _database_url(root: Path, store_url: str) -> str:
-    """URL of the journal's database: the shop's PostgreSQL, else a SQLite file in the shop's folder."""
+def _database_url(folder: Path, store_url: str) -> str:
+    """URL of the journal's database: the shop's PostgreSQL, else a SQLite file in the folder."""
     url = make_url(store_url)
     if url.get_backend_name() == "postgresql":
         return url.set(drivername="postgresql").render_as_string(hide_password=False)
-    folder = root / "work"
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'runs.db'}"

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ async def _lifespan(app: Litestar) -> AsyncIterator[None]:
 
 def _handle_bad_input(request: Request[Any, Any, Any], error: BadInput) -> Response[dict[str, str]]:
     status = _STATUS_BY_ERROR.get(type(error), 400)
-    return _error_response(request, status, str(error))
+    response = _error_response(request, status, str(error))
+    if isinstance(error, NotReady) and error.ready_in_seconds is not None:
+        response.headers["retry-after"] = str(ceil(error.ready_in_seconds))
+    return response
 
 
 def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:

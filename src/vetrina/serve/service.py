@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
+from math import ceil
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vetrina.core import clock
+from vetrina.core.errors import NotReady, OtherFormat
 from vetrina.core.protocols import Context
 from vetrina.core.rollout_types import CANARY, CHAMPION, INTERLEAVED, SHADOW, Rollout
 from vetrina.core.types import Answer, Request
@@ -32,6 +34,7 @@ from vetrina.serve.live_state import (
     StoredEvents,
     StoreFollower,
 )
+from vetrina.serve.readiness import expected_ends
 from vetrina.serve.recorded_context import RecordingLedger
 from vetrina.serve.schemas import EventBody, ItemOut, RankedOut, parse_past_time
 from vetrina.serve.spend_ledger import StoredSpendLedger
@@ -175,7 +178,7 @@ class Service:
             BadInput: the request asks for something that the scenario does not have.
         """
         started = time.perf_counter()
-        serving = self.champions.get(scenario)
+        serving = self.serving(scenario)
         client = self.candidate_clients.get(scenario)
         ledger = RecordingLedger(self.ledger)
         goals = self.folder.settings.goals.to_dict()
@@ -191,6 +194,32 @@ class Service:
             client.shadow(request, context, ranking.answer)
         self._count_answer(record, candidate.fault)
         return _to_response(record, ranking.answer, request)
+
+    def serving(self, scenario: str) -> ServedVersion:
+        """The served version of a scenario.
+
+        Raises:
+            NotReady: no version of the scenario serves; says when one is expected where a run of it is queued or under way.
+        """
+        try:
+            return self.champions.get(scenario)
+        except OtherFormat:
+            raise
+        except NotReady as error:
+            ready_at = self._expected_ready(scenario)
+            if ready_at is None:
+                raise
+            seconds = max(1.0, ready_at - clock.now())
+            at = time.strftime("%H:%M", time.localtime(ready_at))
+            rule = f"is being trained and will be ready at about {at}, in {ceil(seconds / 60)} min"
+            not_ready = NotReady(error.value, rule, "ask again then; vetrina runs shows how far it is")
+            not_ready.ready_in_seconds = seconds
+            raise not_ready from None
+
+    def _expected_ready(self, scenario: str) -> float | None:
+        """When the next run of a scenario is expected to end, in seconds since 1970; None where none is queued."""
+        budget_seconds = 60.0 * self.folder.settings.train.budget_minutes
+        return expected_ends(self.runs, self.champions.all(), budget_seconds).get(scenario)
 
     def _choose_ranking(
         self,
@@ -287,7 +316,7 @@ class Service:
     def predict(self, rows: Sequence[Any]) -> tuple[str, str, list[dict[str, Any]]]:
         """Request id, version and one prediction a row. Of the inputs only coarse bins are logged."""
         started = time.perf_counter()
-        serving = self.champions.get("predict")
+        serving = self.serving("predict")
         bundle = serving.loaded_bundle
         predictions = bundle.answer(rows)
         seconds = time.perf_counter() - started
@@ -305,7 +334,7 @@ class Service:
     def audience(self, body: Mapping[str, Any]) -> tuple[str, str, RecipientList]:
         """Request id, version and the recipients of an audience. Their ids are not logged with the answer."""
         started = time.perf_counter()
-        serving = self.champions.get("launch")
+        serving = self.serving("launch")
         context = Context(self.recent_events, self.catalogue_changes, clock.now())
         recipients = find_recipients(serving.loaded_bundle, self.engine, self.keys, context, **body)
         seconds = time.perf_counter() - started

@@ -3,6 +3,7 @@
 Runs are queued by an operator, over HTTP or by the controller. What a run does is up to ``pipeline``.
 """
 
+from collections.abc import Collection
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from vetrina.store.tables import runs, stages
 RunState = Literal["queued", "running", "done", "failed", "cancelled"]
 # Runs of a higher priority start first.
 PRIORITY_MANUAL = 10
+PRIORITY_FOLLOW_UP = 5
 PRIORITY_AUTOMATIC = 0
 _UNFINISHED = ("queued", "running")
 
@@ -43,26 +45,27 @@ class RunStore:
             unfinished_run = connection.execute(query).scalar()
             if unfinished_run:
                 return unfinished_run
-            run = uuid4().hex[:12]
-            row = {
-                "id": run,
-                "scenario": scenario,
-                "state": "queued",
-                "priority": priority,
-                "why": reason,
-                "asked": clock.now(),
-                "attempts": 1,
-                "halvings": 0,
-            }
+            row = _new_run(scenario, reason, priority)
             connection.execute(insert(runs).values(**row))
-        return run
+        return row["id"]
 
-    def next_run(self) -> str | None:
-        """Id of the run to start next: an interrupted run first, then by priority and age."""
+    def next_run(self, except_scenarios: Collection[str] = ()) -> str | None:
+        """Id of the run to start next: an interrupted run first, then by priority and age.
+
+        Args:
+            except_scenarios: Scenarios whose runs are left out.
+        """
+        for run in self.list_unfinished():
+            if run["scenario"] not in except_scenarios:
+                return run["id"]
+        return None
+
+    def list_unfinished(self) -> list[dict[str, Any]]:
+        """Interrupted, running and queued runs, in the order in which they start."""
         order = (runs.c.state.desc(), runs.c.priority.desc(), runs.c.asked)  # "running" sorts before "queued"
-        query = select(runs.c.id).where(runs.c.state.in_(_UNFINISHED)).order_by(*order)
+        query = select(runs).where(runs.c.state.in_(_UNFINISHED)).order_by(*order)
         with self._engine.connect().execution_options(read_only=True) as connection:
-            return connection.execute(query).scalar()
+            return [_to_dict(row) for row in connection.execute(query)]
 
     def start(self, run: str) -> None:
         """Mark a queued run as running; an interrupted run stays running. Raises Conflict if it has ended."""
@@ -71,17 +74,23 @@ class RunStore:
             raise Conflict(run, f"is {row['state']}", f"vetrina retry {run} queues it again")
         self._update(run, state="running", started=row["started"] or clock.now())
 
-    def finish(self, run: str, state: RunState, note: str) -> None:
+    def finish(self, run: str, state: RunState, note: str, follow_up: str = "") -> None:
         """Record the outcome of a run. A run that was cancelled in the meantime stays cancelled.
 
         Args:
             run: Id of the run.
             state: Final state.
             note: The outcome in a line.
+            follow_up: Why another run of the scenario is queued in the same transaction; empty for none.
         """
         is_unfinished = (runs.c.id == run, runs.c.state.in_(_UNFINISHED))
+        scenario_query = select(runs.c.scenario).where(runs.c.id == run)
+        outcome = {"state": state, "ended": clock.now(), "note": note}
         with self._engine.begin() as connection:
-            connection.execute(update(runs).where(*is_unfinished).values(state=state, ended=clock.now(), note=note))
+            updated = connection.execute(update(runs).where(*is_unfinished).values(**outcome))
+            if follow_up and updated.rowcount:
+                scenario = connection.execute(scenario_query).scalar_one()
+                connection.execute(insert(runs).values(**_new_run(scenario, follow_up, PRIORITY_FOLLOW_UP)))
 
     def cancel(self, run: str) -> None:
         """Cancel a queued or running run: it starts no further step. Raises Conflict if it has ended."""
@@ -132,6 +141,19 @@ class RunStore:
     def _update(self, run: str, **values: Any) -> None:
         with self._engine.begin() as connection:
             connection.execute(update(runs).where(runs.c.id == run).values(**values))
+
+
+def _new_run(scenario: str, reason: str, priority: int) -> dict[str, Any]:
+    return {
+        "id": uuid4().hex[:12],
+        "scenario": scenario,
+        "state": "queued",
+        "priority": priority,
+        "why": reason,
+        "asked": clock.now(),
+        "attempts": 1,
+        "halvings": 0,
+    }
 
 
 def _to_dict(row: Row[Any]) -> dict[str, Any]:

@@ -100,8 +100,8 @@ def train(
 def _planned_models(
     recipe: Recipe, recipe_module: ModuleType, training_data: TrainingData, plan: TrainingPlan
 ) -> tuple[str, ...]:
-    """The scenario's models that this data supports, then those that the shop added, without those the plan leaves out."""
-    supported = recipe_module.models_for(training_data)
+    """The recipe's models that this data supports, then those that the shop added, without those the plan leaves out."""
+    supported = [name for name in recipe_module.models_for(training_data) if name in recipe.models]
     added = [name for name in recipe.models if name not in recipe_module.RECIPE.models]
     return tuple(name for name in (*supported, *added) if name not in plan.without)
 

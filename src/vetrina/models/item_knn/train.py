@@ -6,11 +6,13 @@ sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power)
 with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
 (``layers.item_tokens``) and s what makes both terms' largest values of a row equal on average. The MAX_NEIGHBOURS
 largest of each row and term are stored, MAX_COLD_NEIGHBOURS for a product of fewer than MIN_WARM_EVENTS events.
+``newest_events`` limits co-occurrence to that many of the newest events, 0 to none.
 ``decay`` (in training) and ``fade`` (in scoring) are the factors of one step back in time: where a user takes ten
 products at once, each of them is a tenth of a step.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,7 @@ HYPERPARAMETERS = {
     "in_power": 0.2,
     "like": 0.5,
     "fade": 0.6,
+    "newest_events": 0.0,
 }
 SEARCH_SPACE = {
     "decay": (0.6, 0.95),
@@ -72,7 +75,9 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         hyperparameters[name] = hyperparameters[name] ** (1.0 / items_per_timestamp)
     with progress.step("item_knn", 2) as step:
         event_weights = _event_weights(events, len(catalogue))
-        rows = _cooccurrence_rows(events, event_weights, hyperparameters)
+        rows = _cooccurrence_rows(
+            _newest(events, int(hyperparameters["newest_events"])), event_weights, hyperparameters
+        )
         step.advance()
         if hyperparameters["like"]:
             similar = _content_rows(catalogue, event_weights, max(1, _ROWS_PER_BLOCK // plan.n_chunks))
@@ -83,6 +88,19 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     event_counts = np.bincount(events.item, minlength=len(catalogue))
     n_neighbours = np.where(event_counts >= MIN_WARM_EVENTS, MAX_NEIGHBOURS, MAX_COLD_NEIGHBOURS)
     return save(top_k_per_row(rows, n_neighbours), into)
+
+
+def _newest(events: Interactions, n_events: int) -> Interactions:
+    """The ``n_events`` newest events, oldest first; all of them for 0."""
+    if not n_events or len(events) <= n_events:
+        return events
+    return replace(
+        events,
+        user=events.user[-n_events:],
+        item=events.item[-n_events:],
+        time=events.time[-n_events:],
+        weight=events.weight[-n_events:],
+    )
 
 
 def _event_weights(events: Interactions, n_items: int) -> NDArray[np.float64]:

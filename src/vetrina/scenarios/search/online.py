@@ -37,6 +37,8 @@ DEFAULT_WEIGHTS = {
     "personal": 0.3,
     "fusion": 2.0,
 }
+# Signals that only one model can give; a bundle without the model has no weight for them.
+MODEL_OF_SIGNAL = {"text": "text", "agreement": "text", "fusion": "fusion"}
 TREES_FILE = "trees/search.onnx"
 BLEND_SCALE_FOR_TREES = 3.0  # trees are trained to correct this many times the weighted sum
 _REASONS = (  # shown to users, one a signal
@@ -83,6 +85,26 @@ class Candidates:
         )
 
 
+class _NoTextModel:
+    """Takes the place of the text model in a bundle without one: no candidate, no similarity."""
+
+    def has_token(self, word: str) -> bool:
+        """No word is known."""
+        return False
+
+    def encode_query(self, query: str) -> Floats:
+        """(1,) zero."""
+        return np.zeros(1, np.float32)
+
+    def nearest(self, query_vector: Floats, k: int) -> Ints:
+        """No item."""
+        return np.zeros(0, np.int32)
+
+    def vectors(self, items: Ints) -> Floats:
+        """(n, 1) zeros."""
+        return np.zeros((len(items), 1), np.float32)
+
+
 class Searcher:
     """A loaded bundle. ``weights`` (SIGNALS,) are those of the weighted sum."""
 
@@ -94,11 +116,13 @@ class Searcher:
         self.catalogue = CatalogueIndex(folder / "shelf")
         self.histories = Histories(folder / "histories")
         self._bm25 = plugins.load_module("models", "bm25", "online").load(folder / "bm25")
-        self._text = plugins.load_module("models", "text", "online").load(folder / "text")
+        self._text = _NoTextModel()
+        if "text" in content["models"]:
+            self._text = plugins.load_module("models", "text", "online").load(folder / "text")
         self._spelling = SpellingCorrector(folder / "spelling.json", self._text.has_token)
         self._popular = plugins.load_module("models", "popular", "online").load(folder / "popular")
         self._fusion = None
-        if self.weights[-1]:
+        if self.weights[-1] and "fusion" in content["models"]:
             self._fusion = plugins.load_module("models", "fusion", "online").load(folder / "fusion")
         category_codes = self.catalogue.field_codes("category")[1]
         brand_codes = self.catalogue.field_codes("brand")[1]

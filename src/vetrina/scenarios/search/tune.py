@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.progress import NoProgress, Progress, track
-from vetrina.core.types import EvaluationData, Floats, TrainingPlan
+from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
 from vetrina.metrics import blend
 from vetrina.metrics.bootstrap import paired_difference
 from vetrina.metrics.ranking import graded_ndcg
@@ -16,6 +16,7 @@ from vetrina.scenarios.search.features import feature_names
 from vetrina.scenarios.search.online import (
     BLEND_SCALE_FOR_TREES,
     DEFAULT_WEIGHTS,
+    MODEL_OF_SIGNAL,
     N_NON_PERSONAL_SIGNALS,
     N_RANKER_SIGNALS,
     SIGNALS,
@@ -23,6 +24,7 @@ from vetrina.scenarios.search.online import (
     Candidates,
     Searcher,
 )
+from vetrina.scenarios.search.recipe import RECIPE
 
 _K = 10
 _NDCG_TRUNCATION = 20  # positions that LambdaMART optimises
@@ -53,7 +55,7 @@ def tune(
         queries = evaluation_data.judgments.by_query()
     queries = {query: judged for query, judged in queries.items() if (judged[1] > 0).any()}
     if len(queries) < _MIN_QUERIES_FOR_WEIGHTS:
-        return default_weights(()), {"queries": len(queries)}
+        return default_weights(RECIPE.models), {"queries": len(queries)}
     searcher = Searcher(folder)
     progress = progress or NoProgress()
     no_history = searcher.histories.history_of(None, (), evaluation_data.now)
@@ -70,8 +72,17 @@ def tune(
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """The weights without enough judged queries."""
-    return {"search": dict(DEFAULT_WEIGHTS)}
+    """The weights without enough judged queries, of the signals that these models give."""
+    weights = dict(DEFAULT_WEIGHTS)
+    for signal, model in MODEL_OF_SIGNAL.items():
+        if model not in models:
+            del weights[signal]
+    return {"search": weights}
+
+
+def quick_options(training_data: TrainingData, since: float) -> dict[str, Any]:
+    """The options for serving of the quick recipe: none."""
+    return {}
 
 
 def _choose_weights(
