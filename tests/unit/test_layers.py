@@ -3,26 +3,45 @@
 import numpy as np
 import onnxruntime
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import sparse
 
 from vetrina.core.types import Interactions
 from vetrina.layers import lambdamart, tree_ensemble, truncated_svd
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.layers.next_item.embedding_init import positive_mutual_information
+from vetrina.layers.sparse_rows import top_k_of_dense
 from vetrina.models.ease.train import solve_ease
 from vetrina.models.sessions.train import session_ids
 from vetrina.retrieval.sequence_scorer import gap_classes
 
 
-def test_singular_vectors_are_those_of_a_full_decomposition(monkeypatch):
+@pytest.mark.parametrize("short_side", [0, 100])
+@pytest.mark.parametrize("shape", [(60, 40), (40, 60)])
+def test_singular_vectors_are_those_of_a_full_decomposition(monkeypatch, short_side, shape):
     monkeypatch.setattr(truncated_svd, "_ROWS_PER_BLOCK", 17)  # several pieces
+    monkeypatch.setattr(truncated_svd, "_SHORT_SIDE", short_side)
     rng = np.random.default_rng(3)
-    dense = rng.standard_normal((60, 4)) @ np.diag([9.0, 5.0, 3.0, 1.0]) @ rng.standard_normal((4, 40))
+    rows, columns = shape
+    dense = rng.standard_normal((rows, 4)) @ np.diag([9.0, 5.0, 3.0, 1.0]) @ rng.standard_normal((4, columns))
     values, vectors = truncated_svd.right_singular_vectors(sparse.csr_array(dense.astype(np.float32)), 3, seed=0)
-    _, expected, rows = np.linalg.svd(dense)
+    _, expected, directions = np.linalg.svd(dense)
     assert values == pytest.approx(expected[:3], rel=1e-3)
-    assert np.abs((vectors.T * rows[:3]).sum(1)) == pytest.approx(np.ones(3), abs=1e-3)
+    assert np.abs((vectors.T * directions[:3]).sum(1)) == pytest.approx(np.ones(3), abs=1e-3)
     assert (vectors[np.abs(vectors).argmax(0), np.arange(3)] > 0).all()
+
+
+@settings(max_examples=30)
+@given(st.integers(1, 5), st.integers(1, 400), st.integers(1, 12), st.integers(0, 2**16))
+def test_the_largest_of_dense_rows_are_those_of_a_full_sort(n_rows, n_columns, k, seed):
+    values = np.random.default_rng(seed).standard_normal((n_rows, n_columns)).astype(np.float32)
+    top = top_k_of_dense(values, k).toarray()
+    for row in range(n_rows):
+        largest = np.sort(values[row])[::-1][:k]
+        assert sorted(top[row][top[row] > 0]) == sorted(largest[largest > 0])
+        columns = np.flatnonzero(top[row])
+        assert (top[row][columns] == values[row][columns]).all()
 
 
 def test_a_rank_beyond_the_matrix_gives_what_there_is():

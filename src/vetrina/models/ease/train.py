@@ -17,7 +17,7 @@ from scipy.linalg import get_lapack_funcs
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers.interaction_matrix import interaction_matrix
-from vetrina.layers.sparse_rows import save, top_k_per_row
+from vetrina.layers.sparse_rows import save, top_k_of_dense, top_k_per_row
 
 MAX_ITEMS = 6_000
 MAX_NEIGHBOURS = 200  # of each product
@@ -48,7 +48,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         user_scale = (user_sums ** -hyperparameters["even"]).astype(np.float32)
         scaled = sparse.csr_array(sparse.diags_array(user_scale) @ profiles)
         weights = solve_ease(scaled, hyperparameters["penalty"])
-        positive = sparse.coo_array(np.maximum(weights, 0))
+        positive = sparse.coo_array(top_k_of_dense(weights, MAX_NEIGHBOURS))
         step.advance()
     coordinates = (items[positive.row], items[positive.col])
     similarities = sparse.coo_array((positive.data, coordinates), shape=(n_items, n_items))

@@ -20,7 +20,7 @@ from scipy import sparse
 from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
 from vetrina.layers.interaction_matrix import interaction_matrix
-from vetrina.layers.sparse_rows import save, shape_of, top_k_per_row
+from vetrina.layers.sparse_rows import save, shape_of, top_k_of_dense, top_k_per_row
 from vetrina.layers.truncated_svd import right_singular_vectors
 
 MAX_NEIGHBOURS = 100  # of each product
@@ -117,13 +117,7 @@ def _add_low_rank(rows: sparse.csr_array, left: Floats, right: Floats) -> sparse
         return rows
     dense = left @ right.T
     dense += rows.toarray()
-    k = min(MAX_NEIGHBOURS, dense.shape[1])
-    columns = np.argpartition(-dense, k - 1, axis=1)[:, :k]
-    values = np.maximum(np.take_along_axis(dense, columns, 1), 0.0)
-    starts = np.arange(0, values.size + 1, k)
-    top = sparse.csr_array((values.ravel(), columns.ravel(), starts), shape=dense.shape)
-    top.eliminate_zeros()
-    return top
+    return top_k_of_dense(dense, MAX_NEIGHBOURS)
 
 
 def _sums(matrix: sparse.csr_array, axis: int) -> NDArray[np.floating]:
