@@ -51,10 +51,13 @@ def fit(root: Path, known: TrainingData, form: str, plan: TrainingPlan = PLAN) -
     return found
 
 
-def test_it_begins_from_the_newest_shorter_past_of_its_own_form_and_says_so(tmp_path):
+def test_it_begins_from_the_newest_shorter_past_that_sees_no_more_and_says_so(tmp_path):
     assert "began_from" not in fit(tmp_path, before(0.5), "fit")
-    assert "began_from" not in fit(tmp_path, before(0.6), "judged"), "what the other form saw may be held out here"
+    judged = fit(tmp_path, before(0.6), "judged")
+    served = fit(tmp_path, before(0.7), "served")
     second = fit(tmp_path, before(0.8), "fit")
+    assert second["began_from"] == judged["began_from"], "the first fit: what the others saw may be held out here"
+    assert served["began_from"] != judged["began_from"], "the judged one, which may be continued on all data"
     third = fit(tmp_path, before(0.9), "fit")
     assert second["began_from"] != third["began_from"]
     assert second["settings"]["epochs"] == third["settings"]["epochs"] == 4, (

@@ -22,6 +22,7 @@ _NOTES_FILE = "notes.json"
 _ORIGIN_FILE = "made.json"
 _CACHE_ONLY_FILES = (_NOTES_FILE, _ORIGIN_FILE, WARM_START_FILE)  # not copied into a checkpoint
 _KEY_LENGTH = 24  # hex digits
+_SPLITS_FROM_LEAST = ("fit", "judged", "served")  # each sees what the one before it sees, and more
 
 
 class _Origin(msgspec.Struct, frozen=True):
@@ -42,8 +43,8 @@ def fit_cached(
 ) -> Mapping[str, Any]:
     """Put a fitted model into ``into / name``, from the cache where it is there, and return its notes.
 
-    A warm start continues the newest cached fit of the same data split on a shorter past. It never takes one of another split,
-    which may have seen the data that this model is evaluated on.
+    A warm start continues the newest cached fit on a shorter past, of the same data split or of one that sees less: the judged fit
+    continues the one that tuning was done with, the served fit the judged one. It never takes one of a split that sees more.
 
     Args:
         name: Model to fit.
@@ -135,14 +136,15 @@ def _cache_key(name: str, digest: str, data_split: str, plan: TrainingPlan, warm
 def _warm_start_source(
     cache_folder: Path, name: str, data_split: str, training_data: TrainingData, latest_end: float
 ) -> Path | None:
-    """The newest cached fit of the same data split whose data end earlier, and at ``latest_end`` at the latest."""
+    """The newest cached fit of a split that sees no more, whose data end earlier, and at ``latest_end`` at the latest."""
+    splits = _SPLITS_FROM_LEAST[: _SPLITS_FROM_LEAST.index(data_split) + 1]
     candidates: list[tuple[float, str, Path]] = []
     for folder in cache_folder.glob(f"{name}-*"):
         if not (folder / WARM_START_FILE).exists() or not (folder / _ORIGIN_FILE).exists():
             continue
         origin = _read_origin(folder)
         is_shorter = origin.until < _data_end(training_data) and origin.until <= latest_end
-        if origin.form == data_split and is_shorter:
+        if origin.form in splits and is_shorter:
             candidates.append((origin.until, folder.name, folder))
     if not candidates:
         return None

@@ -64,7 +64,7 @@ def train(
 
     names = _planned_models(recipe, recipe_module, training_data, plan)
     if tuning_result is not None:
-        names = _without_unweighted(names, recipe, recipe_module, tuning_result)
+        names = _without_unweighted(names, recipe, recipe_module, tuning_result, data_split)
 
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
@@ -107,12 +107,17 @@ def _planned_models(
 
 
 def _without_unweighted(
-    names: tuple[str, ...], recipe: Recipe, recipe_module: ModuleType, tuning_result: TuningResult
+    names: tuple[str, ...], recipe: Recipe, recipe_module: ModuleType, tuning_result: TuningResult, data_split: str
 ) -> tuple[str, ...]:
-    """Models that have to be fitted again: one without weight changes no answer. Baselines stay, the gate compares with them."""
+    """Models that have to be fitted again: one without weight changes no answer.
+
+    Baselines stay in the judged file, where the gate compares with them.
+    """
     if not recipe_module.DROPS_UNWEIGHTED_MODELS:
         return names
-    required = {*recipe.baselines, *recipe_module.ALWAYS_FITTED}
+    required = set(recipe_module.ALWAYS_FITTED)
+    if data_split != "served":
+        required.update(recipe.baselines)
     for blend_weights in tuning_result.weights.values():
         required |= {name for name, weight in blend_weights.items() if weight}
     return tuple(name for name in names if name in required)
