@@ -195,9 +195,7 @@ def predict(state: CliContext, features: str | None, table: Path | None, out: Pa
     state.print_row(shop.predict([row])[0], formatting.format_prediction)
 
 
-def _rank_file(
-    state: CliContext, request_kind: str, file: Path, out: Path | None, options: dict[str, Any]
-) -> None:
+def _rank_file(state: CliContext, request_kind: str, file: Path, out: Path | None, options: dict[str, Any]) -> None:
     """Answer a file of requests into the file of ``--out``, and print how many rows were written."""
     from vetrina.pipeline.batch import rank_file
 

@@ -43,5 +43,5 @@ class Refusal(msgspec.Struct, forbid_unknown_fields=True):
 class LocalReply(msgspec.Struct, forbid_unknown_fields=True):
     """The items, best first, or why the query is refused."""
 
-    items: list[LocalItem] = []
-    refusal: Refusal | None = None
+    items: list[LocalItem]
+    refusal: Refusal | None

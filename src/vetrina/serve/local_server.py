@@ -118,5 +118,5 @@ def _reply(service: Service, query: LocalQuery) -> bytes:
         return b""
     except BadInput as error:
         refusal = Refusal(error.value, error.rule, error.way_out)
-        return msgspec.json.encode(LocalReply(refusal=refusal))
-    return msgspec.json.encode(LocalReply(to_local_items(answer)))
+        return msgspec.json.encode(LocalReply([], refusal))
+    return msgspec.json.encode(LocalReply(to_local_items(answer), None))
