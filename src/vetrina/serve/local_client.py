@@ -42,7 +42,7 @@ def query_service(shop_dir: Path, query: LocalQuery) -> list[LocalItem] | None:
 def _exchange(path: Path, request: bytes) -> bytes:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_TIMEOUT_SECONDS)
-        # The address of a socket has a hundred bytes, which many a path has not: it is named from its folder.
+        # The address of a socket has at most 100 bytes or so, and many a path is longer: its folder is entered.
         with contextlib.chdir(path.parent):
             connection.connect(path.name)
         connection.sendall(request)

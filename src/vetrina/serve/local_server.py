@@ -1,8 +1,8 @@
 """Socket in the shop's folder on which the service answers the shop's own command line.
 
-A query on it is an inspection: the champion answers, nothing is logged and no release counts it. Only who may open files of the
-shop's owner can connect, so that it needs no key, and nothing of it can be reached over HTTP. Whoever connects reaches the very
-service of this folder: a socket whose service has ended, or is on another machine, refuses.
+A query on it is an inspection: the champion answers, nothing is logged and no release counts it. Only the user who runs the service
+can connect, so that it needs no key, and nothing of it can be reached over HTTP. Whoever connects reaches the very service of this
+folder: a socket whose service has ended, or runs on another machine, refuses.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class LocalSocket:
         path.unlink(missing_ok=True)
         self._path = path
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # The address of a socket has a hundred bytes, which many a path has not: it is named from its folder.
+        # The address of a socket has at most 100 bytes or so, and many a path is longer: its folder is entered.
         with contextlib.chdir(path.parent):
             self.socket.bind(path.name)
         path.chmod(_OWNER_ONLY)
