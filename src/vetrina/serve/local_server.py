@@ -1,8 +1,8 @@
 """Socket in the shop's folder on which the service answers the shop's own command line.
 
-A query on it is an inspection: the champion answers, nothing is logged and no release counts it. Only the user who runs the service
-can connect, so that it needs no key, and nothing of it can be reached over HTTP. Whoever connects reaches the very service of this
-folder: a socket whose service has ended, or runs on another machine, refuses.
+A query on it is an inspection: the champion answers, nothing is logged and no release counts it. Only the user who runs the
+service can connect, so that it needs no key, and nothing of it can be reached over HTTP. Whoever connects reaches the very
+service of this folder: a socket whose service has ended, or runs on another machine, refuses.
 """
 
 import asyncio
