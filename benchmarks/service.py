@@ -1,8 +1,13 @@
-"""The path's wall time and memory by stage, the server's start, memory and CPU a request, on the demo's shop."""
+"""The path's wall time and memory by stage, the server's start, memory and CPU a request, on the demo's shop.
+
+A query on the command line is a whole process: its CPU time is user and system time, the median of 5 runs, beside that of
+`python -c "import numpy"` in the same run.
+"""
 
 import http.client
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -18,6 +23,8 @@ from vetrina.demo import write_input_files
 from vetrina.pipeline.path import path
 
 _REQUESTS = 2_000
+_PROCESSES = 5  # of each command
+_QUERIES = {"recommend USER": ("recommend", "1042"), "search QUERY": ("search", "chocolate milk")}
 
 
 def main() -> None:
@@ -63,9 +70,38 @@ def _serve(root: Path) -> None:
         ):
             row(what, *_cost(connection, server.pid, route, sent))
         row("memory of the worker", f"{_memory_mb(server.pid):.0f} MB resident", "goal 400 MB")
+        measure_command_line(root, "with a running service", "goal 0.5 CPU-s")
     finally:
         server.terminate()
         server.wait()
+    measure_command_line(root, "without a service", "goal 1.0 CPU-s")
+    row('python -c "import numpy"', f"{_process_cpu_seconds('-c', 'import numpy'):.2f} CPU-s", "reference of this run")
+
+
+def measure_command_line(root: Path, circumstances: str, goal: str) -> None:
+    """CPU time of queries on the command line.
+
+    Args:
+        root: the shop's folder.
+        circumstances: whether a service runs, for the row.
+        goal: the goal of the row.
+    """
+    for command, query in _QUERIES.items():
+        seconds = _process_cpu_seconds("-m", "vetrina.cli", "--shop-dir", str(root), *query)
+        row(f"vetrina {command}, {circumstances}", f"{seconds:.2f} CPU-s", goal)
+
+
+def _process_cpu_seconds(*arguments: str) -> float:
+    """Median user and system time of a Python process and what it starts."""
+    measured = []
+    for _ in range(_PROCESSES):
+        before = os.times()
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+        after = os.times()
+        user_seconds = after.children_user - before.children_user
+        system_seconds = after.children_system - before.children_system
+        measured.append(user_seconds + system_seconds)
+    return statistics.median(measured)
 
 
 def _cost(

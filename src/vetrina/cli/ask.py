@@ -1,7 +1,7 @@
 """Commands that query the released models: one request on the command line, or a file of requests."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +11,11 @@ from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
 from vetrina.cli.options import FILE_PATH, limit_option, output_file_option, renamed_option
 from vetrina.core.errors import BadInput
+from vetrina.serve.local_client import query_service
+from vetrina.serve.local_query import LocalItem, LocalQuery
 
 if TYPE_CHECKING:
-    from vetrina.core.types import Answer
-    from vetrina.pipeline.api import Shop
+    from vetrina.core.types import RankedItem
 
 Value = TypeVar("Value")
 
@@ -30,12 +31,11 @@ def search(
     state: CliContext, query: str | None, user: str | None, queries: Path | None, limit: int, out: Path | None
 ) -> None:
     """Rank products for a query."""
-    shop = state.open_shop()
     if queries:
-        _rank_file(state, shop, "search", queries, out, {"limit": limit})
+        _rank_file(state, "search", queries, out, {"limit": limit})
         return
     text = _require_value(query, "QUERY or --queries FILE")
-    _print_answer(state, shop.search(text, user, limit=limit))
+    _print_answer(state, LocalQuery("search", user_id=user, query=text, limit=limit))
 
 
 @click.command()
@@ -63,16 +63,15 @@ def recommend(
     out: Path | None,
 ) -> None:
     """Recommend products to a user."""
-    shop = state.open_shop()
     options: dict[str, Any] = {"limit": limit, "placement": placement, "exclude_seen": exclude_seen}
     if sessions:
-        _rank_file(state, shop, "sessions", sessions, out, options)
+        _rank_file(state, "sessions", sessions, out, options)
         return
     if users:
-        _rank_file(state, shop, "recommend", users, out, options)
+        _rank_file(state, "recommend", users, out, options)
         return
     user = _require_value(user_id, "USER_ID, --users FILE or --sessions FILE")
-    _print_answer(state, shop.recommend(user, **options))
+    _print_answer(state, LocalQuery("recommend", user_id=user, **options))
 
 
 @click.command()
@@ -87,15 +86,13 @@ def similar(
     state: CliContext, product_id: str | None, products: Path | None, by_image: bool, limit: int, out: Path | None
 ) -> None:
     """Recommend products to go with a product, or similar ones."""
-    shop = state.open_shop()
-    options: dict[str, Any] = {"limit": limit}
-    if by_image:
-        options["placement"] = "looks_like"
+    placement = "looks_like" if by_image else "product"
+    options: dict[str, Any] = {"limit": limit, "placement": placement}
     if products:
-        _rank_file(state, shop, "similar", products, out, options)
+        _rank_file(state, "similar", products, out, options)
         return
     product = _require_value(product_id, "PRODUCT_ID or --products FILE")
-    _print_answer(state, shop.similar(product, **options))
+    _print_answer(state, LocalQuery("recommend", product_ids=[product], **options))
 
 
 @click.command()
@@ -108,12 +105,12 @@ def similar(
 @click.pass_obj
 def ads(state: CliContext, user_id: str | None, users: Path | None, query: str, slots: int, out: Path | None) -> None:
     """Run the ad auction for a user, with prices per click."""
-    shop = state.open_shop()
     if users:
-        _rank_file(state, shop, "ads", users, out, {"slots": slots})
+        _rank_file(state, "ads", users, out, {"slots": slots})
         return
     user = _require_value(user_id, "USER_ID or --users FILE")
-    _print_answer(state, shop.ads(user, slots=slots, query=query))
+    answer = state.open_shop().ads(user, slots=slots, query=query)
+    _print_items(state, answer.items)
 
 
 @click.command()
@@ -198,22 +195,40 @@ def predict(state: CliContext, features: str | None, table: Path | None, out: Pa
     state.print_row(shop.predict([row])[0], formatting.format_prediction)
 
 
-def _rank_file(
-    state: CliContext, shop: "Shop", request_kind: str, file: Path, out: Path | None, options: dict[str, Any]
-) -> None:
+def _rank_file(state: CliContext, request_kind: str, file: Path, out: Path | None, options: dict[str, Any]) -> None:
     """Answer a file of requests into the file of ``--out``, and print how many rows were written."""
     from vetrina.pipeline.batch import rank_file
 
     output_file = _require_value(out, "--out FILE")
+    shop = state.open_shop()
     n_rows = rank_file(shop, request_kind, file, output_file, shop.shop_context.progress, options)
     state.print_row({"rows": n_rows, "out": str(out)}, formatting.format_output_file)
 
 
-def _print_answer(state: CliContext, answer: "Answer") -> None:
-    from vetrina.pipeline.batch import answer_records
+def _print_answer(state: CliContext, query: LocalQuery) -> None:
+    """Print the answer of the running service, else that of the bundle."""
+    shop_dir = state.shop_dir.resolve()
+    items = query_service(shop_dir, query)
+    if items is None:
+        from vetrina.serve.released_models import answer_from_bundle
 
-    records: Iterable[dict[str, Any]] = answer_records(answer)
-    state.print_rows(list(records), formatting.format_ranked_product)
+        items = answer_from_bundle(shop_dir, query)
+    _print_items(state, items)
+
+
+def _print_items(state: CliContext, items: "Sequence[LocalItem | RankedItem]") -> None:
+    rows = []
+    for rank, item in enumerate(items, start=1):
+        rows.append(
+            {
+                "rank": rank,
+                "product_id": item.product_id,
+                "title": item.title,
+                "score": round(item.score, 4),
+                "why": item.reasons[0] if item.reasons else "",
+            }
+        )
+    state.print_rows(rows, formatting.format_ranked_product)
 
 
 def _require_value(value: Value | None, name: str) -> Value:

@@ -12,19 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vetrina.core import clock, plugins
-from vetrina.core.errors import NotFound, NotReady
+from vetrina.core import plugins
+from vetrina.core.errors import NotFound
 from vetrina.core.files import shared_lock
 from vetrina.core.progress import NoProgress, Progress
-from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, DataReport, InputFiles, Interval, ReleaseResult, Request, Snapshot
 from vetrina.metrics.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.pipeline.splits import DataSplits
 from vetrina.serve.audience import RecipientList, find_recipients, mark_contacted
-from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.readiness import quick_order
+from vetrina.serve.released_models import ReleasedModels
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import dataset
 from vetrina.store.runs import PRIORITY_MANUAL
@@ -42,7 +41,6 @@ class Shop:
         if progress is None:
             progress = NoProgress()
         self.shop_context = ShopContext(self.folder, progress)
-        self._loaded_bundles: dict[str, Any] = {}
 
     # Data, training and evaluation
 
@@ -150,7 +148,7 @@ class Shop:
 
         ``session``, ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP.
         """
-        return self._answer("recommend", self._request(user, **request))
+        return self._released_models.answer("recommend", self._request(user, **request))
 
     def similar(self, product: str, **request: Any) -> Answer:
         """Products bought or viewed together with a product, or with ``placement="looks_like"`` products that look like it."""
@@ -159,14 +157,14 @@ class Shop:
 
     def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
         """Products for a query, personalised where a user is named."""
-        return self._answer("search", self._request(user, query=query, **request))
+        return self._released_models.answer("search", self._request(user, query=query, **request))
 
     def ads(self, user: str | None = None, slots: int = 3, **request: Any) -> Answer:
         """Ads for a user: ``product_ids``, ``query``, ``filters`` as over HTTP. They are not counted as impressions."""
         ledger = StoredSpendLedger(self.shop_context.engine)
         ad_server = self.load("ads")
         ledger.refresh(ad_server.daily_budgets)
-        context = replace(self._context(), spend_ledger=ledger)
+        context = replace(self._released_models.context(), spend_ledger=ledger)
         return ad_server.answer(self._request(user, limit=slots, **request), context)
 
     def audience(
@@ -182,7 +180,7 @@ class Shop:
         """
         engine = self.shop_context.engine
         selector = self.load("launch")
-        context = self._context()
+        context = self._released_models.context()
         return find_recipients(selector, engine, self.folder.keys, context, channel, note, product_id=product, **call)
 
     def mark_contacted(self, recipients: RecipientList, product: str | None, channel: str) -> None:
@@ -202,9 +200,8 @@ class Shop:
 
     def product(self, product_id: str) -> dict[str, Any]:
         """A product as the shop last described it. Raises NotFound."""
-        self._catalogue_changes.refresh()
-        changed_products = self._catalogue_changes.changes_after(0).changed_products
-        changed = changed_products.get(product_id)
+        catalogue_delta = self._released_models.context().catalogue_delta
+        changed = catalogue_delta.changes_after(0).changed_products.get(product_id)
         if changed:
             return {"product_id": product_id, **changed}
         version_record = self.shop_context.registry.get_version(self.champion("launch"))
@@ -219,35 +216,15 @@ class Shop:
     def champion(self, scenario: str) -> str:
         """The version that serves. Raises NotReady."""
         plugins.load_module("scenarios", scenario, "recipe")
-        version, _ = self.shop_context.registry.champion(scenario)
-        if version is None:
-            raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
-        return version
+        return self._released_models.champion(scenario)
 
     def load(self, scenario: str, version: str | None = None) -> Any:
         """A version opened for serving; the champion unless another is named."""
-        version = version or self.champion(scenario)
-        if version not in self._loaded_bundles:
-            folder = self.shop_context.version_folder(version)
-            self._loaded_bundles[version] = plugins.load_module("scenarios", scenario, "online").load(folder)
-        return self._loaded_bundles[version]
-
-    def _answer(self, scenario: str, request: Request) -> Answer:
-        context = replace(self._context(), goals=self.folder.settings.goals.to_dict())
-        return self.load(scenario).answer(request, context)
-
-    def _context(self) -> Context:
-        """What an answer depends on besides the request, as of now: recent events and changed products."""
-        self._catalogue_changes.refresh()
-        return Context(self._recent_events, self._catalogue_changes, clock.now())
+        return self._released_models.load(scenario, version or self.champion(scenario))
 
     @cached_property
-    def _recent_events(self) -> StoredEvents:
-        return StoredEvents(self.shop_context.engine, self.folder.settings.weights)
-
-    @cached_property
-    def _catalogue_changes(self) -> StoredChanges:
-        return StoredChanges(self.shop_context.engine)
+    def _released_models(self) -> ReleasedModels:
+        return ReleasedModels(self.folder, self.shop_context.engine)
 
     def _request(self, user: str | None, session: str | None = None, **request: Any) -> Request:
         """A request with pseudonyms instead of the shop's ids."""

@@ -1,6 +1,6 @@
 """Batch answers: a file of requests in, a file with fixed columns out."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -156,21 +156,6 @@ def deliver_audience(
     settings = shop.folder.settings.channels
     files = channels.write_audience(channel, recipients.recipients, product_record, Path(out), settings)
     return {"users": len(recipients.recipients), "out": ", ".join(str(file) for file in files)}
-
-
-def answer_records(answer: Answer) -> Iterator[dict[str, Any]]:
-    """The items of an answer as records, for printing."""
-    for rank, item in enumerate(answer.items, start=1):
-        why = ""
-        if item.reasons:
-            why = item.reasons[0]
-        yield {
-            "rank": rank,
-            "product_id": item.product_id,
-            "title": item.title,
-            "score": round(item.score, 4),
-            "why": why,
-        }
 
 
 def _answer_row(shop: Shop, request_kind: str, row: dict[str, Any], options: dict[str, Any]) -> Answer:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
+from vetrina.serve.local_server import LocalSocket, answering_locally
 from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
@@ -24,11 +25,16 @@ _LOG = logging.getLogger("vetrina.serve")
 _STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
 
 
-def create_app(folder: Path) -> Litestar:
-    """The ASGI application that serves the shop in ``folder``."""
+def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litestar:
+    """The ASGI application that serves a shop.
+
+    Args:
+        folder: the shop's folder.
+        local_socket: on which it answers the shop's command line, too.
+    """
     return Litestar(
         [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
-        state=State({"service": Service(ShopFolder(folder))}),
+        state=State({"service": Service(ShopFolder(folder)), "local_socket": local_socket}),
         lifespan=[_lifespan],
         openapi_config=OpenAPIConfig(
             title="Vetrina",
@@ -51,7 +57,8 @@ def create_app(folder: Path) -> Litestar:
 async def _lifespan(app: Litestar) -> AsyncIterator[None]:
     service: Service = app.state.service
     service.start()
-    yield
+    async with answering_locally(app.state.local_socket, service):
+        yield
     service.stop()
 
 

@@ -9,6 +9,7 @@ import uvicorn
 
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
+from vetrina.serve.local_server import bind_local_socket
 
 _BACKLOG = 2_048  # connections that may wait to be accepted
 
@@ -36,7 +37,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve(folder: Path, sock: socket.socket) -> None:
     """Serve the shop in ``folder`` on a listening socket until SIGINT or SIGTERM."""
-    app = create_app(folder)
+    app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
     uvicorn.Server(config).run(sockets=[sock])

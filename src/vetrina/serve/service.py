@@ -221,6 +221,22 @@ class Service:
         budget_seconds = 60.0 * self.folder.settings.train.budget_minutes
         return expected_ends(self.runs, self.champions.all(), budget_seconds).get(scenario)
 
+    def answer_unlogged(self, scenario: str, request: Request) -> Answer:
+        """The champion's answer to a person who inspects it: no exposure, no experiment, no metric.
+
+        Args:
+            scenario: a scenario that charges nobody, so that it needs no spend ledger.
+            request: the request.
+
+        Raises:
+            NotReady: no version of the scenario serves.
+            BadInput: the request asks for something that the scenario does not have.
+        """
+        serving = self.champions.get(scenario)
+        goals = self.folder.settings.goals.to_dict()
+        context = Context(self.recent_events, self.catalogue_changes, clock.now(), goals=goals)
+        return serving.loaded_bundle.answer(request, context)
+
     def _choose_ranking(
         self,
         serving: ServedVersion,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from scipy.stats import binom, poisson
 
 _SINGLE_DAY = pl.duration(days=1)
 _WEEK_SECONDS = 7 * 86_400
@@ -84,12 +83,17 @@ def _suspicious_weeks(counts: pl.DataFrame) -> pl.DataFrame:
     returning_users_per_week = (pl.col("earlier_users") - pl.col("earlier_brief")) / pl.col("n_weeks")
     expected_users = (returning_users_per_week / (1.0 - pl.col("expected_share"))).clip(1.0)
     counts = counts.with_columns(expected_users=expected_users)
+    columns = ("product_id", "week", "users", "brief")
+    if counts.is_empty():
+        return counts.select(columns)
+    from scipy.stats import binom, poisson  # half a second, which most commands and most logs do not need
+
     p_single_day = binom.sf(
         counts["brief"].to_numpy() - 1, counts["users"].to_numpy(), counts["expected_share"].to_numpy()
     )
     p_growth = poisson.sf(counts["users"].to_numpy() - 1, counts["expected_users"].to_numpy())
     is_suspicious = np.maximum(p_single_day, p_growth) < _SIGNIFICANCE / n_tests
-    return counts.filter(pl.Series(is_suspicious)).select("product_id", "week", "users", "brief")
+    return counts.filter(pl.Series(is_suspicious)).select(columns)
 
 
 def exclude_click_fraud(events: pl.DataFrame, fraud_weeks: pl.DataFrame) -> pl.DataFrame:
