@@ -1,5 +1,6 @@
 """Sparse neighbour rows: top-k selection, and the writer of what ``retrieval.neighbours`` reads."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 _COLUMNS_PER_GROUP = 16
+_MAX_PADDED_VALUES = 2_000_000  # of rows whose largest values are searched at once
 
 
 def shape_of(matrix: sparse.csr_array) -> tuple[int, int]:
@@ -25,10 +27,12 @@ def top_k_per_row(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> spa
     values = np.asarray(matrix.data, np.float32)
     row_lengths = np.diff(matrix.indptr)
     max_lengths = np.broadcast_to(k, row_lengths.shape)
-    row_starts = np.asarray(matrix.indptr).tolist()
-    selected = [np.flatnonzero(np.repeat(row_lengths <= max_lengths, row_lengths))]  # rows that stay whole
-    for row in np.flatnonzero(row_lengths > max_lengths).tolist():
-        selected.append(_top_k_positions(values, row_starts[row], row_starts[row + 1], int(max_lengths[row])))
+    is_long = row_lengths > max_lengths
+    selected = [np.flatnonzero(np.repeat(~is_long, row_lengths))]  # rows that stay whole
+    for length in np.unique(max_lengths[is_long]).tolist():
+        rows = np.flatnonzero(is_long & (max_lengths == length))
+        for group in _groups_of_similar_length(rows, row_lengths):
+            selected.append(_top_k_positions(values, matrix.indptr[group], row_lengths[group], length))
     positions = np.concatenate(selected)
     row_of_position = np.searchsorted(matrix.indptr, positions, side="right") - 1
     order = np.lexsort((matrix.indices[positions], -values[positions], row_of_position))
@@ -37,21 +41,36 @@ def top_k_per_row(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> spa
     return sparse.csr_array((values[positions], matrix.indices[positions], starts), shape=matrix.shape)
 
 
-def _top_k_positions(values: np.ndarray, start: int, end: int, k: int) -> np.ndarray:
-    """Positions of the ``k`` largest values of one row; of those tied for the last place the first columns.
+def _groups_of_similar_length(rows: np.ndarray, row_lengths: np.ndarray) -> Iterator[np.ndarray]:
+    """The rows in groups whose values fit into one padded matrix of at most _MAX_PADDED_VALUES; long rows come first."""
+    longest_first = rows[np.argsort(-row_lengths[rows], kind="stable")]
+    start = 0
+    while start < len(longest_first):
+        longest = int(row_lengths[longest_first[start]])
+        end = start + max(1, _MAX_PADDED_VALUES // longest)
+        yield longest_first[start:end]
+        start = end
+
+
+def _top_k_positions(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
+    """Positions of the ``k`` largest values of each row; of those tied for the last place the first columns.
 
     Args:
         values: Values of all rows.
-        start: Position of the row's first value.
-        end: Position after its last value.
+        starts: (rows,) position of each row's first value.
+        lengths: (rows,) number of each row's values, more than ``k``.
         k: Number of values.
     """
-    row_values = values[start:end]
-    kth_largest = -np.partition(-row_values, k - 1)[k - 1]
-    larger = np.flatnonzero(row_values > kth_largest)
-    tied = np.flatnonzero(row_values == kth_largest)
-    selected = np.concatenate([larger, tied[: k - len(larger)]])
-    return start + selected
+    offsets = np.arange(lengths.max())
+    is_inside = offsets < lengths[:, None]
+    positions = starts[:, None] + np.where(is_inside, offsets, 0)
+    padded = np.where(is_inside, values[positions], -np.inf)
+    kth_largest = np.partition(padded, -k, axis=1)[:, -k, None]
+    is_larger = padded > kth_largest
+    is_tied = padded == kth_largest
+    n_tied = k - is_larger.sum(axis=1, keepdims=True)
+    is_selected = is_larger | (is_tied & (is_tied.cumsum(axis=1) <= n_tied))
+    return positions[is_selected]
 
 
 def top_k_of_dense(values: NDArray[np.float32], k: int) -> sparse.csr_array:
