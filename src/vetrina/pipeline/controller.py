@@ -192,7 +192,7 @@ class Controller:
             return
         shop_folder = str(self._shop_context.folder.root)
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", shop_folder, "run", "--run-id", run_id]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_run_environment())  # noqa: S603
         self._run_processes[scenario] = _RunProcess(run_id, process, now)
         self._echo(self._begin_text(scenario, run_id))
 
@@ -303,6 +303,12 @@ def operate(shop_context: ShopContext, echo: Callable[[str], None], stop: thread
             stop.wait(TICK_SECONDS)
     finally:
         controller.close()
+
+
+def _run_environment() -> dict[str, str]:
+    """Environment of a run beside another one: their numerical libraries share the cores, and do not spin while they wait."""
+    threads = max(1, (os.cpu_count() or 1) // MAX_PARALLEL_RUNS)
+    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", **os.environ}
 
 
 def _next_step(code: str) -> str:

@@ -43,8 +43,8 @@ def fit_cached(
 ) -> Mapping[str, Any]:
     """Put a fitted model into ``into / name``, from the cache where it is there, and return its notes.
 
-    A warm start continues the newest cached fit on a shorter past, of the same data split or of one that sees less: the judged fit
-    continues the one that tuning was done with, the served fit the judged one. It never takes one of a split that sees more.
+    A warm start continues the newest cached fit on a shorter past, of the same data split or of one that sees less: the judged
+    fit continues the one that tuning was done with, the served fit the judged one. It never takes one of a split that sees more.
 
     Args:
         name: Model to fit.

@@ -5,6 +5,7 @@ scenario whether items that a user has interacted with are recommended again.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from vetrina.metrics.bootstrap import paired_difference
 from vetrina.scenarios.recommend import evaluation_units
 from vetrina.scenarios.recommend.evaluation_units import EvaluationUnit
 from vetrina.scenarios.recommend.features import feature_names
-from vetrina.scenarios.recommend.online import Recommender
+from vetrina.scenarios.recommend.online import BLEND_CANDIDATES, CANDIDATES_PER_MODEL, Recommender, top_k
 
 INITIAL_WEIGHTS = {
     "popular": 0.1,
@@ -44,6 +45,25 @@ _MIN_UNITS_FOR_TREES = 500
 _CANDIDATES_PER_MODEL = 150  # best items of each model, on which the weights are chosen
 _K = 10
 _NDCG_TRUNCATION = 20  # positions that LambdaMART optimises
+
+
+@dataclass(frozen=True)
+class ScoredUnit:
+    """The best candidates of each model for one evaluation unit: weights are chosen and trees are trained on them.
+
+    Attributes:
+        number: index of the unit.
+        items: (n,) candidates, in ascending order.
+        scores: (n, models) scores with a largest value of 1 over the catalogue.
+        gains: (n,) 1 for a target.
+        ideal_dcg: best possible DCG@10 of the unit.
+    """
+
+    number: int
+    items: Ints
+    scores: Floats
+    gains: Floats
+    ideal_dcg: float
 
 
 def tune(
@@ -105,23 +125,22 @@ def tune(
     new_items_only["session"] = not repeats_in_sessions
     # Without repeats "discover" is the same as "home"; else both are scored on the same users at once.
     blends_of_users = ("home",) if exclude_seen else ("home", "discover")
-    candidates = _stack_candidates(
-        recommender, known_users, {name: new_items_only[name] for name in blends_of_users}, progress
-    )
+    scored = _score_units(recommender, known_users, {name: new_items_only[name] for name in blends_of_users}, progress)
     for name in units:
         if name == "discover" and exclude_seen and "home" in weights:
             weights[name] = weights["home"]
             notes[name] = notes.get("home", {})
             continue
-        if name not in candidates:
-            candidates |= _stack_candidates(recommender, units[name], {name: new_items_only[name]}, progress)
-        chosen = _choose_weights(recommender, name, candidates.pop(name))
+        if name not in scored:
+            scored |= _score_units(recommender, units[name], {name: new_items_only[name]}, progress)
+        scored_units = scored.pop(name)
+        chosen = _choose_weights(recommender, name, scored_units)
         if chosen is None:
             weights[name] = weights.get("home", default[name]) if name == "session" else default[name]
             continue
         weights[name], notes[name] = chosen
         recommender.weights[name] = weights[name]
-        tree_notes = _fit_trees(recommender, name, units[name], new_items_only[name], folder, progress)
+        tree_notes = _fit_trees(recommender, name, units[name], scored_units, new_items_only[name], folder, progress)
         if tree_notes:
             notes[name] |= tree_notes
             if tree_notes["ranked"]:
@@ -187,10 +206,10 @@ def _session_repeat_share(sessions: Sequence[EvaluationUnit]) -> float:
     return float(np.mean([np.isin(unit.items, unit.history.items).any() for unit in sessions]))
 
 
-def _stack_candidates(
+def _score_units(
     recommender: Recommender, units: Sequence[EvaluationUnit], blends: Mapping[str, bool], progress: Progress
-) -> dict[str, blend.BlendCandidates | None]:
-    """The best candidates of each model by blend; None for a blend with too few units that have targets.
+) -> dict[str, list[ScoredUnit]]:
+    """The best candidates of each model by blend, for units that have targets; at most _MAX_UNITS_FOR_WEIGHTS, evenly spread.
 
     Args:
         recommender: scores the units, each once for all blends.
@@ -198,12 +217,13 @@ def _stack_candidates(
         blends: by blend, whether only items that are new to the user are candidates and targets.
         progress: gets one step.
     """
-    rows: dict[str, list[tuple[Floats, Floats, float]]] = {name: [] for name in blends}
+    scored: dict[str, list[ScoredUnit]] = {name: [] for name in blends}
     step_size = max(1, len(units) // _MAX_UNITS_FOR_WEIGHTS)
-    selected = list(units)[::step_size][:_MAX_UNITS_FOR_WEIGHTS]
+    selected = range(0, len(units), step_size)[:_MAX_UNITS_FOR_WEIGHTS]
     excluding_last = sorted(blends, key=lambda name: blends[name])  # since excluding changes the scores in place
     with progress.step(f"blend: {', '.join(blends)}", len(selected)) as step:
-        for unit in selected:
+        for number in selected:
+            unit = units[number]
             step.advance()
             targets = {name: _targets_and_ideal_dcg(unit, new_only) for name, new_only in blends.items()}
             if not any(ideal_dcg for _, ideal_dcg in targets.values()):
@@ -216,25 +236,25 @@ def _stack_candidates(
                 if ideal_dcg:
                     candidates = _top_candidates_per_model(scores)
                     gains = np.isin(candidates, items).astype(np.float32)
-                    rows[name].append((scores[:, candidates].T, gains, ideal_dcg))
-    stacks: dict[str, blend.BlendCandidates | None] = {}
-    for name in blends:
-        stacks[name] = None
-        if len(rows[name]) >= _MIN_UNITS_FOR_WEIGHTS:
-            stacks[name] = blend.pad_candidates(
-                [features for features, _, _ in rows[name]],
-                [gains for _, gains, _ in rows[name]],
-                [ideal_dcg for _, _, ideal_dcg in rows[name]],
-            )
-    return stacks
+                    scored_unit = ScoredUnit(number, candidates, scores[:, candidates].T, gains, ideal_dcg)
+                    scored[name].append(scored_unit)
+    return scored
 
 
 def _choose_weights(
-    recommender: Recommender, blend_name: str, units: blend.BlendCandidates | None
+    recommender: Recommender, blend_name: str, scored_units: Sequence[ScoredUnit]
 ) -> tuple[dict[str, float], dict[str, Any]] | None:
-    """Weights by NDCG@10 over the best candidates of each model, and notes with the NDCG of weights and single models."""
-    if units is None:
+    """Weights by NDCG@10 over the best candidates of each model, and notes with the NDCG of weights and single models.
+
+    None where too few units have targets.
+    """
+    if len(scored_units) < _MIN_UNITS_FOR_WEIGHTS:
         return None
+    units = blend.pad_candidates(
+        [unit.scores for unit in scored_units],
+        [unit.gains for unit in scored_units],
+        [unit.ideal_dcg for unit in scored_units],
+    )
     models = recommender.models
     default = default_weights(models)[blend_name]
     chosen, ndcg = blend.choose_weights(units, [default[model] for model in models])
@@ -249,6 +269,7 @@ def _fit_trees(
     recommender: Recommender,
     blend_name: str,
     units: Sequence[EvaluationUnit],
+    scored_units: Sequence[ScoredUnit],
     new_items_only: bool,
     folder: Path,
     progress: Progress,
@@ -259,6 +280,7 @@ def _fit_trees(
         recommender: with the chosen weights of the blend.
         blend_name: the blend.
         units: evaluation units of the blend.
+        scored_units: those of them whose candidates are scored already.
         new_items_only: whether only items that are new to the user are candidates and targets.
         folder: folder with the trained models.
         progress: gets two steps.
@@ -272,7 +294,7 @@ def _fit_trees(
     gains: list[NDArray[np.int32]] = []
     ideal_dcgs: list[float] = []
     blended: list[Floats] = []
-    candidate_lists = _candidate_lists(recommender, blend_name, units, new_items_only, progress)
+    candidate_lists = _candidate_lists(recommender, blend_name, units, scored_units, new_items_only, progress)
     for unit, candidates, candidate_features, blended_scores in candidate_lists:
         items, ideal_dcg = _targets_and_ideal_dcg(unit, new_items_only)
         features.append(candidate_features)
@@ -307,19 +329,51 @@ def _fit_trees(
 
 
 def _candidate_lists(
-    recommender: Recommender, blend_name: str, units: Sequence[EvaluationUnit], new_items_only: bool, progress: Progress
+    recommender: Recommender,
+    blend_name: str,
+    units: Sequence[EvaluationUnit],
+    scored_units: Sequence[ScoredUnit],
+    new_items_only: bool,
+    progress: Progress,
 ) -> Iterator[tuple[EvaluationUnit, Ints, Floats, Floats]]:
-    """Each unit with a target: the candidates (n,), their features (n, columns) and their blended scores (n,)."""
+    """Each unit with a target: the candidates (n,), their features (n, columns) and their blended scores (n,).
+
+    Args:
+        recommender: with the chosen weights of the blend.
+        blend_name: the blend.
+        units: evaluation units of the blend.
+        scored_units: those of them whose candidates are scored already; the catalogue is scored for the others.
+        new_items_only: whether only items that are new to the user are candidates and targets.
+        progress: gets one step.
+    """
+    scored_by_number = {scored_unit.number: scored_unit for scored_unit in scored_units}
     with progress.step(f"candidates: {blend_name}", len(units)) as step:
-        for unit in units:
+        for number, unit in enumerate(units):
             step.advance()
             _, ideal_dcg = _targets_and_ideal_dcg(unit, new_items_only)
             if not ideal_dcg:
                 continue
-            allowed = recommender.allowed_items(blend_name, unit.history, exclude_seen=new_items_only)
-            candidates, scores, blended = recommender.candidates(unit.history, blend_name, allowed)
+            if number in scored_by_number:
+                candidates, scores, blended = _tree_candidates(recommender, blend_name, scored_by_number[number])
+            else:
+                allowed = recommender.allowed_items(blend_name, unit.history, exclude_seen=new_items_only)
+                candidates, scores, blended = recommender.candidates(unit.history, blend_name, allowed)
             features = recommender.ranker_features(unit.history, candidates, scores, blended)
             yield unit, candidates, features, blended
+
+
+def _tree_candidates(recommender: Recommender, blend_name: str, scored_unit: ScoredUnit) -> tuple[Ints, Floats, Floats]:
+    """What ``Recommender.candidates`` returns, out of the best candidates of each model instead of the whole catalogue."""
+    weights = recommender.blend_weights(blend_name)
+    columns = [recommender.models.index(model) for model in weights]
+    model_scores = np.ascontiguousarray(scored_unit.scores[:, columns].T)
+    blended = np.array(list(weights.values()), np.float32) @ model_scores
+    best = [top_k(blended, BLEND_CANDIDATES)]
+    if len(columns) > 1:
+        for scores in model_scores:
+            best.append(top_k(np.where(scores > 0, scores, -np.inf), CANDIDATES_PER_MODEL))
+    selected = np.unique(np.concatenate(best))
+    return scored_unit.items[selected], model_scores[:, selected], blended[selected]
 
 
 def _targets_and_ideal_dcg(unit: EvaluationUnit, new_items_only: bool) -> tuple[Ints, float]:
