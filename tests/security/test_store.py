@@ -116,7 +116,7 @@ def test_who_writes_the_journal_of_runs_runs_no_code(tmp_path):
     mark = tmp_path / "code was run"
     run_durably("cut off", work, tmp_path, url)
     content = base64.b64encode(pickle.dumps(Intruder(mark))).decode()
-    with sqlite3.connect(tmp_path / "work" / "runs.db") as journal:
+    with sqlite3.connect(tmp_path / "runs.db") as journal:
         journal.execute("UPDATE workflow_status SET status = 'PENDING', completed_at = NULL")
         journal.execute("UPDATE operation_outputs SET output = ?, serialization = 'py_pickle'", [content])
     with suppress(Exception):  # whatever the run says of its journal
