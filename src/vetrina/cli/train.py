@@ -53,12 +53,18 @@ def run(
 
 
 def _execute_queued_run(state: CliContext, run_id: str) -> None:
-    """Execute a run for the controller, which reports it: two of them at once share the terminal, so neither draws on it."""
+    """Execute a run for the controller, which reports it: two of them at once share the terminal, so neither draws on it.
+
+    They share the threads, too.
+    """
     from vetrina.pipeline.api import Shop
     from vetrina.pipeline.run_execution import execute_run
+    from vetrina.serve.readiness import MAX_PARALLEL_RUNS
 
     os.nice(_NICENESS)
-    execute_run(Shop(state.shop_dir).shop_context, run_id)
+    shop = Shop(state.shop_dir)
+    shop.shop_context.threads = max(1, shop.folder.settings.train.threads // MAX_PARALLEL_RUNS)
+    execute_run(shop.shop_context, run_id)
 
 
 @click.command()

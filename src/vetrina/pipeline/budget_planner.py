@@ -26,7 +26,8 @@ _REFERENCE_THREADS = 2
 _MIN_COST_SECONDS = 1e-9  # avoids a division by zero
 
 # Shares of the budget of a run. It fits three times, and spends the rest on counting, tuning, compression and the gate.
-FIT_BUDGET_SHARE = 0.12  # networks of one fit
+SEQUENCE_BUDGET_SHARE = 0.2  # sequence networks of the first fit; the others continue it and take a quarter
+FIT_BUDGET_SHARE = 0.12  # query encoder of one fit
 TRIALS_BUDGET_SHARE = 0.12  # hyper-parameter search
 COMPRESSION_BUDGET_SHARE = 0.08  # answers that judge compression variants
 IMAGE_BUDGET_SHARE = 0.4  # image network
@@ -120,7 +121,7 @@ def _plan_sequence_networks(recipe: Recipe, events: Interactions, plan: Training
     epoch_seconds = (event_seconds + weight_seconds) * _REFERENCE_THREADS / plan.threads
     full_epochs = int(np.clip(_TRAINING_POSITIONS / positions, _MIN_FULL_EPOCHS, _MAX_EPOCHS))
 
-    seconds_left = FIT_BUDGET_SHARE * plan.budget_seconds
+    seconds_left = SEQUENCE_BUDGET_SHARE * plan.budget_seconds
     settings = dict(plan.settings)
     without = list(plan.without)
     costs = {}

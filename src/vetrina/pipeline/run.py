@@ -215,7 +215,7 @@ class Run:
         return TrainingPlan(
             seed=settings.seed,
             budget_seconds=60.0 * budget_minutes,
-            threads=settings.threads,
+            threads=self._shop_context.threads or settings.threads,
             without=self._excluded_models(),
             halvings=halvings,
             warm=settings.warm_start,

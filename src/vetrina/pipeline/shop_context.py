@@ -34,6 +34,7 @@ class ShopContext:
     journal: Journal = field(default_factory=DirectJournal)
     run_id: str = ""  # of the run in progress, empty outside of a run
     budget_minutes: float = 0.0  # overrides that of the settings; 0 does not
+    threads: int = 0  # of each run, overrides those of the settings; 0 does not
     quick: bool = True  # whether a scenario that nothing serves yet gets its quick recipe first
 
     @cached_property

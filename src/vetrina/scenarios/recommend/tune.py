@@ -78,7 +78,7 @@ def tune(
     Args:
         folder: folder with the trained models.
         evaluation_data: validation data; its targets and events are used.
-        plan: not used.
+        plan: its threads are used.
         progress: gets the steps of each blend.
 
     Returns:
@@ -140,7 +140,9 @@ def tune(
             continue
         weights[name], notes[name] = chosen
         recommender.weights[name] = weights[name]
-        tree_notes = _fit_trees(recommender, name, units[name], scored_units, new_items_only[name], folder, progress)
+        tree_notes = _fit_trees(
+            recommender, name, units[name], scored_units, new_items_only[name], folder, progress, plan.threads
+        )
         if tree_notes:
             notes[name] |= tree_notes
             if tree_notes["ranked"]:
@@ -273,6 +275,7 @@ def _fit_trees(
     new_items_only: bool,
     folder: Path,
     progress: Progress,
+    threads: int,
 ) -> dict[str, Any] | None:
     """Notes about LambdaMART trees that re-rank a blend's best candidates; writes them if they are better in cross-validation.
 
@@ -284,6 +287,7 @@ def _fit_trees(
         new_items_only: whether only items that are new to the user are candidates and targets.
         folder: folder with the trained models.
         progress: gets two steps.
+        threads: threads of the training.
 
     Returns:
         None where too few units have a target among the candidates.
@@ -307,7 +311,7 @@ def _fit_trees(
     sizes = np.array([len(unit_gains) for unit_gains in gains], np.int64)
     groups = lambdamart.RankingGroups(np.concatenate(features), np.concatenate(gains), sizes)
     with progress.step(f"trees: {blend_name}", 1) as step:
-        fitted = lambdamart.fit(groups, _NDCG_TRUNCATION, seed=42, threads=2)
+        fitted = lambdamart.fit(groups, _NDCG_TRUNCATION, seed=42, threads=threads)
         step.advance()
     ends = np.cumsum(sizes)[:-1]
     ndcg_before = _ndcg(np.split(np.concatenate(blended), ends), gains, ideal_dcgs)

@@ -43,7 +43,7 @@ def tune(
     Args:
         folder: folder with the trained models.
         evaluation_data: validation data; its judgments are used.
-        plan: not used.
+        plan: its threads are used.
         progress: gets the steps of candidates and trees.
 
     Returns:
@@ -66,7 +66,7 @@ def tune(
     searcher.weights = np.array([weights[signal] for signal in SIGNALS], np.float32)
     if len(queries) >= _MIN_QUERIES_FOR_TREES:
         with progress.step("search: trees", 1) as step:
-            notes["trees"] = _fit_trees(searcher, candidates, judged, folder)
+            notes["trees"] = _fit_trees(searcher, candidates, judged, folder, plan.threads)
             step.advance()
     return {"search": weights}, {**notes, "queries": len(queries)}
 
@@ -120,7 +120,11 @@ def _choose_weights(
 
 
 def _fit_trees(
-    searcher: Searcher, candidates: Sequence[Candidates], judged: Sequence[JudgedItems], folder: Path
+    searcher: Searcher,
+    candidates: Sequence[Candidates],
+    judged: Sequence[JudgedItems],
+    folder: Path,
+    threads: int,
 ) -> dict[str, Any]:
     """Notes about LambdaMART trees on top of the weighted sum; writes them if they rank better in cross-validation.
 
@@ -129,6 +133,7 @@ def _fit_trees(
         candidates: of each query.
         judged: items and grades of each query.
         folder: folder with the trained models.
+        threads: threads of the training.
     """
     from vetrina.layers import lambdamart, tree_ensemble
 
@@ -141,7 +146,7 @@ def _fit_trees(
         grades.append(np.clip(rounded, 0, _MAX_GRADE).astype(np.int32))
     features = np.concatenate([searcher.ranker_features(of_query) for of_query in candidates])
     groups = lambdamart.RankingGroups(features, np.concatenate(grades), sizes, initial_scores)
-    fitted = lambdamart.fit(groups, _NDCG_TRUNCATION, seed=42, threads=2)
+    fitted = lambdamart.fit(groups, _NDCG_TRUNCATION, seed=42, threads=threads)
     corrected_scores = np.split(initial_scores + fitted.out_of_fold_scores, np.cumsum(sizes)[:-1])
     ndcg_before = _ndcg(candidates, weighted_sums, judged)
     ndcg_after = _ndcg(candidates, corrected_scores, judged)
