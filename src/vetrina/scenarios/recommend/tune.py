@@ -415,11 +415,7 @@ def _top_candidates_per_model(model_scores: Floats) -> Ints:
     """(n,) distinct best items of each model with a score other than 0, from ``model_scores`` (models, items)."""
     best_items = []
     for scores in model_scores:
-        items = np.flatnonzero(scores)
-        if len(items) > _CANDIDATES_PER_MODEL:
-            best = np.argpartition(-scores[items], _CANDIDATES_PER_MODEL - 1)[:_CANDIDATES_PER_MODEL]
-            items = items[best]
-        best_items.append(items)
+        best_items.append(top_k(np.where(scores != 0, scores, -np.inf), _CANDIDATES_PER_MODEL))
     return np.unique(np.concatenate(best_items)).astype(np.int32)
 
 
