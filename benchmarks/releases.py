@@ -78,13 +78,13 @@ def ours(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
     for hour in range(1, int(rules.cap_days * 24) + 2):
         now = hour * _HOUR
         if rollout.step >= 0:
-            canary, clicks, revenue, tally = _hour(world, rollout.canary_share, rng)
+            canary, clicks, revenue, tally = _hour(world, rollout.candidate_share, rng)
             outcomes["clicks"] += outcome_statistics(
-                canary, clicks, np.full(len(clicks), _CLICKS), rollout.canary_share
+                canary, clicks, np.full(len(clicks), _CLICKS), rollout.candidate_share
             )
             if not world.clicks_only:
                 outcomes["revenue"] += outcome_statistics(
-                    canary, revenue, np.full(len(clicks), _expected_revenue()), rollout.canary_share
+                    canary, revenue, np.full(len(clicks), _expected_revenue()), rollout.candidate_share
                 )
             here = (int((~canary).sum()), int(canary.sum()))
             last = steps[-1]
@@ -97,7 +97,7 @@ def ours(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
         if found.action == "advance":
             chosen = guardrail_limits(before, seen, rules)
             rollout = replace(rollout, step=rollout.following_step(), stepped=now, limits=chosen)
-            steps.append(StepEvidence(rollout.canary_share, (0, 0), AnswerCounts(), rollout.limits))
+            steps.append(StepEvidence(rollout.candidate_share, (0, 0), AnswerCounts(), rollout.limits))
         elif found.action != "stay":
             return End(found.action, met, hour)
     raise AssertionError("the cap ends every release")

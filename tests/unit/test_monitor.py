@@ -222,6 +222,15 @@ def test_each_reason_to_train_and_drift_alone_never():
     assert not retrain(unsure, (), 100, 5).retrain, "an unsure loss alone is not enough"
 
 
+def test_while_a_canary_tests_a_candidate_only_its_age_retrains():
+    lost = report(version_age_days=20.0, new_products=50, estimated_loss=Interval(0.2, 0.1, 0.3))
+    assert not retrain(lost, (), 100, 5, candidate_age_days=6.9).retrain, "the candidate may be the cure"
+    found = retrain(lost, (), 100, 5, candidate_age_days=7.0)
+    assert found.retrain
+    assert "candidate under test is 7 days old" in found.why
+    assert not retrain(lost, (), 100, 0, candidate_age_days=9.0).retrain, "no new data, nothing to learn"
+
+
 def test_one_day_of_drift_is_not_persistent():
     drifted = report(drift={"price": Drift(0.5, 0.0, True)})
     calm = report(drift={"price": Drift(0.0, 0.5, False)})

@@ -39,7 +39,6 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
     with exclusive_lock(shop.root):
         run = runs.get_run(run_id)
         scenario = run["scenario"]
-        _refuse_during_rollout(shop_context, scenario)
         runs.start(run_id)
 
         def work(journal: Journal) -> ReleaseResult | None:
@@ -59,15 +58,6 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
             shop_context.run_id = ""
         runs.finish(run_id, "done", _result_note(release))
     return release
-
-
-def _refuse_during_rollout(shop_context: ShopContext, scenario: str) -> None:
-    """Raise Conflict while a release of the scenario is in shadow or canary."""
-    running = shop_context.rollouts.running().get(scenario)
-    if running is not None:
-        rollout = running.rollout
-        rule = f"has release {rollout.id} running with a canary share of {rollout.canary_share:.0%}"
-        raise Conflict(scenario, rule, f"wait until it ends, or vetrina rollback {scenario}")
 
 
 def _error_note(error: Exception) -> str:

@@ -14,6 +14,7 @@ from vetrina.pipeline.api import Shop
 from vetrina.pipeline.rollout_controller import start_rollout
 from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.store.object_storage import MANIFEST, SIGNATURE
+from vetrina.store.registry import VersionRegistration
 
 CANDIDATE_KINDS = ("better", "worse", "same", *FAULT_KINDS)
 _POPULARITY_WEIGHTS = {"popular": 1.0}
@@ -104,9 +105,8 @@ def _pack_variant(shop: Shop, scenario: str, version: str, kind: str, weights: d
     verdict = Verdict(f"plant-{packed.digest[:24]}", packed.version, version, "pass", (reason,), None)
     release = ReleaseResult(packed.version, scenario, "live", "testing", verdict.id, reason.text)
     made_from = (record["snapshot"], f"planted {kind}")
-    shop_context.registry.register_version(
-        packed, packed, verdict, release, made_from, (None, 0), dict(record["notes"])
-    )
+    registration = VersionRegistration(packed, packed, verdict, release, made_from, (None, 0), dict(record["notes"]))
+    shop_context.registry.register_version(registration)
     return packed.version
 
 
