@@ -1,12 +1,12 @@
 """Retraining policy, pure: age, catalogue churn, a confirmed click loss, or drift together with an estimated loss.
 
-Drift alone never starts a training. While a canary tests a candidate, only the candidate's age does: a newer one would replace
-it, and what the champion lacks is what the candidate may bring.
+Drift alone never starts a training. While a canary tests a candidate, only the candidate's age does, once the canary had its
+time: a newer candidate replaces it undecided, and what the champion lacks is what this one may bring.
 """
 
 from collections.abc import Sequence
 
-from vetrina.core.health_types import HealthReport, RetrainDecision
+from vetrina.core.health_types import CandidateUnderTest, HealthReport, RetrainDecision
 
 MAX_AGE_DAYS = 7.0  # of a version, while there are new events
 MIN_CATALOGUE_CHURN = 0.1  # new products over products of the catalogue
@@ -18,7 +18,7 @@ def retrain(
     drifted_features: Sequence[str],
     catalogue_size: int,
     new_events: int,
-    candidate_age_days: float | None = None,
+    candidate: CandidateUnderTest | None = None,
 ) -> RetrainDecision:
     """Whether to train a scenario again, and why.
 
@@ -27,10 +27,10 @@ def retrain(
         drifted_features: Features that drifted on two of the last three days.
         catalogue_size: Number of products that the version was trained on.
         new_events: Number of events since it was trained.
-        candidate_age_days: Age of the candidate that a canary tests; None without one.
+        candidate: The candidate that a canary tests; None without one.
     """
-    if candidate_age_days is not None:
-        return _decide_during_canary(health.scenario, new_events, candidate_age_days)
+    if candidate is not None:
+        return _decide_during_canary(health.scenario, new_events, candidate)
     why = _why(health, drifted_features, catalogue_size, new_events)
     if why is not None:
         return RetrainDecision(health.scenario, True, why)
@@ -39,9 +39,10 @@ def retrain(
     return RetrainDecision(health.scenario, False, "up to date, no drift")
 
 
-def _decide_during_canary(scenario: str, new_events: int, candidate_age_days: float) -> RetrainDecision:
-    if new_events and candidate_age_days >= MAX_AGE_DAYS:
-        why = f"the candidate under test is {candidate_age_days:.0f} days old and there is new data"
+def _decide_during_canary(scenario: str, new_events: int, candidate: CandidateUnderTest) -> RetrainDecision:
+    max_age_days = max(MAX_AGE_DAYS, candidate.cap_days)
+    if new_events and candidate.age_days >= max_age_days:
+        why = f"the candidate under test is {candidate.age_days:.0f} days old and there is new data"
         return RetrainDecision(scenario, True, why)
     return RetrainDecision(scenario, False, "a candidate is being tested")
 
