@@ -14,6 +14,7 @@ NAMES = (
     "adversarial",
     "attacks",
     "campaigns",
+    "canary",
     "check_ins",
     "drift",
     "fusion",

@@ -1,230 +1,278 @@
-"""Simulated releases under continuous looking: how often a decision is wrong, beside two rules that shops use today.
+"""Releases of shops with 300, 1,000 and 10,000 visitors a day, simulated over 90 days.
 
-Protocol: 2,000 releases a row; clicks or revenue that are worse are what the release is decided by (``primary``). Every hour
-new units arrive; the rules look every hour and ramp 1, 5, 20, 50 %; cap 14 days. Clicks: 5 % of units click. Revenue: 4 %
-buy, for a log-normal sum (sigma 1.2), winsorised at its 99 % quantile. Latency: 1 % of answers are slow. "Worse by the
-margin" is 2 % of clicks, 5 % of revenue, 0.5 points of slow answers.
-The fixed threshold takes the candidate away when its rate since the step began is more than the margin below the
-champion's in three looks in a row; the z-test when p < .05 at any look; both promote what is left after the last step.
+Every model is trained a week after the one before (the retraining policy's age), every fourth one is a change of settings, the
+others are refreshes; all are equally good and pass the gate. A run takes an hour. Kind of change, days to a decision, release and
+watch are decided by the product's own functions, once a day; the version before answers 10 % of users. Half of a day's visitors
+are new, the others come every tenth day; a unit counts once in a watch. 5 % of units click, 4 % buy for a heavy-tailed sum
+(log-normal, sigma 1.2), 1 % of answers are slow, 0.1 % fail. 500 shops a row, 95 % Wilson interval. How soon a worse refresh goes
+is simulated with 10,000 visitors a day and no cap; how many go within the 14 days of a watch, with each size.
 """
 
-from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from benchmarks.record import row
+from benchmarks.record import heading, note, row
 from vetrina.core.rollout_types import (
+    CLICKS,
+    CONVERSION,
+    REVENUE,
     AnswerCounts,
     OutcomeStatistics,
     PreReleaseStatistics,
     Rollout,
     RolloutEvidence,
-    ShadowEvidence,
     StepEvidence,
 )
 from vetrina.core.settings import ReleaseSettings
+from vetrina.core.types import Verdict
 from vetrina.metrics.sequential import outcome_statistics
+from vetrina.release import (
+    LiveTraffic,
+    TrafficEstimate,
+    VersionOrigin,
+    days_to_decision,
+    decide_release,
+    kind_of_change,
+)
 from vetrina.release.decision import decide, guardrail_limits
+from vetrina.release.decision_time import units_to_decision
+from vetrina.retrain.retrain import MAX_AGE_DAYS
 
-_HOUR = 3_600.0
-_RELEASES = 2_000
-_PARTS = 8
-_CLICKS = 0.05
-_BUY = 0.04
+_DAY = 86_400.0
+_DAYS = 90
+_SHOPS = 500
+_PROCESSES = 2
+_VISITORS = (300, 1_000, 10_000)  # a day
+_RUN_HOURS = 1.0
+_CHANGE_EVERY = 4  # trainings
+_NEW_VISITORS = 0.5  # share of a day's visitors
+_REGULAR_INTERVAL_DAYS = 10.0
+_CLICK_RATE = 0.05
+_PURCHASE_RATE = 0.04
 _SIGMA = 1.2
-_SLOW = 0.01
-_CAP = float(np.exp(1.2 * 2.326))
+_SLOW_RATE = 0.01
+_FAULT_RATE = 0.001
+_REVENUE_CAP = float(np.exp(_SIGMA * 2.326))  # 99 % quantile
+_MEAN_REVENUE = 1.95  # of a purchase, capped
+_NO_CAP_DAYS = 365.0
+_PASSED = Verdict("v", "judged", "before", "pass", (), None)
+_BEFORE = PreReleaseStatistics(
+    100_000,
+    100_000,
+    {CLICKS: 5_000, CONVERSION: 4_000, REVENUE: 4_000},
+    {CLICKS: _CLICK_RATE, CONVERSION: _PURCHASE_RATE, REVENUE: _PURCHASE_RATE * _MEAN_REVENUE},
+    _REVENUE_CAP,
+    _FAULT_RATE,
+    _SLOW_RATE,
+)
 
 
 @dataclass(frozen=True)
-class World:
-    """Units that arrive in an hour and what the candidate changes: relative for clicks and revenue, points for slow."""
+class Harm:
+    """What a refresh makes worse: relative loss of clicks, and share of answers that fail in addition."""
 
-    hourly: int = 500
     clicks: float = 0.0
-    revenue: float = 0.0
-    slow: float = 0.0
-    clicks_only: bool = False
+    faults: float = 0.0
+
+
+@dataclass
+class Watch:
+    """A watch with its evidence, day by day."""
+
+    rollout: Rollout
+    settings: ReleaseSettings
+    outcomes: dict[str, OutcomeStatistics] = field(default_factory=dict)
+    step: StepEvidence | None = None
+    n_days: int = 0
+    n_users_with_it: int = 0
+
+    def next_day(self, visitors: int, harm: Harm, rng: np.random.Generator) -> str:
+        """The action after one more day."""
+        self.n_days += 1
+        share = self.rollout.candidate_share
+        is_candidate = rng.random(_new_units(visitors, self.n_days, rng)) < share
+        self.n_users_with_it += int(is_candidate.sum())
+        self._add_outcomes(is_candidate, harm, rng)
+        self._add_answers(is_candidate, visitors, harm, rng)
+        now = self.rollout.started + self.n_days * _DAY
+        evidence = RolloutEvidence(now, self.outcomes, () if self.step is None else (self.step,))
+        return decide(self.rollout, _BEFORE, evidence, self.settings, now).action
+
+    def _add_outcomes(self, is_candidate: np.ndarray, harm: Harm, rng: np.random.Generator) -> None:
+        n_units = len(is_candidate)
+        click_rate = _CLICK_RATE * np.where(is_candidate, 1.0 - harm.clicks, 1.0)
+        clicks = (rng.random(n_units) < click_rate).astype(float)
+        purchases = (rng.random(n_units) < _PURCHASE_RATE).astype(float)
+        paid = np.minimum(np.exp(rng.normal(0.0, _SIGMA, n_units)), _REVENUE_CAP)
+        for name, outcome in ((CLICKS, clicks), (CONVERSION, purchases), (REVENUE, purchases * paid)):
+            expected = np.full(n_units, _BEFORE.means[name])
+            statistics = outcome_statistics(is_candidate, outcome, expected, self.rollout.candidate_share)
+            self.outcomes[name] = self.outcomes.get(name, OutcomeStatistics()) + statistics
+
+    def _add_answers(self, is_candidate: np.ndarray, visitors: int, harm: Harm, rng: np.random.Generator) -> None:
+        """One answer of each of the day's visitors."""
+        n_candidate = int(rng.binomial(visitors, self.rollout.candidate_share))
+        n_before = visitors - n_candidate
+        faults = (int(rng.binomial(n_before, _FAULT_RATE)), int(rng.binomial(n_candidate, _FAULT_RATE + harm.faults)))
+        slow = (int(rng.binomial(n_before, _SLOW_RATE)), int(rng.binomial(n_candidate, _SLOW_RATE)))
+        tally = AnswerCounts((n_before, n_candidate), faults, slow)
+        units = (int((~is_candidate).sum()), int(is_candidate.sum()))
+        if self.step is None:
+            self.step = StepEvidence(self.rollout.candidate_share, (0, 0), AnswerCounts(), self.rollout.limits)
+        all_units = (self.step.units[0] + units[0], self.step.units[1] + units[1])
+        self.step = replace(self.step, units=all_units, tally=self.step.tally + tally)
+
+
+@dataclass
+class Life:
+    """What happened to a shop in 90 days."""
+
+    old_days: float = 0.0  # on a model older than the retraining policy allows
+    refreshes: int = 0
+    refreshes_rolled_back: int = 0
+    changes: int = 0
+    changes_tested: int = 0
 
 
 @dataclass(frozen=True)
 class End:
-    """What became of a release, how many units met the candidate, and after how many hours."""
+    """How the watch of a worse refresh ended, after how many days, and how many users were served by it."""
 
-    outcome: str
-    met: int
-    hours: int
+    action: str
+    days: int
+    users: int
 
 
-def ours(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
-    """One release under the real decision function."""
-    before = PreReleaseStatistics(
-        100_000,
-        100_000,
-        {"clicks": 5_000, "revenue": 4_000},
-        {"clicks": _CLICKS, "revenue": _expected_revenue()},
-        _CAP,
-        0.0,
-        _SLOW,
+def main() -> None:
+    """Equal versions over 90 days first, then worse ones."""
+    settings = ReleaseSettings()
+    with ProcessPoolExecutor(_PROCESSES) as pool:
+        heading("Over 90 days, all versions equally good")
+        for visitors in _VISITORS:
+            _report_lives(visitors, list(pool.map(_live, [visitors] * _SHOPS, range(_SHOPS), chunksize=10)))
+        heading("A worse refresh")
+        for name, harm in (
+            ("10 % fewer clicks", Harm(clicks=0.1)),
+            ("50 % fewer clicks", Harm(clicks=0.5)),
+            ("1 % of answers fail", Harm(faults=0.009)),
+        ):
+            ends = list(pool.map(_watch_uncapped, [harm] * _SHOPS, range(_SHOPS), chunksize=10))
+            users = [end.users for end in ends if end.action == "roll back"]
+            figure = f"median {np.median(users):,.0f}, 90 % within {np.quantile(users, 0.9):,.0f}"
+            row(f"{name}: users served until it is rolled back", figure, f"{len(users)} of {len(ends)} rolled back")
+            for visitors in _VISITORS:
+                ends = list(pool.map(_watch_capped, [visitors] * _SHOPS, [harm] * _SHOPS, range(_SHOPS), chunksize=10))
+                gone = [end for end in ends if end.action == "roll back"]
+                days = f"median day {np.median([end.days for end in gone]):.0f}" if gone else ""
+                row(f"{name}: rolled back within 14 days, {visitors:,} a day", _interval(len(gone), len(ends)), days)
+    units = units_to_decision(_traffic(1.0), settings)
+    needed = units / (settings.cap_days - 1)
+    note(
+        f"A canary needs about {units:,.0f} units for the margin of {settings.margin_clicks:.0%} of clicks, so changes are "
+        f"tested live from about {needed:,.0f} users a day on. A watch needs many users to show fewer clicks because a tenth is "
+        "held back and the margin must be exceeded beyond doubt at every look; with holdback_share = 0.5 about a third suffice."
     )
-    rollout = Rollout("r", "recommend", "b", "a", "salt", 0.0, 0.0, rules.steps)
-    shadow = ShadowEvidence(10_000, 0, 100, 5_000.0)
-    outcomes: dict[str, OutcomeStatistics] = {"clicks": OutcomeStatistics(), "revenue": OutcomeStatistics()}
-    steps: list[StepEvidence] = []
-    met = 0
-    for hour in range(1, int(rules.cap_days * 24) + 2):
-        now = hour * _HOUR
-        if rollout.step >= 0:
-            canary, clicks, revenue, tally = _hour(world, rollout.canary_share, rng)
-            outcomes["clicks"] += outcome_statistics(
-                canary, clicks, np.full(len(clicks), _CLICKS), rollout.canary_share
-            )
-            if not world.clicks_only:
-                outcomes["revenue"] += outcome_statistics(
-                    canary, revenue, np.full(len(clicks), _expected_revenue()), rollout.canary_share
-                )
-            here = (int((~canary).sum()), int(canary.sum()))
-            last = steps[-1]
-            steps[-1] = replace(
-                last, units=(last.units[0] + here[0], last.units[1] + here[1]), tally=last.tally + tally
-            )
-            met += here[1]
-        seen = RolloutEvidence(now, outcomes, tuple(steps), shadow)
-        found = decide(rollout, before, seen, rules, now)
-        if found.action == "advance":
-            chosen = guardrail_limits(before, seen, rules)
-            rollout = replace(rollout, step=rollout.following_step(), stepped=now, limits=chosen)
-            steps.append(StepEvidence(rollout.canary_share, (0, 0), AnswerCounts(), rollout.limits))
-        elif found.action != "stay":
-            return End(found.action, met, hour)
-    raise AssertionError("the cap ends every release")
 
 
-def threshold(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
-    """Fixed rule: three looks in a row more than the margin below the champion."""
-    strikes = 0
-
-    def judge(seen: OutcomeStatistics) -> bool:
-        nonlocal strikes
-        below = min(seen.units) > 0 and seen.mean(1) < (1 - rules.margin_clicks) * seen.mean(0)
-        strikes = strikes + 1 if below else 0
-        return strikes >= 3
-
-    return _peeked(world, rng, rules, judge)
-
-
-def z_test(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
-    """A two-sided test at .05 that is looked at every hour."""
-
-    def judge(seen: OutcomeStatistics) -> bool:
-        if min(seen.active) < 5:
-            return False
-        n0, n1 = seen.units
-        pooled = sum(seen.active) / (n0 + n1)
-        return (seen.mean(1) - seen.mean(0)) / np.sqrt(pooled * (1 - pooled) * (1 / n0 + 1 / n1)) < -1.96
-
-    return _peeked(world, rng, rules, judge)
+def _report_lives(visitors: int, lives: list[Life]) -> None:
+    name = f"{visitors:,} visitors a day"
+    old_share = sum(life.old_days for life in lives) / (_DAYS * len(lives))
+    row(f"{name}: time on a model older than 7 days", f"{old_share:.1%}", "goal <= 5 %")
+    refreshes = sum(life.refreshes for life in lives)
+    rolled_back = sum(life.refreshes_rolled_back for life in lives)
+    row(f"{name}: equal refreshes rolled back", _interval(rolled_back, refreshes), "goal <= 5 %")
+    changes = sum(life.changes for life in lives)
+    tested = sum(life.changes_tested for life in lives)
+    days = days_to_decision(_traffic(visitors), ReleaseSettings())
+    row(f"{name}: changes with a live decision", f"{tested} of {changes}", f"a decision would take {days:,.0f} days")
 
 
-def _peeked(
-    world: World, rng: np.random.Generator, rules: ReleaseSettings, judge: Callable[[OutcomeStatistics], bool]
-) -> End:
-    met = 0
-    hours = 0
-    a_step = int(rules.cap_days * 24 / len(rules.steps))
-    for share in rules.steps:
-        seen = OutcomeStatistics()
-        for _ in range(a_step):
-            hours += 1
-            canary, clicks, _, _ = _hour(replace(world, clicks_only=True), share, rng)
-            seen += outcome_statistics(canary, clicks, np.zeros(len(clicks)), share)
-            met += int(canary.sum())
-            if judge(seen):
-                return End("roll back", met, hours)
-    return End("promote", met, hours)
+def _live(visitors: int, seed: int) -> Life:
+    """90 days of a shop that trains whenever its model is a week old."""
+    rng = np.random.default_rng([11, visitors, seed])
+    settings = ReleaseSettings()
+    life = Life()
+    traffic = _traffic(visitors)
+    live_traffic = LiveTraffic(visitors, traffic.units_per_day, days_to_decision(traffic, settings))
+    recipe = 0
+    champion_built = 0
+    champion_before_built = 0
+    n_trained = 0
+    watch: Watch | None = None
+    watched_kind = ""
+    for day in range(1, _DAYS + 1):
+        if watch is not None:
+            action = watch.next_day(visitors, Harm(), rng)
+            if action == "roll back":
+                champion_built = champion_before_built
+                life.refreshes_rolled_back += watched_kind == "refresh"
+            if action != "stay":
+                watch = None
+        if day - champion_built < MAX_AGE_DAYS:
+            continue
+        n_trained += 1
+        is_change = n_trained % _CHANGE_EVERY == 0
+        new_recipe = recipe + is_change
+        kind = kind_of_change(VersionOrigin(str(new_recipe)), VersionOrigin(str(recipe)))
+        decision = decide_release("recommend", "new", "before", kind, _PASSED, live_traffic, settings)
+        life.refreshes += kind == "refresh"
+        life.changes += kind == "change"
+        life.changes_tested += decision.outcome == "testing"
+        assert decision.is_watched, "no shop of this size can decide a canary"
+        life.old_days += _RUN_HOURS / 24
+        watch = _new_watch(settings)
+        watched_kind = kind
+        recipe = new_recipe
+        champion_before_built = champion_built
+        champion_built = day
+    return life
 
 
-def _hour(world: World, share: float, rng: np.random.Generator):
-    n = rng.poisson(world.hourly)
-    canary = rng.random(n) < share
-    clicks = (rng.random(n) < _CLICKS * np.where(canary, 1 + world.clicks, 1.0)).astype(float)
-    revenue = np.zeros(n)
-    if not world.clicks_only:
-        bought = rng.random(n) < _BUY
-        paid = np.exp(rng.normal(0.0, _SIGMA, int(bought.sum()))) * np.where(canary[bought], 1 + world.revenue, 1.0)
-        revenue[bought] = np.minimum(paid, _CAP)
-    n1 = int(canary.sum())
-    slow = (int(rng.binomial(n - n1, _SLOW)), int(rng.binomial(n1, _SLOW + world.slow)))
-    return canary, clicks, revenue, AnswerCounts((n - n1, n1), (0, 0), slow)
+def _watch_uncapped(harm: Harm, seed: int) -> End:
+    return _watch(_VISITORS[-1], harm, ReleaseSettings(cap_days=_NO_CAP_DAYS), seed)
 
 
-_KNOWN: list[float] = []
+def _watch_capped(visitors: int, harm: Harm, seed: int) -> End:
+    return _watch(visitors, harm, ReleaseSettings(), seed)
 
 
-def _expected_revenue() -> float:
-    if not _KNOWN:
-        paid = np.exp(np.random.default_rng(0).normal(0.0, _SIGMA, 1_000_000))
-        _KNOWN.append(_BUY * float(np.minimum(paid, _CAP).mean()))
-    return _KNOWN[0]
+def _watch(visitors: int, harm: Harm, settings: ReleaseSettings, seed: int) -> End:
+    """One watch of a worse refresh, to its end."""
+    rng = np.random.default_rng([12, visitors, seed])
+    watch = _new_watch(settings)
+    while True:
+        action = watch.next_day(visitors, harm, rng)
+        if action != "stay":
+            return End(action, watch.n_days, watch.n_users_with_it)
 
 
-def _ends(world: World, rule: Callable[..., End], rules: ReleaseSettings, times: int) -> list[End]:
-    """Releases with seeds of their own, on all cores."""
-    with ProcessPoolExecutor() as pool:
-        jobs = [pool.submit(_some, world, rule, rules, range(start, times, _PARTS)) for start in range(_PARTS)]
-        return [end for job in jobs for end in job.result()]
+def _new_watch(settings: ReleaseSettings) -> Watch:
+    limits = guardrail_limits(_BEFORE, RolloutEvidence(0.0), settings)
+    shares = (1.0 - settings.holdback_share,)
+    return Watch(
+        Rollout("w", "recommend", "new", "before", "salt", 0.0, 0.0, shares, 0, limits, kind="watch"), settings
+    )
 
 
-def _some(world: World, rule: Callable[..., End], rules: ReleaseSettings, seeds: range) -> list[End]:
-    return [rule(world, np.random.default_rng([7, n]), rules) for n in seeds]
+def _traffic(visitors: float) -> TrafficEstimate:
+    """What the 14 days before a release say: every visitor of a day counted as another one, which favours a decision."""
+    return TrafficEstimate(visitors, _CLICK_RATE, _CLICK_RATE * (1.0 - _CLICK_RATE), _CLICK_RATE)
 
 
-def _line(name: str, world: World, rule: Callable[..., End], rules: ReleaseSettings, times: int = _RELEASES) -> None:
-    ends = _ends(world, rule, rules, times)
-    share = Counter(e.outcome for e in ends)
-    met = np.median([e.met for e in ends])
-    hours = np.median([e.hours for e in ends])
-    parts = ", ".join(f"{k} {_interval(v, times)}" for k, v in sorted(share.items()))
-    row(name, parts, f"{times:,} releases, median {met:,.0f} units met it, {hours:.0f} h")
+def _new_units(visitors: int, day: int, rng: np.random.Generator) -> int:
+    """Visitors of a day of the watch who were not there on an earlier day of it."""
+    first_visits_of_regulars = (1.0 - _NEW_VISITORS) * np.exp(-(day - 1) / _REGULAR_INTERVAL_DAYS)
+    return int(rng.poisson(visitors * (_NEW_VISITORS + first_visits_of_regulars)))
 
 
 def _interval(count: int, of: int) -> str:
     """Share with its 95 % Wilson interval."""
-    p = count / of
     z = 1.96
-    middle = p + z * z / (2 * of)
-    half = z * np.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    return f"{p:.1%} [{(middle - half) / (1 + z * z / of):.1%}, {(middle + half) / (1 + z * z / of):.1%}]"
-
-
-def main() -> None:
-    """Errors first, then power, then the large shop."""
-    rules = ReleaseSettings()
-    by_revenue = ReleaseSettings(primary_metric="revenue")
-    _line("equal candidate", World(), ours, rules)
-    _line("clicks worse by the margin", World(clicks=-0.02, clicks_only=True), ours, rules)
-    _line("revenue worse by the margin", World(revenue=-0.05), ours, by_revenue)
-    _line("slow answers worse by the margin", World(slow=0.005), ours, rules)
-    for hourly in (500, 2_000, 8_000):
-        _line(f"clicks 10 % worse, {hourly:,} units/h", World(hourly, -0.1, clicks_only=True), ours, rules, 200)
-        _line(f"equal, {hourly:,} units/h", World(hourly, clicks_only=True), ours, rules, 200)
-        _line(f"clicks 10 % better, {hourly:,} units/h", World(hourly, 0.1, clicks_only=True), ours, rules, 200)
-    for name, rule in (("fixed threshold", threshold), ("peeked z-test", z_test)):
-        _line(f"{name}: equal candidate", World(), rule, rules, 500)
-        _line(f"{name}: clicks worse by the margin", World(clicks=-0.02), rule, rules, 500)
-    users = 5_000_000
-    hourly = users // (14 * 24)
-    for name, change in (("10 % worse", -0.1), ("10 % better", 0.1)):
-        for rule in (ours, threshold, z_test):
-            world = World(hourly, change, clicks_only=True)
-            ends = _ends(world, rule, rules, 50)
-            met = float(np.median([e.met for e in ends])) / users
-            share = Counter(e.outcome for e in ends)
-            row(
-                f"5 M users, clicks {name}, {rule.__name__}",
-                str(dict(share)),
-                f"met by {met:.2%} of all users (median)",
-            )
+    share = count / of
+    middle = share + z * z / (2 * of)
+    half = z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    low = (middle - half) / (1 + z * z / of)
+    high = (middle + half) / (1 + z * z / of)
+    return f"{share:.1%} [{low:.1%}, {high:.1%}]"

@@ -30,7 +30,15 @@ _GROUPS: Mapping[str, Sequence[str]] = {
     "Predict": ("tables", "campaigns", "pictures", "transfer"),
     "Launch audiences and ads": ("launches", "pacing"),
     "Compression": ("students", "small_networks"),
-    "Gate, release and monitoring": ("releases", "screen", "off_policy", "drift", "paid_clicks", "adversarial"),
+    "Gate, release and monitoring": (
+        "releases",
+        "canary",
+        "screen",
+        "off_policy",
+        "drift",
+        "paid_clicks",
+        "adversarial",
+    ),
     "The path and the service": ("demo", "ingest", "service", "store", "kills", "swaps"),
 }
 
@@ -100,7 +108,7 @@ HEADLINES = (
     ),
     Headline(
         "**Release**: candidates worse by the margin that are promoted",
-        "releases",
+        "canary",
         Cell("clicks worse", "promoted"),
         Cell("*a z-test", "promoted", "hourly z-test, equal / worse: "),
     ),

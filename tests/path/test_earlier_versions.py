@@ -22,6 +22,7 @@ from vetrina.pipeline.health import check_health
 from vetrina.pipeline.run import Run
 from vetrina.serve.app import create_app
 from vetrina.store import dataset, operator_actions
+from vetrina.store.registry import VersionRegistration
 from vetrina.store.tables import exposures, users
 
 TESTS = Path(__file__).parents[1]
@@ -142,7 +143,8 @@ def test_what_was_made_in_another_format_is_made_anew(old, monkeypatch):
     verdict = Verdict("v" * 8, made.version, None, "fail", (), None)
     returned = ReleaseResult(made.version, "recommend", "offline", "returned", verdict.id, "")
     seen = registry.champion("recommend")
-    registry.register_version(made, made, verdict, returned, (snapshot.digest, run.recipe_digest), seen, {})
+    made_from = (snapshot.digest, run.recipe_digest)
+    registry.register_version(VersionRegistration(made, made, verdict, returned, made_from, seen, {}))
     assert run.is_done()
     monkeypatch.setattr("vetrina.pipeline.run.BUNDLE_FORMAT", BUNDLE_FORMAT + 1)
     assert not Run(old.shop_context, snapshot, "recommend").is_done()

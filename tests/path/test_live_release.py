@@ -18,7 +18,7 @@ from vetrina.core.types import Reason
 from vetrina.pipeline.rollout_controller import gather_evidence, reconcile_rollout, start_rollout
 from vetrina.release.decision import decide
 from vetrina.serve.app import create_app
-from vetrina.simulate.fault_injection import inject_candidate, serve_popularity_baseline
+from vetrina.simulate.fault_injection import inject_candidate, inject_refresh, serve_popularity_baseline
 from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
@@ -30,11 +30,14 @@ pytestmark = pytest.mark.simulation
 WORLD = World(products=120, users=1_500, days=15)
 MINUTE = 60.0
 SETTINGS = """
+[train]
+exclude_models = ["sasrec", "gru", "mlp", "dcn"]
 [release]
 steps = [0.2, 0.5]
 min_step_minutes = 30
 attribution_window_minutes = 10
 cap_days = 0.4
+holdback_share = 0.5
 min_shadow_answers = 20
 interleaving_share = 0
 min_step_units = 20
@@ -284,6 +287,95 @@ def test_of_two_controllers_one_moves_a_release(shop, now):
     reconcile_rollout(shop.shop_context, under_way, now())
     with pytest.raises(Conflict):
         reconcile_rollout(shop.shop_context, under_way, now())
+
+
+# Refreshes: promoted first, then watched
+
+
+def released(shop: Shop, client: TestClient, now: Clock, kind: str, scenario: str = "recommend") -> str:
+    """Release a refresh while users are there; returns its version, which serves from then on."""
+    live(shop, client, now, hours=1)
+    release = inject_refresh(shop, kind, scenario)
+    assert (release.mode, release.outcome, release.kind, release.is_watched) == ("live", "promoted", "refresh", True)
+    assert shop.shop_context.registry.champion(scenario)[0] == release.version
+    return release.version
+
+
+def test_a_worse_refresh_is_promoted_watched_and_rolled_back(shop, client, now):
+    before, _ = shop.shop_context.registry.champion("recommend")
+    version = released(shop, client, now, "worse")
+    users = live(shop, client, now, hours=9)
+    assert state(shop) == "rolled back"
+    assert shop.shop_context.registry.champion("recommend")[0] == before
+    share = users.counts.answers[version] / (users.counts.answers[version] + users.counts.answers[before])
+    assert share == pytest.approx(0.5, abs=0.1), "both versions answer their share"
+    client.app.state.service.follower.refresh()
+    assert client.post("/v1/recommend", json={"user_id": "u0001"}).json()["version"] == before
+    taken_again(shop)
+
+
+def test_an_equal_refresh_stays(shop, client, now):
+    version = released(shop, client, now, "same")
+    live(shop, client, now, hours=10, visits=20)
+    assert state(shop) == "promoted"
+    assert shop.shop_context.registry.champion("recommend")[0] == version
+    taken_again(shop)
+
+
+def test_products_that_arrive_during_a_watch_are_found_in_both_versions(shop, client, now):
+    before, _ = shop.shop_context.registry.champion("search")
+    version = released(shop, client, now, "same", "search")
+    follower = client.app.state.service.follower
+    token = {"authorization": f"Bearer {shop.folder.keys.api_token}"}
+    product = {"title": "Zebra rug", "category": "rugs", "price": 10.0}
+    assert client.put("/v1/products/zebra", json=product, headers=token).status_code == 200
+    follower.refresh()
+    answered = set()
+    for number in range(20):
+        answer = client.post("/v1/search", json={"query": "zebra rug", "user_id": f"u{number:04d}"}).json()
+        answered.add(answer["version"])
+        assert answer["items"][0]["product_id"] == "zebra"
+    assert answered == {version, before}
+
+
+@pytest.mark.parametrize("kind", ["error", "shape"])
+def test_a_refresh_that_fails_disturbs_no_user_and_goes(shop, client, now, kind):
+    version = released(shop, client, now, kind)
+    users = live(shop, client, now, hours=4)  # which asserts that no request failed
+    assert version not in users.counts.answers, "the version before answered instead"
+    assert state(shop) == "rolled back"
+    taken_again(shop)
+
+
+def test_a_version_that_failed_to_load_is_not_compared(shop, client, now):
+    """A worker that cannot open the watched version serves the one before to everybody, outside of the experiment."""
+    before, _ = shop.shop_context.registry.champion("recommend")
+    version = released(shop, client, now, "same")
+    signature = shop.folder.bundles.folder / version / "signature"
+    signature.write_text(signature.read_text()[::-1])
+    follower = client.app.state.service.follower
+    for _ in range(2):
+        follower.refresh()
+    for number in range(10):
+        assert client.post("/v1/recommend", json={"user_id": f"u{number:04d}"}).json()["version"] == before
+    client.post("/v1/events", json=[{"user_id": "u0000", "type": "view", "timestamp": now()}])
+    watch = shop.shop_context.rollouts.running()["recommend"]
+    assert gather_evidence(shop.shop_context, watch, now()).steps[0].units == (0, 0)
+
+
+def test_a_release_that_was_interrupted_after_it_was_recorded_is_not_repeated(shop, client, now, monkeypatch):
+    """A process killed at the end of the step repeats it: the same result, and what was rolled back meanwhile stays away."""
+    live(shop, client, now, hours=1)
+    before, _ = shop.shop_context.registry.champion("recommend")
+    monkeypatch.setattr(shop.shop_context, "run_id", shop.shop_context.runs.enqueue("recommend", "a test"))
+    first = inject_refresh(shop, "same")
+    assert first.is_watched
+    shop.shop_context.rollouts.abort("recommend")
+    registry = shop.shop_context.registry
+    assert registry.champion("recommend")[0] == before
+    assert inject_refresh(shop, "same") == first
+    assert registry.champion("recommend")[0] == before
+    assert shop.shop_context.rollouts.running() == {}
 
 
 def move_to_canary(shop: Shop, now: Clock) -> None:

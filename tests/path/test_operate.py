@@ -25,7 +25,7 @@ from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.retention import clean_up
 from vetrina.pipeline.run import Run
 from vetrina.pipeline.steps import Journal, run_durably
-from vetrina.simulate.fault_injection import inject_candidate
+from vetrina.simulate.fault_injection import inject_candidate, inject_refresh
 from vetrina.store import products
 from vetrina.store.leases import Lease
 from vetrina.store.tables import alerts
@@ -67,6 +67,7 @@ def operator(shop) -> Iterator[Controller]:
 
 
 def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
+    inject_candidate(shop, "same")  # a release under way holds no run up
     run = shop.shop_context.runs.enqueue("recommend", "a test")
     assert shop.shop_context.runs.enqueue("recommend", "again") == run, "the same wish is the same run"
     turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] not in ("queued", "running"))
@@ -203,10 +204,15 @@ def test_a_shop_without_images_embeds_nothing(shop, operator):
     assert len(products.changes_after(shop.shop_context.engine, 0)) == 1
 
 
-def test_a_run_waits_for_a_release_under_way(shop):
-    inject_candidate(shop, "worse")
-    with pytest.raises(Conflict, match="canary share"):
-        shop.fit("recommend")
+def test_a_newer_version_replaces_a_candidate_that_is_not_decided(shop):
+    candidate = inject_candidate(shop, "worse")
+    release = inject_refresh(shop, "same")
+    assert (release.mode, release.outcome, release.kind) == ("offline", "promoted", "refresh")
+    rollouts = shop.shop_context.rollouts
+    replaced = rollouts.list_rollouts()[0]
+    assert (replaced["candidate"], replaced["state"]) == (candidate, "returned")
+    assert release.version in rollouts.decision_log(replaced["release"])[-1].decision.reasons[0].text
+    assert rollouts.running() == {}
 
 
 def test_alerts_reach_a_webhook_once(shop):

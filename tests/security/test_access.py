@@ -6,7 +6,7 @@ import pytest
 
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
-from vetrina.store.rollouts import RunningRollout
+from vetrina.store.rollouts import NewRollout, RunningRollout
 
 pytestmark = pytest.mark.security
 
@@ -44,7 +44,8 @@ def test_the_salt_of_a_release_is_not_shown(client, token):
     now = time.time()
     rollout = Rollout("salted", "search", "candidate", "champion", SALT, now, now, (0.01,))
     rollouts = client.app.state.service.rollouts
-    rollouts.start(RunningRollout(rollout, PreReleaseStatistics(), RolloutEvidence(now), ReleaseSettings()), {})
+    running = RunningRollout(rollout, PreReleaseStatistics(), RolloutEvidence(now), ReleaseSettings())
+    rollouts.start(NewRollout(running, {}))
     rollouts.abort("search")
     answer = client.get("/v1/releases/salted", headers=token)
     answer.raise_for_status()

@@ -18,7 +18,7 @@ from vetrina.release.evidence import pre_release_statistics, statistics_by_outco
 from vetrina.store import tables
 from vetrina.store.operator_actions import rollback
 from vetrina.store.registry import Registry
-from vetrina.store.rollouts import RolloutStore, RunningRollout
+from vetrina.store.rollouts import NewRollout, RolloutStore, RunningRollout
 from vetrina.store.shop_folder import ShopFolder
 
 pytestmark = pytest.mark.security
@@ -116,7 +116,7 @@ def test_the_usual_level_is_finite_whatever_one_price_is():
 @IGNORE_NUMPY
 def test_evidence_that_is_not_finite_does_not_make_a_release_unreadable(rollouts):
     """S2: evidence is written only if it can be read again."""
-    rollouts.start(a_release(), {})
+    rollouts.start(NewRollout(a_release(), {}))
     outcomes = evidence(2, a_purchase("u0", -1e308, 1e308))
     with suppress(BadInput, ValueError):
         rollouts.record_evidence(rollouts.running()["recommend"], RolloutEvidence(HOUR, outcomes))
@@ -129,10 +129,10 @@ def test_evidence_that_is_not_finite_does_not_make_a_release_unreadable(rollouts
 @pytest.mark.xfail(strict=True, raises=msgspec.ValidationError, reason="S2: one unreadable release hides all others")
 def test_an_unreadable_release_does_not_hide_the_others(engine, rollouts):
     """S2: a release that cannot be read is set aside; releases of other scenarios are followed."""
-    rollouts.start(a_release("search"), {})
+    rollouts.start(NewRollout(a_release("search"), {}))
     damage(engine)
     other = a_release("recommend")
-    rollouts.start(replace(other, rollout=replace(other.rollout, id="r2")), {})
+    rollouts.start(NewRollout(replace(other, rollout=replace(other.rollout, id="r2")), {}))
     assert "recommend" in rollouts.running()
 
 
@@ -141,7 +141,7 @@ def test_an_unreadable_release_does_not_hide_the_others(engine, rollouts):
 )
 def test_releases_are_listed_although_one_cannot_be_read(engine, rollouts):
     """S2: GET /v1/releases lists the others."""
-    rollouts.start(a_release(), {})
+    rollouts.start(NewRollout(a_release(), {}))
     damage(engine)
     rollouts.list_rollouts()
 
@@ -150,7 +150,7 @@ def test_releases_are_listed_although_one_cannot_be_read(engine, rollouts):
 def test_an_unreadable_release_can_be_rolled_back(tmp_path):
     """S2: `vetrina rollback` ends a release whatever its row holds."""
     shop_context = ShopContext(ShopFolder(tmp_path))
-    shop_context.rollouts.start(a_release(), {})
+    shop_context.rollouts.start(NewRollout(a_release(), {}))
     damage(shop_context.engine)
     rollback(shop_context.registry, shop_context.rollouts, shop_context.folder.bundles, "recommend")
     with shop_context.engine.connect() as connection:
@@ -164,7 +164,7 @@ def test_an_unreadable_release_can_be_rolled_back(tmp_path):
 )
 def test_a_server_starts_beside_an_unreadable_release(own_service):
     """S2: a release that cannot be read leaves the champion serving, and what else changes is followed."""
-    own_service.rollouts.start(a_release(), {})
+    own_service.rollouts.start(NewRollout(a_release(), {}))
     damage(own_service.engine)
     own_service.follower.refresh()
     assert "recommend" in own_service.champions.all()

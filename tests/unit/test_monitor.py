@@ -6,7 +6,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from vetrina.core.health_types import BinEdges, CurrentWindow, DailyStatistics, Drift, HealthReport, ReferenceWindow
+from vetrina.core.health_types import (
+    BinEdges,
+    CandidateUnderTest,
+    CurrentWindow,
+    DailyStatistics,
+    Drift,
+    HealthReport,
+    ReferenceWindow,
+)
 from vetrina.core.types import Interval
 from vetrina.metrics.moments import moments
 from vetrina.monitor import monitor, persistent_drift
@@ -220,6 +228,16 @@ def test_each_reason_to_train_and_drift_alone_never():
     assert found.retrain
     assert "price" in found.why
     assert not retrain(unsure, (), 100, 5).retrain, "an unsure loss alone is not enough"
+
+
+def test_while_a_canary_tests_a_candidate_only_its_age_retrains():
+    lost = report(version_age_days=20.0, new_products=50, estimated_loss=Interval(0.2, 0.1, 0.3))
+    assert not retrain(lost, (), 100, 5, CandidateUnderTest(13.9, 14.0)).retrain, "it may be the cure, and has its time"
+    assert not retrain(lost, (), 100, 5, CandidateUnderTest(6.9, 1.0)).retrain
+    assert not retrain(lost, (), 100, 0, CandidateUnderTest(20.0, 14.0)).retrain, "no new data, nothing to learn"
+    decision = retrain(lost, (), 100, 5, CandidateUnderTest(14.0, 14.0))
+    assert decision.retrain
+    assert "candidate under test is 14 days old" in decision.why
 
 
 def test_one_day_of_drift_is_not_persistent():

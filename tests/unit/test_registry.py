@@ -1,18 +1,19 @@
 """The pointer: compare-and-swap, decided once, signed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sqlalchemy import update
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
-from vetrina.core.types import Bundle, MetricValues, Reason, ReleaseResult, Verdict
+from vetrina.core.types import Bundle, MetricValues, ReleaseResult, Verdict
 from vetrina.gate.gate import check_non_inferiority, check_slices
-from vetrina.release import decide_release
 from vetrina.security.keys import BadSignature, load_or_create
 from vetrina.store import bundles, operator_actions
 from vetrina.store.bundles import BundleStore
 from vetrina.store.database import open_store
-from vetrina.store.registry import Registry
+from vetrina.store.registry import Registry, VersionRegistration
 from vetrina.store.rollouts import RolloutStore
 from vetrina.store.tables import promotions, schema_version
 
@@ -123,13 +124,14 @@ def test_a_run_is_concluded_whole_or_not_at_all(registry):
     bundle = Bundle("f" * 64, "search", {}, {})
     verdict = Verdict("v" * 8, bundle.version, None, "pass", (), 0.01)
     promoted = ReleaseResult(bundle.version, "search", "first", "promoted", verdict.id, "")
+    stale = VersionRegistration(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
     with pytest.raises(Conflict):
-        found.register_version(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
+        found.register_version(stale)
     assert found.find_version("search", "s", "r") is None, "what was not promoted must be tried again"
     with pytest.raises(NotFound):
         found.get_verdict(verdict.id)
     for _ in range(2):
-        found.register_version(bundle, bundle, verdict, promoted, ("s", "r"), (None, 0), {})
+        found.register_version(replace(stale, expected_champion=(None, 0)))
     assert found.champion("search") == (bundle.version, 1)
     assert len(found.promotions("search")) == 1
 
@@ -156,16 +158,3 @@ def test_a_slice_vetoes_only_when_shown_worse():
     assert not all(r.passed for r in check_slices(scores(worse, new=part), scores(base), 200))
     assert all(r.passed for r in check_slices(scores(base + rng.normal(0, 0.01, 1_000), new=part), scores(base), 200))
     assert check_slices(scores(worse, new=part), scores(base), 500) == [], "too few units have no voice"
-
-
-def test_release_modes():
-    passed = Verdict("v", "j", None, "pass", (), 0.01)
-    failed = Reason("floor:popular", False, "not as good")
-    assert decide_release("search", "s", None, passed, 7).mode == "first"
-    offline = decide_release("search", "s", "old", passed, 0)
-    assert (offline.mode, offline.outcome, offline.note) == ("offline", "promoted", "not tested live")
-    live = decide_release("search", "s", "old", passed, 7)
-    assert (live.mode, live.outcome) == ("live", "testing")
-    assert "7 answers" in live.note
-    refused = decide_release("search", "s", "old", Verdict("v", "j", "old", "fail", (failed,), 0.01), 7)
-    assert (refused.mode, refused.outcome) == ("live", "returned"), "no shopper meets what the gate refused"

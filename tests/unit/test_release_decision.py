@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vetrina.core.rollout_types import (
     CANARY,
     CHAMPION,
+    HOLDBACK,
     INTERLEAVED,
     INTERLEAVING,
     SHADOW,
@@ -233,3 +234,106 @@ def test_a_vote_is_counted_once_and_only_within_its_time():
     first = {"u1": 0.0, "u2": 0.0, "u3": 0.0}
     assert count_preferences(first, answers, events, named, 10.0) == (0, 1, 2)
     assert count_preferences(first, answers, events, named, 100.0) == (1, 1, 1)
+
+
+# The watch of a promoted version
+
+DAY = 24 * HOUR
+WATCH = Rollout("w", "recommend", "b", "a", "salt", 0.0, 0.0, (0.9,), 0, LAST.limits, kind="watch")
+
+
+def watched(n: int = 400_000, rates: tuple[float, float] = (0.1, 0.1), **other) -> RolloutEvidence:
+    """Evidence of a watch: the version before answers a tenth."""
+    units = (n // 10, n - n // 10)
+    step = StepEvidence(0.9, units, AnswerCounts(units, (0, 0), (n // 1_000, n // 100 - n // 1_000)), LAST.limits)
+    evidence = RolloutEvidence(2 * HOUR, {"clicks": clicks(n, rates, 0.9)} if n else {}, (step,))
+    return replace(evidence, **other)
+
+
+def a_step(
+    answers: tuple[int, int], faults: tuple[int, int] = (0, 0), slow: tuple[int, int] = (0, 0)
+) -> RolloutEvidence:
+    return watched(n=0, steps=(StepEvidence(0.9, answers, AnswerCounts(answers, faults, slow), LAST.limits),))
+
+
+@pytest.mark.parametrize(
+    ("code", "evidence"),
+    [
+        ("worse:clicks", watched(rates=(0.1, 0.09))),
+        ("worse:clicks", watched(rates=(0.1, 0.0))),
+        ("faults", a_step((100, 900), faults=(0, 20))),
+        ("slow", a_step((100, 900), slow=(1, 90))),
+    ],
+)
+def test_a_watched_version_that_is_shown_worse_is_rolled_back_at_any_time(code, evidence):
+    for now in (1.0, 2 * HOUR, 15 * DAY):
+        found = decided(WATCH, evidence, now)
+        assert found.action == "roll back"
+        assert [reason.code for reason in found.reasons] == [code]
+
+
+@pytest.mark.parametrize(
+    "evidence",
+    [
+        RolloutEvidence(2 * HOUR),
+        watched(),
+        watched(rates=(0.1, 0.0995)),
+        watched(n=1_000, rates=(0.1, 0.0)),
+        a_step((100, 900), faults=(5, 45)),
+        a_step((100, 900), slow=(10, 90)),
+    ],
+    ids=[
+        "nobody came",
+        "equal",
+        "worse within the margin",
+        "too few",
+        "both fail on a bad day",
+        "both slow on a busy day",
+    ],
+)
+def test_a_watched_version_that_is_not_shown_worse_stays(evidence):
+    assert decided(WATCH, evidence, 2 * HOUR).action == "stay"
+    assert decided(WATCH, evidence, 13.9 * DAY).action == "stay"
+    assert decided(WATCH, evidence, 14 * DAY).action == "promote"
+
+
+def test_arms_that_cannot_be_compared_roll_nothing_back():
+    """Fewer units than the shares explain: what clicks seem to say is void, but failed answers still count."""
+    mismatch = StepEvidence(0.9, (9_000, 40_000), AnswerCounts((9_000, 40_000)), LAST.limits)
+    evidence = watched(rates=(0.1, 0.05), steps=(mismatch,))
+    found = decided(WATCH, evidence, 2 * HOUR)
+    assert found.action == "stay"
+    assert "sample-ratio" in [reason.code for reason in found.reasons]
+    failing = replace(mismatch, tally=AnswerCounts((9_000, 40_000), (0, 400)))
+    assert decided(WATCH, replace(evidence, steps=(failing,)), 2 * HOUR).action == "roll back"
+
+
+@given(
+    st.integers(0, 50_000),
+    st.floats(0.0, 0.3),
+    st.floats(0.0, 0.3),
+    st.integers(0, 500),
+    st.integers(0, 500),
+    st.floats(0.0, 20 * DAY),
+)
+@settings(max_examples=200)
+def test_a_watch_only_rolls_back_stays_or_keeps(n, rate_before, rate, faults, slow, now):
+    """Whatever the evidence: it never advances or returns, keeps only at the cap, and repeats its decision."""
+    units = (n // 10, n - n // 10)
+    tally = AnswerCounts(units, (0, min(faults, units[1])), (0, min(slow, units[1])))
+    evidence = watched(n, (rate_before, rate), steps=(StepEvidence(0.9, units, tally, LAST.limits),))
+    found = decided(WATCH, evidence, now)
+    assert found == decided(WATCH, evidence, now)
+    if found.action == "roll back":
+        assert all(not reason.passed for reason in found.reasons)
+    else:
+        assert found.action == ("promote" if now >= RULES.cap_days * DAY else "stay")
+
+
+def test_a_watch_holds_a_tenth_back_and_the_champion_answers_the_others():
+    arms = [WATCH.arm(f"u{number}", None) for number in range(20_000)]
+    assert set(arms) == {CHAMPION, HOLDBACK}
+    assert np.mean([arm == HOLDBACK for arm in arms]) == pytest.approx(0.1, abs=0.006)
+    assert WATCH.arm(None, None) is None
+    assert (WATCH.served_version, WATCH.alternative_version, WATCH.candidate_arm) == ("b", "a", CHAMPION)
+    assert (LAST.served_version, LAST.alternative_version, LAST.candidate_arm) == ("a", "b", CANARY)

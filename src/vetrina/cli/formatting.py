@@ -71,6 +71,8 @@ def format_release(row: Record, reasons: Sequence[Record]) -> str:
     lines += [f"  {outcome_mark(reason)}  {reason['text']}" for reason in reasons]
     if release.outcome == "testing":
         lines.append("  next: vetrina operate tests it on users; vetrina releases shows the decisions")
+    if release.is_watched:
+        lines.append(f"  next: vetrina operate watches it; vetrina rollback {release.scenario} takes it back")
     return "\n".join(lines)
 
 
@@ -182,6 +184,11 @@ def format_stage(row: Record) -> str:
 def format_rollout(row: Record) -> str:
     """One live release in a list."""
     started = _format_minute(row["started"])
+    if row["kind"] == "watch":
+        return (
+            f"{row['release']}  watch of {row['candidate']}, {row['champion']} before it: {row['state']}, answers "
+            f"{row['share']:.0%}, since {started}"
+        )
     return (
         f"{row['release']}  {row['candidate']} against {row['champion']}: {row['state']} at {row['share']:.0%}, "
         f"since {started}"

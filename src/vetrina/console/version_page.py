@@ -4,6 +4,7 @@ A single HTML file without scripts.
 """
 
 import time
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -106,18 +107,24 @@ def _rollout_section(shop: Shop, version: str) -> str:
         if release["candidate"] != version:
             continue
         rows = "".join(_decision_row(entry) for entry in rollouts.decision_log(release["release"]))
-        champion = escape(release["champion"])
-        summary = f"Against {champion} since {_format_time(release['started'])}: {escape(release['state'])}."
+        summary = f"{_kind_text(release)} since {_format_time(release['started'])}: {escape(release['state'])}."
         tables.append(f"<p>{summary}</p><table>{head}{rows}</table>")
     if not tables:
         return ""
     return f"<h2>Live releases</h2>{''.join(tables)}"
 
 
+def _kind_text(release: Mapping[str, Any]) -> str:
+    champion = escape(release["champion"])
+    if release["kind"] == "watch":
+        return f"Watched, with {champion} before it on {1 - release['share']:.0%} of users,"
+    return f"Against {champion}"
+
+
 def _decision_row(entry: DecisionRecord) -> str:
     reasons = "<br>".join(_reason_line(reason) for reason in entry.decision.reasons)
     return (
-        f"<tr><td>{_format_time(entry.now)}</td><td>{entry.rollout.canary_share:.0%}</td>"
+        f"<tr><td>{_format_time(entry.now)}</td><td>{entry.rollout.candidate_share:.0%}</td>"
         f"<td>{escape(entry.decision.action)}</td><td>{reasons}</td></tr>"
     )
 

@@ -232,6 +232,14 @@ class HealthReport:
 
 
 @dataclass(frozen=True)
+class CandidateUnderTest:
+    """The candidate that a canary tests: its age, and the longest duration of the canary, in days."""
+
+    age_days: float
+    cap_days: float
+
+
+@dataclass(frozen=True)
 class RetrainDecision:
     """Whether to retrain a scenario, and why."""
 

@@ -1,7 +1,8 @@
 """Types of a rollout: its steps, guardrails, evidence and decisions.
 
-A rollout replaces the champion in steps: shadow, interleaving, and a canary with a growing share of units. A unit is a user, or
-the session of an anonymous visitor. Statistics and decision rules are in ``release``.
+There are two kinds. A canary replaces the champion in steps: shadow, interleaving, and a growing share of units. A watch follows
+a version that was promoted already, while the version before it still answers a holdback of units. A unit is a user, or the
+session of an anonymous visitor. Statistics and decision rules are in ``release``.
 """
 
 from collections.abc import Mapping
@@ -16,12 +17,14 @@ CLICKS, CONVERSION, REVENUE = OUTCOMES
 CHAMPION = "champion"
 CANARY = "canary"
 INTERLEAVED = "interleaved"
+HOLDBACK = "holdback"
 # Values of ``Rollout.step`` before the first share of the canary.
 SHADOW = -2
 INTERLEAVING = -1
 # Number of hash buckets of units: shares are rounded to 1 / _BUCKETS.
 _BUCKETS = 10_000
 RolloutAction = Literal["stay", "advance", "promote", "roll back", "return"]
+RolloutKind = Literal["canary", "watch"]
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,16 @@ class Rollout:
     """State of one rollout.
 
     Attributes:
+        candidate: The newer version, which is tested.
+        champion: The version that it is compared with: the champion of a canary, the version before in a watch.
         salt: Salt of the assignment of units to arms.
         started: Start of the rollout in seconds since 1970.
         stepped: Start of the current step in seconds since 1970.
-        shares: Canary share of each step.
+        shares: Share of units that the candidate answers in each step.
         step: SHADOW, INTERLEAVING or an index of ``shares``.
         limits: Guardrails of the current step.
         screen: Share of units that see interleaved lists of both versions; 0 skips interleaving.
+        kind: "canary" of a candidate, or "watch" of a version that was promoted before.
     """
 
     id: str
@@ -57,19 +63,41 @@ class Rollout:
     step: int = SHADOW
     limits: GuardrailLimits = GuardrailLimits()
     screen: float = 0.0
+    kind: RolloutKind = "canary"
 
     @property
-    def canary_share(self) -> float:
+    def is_watch(self) -> bool:
+        """Whether the candidate was promoted already and is watched."""
+        return self.kind == "watch"
+
+    @property
+    def served_version(self) -> str:
+        """The version that the champion pointer names while the rollout runs."""
+        return self.candidate if self.is_watch else self.champion
+
+    @property
+    def alternative_version(self) -> str:
+        """The version beside the served one, which answers its own arm only."""
+        return self.champion if self.is_watch else self.candidate
+
+    @property
+    def candidate_arm(self) -> str:
+        """The arm of units that the candidate answers."""
+        return CHAMPION if self.is_watch else CANARY
+
+    @property
+    def candidate_share(self) -> float:
         """Share of units that the candidate answers in the current step."""
         if self.step < 0:
             return 0.0
         return self.shares[self.step]
 
     def arm(self, user: str | None, session: str | None) -> str | None:
-        """Arm of a user, or of a session without user: CHAMPION, CANARY, INTERLEAVED, or None outside of the experiment.
+        """Arm of a user, or of a session without user; None outside of the experiment.
 
-        The assignment is sticky: a unit keeps its bucket through all steps, so a growing share only adds units. Interleaving
-        takes the last buckets, so its units are the last ones that the canary reaches.
+        CHAMPION for the served version, CANARY or HOLDBACK for the alternative one, INTERLEAVED for both. The assignment is
+        sticky: a unit keeps its bucket through all steps, so a growing share only adds units. Interleaving takes the last
+        buckets, so its units are the last ones that the canary reaches.
         """
         unit = session if user is None else user
         if unit is None or self.step == SHADOW:
@@ -79,8 +107,10 @@ class Rollout:
             n_interleaved_buckets = round(self.screen * _BUCKETS)
             is_interleaved = bucket >= _BUCKETS - n_interleaved_buckets
             return INTERLEAVED if is_interleaved else None
-        n_canary_buckets = round(self.canary_share * _BUCKETS)
-        return CANARY if bucket < n_canary_buckets else CHAMPION
+        n_candidate_buckets = round(self.candidate_share * _BUCKETS)
+        if bucket < n_candidate_buckets:
+            return self.candidate_arm
+        return HOLDBACK if self.is_watch else CHAMPION
 
     def _bucket_of(self, unit: str) -> int:
         digest = blake2b(f"{self.salt}|{unit}".encode(), digest_size=8).digest()
@@ -96,7 +126,7 @@ class Rollout:
 class OutcomeStatistics:
     """Sufficient statistics of one outcome in two arms; they add up over checks and over canary shares.
 
-    A unit with the probability p of the canary contributes v = (a, b, m) with the weight w = p (1 - p), where
+    A unit with the probability p of the candidate contributes v = (a, b, m) with the weight w = p (1 - p), where
     a = A (Y - m) / p and b = (1 - A) (Y - m) / (1 - p). Y is the unit's outcome, A is 1 in the canary and 0 otherwise, and m is
     the outcome that was expected of the unit before the rollout.
 

@@ -217,7 +217,7 @@ class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReleaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rollout of a candidate. A unit is a user, or the session of an anonymous visitor."""
+    """Canary of a candidate, and watch of a promoted version. A unit is a user, or the session of an anonymous visitor."""
 
     # Share of units that the candidate answers in each step of the canary.
     steps: tuple[float, ...] = (0.01, 0.05, 0.2, 0.5)
@@ -225,8 +225,10 @@ class ReleaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     primary_metric: str = "clicks"
     # Error probability of the sequential tests.
     alpha: float = 0.05
-    # Longest duration of a rollout.
+    # Longest duration of a canary or a watch.
     cap_days: float = 14.0
+    # Share of units that the version before still answers during a watch; 0 for no watch.
+    holdback_share: float = 0.1
     # Shortest duration of a step.
     min_step_minutes: float = 60.0
     # How long a unit's outcomes count, from its first answer in a step.
@@ -265,6 +267,8 @@ class ReleaseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("steps are not increasing shares, the last one at most 0.5")
         if not 0.0 <= self.interleaving_share <= 0.5:
             raise ValueError(f"interleaving_share {self.interleaving_share} is no share between 0 and 0.5")
+        if not 0.0 <= self.holdback_share <= 0.5:
+            raise ValueError(f"holdback_share {self.holdback_share} is no share between 0 and 0.5")
 
     def _has_increasing_steps(self) -> bool:
         if not self.steps or self.steps[-1] > 0.5:

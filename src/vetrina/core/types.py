@@ -570,15 +570,21 @@ class Verdict:
         return self.outcome != "fail"
 
 
+KindOfChange = Literal["first", "full after quick", "refresh", "change"]
+
+
 @dataclass(frozen=True)
 class ReleaseResult:
     """Outcome of a release.
 
     Attributes:
-        mode: "first" version of the scenario, decided "offline" by the gate, or "live" in a rollout.
-        outcome: "promoted" to champion, "returned" (rejected), or "testing" in a rollout that is running.
+        mode: "first" version of the scenario, decided "offline" by the gate, or "live" while users are served.
+        outcome: "promoted" to champion, "returned" (rejected), or "testing" in a canary.
         verdict: Identifier of the gate's verdict.
         note: The outcome in a sentence.
+        kind: What the version changes: nothing served before it, it is the "full" recipe "after" a "quick" one, a "refresh" with
+            newer data, or a "change" of models, settings or code; None in records of earlier versions.
+        is_watched: Whether the version before goes on answering a holdback of users, so that harm is noticed.
         is_quick: Whether it is a version of the quick recipe, so that the full one is still to be trained.
     """
 
@@ -588,6 +594,8 @@ class ReleaseResult:
     outcome: Literal["promoted", "returned", "testing"]
     verdict: str
     note: str
+    kind: KindOfChange | None = None
+    is_watched: bool = False
     is_quick: bool = False
 
 

@@ -21,36 +21,36 @@ _MAX_RATE = 0.999
 
 
 def outcome_statistics(
-    is_canary: NDArray[np.bool_],
+    is_candidate: NDArray[np.bool_],
     outcome: NDArray[np.float64],
     expected: NDArray[np.float64],
     share: float,
 ) -> OutcomeStatistics:
-    """Return the sufficient statistics of units that were assigned to the canary at random.
+    """Return the sufficient statistics of units that were assigned to the candidate at random.
 
     Args:
-        is_canary: (n,) whether each unit was served by the canary.
+        is_candidate: (n,) whether each unit was served by the candidate.
         outcome: (n,) outcome of each unit.
         expected: (n,) outcome that was expected of each unit before.
-        share: Chance of each unit to be assigned to the canary.
+        share: Chance of each unit to be assigned to the candidate.
     """
-    n_units = len(is_canary)
+    n_units = len(is_candidate)
     if not n_units:
         return OutcomeStatistics()
-    n_canary = int(is_canary.sum())
+    n_candidate = int(is_candidate.sum())
     residual = outcome - expected
     weight = share * (1.0 - share)
-    canary_score = np.where(is_canary, residual / share, 0.0)
-    champion_score = np.where(is_canary, 0.0, residual / (1.0 - share))
-    scores = np.stack([canary_score, champion_score, expected])
+    candidate_score = np.where(is_candidate, residual / share, 0.0)
+    champion_score = np.where(is_candidate, 0.0, residual / (1.0 - share))
+    scores = np.stack([candidate_score, champion_score, expected])
     second_moments = (scores @ scores.T)[np.triu_indices(3)]
     is_active = outcome > 0
-    canary_outcome = float(outcome[is_canary].sum())
-    champion_outcome = float(outcome.sum()) - canary_outcome
+    candidate_outcome = float(outcome[is_candidate].sum())
+    champion_outcome = float(outcome.sum()) - candidate_outcome
     return OutcomeStatistics(
-        (n_units - n_canary, n_canary),
-        (int(is_active[~is_canary].sum()), int(is_active[is_canary].sum())),
-        (champion_outcome, canary_outcome),
+        (n_units - n_candidate, n_candidate),
+        (int(is_active[~is_candidate].sum()), int(is_active[is_candidate].sum())),
+        (champion_outcome, candidate_outcome),
         n_units * weight,
         n_units * weight * weight,
         tuple((weight * scores.sum(1)).tolist()),

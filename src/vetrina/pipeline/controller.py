@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from vetrina.core import clock, plugins
 from vetrina.core.errors import BadInput, Conflict, VetrinaError
+from vetrina.core.rollout_types import Rollout, RolloutDecision
 from vetrina.monitor.alerts import SHOP_WIDE_PREFIX
 from vetrina.pipeline.alerting import send_alert
 from vetrina.pipeline.embed_images import ImageEmbedding
@@ -32,6 +33,7 @@ from vetrina.store.leases import Lease
 TICK_SECONDS = 1.0
 LEASE_SECONDS = 15.0
 CLEAN_UP_SECONDS = 24 * 3_600.0
+_WATCH_CHECK_SECONDS = 60.0  # between two checks of a watch; each counts the answers of days
 _BUSY_RETRY_SECONDS = 30.0  # until the next attempt, while a person ingests or runs
 _TERMINATE_SECONDS = 10.0  # that a run's process gets to end by itself
 _MAX_HALVINGS = 3  # of a run's batch size
@@ -41,6 +43,11 @@ _DECISION_TEXTS = {
     "promote": "is promoted",
     "roll back": "is rolled back",
     "return": "is returned",
+}
+_WATCH_DECISION_TEXTS = {
+    "promote": "stays, its watch is over",
+    "roll back": "is rolled back",
+    "return": "is watched no more",
 }
 _LEADING_TEXTS = {True: "this controller leads", False: "another controller leads; waiting"}
 _NEXT_STEPS = {  # by the beginning of an alert's code
@@ -72,6 +79,7 @@ class Controller:
         self._images = ImageEmbedding(shop_context)
         self._run_processes: dict[str, _RunProcess] = {}  # by scenario
         self._rollouts_checked_at = 0.0
+        self._watches_checked_at: dict[str, tuple[str, float]] = {}  # rollout and time of the last check, by scenario
         self._health_checked_at = 0.0
         self._cleaned_up_at = 0.0
         self._busy_until = 0.0
@@ -119,33 +127,51 @@ class Controller:
     # Releases
 
     def _reconcile_rollouts(self, now: float) -> None:
-        for scenario, running in self._shop_context.rollouts.running().items():
-            rollout = running.rollout
+        for running in self._shop_context.rollouts.running().values():
+            if not self._is_check_due(running.rollout, now):
+                continue
             try:
                 decision = reconcile_rollout(self._shop_context, running, now)
             except Conflict as conflict:
                 _LOG.info("%s", conflict)
                 continue
-            if decision.action == "stay":
-                continue
-            failed = [reason.text for reason in decision.reasons if not reason.passed]
-            passed = [reason.text for reason in decision.reasons if reason.passed]
-            reasons = "; ".join(failed or passed)
-            text = f"{scenario}: {rollout.candidate} {_DECISION_TEXTS[decision.action]} ({reasons})"
-            if decision.action in ("roll back", "return"):
-                next_step = (
-                    f"vetrina releases {rollout.id} shows the numbers; the champion serves on, nothing has to be done"
-                )
-                send_alert(self._shop_context, f"release:{rollout.id}", text, next_step)
-            else:
-                self._echo(text)
+            self._report_decision(running.rollout, decision)
+
+    def _is_check_due(self, rollout: Rollout, now: float) -> bool:
+        """Whether to look at a release now: at a watch less often than at a canary, because it is nearly always under way."""
+        if not rollout.is_watch:
+            return True
+        rollout_id, checked_at = self._watches_checked_at.get(rollout.scenario, ("", 0.0))
+        if rollout_id == rollout.id and now - checked_at < _WATCH_CHECK_SECONDS:
+            return False
+        self._watches_checked_at[rollout.scenario] = (rollout.id, now)
+        return True
+
+    def _report_decision(self, rollout: Rollout, decision: RolloutDecision) -> None:
+        """Print what a decision changes; send an alert where it went against the candidate."""
+        if decision.action == "stay":
+            return
+        failed = [reason.text for reason in decision.reasons if not reason.passed]
+        passed = [reason.text for reason in decision.reasons if reason.passed]
+        reasons = "; ".join(failed or passed)
+        outcome = _DECISION_TEXTS[decision.action]
+        if rollout.is_watch:
+            outcome = _WATCH_DECISION_TEXTS[decision.action]
+        text = f"{rollout.scenario}: {rollout.candidate} {outcome} ({reasons})"
+        if decision.action not in ("roll back", "return"):
+            self._echo(text)
+            return
+        who_serves = "the champion serves on"
+        if rollout.is_watch and decision.action == "roll back":
+            who_serves = f"{rollout.champion} serves again"
+        next_step = f"vetrina releases {rollout.id} shows the numbers; {who_serves}, nothing has to be done"
+        send_alert(self._shop_context, f"release:{rollout.id}", text, next_step)
 
     # Health
 
     def _queue_due_runs(self, now: float) -> None:
         """Check the health of every scenario, raise its alerts, and queue a run where retraining is due."""
         cooldown_seconds = self._shop_context.folder.settings.operate.retrain_cooldown_hours * 3_600
-        scenarios_in_release = self._shop_context.rollouts.running()
         last_run_ended: dict[str, float] = {}
         for run in reversed(self._shop_context.runs.list_runs()):
             last_run_ended[run["scenario"]] = run["ended"] or now
@@ -154,7 +180,7 @@ class Controller:
             check = check_health(self._shop_context, scenario)
             self._raise_alerts(scenario, check)
             is_cooling_down = now - last_run_ended.get(scenario, 0.0) < cooldown_seconds
-            if not check.retrain.retrain or scenario in scenarios_in_release or is_cooling_down:
+            if not check.retrain.retrain or is_cooling_down:
                 continue
             if self._is_in_start_hours(now):
                 run_id = self._shop_context.runs.enqueue(scenario, check.retrain.why)
@@ -187,10 +213,8 @@ class Controller:
         run_id = self._shop_context.runs.next_run(except_scenarios=self._run_processes)
         if run_id is None:
             return
-        scenario = self._shop_context.runs.get_run(run_id)["scenario"]
-        if scenario in self._shop_context.rollouts.running():
-            return
         shop_folder = str(self._shop_context.folder.root)
+        scenario = self._shop_context.runs.get_run(run_id)["scenario"]
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", shop_folder, "run", "--run-id", run_id]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_run_environment())  # noqa: S603
         self._run_processes[scenario] = _RunProcess(run_id, process, now)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from vetrina.core import clock
 from vetrina.core.health_types import (
     SHOP_SCOPE,
+    CandidateUnderTest,
     CurrentWindow,
     DailyStatistics,
     HealthReport,
@@ -67,8 +68,18 @@ def check_health(shop_context: ShopContext, scenario: str) -> HealthCheck:
 
     new_events = event_log.last_seq(shop_context.engine) - events_trained_on
     drifted_features = tuple(persistent_drift(reports))
-    decision = retrain(reports[-1], drifted_features, catalogue_size, new_events)
+    candidate = _candidate_under_test(shop_context, scenario, now)
+    decision = retrain(reports[-1], drifted_features, catalogue_size, new_events, candidate)
     return HealthCheck(reports[-1], find_alerts(reports), decision)
+
+
+def _candidate_under_test(shop_context: ShopContext, scenario: str, now: float) -> CandidateUnderTest | None:
+    """The candidate that a canary tests; None without one. A watched version is the champion itself."""
+    running = shop_context.rollouts.running().get(scenario)
+    if running is None or running.rollout.is_watch:
+        return None
+    record = shop_context.registry.get_version(running.rollout.candidate)
+    return CandidateUnderTest((now - record["created"]) / clock.DAY, running.rules.cap_days)
 
 
 def _day_of(scope: str, day_number: int, days: Sequence[DailyStatistics]) -> DailyStatistics:

@@ -46,10 +46,12 @@ def clean_up(shop_context: ShopContext) -> int:
 
 
 def versions_to_keep(shop_context: ShopContext) -> set[str]:
-    """Champions, versions of each scenario's last promotions, candidates in release, and each scenario's newest versions."""
+    """Champions, versions of each scenario's last promotions and of releases that run, and each scenario's newest versions."""
     registry = shop_context.registry
     n_kept = shop_context.folder.settings.operate.keep_versions
-    versions = {running.rollout.candidate for running in shop_context.rollouts.running().values()}
+    versions: set[str] = set()
+    for running in shop_context.rollouts.running().values():
+        versions.update((running.rollout.candidate, running.rollout.champion))
     count_by_scenario: dict[str, int] = {}
     for record in registry.list_versions():  # newest first
         scenario = record["scenario"]

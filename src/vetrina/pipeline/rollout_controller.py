@@ -1,7 +1,7 @@
-"""Rollout controller: reads evidence from the log, asks the release stage to decide, records the decision."""
+"""Rollout controller: prepares canaries and watches, reads their evidence, records what the release stage decides."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from vetrina.core import clock
@@ -12,31 +12,132 @@ from vetrina.core.rollout_types import (
     GuardrailLimits,
     LogHealth,
     OutcomeStatistics,
+    PreReleaseStatistics,
     Rollout,
     RolloutDecision,
     RolloutEvidence,
 )
-from vetrina.core.types import Reason
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.release.decision import decide, guardrail_limits
+from vetrina.release.decision_time import TrafficEstimate
 from vetrina.release.evidence import (
     LogRow,
     count_preferences,
+    estimate_traffic,
     log_health,
     pre_release_statistics,
     statistics_by_outcome,
     unit_outcomes,
 )
 from vetrina.store import event_log
-from vetrina.store.rollouts import RolloutState, RunningRollout
+from vetrina.store.rollouts import NewRollout, RolloutState, RunningRollout
 
 _FINAL_STATES: dict[str, RolloutState] = {"promote": "promoted", "roll back": "rolled back", "return": "returned"}
 _MAX_CLOCK_SKEW_SECONDS = 3_600.0  # between a client's clock and the service's
 _CHECKS_PER_OUTCOME_WINDOW = 30  # how often outcomes are read again within their attribution window
 
 
+@dataclass(frozen=True)
+class PreReleaseEvidence:
+    """What the log says about the time before a release.
+
+    Attributes:
+        statistics: Outcomes and answers with the champion.
+        expected_outcomes: (clicks, conversion, revenue) by unit that was active with the champion.
+        traffic: Units a day with whatever version, and their primary outcome.
+    """
+
+    statistics: PreReleaseStatistics
+    expected_outcomes: Mapping[str, tuple[float, float, float]]
+    traffic: TrafficEstimate
+
+
+def read_pre_release(shop_context: ShopContext, scenario: str, champion: str, now: float) -> PreReleaseEvidence:
+    """Read the ``pre_period_days`` before a release from the log.
+
+    Args:
+        shop_context: The shop.
+        scenario: Scenario of the champion.
+        champion: The version that a candidate is compared with.
+        now: Start of the release, seconds since 1970.
+    """
+    settings = shop_context.folder.settings.release
+    engine = shop_context.engine
+    since = now - settings.pre_period_days * clock.DAY
+    answers = event_log.list_answers(engine, scenario, since, now)
+    # Only the champion's own answers: another version before it may have done better or worse.
+    champion_answers = [answer for answer in answers if answer["version"] == champion]
+    events = event_log.list_events(engine, since, now + _MAX_CLOCK_SKEW_SECONDS)
+    named_answers = _answers_named_by(shop_context, events)
+    slow_seconds = _slow_seconds(shop_context)
+    statistics, expected = pre_release_statistics(champion_answers, events, named_answers, settings, now, slow_seconds)
+    traffic = estimate_traffic(answers, events, named_answers, settings, now)
+    return PreReleaseEvidence(statistics, expected, traffic)
+
+
+def new_canary(
+    shop_context: ShopContext, scenario: str, candidate: str, champion: str, pre_release: PreReleaseEvidence, now: float
+) -> NewRollout:
+    """The canary of a candidate, which begins as a shadow.
+
+    Args:
+        shop_context: The shop.
+        scenario: Scenario of both versions.
+        candidate: Version to test.
+        champion: Version that serves.
+        pre_release: The time before.
+        now: Start of the canary, seconds since 1970.
+    """
+    settings = shop_context.folder.settings.release
+    rollout = Rollout(
+        uuid4().hex[:12],
+        scenario,
+        candidate,
+        champion,
+        salt=uuid4().hex,
+        started=now,
+        stepped=now,
+        shares=tuple(settings.steps),
+        screen=settings.interleaving_share,
+    )
+    running = RunningRollout(rollout, pre_release.statistics, RolloutEvidence(now), settings)
+    return NewRollout(running, pre_release.expected_outcomes)
+
+
+def new_watch(
+    shop_context: ShopContext, scenario: str, version: str, before: str, pre_release: PreReleaseEvidence, now: float
+) -> NewRollout:
+    """The watch of a version that is promoted at the same moment; the version before answers the holdback.
+
+    Args:
+        shop_context: The shop.
+        scenario: Scenario of both versions.
+        version: Version to watch.
+        before: The champion before it.
+        pre_release: The time before.
+        now: Start of the watch, seconds since 1970.
+    """
+    settings = shop_context.folder.settings.release
+    evidence = RolloutEvidence(now)
+    rollout = Rollout(
+        uuid4().hex[:12],
+        scenario,
+        version,
+        before,
+        salt=uuid4().hex,
+        started=now,
+        stepped=now,
+        shares=(1.0 - settings.holdback_share,),
+        step=0,
+        limits=guardrail_limits(pre_release.statistics, evidence, settings),
+        kind="watch",
+    )
+    running = RunningRollout(rollout, pre_release.statistics, evidence, settings)
+    return NewRollout(running, pre_release.expected_outcomes)
+
+
 def start_rollout(shop_context: ShopContext, scenario: str, candidate: str, champion: str) -> Rollout:
-    """Start the release of a candidate that passed the gate, as a shadow first.
+    """Start the canary of a candidate that bypasses the gate, as a shadow first.
 
     Repeated for the same candidate it changes nothing.
 
@@ -56,30 +157,10 @@ def start_rollout(shop_context: ShopContext, scenario: str, candidate: str, cham
     if running is not None and running.rollout.candidate == candidate:
         return running.rollout
     now = clock.now()
-    settings = shop_context.folder.settings.release
-    engine = shop_context.engine
-    since = now - settings.pre_period_days * clock.DAY
-    answers = event_log.list_answers(engine, scenario, since, now)
-    # Only the champion's own answers: another version before it may have done better or worse.
-    champion_answers = [answer for answer in answers if answer["version"] == champion]
-    events = event_log.list_events(engine, since, now + _MAX_CLOCK_SKEW_SECONDS)
-    named_answers = _answers_named_by(shop_context, events)
-    slow_seconds = _slow_seconds(shop_context)
-    before, expected = pre_release_statistics(champion_answers, events, named_answers, settings, now, slow_seconds)
-    salt = uuid4().hex
-    rollout = Rollout(
-        uuid4().hex[:12],
-        scenario,
-        candidate,
-        champion,
-        salt,
-        now,
-        now,
-        tuple(settings.steps),
-        screen=settings.interleaving_share,
-    )
-    shop_context.rollouts.start(RunningRollout(rollout, before, RolloutEvidence(now), settings), expected)
-    return rollout
+    pre_release = read_pre_release(shop_context, scenario, champion, now)
+    new = new_canary(shop_context, scenario, candidate, champion, pre_release, now)
+    shop_context.rollouts.start(new)
+    return new.running.rollout
 
 
 def reconcile_rollout(shop_context: ShopContext, running: RunningRollout, now: float) -> RolloutDecision:
@@ -89,11 +170,8 @@ def reconcile_rollout(shop_context: ShopContext, running: RunningRollout, now: f
     """
     rollout = running.rollout
     current_champion, _ = shop_context.registry.champion(rollout.scenario)
-    if current_champion != rollout.champion:
-        text = f"{current_champion} serves {rollout.scenario} now: the champion of this release no longer serves"
-        decision = RolloutDecision("return", (Reason("champion-changed", False, text),))
-        shop_context.rollouts.record_decision(running, running.seen, decision, rollout, "returned", now)
-        return decision
+    if current_champion != rollout.served_version:
+        return shop_context.rollouts.end_overtaken(running, current_champion, now)
     evidence = gather_evidence(shop_context, running, now)
     decision = decide(rollout, running.before, evidence, running.rules, now)
     if decision.action == "stay":
@@ -146,9 +224,11 @@ def _gather_outcomes(
     ]
     events = event_log.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
     named_answers = _answers_named_by(shop_context, events)
-    units = unit_outcomes(first_answer_times, answers, events, named_answers, _window_seconds(running))
+    units = unit_outcomes(
+        first_answer_times, answers, events, named_answers, _window_seconds(running), rollout.candidate_arm
+    )
     expected = shop_context.rollouts.expected_outcomes(rollout.id, units.unit_ids)
-    new_statistics = statistics_by_outcome(units, expected, running.before, rollout.canary_share)
+    new_statistics = statistics_by_outcome(units, expected, running.before, rollout.candidate_share)
     outcomes = {
         name: evidence.outcomes.get(name, OutcomeStatistics()) + statistics
         for name, statistics in new_statistics.items()

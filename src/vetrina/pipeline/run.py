@@ -7,7 +7,7 @@ durable step of the path in ``path.py``. What a stage does is in the stage's own
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -22,7 +22,7 @@ from sqlalchemy import func, select
 from vetrina.compress import CompressionResult, compress, least_aggressive_variant
 from vetrina.core import clock, plugins
 from vetrina.core.compression import CompressionTrial
-from vetrina.core.errors import BadInput
+from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.files import digest_of, write_bytes
 from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.types import (
@@ -41,12 +41,14 @@ from vetrina.gate import Candidate, Policy, check_served_file, gate
 from vetrina.pipeline import rollout_controller
 from vetrina.pipeline.budget_planner import plan_text, plan_training
 from vetrina.pipeline.replay import explored_answers
+from vetrina.pipeline.rollout_controller import PreReleaseEvidence
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.pipeline.splits import DataSplits, sample_holdout
-from vetrina.release import decide_release
+from vetrina.release import LiveTraffic, VersionOrigin, days_to_decision, decide_release, kind_of_change
 from vetrina.scenarios import samples
 from vetrina.store import dataset
-from vetrina.store.registry import ResourceUsage
+from vetrina.store.registry import ResourceUsage, VersionRegistration
+from vetrina.store.rollouts import NewRollout
 from vetrina.store.tables import exposures
 from vetrina.train import TuningResult, train
 
@@ -169,7 +171,7 @@ class Run:
         return self._run_step("inspect served", lambda: self._check_served_file(served, judged, verdict), timed=True)
 
     def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
-        """Record version and verdict; promote the version or start its shadow where the verdict allows it."""
+        """Record version and verdict; promote the version or start its canary where the verdict allows it."""
         return self._run_step("release", lambda: self._release(served, judged, verdict))
 
     @cached_property
@@ -290,7 +292,7 @@ class Run:
     def _is_served_quickly(self) -> bool:
         """Whether the version that serves is a quick one."""
         version = self._shop_context.champion(self._scenario)
-        return version is not None and is_quick_version(self._shop_context, version)
+        return version is not None and _is_quick(self._shop_context.registry.get_version(version)["notes"])
 
     @property
     def _training_data_digest(self) -> str:
@@ -524,19 +526,82 @@ class Run:
 
     def _release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
         registry = self._shop_context.registry
+        recorded = self._recorded_release(served.version)
+        if recorded is not None:
+            return recorded
         champion_pointer = registry.champion(self._scenario)
         champion = self._shop_context.champion(self._scenario)
-        exposures_last_day = self._exposures_last_day()
-        decision = decide_release(self._scenario, served.version, champion, verdict, exposures_last_day)
-        decision = replace(decision, is_quick=self._is_quick)
+        verdict = self._with_changed_champion(verdict, champion)
         with self._timed_stage("release"):
+            now = clock.now()
+            answers_last_day = self._exposures_last_day()
+            pre_release = None
+            if champion is not None and answers_last_day and verdict.may_release:
+                context = self._shop_context
+                pre_release = rollout_controller.read_pre_release(context, self._scenario, champion, now)
+            traffic = self._live_traffic(answers_last_day, pre_release)
+            kind = kind_of_change(VersionOrigin(self.recipe_digest, _is_quick(served.notes)), self._origin_of(champion))
+            settings = self._settings.release
+            decision = decide_release(self._scenario, served.version, champion, kind, verdict, traffic, settings)
+            decision = replace(decision, is_quick=self._is_quick)
             notes = {**served.notes, "release": asdict(decision), "run": self._run_id}
             provenance = (self._snapshot.digest, self.recipe_digest)
             served_verdict = replace(verdict, candidate=served.version)
-            registry.register_version(served, judged, served_verdict, decision, provenance, champion_pointer, notes)
-            if decision.outcome == "testing" and champion:
-                rollout_controller.start_rollout(self._shop_context, self._scenario, served.version, champion)
+            registration = VersionRegistration(
+                served, judged, served_verdict, decision, provenance, champion_pointer, notes
+            )
+            new_rollout = self._new_rollout(decision, champion, pre_release, now)
+            self._shop_context.rollouts.release_version(registration, new_rollout, now)
         return decision
+
+    def _recorded_release(self, version: str) -> ReleaseResult | None:
+        """The outcome that an interrupted attempt of this run has recorded already: it released the version as a whole."""
+        try:
+            notes = self._shop_context.registry.get_version(version)["notes"]
+        except NotFound:
+            return None
+        if notes.get("run") != self._run_id:
+            return None
+        return ReleaseResult(**notes["release"])
+
+    def _with_changed_champion(self, verdict: Verdict, champion: str | None) -> Verdict:
+        """The verdict, failed where another version serves by now than the one that the gate compared the candidate with."""
+        if verdict.champion is None or champion is None or not verdict.may_release:
+            return verdict
+        judged_champion = self._shop_context.registry.get_version(champion)["judged"]
+        if verdict.champion in (champion, judged_champion):
+            return verdict
+        text = f"compared with {verdict.champion}, but {champion} serves by now: the next run compares with that"
+        reason = Reason("champion-changed", False, text)
+        return replace(verdict, outcome="fail", reasons=(*verdict.reasons, reason))
+
+    def _origin_of(self, champion: str | None) -> VersionOrigin | None:
+        if champion is None:
+            return None
+        record = self._shop_context.registry.get_version(champion)
+        return VersionOrigin(record["recipe_digest"], _is_quick(record["notes"]))
+
+    def _live_traffic(self, answers_last_day: int, pre_release: PreReleaseEvidence | None) -> LiveTraffic:
+        """Users who are there to test the version, with the days that a canary would take."""
+        if pre_release is None:
+            return LiveTraffic(answers_last_day)
+        traffic = pre_release.traffic
+        days = days_to_decision(traffic, self._settings.release)
+        return LiveTraffic(answers_last_day, traffic.units_per_day, days)
+
+    def _new_rollout(
+        self, decision: ReleaseResult, champion: str | None, pre_release: PreReleaseEvidence | None, now: float
+    ) -> NewRollout | None:
+        """The canary or the watch that the decision asks for."""
+        if champion is None or pre_release is None:
+            return None
+        context = self._shop_context
+        version = decision.version
+        if decision.outcome == "testing":
+            return rollout_controller.new_canary(context, self._scenario, version, champion, pre_release, now)
+        if decision.is_watched:
+            return rollout_controller.new_watch(context, self._scenario, version, champion, pre_release, now)
+        return None
 
     def _exposures_last_day(self) -> int:
         """How many rankings of this scenario were shown in the last 24 hours; 0 for scenarios that rank no products."""
@@ -593,9 +658,9 @@ def start_run(shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> R
     return Run(shop_context, snapshot, scenario)
 
 
-def is_quick_version(shop_context: ShopContext, version: str) -> bool:
-    """Whether a version is of a scenario's quick recipe."""
-    return bool(shop_context.registry.get_version(version)["notes"].get("quick", False))
+def _is_quick(notes: Mapping[str, Any]) -> bool:
+    """Whether a version was made by the quick recipe."""
+    return bool(notes.get("quick", False))
 
 
 def _variants_to_repeat(

@@ -43,7 +43,6 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
     work_folder = shop.work / scenario
     # Runs of different scenarios share the shop; nothing that they need is removed meanwhile.
     with shared_lock(shop.root), exclusive_lock(work_folder):
-        _refuse_during_rollout(shop_context, scenario)
         runs.start(run_id)
 
         def work(journal: Journal) -> ReleaseResult | None:
@@ -66,15 +65,6 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
             follow_up = "the full recipe, after the quick one"
         runs.finish(run_id, "done", _result_note(shop_context.registry, release), follow_up)
     return release
-
-
-def _refuse_during_rollout(shop_context: ShopContext, scenario: str) -> None:
-    """Raise Conflict while a release of the scenario is in shadow or canary."""
-    running = shop_context.rollouts.running().get(scenario)
-    if running is not None:
-        rollout = running.rollout
-        rule = f"has release {rollout.id} running with a canary share of {rollout.canary_share:.0%}"
-        raise Conflict(scenario, rule, f"wait until it ends, or vetrina rollback {scenario}")
 
 
 def _error_note(error: Exception) -> str:

@@ -1,10 +1,11 @@
-"""Sequential decision on a live release: stay, advance, promote, roll back or return. Pure.
+"""Sequential decision on a canary or a watch: stay, advance, promote, roll back or return. Pure.
 
 Nothing here reads a log or a clock: the same rollout, evidence and moment give the same decision, so that every recorded decision
 can be repeated. Evidence may be checked at any time: the tests are sequential.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from math import log
 
 from vetrina.core.clock import DAY
@@ -33,8 +34,10 @@ from vetrina.metrics.sequential import (
     mixture_likelihood_ratio,
 )
 
-# The interleaving screen, clicks, conversion, revenue, failed answers, slow answers, sample ratio: they share alpha.
-_N_GUARDRAILS = 7
+# Guardrails share alpha. Canary: interleaving, clicks, conversion, revenue, failed answers, slow answers, sample ratio.
+_N_CANARY_GUARDRAILS = 7
+# Watch: clicks, conversion, revenue, failed answers, slow answers. A sample-ratio mismatch is no harm.
+_N_WATCH_GUARDRAILS = 5
 _MIN_NAMED_EVENTS = 30  # before the health of the log is judged
 _MAX_BAD_EVENT_SHARE = 0.05
 _MIN_LEVEL_RATIO = 0.7  # of the champion's outcome during and before the release; at most its inverse
@@ -50,7 +53,9 @@ def decide(
     settings: ReleaseSettings,
     now: float,
 ) -> RolloutDecision:
-    """Stay, advance, promote, roll back, or return the candidate at the time limit. Unclear evidence never promotes.
+    """Stay, advance, promote, roll back, or return the candidate at the time limit.
+
+    Unclear evidence never promotes the candidate of a canary, and never rolls a watched version back.
 
     Args:
         rollout: The release and its current step.
@@ -59,10 +64,14 @@ def decide(
         settings: Limits, margins and durations.
         now: Moment of the decision, seconds since 1970.
     """
+    if rollout.is_watch:
+        return _decide_watch(rollout, evidence, settings, now)
     harm = (
-        *_guardrail_harm(evidence, settings),
+        *_shadow_harm(evidence),
+        *_answer_harm(evidence, settings, _N_CANARY_GUARDRAILS),
+        *_sample_ratio_harm(evidence, settings, _N_CANARY_GUARDRAILS),
         *_interleaving_harm(pre_release, evidence, settings),
-        *_outcome_harm(evidence, settings),
+        *_outcome_harm(evidence, settings, _N_CANARY_GUARDRAILS),
     )
     if harm:
         return RolloutDecision("roll back", harm)
@@ -112,6 +121,40 @@ def is_evaluable(statistics: OutcomeStatistics, settings: ReleaseSettings) -> bo
 
 
 # Decisions
+
+
+def _decide_watch(
+    rollout: Rollout, evidence: RolloutEvidence, settings: ReleaseSettings, now: float
+) -> RolloutDecision:
+    """Roll back if harm is shown; keep the version at the time limit."""
+    concurrent_evidence = replace(evidence, steps=_with_concurrent_limits(evidence.steps, settings))
+    harm = tuple(_answer_harm(concurrent_evidence, settings, _N_WATCH_GUARDRAILS))
+    mismatch = tuple(_sample_ratio_harm(evidence, settings, _N_WATCH_GUARDRAILS))
+    if not mismatch:  # else the arms cannot be compared
+        harm += tuple(_outcome_harm(evidence, settings, _N_WATCH_GUARDRAILS))
+    if harm:
+        return RolloutDecision("roll back", harm)
+    days = (now - rollout.started) / DAY
+    if days >= settings.cap_days:
+        text = f"not shown to be worse than {rollout.champion} within {settings.cap_days:g} days: {rollout.candidate} stays"
+        return RolloutDecision("promote", (Reason("cap", True, text), *mismatch))
+    text = f"not shown to be worse than {rollout.champion} in {days:.1f} of {settings.cap_days:g} days"
+    return RolloutDecision("stay", (Reason("watch", True, text), *mismatch))
+
+
+def _with_concurrent_limits(steps: Sequence[StepEvidence], settings: ReleaseSettings) -> tuple[StepEvidence, ...]:
+    """The steps with limits of failed and slow answers that also allow what the version before shows at the same time.
+
+    A watch is long: a busy day that slows both versions down is no harm of the newer one.
+    """
+    concurrent_steps = []
+    for step in steps:
+        n_answers = max(step.tally.answers[0], 1)
+        faults = step.tally.faults[0] / n_answers + settings.margin_errors
+        slow = step.tally.slow[0] / n_answers + settings.margin_slow
+        limits = GuardrailLimits(max(step.limits.faults, faults), max(step.limits.slow, slow))
+        concurrent_steps.append(replace(step, limits=limits))
+    return tuple(concurrent_steps)
 
 
 def _return_at_cap(
@@ -172,10 +215,9 @@ def _advance_if(reason: Reason) -> RolloutDecision:
 # Reasons to roll back
 
 
-def _guardrail_harm(evidence: RolloutEvidence, settings: ReleaseSettings) -> Iterator[Reason]:
-    """The candidate is shown to fail, to be slow, or to be assigned to the wrong share of units."""
-    limit = _guardrail_limit(settings)
-    yield from _shadow_harm(evidence)
+def _answer_harm(evidence: RolloutEvidence, settings: ReleaseSettings, n_guardrails: int) -> Iterator[Reason]:
+    """The candidate is shown to fail or to be slow."""
+    limit = _guardrail_limit(settings, n_guardrails)
     steps = _steps_with_answers(evidence)
     faults = sum(log_e_above(step.tally.faults[1], step.tally.answers[1], step.limits.faults) for step in steps)
     if faults >= limit:
@@ -183,6 +225,11 @@ def _guardrail_harm(evidence: RolloutEvidence, settings: ReleaseSettings) -> Ite
     slow = sum(log_e_above(step.tally.slow[1], step.tally.answers[1], step.limits.slow) for step in steps)
     if slow >= limit:
         yield _answer_share_reason("slow", "slow", "took too long", evidence, slow, limit)
+
+
+def _sample_ratio_harm(evidence: RolloutEvidence, settings: ReleaseSettings, n_guardrails: int) -> Iterator[Reason]:
+    """The candidate is shown to be assigned to the wrong share of units."""
+    limit = _guardrail_limit(settings, n_guardrails)
     steps_with_units = [step for step in evidence.steps if sum(step.units)]
     ratio = sum(log_e_sample_ratio(step.units[1], sum(step.units), step.share) for step in steps_with_units)
     if ratio >= limit:
@@ -207,7 +254,7 @@ def _interleaving_harm(
 ) -> Iterator[Reason]:
     """The candidate's products are shown to be clicked less than the champion's in interleaved answers, or to fail."""
     screen = evidence.screen
-    limit = _guardrail_limit(settings)
+    limit = _guardrail_limit(settings, _N_CANARY_GUARDRAILS)
     allowed_share = 0.5 + settings.margin_interleaving
     n_preferences = screen.wins + screen.losses
     losses = log_e_above(screen.losses, n_preferences, allowed_share)
@@ -223,13 +270,13 @@ def _interleaving_harm(
         yield Reason("screen-faults", False, text, {"log_e": float(faults), "limit": float(limit)})
 
 
-def _outcome_harm(evidence: RolloutEvidence, settings: ReleaseSettings) -> Iterator[Reason]:
+def _outcome_harm(evidence: RolloutEvidence, settings: ReleaseSettings, n_guardrails: int) -> Iterator[Reason]:
     """Each outcome that is shown to be worse by more than its margin."""
     for name, statistics in evidence.outcomes.items():
         if not is_evaluable(statistics, settings):
             continue
         margin = settings.margin_of(name)
-        _, high = _confidence_bounds(statistics, margin, _guardrail_alpha(settings))
+        _, high = _confidence_bounds(statistics, margin, _guardrail_alpha(settings, n_guardrails))
         if high < 0:
             yield _outcome_reason(f"worse:{name}", False, name, statistics, settings)
 
@@ -246,7 +293,7 @@ def _promotion_reasons(
     yield _primary_outcome_reason(evidence, settings)
     for name, statistics in evidence.outcomes.items():
         if name != settings.primary_metric and is_evaluable(statistics, settings):
-            _, high = _confidence_bounds(statistics, 0.0, _guardrail_alpha(settings))
+            _, high = _confidence_bounds(statistics, 0.0, _guardrail_alpha(settings, _N_CANARY_GUARDRAILS))
             yield _outcome_reason(f"not-worse:{name}", high >= 0, name, statistics, settings)
     # Users wait for slow answers, so there must be few of them for certain; a failed one was answered by the champion.
     steps = _steps_with_answers(evidence)
@@ -306,14 +353,14 @@ def _outcome_level_reasons(pre_release: PreReleaseStatistics, evidence: RolloutE
 # Statistics and texts
 
 
-def _guardrail_limit(settings: ReleaseSettings) -> float:
+def _guardrail_limit(settings: ReleaseSettings, n_guardrails: int) -> float:
     """Logarithm of the e-value at which a guardrail rejects, alpha shared by all of them."""
-    return log(_N_GUARDRAILS / settings.alpha)
+    return log(n_guardrails / settings.alpha)
 
 
-def _guardrail_alpha(settings: ReleaseSettings) -> float:
+def _guardrail_alpha(settings: ReleaseSettings, n_guardrails: int) -> float:
     """Two-sided alpha of a guardrail's confidence interval."""
-    return 2 * settings.alpha / _N_GUARDRAILS
+    return 2 * settings.alpha / n_guardrails
 
 
 def _steps_with_answers(evidence: RolloutEvidence) -> list[StepEvidence]:

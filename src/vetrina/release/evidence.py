@@ -25,6 +25,7 @@ from vetrina.core.rollout_types import (
 from vetrina.core.settings import ReleaseSettings
 from vetrina.metrics.attribution import attributed_request
 from vetrina.metrics.sequential import outcome_statistics
+from vetrina.release.decision_time import TrafficEstimate
 
 _PURCHASE = "purchase"  # type of an event
 _MAX_CLOCK_SKEW_SECONDS = 60.0  # by which an event may be older than its answer
@@ -39,7 +40,7 @@ class UnitOutcomes:
     """Units (n,) by name, whether each was assigned to the candidate, and the units' outcomes by name, each (n,)."""
 
     unit_ids: tuple[str, ...]
-    is_canary: np.ndarray
+    is_candidate: np.ndarray
     outcomes: Mapping[str, np.ndarray]
 
 
@@ -67,6 +68,7 @@ def unit_outcomes(
     events: Sequence[LogRow],
     named_answers: Mapping[str, LogRow],
     outcome_seconds: float,
+    candidate_arm: str = CANARY,
 ) -> UnitOutcomes:
     """Outcomes of units within ``outcome_seconds`` from their first answer.
 
@@ -76,18 +78,19 @@ def unit_outcomes(
         events: Rows of the event log.
         named_answers: The answers that events name, by request id.
         outcome_seconds: Length of the attribution window.
+        candidate_arm: The arm of answers that count for the candidate.
     """
     names = tuple(first_answer_times)
     number_of_unit = {name: number for number, name in enumerate(names)}
     n_answers = np.zeros(len(names))
-    is_canary = np.zeros(len(names), bool)
+    is_candidate = np.zeros(len(names), bool)
     unit_of_request: dict[str, int] = {}
     for answer in answers:
         number = number_of_unit.get(unit_id(answer) or "")
         if number is None or answer["time"] > first_answer_times[names[number]] + outcome_seconds:
             continue
         n_answers[number] += 1
-        is_canary[number] |= answer["arm"] == CANARY
+        is_candidate[number] |= answer["arm"] == candidate_arm
         unit_of_request[answer["request_id"]] = number
 
     clicked_answers = np.zeros(len(names))
@@ -108,7 +111,7 @@ def unit_outcomes(
             has_purchase[number] = 1.0
             revenue[number] += _revenue(event)
     click_rate = clicked_answers / np.maximum(n_answers, 1.0)
-    return UnitOutcomes(names, is_canary, {CLICKS: click_rate, CONVERSION: has_purchase, REVENUE: revenue})
+    return UnitOutcomes(names, is_candidate, {CLICKS: click_rate, CONVERSION: has_purchase, REVENUE: revenue})
 
 
 def count_preferences(
@@ -177,7 +180,7 @@ def statistics_by_outcome(
     statistics = {}
     for column, name in enumerate(OUTCOMES):
         values = _cap_revenue(name, units.outcomes[name], pre_release)
-        statistics[name] = outcome_statistics(units.is_canary, values, expected_table[:, column], share)
+        statistics[name] = outcome_statistics(units.is_candidate, values, expected_table[:, column], share)
     return statistics
 
 
@@ -227,17 +230,11 @@ def pre_release_statistics(
         The statistics, and by unit the expected clicked answers, conversion and revenue.
     """
     window_seconds = settings.attribution_window_minutes * 60
-    first_answer_times: dict[str, float] = {}
-    for answer in answers:
-        unit = unit_id(answer)
-        if unit is not None:
-            first_answer_times[unit] = min(first_answer_times.get(unit, np.inf), answer["time"])
+    first_answer_times = _first_answer_times(answers)
     finished = {unit: at for unit, at in first_answer_times.items() if at <= start_time - window_seconds}
     units = unit_outcomes(finished, answers, events, named_answers, window_seconds)
     revenue = units.outcomes[REVENUE]
-    revenue_cap = 0.0
-    if (revenue > 0).any():
-        revenue_cap = float(np.quantile(revenue[revenue > 0], _REVENUE_CAP_QUANTILE))
+    revenue_cap = _revenue_cap(revenue)
     active = {}
     means = {}
     for name, values in units.outcomes.items():
@@ -254,6 +251,51 @@ def pre_release_statistics(
         _true_share((answer["seconds"] or 0.0) > slow_seconds for answer in answers),
     )
     return statistics, _expected_outcomes(first_answer_times, answers, events, named_answers, statistics)
+
+
+def estimate_traffic(
+    answers: Sequence[LogRow],
+    events: Sequence[LogRow],
+    named_answers: Mapping[str, LogRow],
+    settings: ReleaseSettings,
+    start_time: float,
+) -> TrafficEstimate:
+    """Units a day before a release, with the mean and the variance of their primary outcome.
+
+    Args:
+        answers: Rows of the scenario's exposures in the ``pre_period_days`` before, of whatever version.
+        events: Rows of the event log of that time.
+        named_answers: The answers that events name, by request id.
+        settings: Primary outcome, length of the period and of the attribution window.
+        start_time: Start of the release, seconds since 1970.
+    """
+    first_answer_times = _first_answer_times(answers)
+    if not first_answer_times:
+        return TrafficEstimate()
+    days_with_answers = (start_time - min(first_answer_times.values())) / DAY
+    # A shop that is a few hours old is no busier than it was in them: at least a day.
+    days = max(1.0, min(settings.pre_period_days, days_with_answers))
+    window_seconds = settings.attribution_window_minutes * 60
+    units = unit_outcomes(first_answer_times, answers, events, named_answers, window_seconds)
+    outcome = units.outcomes[settings.primary_metric]
+    if settings.primary_metric == REVENUE:
+        outcome = np.minimum(outcome, _revenue_cap(outcome))
+    return TrafficEstimate(
+        len(units.unit_ids) / days,
+        _array_mean(outcome),
+        float(outcome.var()),
+        _array_mean((outcome > 0).astype(float)),
+    )
+
+
+def _first_answer_times(answers: Iterable[LogRow]) -> dict[str, float]:
+    """Time of the first answer of each unit."""
+    times: dict[str, float] = {}
+    for answer in answers:
+        unit = unit_id(answer)
+        if unit is not None:
+            times[unit] = min(times.get(unit, np.inf), answer["time"])
+    return times
 
 
 def _expected_outcomes(
@@ -337,6 +379,14 @@ def _revenue(event: LogRow) -> float:
     price = event.get("price") or 0.0
     quantity = event.get("quantity") or 1.0
     return price * quantity
+
+
+def _revenue_cap(revenue: np.ndarray) -> float:
+    """Largest revenue that a unit may contribute; 0 where no unit spends anything."""
+    spent = revenue[revenue > 0]
+    if not len(spent):
+        return 0.0
+    return float(np.quantile(spent, _REVENUE_CAP_QUANTILE))
 
 
 def _cap_revenue(name: str, values: np.ndarray, pre_release: PreReleaseStatistics) -> np.ndarray:

@@ -130,7 +130,7 @@ def metrics(state: State) -> str:
         client = service.candidate_clients.get(scenario)
         share = 0.0
         if client is not None:
-            share = client.rollout.canary_share
+            share = client.rollout.candidate_share
         service.candidate_share_gauge.labels(scenario).set(share)
     return generate_latest(service.metrics_registry).decode()
 

@@ -1,5 +1,7 @@
 """Canary client: queries a candidate under a timeout; the champion answers when it fails.
 
+During a watch it queries the version before the champion in the same way; "candidate" stands for both here.
+
 The candidate answers in a thread of its own, one request after the other, while the event loop goes on with other requests. If
 it raises, is late or returns an invalid answer, the champion answers the same request. After three timeouts this worker stops
 querying the candidate (circuit breaker).
@@ -94,7 +96,7 @@ class CandidateClient:
                 return CandidateAnswer(answer, None, seconds)
             return CandidateAnswer(None, "shape", seconds)
         except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers
-            _LOG.warning("the candidate %s failed: %r", self.rollout.candidate, error)
+            _LOG.warning("%s failed: %r", self.rollout.alternative_version, error)
             return CandidateAnswer(None, "error", time.perf_counter() - started)
 
     def _handle_timeout(self, future: "Future[CandidateAnswer]", thread: "_CandidateThread") -> CandidateAnswer:

@@ -22,6 +22,37 @@ class AnswerWithPropensities:
     propensities: tuple[float, ...]
 
 
+@dataclass(frozen=True)
+class Exploration:
+    """Whether the order of one answer is randomised, and how often that happens.
+
+    Attributes:
+        share: the share of answers that are randomised; 0 where none may be.
+        is_sampled: whether this one is.
+    """
+
+    share: float = 0.0
+    is_sampled: bool = False
+
+    def widened(self, request: Request) -> Request:
+        """The request that a version has to answer: for the whole pool where the order is sampled."""
+        return widen_request(request) if self.is_sampled else request
+
+    def order(self, answer: Answer, limit: int, rng: np.random.Generator) -> AnswerWithPropensities:
+        """The answer that is returned, with propensities.
+
+        Args:
+            answer: the answer to the widened request.
+            limit: the number of positions that were requested.
+            rng: source of the random order.
+        """
+        if not self.share:
+            return AnswerWithPropensities(answer, (1.0,) * len(answer.items))
+        if self.is_sampled:
+            return sample_order(answer, limit, self.share, rng)
+        return keep_order(answer, limit, self.share)
+
+
 def widen_request(request: Request) -> Request:
     """The request for the pool of products that ``sample_order`` samples from."""
     return replace(request, limit=_POOL_FACTOR * request.limit)

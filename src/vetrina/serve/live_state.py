@@ -136,7 +136,7 @@ class Champions:
 
 
 class CandidateClients:
-    """Clients of the candidates in an experiment, by scenario."""
+    """Clients of the versions that answer beside the champions: candidates of canaries, and versions before watched ones."""
 
     def __init__(
         self, rollouts: RolloutStore, loaded_bundles: LoadedBundles, timeout_seconds: float, log_shadow: ShadowLogger
@@ -162,16 +162,16 @@ class CandidateClients:
             client.close()
 
     def _new_client(self, scenario: str, rollout: Rollout) -> CandidateClient:
-        loaded_bundle = self._loaded_bundles.get(scenario, rollout.candidate)
+        loaded_bundle = self._loaded_bundles.get(scenario, rollout.alternative_version)
         return CandidateClient(rollout, loaded_bundle, self._timeout_seconds, self._log_shadow)
 
     def get(self, scenario: str) -> CandidateClient | None:
-        """The client of a scenario's candidate, None outside of an experiment."""
+        """The client of a scenario's alternative version, None outside of an experiment."""
         return self._clients.get(scenario)
 
     def versions_in_use(self) -> set[str]:
-        """Versions that must stay loaded: the candidates."""
-        return {client.rollout.candidate for client in self._clients.values()}
+        """Versions that must stay loaded: those that answer beside the champions."""
+        return {client.rollout.alternative_version for client in self._clients.values()}
 
 
 class StoredEvents:

@@ -1,9 +1,10 @@
 """Shared state of the routes: loaded bundles, experiments, event log, Prometheus metrics.
 
 ``Service`` answers a request in six steps, one function each, called in this order by ``Service.rank``: choose the arm of the
-experiment, query the candidate, choose the ranking, log it, count it, build the response. It knows nothing of HTTP.
+experiment, decide whether to explore, answer with the arm's version, log, count, build the response. It knows nothing of HTTP.
 """
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,11 +20,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from vetrina.core import clock
 from vetrina.core.errors import NotReady, OtherFormat
 from vetrina.core.protocols import Context
-from vetrina.core.rollout_types import CANARY, CHAMPION, INTERLEAVED, SHADOW, Rollout
+from vetrina.core.rollout_types import CANARY, CHAMPION, HOLDBACK, INTERLEAVED, SHADOW, Rollout
 from vetrina.core.types import Answer, Request
 from vetrina.serve.audience import RecipientList, find_recipients
-from vetrina.serve.canary import CandidateAnswer, CandidateClient
-from vetrina.serve.exploration import AnswerWithPropensities, keep_order, may_explore, sample_order, widen_request
+from vetrina.serve.canary import CandidateClient, is_valid_answer
+from vetrina.serve.exploration import Exploration, may_explore
 from vetrina.serve.interleaving import team_draft
 from vetrina.serve.live_state import (
     CandidateClients,
@@ -45,6 +46,7 @@ from vetrina.store.rollouts import RolloutStore
 from vetrina.store.runs import RunStore
 from vetrina.store.shop_folder import ShopFolder
 
+_LOG = logging.getLogger("vetrina.serve")
 _MAX_LOGGED_ROWS = 100  # rows of one predict request that are logged
 _LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _LOGGED_REQUEST_FIELDS = (
@@ -59,7 +61,6 @@ _LOGGED_REQUEST_FIELDS = (
     "exclude_seen",
 )
 _LOGGED_AUDIENCE_FIELDS = ("product_id", "size", "segment", "channel")
-_NOT_AN_EXPERIMENT = CandidateAnswer(None, None)
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,28 @@ class _Assignment:
     follower of the store does meanwhile. ``arm`` is None outside of the experiment.
     """
 
-    client: CandidateClient | None
-    rollout: Rollout | None
-    arm: str | None
+    client: CandidateClient | None = None
+    rollout: Rollout | None = None
+    arm: str | None = None
+
+
+@dataclass(frozen=True)
+class _VersionAnswer:
+    """The answer of a version, before exploration.
+
+    Attributes:
+        answer: Items in the version's own order, or interleaved.
+        version: The version that answered.
+        fault: Why the version of the arm did not, if another one had to.
+        waited_seconds: Time that the event loop spent on other requests meanwhile.
+        teams: Whose each item is, if interleaved.
+    """
+
+    answer: Answer
+    version: str
+    fault: str | None = None
+    waited_seconds: float = 0.0
+    teams: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -184,15 +204,17 @@ class Service:
         goals = self.folder.settings.goals.to_dict()
         context = Context(self.recent_events, self.catalogue_changes, clock.now(), ledger, goals)
 
-        assignment = _assign_arm(client, request)
-        candidate, waited_seconds = await _query_candidate(assignment, request, context)
-        ranking = self._choose_ranking(serving, assignment, candidate, request, context)
-        seconds = time.perf_counter() - started - waited_seconds
+        assignment = _assign_arm(client, serving.version, request)
+        exploration = self._draw_exploration(client, request)
+        given = await _answer_arm(serving, assignment, exploration.widened(request), request.limit, context, self._rng)
+        ordered = exploration.order(given.answer, request.limit, self._rng)
+        ranking = _ChosenRanking(ordered.answer, ordered.propensities, given.version, given.teams)
+        seconds = time.perf_counter() - started - given.waited_seconds
         record = AnswerRecord(uuid4().hex, scenario, ranking.version, context.now, seconds)
-        self._log_ranking(record, ranking, assignment, candidate, request, ledger)
+        self._log_ranking(record, ranking, assignment, given.fault, request, ledger)
         if client is not None and assignment.rollout is not None and assignment.rollout.step == SHADOW:
             client.shadow(request, context, ranking.answer)
-        self._count_answer(record, candidate.fault)
+        self._count_answer(record, given.fault)
         return _to_response(record, ranking.answer, request)
 
     def serving(self, scenario: str) -> ServedVersion:
@@ -237,54 +259,20 @@ class Service:
         context = Context(self.recent_events, self.catalogue_changes, clock.now(), goals=goals)
         return serving.loaded_bundle.answer(request, context)
 
-    def _choose_ranking(
-        self,
-        serving: ServedVersion,
-        assignment: _Assignment,
-        candidate: CandidateAnswer,
-        request: Request,
-        context: Context,
-    ) -> _ChosenRanking:
-        """The interleaved answer, the candidate's or the champion's; the champion's wherever the candidate gave none.
-
-        Args:
-            serving: the champion.
-            assignment: the arm of the request.
-            candidate: the candidate's answer; without an answer if it failed or was not queried.
-            request: as the route built it.
-            context: recent events, catalogue changes and spend ledger at this moment.
-        """
-        rollout = assignment.rollout
-        if rollout is None or candidate.answer is None:
-            is_without_candidate = assignment.client is None
-            champion = self._champion_answer(serving.loaded_bundle, request, context, is_without_candidate)
-            return _ChosenRanking(champion.answer, champion.propensities, serving.version)
-        if assignment.arm == CANARY:
-            return _ChosenRanking(candidate.answer, _certain(candidate.answer), rollout.candidate)
-        champion_answer = serving.loaded_bundle.answer(request, context)
-        mixed = team_draft(champion_answer.items, candidate.answer.items, request.limit, self._rng)
-        answer = replace(champion_answer, items=mixed.items)
-        return _ChosenRanking(answer, _certain(answer), serving.version, mixed.teams)
-
-    def _champion_answer(
-        self, loaded_bundle: Any, request: Request, context: Context, is_without_candidate: bool
-    ) -> AnswerWithPropensities:
-        """The champion's answer; in a share of answers its order is randomised, unless a candidate is compared with it."""
+    def _draw_exploration(self, client: CandidateClient | None, request: Request) -> Exploration:
+        """Whether this answer explores: never during a canary, and in both arms of a watch, so that they stay comparable."""
         share = self.folder.settings.serve.exploration_rate
-        if not share or not is_without_candidate or not may_explore(request):
-            answer = loaded_bundle.answer(request, context)
-            return AnswerWithPropensities(answer, _certain(answer))
-        if self._rng.random() < share:
-            widened_answer = loaded_bundle.answer(widen_request(request), context)
-            return sample_order(widened_answer, request.limit, share, self._rng)
-        return keep_order(loaded_bundle.answer(request, context), request.limit, share)
+        is_canary = client is not None and not client.rollout.is_watch
+        if not share or is_canary or not may_explore(request):
+            return Exploration()
+        return Exploration(share, bool(self._rng.random() < share))
 
     def _log_ranking(
         self,
         record: AnswerRecord,
         ranking: _ChosenRanking,
         assignment: _Assignment,
-        candidate: CandidateAnswer,
+        fault: str | None,
         request: Request,
         ledger: RecordingLedger,
     ) -> None:
@@ -294,7 +282,7 @@ class Service:
             record: version, time and duration of the answer.
             ranking: the items with their propensities and teams.
             assignment: the arm and the rollout that the exposure counts for.
-            candidate: its fault is logged, if any.
+            fault: why the version of the arm did not answer, if it did not.
             request: its parameters that differ from the defaults are logged.
             ledger: what the spend ledger answered is logged, so that the request can be replayed.
         """
@@ -317,7 +305,7 @@ class Service:
             arm=assignment.arm or CHAMPION,
             user=request.user,
             session=request.session,
-            fault=candidate.fault,
+            fault=fault,
             rollout=rollout_id,
             step=rollout_step,
         )
@@ -413,10 +401,14 @@ class Service:
         return Event(event_id, user, content.get("session_id"), moment, text, self.keys.seal(body.user_id))
 
 
-def _assign_arm(client: CandidateClient | None, request: Request) -> _Assignment:
-    """The arm of a request in the running rollout, if there is one."""
-    if client is None:
-        return _Assignment(None, None, None)
+def _assign_arm(client: CandidateClient | None, served_version: str, request: Request) -> _Assignment:
+    """The arm of a request in the running rollout.
+
+    There is none while this worker serves another version than the rollout expects: it has yet to follow the champion pointer, or
+    could not load the version.
+    """
+    if client is None or client.rollout.served_version != served_version:
+        return _Assignment()
     rollout = client.rollout
     arm = rollout.arm(request.user, request.session)
     if arm == INTERLEAVED and not may_explore(request):
@@ -424,20 +416,84 @@ def _assign_arm(client: CandidateClient | None, request: Request) -> _Assignment
     return _Assignment(client, rollout, arm)
 
 
-async def _query_candidate(
-    assignment: _Assignment, request: Request, context: Context
-) -> tuple[CandidateAnswer, float]:
-    """The candidate's answer where the arm needs it, and the seconds that the event loop meanwhile spent on other requests."""
-    if assignment.client is None or assignment.arm not in (CANARY, INTERLEAVED):
-        return _NOT_AN_EXPERIMENT, 0.0
+async def _answer_arm(
+    serving: ServedVersion,
+    assignment: _Assignment,
+    request: Request,
+    limit: int,
+    context: Context,
+    rng: np.random.Generator,
+) -> _VersionAnswer:
+    """The answer of the arm's version; the champion's wherever the other version gives none.
+
+    Args:
+        serving: the champion.
+        assignment: the arm of the request.
+        request: what to answer, widened for exploration.
+        limit: number of positions of the answer.
+        context: recent events, catalogue changes and spend ledger at this moment.
+        rng: source of the order in which interleaved versions draw.
+    """
+    client = assignment.client
+    rollout = assignment.rollout
+    if client is None or rollout is None:
+        return _VersionAnswer(serving.loaded_bundle.answer(request, context), serving.version)
+    if assignment.arm not in (CANARY, INTERLEAVED, HOLDBACK):
+        if rollout.is_watch:
+            return await _answer_watched(serving, client, request, context)
+        return _VersionAnswer(serving.loaded_bundle.answer(request, context), serving.version)
+
     started = time.perf_counter()
-    candidate = await assignment.client.answer(request, context)
-    return candidate, time.perf_counter() - started - candidate.seconds
+    candidate = await client.answer(request, context)
+    waited_seconds = time.perf_counter() - started - candidate.seconds
+    if candidate.answer is None:
+        champion_answer = serving.loaded_bundle.answer(request, context)
+        return _VersionAnswer(champion_answer, serving.version, candidate.fault, waited_seconds)
+    if assignment.arm == INTERLEAVED:
+        champion_answer = serving.loaded_bundle.answer(request, context)
+        mixed = team_draft(champion_answer.items, candidate.answer.items, limit, rng)
+        answer = replace(champion_answer, items=mixed.items)
+        return _VersionAnswer(answer, serving.version, None, waited_seconds, mixed.teams)
+    return _VersionAnswer(candidate.answer, rollout.alternative_version, None, waited_seconds)
 
 
-def _certain(answer: Answer) -> tuple[float, ...]:
-    """Propensities of a deterministic order: 1 for every item."""
-    return (1.0,) * len(answer.items)
+async def _answer_watched(
+    serving: ServedVersion, client: CandidateClient, request: Request, context: Context
+) -> _VersionAnswer:
+    """The answer of a watched champion; that of the version before where the champion fails and the other does not.
+
+    Args:
+        serving: the watched champion.
+        client: the client of the version before it.
+        request: what to answer.
+        context: recent events, catalogue changes and spend ledger at this moment.
+    """
+    try:
+        answer = serving.loaded_bundle.answer(request, context)
+    except Exception as error:
+        instead = await _answer_before(client, request, context, "error")
+        if instead is None:
+            raise  # the request is to blame: the version before cannot answer it either
+        _LOG.warning("the watched version %s failed: %r", serving.version, error)
+        return instead
+    if not is_valid_answer(answer, request):
+        instead = await _answer_before(client, request, context, "shape")
+        if instead is not None:
+            _LOG.warning("the watched version %s gave an invalid answer", serving.version)
+            return instead
+    return _VersionAnswer(answer, serving.version)
+
+
+async def _answer_before(
+    client: CandidateClient, request: Request, context: Context, fault: str
+) -> _VersionAnswer | None:
+    """The answer of the version before a watched one, which failed with ``fault``; None if it has none either."""
+    started = time.perf_counter()
+    before = await client.answer(request, context)
+    waited_seconds = time.perf_counter() - started - before.seconds
+    if before.answer is None:
+        return None
+    return _VersionAnswer(before.answer, client.rollout.alternative_version, fault, waited_seconds)
 
 
 def _exposure_rows(ranking: _ChosenRanking, offset: int) -> list[dict[str, Any]]:

@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 
 from vetrina.core.errors import BadInput, NotReady
-from vetrina.core.types import Reason, ReleaseResult, Verdict
+from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
 from vetrina.models.drill.online import FAULT_KINDS
 from vetrina.pipeline.api import Shop
 from vetrina.pipeline.rollout_controller import start_rollout
+from vetrina.pipeline.run import Run
 from vetrina.retrieval.catalogue_index import CatalogueIndex
+from vetrina.store import dataset
 from vetrina.store.object_storage import MANIFEST, SIGNATURE
+from vetrina.store.registry import VersionRegistration
 
 CANDIDATE_KINDS = ("better", "worse", "same", *FAULT_KINDS)
 _POPULARITY_WEIGHTS = {"popular": 1.0}
@@ -42,15 +45,38 @@ def inject_candidate(shop: Shop, kind: str, scenario: str = "recommend") -> str:
     if kind == "better":
         candidate = shop.shop_context.registry.previous_champion(scenario)
     else:
-        candidate = _pack_variant(shop, scenario, champion, kind, _blend_weights(kind))
+        candidate = _register(shop, _pack_variant(shop, scenario, champion, kind, _blend_weights(kind)), champion, kind)
     start_rollout(shop.shop_context, scenario, candidate, champion)
     return candidate
+
+
+def inject_refresh(shop: Shop, kind: str, scenario: str = "recommend") -> ReleaseResult:
+    """Release an injected candidate as a run does whose gate it passed: as a refresh of the champion.
+
+    Args:
+        shop: the shop, with a champion that was trained with the settings of now.
+        kind: "same", "worse" or a fault, as for ``inject_candidate``.
+        scenario: the scenario to release for.
+
+    Returns:
+        The release decision.
+
+    Raises:
+        NotReady: nothing serves yet.
+    """
+    champion = _champion(shop, scenario)
+    bundle = _pack_variant(shop, scenario, champion, kind, _blend_weights(kind))
+    record = shop.shop_context.registry.get_version(champion)
+    snapshot = dataset.open_snapshot(shop.folder.snapshots, record["snapshot"])
+    verdict = Verdict(f"inject-{bundle.digest[:24]}", bundle.version, champion, "pass", (_reason(kind),), None)
+    return Run(shop.shop_context, snapshot, scenario).release(bundle, bundle, verdict)
 
 
 def serve_popularity_baseline(shop: Shop, scenario: str = "recommend") -> str:
     """Make a popularity baseline the champion, so that the shop's own blend can be shown to be better. Returns its version."""
     champion = _champion(shop, scenario)
-    baseline = _pack_variant(shop, scenario, champion, "dull", _POPULARITY_WEIGHTS)
+    bundle = _pack_variant(shop, scenario, champion, "dull", _POPULARITY_WEIGHTS)
+    baseline = _register(shop, bundle, champion, "dull")
     shop.shop_context.registry.set_champion(scenario, baseline, "injected: a popularity baseline")
     return baseline
 
@@ -71,8 +97,8 @@ def _blend_weights(kind: str) -> dict[str, float] | None:
     return None
 
 
-def _pack_variant(shop: Shop, scenario: str, version: str, kind: str, weights: dict[str, float] | None) -> str:
-    """Register a copy of a version with other blend weights, packed and signed like any other.
+def _pack_variant(shop: Shop, scenario: str, version: str, kind: str, weights: dict[str, float] | None) -> Bundle:
+    """Pack a copy of a version with other blend weights, signed like any other.
 
     Args:
         shop: the shop.
@@ -82,11 +108,9 @@ def _pack_variant(shop: Shop, scenario: str, version: str, kind: str, weights: d
         weights: weights for every placement, or None for those of the version.
 
     Returns:
-        The version of the copy.
+        The bundle of the copy.
     """
-    shop_context = shop.shop_context
     bundle, folder = shop.folder.bundles.unpack(version)
-    record = shop_context.registry.get_version(version)
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(shutil.copytree(folder, Path(scratch) / "bundle"))
         for name in (MANIFEST, SIGNATURE):
@@ -99,15 +123,24 @@ def _pack_variant(shop: Shop, scenario: str, version: str, kind: str, weights: d
             content["weights"] = dict.fromkeys(content["weights"], weights)
         scenario_file.write_bytes(msgspec.json.encode(content))
         notes = {**bundle.notes, "planted": kind}
-        packed = shop.folder.bundles.pack(copy, scenario, notes)
-    reason = Reason("planted", True, f"injected ({kind}), not judged by the gate")
-    verdict = Verdict(f"plant-{packed.digest[:24]}", packed.version, version, "pass", (reason,), None)
-    release = ReleaseResult(packed.version, scenario, "live", "testing", verdict.id, reason.text)
+        return shop.folder.bundles.pack(copy, scenario, notes)
+
+
+def _register(shop: Shop, bundle: Bundle, copied_from: str, kind: str) -> str:
+    """Record a packed copy of the version ``copied_from``, as if the gate had let it pass; returns its version."""
+    registry = shop.shop_context.registry
+    record = registry.get_version(copied_from)
+    reason = _reason(kind)
+    verdict = Verdict(f"plant-{bundle.digest[:24]}", bundle.version, copied_from, "pass", (reason,), None)
+    release = ReleaseResult(bundle.version, bundle.scenario, "live", "testing", verdict.id, reason.text)
     made_from = (record["snapshot"], f"planted {kind}")
-    shop_context.registry.register_version(
-        packed, packed, verdict, release, made_from, (None, 0), dict(record["notes"])
-    )
-    return packed.version
+    registration = VersionRegistration(bundle, bundle, verdict, release, made_from, (None, 0), dict(record["notes"]))
+    registry.register_version(registration)
+    return bundle.version
+
+
+def _reason(kind: str) -> Reason:
+    return Reason("planted", True, f"injected ({kind}), not judged by the gate")
 
 
 def _add_faulty_model(bundle_folder: Path, kind: str, content: dict[str, Any]) -> None:

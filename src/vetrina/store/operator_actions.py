@@ -28,6 +28,8 @@ def promote(registry: Registry, bundles: BundleStore, version: str) -> dict[str,
 def rollback(registry: Registry, rollouts: RolloutStore, bundles: BundleStore, scenario: str) -> dict[str, str]:
     """End the scenario's rollout; without one, make the previous champion the champion again.
 
+    A watched version gives way to the version before it.
+
     Args:
         registry: Versions and champions.
         rollouts: Rollouts of the shop.
@@ -41,6 +43,9 @@ def rollback(registry: Registry, rollouts: RolloutStore, bundles: BundleStore, s
         NotFound: There is no previous champion.
         BadSignature: Its bundle was changed.
     """
+    running = rollouts.running().get(scenario)
+    if running is not None and running.rollout.is_watch:
+        bundles.unpack(running.rollout.champion)
     candidate = rollouts.abort(scenario)
     if candidate:
         champion, _ = registry.champion(scenario)

@@ -30,6 +30,29 @@ class ResourceUsage:
     peak_mb: float
 
 
+@dataclass(frozen=True)
+class VersionRegistration:
+    """A version with everything that is recorded of it.
+
+    Attributes:
+        bundle: The served file.
+        judged_bundle: The judged file.
+        verdict: The gate's decision.
+        release: Outcome of the release.
+        provenance: (snapshot digest, recipe digest).
+        expected_champion: Champion and fence when the release was decided, as ``Registry.champion`` returned them.
+        notes: Facts of the training run.
+    """
+
+    bundle: Bundle
+    judged_bundle: Bundle
+    verdict: Verdict
+    release: ReleaseResult
+    provenance: tuple[str, str]
+    expected_champion: tuple[str | None, int]
+    notes: Mapping[str, Any]
+
+
 class Registry:
     """Versions, verdicts and champions of one shop."""
 
@@ -37,50 +60,45 @@ class Registry:
         self._engine = engine
         self._keys = keys
 
-    def register_version(
-        self,
-        bundle: Bundle,
-        judged_bundle: Bundle,
-        verdict: Verdict,
-        release: ReleaseResult,
-        provenance: tuple[str, str],
-        expected_champion: tuple[str | None, int],
-        notes: Mapping[str, Any],
-    ) -> None:
+    def register_version(self, registration: VersionRegistration) -> None:
         """Record a version and its verdict, and promote it if the release says so, in one transaction.
 
-        Repeating it changes nothing.
-
-        Args:
-            bundle: The served file.
-            judged_bundle: The judged file.
-            verdict: The gate's decision.
-            release: Outcome of the release.
-            provenance: (snapshot digest, recipe digest).
-            expected_champion: Champion and fence when the release was decided, as ``champion`` returned them.
-            notes: Facts of the training run.
-
-        Raises:
-            Conflict: The champion has changed since.
+        Repeating it changes nothing. Raises Conflict if the champion has changed since the release was decided.
         """
-        snapshot, recipe_digest = provenance
-        with self._transaction(bundle.scenario) as connection:
-            self._insert_verdict(connection, verdict)
-            is_recorded = select(versions).where(versions.c.version == bundle.version)
-            if not connection.execute(is_recorded).first():
-                row = {
-                    "version": bundle.version,
-                    "scenario": bundle.scenario,
-                    "snapshot": snapshot,
-                    "recipe_digest": recipe_digest,
-                    "judged": judged_bundle.version,
-                    "created": clock.now(),
-                    "body": msgspec.json.encode(notes, enc_hook=_to_builtins).decode(),
-                }
-                connection.execute(insert(versions).values(row))
-            if release.outcome == "promoted":
-                decision = f"verdict:{verdict.id}"
-                self.promote_in(connection, bundle.scenario, bundle.version, expected_champion, decision, release.note)
+        with self.transaction(registration.bundle.scenario) as connection:
+            self.register_version_in(connection, registration)
+
+    def register_version_in(self, connection: Connection, registration: VersionRegistration) -> None:
+        """The same as ``register_version``, within a transaction that changes other rows, too."""
+        bundle = registration.bundle
+        verdict = registration.verdict
+        self._insert_verdict(connection, verdict)
+        if not self._has_version(connection, bundle.version):
+            snapshot, recipe_digest = registration.provenance
+            row = {
+                "version": bundle.version,
+                "scenario": bundle.scenario,
+                "snapshot": snapshot,
+                "recipe_digest": recipe_digest,
+                "judged": registration.judged_bundle.version,
+                "created": clock.now(),
+                "body": msgspec.json.encode(registration.notes, enc_hook=_to_builtins).decode(),
+            }
+            connection.execute(insert(versions).values(row))
+        release = registration.release
+        if release.outcome == "promoted":
+            decision = f"verdict:{verdict.id}"
+            expected = registration.expected_champion
+            self.promote_in(connection, bundle.scenario, bundle.version, expected, decision, release.note)
+
+    def is_registered_in(self, connection: Connection, registration: VersionRegistration) -> bool:
+        """Whether this very registration was made before, with the same verdict."""
+        same_verdict = select(verdicts.c.id).where(verdicts.c.id == registration.verdict.id)
+        is_verdict_recorded = connection.execute(same_verdict).first() is not None
+        return is_verdict_recorded and self._has_version(connection, registration.bundle.version)
+
+    def _has_version(self, connection: Connection, version: str) -> bool:
+        return connection.execute(select(versions.c.version).where(versions.c.version == version)).first() is not None
 
     def find_version(self, scenario: str, snapshot: str, recipe_digest: str) -> str | None:
         """The newest version of a scenario with the same data and recipe.
@@ -122,7 +140,7 @@ class Registry:
         ]
 
     def get_version(self, version: str) -> dict[str, Any]:
-        """The record of a version: scenario, snapshot, judged version, time, notes and last verdict. Raises NotFound."""
+        """The record of a version: scenario, data, recipe, judged version, time, notes and last verdict. Raises NotFound."""
         version_query = select(versions).where(versions.c.version == version)
         verdict_query = select(verdicts.c.body).where(verdicts.c.version == version).order_by(verdicts.c.created.desc())
         with self._engine.connect() as connection:
@@ -134,6 +152,7 @@ class Registry:
             "version": row["version"],
             "scenario": row["scenario"],
             "snapshot": row["snapshot"],
+            "recipe_digest": row["recipe_digest"],
             "judged": row["judged"],
             "created": row["created"],
             "notes": msgspec.json.decode(row["body"]),
@@ -188,7 +207,7 @@ class Registry:
         Raises:
             Conflict: The champion is not ``expected_champion`` any more.
         """
-        with self._transaction(scenario) as connection:
+        with self.transaction(scenario) as connection:
             return self.promote_in(connection, scenario, version, expected_champion, decision, reason)
 
     def set_champion(self, scenario: str, version: str, reason: str) -> dict[str, str]:
@@ -208,7 +227,7 @@ class Registry:
         return {"scenario": scenario, "version": version}
 
     @contextmanager
-    def _transaction(self, scenario: str) -> Iterator[Connection]:
+    def transaction(self, scenario: str) -> Iterator[Connection]:
         """A transaction; it raises Conflict if another one wrote the same row first."""
         try:
             with self._engine.begin() as connection:

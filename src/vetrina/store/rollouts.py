@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, case, delete, func, insert, select, u
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
 from vetrina.core.rollout_types import (
-    CANARY,
     INTERLEAVED,
     AnswerCounts,
     GuardrailLimits,
@@ -29,7 +28,7 @@ from vetrina.core.settings import ReleaseSettings, with_current_names
 from vetrina.core.types import Reason
 from vetrina.security.keys import Keys
 from vetrina.store.database import lock_log
-from vetrina.store.registry import Registry
+from vetrina.store.registry import Registry, VersionRegistration
 from vetrina.store.tables import expectations, exposures, rollout_log, rollouts, shadow_answers
 
 RolloutState = Literal["running", "promoted", "rolled back", "returned"]
@@ -76,6 +75,19 @@ class DecisionRecord:
     now: float
 
 
+@dataclass(frozen=True)
+class NewRollout:
+    """A rollout to start.
+
+    Attributes:
+        running: Its first state.
+        expected_outcomes: (clicks, conversion, revenue) by unit that was active in the period before.
+    """
+
+    running: RunningRollout
+    expected_outcomes: Mapping[str, tuple[float, float, float]]
+
+
 _Record = TypeVar("_Record", RunningRollout, DecisionRecord)
 
 
@@ -87,36 +99,86 @@ class RolloutStore:
         self._keys = keys
         self._registry = registry
 
-    def start(self, running: RunningRollout, expected_outcomes: Mapping[str, tuple[float, float, float]]) -> None:
-        """Start a rollout. Raises Conflict if the scenario has one already.
+    def start(self, new: NewRollout) -> None:
+        """Start a rollout. Raises Conflict if the scenario has one already."""
+        scenario = new.running.rollout.scenario
+        with self._engine.begin() as connection:
+            lock_log(connection, "releases")
+            other = self._running_in(connection, scenario)
+            if other is not None:
+                rule = f"has release {other.rollout.id} under way"
+                raise Conflict(scenario, rule, "wait for it, or vetrina rollback")
+            self._insert(connection, new)
 
-        ``expected_outcomes`` are (clicks, conversion, revenue) by unit that was active in the period before.
+    def release_version(self, registration: VersionRegistration, new: NewRollout | None, now: float) -> None:
+        """Record a version, promote it if the release says so, and start its rollout, in one transaction.
+
+        A rollout that is running ends with it, unless the version was returned: the newer candidate replaces an undecided one,
+        and a watched version stays promoted. Repeating all of this changes nothing.
+
+        Args:
+            registration: The version and the outcome of its release.
+            new: Canary or watch of the version; None for neither.
+            now: Time of the release in seconds since 1970.
+
+        Raises:
+            Conflict: The champion has changed since the release was decided.
         """
-        rollout = running.rollout
-        running_query = select(rollouts.c.id).where(
-            rollouts.c.scenario == rollout.scenario, rollouts.c.state == "running"
-        )
+        scenario = registration.bundle.scenario
+        with self._registry.transaction(scenario) as connection:
+            lock_log(connection, "releases")
+            if self._registry.is_registered_in(connection, registration):
+                return
+            if registration.release.outcome != "returned":
+                self._end_replaced(connection, scenario, registration.bundle.version, now)
+            self._registry.register_version_in(connection, registration)
+            if new is not None:
+                self._insert(connection, new)
+
+    def _insert(self, connection: Connection, new: NewRollout) -> None:
+        """Insert a rollout with the expected outcomes of its units."""
+        rollout = new.running.rollout
         row = {
             "id": rollout.id,
             "scenario": rollout.scenario,
             "state": "running",
             "fence": 1,
             "created": rollout.started,
-            "body": _encode(running),
+            "body": _encode(new.running),
         }
         expectation_rows = [
             {"rollout": rollout.id, "unit": unit, "clicks": clicks, "conversion": conversion, "revenue": revenue}
-            for unit, (clicks, conversion, revenue) in expected_outcomes.items()
+            for unit, (clicks, conversion, revenue) in new.expected_outcomes.items()
         ]
-        with self._engine.begin() as connection:
-            lock_log(connection, "releases")
-            other = connection.execute(running_query).scalar()
-            if other:
-                raise Conflict(rollout.scenario, f"has release {other} under way", "wait for it, or vetrina rollback")
-            connection.execute(insert(rollouts).values(**row))
-            connection.execute(delete(expectations).where(expectations.c.rollout == rollout.id))
-            if expectation_rows:
-                connection.execute(insert(expectations), expectation_rows)
+        connection.execute(insert(rollouts).values(**row))
+        connection.execute(delete(expectations).where(expectations.c.rollout == rollout.id))
+        if expectation_rows:
+            connection.execute(insert(expectations), expectation_rows)
+
+    def _end_replaced(self, connection: Connection, scenario: str, version: str, now: float) -> None:
+        """End the running rollout of a scenario, if any, because ``version`` replaces its candidate."""
+        running = self._running_in(connection, scenario)
+        if running is None:
+            return
+        rollout = running.rollout
+        champion, _ = self._registry.champion_in(connection, scenario)
+        is_kept = rollout.is_watch and champion == rollout.candidate
+        if is_kept:
+            reason = Reason("replaced", True, f"replaced by {version}: not shown to be worse until then")
+            decision = RolloutDecision("promote", (reason,))
+            state: RolloutState = "promoted"
+        else:
+            reason = Reason("replaced", False, f"replaced by {version}: {rollout.candidate} is not called worse")
+            decision = RolloutDecision("return", (reason,))
+            state = "returned"
+        record = DecisionRecord(rollout, running.before, running.seen, running.rules, decision, now)
+        self._write_in(connection, running, running, state, record)
+
+    def _running_in(self, connection: Connection, scenario: str) -> RunningRollout | None:
+        """The running rollout of a scenario, locked until the transaction ends."""
+        query = select(rollouts).where(rollouts.c.scenario == scenario, rollouts.c.state == "running").with_for_update()
+        row = connection.execute(query).first()
+        return None if row is None else _decode_running(row.body, row.fence)
 
     def running(self) -> dict[str, RunningRollout]:
         """Running rollouts by scenario."""
@@ -139,7 +201,9 @@ class RolloutStore:
         state: RolloutState,
         now: float,
     ) -> RunningRollout:
-        """Store evidence and decision, and promote the candidate if it wins, in one transaction.
+        """Store evidence and decision, and move the champion pointer where the decision asks for it, in one transaction.
+
+        The candidate of a canary is promoted if it wins; a watched version that is rolled back gives way to the version before.
 
         Args:
             running: The rollout as it was read.
@@ -160,17 +224,45 @@ class RolloutStore:
         return self._write(running, updated, state, record)
 
     def abort(self, scenario: str) -> str | None:
-        """Roll a scenario's candidate back on behalf of an operator. Returns the candidate, None without a rollout."""
+        """Roll a scenario's candidate back on behalf of an operator.
+
+        A watched version gives way to the version before.
+
+        Returns:
+            The candidate. None without a rollout, and where another champion has ended it already.
+        """
         reason = Reason("by-hand", False, "an operator ended the rollout")
         decision = RolloutDecision("roll back", (reason,))
         while True:
             running = self.running().get(scenario)
             if running is None:
                 return None
+            rollout = running.rollout
+            champion, _ = self._registry.champion(scenario)
             # On a conflict with the controller, the state that it wrote is read again.
             with suppress(Conflict):
-                self.record_decision(running, running.seen, decision, running.rollout, "rolled back", clock.now())
-                return running.rollout.candidate
+                if rollout.is_watch and champion != rollout.candidate:
+                    self.end_overtaken(running, champion, clock.now())
+                    return None
+                self.record_decision(running, running.seen, decision, rollout, "rolled back", clock.now())
+                return rollout.candidate
+
+    def end_overtaken(self, running: RunningRollout, champion: str | None, now: float) -> RolloutDecision:
+        """End a rollout whose served version is not the champion any more; returns the recorded decision.
+
+        Args:
+            running: The rollout as it was read.
+            champion: The version that serves instead.
+            now: Time of the decision in seconds since 1970.
+
+        Raises:
+            Conflict: Another controller changed the rollout.
+        """
+        rollout = running.rollout
+        text = f"{champion} serves {rollout.scenario} now: {rollout.served_version}, the champion of this release, does not"
+        decision = RolloutDecision("return", (Reason("champion-changed", False, text),))
+        self.record_decision(running, running.seen, decision, rollout, "returned", now)
+        return decision
 
     def purge_ended(self) -> None:
         """Delete expectations of units and shadow answers of ended rollouts; decisions are kept."""
@@ -199,8 +291,9 @@ class RolloutStore:
             summary = {
                 "release": row.id,
                 "scenario": row.scenario,
+                "kind": rollout.kind,
                 "state": row.state,
-                "share": rollout.canary_share,
+                "share": rollout.candidate_share,
                 "candidate": rollout.candidate,
                 "champion": rollout.champion,
                 "started": row.created,
@@ -222,7 +315,7 @@ class RolloutStore:
     def step_evidence(
         self, rollout: Rollout, limits: Sequence[GuardrailLimits], slow_seconds: float
     ) -> tuple[StepEvidence, ...]:
-        """Units and answers of every canary step so far.
+        """Units and answers of every step so far.
 
         Args:
             rollout: The rollout.
@@ -247,7 +340,7 @@ class RolloutStore:
             .group_by(exposures.c.step, exposures.c.arm)
         )
         with self._engine.connect().execution_options(read_only=True) as connection:
-            rows = {(row.step, row.arm == CANARY): row for row in connection.execute(query)}
+            rows = {(row.step, row.arm == rollout.candidate_arm): row for row in connection.execute(query)}
         return tuple(
             _step_evidence(rollout.shares[step], rows.get((step, False)), rows.get((step, True)), step_limits)
             for step, step_limits in enumerate(limits)
@@ -278,42 +371,56 @@ class RolloutStore:
         self, current: RunningRollout, updated: RunningRollout, state: RolloutState, record: DecisionRecord | None
     ) -> RunningRollout:
         """Replace the stored state and append the record, in one transaction; returns the new state."""
+        with self._engine.begin() as connection:
+            return self._write_in(connection, current, updated, state, record)
+
+    def _write_in(
+        self,
+        connection: Connection,
+        current: RunningRollout,
+        updated: RunningRollout,
+        state: RolloutState,
+        record: DecisionRecord | None,
+    ) -> RunningRollout:
+        """The same as ``_write``, within a transaction that changes other rows, too."""
         rollout = current.rollout
         fence = current.fence + 1
         updated = _with_fence(updated, fence)
         expected = (rollouts.c.id == rollout.id, rollouts.c.fence == current.fence, rollouts.c.state == "running")
         values = {"state": state, "fence": fence, "body": _encode(updated)}
-        with self._engine.begin() as connection:
-            result = connection.execute(update(rollouts).where(*expected).values(**values))
-            if result.rowcount != 1:
-                raise Conflict(rollout.id, "was moved on by another controller", "nothing to do: the other one goes on")
-            if record is None:
-                return updated
-            text = _encode(record)
-            row = {"rollout": rollout.id, "fence": fence, "body": text, "signature": self._keys.sign(text.encode())}
-            connection.execute(insert(rollout_log).values(**row))
-            if state == "promoted":
-                self._promote_candidate(connection, rollout, record.decision)
+        result = connection.execute(update(rollouts).where(*expected).values(**values))
+        if result.rowcount != 1:
+            raise Conflict(rollout.id, "was moved on by another controller", "nothing to do: the other one goes on")
+        if record is None:
+            return updated
+        text = _encode(record)
+        row = {"rollout": rollout.id, "fence": fence, "body": text, "signature": self._keys.sign(text.encode())}
+        connection.execute(insert(rollout_log).values(**row))
+        if state == "promoted" and not rollout.is_watch:
+            self._move_champion(connection, rollout, rollout.candidate, record.decision)
+        if state == "rolled back" and rollout.is_watch:
+            self._move_champion(connection, rollout, rollout.champion, record.decision)
         return updated
 
-    def _promote_candidate(self, connection: Connection, rollout: Rollout, decision: RolloutDecision) -> None:
+    def _move_champion(self, connection: Connection, rollout: Rollout, version: str, decision: RolloutDecision) -> None:
+        """Move the champion pointer from the version that the rollout found there. Raises Conflict if it moved meanwhile."""
         current, fence = self._registry.champion_in(connection, rollout.scenario)
-        if current != rollout.champion:
+        if current != rollout.served_version:
             raise Conflict(rollout.scenario, f"is served by {current} meanwhile", "the release has to be returned")
         reasons = "; ".join(reason.text for reason in decision.reasons)
         key = f"rollout:{rollout.id}"
-        self._registry.promote_in(connection, rollout.scenario, rollout.candidate, (current, fence), key, reasons)
+        self._registry.promote_in(connection, rollout.scenario, version, (current, fence), key, reasons)
 
 
 def _with_fence(running: RunningRollout, fence: int) -> RunningRollout:
     return RunningRollout(running.rollout, running.before, running.seen, running.rules, fence)
 
 
-def _step_evidence(share: float, champion_row: Any, canary_row: Any, limits: GuardrailLimits) -> StepEvidence:
+def _step_evidence(share: float, champion_row: Any, candidate_row: Any, limits: GuardrailLimits) -> StepEvidence:
     def by_arm(name: str) -> tuple[int, int]:
         champion = getattr(champion_row, name, 0)
-        canary = getattr(canary_row, name, 0)
-        return int(champion or 0), int(canary or 0)
+        candidate = getattr(candidate_row, name, 0)
+        return int(champion or 0), int(candidate or 0)
 
     counts = AnswerCounts(by_arm("answers"), by_arm("faults"), by_arm("slow"))
     return StepEvidence(share, by_arm("units"), counts, limits)
