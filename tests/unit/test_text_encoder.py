@@ -95,7 +95,7 @@ def taught(folder, into, monkeypatch):
     compress.compress(
         folder,
         into,
-        compress.VARIANTS[1],
+        compress.VARIANTS[2],
         Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
     )
     return online.TextEncoder(into)
@@ -128,13 +128,13 @@ def test_a_few_products_teach_no_student(opened, tmp_path):
         compress.compress(
             tmp_path,
             tmp_path,
-            compress.VARIANTS[1],
+            compress.VARIANTS[2],
             Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
         )
 
 
 def test_coded_vectors_find_what_the_whole_ones_find(opened, tmp_path, monkeypatch):
-    form = compress.VARIANTS[-1]
+    form = compress.VARIANTS[0]
     nothing = Taught(TrainingData, TrainingPlan(), NoProgress())
     (tmp_path / "small").mkdir()
     with pytest.raises(UnusableVariant, match="4 texts of 16 numbers are too few for transform coding"):
