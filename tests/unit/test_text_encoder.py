@@ -95,7 +95,7 @@ def taught(folder, into, monkeypatch):
     compress.compress(
         folder,
         into,
-        compress.VARIANTS[2],
+        compress.VARIANTS[1],
         Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
     )
     return online.TextEncoder(into)
@@ -128,7 +128,7 @@ def test_a_few_products_teach_no_student(opened, tmp_path):
         compress.compress(
             tmp_path,
             tmp_path,
-            compress.VARIANTS[2],
+            compress.VARIANTS[1],
             Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
         )
 
