@@ -235,7 +235,7 @@ def _text(root: Path) -> None:
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
-    forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, transform coding": text.VARIANTS[2]}
+    forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, transform coding": text.VARIANTS[0]}
     for form in forms.values():
         (root / form.name).mkdir()
         lesson = DistillationData(lambda: TrainingData(catalogue), TrainingPlan(), NoProgress())
@@ -254,8 +254,8 @@ def _text(root: Path) -> None:
 
     _table("chorus", {n: e.encode_query for n, e in encoders.items()}, sizes, ranked, list(judged))
     opened._text.encode_query = usual
-    small = root / text.VARIANTS[2].name
-    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX_FILE), text.VARIANTS[2].name: TransformCodedIndex(small)}
+    small = root / text.VARIANTS[0].name
+    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX_FILE), text.VARIANTS[0].name: TransformCodedIndex(small)}
     vectors = {query: encoders["MiniLM, int8"].encode_query(query) for query in judged}
 
     def nearest(index: DenseIndex | TransformCodedIndex) -> Callable[[str], Any]:

@@ -162,5 +162,5 @@ def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):
         b = small.score(history(0, 2, 4))
         # Many products score nearly alike: what the small form puts first must be worth nearly as much, not be the same.
         assert a[np.argsort(-b)[:8]].sum() > 0.85 * a[np.argsort(-a)[:8]].sum()
-        if form is part.VARIANTS[-1]:  # bolder ones may say less, as long as they order alike
+        if form is part.VARIANTS[0]:  # bolder ones may say less, as long as they order alike
             assert np.abs(a / a.max() - b / b.max()).max() < 0.1

@@ -1,7 +1,7 @@
-"""The stage on made-up models: which form is tried, which is kept, what the others leave behind."""
+"""The compression stage on made-up models: which variants are tried, which one stays, what happens to the others."""
 
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,30 +10,38 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from vetrina.compress import compress
 from vetrina.compress.compress import judge_with_labels, variant_training_seconds
-from vetrina.compress.variant_search import middle_variant, remaining_variants
 from vetrina.core import plugins
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
 from vetrina.scenarios.agreement import Agreement, ReferenceAnswers
+from vetrina.scenarios.component_scores import SampledResults
 
 UNITS = 400
+REQUESTS = 50
 BOLD = CompressionVariant(("bold",))
 MILD = CompressionVariant(("mild",))
 TAUGHT = CompressionVariant(("distil", "int8"), {"width": 32.0}, training_seconds=100.0)
 WORTH = np.random.default_rng(1).uniform(0.4, 0.6, UNITS)
+SAME_ANSWERS = [{"a": 1.0, "b": 0.5}] * REQUESTS
 
 
 def write(folder: Path, lost: float, size: int) -> None:
     folder.mkdir(exist_ok=True)
     np.save(folder / "lost.npy", np.array(lost))
     (folder / "bytes").write_bytes(b"x" * size)
+
+
+def metric_values(lost: float) -> MetricValues:
+    return MetricValues("worth", tuple(map(str, range(UNITS))), WORTH * (1.0 - lost))
+
+
+def lost_in(model_folder: Path) -> float:
+    return float(np.load(model_folder / "lost.npy"))
 
 
 class Model:
@@ -57,22 +65,18 @@ class Model:
 def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
     """Runs the stage on a checkpoint of these models."""
 
-    def lost(folder: Path) -> float:
-        return sum(float(np.load(f)) for f in sorted(folder.glob("*/lost.npy")))
-
     evaluation = SimpleNamespace(
-        evaluate=lambda folder, evidence: MetricValues(
-            "worth", tuple(map(str, range(UNITS))), WORTH * (1.0 - lost(folder))
+        evaluate=lambda folder, evidence: metric_values(
+            sum(lost_in(file.parent) for file in folder.glob("*/lost.npy"))
         ),
-        sample_requests=lambda folder, max_requests: list(range(50)),
-        answer_requests=lambda folder, requests: [{"a": 1.0, "b": 0.5} for _ in requests],
+        sample_requests=lambda folder, max_requests: list(range(REQUESTS)),
+        answer_requests=lambda folder, requests: SAME_ANSWERS[: len(requests)],
     )
 
     def run(
         models: dict[str, Model],
         plan: TrainingPlan | None = None,
-        compared: set[str] | None = None,
-        pages: Collection[str] = (),
+        component_scores: type["Scores"] | None = None,
         **how: Any,
     ) -> Any:
         source = tmp_path / "source"
@@ -84,75 +88,83 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
         (source / "scenario.json").write_bytes(msgspec.json.encode(weights))
         part = {("scenarios", "made-up", "evaluate"): evaluation}
         part |= {("models", name, "compress"): model for name, model in models.items()}
+        if component_scores is not None:
+            module = SimpleNamespace(ComponentScores=component_scores)
+            part["scenarios", "made-up", "component_scores"] = module
         monkeypatch.setattr(plugins, "load_module", lambda *where: part[where])
         monkeypatch.setattr(plugins, "has_module", lambda *where: where in part)
         checkpoint = Checkpoint("made-up", source, {name: {} for name in models})
         how = how or {"validation": EvaluationData()}
-        if compared is not None:
-            evaluation.contributing_models = lambda folder, evidence: (compared, set(pages))
         return compress(checkpoint, TrainingData(), plan or TrainingPlan(), tmp_path / "small", NoProgress(), **how)
 
     return run
 
 
-FORMS = tuple(CompressionVariant(("prune",), {"keep": keep}) for keep in (0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0))
+class Scores:
+    """Component scores of a scenario in which only the model "m" is noticed, at a tenth of the cost of all models."""
+
+    hidden_loss = 0.0  # what the approximation does not see
+
+    def __init__(self, folder: Path, evidence: EvaluationData | None, max_requests: int, scratch: Path) -> None:
+        self._labelled = evidence is not None
+        self._lost = 0.0
+        self._next = 0.0
+
+    @property
+    def results(self) -> SampledResults:
+        return self._with(self._lost)
+
+    def _with(self, lost: float) -> SampledResults:
+        values = metric_values(lost) if self._labelled else None
+        return SampledResults(values, SAME_ANSWERS, [], 100.0)
+
+    def trial_cost(self, model: str) -> float:
+        return UNITS / 10 if model == "m" else 0.0
+
+    def exchange(self, model: str, model_folder: Path) -> SampledResults:
+        self._next = max(0.0, lost_in(model_folder) - self.hidden_loss)
+        return self._with(self._next)
+
+    def accept(self) -> None:
+        self._lost = self._next
 
 
-def losing(forms: tuple[CompressionVariant, ...], first: int) -> dict[str, float | None]:
-    """Forms from the ``first`` on cost nothing."""
-    return {form.name: 0.001 if at >= first else 0.02 for at, form in enumerate(forms)}
+RUNGS = tuple(CompressionVariant(("prune",), {"keep": keep}) for keep in (1.0, 0.9, 0.7, 0.5, 0.3))
 
 
-@pytest.mark.parametrize("first", range(len(FORMS)))
-def test_the_smallest_form_that_costs_nothing_is_found_with_three_judgements_of_seven(stage, first):
-    model = Model(FORMS, losing(FORMS, first))
+@pytest.mark.parametrize("n_acceptable", [0, 1, 3])
+def test_the_ladder_is_climbed_until_the_first_variant_that_fails(stage, n_acceptable):
+    losses = dict.fromkeys([rung.name for rung in RUNGS], 0.001)
+    losses[RUNGS[n_acceptable].name] = 0.02
+    model = Model(RUNGS, losses)
     done = stage({"m": model})
-    assert done.kept_variants == {"m": FORMS[first].name}
-    assert len(model.made) == 3
-    assert float(np.load(done.folder / "m" / "lost.npy")) == 0.001
-    assert (done.folder / "m" / "form").read_text() == FORMS[first].name
-    surpassed = [s for s in done.trials if "a smaller form may stay, too" in s.why]
-    assert all(not s.kept for s in surpassed)
-    assert len(surpassed) + 1 == sum(s.quality_after > 0.99 * s.quality_before for s in done.trials)
+    assert model.made == [rung.name for rung in RUNGS[: n_acceptable + 1]], "nothing after the first failure"
+    assert [trial.kept for trial in done.trials] == [at == n_acceptable - 1 for at in range(n_acceptable + 1)]
+    assert all("a smaller variant is acceptable, too" in trial.why for trial in done.trials[: n_acceptable - 1])
+    if n_acceptable:
+        assert (done.folder / "m" / "form").read_text() == RUNGS[n_acceptable - 1].name
 
 
-@given(st.data())
-def test_the_search_ends_with_the_cheapest_of_a_grid_that_passes_where_less_is_never_better(data):
-    shares = st.lists(st.integers(1, 9), unique=True, min_size=1, max_size=4)
-    bits = [4.0, 8.0, 16.0]
-    grid = [
-        CompressionVariant(("prune",), {"keep": k / 10, "bits": b}) for k in sorted(data.draw(shares)) for b in bits
-    ]
-    keep = data.draw(st.integers(1, 10)) / 10
-    least = data.draw(st.sampled_from(bits))
-    passes = [f for f in grid if f.settings["keep"] >= keep and f.settings["bits"] >= least]
-    open_ = tuple(grid)
-    best = None
-    judged = []
-    while open_:
-        form = middle_variant(open_)
-        judged.append(form)
-        if form in passes:
-            best = form
-        open_ = remaining_variants(open_, form, form in passes)
-    assert len(judged) == len(set(f.name for f in judged))
-    assert best == (passes[0] if passes else None)
+def test_every_variant_is_judged_against_the_model_as_it_was(stage):
+    done = stage({"m": Model((MILD, BOLD), {"mild": 0.004, "bold": 0.008})})
+    assert [(trial.step, trial.kept) for trial in done.trials] == [("mild", True), ("bold", False)]
+    assert done.trials[0].quality_before == done.trials[1].quality_before
+    assert done.trials[1].quality_after == pytest.approx(0.992 * done.trials[0].quality_before)
+    assert lost_in(done.folder / "m") == 0.004
 
 
-def test_a_taught_form_says_nothing_of_one_that_is_not_taught():
-    small = CompressionVariant(("distil", "int8"), {"width": 32.0}, training_seconds=100.0)
-    plain = CompressionVariant(("int8",))
-    assert remaining_variants((small, plain), plain, is_kept=False) == (small,)
-    assert remaining_variants((small, plain), small, is_kept=False) == (plain,)
+def test_component_scores_that_miss_a_loss_are_overruled_by_the_exact_evaluation(stage):
+    class Blind(Scores):
+        hidden_loss = 0.02
 
-
-def test_a_form_that_costs_too_much_is_undone_and_the_next_is_judged_against_the_same(stage):
-    model = Model((BOLD, MILD), {"bold": 0.02, "mild": 0.002})
-    done = stage({"m": model})
-    assert [(s.step, s.kept) for s in done.trials] == [("bold", False), ("mild", True)]
-    assert done.trials[0].quality_after == pytest.approx(0.98 * done.trials[0].quality_before)
-    assert done.trials[1].quality_before == done.trials[0].quality_before
-    assert float(np.load(done.folder / "m" / "lost.npy")) == 0.002
+    done = stage({"m": Model((MILD, BOLD), {"mild": 0.001, "bold": 0.02})}, component_scores=Blind)
+    assert done.kept_variants == {"m": "mild"}
+    assert (done.folder / "m" / "form").read_text() == "mild"
+    assert [trial.kept for trial in done.trials] == [True, False]
+    assert done.trials[1].why.startswith("undone, exactly judged with all others: loss +2.00%")
+    nothing = stage({"m": Model((MILD,), {"mild": 0.02})}, component_scores=Blind)
+    assert nothing.kept_variants == {}
+    assert (nothing.folder / "m" / "bytes").stat().st_size == 1_000, "the float model is back"
 
 
 @pytest.mark.parametrize("lost", [0.02, None, np.nan])
@@ -164,26 +176,11 @@ def test_where_no_form_fits_the_float_model_is_back_and_the_report_says_why(stag
     assert why in done.trials[0].why
 
 
-def test_bold_forms_of_a_model_whose_answers_nobody_compares_are_not_taken_on_trust(stage):
-    model = Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
-    done = stage({"m": model}, compared={"another"})
-    assert [(s.step, s.kept) for s in done.trials] == [("mild", True)]
-    assert stage({"m": model}, compared={"m"}).kept_variants == {"m": "bold"}
-
-
-def test_what_a_model_says_nothing_of_is_not_asked_again(stage, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        ReferenceAnswers, "_answer_unlabelled", lambda self, folder: asked.append("page") or [{"a": 1.0}]
-    )
-    monkeypatch.setattr(
-        ReferenceAnswers, "_answer_and_time", lambda self, folder: (asked.append("label"), ([{"a": 1.0}] * 50, 1.0))[1]
-    )
-    models = {name: Model((MILD,), {"mild": 0.02}) for name in ("a", "b")}
-    assert stage(models, compared={"a"}, pages={"b"}).kept_variants == {"b": "mild"}, (
-        "what labels would say of b is not asked"
-    )
-    assert asked == ["label", "page", "label", "page"]
+def test_aggressive_variants_of_a_model_that_no_sampled_answer_depends_on_are_not_taken_on_trust(stage):
+    models = {name: Model((MILD, BOLD), {"mild": 0.0, "bold": 0.0}) for name in ("m", "other")}
+    assert stage(models, component_scores=Scores).kept_variants == {"m": "bold", "other": "mild"}
+    only_aggressive = {"other": Model((replace(MILD, is_aggressive=True),), {"mild": 0.0})}
+    assert stage(only_aggressive, component_scores=Scores).trials == ()
 
 
 def test_answers_that_no_label_stands_for_have_to_stay_as_they_were():
@@ -204,44 +201,42 @@ def test_where_nothing_is_labelled_answers_decide_on_every_form(stage, monkeypat
         return [{"b" if at < changed else "a": 1.0} for at in range(50)], 1.0
 
     monkeypatch.setattr(ReferenceAnswers, "_answer_and_time", answered)
-    done = stage({"m": Model((BOLD, MILD), {"bold": 0.1, "mild": 0.02})}, validation=None)
-    assert [(s.step, s.kept, s.quality_after) for s in done.trials] == [("bold", False, 0.9), ("mild", True, 0.98)]
-    assert done.trials[1].why == "nothing is labelled; 4.7 times smaller; 98.0% of 50 answers as before"
+    done = stage({"m": Model((MILD, BOLD), {"bold": 0.1, "mild": 0.02})}, validation=None)
+    assert [(s.step, s.kept, s.quality_after) for s in done.trials] == [("mild", True, 0.98), ("bold", False, 0.9)]
+    assert done.trials[0].why == "nothing is labelled; 4.7 times smaller; 98.0% of 50 answers as before"
     worse = stage({"m": Model((MILD,), {"mild": 0.1})}, validation=None)
     assert worse.kept_variants == {}, "the gentlest form is not taken on trust where nothing else speaks for it"
 
 
-def test_bold_forms_of_what_is_built_small_are_not_taken_on_trust(stage):
-    bold = Model((replace(MILD, is_aggressive=True),), {"mild": 0.0})
-    assert stage({"m": bold}, compared={"another"}).trials == ()
-    assert stage({"m": bold}, compared={"m"}).kept_variants == {"m": "mild"}
+def test_without_labels_a_model_that_no_sampled_answer_depends_on_stays_as_it_is(stage):
+    models = {"other": Model((MILD, BOLD), {"mild": 0.0, "bold": 0.0})}
+    assert stage(models, component_scores=Scores, validation=None).trials == ()
+    assert stage({"m": models["other"]}, component_scores=Scores, validation=None).kept_variants == {"m": "bold"}
 
 
-def test_without_labels_and_without_anybody_to_ask_models_stay_as_they_are(stage):
-    models = {"m": Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})}
-    for pages in ((), {"m"}):  # of pages there are none
-        assert stage(models, compared={"another"}, pages=pages, validation=None).trials == ()
+def test_models_with_a_single_mild_variant_come_last(stage):
+    untested = Model((MILD,), {"mild": 0.0})
+    judged = Model((MILD, BOLD), {"mild": 0.0, "bold": 0.02})
+    assert [s.model for s in stage({"a": untested, "b": judged}).trials] == ["b", "b", "a"]
 
 
-def test_forms_that_nobody_has_to_trust_are_judged_before_the_others(stage):
-    trusted = Model((MILD,), {"mild": 0.0})
-    judged = Model((BOLD, MILD), {"bold": 0.0, "mild": 0.0})
-    assert [s.model for s in stage({"a": trusted, "b": judged}).trials] == ["b", "a"]
+def test_a_variant_that_the_plan_cannot_afford_ends_the_ladder(stage):
+    models = {name: Model((MILD, BOLD), {"mild": 0.0, "bold": 0.0}) for name in ("a", "b", "c")}
+    done = stage(models, TrainingPlan(answers=UNITS + REQUESTS))
+    assert done.kept_variants == {"a": "bold", "b": "mild", "c": "mild"}
+    assert [model.made for model in models.values()] == [["mild", "bold"], ["mild"], ["mild"]]
+    one_answer_short = TrainingPlan(answers=UNITS + REQUESTS - 1)
+    assert set(stage(models, one_answer_short).kept_variants.values()) == {"mild"}
+    on_component_scores = TrainingPlan(answers=UNITS // 10)
+    assert stage({"m": models["a"]}, on_component_scores, Scores).kept_variants == {"m": "bold"}
 
 
-def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
-    models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
-    done = stage(models, TrainingPlan(answers=UNITS + 50))
-    assert [m.made for m in models.values()] == [["bold", "mild"], ["mild"], ["mild"]]
-    assert set(done.kept_variants.values()) == {"mild"}
-    models = {n: Model((BOLD, MILD), {"bold": 0.02, "mild": 0.0}) for n in ("a", "b", "c")}
-    stage(models, TrainingPlan(answers=UNITS + 49))
-    assert [m.made for m in models.values()] == [["mild"], ["mild"], ["mild"]], "one answer short"
-    taught = Model((TAUGHT, MILD), {"mild": 0.0, TAUGHT.name: 0.001})
-    stage({"m": taught}, TrainingPlan(budget_seconds=600.0))
-    assert taught.made == ["mild"]
-    stage({"m": taught}, TrainingPlan(budget_seconds=6_000.0))
-    assert taught.made[1:] == ["distil + int8 (width 32)"]
+def test_a_distilled_variant_needs_time_to_train(stage):
+    distilled = Model((MILD, TAUGHT, BOLD), {"mild": 0.0, TAUGHT.name: 0.001, "bold": 0.0})
+    stage({"m": distilled}, TrainingPlan(budget_seconds=600.0))
+    assert distilled.made == ["mild"]
+    stage({"m": distilled}, TrainingPlan(budget_seconds=6_000.0))
+    assert distilled.made[1:] == ["mild", TAUGHT.name, "bold"]
     assert (
         variant_training_seconds(TAUGHT, replace(TrainingPlan(), threads=1))
         == 2 * variant_training_seconds(TAUGHT, replace(TrainingPlan(), threads=2))
@@ -250,7 +245,7 @@ def test_bold_forms_are_tried_while_the_plan_pays_for_them(stage):
 
 
 def test_what_was_decided_is_repeated_without_judging(stage):
-    model = Model((BOLD, MILD), {"bold": 0.5, "mild": 0.0})
+    model = Model((MILD, BOLD), {"bold": 0.5, "mild": 0.0})
     done = stage({"m": model}, repeat_variants={"m": "bold", "gone": "int8"})
     assert done.trials == ()
     assert float(np.load(done.folder / "m" / "lost.npy")) == 0.5

@@ -1,21 +1,21 @@
-"""Compression stage: selects each model's cheapest variant that is acceptable on validation data.
+"""Compression stage: selects each model's most aggressive variant that is acceptable on validation data.
 
-Variants are evaluated in the serving runtime. A variant is acceptable if validation shows no relevant loss, and the answers
-stay the same where nothing is labelled. The search (``variant_search.py``) ends when the run's budget for evaluations and for
-distillation is spent.
+The variants of a model are a ladder from mild to aggressive. It is climbed until a variant is not acceptable, or the
+run's budget for evaluations and for distillation does not pay for the next one; the last acceptable variant stays.
+A variant is acceptable if validation shows no relevant loss, and the answers stay the same where nothing is labelled.
+Where variants are judged approximately (``variant_evaluation.py``) the chosen combination is judged once more, exactly.
 """
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from vetrina.compress.variant_search import middle_variant, remaining_variants
+from vetrina.compress.variant_evaluation import Quality, VariantEvaluation, open_evaluation
 from vetrina.core import plugins
 from vetrina.core.compression import CompressionTrial, CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
@@ -23,10 +23,9 @@ from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
 from vetrina.metrics.quality_loss import quality_loss
-from vetrina.scenarios.agreement import Agreement, ReferenceAnswers
+from vetrina.scenarios.agreement import Agreement
 
 _MIN_AGREEMENT = 0.95  # share of answers that stay the same, where labels cannot resolve the allowed loss
-_MAX_AGREEMENT_REQUESTS = 5_000
 # The gate requires 0.9 of the judged file, which is trained on more data, so variants kept here need some room.
 _MIN_AGREEMENT_LABELLED = 0.93
 _FITS_PER_RUN = 3  # in each of which a smaller model is distilled
@@ -58,8 +57,8 @@ def compress(
 ) -> CompressionResult:
     """Compress the models of a checkpoint.
 
-    Each variant is judged on ``validation``, those that leave the least work first, until one is acceptable; without labels
-    it is judged by agreement with the float models' answers alone. With ``repeat_variants`` nothing is judged.
+    The variants of each model are judged on ``validation``, mild ones first, until one is not acceptable; without labels they are
+    judged by agreement with the float models' answers alone. With ``repeat_variants`` nothing is judged.
 
     Args:
         checkpoint: Float models.
@@ -83,6 +82,8 @@ def compress(
         return CompressionResult(into, ())
     weighted_models = _models_with_weight(checkpoint.folder)
     names = [name for name in checkpoint.notes if name in weighted_models and _variants(name)]
+    if not names:
+        return CompressionResult(into, ())
 
     def order(name: str) -> tuple[bool, int, str]:
         has_only_untested_variant = len(_variants(name)) == 1 and bool(least_aggressive_variant(name))
@@ -91,15 +92,16 @@ def compress(
     # Large models with aggressive variants come first: variants that are kept without a test must not consume the allowed
     # change in answers.
     names.sort(key=order)
-    evaluate = plugins.load_module("scenarios", checkpoint.scenario, "evaluate").evaluate
-    trials: list[CompressionTrial] = []
-    with progress.step("compress: evaluate variants", len(names) + 1) as step:
-        search = _VariantSearch(checkpoint, into, distillation_data, evaluate, validation)
+    with progress.step("compress: evaluate variants", len(names) + 2) as step:
+        evaluation = open_evaluation(checkpoint.scenario, checkpoint.folder, into, validation)
+        ladders = _Ladders(checkpoint, into, distillation_data, evaluation)
         step.advance()
         for name in names:
-            trials += search.try_variants(name)
+            ladders.climb(name)
             step.advance()
-    return CompressionResult(into, tuple(trials))
+        ladders.undo_steps_that_fail_exactly()
+        step.advance()
+    return CompressionResult(into, ladders.trials())
 
 
 def _repeat_variants(
@@ -117,134 +119,156 @@ def _repeat_variants(
                 break
 
 
-class _VariantSearch:
-    """Search in one folder, where one model after the other gets its variant."""
+@dataclass(frozen=True)
+class _Step:
+    """An accepted variant.
+
+    Attributes:
+        model: Name of the model.
+        variant: The variant.
+        trial_index: Its position among all trials.
+        quality_before: Quality that it was judged against: that before the model's first step.
+    """
+
+    model: str
+    variant: CompressionVariant
+    trial_index: int
+    quality_before: Quality
+
+
+class _Ladders:
+    """Ladders in one folder, where one model after the other gets its variant."""
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        into: Path,
-        distillation_data: DistillationData,
-        evaluate: Any,
-        validation: EvaluationData | None,
+        self, checkpoint: Checkpoint, into: Path, distillation_data: DistillationData, evaluation: VariantEvaluation
     ) -> None:
         self._checkpoint = checkpoint
         self._into = into
         self._distillation_data = distillation_data
-        self._evaluate = evaluate
-        self._validation = validation
-        self._scores_before: MetricValues | None = None
-        if validation:
-            self._scores_before = evaluate(into, validation)
-        self._reference = ReferenceAnswers(checkpoint.scenario, checkpoint.folder, _MAX_AGREEMENT_REQUESTS, validation)
-        self._agreement_before = self._reference.self_agreement()
-        self._answers_left = distillation_data.plan.answers
+        self._evaluation = evaluation
+        self._quality = evaluation.initial_quality
+        self._answers_left = float(distillation_data.plan.answers)
         self._training_seconds_left = _DISTILLATION_BUDGET_SHARE * distillation_data.plan.budget_seconds
+        self._trials: list[CompressionTrial] = []
+        self._steps: list[_Step] = []
 
-    def try_variants(self, name: str) -> list[CompressionTrial]:
-        """Trials of a model's variants, in their order. Leaves the kept variant, or the float model, in the folder."""
+    def trials(self) -> tuple[CompressionTrial, ...]:
+        """All trials in their order; of a model's accepted variants only the last one is kept."""
+        trials = self._trials.copy()
+        last_steps = {step.model: step for step in self._steps}
+        for step in self._steps:
+            if step is not last_steps[step.model]:
+                trials[step.trial_index] = _mark_superseded(trials[step.trial_index])
+        return tuple(trials)
+
+    def climb(self, name: str) -> None:
+        """Try a model's variants until one is not acceptable or not paid for. The last acceptable one stays in the folder."""
         model_folder = self._into / name
-        trials = list[CompressionTrial]()
+        quality_before = self._quality
         with tempfile.TemporaryDirectory(dir=self._into.parent) as scratch:
             best_folder = Path(scratch) / "best"
-            best_results = (self._scores_before, self._agreement_before)
             shutil.move(model_folder, best_folder)
-            variants = _variants(name)
-            while candidates := self._affordable_variants(name, variants, has_kept=any(t.kept for t in trials)):
-                variant = middle_variant(candidates)
-                trial, results = self._evaluate_variant(name, variant)
-                if trial.kept:
-                    shutil.rmtree(best_folder)
-                    shutil.move(model_folder, best_folder)
-                    best_results = results
-                    trials = [_mark_superseded(earlier) for earlier in trials]
-                trials.append(trial)
-                variants = remaining_variants(variants, variant, trial.kept)
+            for variant in _variants(name):
+                if not self._can_afford(name, variant):
+                    break
+                self._spend(name, variant)
+                trial, quality = self._try_variant(name, variant, quality_before)
+                self._trials.append(trial)
+                if not trial.kept:
+                    break
+                self._evaluation.accept()
+                self._quality = quality
+                self._steps.append(_Step(name, variant, len(self._trials) - 1, quality_before))
+                shutil.rmtree(best_folder)
+                shutil.move(model_folder, best_folder)
             shutil.rmtree(model_folder, ignore_errors=True)
             shutil.move(best_folder, model_folder)
-        self._scores_before, self._agreement_before = best_results
-        return trials
 
-    def _affordable_variants(
-        self, name: str, variants: Sequence[CompressionVariant], *, has_kept: bool
-    ) -> list[CompressionVariant]:
-        """Variants that may still be judged.
+    def undo_steps_that_fail_exactly(self) -> None:
+        """Judge the combination exactly, and undo the last step as long as it fails."""
+        while self._steps:
+            quality = self._evaluation.evaluate_whole()
+            if quality is None:
+                return
+            step = self._steps[-1]
+            trial = self._judge(step.model, step.variant, step.quality_before, quality)
+            if trial.kept:
+                return
+            why = f"undone, exactly judged with all others: {trial.why}"
+            self._trials[step.trial_index] = replace(self._trials[step.trial_index], kept=False, why=why)
+            self._undo_last_step()
+
+    def _undo_last_step(self) -> None:
+        """The model has the variant of its step before, or is float."""
+        undone = self._steps.pop()
+        model_folder = self._into / undone.model
+        shutil.rmtree(model_folder)
+        if self._steps and self._steps[-1].model == undone.model:
+            self._write_variant(undone.model, self._steps[-1].variant)
+        else:
+            shutil.copytree(self._checkpoint.folder / undone.model, model_folder, copy_function=_hardlink)
+
+    def _can_afford(self, name: str, variant: CompressionVariant) -> bool:
+        """Whether a variant may be judged.
 
         Aggressive ones while the budget pays for their answers, distilled ones while it pays for their training.
         """
-        is_compared = self._reference.affects_any_request(name)
-        can_judge_aggressive = is_compared and self._answers_per_trial(name) <= self._answers_left
-        affordable = [
-            variant
-            for variant in variants
-            if variant_training_seconds(variant, self._distillation_data.plan) <= self._training_seconds_left
-        ]
-        if can_judge_aggressive:
-            return affordable
-        if has_kept or (
-            self._scores_before is None and not is_compared
-        ):  # without labels the answers have to be compared
-            return []
-        least_aggressive = least_aggressive_variant(name)
-        return [variant for variant in affordable if variant.name == least_aggressive]
+        if variant_training_seconds(variant, self._distillation_data.plan) > self._training_seconds_left:
+            return False
+        cost = self._evaluation.trial_cost(name)
+        if variant.name == least_aggressive_variant(name):
+            # Without labels the answers have to be compared.
+            return cost > 0 or self._quality.metric_values is not None
+        return 0 < cost <= self._answers_left
 
-    def _answers_per_trial(self, name: str) -> int:
-        """Number of answers that judging one variant of a model takes."""
-        labelled = 0
-        if self._scores_before is not None and self._reference.affects_labelled_requests(name):
-            labelled = len(self._scores_before.values)
-        return labelled + self._reference.n_requests_for(name)
-
-    def _evaluate_variant(
-        self, name: str, variant: CompressionVariant
-    ) -> tuple[CompressionTrial, tuple[MetricValues | None, Agreement]]:
-        """The trial of a variant, with the folder's metric and agreement. Leaves the variant in the folder."""
-        is_aggressive = variant.name != least_aggressive_variant(name)
-        if is_aggressive:
-            self._answers_left -= self._answers_per_trial(name)
+    def _spend(self, name: str, variant: CompressionVariant) -> None:
+        """Subtract what a variant costs from the budgets; the least aggressive one needs no budget for answers."""
+        if variant.name != least_aggressive_variant(name):
+            self._answers_left -= self._evaluation.trial_cost(name)
         self._training_seconds_left -= variant_training_seconds(variant, self._distillation_data.plan)
+
+    def _try_variant(
+        self, name: str, variant: CompressionVariant, quality_before: Quality
+    ) -> tuple[CompressionTrial, Quality]:
+        """The trial of a variant, and the quality with it. Leaves the variant in the folder."""
+        try:
+            self._write_variant(name, variant)
+            quality = self._evaluation.evaluate_variant(name)
+            if quality.metric_values is not None and not np.isfinite(quality.metric_values.values).all():
+                raise UnusableVariant("its answers are no numbers")
+        except UnusableVariant as error:
+            return self._rejected_trial(name, variant, quality_before, str(error)), quality_before
+        return self._judge(name, variant, quality_before, quality), quality
+
+    def _write_variant(self, name: str, variant: CompressionVariant) -> None:
         shutil.rmtree(self._into / name, ignore_errors=True)
         (self._into / name).mkdir()
-        try:
-            _write_variant(name, variant, self._checkpoint.folder, self._into, self._distillation_data)
-            scores = self._scores_before
-            # Requests that the model does not affect have the scores of before.
-            if scores is not None and self._reference.affects_labelled_requests(name):
-                scores = self._evaluate(self._into, self._validation)
-            if scores is not None and not np.isfinite(scores.values).all():
-                raise UnusableVariant("its answers are no numbers")
-            agreement = self._reference.compare_folder(self._into, changed_model=name, previous=self._agreement_before)
-        except UnusableVariant as error:
-            return self._rejected_trial(name, variant, str(error)), (self._scores_before, self._agreement_before)
+        _write_variant(name, variant, self._checkpoint.folder, self._into, self._distillation_data)
+
+    def _judge(self, name: str, variant: CompressionVariant, before: Quality, after: Quality) -> CompressionTrial:
         sizes = (size_of(self._checkpoint.folder / name), size_of(self._into / name))
-        cpu_us_before = self._agreement_before.work
-        if self._scores_before is None or scores is None:
-            return judge_by_agreement(name, variant.name, sizes, agreement, cpu_us_before), (None, agreement)
-        trial = judge_with_labels(
+        cpu_us_before = before.agreement.work
+        if before.metric_values is None or after.metric_values is None:
+            return judge_by_agreement(name, variant.name, sizes, after.agreement, cpu_us_before)
+        return judge_with_labels(
             name,
             variant.name,
-            self._scores_before,
-            scores,
+            before.metric_values,
+            after.metric_values,
             sizes,
-            agreement,
+            after.agreement,
             cpu_us_before,
-            is_aggressive=is_aggressive,
+            is_aggressive=variant.name != least_aggressive_variant(name),
         )
-        return trial, (scores, agreement)
 
-    def _rejected_trial(self, name: str, variant: CompressionVariant, why: str) -> CompressionTrial:
-        quality = self._agreement_before.share
-        if self._scores_before is not None:
-            quality = float(self._scores_before.values.mean())
+    def _rejected_trial(self, name: str, variant: CompressionVariant, quality: Quality, why: str) -> CompressionTrial:
         size = size_of(self._checkpoint.folder / name)
-        return CompressionTrial(name, variant.name, False, size, size, quality, quality, 0.0, why, 0.0)
+        return CompressionTrial(name, variant.name, False, size, size, quality.mean, quality.mean, 0.0, why, 0.0)
 
 
 def _mark_superseded(trial: CompressionTrial) -> CompressionTrial:
     """The trial, no longer kept because a smaller variant is acceptable, too."""
-    if not trial.kept:
-        return trial
-    return replace(trial, kept=False, why=f"{trial.why}; a smaller form may stay, too")
+    return replace(trial, kept=False, why=f"{trial.why}; a smaller variant is acceptable, too")
 
 
 def variant_training_seconds(variant: CompressionVariant, plan: TrainingPlan) -> float:
@@ -346,7 +370,7 @@ def _change_text(sizes: tuple[int, int], agreement: Agreement) -> str:
 
 def least_aggressive_variant(model: str) -> str:
     """The name of the variant nearest to float; empty where every variant is aggressive or has to be distilled."""
-    for variant in reversed(_variants(model)):
+    for variant in _variants(model):
         if not variant.training_seconds and not variant.is_aggressive:
             return variant.name
     return ""
@@ -368,7 +392,7 @@ def _prepare_training_data(scenario: str, training_data: TrainingData) -> Traini
 
 
 def _variants(name: str) -> tuple[CompressionVariant, ...]:
-    """The compression variants of a model, those that leave the least work first."""
+    """The compression variants of a model, from mild to aggressive."""
     if not plugins.has_module("models", name, "compress"):
         return ()
     return tuple(plugins.load_module("models", name, "compress").VARIANTS)

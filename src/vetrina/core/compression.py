@@ -6,7 +6,6 @@ How a variant is written is up to ``models/<name>/compress.py``; which one is ke
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from math import inf
 from typing import Any
 
 from vetrina.core.progress import Progress
@@ -39,20 +38,6 @@ class CompressionVariant:
             return steps
         settings = ", ".join(f"{name} {value:g}" for name, value in self.settings.items())
         return f"{steps} ({settings})"
-
-    def is_at_least_as_aggressive_as(self, other: "CompressionVariant") -> bool:
-        """Whether this variant keeps no more than ``other`` in every setting that either of them has.
-
-        Distilled variants are comparable with distilled variants only, and variants without settings with equal ones only.
-        """
-        is_distilled = self.training_seconds != 0
-        is_other_distilled = other.training_seconds != 0
-        if is_distilled != is_other_distilled:
-            return False
-        names = {*self.settings, *other.settings}
-        if not names:
-            return self == other
-        return all(self.settings.get(name, inf) <= other.settings.get(name, inf) for name in names)
 
 
 @dataclass(frozen=True)

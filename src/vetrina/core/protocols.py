@@ -40,7 +40,7 @@ class Model(Protocol):
 class Compressor(Protocol):
     """``models/<name>/compress.py``, optional: writes smaller files that the same ``online.py`` opens."""
 
-    VARIANTS: Sequence[CompressionVariant]  # in ascending order of the work per answer
+    VARIANTS: Sequence[CompressionVariant]  # from mild to aggressive
 
     def compress(
         self, source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData

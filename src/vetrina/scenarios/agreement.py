@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from vetrina.core import plugins
-from vetrina.core.types import EvaluationData
 
 _LABELLED_PER_UNLABELLED_REQUEST = 10  # labelled requests for each unlabelled one
 ScoredAnswers = Sequence[Mapping[str, float]]  # one mapping a request: answer to score, best first
@@ -44,72 +43,37 @@ class ReferenceAnswers:
     Labelled requests are like those of the evaluation; unlabelled ones are requests for which there are no labels.
     """
 
-    def __init__(
-        self, scenario: str, folder: Path, max_requests: int, evaluation_data: EvaluationData | None = None
-    ) -> None:
+    def __init__(self, scenario: str, folder: Path, max_requests: int) -> None:
         """Samples requests and answers them.
 
         Args:
             scenario: name of the scenario.
             folder: the reference's folder, which suggests the requests: its users, words of its products, rows like its own.
             max_requests: at most so many labelled requests.
-            evaluation_data: what labels evaluate the folder on; decides which models its evaluation depends on.
         """
         evaluation = plugins.load_module("scenarios", scenario, "evaluate")
         self._evaluation = evaluation
         self._requests = evaluation.sample_requests(folder, max_requests)
         self._unlabelled_requests = []
         if hasattr(evaluation, "sample_unlabelled_requests"):
-            max_unlabelled = max_requests // _LABELLED_PER_UNLABELLED_REQUEST
-            self._unlabelled_requests = evaluation.sample_unlabelled_requests(folder, max_unlabelled)
-        self._models_of_labelled = None
-        self._models_of_unlabelled = frozenset()
-        if hasattr(evaluation, "contributing_models"):
-            models = evaluation.contributing_models(folder, evaluation_data)
-            self._models_of_labelled, self._models_of_unlabelled = models
+            self._unlabelled_requests = evaluation.sample_unlabelled_requests(folder, max_unlabelled(max_requests))
         self._answers, self.cpu_us = self._answer_and_time(folder)
         self._unlabelled_answers = self._answer_unlabelled(folder)
+
+    @property
+    def n_requests(self) -> int:
+        """Number of requests that are answered to compare a folder."""
+        return len(self._requests) + len(self._unlabelled_requests)
 
     def self_agreement(self) -> Agreement:
         """The agreement of the reference folder with itself."""
         return Agreement(len(self._requests), 1.0, work=self.cpu_us)
 
-    def compare_folder(self, folder: Path, *, changed_model: str = "", previous: Agreement | None = None) -> Agreement:
-        """The agreement of another folder.
-
-        Args:
-            folder: it answers the same requests.
-            changed_model: the only model in which the folder differs from one that was compared before.
-            previous: the agreement of that folder. Only requests that depend on ``changed_model`` are answered again.
-        """
-        agreement = previous or Agreement(len(self._requests), 1.0)
-        if previous is None or self.affects_labelled_requests(changed_model):
-            answers, work = self._answer_and_time(folder)
-            compared = compare_answers(answers, self._answers)
-            agreement = replace(compared, work=work, unjudged=agreement.unjudged)
-        else:
-            self._evaluation.answer_requests(folder, self._requests[:1])  # checks that the folder loads
-        if previous is None or changed_model in self._models_of_unlabelled:
-            unlabelled = compare_answers(self._answer_unlabelled(folder), self._unlabelled_answers)
-            agreement = replace(agreement, unjudged=unlabelled.share)
-        return agreement
-
-    def affects_labelled_requests(self, model: str) -> bool:
-        """Whether labelled requests depend on a model; True where the scenario does not declare its models."""
-        return self._models_of_labelled is None or model in self._models_of_labelled
-
-    def n_requests_for(self, model: str) -> int:
-        """Number of requests that are answered to compare a folder that differs in one model."""
-        n_requests = 0
-        if self.affects_labelled_requests(model):
-            n_requests += len(self._requests)
-        if model in self._models_of_unlabelled:
-            n_requests += len(self._unlabelled_requests)
-        return n_requests
-
-    def affects_any_request(self, model: str) -> bool:
-        """Whether any sampled request depends on a model."""
-        return self.n_requests_for(model) > 0
+    def compare_folder(self, folder: Path) -> Agreement:
+        """The agreement of another folder, which answers the same requests."""
+        answers, work = self._answer_and_time(folder)
+        unlabelled = compare_answers(self._answer_unlabelled(folder), self._unlabelled_answers)
+        return replace(compare_answers(answers, self._answers), work=work, unjudged=unlabelled.share)
 
     def _answer_unlabelled(self, folder: Path) -> ScoredAnswers:
         if not self._unlabelled_requests:
@@ -126,6 +90,11 @@ class ReferenceAnswers:
         # Both calls load the folder and answer one request: the difference is the time of the other requests.
         seconds = (finished - warmed_up) - (warmed_up - started)
         return answers, max(0.0, 1e6 * seconds / max(1, len(self._requests) - 1))
+
+
+def max_unlabelled(max_requests: int) -> int:
+    """The number of unlabelled requests beside ``max_requests`` labelled ones."""
+    return max_requests // _LABELLED_PER_UNLABELLED_REQUEST
 
 
 def compare_answers(answers: ScoredAnswers, reference: ScoredAnswers) -> Agreement:

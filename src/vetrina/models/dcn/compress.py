@@ -17,9 +17,9 @@ from vetrina.models.dcn.train import fit_networks, save_ensemble
 
 # ``width``: hidden units relative to the teacher's
 VARIANTS = (
-    CompressionVariant(("distil", "int8"), {"width": 0.25}, training_seconds=20.0),
-    CompressionVariant(("distil", "int8"), {"width": 0.5}, training_seconds=20.0),
     CompressionVariant(("int8",)),
+    CompressionVariant(("distil", "int8"), {"width": 0.5}, training_seconds=20.0),
+    CompressionVariant(("distil", "int8"), {"width": 0.25}, training_seconds=20.0),
 )
 _AUGMENTED_COPIES = 3  # of each row
 _SWAP_PROBABILITY = 0.25  # of a value

@@ -5,10 +5,10 @@ from pathlib import Path
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.retrieval.neighbours import pack
 
-_NEIGHBOUR_SHARES = (0.1, 0.2, 0.35, 0.5, 0.7)
+_NEIGHBOUR_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1)
 VARIANTS = (
-    *(CompressionVariant(("prune", "int8"), {"keep": share}) for share in _NEIGHBOUR_SHARES),
     CompressionVariant(("int8",)),
+    *(CompressionVariant(("prune", "int8"), {"keep": share}) for share in _NEIGHBOUR_SHARES),
 )
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.layers.next_item import sequence_quantisation
 
-_INT4 = CompressionVariant(("int4",))
 _INT8 = CompressionVariant(("int8",))
-VARIANTS = (_INT4, _INT8)
+_INT4 = CompressionVariant(("int4",))
+VARIANTS = (_INT8, _INT4)
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:

@@ -4,20 +4,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vetrina.core.protocols import History
 from vetrina.core.types import EvaluationData, MetricValues
-from vetrina.metrics.quality_loss import MAX_POINT_LOSS
 from vetrina.metrics.ranking import mid_ranks, ndcg, recall, reciprocal_rank
 from vetrina.retrieval.business_value import reweight_scores, score_factors
 from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import PLACEMENTS, Recommender, top_k
 
 METRICS = {"NDCG": ndcg, "Recall": recall, "MRR": lambda ranks, relevant, k: reciprocal_rank(ranks, k)}
-_K = 10  # of a sample request
-_MAX_USERS = 4_000
-# Blends that sample requests use beside that of warm users.
-_ANONYMOUS_BLENDS = ("session", "unseen")
-_UNLABELLED_BLENDS = ("session", "discover", "unseen")
+K = 10  # products of an answer to a sample request
+MAX_USERS = 4_000
 _UNLABELLED_PLACEMENTS = ("product", "cart")  # of anonymous sample requests, in turn
 # A user or None, and the time; for a placement other than "home" also the product of the page, and the placement.
 SampleRequest = tuple[str | None, float] | tuple[str | None, float, str, str]
@@ -32,7 +30,7 @@ def evaluate(
     new_items_only: bool = False,
     allowed_items: np.ndarray | None = None,
     goals: Mapping[str, float] | None = None,
-    max_units: int = _MAX_USERS,
+    max_units: int = MAX_USERS,
 ) -> MetricValues:
     """One value of the metric per user, with slices for returning and new users.
 
@@ -110,44 +108,29 @@ def _items_by_popularity(recommender: Recommender, max_items: int) -> np.ndarray
     return items[np.linspace(0, len(items) - 1, min(max_items, len(items)), dtype=np.intp)]
 
 
-def contributing_models(folder: Path, evaluation_data: EvaluationData | None) -> tuple[set[str], set[str]]:
-    """Models that labelled requests depend on (the evaluation and ``sample_requests``), and those of unlabelled requests.
-
-    Blends of anonymous visitors count only if enough of the targets are of cold users: fewer hardly move the mean metric.
-    """
-    recommender = Recommender(folder)
-    no_history = recommender.histories.history_of(None, (), recommender.histories.until)
-    labelled_blends = ["home", recommender.select_blend(None, no_history, "home")]
-    user_ids: tuple[str, ...] = ()
-    if evaluation_data and evaluation_data.targets:
-        user_ids = evaluation_data.targets.user_ids
-    n_cold_users = sum(user not in recommender.histories for user in user_ids)
-    if n_cold_users > MAX_POINT_LOSS * len(user_ids):
-        labelled_blends.extend(_ANONYMOUS_BLENDS)
-    return _models_of(recommender, labelled_blends), _models_of(recommender, _UNLABELLED_BLENDS)
-
-
-def _models_of(recommender: Recommender, blends: Sequence[str]) -> set[str]:
-    models: set[str] = set()
-    for blend in blends:
-        models.update(recommender.blend_weights(blend))
-    return models
-
-
 def answer_requests(folder: Path, requests: Sequence[SampleRequest]) -> list[dict[str, float]]:
     """The first ten product ids for each request, with their scores."""
     recommender = Recommender(folder)
-    answers = []
-    for user, now, *page_and_placement in requests:
-        product_id, placement = page_and_placement or ("", "home")
-        history = recommender.histories.history_of(user, (), now)
-        if product_id:
-            history = recommender.page_history([product_id], now)
-        blend, exclude_seen = PLACEMENTS[placement]
-        if blend != "home":
-            blend = recommender.select_blend(user, history, blend)
-        allowed = recommender.allowed_items(blend, history, exclude_seen=bool(exclude_seen))
-        scores, _ = recommender.ranking_scores(history, blend, allowed)
-        best = top_k(scores, _K)
-        answers.append({recommender.catalogue.product_id(item): float(scores[item]) for item in best})
-    return answers
+    return [answer_request(recommender, request) for request in requests]
+
+
+def answer_request(recommender: Recommender, request: SampleRequest) -> dict[str, float]:
+    """The first ten product ids for a request, with their scores."""
+    history, blend, allowed = read_request(recommender, request)
+    scores, _ = recommender.ranking_scores(history, blend, allowed)
+    best = top_k(scores, K)
+    return {recommender.catalogue.product_id(item): float(scores[item]) for item in best}
+
+
+def read_request(recommender: Recommender, request: SampleRequest) -> tuple[History, str, NDArray[np.bool_]]:
+    """The user's interactions, the blend and the allowed items (items,) bool of a sample request."""
+    user, now, *page_and_placement = request
+    product_id, placement = page_and_placement or ("", "home")
+    history = recommender.histories.history_of(user, (), now)
+    if product_id:
+        history = recommender.page_history([product_id], now)
+    blend, exclude_seen = PLACEMENTS[placement]
+    if blend != "home":
+        blend = recommender.select_blend(user, history, blend)
+    allowed = recommender.allowed_items(blend, history, exclude_seen=bool(exclude_seen))
+    return history, blend, allowed

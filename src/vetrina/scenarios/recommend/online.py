@@ -94,6 +94,10 @@ class Recommender:
         """(items, goals) business value of a sale of each product; read when a goal needs it."""
         return business_value.read(self._folder / "worth.npy")
 
+    def scorer(self, model: str) -> Scorer:
+        """The scorer of one of ``models``."""
+        return self._scorers[model]
+
     def model_scores(self, history: History) -> Floats:
         """(models, items): each model's scores, scaled to a largest value of 1, in the order of ``models``."""
         rows = []
@@ -104,14 +108,8 @@ class Recommender:
 
     def blend_scores(self, history: History, weights: Mapping[str, float]) -> tuple[Floats, list[BlendTerm]]:
         """(items,) weighted sum of the models' scores, and its terms. Only models in ``weights`` are computed."""
-        total = np.zeros(len(self.catalogue), np.float32)
-        terms = []
-        for model, weight in weights.items():
-            scores = self._scorers[model].score(history)
-            term = BlendTerm(model, float(weight) * _max_normaliser(scores), scores)
-            total += term.scale * scores
-            terms.append(term)
-        return total, terms
+        terms = [blend_term(model, weight, self._scorers[model].score(history)) for model, weight in weights.items()]
+        return sum_terms(terms, len(self.catalogue)), terms
 
     def ranking_scores(
         self, history: History, blend_name: str, allowed_items: NDArray[np.bool_] | None = None
@@ -128,17 +126,34 @@ class Recommender:
         Returns:
             (items,) float32, larger is better, and the terms of the blend.
         """
-        weights = self.blend_weights(blend_name)
-        total, terms = self.blend_scores(history, weights)
+        total, terms = self.blend_scores(history, self.blend_weights(blend_name))
         if allowed_items is not None:
             total[~allowed_items] = -np.inf
+        return self.rerank(history, blend_name, total, terms), terms
+
+    def rerank(
+        self, history: History, blend_name: str, total: Floats, terms: list[BlendTerm], items: Ints | None = None
+    ) -> Floats:
+        """Blended scores, with the best candidates in the order of the blend's trees, if it has any.
+
+        Args:
+            history: the user's interactions.
+            blend_name: a key of ``weights`` or a fixed blend.
+            total: (n,) blended scores.
+            terms: the terms of the blend, with scores (n,).
+            items: (n,) items that the scores are of, ascending; None for the whole catalogue.
+
+        Returns:
+            (n,) float32; the candidates' scores are above 1 and all others at most 1.
+        """
         if blend_name not in self._trees or not len(total):
-            return total, terms
-        items, model_scores, blended = self._top_candidates(total, terms, weights)
-        features = self.ranker_features(history, items, model_scores, blended)
+            return total
+        rows, model_scores, blended = self._top_candidates(total, terms, self.blend_weights(blend_name))
+        candidates = rows if items is None else items[rows]
+        features = self.ranker_features(history, candidates, model_scores, blended)
         reranked = total / max(float(total.max()), 1e-9)
-        reranked[items] = 1.0 + _sigmoid(self._trees[blend_name].score(features))
-        return reranked, terms
+        reranked[rows] = 1.0 + _sigmoid(self._trees[blend_name].score(features))
+        return reranked
 
     def candidates(
         self, history: History, blend_name: str, allowed_items: NDArray[np.bool_]
@@ -162,14 +177,8 @@ class Recommender:
     def _top_candidates(
         self, total: Floats, terms: list[BlendTerm], weights: Mapping[str, float]
     ) -> tuple[Ints, Floats, Floats]:
-        """The best items of the blend and of each model; one model alone adds none to those of its blend."""
-        best = [top_k(total, BLEND_CANDIDATES)]
-        if len(terms) > 1:
-            is_excluded = ~np.isfinite(total)
-            for term in terms:
-                is_candidate = ~(is_excluded | (term.scores <= 0))
-                best.append(top_k(np.where(is_candidate, term.scores, -np.inf), CANDIDATES_PER_MODEL))
-        items = np.unique(np.concatenate(best)).astype(np.int32)
+        """The best items of the blend and of each model, with their scores."""
+        items = best_items(total, terms, BLEND_CANDIDATES, CANDIDATES_PER_MODEL)
         model_scores = np.stack([term.scores[items] * (term.scale / weights[term.model]) for term in terms])
         return items, model_scores, total[items]
 
@@ -411,6 +420,37 @@ class Recommender:
         title = changed.get(product_id, {}).get("title") or self.catalogue.title(item)
         largest_term = max(terms, key=lambda term: term.scale * term.scores[item])
         return RankedItem(product_id, title, score, (self._model_reasons[largest_term.model],))
+
+
+def blend_term(model: str, weight: float, scores: Floats) -> BlendTerm:
+    """A model's term of a blend; its largest score (items,) counts as 1."""
+    return BlendTerm(model, float(weight) * _max_normaliser(scores), scores)
+
+
+def sum_terms(terms: Iterable[BlendTerm], n_items: int) -> Floats:
+    """(n_items,) float32 blended scores."""
+    total = np.zeros(n_items, np.float32)
+    for term in terms:
+        total += term.scale * term.scores
+    return total
+
+
+def best_items(total: Floats, terms: list[BlendTerm], n_of_blend: int, n_per_model: int) -> Ints:
+    """The best items of the blend and of each model, ascending; one model alone adds none to those of its blend.
+
+    Args:
+        total: (items,) blended scores, -inf for items that are not allowed.
+        terms: the terms of the blend.
+        n_of_blend: how many items with the largest blended scores.
+        n_per_model: how many items with the largest scores of each model; only scores above 0 count.
+    """
+    best = [top_k(total, n_of_blend)]
+    if len(terms) > 1:
+        is_excluded = ~np.isfinite(total)
+        for term in terms:
+            is_candidate = ~(is_excluded | (term.scores <= 0))
+            best.append(top_k(np.where(is_candidate, term.scores, -np.inf), n_per_model))
+    return np.unique(np.concatenate(best)).astype(np.int32)
 
 
 def _max_normaliser(scores: Floats) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 
 from vetrina.core.types import EvaluationData, MetricValues
 from vetrina.metrics.ranking import graded_ndcg
-from vetrina.scenarios.search.online import N_NON_PERSONAL_SIGNALS, SIGNALS, Searcher
+from vetrina.scenarios.search.online import Searcher
 
 _K = 10
 _QUERY_WORDS = 3  # words of a title that are a sample query
@@ -18,11 +18,11 @@ SampleRequest = str | tuple[str, str]  # a query of an anonymous visitor, or a q
 
 
 def sample_requests(folder: Path, max_requests: int) -> list[str]:
-    """Sample queries: the first three words of product titles, evenly spread over the catalogue."""
+    """Distinct sample queries: the first three words of product titles, evenly spread over the catalogue."""
     catalogue = Searcher(folder).catalogue
     step = max(1, -(-len(catalogue) // max_requests))
     queries = [_title_query(catalogue.title(item)) for item in range(0, len(catalogue), step)]
-    return [query for query in queries if query]
+    return [query for query in dict.fromkeys(queries) if query]
 
 
 def sample_unlabelled_requests(folder: Path, max_requests: int) -> list[SampleRequest]:
@@ -55,11 +55,6 @@ def answer_requests(folder: Path, requests: Sequence[SampleRequest]) -> list[dic
             answer[searcher.catalogue.product_id(item)] = score
         answers.append(answer)
     return answers
-
-
-def contributing_models(folder: Path, evaluation_data: EvaluationData | None) -> tuple[set[str], set[str]]:
-    """Signals that labelled requests, which are anonymous, depend on, and those that unlabelled requests depend on."""
-    return set(SIGNALS[:N_NON_PERSONAL_SIGNALS]), set(SIGNALS)
 
 
 def evaluate(folder: Path, evaluation_data: EvaluationData, *, only_model: str | None = None) -> MetricValues:
