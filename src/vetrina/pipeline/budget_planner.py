@@ -1,8 +1,9 @@
-"""Budget planner: epochs, trials and models that fit the time budget of a run, decided before anything starts.
+"""Budget planner: epochs, trials, folds and models that fit the time budget of a run, decided before anything starts.
 
 Seconds of an epoch of a sequence network = ``SECONDS_PER_EVENT`` * events + ``SECONDS_PER_WEIGHT`` * batches * products * width,
-both measured with two threads on logs of 131 thousand, 885 thousand and 1.3 million events. The plan and not the clock decides,
-so that it can be replayed.
+both measured with two threads on logs of 131 thousand, 885 thousand and 1.3 million events. Seconds of a fit of a model of a
+table = ``SECONDS_PER_TABLE_FIT`` + ``SECONDS_PER_TABLE_CELL`` * rows * encoded columns, measured with one thread on 5,120 rows of
+733 columns. The plan and not the clock decides, so that it can be replayed.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import Interactions, Recipe, TrainingData, TrainingPlan
+from vetrina.features.table_encoding import TableEncoding, is_regression_label
+from vetrina.train.table_folds import MAX_FOLDS
 
 # Costs, measured with two threads
 SECONDS_PER_EVENT = 7.0e-6  # of a sequence network, an epoch
@@ -22,12 +26,23 @@ SECONDS_PER_ANSWERED_PRODUCT = 3.6e-8  # of one answer of the blend, for each pr
 SECONDS_PER_QUERY = 1.0e-2  # of the query encoder, an epoch
 SECONDS_PER_TEACHER_LIST = 3.0e-1  # of the query encoder's teacher, an epoch: it reads eight texts beside each query
 SECONDS_PER_IMAGE = 2.0e-2  # of the image network, an epoch
+SECONDS_PER_TABLE_FIT = 0.3  # of one model, however small the table
+SECONDS_PER_TABLE_CELL = {  # of one model: a row of one encoded column
+    "mlp": 1.4e-6,
+    "dcn": 1.4e-6,
+    "logistic": 6.6e-7,
+    "ridge": 2.0e-7,
+    "tree": 3.3e-7,
+    "boosted": 2.7e-7,
+}
 _REFERENCE_THREADS = 2
 _MIN_COST_SECONDS = 1e-9  # avoids a division by zero
 
 # Shares of the budget of a run. It fits three times, and spends the rest on counting, tuning, compression and the gate.
 FIT_BUDGET_SHARE = 0.12  # networks of one fit
 TRIALS_BUDGET_SHARE = 0.12  # hyper-parameter search
+TABLE_FOLDS_BUDGET_SHARE = 0.25  # out-of-fold predictions of a table
+TABLE_TRIALS_BUDGET_SHARE = 0.25  # hyper-parameter search on a table
 COMPRESSION_BUDGET_SHARE = 0.08  # answers that judge compression variants
 IMAGE_BUDGET_SHARE = 0.4  # image network
 
@@ -39,6 +54,9 @@ _REQUESTS_PER_TRIAL = 1_500
 _MIN_TRIALS = 8  # fewer find nothing that chance would not
 _MAX_TRIALS = 40
 _MAX_EASE_PRODUCTS = 6_000
+_MIN_ROWS_FOR_TRIALS = 2_000  # fewer cannot tell hyper-parameters apart
+_MIN_ROWS_PER_LABEL = 20  # with fewer of either label a fold may lack one
+_MAX_FOLD_CELLS = 200_000_000  # rows times encoded columns of all folds, which are held in memory as float32
 _MIN_SHOP_QUERIES = 200  # with fewer judged queries the encoder is trained on synthetic ones
 _N_SYNTHETIC_QUERIES = 4_000
 _MIN_BUDGET_PER_SYNTHETIC_EPOCH = 10  # times its cost: synthetic queries help little, so they must be cheap
@@ -77,6 +95,8 @@ def plan_training(
         plan: Budget, threads, and hyper-parameters that the settings fix.
         validation_users: Number of users that trials are evaluated on.
     """
+    if training_data.table is not None:
+        return _plan_table(recipe, training_data.table, plan)
     plan = _plan_query_encoder(recipe, training_data, plan)
     plan = _plan_image_network(recipe, training_data, plan)
     events = training_data.interactions
@@ -98,17 +118,53 @@ def plan_training(
 
 def plan_text(plan: TrainingPlan) -> str:
     """The plan in one line, for progress messages."""
-    epoch_texts = []
+    parts = []
     for name, hyperparameters in plan.settings.items():
         if "epochs" in hyperparameters:
-            epoch_texts.append(f"{name} {int(hyperparameters['epochs'])} epochs")
+            parts.append(f"{name} {int(hyperparameters['epochs'])} epochs")
+    if plan.folds:
+        parts.append(f"a table in {plan.folds} folds")
     text = f"plan for {plan.budget_seconds / 60:.0f} minutes: "
-    text += ", ".join(epoch_texts) or "no networks"
+    text += ", ".join(parts) or "no networks"
     for name, count in plan.trials.items():
         text += f", {count} trials of {name}"
     if plan.without:
         text += f"; left out: {', '.join(plan.without)}"
     return text
+
+
+def _plan_table(recipe: Recipe, table: LabelledTable, plan: TrainingPlan) -> TrainingPlan:
+    """Folds whose rows are predicted by models that were trained without them, and trials of boosted trees on them."""
+    columns = len(TableEncoding.fit(table).encoded_columns())
+    cells = len(table) * columns
+    costs = {}
+    for name, seconds_per_cell in SECONDS_PER_TABLE_CELL.items():
+        if name in recipe.models and name not in plan.without:
+            costs[name] = SECONDS_PER_TABLE_FIT + seconds_per_cell * cells
+    folds = _plan_folds(table, cells, sum(costs.values()), plan)
+    trial_costs = {}
+    if "boosted" in costs and len(table) >= _MIN_ROWS_FOR_TRIALS:
+        trial_costs["boosted"] = folds * costs["boosted"]
+    trials = _plan_trials(TABLE_TRIALS_BUDGET_SHARE * plan.budget_seconds, trial_costs)
+    return replace(plan, folds=folds, trials=trials)
+
+
+def _plan_folds(table: LabelledTable, cells: int, fold_seconds: float, plan: TrainingPlan) -> int:
+    """Number of folds, at least one: the validation rows, which the models that are fitted anyway predict.
+
+    Args:
+        table: Training rows.
+        cells: Rows times encoded columns.
+        fold_seconds: Seconds in which all models are fitted once.
+        plan: Its budget is used.
+    """
+    if not is_regression_label(table):
+        _, rows_per_label = np.unique(table.label, return_counts=True)
+        if rows_per_label.min() < _MIN_ROWS_PER_LABEL:
+            return 1
+    affordable = int(TABLE_FOLDS_BUDGET_SHARE * plan.budget_seconds / max(fold_seconds, _MIN_COST_SECONDS))
+    fitting_memory = _MAX_FOLD_CELLS // max(1, cells)
+    return max(1, min(MAX_FOLDS, 1 + affordable, fitting_memory))
 
 
 def _plan_sequence_networks(recipe: Recipe, events: Interactions, plan: TrainingPlan) -> _NetworkPlan:
