@@ -37,6 +37,7 @@ NAMES = (
     "swaps",
     "tables",
     "transfer",
+    "tuned_tables",
     "visits",
     "warm_start",
 )

@@ -1,0 +1,224 @@
+"""Prediction from tables beside a tuned LightGBM and AutoGluon.
+
+Criteo, raw 8,000 rows: 20 % (seed 42, the product's own split) are held out. Each has the other 6,400 rows, three minutes and one
+thread. ``predict``: the path of the command line with default settings. LightGBM: Optuna (TPE, seed 42) for three minutes,
+five-fold cross-validation with early stopping, over leaves, rows per leaf, shares of columns and rows, L2 penalty, learning rate
+and the columns (raw with native categories, or encoded as ``predict`` does), then one fit on all rows. AutoGluon:
+``best_quality`` with log loss, run by the Python that ``VETRINA_BENCH_AUTOGLUON`` names. 95 % bootstrap over rows.
+"""
+
+import os
+import resource
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import optuna
+import polars as pl
+
+from benchmarks.data import folder
+from benchmarks.record import note, record, row
+from vetrina import Shop
+from vetrina.core.labelled_tables import LabelledTable
+from vetrina.core.types import TrainingData
+from vetrina.features.table_encoding import TableEncoding
+from vetrina.metrics.bootstrap import mean_interval, paired_difference
+from vetrina.metrics.classification import log_loss, roc_auc
+from vetrina.scenarios.predict import recipe
+
+_MINUTES = 3.0
+_SECONDS = 60.0 * _MINUTES
+_THREADS = 1
+_SEED = 42
+_FOLDS = 5
+_MAX_TREES = 2_000
+_PATIENCE = 50  # trees without a smaller loss
+_AUTOGLUON = "VETRINA_BENCH_AUTOGLUON"
+
+
+def main() -> None:
+    """The product first, because its split is everyone's."""
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        shop = _shop(root)
+        predicted = _timed("predict", lambda: _predict(shop))
+        training, test = _rows(shop)
+        label = (test.label > 0.5).astype(np.float32)
+        probabilities = {"predict": predicted}
+        tuned = _timed("tuned LightGBM", lambda: _tuned_lightgbm(training, test))
+        probabilities["tuned LightGBM"] = tuned
+        python = os.environ.get(_AUTOGLUON, "")
+        if python:
+            reference = _timed("AutoGluon", lambda: _autogluon(python, training, test, root))
+            probabilities["AutoGluon best_quality"] = reference
+        else:
+            note(f"AutoGluon was not measured: {_AUTOGLUON} names no Python that has it.")
+        for name, values in probabilities.items():
+            loss = mean_interval(log_loss(label, values))
+            figure = f"{loss.point:.4f} [{loss.low:.4f}, {loss.high:.4f}], AUC {roc_auc(label, values):.4f}"
+            row(f"Criteo, {len(label):,} held-out rows, {name}: log loss", figure)
+        for name, values in probabilities.items():
+            if name != "predict":
+                gain = paired_difference(log_loss(label, values), log_loss(label, predicted))
+                figure = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+                row(f"log loss of {name} less that of predict", figure, "above 0")
+
+
+def _shop(root: Path) -> Shop:
+    """A shop with the table alone."""
+    frame = pl.read_parquet(folder("criteo-samples") / "raw_8k.parquet").drop("source_split")
+    frame.write_csv(root / "clicks.csv")
+    (root / "shop").mkdir()
+    (root / "shop" / "vetrina.toml").write_text(f"[train]\nthreads = {_THREADS}\n")
+    shop = Shop(root / "shop")
+    shop.ingest(table=root / "clicks.csv", label="label")
+    return shop
+
+
+def _predict(shop: Shop) -> np.ndarray:
+    """Probabilities of the held-out rows by what was released."""
+    release = shop.fit("predict", budget_minutes=_MINUTES)["predict"]
+    assert release is not None
+    notes = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
+    tuning = notes["notes"]
+    note(f"predict: {release.outcome}; weights {notes['weights']['predict']}; settings {notes['settings']}")
+    note(f"predict, on {tuning['rows']:,} rows out of fold: {tuning['out_of_fold_log_loss']}")
+    note(f"predict, plan: {tuning['plan']['folds']} folds, trials {tuning['plan']['trials']}; {tuning.get('search')}")
+    _, test = _rows(shop)
+    return shop.load("predict").predict(test.columns)
+
+
+def _rows(shop: Shop) -> tuple[LabelledTable, LabelledTable]:
+    """Rows to learn from, and those held out."""
+    version = shop.shop_context.registry.list_versions()[0]["version"]
+    splits = shop.splits(shop.shop_context.registry.get_version(version))
+    training = splits.judged_data().table
+    test = splits.holdout().table
+    assert training is not None
+    assert test is not None
+    return training, test
+
+
+def _tuned_lightgbm(training: LabelledTable, test: LabelledTable) -> np.ndarray:
+    """Probabilities of the test rows."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    label = (training.label > 0.5).astype(np.float32)
+    inputs = {"raw": _raw_inputs(training, test), "encoded": _encoded_inputs(training, test)}
+
+    def data_set(name: str) -> lightgbm.Dataset:
+        columns: Any = "auto"
+        if name == "raw":
+            columns = [n for n, values in enumerate(training.columns.values()) if values.dtype == object]
+        return lightgbm.Dataset(inputs[name][0], label, categorical_feature=columns, params={"verbose": -1})
+
+    def objective(trial: optuna.Trial) -> float:
+        settings = _lightgbm_settings(trial)
+        found = lightgbm.cv(
+            settings,
+            data_set(trial.suggest_categorical("inputs", ["raw", "encoded"])),
+            _MAX_TREES,
+            nfold=_FOLDS,
+            seed=_SEED,
+            callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
+        )
+        losses = found["valid binary_logloss-mean"]
+        trial.set_user_attr("trees", len(losses))
+        trial.set_user_attr("settings", settings)
+        return float(losses[-1])
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=_SEED))
+    study.optimize(objective, timeout=_SECONDS)
+    best = study.best_trial
+    note(f"LightGBM: {len(study.trials)} trials, out of fold {best.value:.4f}, {best.params}")
+    n_trees = round(best.user_attrs["trees"] * _FOLDS / (_FOLDS - 1))
+    trees = lightgbm.train(best.user_attrs["settings"], data_set(best.params["inputs"]), n_trees)
+    return np.asarray(trees.predict(inputs[best.params["inputs"]][1]))
+
+
+def _lightgbm_settings(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "objective": "binary",
+        "learning_rate": trial.suggest_float("learning_rate", 0.01, 0.1, log=True),
+        "num_leaves": trial.suggest_int("num_leaves", 4, 64, log=True),
+        "min_data_in_leaf": trial.suggest_int("min_data_in_leaf", 5, 200, log=True),
+        "feature_fraction": trial.suggest_float("feature_fraction", 0.1, 1.0),
+        "bagging_fraction": trial.suggest_float("bagging_fraction", 0.4, 1.0),
+        "bagging_freq": 1,
+        "lambda_l2": trial.suggest_float("lambda_l2", 0.1, 100.0, log=True),
+        "seed": _SEED,
+        "num_threads": _THREADS,
+        "verbose": -1,
+    }
+
+
+def _raw_inputs(training: LabelledTable, test: LabelledTable) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, columns) numbers, and numbers of categories, of training and test rows; missing and unseen ones are NaN."""
+    training_columns = []
+    test_columns = []
+    for name, values in training.columns.items():
+        further = test.columns[name]
+        if values.dtype == object:
+            categories = {value: number for number, value in enumerate(sorted({v for v in values if v is not None}))}
+            values = np.array([categories.get(value, np.nan) for value in values], float)
+            further = np.array([categories.get(value, np.nan) for value in further], float)
+        training_columns.append(values)
+        test_columns.append(further)
+    return np.column_stack(training_columns), np.column_stack(test_columns)
+
+
+def _encoded_inputs(training: LabelledTable, test: LabelledTable) -> tuple[np.ndarray, np.ndarray]:
+    """(rows, encoded columns) of training and test rows, as the models of predict get them."""
+    with tempfile.TemporaryDirectory() as scratch:
+        encoded = recipe.prepare(TrainingData(table=training), Path(scratch)).encoded_table
+    assert encoded is not None
+    return encoded.dense, TableEncoding.fit(training).encode(test.columns).dense
+
+
+def _autogluon(python: str, training: LabelledTable, test: LabelledTable, root: Path) -> np.ndarray:
+    """Probabilities of the test rows, computed by another Python."""
+    _frame(training).with_columns(label=pl.Series(training.label > 0.5).cast(pl.Int8)).write_parquet(root / "a.parquet")
+    _frame(test).write_parquet(root / "b.parquet")
+    tool = Path(__file__).with_name("autogluon_tool.py")
+    arguments = [root / "a.parquet", root / "b.parquet", "label", _SECONDS, _THREADS, root / "out.npy"]
+    done = subprocess.run(
+        [python, str(tool), *map(str, arguments)], capture_output=True, text=True, check=True, cwd=root
+    )
+    note(f"AutoGluon: {' / '.join(' '.join(line.split()) for line in done.stdout.splitlines()[-6:])}")
+    return np.load(root / "out.npy")
+
+
+def _frame(table: LabelledTable) -> pl.DataFrame:
+    columns = {}
+    for name, values in table.columns.items():
+        dtype = pl.Float64
+        if values.dtype == object:
+            dtype = pl.String
+        columns[name] = pl.Series(values.tolist(), dtype=dtype)
+    return pl.DataFrame(columns)
+
+
+def _timed(name: str, measured: Callable[[], np.ndarray]) -> np.ndarray:
+    """What ``measured`` returns; its wall and CPU seconds are a row."""
+    begun = time.perf_counter()
+    worked = _cpu_seconds()
+    found = measured()
+    row(f"{name}: seconds / CPU-seconds", f"{time.perf_counter() - begun:.0f} / {_cpu_seconds() - worked:.0f}")
+    return found
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those it waited for."""
+    total = 0.0
+    for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+        used = resource.getrusage(who)
+        total += used.ru_utime + used.ru_stime
+    return total
+
+
+if __name__ == "__main__":
+    record("tuned_tables", __doc__, main)
