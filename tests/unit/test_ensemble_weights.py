@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vetrina.metrics.classification import log_loss
-from vetrina.metrics.ensemble_weights import WEIGHTED_MEAN, choose_weights, select_greedily, weighted_mean
+from vetrina.metrics.ensemble_weights import MEAN, WEIGHTED_MEAN, choose_weights, select_greedily, weighted_mean
 from vetrina.metrics.regression import squared_error
 
 ROWS = 4_000
@@ -53,7 +53,17 @@ def test_a_model_for_people_to_read_is_never_averaged_and_may_win_alone():
     assert without.weights == {"fine": 1.0, "coarse": 0.0, "useless": 0.0}
 
 
-def test_the_loss_of_the_mean_is_of_rows_that_its_weights_were_not_chosen_on():
+def test_models_that_are_equally_good_are_averaged_evenly():
+    """Weights that follow the chance of two hundred rows lose to equal ones on other rows."""
+    rng = np.random.default_rng(8)
+    label = rng.normal(size=200)
+    predictions = {str(number): label + rng.normal(size=200) for number in range(4)}
+    ensemble = choose_weights(label, predictions, row_loss=squared_error)
+    assert ensemble.losses[MEAN] < ensemble.losses[WEIGHTED_MEAN]
+    assert set(ensemble.weights.values()) == {0.25}
+
+
+def test_the_loss_of_weights_is_of_rows_that_its_weights_were_not_chosen_on():
     """Forty models that say nothing about twelve rows: some mean of them fits these rows, but no others."""
     rng = np.random.default_rng(3)
     label = rng.normal(size=12)

@@ -1,6 +1,7 @@
 """Weights of a mean of several models' predictions, from predictions of rows that the models were not trained on.
 
-Ensemble selection with replacement (Caruana, Niculescu-Mizil, Crew and Ksikes 2004). No training library is imported here.
+Ensemble selection with replacement (Caruana, Niculescu-Mizil, Crew and Ksikes 2004) beside the plain mean, which is hard to beat
+where models are about equally good. No training library is imported here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +14,8 @@ from vetrina.metrics.classification import log_loss
 
 Floats = NDArray[np.floating]
 RowLoss = Callable[[Floats, Floats], NDArray[np.float64]]
-WEIGHTED_MEAN = "weighted mean"  # its name among the losses
+MEAN = "mean"  # names of the two ensembles among the losses
+WEIGHTED_MEAN = "weighted mean"
 
 _N_ROUNDS = 20  # models that are added, so that weights are multiples of at least a twentieth
 _N_FOLDS = 5  # of the rows, to estimate the loss of weights on rows that they were not chosen on
@@ -23,7 +25,7 @@ _N_FOLDS = 5  # of the rows, to estimate the loss of weights on rows that they w
 class WeightedEnsemble:
     """Chosen weights of all models, the predictions (n,) that they give, and the mean loss of what was compared.
 
-    ``losses`` has each model by its name, and ``WEIGHTED_MEAN`` with weights that were chosen on other rows.
+    ``losses`` has each model by its name, ``MEAN``, and ``WEIGHTED_MEAN`` with weights that were chosen on other rows.
     """
 
     weights: Mapping[str, float]
@@ -38,7 +40,9 @@ def choose_weights(
     row_loss: RowLoss = log_loss,
     seed: int = 42,
 ) -> WeightedEnsemble:
-    """The weighted mean of the models if its loss on other rows is smaller than that of every single model, else the best model.
+    """The single model, plain mean or weighted mean with the smallest loss, that of the weighted mean on other rows.
+
+    Of equals the simplest: a model before the mean, the mean before the weighted mean.
 
     Args:
         label: (n,) labels.
@@ -48,13 +52,18 @@ def choose_weights(
         seed: Seed of the folds of the rows.
     """
     losses = {name: float(row_loss(label, values).mean()) for name, values in predictions.items()}
-    best = min(losses, key=lambda name: losses[name])
-    weights = {best: 1.0}
     averageable = {name: values for name, values in predictions.items() if name not in standalone}
+    equal_weights = {name: 1.0 / len(averageable) for name in averageable}
     if len(averageable) > 1:
+        losses[MEAN] = float(row_loss(label, weighted_mean(averageable, equal_weights)).mean())
         losses[WEIGHTED_MEAN] = _cross_fitted_loss(label, averageable, row_loss, seed)
-        if losses[WEIGHTED_MEAN] < losses[best]:
-            weights = select_greedily(label, averageable, row_loss)
+    best = min(losses, key=lambda name: losses[name])
+    if best == WEIGHTED_MEAN:
+        weights = select_greedily(label, averageable, row_loss)
+    elif best == MEAN:
+        weights = equal_weights
+    else:
+        weights = {best: 1.0}
     all_weights = {name: weights.get(name, 0.0) for name in predictions}
     return WeightedEnsemble(all_weights, weighted_mean(predictions, all_weights), losses)
 

@@ -24,7 +24,7 @@ def tune(
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """Weights of the models, and tuning notes.
 
-    The weighted mean of the models, or the single model with the smallest loss; a baseline may win. All is chosen on the
+    The plain or weighted mean of the models, or a single one, whichever loses least; a baseline may win. All is chosen on the
     validation rows and, where the plan has folds, on the out-of-fold predictions of the training rows.
 
     Args:
