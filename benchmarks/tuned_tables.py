@@ -127,6 +127,7 @@ def _tuned_lightgbm(training: LabelledTable, test: LabelledTable) -> np.ndarray:
             callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
         )
         losses = found["valid binary_logloss-mean"]
+        assert isinstance(losses, list)
         trial.set_user_attr("trees", len(losses))
         trial.set_user_attr("settings", settings)
         return float(losses[-1])
