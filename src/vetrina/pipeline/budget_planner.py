@@ -13,7 +13,7 @@ import numpy as np
 
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import Interactions, Recipe, TrainingData, TrainingPlan
-from vetrina.features.table_encoding import TableEncoding, is_regression_label
+from vetrina.features.table_encoding import TableEncoding
 from vetrina.train.table_folds import MAX_FOLDS
 
 # Costs, measured with two threads
@@ -46,7 +46,8 @@ _MIN_TRIALS = 8  # fewer find nothing that chance would not
 _MAX_TRIALS = 40
 _MAX_EASE_PRODUCTS = 6_000
 _MIN_ROWS_FOR_TRIALS = 2_000  # fewer cannot tell hyper-parameters apart
-_MIN_ROWS_PER_LABEL = 20  # with fewer of either label a fold may lack one
+_FEW_LABELS = 10  # of more different numbers a fold has enough
+_MIN_ROWS_PER_LABEL = 20  # with fewer of one of few labels a fold may lack it
 _MAX_FOLD_CELLS = 200_000_000  # rows times encoded columns of all folds, which are held in memory as float32
 _MIN_SHOP_QUERIES = 200  # with fewer judged queries the encoder is trained on synthetic ones
 _N_SYNTHETIC_QUERIES = 4_000
@@ -171,10 +172,9 @@ def _plan_folds(table: LabelledTable, cells: int, fold_seconds: float, plan: Tra
         fold_seconds: Seconds in which all models are fitted once.
         plan: Its budget is used.
     """
-    if not is_regression_label(table):
-        _, rows_per_label = np.unique(table.label, return_counts=True)
-        if rows_per_label.min() < _MIN_ROWS_PER_LABEL:
-            return 1
+    labels, rows_per_label = np.unique(table.label, return_counts=True)
+    if len(labels) <= _FEW_LABELS and rows_per_label.min() < _MIN_ROWS_PER_LABEL:
+        return 1
     affordable = int(TABLE_FOLDS_BUDGET_SHARE * plan.budget_seconds / max(fold_seconds, _MIN_COST_SECONDS))
     fitting_memory = _MAX_FOLD_CELLS // max(1, cells)
     return max(1, min(MAX_FOLDS, 1 + affordable, fitting_memory))
