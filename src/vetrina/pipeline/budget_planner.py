@@ -32,8 +32,7 @@ _MIN_COST_SECONDS = 1e-9  # avoids a division by zero
 # Shares of the budget of a run. It fits three times, and spends the rest on counting, tuning, compression and the gate.
 FIT_BUDGET_SHARE = 0.12  # networks of one fit
 TRIALS_BUDGET_SHARE = 0.12  # hyper-parameter search
-TABLE_FOLDS_BUDGET_SHARE = 0.25  # out-of-fold predictions of a table
-TABLE_TRIALS_BUDGET_SHARE = 0.25  # hyper-parameter search on a table
+TABLE_BUDGET_SHARE = 0.8  # all fits of a table's models
 COMPRESSION_BUDGET_SHARE = 0.08  # answers that judge compression variants
 IMAGE_BUDGET_SHARE = 0.4  # image network
 
@@ -46,6 +45,8 @@ _MIN_TRIALS = 8  # fewer find nothing that chance would not
 _MAX_TRIALS = 40
 _MAX_EASE_PRODUCTS = 6_000
 _MIN_ROWS_FOR_TRIALS = 2_000  # fewer cannot tell hyper-parameters apart
+_N_TABLE_FITS = 2.5  # of all models, whatever the plan: before validation, before the gate, and a distillation
+_MAX_FOLDS_SHARE = 0.5  # of what these fits leave; trials get the rest
 _FEW_LABELS = 10  # of more different numbers a fold has enough
 _MIN_ROWS_PER_LABEL = 20  # with fewer of one of few labels a fold may lack it
 _MAX_FOLD_CELLS = 200_000_000  # rows times encoded columns of all folds, which are held in memory as float32
@@ -155,29 +156,26 @@ def _plan_table(recipe: Recipe, table: LabelledTable, plan: TrainingPlan) -> Tra
     for name, cost in TABLE_FIT_COSTS.items():
         if name in recipe.models and name not in plan.without:
             costs[name] = cost.seconds(cells)
-    folds = _plan_folds(table, cells, sum(costs.values()), plan)
+    fold_seconds = max(sum(costs.values()), _MIN_COST_SECONDS)
+    seconds_left = max(0.0, TABLE_BUDGET_SHARE * plan.budget_seconds - _N_TABLE_FITS * fold_seconds)
+    affordable_folds = 1 + int(_MAX_FOLDS_SHARE * seconds_left / fold_seconds)
+    folds = min(_max_folds(table, cells), affordable_folds)
+    seconds_left -= (folds - 1) * fold_seconds
     trial_costs = {}
     if "boosted" in costs and len(table) >= _MIN_ROWS_FOR_TRIALS:
         trial_costs["boosted"] = folds * costs["boosted"]
-    trials = _plan_trials(TABLE_TRIALS_BUDGET_SHARE * plan.budget_seconds, trial_costs)
-    return replace(plan, folds=folds, trials=trials)
+    return replace(plan, folds=folds, trials=_plan_trials(seconds_left, trial_costs))
 
 
-def _plan_folds(table: LabelledTable, cells: int, fold_seconds: float, plan: TrainingPlan) -> int:
-    """Number of folds, at least one: the validation rows, which the models that are fitted anyway predict.
+def _max_folds(table: LabelledTable, cells: int) -> int:
+    """Largest number of folds of a table with so many rows times encoded columns.
 
-    Args:
-        table: Training rows.
-        cells: Rows times encoded columns.
-        fold_seconds: Seconds in which all models are fitted once.
-        plan: Its budget is used.
+    At least one: the validation rows, which models that are fitted anyway predict.
     """
     labels, rows_per_label = np.unique(table.label, return_counts=True)
     if len(labels) <= _FEW_LABELS and rows_per_label.min() < _MIN_ROWS_PER_LABEL:
         return 1
-    affordable = int(TABLE_FOLDS_BUDGET_SHARE * plan.budget_seconds / max(fold_seconds, _MIN_COST_SECONDS))
-    fitting_memory = _MAX_FOLD_CELLS // max(1, cells)
-    return max(1, min(MAX_FOLDS, 1 + affordable, fitting_memory))
+    return max(1, min(MAX_FOLDS, _MAX_FOLD_CELLS // max(1, cells)))
 
 
 def _plan_sequence_networks(recipe: Recipe, events: Interactions, plan: TrainingPlan) -> _NetworkPlan:
