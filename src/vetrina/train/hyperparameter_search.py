@@ -37,7 +37,6 @@ class Rung(NamedTuple):
 COUNTING_MODEL_RUNGS = (Rung(1.0, 250), Rung(1.0, 1_000), Rung(1.0, 3_000))
 NETWORK_RUNGS = (Rung(0.3, 1_000), Rung(1.0, 3_000))
 _TRIALS_BEFORE_PRUNING = 4
-_SETTING_DECIMALS = 4  # hyper-parameters are rounded, so that they read well and repeat exactly
 
 # The metric of each user or row (n,), after each rung of a trial with these hyper-parameters
 _RungScores = Callable[[Mapping[str, float]], Iterator[NDArray[np.float64]]]
@@ -95,7 +94,7 @@ def search_hyperparameters(
             hyperparameters = dict(defaults)
             for key, bounds in search_space.items():
                 value = trial.suggest_float(key, bounds.low, bounds.high, log=bounds.is_logarithmic)
-                hyperparameters[key] = round(value, _SETTING_DECIMALS)
+                hyperparameters[key] = bounds.round(value)
             score = 0.0
             for number, scores in enumerate(rung_scores(hyperparameters)):
                 scores_by_trial[trial.number] = scores
@@ -111,7 +110,7 @@ def search_hyperparameters(
     shutil.rmtree(into.parent / "trial", ignore_errors=True)
 
     states = [trial.state for trial in study.trials]
-    best = {key: round(value, _SETTING_DECIMALS) for key, value in study.best_params.items()}
+    best = {key: search_space[key].round(value) for key, value in study.best_params.items()}
     gain = paired_difference(scores_by_trial[study.best_trial.number], scores_by_trial[0])
     is_better = gain.low > 0
     report = {

@@ -18,8 +18,8 @@ from vetrina.models.boosted.online import LOG_ODDS_FILE, REGRESSION_FILE
 
 HYPERPARAMETERS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
 SEARCH_SPACE = {
-    "leaves": SearchRange(4, 64, is_logarithmic=True),
-    "least": SearchRange(5, 200, is_logarithmic=True),
+    "leaves": SearchRange(4, 64, is_logarithmic=True, decimals=0),
+    "least": SearchRange(5, 200, is_logarithmic=True, decimals=0),
     "columns": SearchRange(0.1, 1.0),
     "rows": SearchRange(0.4, 1.0),
     "penalty": SearchRange(0.1, 100.0, is_logarithmic=True),
