@@ -1,11 +1,12 @@
 """Prediction from tables beside a tuned LightGBM and AutoGluon.
 
-Criteo, raw 8,000 rows: 20 % (seed 42, the product's own split) are held out. Each has the other 6,400 rows and three minutes of
-one core. ``predict``: the path of the command line with default settings and that budget. LightGBM: Optuna (TPE, seed 42) until
-three CPU-minutes are spent, five-fold cross-validation with early stopping, over leaves, rows per leaf, shares of columns and
-rows, L2 penalty, learning rate and the columns (raw with native categories, or encoded as ``predict`` does), then one fit on all
-rows. AutoGluon: ``best_quality`` with log loss, run by the Python that ``VETRINA_BENCH_AUTOGLUON`` names; its time limit is
-stretched by the share of a core that LightGBM got just before. 95 % bootstrap over rows.
+Criteo, raw 8,000 rows: 20 % (seed 42, the product's own split) are held out. Each has the other 6,400 rows and three minutes
+of one core. ``predict``: the path of the command line with default settings and that budget. LightGBM: Optuna (TPE, seed 42)
+until three CPU-minutes are spent, five-fold cross-validation with early stopping and median pruning, over leaves, rows per
+leaf, shares of columns and rows, L2 penalty, learning rate and the columns (raw with native categories, or encoded as
+``predict`` does, in each fold anew), then one fit on all rows. AutoGluon: ``best_quality`` with log loss, run by the Python
+that ``VETRINA_BENCH_AUTOGLUON`` names; its time limit is stretched by the share of a core that LightGBM got just before. 95 %
+bootstrap over rows.
 """
 
 import os
@@ -25,18 +26,17 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
-from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import TrainingData
+from vetrina.core.labelled_tables import EncodedTable, LabelledTable
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.metrics.classification import log_loss, roc_auc
-from vetrina.scenarios.predict import recipe
+from vetrina.pipeline.splits import DataSplits
+from vetrina.train.table_folds import MAX_FOLDS, encode_folds
 
 _MINUTES = 3.0
 _SECONDS = 60.0 * _MINUTES
 _THREADS = 1
 _SEED = 42
-_FOLDS = 5
 _MAX_TREES = 2_000
 _PATIENCE = 50  # trees without a smaller loss
 _AUTOGLUON = "VETRINA_BENCH_AUTOGLUON"
@@ -52,7 +52,7 @@ def main() -> None:
         label = (test.label > 0.5).astype(np.float32)
         probabilities = {"predict": predicted}
         begun = time.perf_counter()
-        tuned = _timed("tuned LightGBM", lambda: _tuned_lightgbm(training, test))
+        tuned = _timed("tuned LightGBM", lambda: _tuned_lightgbm(shop, training, test))
         probabilities["tuned LightGBM"] = tuned
         time_limit = time.perf_counter() - begun  # three minutes on an idle machine
         python = os.environ.get(_AUTOGLUON, "")
@@ -98,8 +98,7 @@ def _predict(shop: Shop) -> np.ndarray:
 
 def _rows(shop: Shop) -> tuple[LabelledTable, LabelledTable]:
     """Rows to learn from, and those held out."""
-    version = shop.shop_context.registry.list_versions()[0]["version"]
-    splits = shop.splits(shop.shop_context.registry.get_version(version))
+    splits = _splits(shop)
     training = splits.judged_data().table
     test = splits.holdout().table
     assert training is not None
@@ -107,33 +106,38 @@ def _rows(shop: Shop) -> tuple[LabelledTable, LabelledTable]:
     return training, test
 
 
-def _tuned_lightgbm(training: LabelledTable, test: LabelledTable) -> np.ndarray:
+def _splits(shop: Shop) -> DataSplits:
+    """The splits of the one version."""
+    version = shop.shop_context.registry.list_versions()[0]["version"]
+    return shop.splits(shop.shop_context.registry.get_version(version))
+
+
+def _tuned_lightgbm(shop: Shop, training: LabelledTable, test: LabelledTable) -> np.ndarray:
     """Probabilities of the test rows."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    label = (training.label > 0.5).astype(np.float32)
-    inputs = {"raw": _raw_inputs(training, test), "encoded": _encoded_inputs(training, test)}
-
-    def data_set(name: str) -> lightgbm.Dataset:
-        columns: Any = "auto"
-        if name == "raw":
-            columns = [n for n, values in enumerate(training.columns.values()) if values.dtype == object]
-        return lightgbm.Dataset(inputs[name][0], label, categorical_feature=columns, params={"verbose": -1})
+    fit, validation = _splits(shop).fit_and_validation()
+    assert fit.table is not None
+    assert validation is not None
+    assert validation.table is not None
+    folds = encode_folds(fit.table, validation.table, MAX_FOLDS, _SEED)
 
     def objective(trial: optuna.Trial) -> float:
         settings = _lightgbm_settings(trial)
-        found = lightgbm.cv(
-            settings,
-            data_set(trial.suggest_categorical("inputs", ["raw", "encoded"])),
-            _MAX_TREES,
-            nfold=_FOLDS,
-            seed=_SEED,
-            callbacks=[lightgbm.early_stopping(_PATIENCE, verbose=False)],
-        )
-        losses = found["valid binary_logloss-mean"]
-        assert isinstance(losses, list)
-        trial.set_user_attr("trees", len(losses))
+        inputs = trial.suggest_categorical("inputs", ["raw", "encoded"])
+        losses = []
+        n_trees = []
+        for number, fold in enumerate(folds):
+            train_set, held_out = _data_sets(inputs, fold.training, fold.held_out)
+            early_stopping = lightgbm.early_stopping(_PATIENCE, verbose=False)
+            trees = lightgbm.train(settings, train_set, _MAX_TREES, [held_out], callbacks=[early_stopping])
+            losses.append(trees.best_score["valid_0"]["binary_logloss"])
+            n_trees.append(trees.best_iteration)
+            trial.report(float(np.mean(losses)), number)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        trial.set_user_attr("trees", float(np.mean(n_trees)))
         trial.set_user_attr("settings", settings)
-        return float(losses[-1])
+        return float(np.mean(losses))
 
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=_SEED))
     last_moment = time.process_time() + _SECONDS
@@ -145,9 +149,12 @@ def _tuned_lightgbm(training: LabelledTable, test: LabelledTable) -> np.ndarray:
     study.optimize(objective, callbacks=[stop_in_time])
     best = study.best_trial
     note(f"LightGBM: {len(study.trials)} trials, out of fold {best.value:.4f}, {best.params}")
-    n_trees = round(best.user_attrs["trees"] * _FOLDS / (_FOLDS - 1))
-    trees = lightgbm.train(best.user_attrs["settings"], data_set(best.params["inputs"]), n_trees)
-    return np.asarray(trees.predict(inputs[best.params["inputs"]][1]))
+    n_trees = round(best.user_attrs["trees"] * MAX_FOLDS / (MAX_FOLDS - 1))
+    encoding = TableEncoding.fit(training)
+    encoded = encoding.encode_training_rows(training.columns, encoding.encode_labels(training.label))
+    train_set, _ = _data_sets(best.params["inputs"], encoded, encoded)
+    trees = lightgbm.train(best.user_attrs["settings"], train_set, n_trees)
+    return np.asarray(trees.predict(_inputs(best.params["inputs"], encoded, encoding.encode(test.columns))))
 
 
 def _lightgbm_settings(trial: optuna.Trial) -> dict[str, Any]:
@@ -166,27 +173,37 @@ def _lightgbm_settings(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
-def _raw_inputs(training: LabelledTable, test: LabelledTable) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, columns) numbers, and numbers of categories, of training and test rows; missing and unseen ones are NaN."""
-    training_columns = []
-    test_columns = []
-    for name, values in training.columns.items():
-        further = test.columns[name]
+def _data_sets(
+    inputs: str, training: EncodedTable, held_out: EncodedTable
+) -> tuple[lightgbm.Dataset, lightgbm.Dataset]:
+    """Training and held-out rows, ``raw`` or ``encoded``."""
+    categories: Any = "auto"
+    if inputs == "raw":
+        categories = [n for n, values in enumerate(training.raw_columns.values()) if values.dtype == object]
+    x = _inputs(inputs, training, training)
+    train_set = lightgbm.Dataset(x, training.label, categorical_feature=categories, params={"verbose": -1})
+    return train_set, train_set.create_valid(_inputs(inputs, training, held_out), held_out.label)
+
+
+def _inputs(inputs: str, training: EncodedTable, rows: EncodedTable) -> np.ndarray:
+    """(rows, columns) encoded columns, or numbers and numbers of categories; a missing or unseen one is NaN.
+
+    Args:
+        inputs: ``raw`` or ``encoded``.
+        training: Rows that number the categories.
+        rows: Rows of the matrix.
+    """
+    if inputs == "encoded":
+        return rows.dense
+    columns = []
+    for name, values in training.raw_columns.items():
+        column = rows.raw_columns[name]
         if values.dtype == object:
-            categories = {value: number for number, value in enumerate(sorted({v for v in values if v is not None}))}
-            values = np.array([categories.get(value, np.nan) for value in values], float)
-            further = np.array([categories.get(value, np.nan) for value in further], float)
-        training_columns.append(values)
-        test_columns.append(further)
-    return np.column_stack(training_columns), np.column_stack(test_columns)
-
-
-def _encoded_inputs(training: LabelledTable, test: LabelledTable) -> tuple[np.ndarray, np.ndarray]:
-    """(rows, encoded columns) of training and test rows, as the models of predict get them."""
-    with tempfile.TemporaryDirectory() as scratch:
-        encoded = recipe.prepare(TrainingData(table=training), Path(scratch)).encoded_table
-    assert encoded is not None
-    return encoded.dense, TableEncoding.fit(training).encode(test.columns).dense
+            known = sorted({value for value in values if value is not None})
+            categories = {value: number for number, value in enumerate(known)}
+            column = np.array([categories.get(value, np.nan) for value in column], float)
+        columns.append(column)
+    return np.column_stack(columns)
 
 
 def _autogluon(python: str, training: LabelledTable, test: LabelledTable, root: Path, time_limit: float) -> np.ndarray:
