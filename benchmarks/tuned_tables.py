@@ -10,6 +10,7 @@ bootstrap over rows.
 """
 
 import os
+import re
 import resource
 import subprocess
 import tempfile
@@ -90,8 +91,9 @@ def _predict(shop: Shop) -> np.ndarray:
     notes = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
     tuning = notes["notes"]
     note(f"predict: {release.outcome}; weights {notes['weights']['predict']}; settings {notes['settings']}")
-    note(f"predict, on {tuning['rows']:,} rows out of fold: {tuning['out_of_fold_log_loss']}")
-    note(f"predict, plan: {tuning['plan']['folds']} folds, trials {tuning['plan']['trials']}; {tuning.get('search')}")
+    _note_rounded(f"predict, on {tuning['rows']:,} rows out of fold: {tuning['out_of_fold_log_loss']}")
+    plan = tuning["plan"]
+    _note_rounded(f"predict, plan: {plan['folds']} folds, trials {plan['trials']}; {tuning.get('search')}")
     _, test = _rows(shop)
     return shop.load("predict").predict(test.columns)
 
@@ -148,7 +150,7 @@ def _tuned_lightgbm(shop: Shop, training: LabelledTable, test: LabelledTable) ->
 
     study.optimize(objective, callbacks=[stop_in_time])
     best = study.best_trial
-    note(f"LightGBM: {len(study.trials)} trials, out of fold {best.value:.4f}, {best.params}")
+    _note_rounded(f"LightGBM: {len(study.trials)} trials, out of fold {best.value:.4f}, {best.params}")
     n_trees = round(best.user_attrs["trees"] * MAX_FOLDS / (MAX_FOLDS - 1))
     encoding = TableEncoding.fit(training)
     encoded = encoding.encode_training_rows(training.columns, encoding.encode_labels(training.label))
@@ -223,7 +225,7 @@ def _autogluon(python: str, training: LabelledTable, test: LabelledTable, root: 
     done = subprocess.run(
         [python, str(tool), *map(str, arguments)], capture_output=True, text=True, check=True, cwd=root
     )
-    note(f"AutoGluon: {' / '.join(' '.join(line.split()) for line in done.stdout.splitlines()[-6:])}")
+    _note_rounded(f"AutoGluon: {' / '.join(' '.join(line.split()) for line in done.stdout.splitlines()[-6:])}")
     return np.load(root / "out.npy")
 
 
@@ -235,6 +237,11 @@ def _frame(table: LabelledTable) -> pl.DataFrame:
             dtype = pl.String
         columns[name] = pl.Series(values.tolist(), dtype=dtype)
     return pl.DataFrame(columns)
+
+
+def _note_rounded(text: str) -> None:
+    """Notes a text, its long numbers with four decimals."""
+    note(re.sub(r"-?\d+\.\d{5,}", lambda match: f"{float(match[0]):.4f}", text))
 
 
 def _timed(name: str, measured: Callable[[], np.ndarray]) -> np.ndarray:
