@@ -38,6 +38,7 @@ NAMES = (
     "swaps",
     "tables",
     "transfer",
+    "tuned_tables",
     "visits",
     "warm_start",
 )

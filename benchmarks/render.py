@@ -27,7 +27,7 @@ _GROUPS: Mapping[str, Sequence[str]] = {
         "warm_start",
     ),
     "Search": ("product_search", "attacks", "personal_search"),
-    "Predict": ("tables", "campaigns", "pictures", "transfer"),
+    "Predict": ("tables", "tuned_tables", "campaigns", "pictures", "transfer"),
     "Launch audiences and ads": ("launches", "pacing"),
     "Compression": ("students", "small_networks"),
     "Gate, release and monitoring": (

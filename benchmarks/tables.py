@@ -23,9 +23,10 @@ from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
 from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.metrics.classification import calibration_error, classification_metrics, log_loss, roc_auc
+from vetrina.metrics.ensemble_weights import weighted_mean
 from vetrina.metrics.regression import regression_metrics, squared_error
 from vetrina.scenarios.predict import recipe
-from vetrina.scenarios.predict.online import Predictor, mean_prediction
+from vetrina.scenarios.predict.online import Predictor
 from vetrina.train import train
 
 _FOLDS = 5
@@ -147,12 +148,12 @@ def _clicks(root: Path) -> None:
         opened = Predictor(judged.folder)
         columns_of = table.take(test).columns
         each = opened.predictions_by_model(columns_of, opened.models)
-        chosen = [name for name, weight in settled.weights["predict"].items() if weight]
-        each |= {
-            "mean of logistic, boosted and dcn": mean_prediction([each[n] for n in ("logistic", "boosted", "dcn")])
-        }
-        each |= {"what validation chose": mean_prediction([each[n] for n in chosen])}
-        note(f"fold {number}: {chosen}, {settled.notes['validation_log_loss']}")
+        weights = settled.weights["predict"]
+        three = {name: each[name] for name in ("logistic", "boosted", "dcn")}
+        chosen = weighted_mean(each, weights)
+        each |= {"mean of logistic, boosted and dcn": weighted_mean(three, dict.fromkeys(three, 1.0))}
+        each |= {"what validation chose": chosen}
+        note(f"fold {number}: {weights}, {settled.notes['out_of_fold_log_loss']}")
         for name, found in each.items():
             said.setdefault(name, np.zeros(len(table), np.float32))[test] = found
     note(f"{_cpu() - worked:.0f} CPU-s")

@@ -94,7 +94,7 @@ def predicting(built_once) -> tuple[Path, Path]:
 
         shop = Shop(folder / "shop")
         shop.ingest(table=shops.table(folder))
-        shop.fit("predict")
+        shop.fit("predict", budget_minutes=0.1)  # the validation rows alone decide
         shop.shop_context.engine.dispose()
 
     folder = built_once("predicting", fill)

@@ -92,8 +92,8 @@ def test_inputs_may_be_columns_by_their_names_words_among_them(tmp_path):
     released = made.fit("predict")["predict"]
     assert released is not None
     assert released.outcome == "promoted"
-    # Missing numbers are the model's own business, and this one says nothing to them.
-    assert made.predict([{"colour": "red"}])[0]["probability"] == 0.5
+    # Missing numbers are the model's own business, and this one says nothing to them; calibration may move that a little.
+    assert made.predict([{"colour": "red"}])[0]["probability"] == pytest.approx(0.5, abs=0.05)
     assert (
         made.shop_context.registry.get_version(released.version)["notes"]["models"]["onnx"]["inputs"]["colour"]
         == "tensor(string)"

@@ -13,6 +13,7 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.pipeline.batch import predict_file
 
+BUDGET = 0.1  # minutes, in which the validation rows alone decide: folds are tried by themselves
 GOOD = ("love the colour", "fits so well", "soft and warm", "would buy again", "my favourite dress")
 BAD = ("sent it straight back", "the seam broke", "far too small", "looks cheap on me", "itchy all day")
 PLAIN = ("ordered a week ago", "bought it for work", "in my usual size", "shown in blue online", "wore it once")
@@ -42,7 +43,7 @@ def reviews(path: Path, rows: int = 1_200) -> Path:
 def test_words_of_a_text_tell_and_a_text_never_seen_is_no_fault(tmp_path: Path):
     shop = Shop(tmp_path / "shop")
     shop.ingest(table=reviews(tmp_path / "reviews.csv"))
-    release = shop.fit("predict")["predict"]
+    release = shop.fit("predict", budget_minutes=BUDGET)["predict"]
     assert release is not None
     assert release.outcome == "promoted"
     praised, blamed, unheard, nothing = shop.predict(
@@ -79,7 +80,7 @@ def test_a_tree_alone_ships_and_can_be_read(tmp_path: Path):
             out.writerow([spent, channel, int(rng.random() < sure)])
     shop = Shop(folder)
     shop.ingest(table=path)
-    release = shop.fit("predict")["predict"]
+    release = shop.fit("predict", budget_minutes=BUDGET)["predict"]
     assert release is not None
     opened = shop.load("predict")
     assert opened.active_models == ("tree",)
@@ -121,7 +122,7 @@ def ratings(path: Path, rows: int = 900) -> Path:
 def test_a_number_is_told_as_well_as_its_noise_allows(tmp_path: Path):
     shop = Shop(tmp_path / "shop")
     shop.ingest(table=ratings(tmp_path / "ratings.csv"), label="stars")
-    release = shop.fit("predict")["predict"]
+    release = shop.fit("predict", budget_minutes=BUDGET)["predict"]
     assert release is not None
     assert release.outcome == "promoted"
     opened = shop.load("predict")
@@ -152,7 +153,7 @@ def test_a_tree_of_numbers_can_be_read(tmp_path: Path):
     (folder / "vetrina.toml").write_text('[train]\nexclude_models = ["mlp", "boosted", "dcn"]\n')
     shop = Shop(folder)
     shop.ingest(table=ratings(tmp_path / "ratings.csv"), label="stars")
-    release = shop.fit("predict")["predict"]
+    release = shop.fit("predict", budget_minutes=BUDGET)["predict"]
     assert release is not None
     assert shop.load("predict").active_models == ("tree",)
     page = write_version_page(shop, release.version).read_text()

@@ -77,7 +77,7 @@ def folder(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("samples")
     shop = Shop(root / "shop")
     shop.ingest(table=shops.table(root), label="label")
-    released = shop.fit("predict", budget_minutes=1)["predict"]
+    released = shop.fit("predict", budget_minutes=0.1)["predict"]
     assert released is not None
     shop.shop_context.engine.dispose()
     return shop.shop_context.version_folder(released.version)

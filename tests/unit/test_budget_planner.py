@@ -6,8 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import Catalogue, Interactions, Judgments, Recipe, TrainingData, TrainingPlan
 from vetrina.pipeline.budget_planner import plan_text, plan_training
+from vetrina.scenarios.predict.recipe import RECIPE as PREDICT
 
 RECIPE = Recipe("recommend", ("popular", "sasrec", "gru"), ("popular",), "NDCG@10")
 
@@ -82,6 +84,37 @@ def test_queries_are_taught_from_own_ones_and_from_made_ones_only_where_time_is_
     assert plan_training(search, own, TrainingPlan(budget_seconds=10)).settings == {}
     assert plan_training(search, made, TrainingPlan(budget_seconds=1_200)).settings == {}
     assert plan_training(search, made, TrainingPlan(budget_seconds=7_200)).settings == {"text": {"epochs": 1.0}}
+
+
+def labelled(rows: int, positives: int) -> TrainingData:
+    """A table of forty numbers with so many yes."""
+    label = np.zeros(rows)
+    label[:positives] = 1.0
+    columns = {f"c{number}": np.arange(rows, dtype=float) % (number + 2) for number in range(40)}
+    return TrainingData(table=LabelledTable(columns, label))
+
+
+def test_a_table_gets_folds_first_and_trials_of_boosted_trees_where_it_has_rows_to_judge_them():
+    few = labelled(rows=1_000, positives=300)
+    many = labelled(rows=5_000, positives=300)
+    plenty = TrainingPlan(budget_seconds=600)
+    assert plan_training(PREDICT, few, plenty).folds == 5
+    assert plan_training(PREDICT, few, plenty).trials == {}
+    assert plan_training(PREDICT, many, plenty).trials == {"boosted": 40}
+    assert plan_text(plan_training(PREDICT, many, plenty)).endswith("a table in 5 folds, 40 trials of boosted")
+    hardly_any = plan_training(PREDICT, many, TrainingPlan(budget_seconds=1))
+    assert hardly_any.folds == 1
+    assert hardly_any.trials == {}
+
+
+def test_a_label_that_a_fold_may_lack_leaves_one_fold():
+    assert plan_training(PREDICT, labelled(rows=1_000, positives=19), TrainingPlan()).folds == 1
+    assert plan_training(PREDICT, labelled(rows=1_000, positives=20), TrainingPlan()).folds == 5
+
+
+def test_trees_that_are_not_wanted_are_not_searched():
+    plan = plan_training(PREDICT, labelled(rows=5_000, positives=300), TrainingPlan(without=("boosted",)))
+    assert plan.trials == {}
 
 
 def test_without_events_there_is_nothing_to_plan():

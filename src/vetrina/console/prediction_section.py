@@ -37,10 +37,17 @@ def prediction_section(shop: Shop, version_record: dict[str, Any]) -> str:
         metrics, figure = _regression_figures(predictor, table, label_scaler)
         detail = ", in the label's own unit"
     rows = "".join(_row(name, interval) for name, interval in metrics.items())
-    models = " + ".join(predictor.active_models)
+    models = _weighted_models(predictor)
     protocol = f"{len(table)} rows held out (20 %, seed 42), model {models}{detail}"
     chart = f"<figure>{to_svg(figure)}</figure>"
     return f"<h2>Quality</h2><p>{protocol}.</p><table>{rows}</table>{chart}{_tree_rules(predictor, label_scaler)}"
+
+
+def _weighted_models(predictor: Predictor) -> str:
+    """The models that predict, each with its weight where there are several."""
+    if len(predictor.active_models) == 1:
+        return predictor.active_models[0]
+    return " + ".join(f"{predictor.weights[name]:.2g} {name}" for name in predictor.active_models)
 
 
 def _row(name: str, interval: Interval) -> str:

@@ -34,6 +34,24 @@ class LabelledTable:
         columns = {name: values[rows] for name, values in self.columns.items()}
         return LabelledTable(columns, self.label[rows])
 
+    def append(self, other: "LabelledTable") -> "LabelledTable":
+        """These rows, and behind them those of a table with the same columns."""
+        columns = {name: np.concatenate([values, other.columns[name]]) for name, values in self.columns.items()}
+        return LabelledTable(columns, np.concatenate([self.label, other.label]))
+
+
+@dataclass(frozen=True)
+class OutOfFoldPredictions:
+    """Predictions for rows by models that were trained without them.
+
+    Attributes:
+        table: The rows (n,).
+        predictions: (n,) predictions by model: probabilities, or labels in the table's own unit.
+    """
+
+    table: LabelledTable
+    predictions: Mapping[str, Floats]
+
 
 @dataclass(frozen=True)
 class LabelScaler:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.labelled_tables import EncodedTable, Floats, Ints, LabelledTable
+from vetrina.core.labelled_tables import EncodedTable, Floats, Ints, LabelledTable, OutOfFoldPredictions
 
 if TYPE_CHECKING:
     from vetrina.core.protocols import Context
@@ -362,6 +362,7 @@ class EvaluationData:
         events: All weighted events of the held-out period.
         judgments: Held-out relevance judgments.
         table: Held-out rows of the labelled table.
+        out_of_fold: Rows of the table's training data with predictions by models that were trained without them.
         now: Start of the held-out period.
         logged_answers: Answers of the log that can be computed again.
         ad_impressions: Ad impressions of the held-out period.
@@ -371,6 +372,7 @@ class EvaluationData:
     events: "Interactions | None" = None
     judgments: Judgments | None = None
     table: LabelledTable | None = None
+    out_of_fold: OutOfFoldPredictions | None = None
     now: float = 0.0
     logged_answers: tuple[LoggedAnswer, ...] = ()
     ad_impressions: AdImpressions | None = None
@@ -416,6 +418,7 @@ class TrainingPlan:
         warm: Whether networks are initialised from the last training with the same architecture (warm start).
         begin_before: A warm start may use trainings on data before this time only.
         trials: Number of hyper-parameter trials on validation data, by model.
+        folds: Folds of a table, the validation rows among them, whose rows are predicted out of fold; 0 if not planned.
         encoder: Pretrained text encoder; empty for the default.
         goal: What the decision threshold of predict is chosen for; empty for 0.5.
         optimiser: Optimiser of networks.
@@ -434,6 +437,7 @@ class TrainingPlan:
     warm: bool = False
     begin_before: float = math.inf
     trials: Mapping[str, int] = field(default_factory=dict)
+    folds: int = 0
     encoder: str = ""
     goal: str = ""
     optimiser: str = "adam"

@@ -4,7 +4,7 @@ The mean of all models is hard to beat, and validation rows are few: another set
 lower.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -26,33 +26,22 @@ class EnsembleChoice:
     losses: Mapping[tuple[str, ...], float]
 
 
-def choose_ensemble(
-    label: Floats,
-    predictions: Mapping[str, Floats],
-    standalone: Sequence[str] = (),
-    row_loss: Callable[[Floats, Floats], NDArray[np.float64]] = log_loss,
-) -> EnsembleChoice:
-    """Return the set of models with the smallest mean loss if it is significantly better than the mean of all models.
+def choose_ensemble(label: Floats, predictions: Mapping[str, Floats]) -> EnsembleChoice:
+    """Return the set of models with the smallest mean log loss if it is significantly better than the mean of all models.
 
-    Otherwise the mean of all models that are not ``standalone``; if there are none, the first set.
+    Otherwise the mean of all models.
 
     Args:
         label: (n,) labels of the validation rows.
         predictions: Expected labels (n,) by model.
-        standalone: Models that are tried alone, but never averaged with others.
-        row_loss: Returns the loss (n,) of each row for labels and predictions.
     """
-    averageable = [name for name in predictions if name not in standalone]
     model_sets: list[tuple[str, ...]] = []
-    for size in range(1, len(averageable) + 1):
-        model_sets.extend(combinations(averageable, size))
-    model_sets += [(name,) for name in predictions if name in standalone]
+    for size in range(1, len(predictions) + 1):
+        model_sets.extend(combinations(predictions, size))
     means = {models: _mean_prediction(predictions, models) for models in model_sets}
-    row_losses = {models: row_loss(label, mean) for models, mean in means.items()}
+    row_losses = {models: log_loss(label, mean) for models, mean in means.items()}
     losses = {models: float(values.mean()) for models, values in row_losses.items()}
-    default = tuple(averageable)
-    if not default:
-        default = model_sets[0]
+    default = tuple(predictions)
     best = min(losses, key=lambda models: losses[models])
     chosen = default
     if best != default and paired_difference(row_losses[default], row_losses[best]).low > 0:

@@ -1,8 +1,9 @@
-"""Budget planner: epochs, trials and models that fit the time budget of a run, decided before anything starts.
+"""Budget planner: epochs, trials, folds and models that fit the time budget of a run, decided before anything starts.
 
 Seconds of an epoch of a sequence network = ``SECONDS_PER_EVENT`` * events + ``SECONDS_PER_WEIGHT`` * batches * products * width,
-both measured with two threads on logs of 131 thousand, 885 thousand and 1.3 million events. The plan and not the clock decides,
-so that it can be replayed.
+both measured with two threads on logs of 131 thousand, 885 thousand and 1.3 million events. Seconds of a fit of a model of a
+table: ``TABLE_FIT_COSTS``, measured with one thread on 576 rows of 6 encoded columns, 768 of 172 and 5,120 of 733. The plan and
+not the clock decides, so that it can be replayed.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import Interactions, Recipe, TrainingData, TrainingPlan
+from vetrina.features.table_encoding import TableEncoding
+from vetrina.train.table_folds import MAX_FOLDS
 
 # Costs, measured with two threads
 SECONDS_PER_EVENT = 7.0e-6  # of a sequence network, an epoch
@@ -29,6 +33,7 @@ _MIN_COST_SECONDS = 1e-9  # avoids a division by zero
 SEQUENCE_BUDGET_SHARE = 0.2  # sequence networks of the first fit; the others continue it and take a quarter
 FIT_BUDGET_SHARE = 0.12  # query encoder of one fit
 TRIALS_BUDGET_SHARE = 0.12  # hyper-parameter search
+TABLE_BUDGET_SHARE = 0.8  # all fits of a table's models
 COMPRESSION_BUDGET_SHARE = 0.08  # answers that judge compression variants
 IMAGE_BUDGET_SHARE = 0.4  # image network
 
@@ -40,6 +45,12 @@ _REQUESTS_PER_TRIAL = 1_500
 _MIN_TRIALS = 8  # fewer find nothing that chance would not
 _MAX_TRIALS = 40
 _MAX_EASE_PRODUCTS = 6_000
+_MIN_ROWS_FOR_TRIALS = 2_000  # fewer cannot tell hyper-parameters apart
+_N_TABLE_FITS = 2.5  # of all models, whatever the plan: before validation, before the gate, and a distillation
+_MAX_FOLDS_SHARE = 0.5  # of what these fits leave; trials get the rest
+_FEW_LABELS = 10  # of more different numbers a fold has enough
+_MIN_ROWS_PER_LABEL = 20  # with fewer of one of few labels a fold may lack it
+_MAX_FOLD_CELLS = 200_000_000  # rows times encoded columns of all folds, which are held in memory as float32
 _MIN_SHOP_QUERIES = 200  # with fewer judged queries the encoder is trained on synthetic ones
 _N_SYNTHETIC_QUERIES = 4_000
 _MIN_BUDGET_PER_SYNTHETIC_EPOCH = 10  # times its cost: synthetic queries help little, so they must be cheap
@@ -56,6 +67,28 @@ _RELATIVE_EPOCH_COST = {
     "gru": 0.8,
     "lstm": 0.9,
 }  # best model first; cost of an epoch relative to the first
+
+
+@dataclass(frozen=True)
+class TableFitCost:
+    """Seconds of a fit of a model of a table: ``fixed_seconds`` + ``seconds_per_cell`` * rows * encoded columns."""
+
+    fixed_seconds: float
+    seconds_per_cell: float
+
+    def seconds(self, cells: int) -> float:
+        """Seconds of a fit for rows times encoded columns."""
+        return self.fixed_seconds + self.seconds_per_cell * cells
+
+
+TABLE_FIT_COSTS = {
+    "mlp": TableFitCost(1.5, 1.2e-6),
+    "dcn": TableFitCost(1.5, 1.0e-6),
+    "boosted": TableFitCost(0.3, 2.7e-7),
+    "tree": TableFitCost(0.03, 3.3e-7),
+    "logistic": TableFitCost(0.01, 6.6e-7),
+    "ridge": TableFitCost(0.01, 2.0e-7),
+}
 
 
 @dataclass(frozen=True)
@@ -78,6 +111,8 @@ def plan_training(
         plan: Budget, threads, and hyper-parameters that the settings fix.
         validation_users: Number of users that trials are evaluated on.
     """
+    if training_data.table is not None:
+        return _plan_table(recipe, training_data.table, plan)
     plan = _plan_query_encoder(recipe, training_data, plan)
     plan = _plan_image_network(recipe, training_data, plan)
     events = training_data.interactions
@@ -99,17 +134,49 @@ def plan_training(
 
 def plan_text(plan: TrainingPlan) -> str:
     """The plan in one line, for progress messages."""
-    epoch_texts = []
+    parts = []
     for name, hyperparameters in plan.settings.items():
         if "epochs" in hyperparameters:
-            epoch_texts.append(f"{name} {int(hyperparameters['epochs'])} epochs")
+            parts.append(f"{name} {int(hyperparameters['epochs'])} epochs")
+    if plan.folds:
+        parts.append(f"a table in {plan.folds} folds")
     text = f"plan for {plan.budget_seconds / 60:.0f} minutes: "
-    text += ", ".join(epoch_texts) or "no networks"
+    text += ", ".join(parts) or "no networks"
     for name, count in plan.trials.items():
         text += f", {count} trials of {name}"
     if plan.without:
         text += f"; left out: {', '.join(plan.without)}"
     return text
+
+
+def _plan_table(recipe: Recipe, table: LabelledTable, plan: TrainingPlan) -> TrainingPlan:
+    """Folds whose rows are predicted by models that were trained without them, and trials of boosted trees on them."""
+    columns = len(TableEncoding.fit(table).encoded_columns())
+    cells = len(table) * columns
+    costs = {}
+    for name, cost in TABLE_FIT_COSTS.items():
+        if name in recipe.models and name not in plan.without:
+            costs[name] = cost.seconds(cells)
+    fold_seconds = max(sum(costs.values()), _MIN_COST_SECONDS)
+    seconds_left = max(0.0, TABLE_BUDGET_SHARE * plan.budget_seconds - _N_TABLE_FITS * fold_seconds)
+    affordable_folds = 1 + int(_MAX_FOLDS_SHARE * seconds_left / fold_seconds)
+    folds = min(_max_folds(table, cells), affordable_folds)
+    seconds_left -= (folds - 1) * fold_seconds
+    trial_costs = {}
+    if "boosted" in costs and len(table) >= _MIN_ROWS_FOR_TRIALS:
+        trial_costs["boosted"] = folds * costs["boosted"]
+    return replace(plan, folds=folds, trials=_plan_trials(seconds_left, trial_costs))
+
+
+def _max_folds(table: LabelledTable, cells: int) -> int:
+    """Largest number of folds of a table with so many rows times encoded columns.
+
+    At least one: the validation rows, which models that are fitted anyway predict.
+    """
+    labels, rows_per_label = np.unique(table.label, return_counts=True)
+    if len(labels) <= _FEW_LABELS and rows_per_label.min() < _MIN_ROWS_PER_LABEL:
+        return 1
+    return max(1, min(MAX_FOLDS, _MAX_FOLD_CELLS // max(1, cells)))
 
 
 def _plan_sequence_networks(recipe: Recipe, events: Interactions, plan: TrainingPlan) -> _NetworkPlan:

@@ -88,7 +88,7 @@ class DataSplits:
     def judged_data(self) -> TrainingData:
         """Fit and validation data together."""
         if self._table is not None:
-            return TrainingData(table=_concatenate(self._table.fit, self._table.validation))
+            return TrainingData(table=self._table.fit.append(self._table.validation))
         return self._training_data_until(self._cuts.holdout)
 
     def holdout(self) -> EvaluationData:
@@ -250,8 +250,3 @@ def _select_judgments(judgments: Judgments, selected: NDArray[np.bool_]) -> Judg
         return None
     query = tuple(q for q, is_selected in zip(judgments.query, selected, strict=True) if is_selected)
     return Judgments(query, judgments.item[selected], judgments.grade[selected])
-
-
-def _concatenate(first: LabelledTable, second: LabelledTable) -> LabelledTable:
-    columns = {name: np.concatenate([values, second.columns[name]]) for name, values in first.columns.items()}
-    return LabelledTable(columns, np.concatenate([first.label, second.label]))

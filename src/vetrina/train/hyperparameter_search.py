@@ -1,12 +1,14 @@
 """Hyper-parameter search with Optuna: TPE sampler, median pruning, a fixed number of trials.
 
-Each trial fits one model and evaluates it on validation data; trials below the median of the earlier ones are pruned. The seed
-and the number of trials come from the plan and nothing reads a clock, so that equal data give an equal result.
+Each trial fits one model and evaluates it, on more and more users of the validation data or on one fold of a table after the
+other; trials below the median of the earlier ones are pruned. The seed and the number of trials come from the plan and nothing
+reads a clock, so that equal data give an equal result.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +18,12 @@ from numpy.typing import NDArray
 
 from vetrina.core import plugins
 from vetrina.core.progress import NoProgress, Progress
+from vetrina.core.search_range import SearchRange
 from vetrina.core.types import EvaluationData, Recipe, TrainingData, TrainingPlan
 from vetrina.metrics.bootstrap import paired_difference
+from vetrina.metrics.classification import log_loss
+from vetrina.metrics.regression import squared_error
+from vetrina.train.table_folds import Fold, fit_and_predict
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
 
@@ -31,7 +37,9 @@ class Rung(NamedTuple):
 COUNTING_MODEL_RUNGS = (Rung(1.0, 250), Rung(1.0, 1_000), Rung(1.0, 3_000))
 NETWORK_RUNGS = (Rung(0.3, 1_000), Rung(1.0, 3_000))
 _TRIALS_BEFORE_PRUNING = 4
-_SETTING_DECIMALS = 4  # hyper-parameters are rounded, so that they read well and repeat exactly
+
+# The metric of each user or row (n,), after each rung of a trial with these hyper-parameters
+_RungScores = Callable[[Mapping[str, float]], Iterator[NDArray[np.float64]]]
 
 
 def search_hyperparameters(
@@ -42,11 +50,12 @@ def search_hyperparameters(
     evaluation_data: EvaluationData,
     into: Path,
     progress: Progress,
+    folds: Sequence[Fold] = (),
 ) -> tuple[dict[str, float], dict[str, Any]]:
     """The best hyper-parameters in a model's ``SEARCH_SPACE``, and a report of the search.
 
-    The model's own hyper-parameters are the first trial. They stay unless the best trial is better on the same users at the
-    95 % level: the best of many trials is also the luckiest.
+    The model's own hyper-parameters are the first trial. They stay unless the best trial is better on the same users or rows
+    at the 95 % level: the best of many trials is also the luckiest.
 
     Args:
         name: Model to search for.
@@ -56,6 +65,7 @@ def search_hyperparameters(
         evaluation_data: Validation data.
         into: Folder that the scenario's ``prepare`` wrote; trials work in a copy of it.
         progress: Where progress is reported.
+        folds: Folds of the table, for a model of a table.
 
     Returns:
         Selected hyper-parameters, empty where the model's own stay, and the report: ``trials``, ``ended_early``, the mean metric
@@ -64,11 +74,13 @@ def search_hyperparameters(
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     model_module = plugins.load_module("models", name, "train")
-    search_space: Mapping[str, tuple[float, float]] = model_module.SEARCH_SPACE
+    search_space: Mapping[str, SearchRange] = model_module.SEARCH_SPACE
     defaults = plan.hyperparameters_of(name, model_module.HYPERPARAMETERS)
-    rungs = COUNTING_MODEL_RUNGS
-    if "epochs" in model_module.HYPERPARAMETERS:
-        rungs = NETWORK_RUNGS
+    rung_scores: _RungScores
+    if folds:
+        rung_scores = partial(_score_by_fold, name, folds, plan, into.parent / "trial")
+    else:
+        rung_scores = partial(_score_by_users, name, recipe, training_data, plan, evaluation_data, into)
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=plan.seed),
@@ -80,12 +92,11 @@ def search_hyperparameters(
 
         def objective(trial: optuna.Trial) -> float:
             hyperparameters = dict(defaults)
-            for key, (low, high) in search_space.items():
-                hyperparameters[key] = round(trial.suggest_float(key, low, high), _SETTING_DECIMALS)
+            for key, bounds in search_space.items():
+                value = trial.suggest_float(key, bounds.low, bounds.high, log=bounds.is_logarithmic)
+                hyperparameters[key] = bounds.round(value)
             score = 0.0
-            for number, rung in enumerate(rungs):
-                folder = _fit_trial(name, recipe, training_data, plan, hyperparameters, rung, into, number)
-                scores = _evaluate_trial(recipe, folder, evaluation_data, name, rung.max_units)
+            for number, scores in enumerate(rung_scores(hyperparameters)):
                 scores_by_trial[trial.number] = scores
                 score = _mean(scores)
                 trial.report(score, number)
@@ -99,7 +110,7 @@ def search_hyperparameters(
     shutil.rmtree(into.parent / "trial", ignore_errors=True)
 
     states = [trial.state for trial in study.trials]
-    best = {key: round(value, _SETTING_DECIMALS) for key, value in study.best_params.items()}
+    best = {key: search_space[key].round(value) for key, value in study.best_params.items()}
     gain = paired_difference(scores_by_trial[study.best_trial.number], scores_by_trial[0])
     is_better = gain.low > 0
     report = {
@@ -114,6 +125,39 @@ def search_hyperparameters(
     if not is_better:
         return {}, report
     return best, report
+
+
+def _score_by_users(
+    name: str,
+    recipe: Recipe,
+    training_data: TrainingData,
+    plan: TrainingPlan,
+    evaluation_data: EvaluationData,
+    into: Path,
+    hyperparameters: Mapping[str, float],
+) -> Iterator[NDArray[np.float64]]:
+    """The metric of each user, (n,), of more and more users, for a model of events."""
+    rungs = COUNTING_MODEL_RUNGS
+    if "epochs" in hyperparameters:
+        rungs = NETWORK_RUNGS
+    for number, rung in enumerate(rungs):
+        folder = _fit_trial(name, recipe, training_data, plan, hyperparameters, rung, into, number)
+        yield _evaluate_trial(recipe, folder, evaluation_data, name, rung.max_units)
+
+
+def _score_by_fold(
+    name: str, folds: Sequence[Fold], plan: TrainingPlan, folder: Path, hyperparameters: Mapping[str, float]
+) -> Iterator[NDArray[np.float64]]:
+    """The negative loss of each held-out row, (n,), of the folds so far, for a model of a table."""
+    trial_plan = replace(plan, settings={name: hyperparameters})
+    scores: list[NDArray[np.float64]] = []
+    for fold in folds:
+        prediction = fit_and_predict(name, fold, trial_plan, folder)
+        row_loss = log_loss
+        if fold.training.label_scaler is not None:
+            row_loss = squared_error
+        scores.append(-row_loss(fold.held_out.label, prediction))
+        yield np.concatenate(scores)
 
 
 def _fit_trial(

@@ -1,7 +1,7 @@
 """Training stage: fits every model once, prepares serving data, tunes the blend on validation data."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +12,7 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, EvaluationData, Recipe, TrainingData, TrainingPlan
 from vetrina.train.hyperparameter_search import search_hyperparameters
 from vetrina.train.model_cache import fit_cached
+from vetrina.train.table_folds import Fold, encode_folds, out_of_fold_predictions
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
 _Notes = Mapping[str, Any]  # what a model's training or a tuning reports
@@ -41,8 +42,9 @@ def train(
 ) -> tuple[Checkpoint, TuningResult]:
     """Fit the models of a recipe and write each into a folder of its own beside ``scenario.json``.
 
-    With ``validation`` and no ``tuning_result``, hyper-parameters are searched and the blend is tuned on it. With a
-    ``tuning_result``, its selection is repeated on other data. With neither, the blend has default weights.
+    With ``validation`` and no ``tuning_result``, hyper-parameters are searched and the blend is tuned on it, and on as many
+    folds of a table as the plan has. With a ``tuning_result``, its selection is repeated on other data. With neither, the blend
+    has default weights.
 
     Args:
         recipe: Scenario, models, baselines and metric.
@@ -73,8 +75,10 @@ def train(
         _copy_trees(trees_source, into)
 
     search = _SearchResult({}, {})
+    folds: Sequence[Fold] = ()
     if validation is not None and tuning_result is None:
-        search = _search(names, recipe, prepared, plan, validation, into, progress)
+        folds = _encode_folds(training_data, validation, plan)
+        search = _search(names, recipe, prepared, plan, validation, folds, into, progress)
         plan = _with_hyperparameters(plan, search)
 
     notes: dict[str, _Notes] = {}
@@ -91,6 +95,10 @@ def train(
     if validation is None:
         return checkpoint, untuned
 
+    further_folds = folds[1:]  # the first is predicted by the models in the folder
+    if further_folds:
+        out_of_fold = out_of_fold_predictions(names, further_folds, plan, into.parent / "fold", progress)
+        validation = replace(validation, out_of_fold=out_of_fold)
     weights, tuning_notes = tuning_module.tune(into, validation, plan, progress)
     tuned = _tuning_result(weights, tuning_notes, notes, plan, search)
     write_scenario_file(into, recipe, names, tuned)
@@ -129,12 +137,22 @@ def _copy_trees(source: Path, into: Path) -> None:
         shutil.copytree(source / TREES_FOLDER, into / TREES_FOLDER)
 
 
+def _encode_folds(training_data: TrainingData, validation: EvaluationData, plan: TrainingPlan) -> Sequence[Fold]:
+    """The folds of the table that the plan has; none for other data, or where only the models in the folder predict."""
+    if training_data.table is None or validation.table is None:
+        return ()
+    if plan.folds <= 1 and not plan.trials:
+        return ()
+    return encode_folds(training_data.table, validation.table, plan.folds, plan.seed)
+
+
 def _search(
     names: tuple[str, ...],
     recipe: Recipe,
     training_data: TrainingData,
     plan: TrainingPlan,
     validation: EvaluationData,
+    folds: Sequence[Fold],
     into: Path,
     progress: Progress,
 ) -> _SearchResult:
@@ -143,7 +161,7 @@ def _search(
     reports: dict[str, _Notes] = {}
     for name in names:
         if name in plan.trials:
-            best, report = search_hyperparameters(name, recipe, training_data, plan, validation, into, progress)
+            best, report = search_hyperparameters(name, recipe, training_data, plan, validation, into, progress, folds)
             hyperparameters[name] = best
             reports[name] = report
     return _SearchResult(hyperparameters, reports)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vetrina.core.progress import Progress
+from vetrina.core.search_range import SearchRange
 from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan
 from vetrina.layers.item_tokens import item_token_matrix
 from vetrina.layers.next_item import embedding_init, warm_start
@@ -50,7 +51,11 @@ HYPERPARAMETERS = {
     "temperature": 0.06,
     "negatives": 1_024,
 }
-SEARCH_SPACE = {"rate": (1e-3, 8e-3), "dropout": (0.1, 0.6), "temperature": (0.04, 0.12)}
+SEARCH_SPACE = {
+    "rate": SearchRange(1e-3, 8e-3),
+    "dropout": SearchRange(0.1, 0.6),
+    "temperature": SearchRange(0.04, 0.12),
+}
 
 
 class SequenceEncoder(Protocol):

@@ -10,12 +10,20 @@ from typing import Any
 import lightgbm
 
 from vetrina.core.progress import Progress
+from vetrina.core.search_range import SearchRange
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers import tree_ensemble
 from vetrina.layers.random_split import HELD_OUT_SHARE, held_out_mask
 from vetrina.models.boosted.online import LOG_ODDS_FILE, REGRESSION_FILE
 
 HYPERPARAMETERS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
+SEARCH_SPACE = {
+    "leaves": SearchRange(4, 64, is_logarithmic=True, decimals=0),
+    "least": SearchRange(5, 200, is_logarithmic=True, decimals=0),
+    "columns": SearchRange(0.1, 1.0),
+    "rows": SearchRange(0.4, 1.0),
+    "penalty": SearchRange(0.1, 100.0, is_logarithmic=True),
+}
 _MAX_TREES = 1_200
 _PATIENCE = 60  # trees without a smaller validation loss
 

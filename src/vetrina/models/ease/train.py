@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 
 from vetrina.core.progress import Progress
+from vetrina.core.search_range import SearchRange
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.layers.interaction_matrix import interaction_matrix
 from vetrina.layers.sparse_rows import save, top_k_of_dense, top_k_per_row
@@ -22,7 +23,7 @@ from vetrina.layers.sparse_rows import save, top_k_of_dense, top_k_per_row
 MAX_ITEMS = 6_000
 MAX_NEIGHBOURS = 200  # of each product
 HYPERPARAMETERS = {"penalty": 20.0, "even": 0.5}
-SEARCH_SPACE = {"penalty": (2.0, 500.0), "even": (0.0, 0.8)}
+SEARCH_SPACE = {"penalty": SearchRange(2.0, 500.0), "even": SearchRange(0.0, 0.8)}
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.core.progress import Progress
+from vetrina.core.search_range import SearchRange
 from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
 from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.layers.item_tokens import item_token_matrix, tfidf
@@ -38,12 +39,12 @@ HYPERPARAMETERS = {
     "newest_events": 0.0,
 }
 SEARCH_SPACE = {
-    "decay": (0.6, 0.95),
-    "back": (0.0, 1.0),
-    "out_power": (0.1, 0.6),
-    "in_power": (0.0, 0.5),
-    "like": (0.0, 1.0),
-    "fade": (0.3, 0.98),
+    "decay": SearchRange(0.6, 0.95),
+    "back": SearchRange(0.0, 1.0),
+    "out_power": SearchRange(0.1, 0.6),
+    "in_power": SearchRange(0.0, 0.5),
+    "like": SearchRange(0.0, 1.0),
+    "fade": SearchRange(0.3, 0.98),
 }
 MAX_NEIGHBOURS = 100
 SIMILARITY_POPULARITY_POWER = 0.25

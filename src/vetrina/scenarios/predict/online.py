@@ -1,4 +1,4 @@
-"""Predict at serving time: encoding, the selected model or the mean of several, calibration, threshold.
+"""Predict at serving time: encoding, the selected model or the weighted mean of several, calibration, threshold.
 
 No training library is imported here.
 """
@@ -15,12 +15,8 @@ from vetrina.core.protocols import Context
 from vetrina.core.types import Floats
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.metrics import calibration, field_calibration
+from vetrina.metrics.ensemble_weights import weighted_mean
 from vetrina.metrics.threshold import DEFAULT_THRESHOLD
-
-
-def mean_prediction(predictions: Sequence[Floats]) -> Floats:
-    """(rows,) mean of several models' predictions (rows,)."""
-    return np.stack(predictions).mean(axis=0).astype(np.float32)
 
 
 class Predictor:
@@ -34,9 +30,9 @@ class Predictor:
         self.calibration = calibration.from_options(options.get("calibration"))
         self.field_calibration = field_calibration.from_options(options.get("field"))
         self.rmse: float | None = options.get("error")  # of a numeric label, on validation data
-        weights: dict[str, float] = content["weights"]["predict"]
+        self.weights: dict[str, float] = content["weights"]["predict"]
         self.models: tuple[str, ...] = tuple(content["models"])
-        self.active_models = tuple(name for name in self.models if weights.get(name))
+        self.active_models = tuple(name for name in self.models if self.weights.get(name))
         self._models = {}
         for name in self.models:
             self._models[name] = plugins.load_module("models", name, "online").load(folder / name)
@@ -48,10 +44,9 @@ class Predictor:
             columns: raw columns, each (rows,).
             only_model: this model's prediction, without calibration.
         """
-        models = (only_model,) if only_model else self.active_models
-        prediction = mean_prediction(list(self.predictions_by_model(columns, models).values()))
         if only_model:
-            return prediction
+            return self.predictions_by_model(columns, (only_model,))[only_model]
+        prediction = weighted_mean(self.predictions_by_model(columns, self.active_models), self.weights)
         return self.field_calibration.transform(self.calibration.transform(prediction), columns)
 
     def predictions_by_model(self, columns: Mapping[str, np.ndarray], models: Sequence[str]) -> dict[str, Floats]:

@@ -1,4 +1,4 @@
-"""Tuning of predict on validation data: ensemble, calibration, decision threshold."""
+"""Tuning of predict on rows that the models were not trained on: ensemble weights, calibration, decision threshold."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.core.labelled_tables import LabelledTable
+from vetrina.core.labelled_tables import LabelledTable, OutOfFoldPredictions
 from vetrina.core.progress import Progress
 from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
 from vetrina.features.table_encoding import CategoricalColumn
 from vetrina.metrics import calibration, field_calibration, threshold
 from vetrina.metrics.classification import log_loss
-from vetrina.metrics.ensemble import choose_ensemble
+from vetrina.metrics.ensemble_weights import choose_weights
 from vetrina.metrics.regression import squared_error
 from vetrina.scenarios.predict.online import Predictor
 
@@ -24,11 +24,12 @@ def tune(
 ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
     """Weights of the models, and tuning notes.
 
-    The mean of all models, or the model or models with a significantly smaller validation loss; a baseline may win.
+    The plain or weighted mean of the models, or a single one, whichever loses least; a baseline may win. All is chosen on the
+    validation rows and, where the plan has folds, on the out-of-fold predictions of the training rows.
 
     Args:
         folder: folder with the trained models.
-        evaluation_data: validation data; its table is used.
+        evaluation_data: validation data; its table and out-of-fold predictions are used.
         plan: its seed, and its goal for the decision threshold, are used.
         progress: not used.
 
@@ -39,31 +40,49 @@ def tune(
         ValueError: there is no table.
     """
     predictor = Predictor(folder)
-    table = evaluation_data.table
-    if table is None:
+    if evaluation_data.table is None:
         raise ValueError("predict is tuned on a table")
+    table, predictions = _predicted_rows(predictor, evaluation_data.table, evaluation_data.out_of_fold)
     label = predictor.encoding.encode_labels(table.label)
     scaler = predictor.encoding.number
     if scaler is None:
-        loss_function = log_loss
-        loss_name = "validation_log_loss"
+        row_loss = log_loss
+        loss_name = "out_of_fold_log_loss"
     else:
-        loss_function = squared_error
-        loss_name = "validation_squared_error"
-    predictions = predictor.predictions_by_model(table.columns, predictor.models)
-    ensemble = choose_ensemble(label, predictions, _SINGLE_ONLY, loss_function)
+        row_loss = squared_error
+        loss_name = "out_of_fold_squared_error"
+    ensemble = choose_weights(label, predictions, _SINGLE_ONLY, row_loss, plan.seed)
     if scaler is None:
         options = _classification_options(predictor, table, label, ensemble.predictions, plan)
     else:
         rmse = squared_error(label, ensemble.predictions).mean() ** 0.5
         options = {"error": float(rmse * scaler.sd)}
-    notes = {
-        loss_name: {" + ".join(names): loss for names, loss in ensemble.losses.items()},
-        "goal": plan.goal,
-        "options": options,
-    }
-    weights = {model: float(model in ensemble.models) for model in predictor.models}
-    return {"predict": weights}, notes
+    notes = {loss_name: ensemble.losses, "rows": len(table), "goal": plan.goal, "options": options}
+    return {"predict": dict(ensemble.weights)}, notes
+
+
+def _predicted_rows(
+    predictor: Predictor, validation: LabelledTable, out_of_fold: OutOfFoldPredictions | None
+) -> tuple[LabelledTable, dict[str, Floats]]:
+    """The rows to tune on, and what each model predicts for them without having been trained on them.
+
+    Args:
+        predictor: The models, which were trained without the validation rows.
+        validation: Validation rows.
+        out_of_fold: Training rows with their predictions; None where the plan has no folds.
+
+    Returns:
+        The rows (n,), and predictions (n,) by model: probabilities, or numbers in standard units of ``predictor``.
+    """
+    predictions = predictor.predictions_by_model(validation.columns, predictor.models)
+    if out_of_fold is None:
+        return validation, predictions
+    scaler = predictor.encoding.number
+    for name, further in out_of_fold.predictions.items():
+        if scaler is not None:
+            further = scaler.transform(further)
+        predictions[name] = np.concatenate([predictions[name], further])
+    return validation.append(out_of_fold.table), predictions
 
 
 def _classification_options(
@@ -73,7 +92,7 @@ def _classification_options(
 
     Args:
         predictor: its encoding names the categorical columns.
-        table: validation rows.
+        table: rows that the models were not trained on.
         label: (rows,) 0 or 1.
         predictions: (rows,) probabilities of the ensemble before calibration.
         plan: its seed and goal are used.
