@@ -17,6 +17,7 @@ NAMES = (
     "canary",
     "check_ins",
     "drift",
+    "first_answers",
     "fusion",
     "ingest",
     "kills",
