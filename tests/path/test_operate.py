@@ -18,6 +18,7 @@ from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.files import exclusive_lock
+from vetrina.core.types import Verdict
 from vetrina.pipeline.alerting import send_alert
 from vetrina.pipeline.controller import Controller
 from vetrina.pipeline.cost import cost
@@ -26,7 +27,7 @@ from vetrina.pipeline.retention import clean_up
 from vetrina.pipeline.run import Run
 from vetrina.pipeline.steps import Journal, run_durably
 from vetrina.simulate.fault_injection import inject_candidate, inject_refresh
-from vetrina.store import products
+from vetrina.store import dataset, products
 from vetrina.store.leases import Lease
 from vetrina.store.tables import alerts
 
@@ -213,6 +214,20 @@ def test_a_newer_version_replaces_a_candidate_that_is_not_decided(shop):
     assert (replaced["candidate"], replaced["state"]) == (candidate, "returned")
     assert release.version in rollouts.decision_log(replaced["release"])[-1].decision.reasons[0].text
     assert rollouts.running() == {}
+
+
+def test_a_candidate_that_was_compared_with_another_champion_is_returned(shop):
+    """The champion changed between gate and release: what the gate has shown says nothing about what serves now."""
+    registry = shop.shop_context.registry
+    champion = registry.champion("recommend")
+    record = registry.get_version(champion[0])
+    bundle, _ = shop.folder.bundles.unpack(record["judged"])
+    snapshot = dataset.open_snapshot(shop.folder.snapshots, record["snapshot"])
+    verdict = Verdict("v", bundle.version, "recommend-another", "pass", (), None)
+    release = Run(shop.shop_context, snapshot, "recommend").release(bundle, bundle, verdict)
+    assert release.outcome == "returned"
+    assert f"{champion[0]} serves by now" in release.note
+    assert registry.champion("recommend") == champion
 
 
 def test_alerts_reach_a_webhook_once(shop):

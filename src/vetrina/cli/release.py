@@ -144,8 +144,8 @@ def rollback(state: CliContext, scenario: str) -> None:
 def releases(state: CliContext, release_id: str | None) -> None:
     """List live releases, or the decisions of one.
 
-    A live release tests a candidate on users: in the shadow, by interleaving and as a canary. Newest first; for one release,
-    each decision with its reasons.
+    A canary tests a change on users: in the shadow, by interleaving, then alone for a growing share. A watch follows a version
+    that was promoted. Newest first; for one release, each decision with its reasons.
     """
     rollouts = state.open_shop().shop_context.rollouts
     if release_id is None:

@@ -33,7 +33,8 @@ from vetrina.store.leases import Lease
 TICK_SECONDS = 1.0
 LEASE_SECONDS = 15.0
 CLEAN_UP_SECONDS = 24 * 3_600.0
-_WATCH_CHECK_SECONDS = 60.0  # between two checks of a watch; each counts the answers of days
+_WATCH_CHECK_SECONDS = 60.0  # shortest interval between two checks of a watch
+_WATCH_CHECK_AGE_SHARE = 1e-3  # of a watch's age, which is how long its checks wait later: each counts all its answers
 _BUSY_RETRY_SECONDS = 30.0  # until the next attempt, while a person ingests or runs
 _TERMINATE_SECONDS = 10.0  # that a run's process gets to end by itself
 _MAX_HALVINGS = 3  # of a run's batch size
@@ -141,8 +142,9 @@ class Controller:
         """Whether to look at a release now: at a watch less often than at a canary, because it is nearly always under way."""
         if not rollout.is_watch:
             return True
+        interval_seconds = max(_WATCH_CHECK_SECONDS, (now - rollout.started) * _WATCH_CHECK_AGE_SHARE)
         rollout_id, checked_at = self._watches_checked_at.get(rollout.scenario, ("", 0.0))
-        if rollout_id == rollout.id and now - checked_at < _WATCH_CHECK_SECONDS:
+        if rollout_id == rollout.id and now - checked_at < interval_seconds:
             return False
         self._watches_checked_at[rollout.scenario] = (rollout.id, now)
         return True

@@ -6,7 +6,7 @@ Each line of ``path`` is one stage, and each stage is a package of that name: ``
 The path ends where a release begins:
 
 - ``serve`` answers requests with the released version,
-- ``rollout_controller.py`` moves a release from shadow through canary to champion, or back,
+- ``rollout_controller.py`` watches a promoted version, or moves a candidate from shadow through canary to champion, or back,
 - ``monitor`` and ``retrain``, called by ``health.py``, decide when the path is walked again,
 - ``controller.py`` runs all of this until stopped.
 """

@@ -55,7 +55,7 @@ class ShopContext:
 
     @cached_property
     def rollouts(self) -> RolloutStore:
-        """Releases in shadow, interleaving or canary, and their decisions."""
+        """Canaries and watches, and their decisions."""
         return RolloutStore(self.engine, self.folder.keys, self.registry)
 
     def ingest(self, source: InputFiles) -> Snapshot:

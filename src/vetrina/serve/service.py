@@ -155,7 +155,7 @@ class Service:
         )
         self.candidate_share_gauge = Gauge(
             "vetrina_candidate_share",
-            "Share of users who are served by a candidate",
+            "Share of users who are served by a candidate or a watched version",
             ["scenario"],
             registry=self.metrics_registry,
         )
