@@ -60,7 +60,7 @@ def assert_like_whole_folder(results: SampledResults, folder: Path, evaluation_d
 
 def test_metric_and_answers_are_those_of_the_whole_folder_before_and_after_an_exchange(folder, pristine, tmp_path):
     evaluation_data = next_purchases(folder)
-    scores = ComponentScores(folder, evaluation_data, MAX_REQUESTS, tmp_path)
+    scores = ComponentScores(folder, WEIGHTS, evaluation_data, MAX_REQUESTS, tmp_path)
     before = scores.results
     assert_like_whole_folder(before, folder, evaluation_data)
 
@@ -74,11 +74,12 @@ def test_metric_and_answers_are_those_of_the_whole_folder_before_and_after_an_ex
         assert scores.results is not results
         scores.accept()
         assert_like_whole_folder(scores.results, changed, evaluation_data)
+        assert_like_whole_folder(scores.exact_results(changed), changed, evaluation_data)
     assert scores.results.answers != before.answers
 
 
 def test_an_exchange_that_is_not_accepted_changes_nothing(folder, pristine, tmp_path):
-    scores = ComponentScores(folder, None, MAX_REQUESTS, tmp_path)
+    scores = ComponentScores(folder, WEIGHTS, None, MAX_REQUESTS, tmp_path)
     before = scores.results
     assert before.metric_values is None
     exchanged = scores.exchange("item_knn", pristine[0] / "work" / "recommend" / "served" / "item_knn")
@@ -88,6 +89,18 @@ def test_an_exchange_that_is_not_accepted_changes_nothing(folder, pristine, tmp_
 
 
 def test_a_trial_costs_the_share_of_one_model_in_the_answers_that_depend_on_it(folder, tmp_path):
-    scores = ComponentScores(folder, None, MAX_REQUESTS, tmp_path)
+    scores = ComponentScores(folder, WEIGHTS, None, MAX_REQUESTS, tmp_path)
     assert scores.trial_cost("gru") == 0
     assert 0 < scores.trial_cost("ease") < scores.trial_cost("popular")
+
+
+def test_requests_that_depend_on_no_model_that_may_be_exchanged_are_not_answered(folder, tmp_path):
+    scores = ComponentScores(folder, ["ease"], None, MAX_REQUESTS, tmp_path)
+    every_model = ComponentScores(folder, WEIGHTS, None, MAX_REQUESTS, tmp_path)
+    assert scores.results.answers == every_model.results.answers
+    unlabelled_requests = evaluate.sample_unlabelled_requests(folder, MAX_UNLABELLED)
+    placements = [request[3] for request in unlabelled_requests]
+    for number, placement in enumerate(placements):
+        answer = scores.results.unlabelled_answers[number]
+        is_same = answer == every_model.results.unlabelled_answers[number]
+        assert is_same == (placement == "product"), "the other blend has item_knn alone"

@@ -105,7 +105,7 @@ class Scores:
 
     hidden_loss = 0.0  # what the approximation does not see
 
-    def __init__(self, folder: Path, evidence: EvaluationData | None, max_requests: int, scratch: Path) -> None:
+    def __init__(self, folder: Path, models: list[str], evidence: EvaluationData | None, *_: Any) -> None:
         self._labelled = evidence is not None
         self._lost = 0.0
         self._next = 0.0
@@ -127,6 +127,9 @@ class Scores:
 
     def accept(self) -> None:
         self._lost = self._next
+
+    def exact_results(self, folder: Path) -> SampledResults:
+        return self._with(lost_in(folder / "m"))
 
 
 RUNGS = tuple(CompressionVariant(("prune",), {"keep": keep}) for keep in (1.0, 0.9, 0.7, 0.5, 0.3))

@@ -93,7 +93,7 @@ def compress(
     # change in answers.
     names.sort(key=order)
     with progress.step("compress: evaluate variants", len(names) + 2) as step:
-        evaluation = open_evaluation(checkpoint.scenario, checkpoint.folder, into, validation)
+        evaluation = open_evaluation(checkpoint, names, into, validation)
         ladders = _Ladders(checkpoint, into, distillation_data, evaluation)
         step.advance()
         for name in names:

@@ -4,17 +4,17 @@ A scenario that offers component scores (``scenarios/<name>/component_scores.py`
 with the variant scores anew. In any other scenario all models answer everything again.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from vetrina.core import plugins
-from vetrina.core.types import EvaluationData, MetricValues
+from vetrina.core.types import Checkpoint, EvaluationData, MetricValues
 from vetrina.scenarios.agreement import Agreement, ReferenceAnswers, compare_answers
 from vetrina.scenarios.component_scores import ComponentScores, SampledResults
 
 MAX_REQUESTS = 5_000  # like those of the evaluation
-_EXACT_REQUESTS = 500  # answered again by the whole folder with the chosen variants
 
 
 @dataclass(frozen=True)
@@ -63,31 +63,39 @@ class VariantEvaluation(Protocol):
 
 
 def open_evaluation(
-    scenario: str, float_folder: Path, folder: Path, validation: EvaluationData | None
+    checkpoint: Checkpoint, models: Collection[str], folder: Path, validation: EvaluationData | None
 ) -> VariantEvaluation:
-    """The evaluation of a scenario's variants.
+    """The evaluation of the variants of a scenario's models.
 
     Args:
-        scenario: Name of the scenario.
-        float_folder: Folder with the float models.
+        checkpoint: The float models.
+        models: Models that have variants.
         folder: Folder that gets the variants.
         validation: Validation data; None where nothing is labelled.
     """
-    if plugins.has_module("scenarios", scenario, "component_scores"):
-        return ComponentEvaluation(scenario, float_folder, folder, validation)
-    return FolderEvaluation(scenario, float_folder, folder, validation)
+    if plugins.has_module("scenarios", checkpoint.scenario, "component_scores"):
+        module = plugins.load_module("scenarios", checkpoint.scenario, "component_scores")
+        scores = module.ComponentScores(checkpoint.folder, models, validation, MAX_REQUESTS, folder.parent)
+        return ComponentEvaluation(scores, folder)
+    return FolderEvaluation(checkpoint, folder, validation)
 
 
 class FolderEvaluation:
     """Evaluation by all models of the folder. Exact."""
 
-    def __init__(self, scenario: str, float_folder: Path, folder: Path, validation: EvaluationData | None) -> None:
-        """Evaluates the float models; the arguments are those of ``open_evaluation``."""
-        self._scenario = scenario
+    def __init__(self, checkpoint: Checkpoint, folder: Path, validation: EvaluationData | None) -> None:
+        """Evaluates the float models.
+
+        Args:
+            checkpoint: The float models.
+            folder: Folder that gets the variants.
+            validation: Validation data; None where nothing is labelled.
+        """
+        self._scenario = checkpoint.scenario
         self._folder = folder
         self._validation = validation
-        self._reference = ReferenceAnswers(scenario, float_folder, MAX_REQUESTS)
-        metric_values = _evaluate(scenario, float_folder, validation)
+        self._reference = ReferenceAnswers(checkpoint.scenario, checkpoint.folder, MAX_REQUESTS)
+        metric_values = self._evaluate(checkpoint.folder)
         self._initial_quality = Quality(metric_values, self._reference.self_agreement())
 
     @property
@@ -104,8 +112,7 @@ class FolderEvaluation:
 
     def evaluate_variant(self, model: str) -> Quality:
         """Quality of the folder as it is now."""
-        metric_values = _evaluate(self._scenario, self._folder, self._validation)
-        return Quality(metric_values, self._reference.compare_folder(self._folder))
+        return Quality(self._evaluate(self._folder), self._reference.compare_folder(self._folder))
 
     def accept(self) -> None:
         """Nothing to do: the next evaluation reads the folder again."""
@@ -114,19 +121,25 @@ class FolderEvaluation:
         """None: ``evaluate_variant`` is exact."""
         return None
 
+    def _evaluate(self, folder: Path) -> MetricValues | None:
+        """The scenario's metric; None where nothing is labelled."""
+        if self._validation is None:
+            return None
+        evaluation = plugins.load_module("scenarios", self._scenario, "evaluate")
+        metric_values: MetricValues = evaluation.evaluate(folder, self._validation)
+        if not len(metric_values.values):
+            return None
+        return metric_values
+
 
 class ComponentEvaluation:
     """Evaluation on the component scores of a sample. Approximate as its scenario's ``component_scores.py`` describes."""
 
-    def __init__(self, scenario: str, float_folder: Path, folder: Path, validation: EvaluationData | None) -> None:
-        """Stores the scores of the float models; the arguments are those of ``open_evaluation``."""
-        module = plugins.load_module("scenarios", scenario, "component_scores")
-        self._scores: ComponentScores = module.ComponentScores(float_folder, validation, MAX_REQUESTS, folder.parent)
-        self._scenario = scenario
-        self._float_folder = float_folder
+    def __init__(self, scores: ComponentScores, folder: Path) -> None:
+        """``scores`` are those of the float models, ``folder`` gets the variants."""
+        self._scores = scores
         self._folder = folder
-        self._validation = validation
-        self._reference: SampledResults = self._scores.results
+        self._reference: SampledResults = scores.results
         self._initial_quality = self._compare(self._reference)
 
     @property
@@ -147,27 +160,11 @@ class ComponentEvaluation:
         self._scores.accept()
 
     def evaluate_whole(self) -> Quality:
-        """The metric of all evaluation units and the agreement on a sample of requests, by all models.
-
-        Unlabelled requests are left out: there would be too few of them for a share.
-        """
-        reference = ReferenceAnswers(self._scenario, self._float_folder, _EXACT_REQUESTS)
-        agreement = replace(reference.compare_folder(self._folder), unjudged=1.0)
-        return Quality(_evaluate(self._scenario, self._folder, self._validation), agreement)
+        """Quality of the folder as it is now, by all models."""
+        return self._compare(self._scores.exact_results(self._folder))
 
     def _compare(self, results: SampledResults) -> Quality:
         agreement = compare_answers(results.answers, self._reference.answers)
         unlabelled = compare_answers(results.unlabelled_answers, self._reference.unlabelled_answers)
         agreement = replace(agreement, work=results.cpu_us, unjudged=unlabelled.share)
         return Quality(results.metric_values, agreement)
-
-
-def _evaluate(scenario: str, folder: Path, validation: EvaluationData | None) -> MetricValues | None:
-    """The scenario's metric; None where nothing is labelled."""
-    if validation is None:
-        return None
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    metric_values: MetricValues = evaluation.evaluate(folder, validation)
-    if not len(metric_values.values):
-        return None
-    return metric_values

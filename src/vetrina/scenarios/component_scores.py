@@ -1,7 +1,8 @@
 """Component scores: what each model says of the candidates of sampled requests, stored to exchange one model.
 
-A scenario may offer a class ``ComponentScores(folder, evaluation_data, max_requests, scratch)`` in its module
-``component_scores``. Compression judges a variant with it: only the changed model scores anew, then all are blended again.
+A scenario may offer a class ``ComponentScores(folder, models, evaluation_data, max_requests, scratch)`` in its module
+``component_scores``; ``models`` are those that may be exchanged. Compression judges a variant with it: only the changed
+model scores anew, then all are blended again.
 """
 
 from dataclasses import dataclass
@@ -47,4 +48,8 @@ class ComponentScores(Protocol):
 
     def accept(self) -> None:
         """Store the scores of the last exchange."""
+        ...
+
+    def exact_results(self, folder: Path) -> SampledResults:
+        """The results of a whole folder, computed without stored scores."""
         ...

@@ -3,12 +3,13 @@
 Candidates of a user are the best items of the blend and of each model, ``_CANDIDATE_MARGIN`` times as many as the trees
 re-rank, and the items that came next. As long as no model is exchanged, metric and answers are those of ``evaluate``.
 After an exchange they are an approximation: an item that was no candidate cannot enter an answer or outrank one. All else
-stays exact, such as the scale of a model's scores, which its largest score in the whole catalogue sets.
+stays exact, such as the scale of a model's scores, which its largest score in the whole catalogue sets. Requests that no
+model depends on that may be exchanged are not answered: their answers stay the same.
 """
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -25,8 +26,8 @@ from vetrina.scenarios.component_scores import SampledResults
 from vetrina.scenarios.recommend.evaluate import (
     MAX_USERS,
     K,
-    SampleRequest,
     answer_request,
+    evaluate,
     read_request,
     sample_requests,
     sample_unlabelled_requests,
@@ -47,6 +48,7 @@ _CANDIDATE_MARGIN = 2  # stored candidates for each one that the trees re-rank
 _TIMED_REQUESTS = 100  # over which CPU times are averaged
 _FLOAT_BYTES = 4
 _NO_ITEMS = np.empty(0, np.int32)
+_UNCHANGED_ANSWER: dict[str, float] = {"unchanged": 1.0}  # stands for an answer that no exchange changes
 
 
 @dataclass(frozen=True)
@@ -88,26 +90,37 @@ class _Exchange:
 class ComponentScores:
     """Scores of a folder's models in a memory-mapped file, and the results with them."""
 
-    def __init__(self, folder: Path, evaluation_data: EvaluationData | None, max_requests: int, scratch: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        models: Collection[str],
+        evaluation_data: EvaluationData | None,
+        max_requests: int,
+        scratch: Path,
+    ) -> None:
         """Scores all samples with all models.
 
         Args:
             folder: Folder with the models; it suggests the requests.
+            models: Models that may be exchanged.
             evaluation_data: What the evaluation units are made of; None where nothing is labelled.
             max_requests: At most so many requests like those of the evaluation.
             scratch: Folder on whose disk the scores lie.
         """
         self._recommender = Recommender(folder)
+        self._models = frozenset(models)
+        self._evaluation_data = evaluation_data
         requests = sample_requests(folder, max_requests)
         unlabelled_requests = sample_unlabelled_requests(folder, max_unlabelled(max_requests))
-        self._n_requests = len(requests)
+        self._n_labelled = len(requests)
+        self._requests = [*requests, *unlabelled_requests]
         self._unit_ids: list[str] = []
         self._samples: list[_Sample] = []
         with tempfile.TemporaryFile(dir=scratch) as file:
             file.write(bytes(_FLOAT_BYTES))  # an empty file cannot be mapped
             if evaluation_data is not None:
                 self._store_units(file, evaluation_data)
-            self._store_requests(file, [*requests, *unlabelled_requests])
+            self._store_requests(file)
             file.flush()
             self._scores = np.asarray(np.memmap(file, np.float32, "r+"))
         n_units = len(self._unit_ids)
@@ -127,8 +140,7 @@ class ComponentScores:
 
     def trial_cost(self, model: str) -> float:
         """What judging a variant of a model costs, in answers of all models together; 0 if no sampled answer depends on it."""
-        n_terms = sum(len(sample.weights) for sample in self._samples)
-        return len(self._samples_with(model)) * len(self._samples) / max(1, n_terms)
+        return sum(1.0 / len(self._samples[index].weights) for index in self._samples_with(model))
 
     def exchange(self, model: str, model_folder: Path) -> SampledResults:
         """The results with another variant of a model. The stored scores change only by ``accept``."""
@@ -165,6 +177,22 @@ class ComponentScores:
         self._model_cpu_us[exchange.model] = exchange.model_cpu_us
         self._exchange = None
 
+    def exact_results(self, folder: Path) -> SampledResults:
+        """The results of a whole folder, computed without stored scores."""
+        recommender = Recommender(folder)
+        n_units = len(self._unit_ids)
+        answers = []
+        for request, sample in zip(self._requests, self._samples[n_units:], strict=True):
+            answer = _UNCHANGED_ANSWER
+            if sample.weights:
+                answer = answer_request(recommender, request)
+            answers.append(answer)
+        values = self._values
+        is_changed = any(not self._models.isdisjoint(sample.weights) for sample in self._samples[:n_units])
+        if self._evaluation_data is not None and is_changed:
+            values = evaluate(folder, self._evaluation_data).values
+        return self._to_results(values, answers, self._cpu_us)
+
     def _store_units(self, file: IO[bytes], evaluation_data: EvaluationData) -> None:
         """Score the users that ``evaluate`` ranks for."""
         recommender = self._recommender
@@ -174,9 +202,9 @@ class ComponentScores:
             self._store(file, unit.history, blend_name, allowed, unit.items, unit.n_relevant)
             self._unit_ids.append(unit.name)
 
-    def _store_requests(self, file: IO[bytes], requests: Sequence[SampleRequest]) -> None:
-        """Score sample requests."""
-        for request in requests:
+    def _store_requests(self, file: IO[bytes]) -> None:
+        """Score the sample requests."""
+        for request in self._requests:
             self._store(file, *read_request(self._recommender, request), _NO_ITEMS, 0)
 
     def _store(
@@ -199,6 +227,9 @@ class ComponentScores:
             n_relevant: Number of all items that came next.
         """
         weights = self._recommender.blend_weights(blend_name)
+        if not n_relevant and self._models.isdisjoint(weights):
+            self._samples.append(_Sample(history, blend_name, {}, {}, _NO_ITEMS, 0, np.empty(0, np.intp), 0))
+            return
         total, terms = self._recommender.blend_scores(history, weights)
         total[~allowed_items] = -np.inf
         best = best_items(total, terms, _CANDIDATE_MARGIN * BLEND_CANDIDATES, _CANDIDATE_MARGIN * CANDIDATES_PER_MODEL)
@@ -242,6 +273,8 @@ class ComponentScores:
 
     def _answer(self, index: int, exchanged: BlendTerm | None = None) -> dict[str, float]:
         """The first ten product ids of a request, with their scores."""
+        if not self._samples[index].weights:
+            return _UNCHANGED_ANSWER
         scores = self._ranking_scores(index, exchanged)
         items = self._samples[index].items
         product_id = self._recommender.catalogue.product_id
@@ -253,7 +286,7 @@ class ComponentScores:
         metric_values = None
         if self._unit_ids:
             metric_values = MetricValues(f"NDCG@{K}", tuple(self._unit_ids), values)
-        return SampledResults(metric_values, answers[: self._n_requests], answers[self._n_requests :], cpu_us)
+        return SampledResults(metric_values, answers[: self._n_labelled], answers[self._n_labelled :], cpu_us)
 
     def _time_answers(self) -> float:
         """CPU microseconds of an answer of all models."""
