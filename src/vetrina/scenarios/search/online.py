@@ -7,6 +7,7 @@ correction to the sum. Training, tuning and evaluation use the same code. No tra
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -116,7 +117,7 @@ class Searcher:
         self.catalogue = CatalogueIndex(folder / "shelf")
         self.histories = Histories(folder / "histories")
         self._bm25 = plugins.load_module("models", "bm25", "online").load(folder / "bm25")
-        self._text = _NoTextModel()
+        self._text: Any = _NoTextModel()
         if "text" in content["models"]:
             self._text = plugins.load_module("models", "text", "online").load(folder / "text")
         self._spelling = SpellingCorrector(folder / "spelling.json", self._text.has_token)
