@@ -56,7 +56,9 @@ def test_newcomers_get_their_share_of_places_and_no_more(trained_once, tmp_path)
     found = [i.product_id for i in shop.recommend("u000", limit=20, exclude_seen=False).items]
     assert sum(p.startswith("new-") for p in usual) < sum(p.startswith("new-") for p in found)
     assert [n for n, p in enumerate(found, start=1) if p.startswith("new-")][:3] == [5, 10, 15]
-    assert [p for p in found if not p.startswith("new-")] == [p for p in usual if not p.startswith("new-")][:16]
+    others = [p for p in found if not p.startswith("new-")]
+    assert len(others) >= 15, "beside the reserved positions a newcomer may stand where it would have stood"
+    assert others == [p for p in usual if not p.startswith("new-")][: len(others)]
     assert [i.product_id for i in shop.recommend("u000", limit=7, exclude_seen=False).items] == found[:7]
     (folder / "vetrina.toml").write_text("[goals]\ncold_start_share = 0.7\n")
     with pytest.raises(BadInput, match=r"cold_start_share 0.7 is no share between 0 and 0.5"):

@@ -75,7 +75,7 @@ def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
     found = shop.shop_context.runs.get_run(run)
     assert found["state"] == "done"
     assert found["note"] == "nothing new to do"
-    assert any("begins" in line for line in operator.said)
+    assert any(f"run {run} trains the next version" in line for line in operator.said)
 
 
 def test_a_run_cut_off_goes_on_with_whoever_comes_next(shop, operator):
@@ -85,10 +85,10 @@ def test_a_run_cut_off_goes_on_with_whoever_comes_next(shop, operator):
     shop.ingest(events=[shop.folder.root / "more.csv"])
     run = shop.shop_context.runs.enqueue("recommend", "new data")
     turns(operator, lambda: len(shop.shop_context.runs.get_run(run)["stages"]) >= 1)
-    _, process, _ = operator._run_process
+    process = operator._run_processes["recommend"].process
     process.send_signal(signal.SIGKILL)
     process.wait()
-    operator._run_process = None  # as if the controller had died with it
+    operator._run_processes = {}  # as if the controller had died with it
     assert shop.shop_context.runs.get_run(run)["state"] == "running"
     before = {s["stage"] for s in shop.shop_context.runs.get_run(run)["stages"]}
     turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
@@ -102,7 +102,7 @@ def test_a_cancelled_run_stops_and_can_be_tried_again(shop, operator):
     run = shop.shop_context.runs.enqueue("search", "a test")
     operator.tick()
     shop.shop_context.runs.cancel(run)
-    turns(operator, lambda: operator._run_process is None)
+    turns(operator, lambda: not operator._run_processes)
     assert shop.shop_context.runs.get_run(run)["state"] == "cancelled"
     with pytest.raises(Conflict):
         shop.shop_context.runs.cancel(run)
@@ -143,7 +143,7 @@ def test_a_run_waits_while_a_person_is_at_it(shop, operator):
     run = shop.shop_context.runs.enqueue("recommend", "a test")
     with exclusive_lock(shop.folder.root):
         operator.tick()
-        turns(operator, lambda: operator._run_process is None)
+        turns(operator, lambda: not operator._run_processes)
         assert shop.shop_context.runs.get_run(run)["state"] == "queued"
     operator._busy_until = 0.0
     turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
