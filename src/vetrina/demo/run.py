@@ -26,6 +26,7 @@ _REQUEST_TIMEOUT_SECONDS = 10
 _STOP_SECONDS = 60  # time for the service and its controller to end
 _QUERY = "chocolate milk"
 _EXAMPLE_USER = "1042"
+_ENDED_TEXT = "the service ended with status {} before all was trained"
 
 
 def run_demo(
@@ -96,6 +97,8 @@ def _follow(
     echo(curl_examples("127.0.0.1", port, token_file, _EXAMPLE_USER, search["items"][0]["product_id"]))
     while service.poll() is None and _is_training(shop):
         time.sleep(_POLL_SECONDS)
+    if service.poll() is not None:
+        raise RuntimeError(_ENDED_TEXT.format(service.returncode))
     echo(f"After {elapsed_seconds():.0f} s all is trained. Serving on {address}; Ctrl-C stops.")
 
 
@@ -132,7 +135,7 @@ def _wait_for_answer(
             if not is_training:
                 raise
         time.sleep(_POLL_SECONDS)
-    raise RuntimeError(f"the service ended with status {service.returncode} before it answered")
+    raise RuntimeError(_ENDED_TEXT.format(service.returncode))
 
 
 def _request_json(url: str, data: bytes) -> dict[str, Any]:

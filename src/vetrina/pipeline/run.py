@@ -192,7 +192,7 @@ class Run:
     def _recipe_with_added_models(self) -> Recipe:
         """The scenario's recipe with the models that the shop's settings add. Raises BadInput for an unknown model."""
         if self._is_quick:
-            return self._recipe_module.QUICK_RECIPE
+            return self._quick_recipe
         added: tuple[str, ...] = ()
         if self._recipe_module.DROPS_UNWEIGHTED_MODELS and self._recipe_module.ANSWER_KIND == "products":
             added = self._settings.train.extra_models  # predict has classifiers of its own
@@ -203,6 +203,12 @@ class Run:
         recipe: Recipe = self._recipe_module.RECIPE
         models = dict.fromkeys((*recipe.models, *added))
         return replace(recipe, models=tuple(models))
+
+    @property
+    def _quick_recipe(self) -> Recipe:
+        """The scenario's recipe with the models and hyper-parameters of its quick one."""
+        quick_module = plugins.load_module("scenarios", self._scenario, "quick")
+        return replace(self._recipe_module.RECIPE, models=quick_module.MODELS, settings=quick_module.SETTINGS)
 
     def _base_plan(self) -> TrainingPlan:
         """The training plan as the settings say, before the budget planner."""
@@ -321,11 +327,12 @@ class Run:
         """The fixed weights of the quick recipe, for the models that the data supports. Its models stay as they are trained."""
         training_data = self._judged_data
         tuning_module = plugins.load_module("scenarios", self._scenario, "tune")
+        quick_module = plugins.load_module("scenarios", self._scenario, "quick")
         models = [name for name in self._recipe_module.models_for(training_data) if name in self._recipe.models]
         weights = tuning_module.default_weights(tuple(models))
         cuts = self._snapshot.cuts
         since = cuts.validation if cuts else 0.0
-        options = tuning_module.quick_options(training_data, since)
+        options = quick_module.options(training_data, since)
         tuning_result = TuningResult(weights, self._recipe.settings, {"options": options})
         return SelectedConfig(tuning_result, CompressionResult(self._work_folder, ()))
 
@@ -480,7 +487,7 @@ class Run:
             training_data = self._judged_data
             recipe = self._recipe
             if bundle.notes.get("quick", False):
-                recipe = self._recipe_module.QUICK_RECIPE
+                recipe = self._quick_recipe
             checkpoint, _ = train(
                 recipe,
                 training_data,
@@ -650,8 +657,7 @@ def start_run(shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> R
         snapshot: The data.
         scenario: What is trained.
     """
-    has_quick_recipe = plugins.load_module("scenarios", scenario, "recipe").QUICK_RECIPE is not None
-    if shop_context.quick and has_quick_recipe:
+    if shop_context.quick and plugins.has_module("scenarios", scenario, "quick"):
         quick_run = Run(shop_context, snapshot, scenario, is_quick=True)
         if quick_run.is_needed():
             return quick_run

@@ -5,6 +5,7 @@ side.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from typing import Any
 
 from vetrina.core import clock, plugins
@@ -16,10 +17,9 @@ _FULL_RECIPE_SECONDS_SHARE = 0.6  # of the budget, which is an upper limit, that
 
 def quick_order(scenario: str) -> tuple[float, str]:
     """Sort key of scenarios that nothing serves: the sooner its quick recipe is released the earlier, those without one last."""
-    recipe = plugins.load_module("scenarios", scenario, "recipe")
-    if recipe.QUICK_RECIPE is None:
-        return (float("inf"), scenario)
-    return (recipe.QUICK_SECONDS, scenario)
+    if not plugins.has_module("scenarios", scenario, "quick"):
+        return (inf, scenario)
+    return (plugins.load_module("scenarios", scenario, "quick").SECONDS, scenario)
 
 
 def expected_ends(runs: RunStore, served_scenarios: Collection[str], budget_seconds: float) -> dict[str, float]:
@@ -48,9 +48,9 @@ def expected_ends(runs: RunStore, served_scenarios: Collection[str], budget_seco
 def _expected_seconds(
     scenario: str, ended_runs: Sequence[Mapping[str, Any]], served_scenarios: Collection[str], budget_seconds: float
 ) -> float:
-    recipe = plugins.load_module("scenarios", scenario, "recipe")
-    if scenario not in served_scenarios and recipe.QUICK_RECIPE is not None:
-        return recipe.QUICK_SECONDS
+    quick_seconds, _ = quick_order(scenario)
+    if scenario not in served_scenarios and quick_seconds < inf:
+        return quick_seconds
     usual_seconds = _FULL_RECIPE_SECONDS_SHARE * budget_seconds
     for run in ended_runs:
         if run["scenario"] == scenario and run["state"] == "done" and run["started"]:

@@ -17,8 +17,6 @@ from vetrina.scenarios.ads.examples import training_examples
 RECIPE = Recipe(
     scenario="ads", models=("boosted", "dcn", "din", "logistic"), baselines=("logistic",), metric="negative log loss"
 )
-QUICK_RECIPE = None  # nothing simple is worth serving before the models are trained
-QUICK_SECONDS = 0.0
 ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
 DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
 ALWAYS_FITTED = ()  # no model is used whatever its weight

@@ -10,8 +10,6 @@ from vetrina.layers import launch_examples
 from vetrina.retrieval import catalogue_index
 
 RECIPE = Recipe(scenario="launch", models=("affinity", "content", "reach"), baselines=("affinity",), metric="Reach@5%")
-QUICK_RECIPE = None  # nothing simple is worth serving before the models are trained
-QUICK_SECONDS = 0.0
 ANSWER_KIND = "users"  # requested by the shop, so that there are no users to split between two versions
 DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
 ALWAYS_FITTED = ("content",)  # its embeddings are features of the audience model, whatever its own weight

@@ -1,6 +1,5 @@
 """Recipe of predict: column encoding, classifiers and regressors."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,9 +13,6 @@ RECIPE = Recipe(
     baselines=("logistic", "ridge"),
     metric="negative log loss",
 )
-# Released while nothing serves: the linear model of the label's kind.
-QUICK_RECIPE = replace(RECIPE, models=("logistic", "ridge"))
-QUICK_SECONDS = 20.0  # about, to release the quick recipe of a hundred thousand rows
 ANSWER_KIND = "rows"  # no answer is shown to users, so that there are no users to split between two versions
 DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
 ALWAYS_FITTED = ()  # no model is used whatever its weight

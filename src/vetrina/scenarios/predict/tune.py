@@ -8,7 +8,7 @@ import numpy as np
 
 from vetrina.core.labelled_tables import LabelledTable, OutOfFoldPredictions
 from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
+from vetrina.core.types import EvaluationData, Floats, TrainingPlan
 from vetrina.features.table_encoding import CategoricalColumn
 from vetrina.metrics import calibration, field_calibration, threshold
 from vetrina.metrics.classification import log_loss
@@ -111,11 +111,6 @@ def _classification_options(
     if field.name:
         options["field"] = asdict(field)
     return options
-
-
-def quick_options(training_data: TrainingData, since: float) -> dict[str, Any]:
-    """The options for serving of the quick recipe: none, so that probabilities are as the model gives them."""
-    return {}
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:

@@ -1,6 +1,5 @@
 """Recipe of recommend: models, baselines, metric, and the data that serving needs beside the models."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from vetrina.core.types import Recipe, TrainingData
@@ -26,13 +25,6 @@ RECIPE = Recipe(
     baselines=("popular", "item_knn"),
     metric="NDCG@10",
 )
-# Released while nothing serves: counts only, of the newest events, and no similarity of contents.
-QUICK_RECIPE = replace(
-    RECIPE,
-    models=("popular", "repeat", "item_knn"),
-    settings={"item_knn": {"like": 0.0, "newest_events": 500_000.0}},
-)
-QUICK_SECONDS = 30.0  # about, to release the quick recipe of a hundred thousand products and a million events
 ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
 DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
 ALWAYS_FITTED = ("image", "fusion")  # models that some placement uses alone, whatever their weight

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.progress import NoProgress, Progress
-from vetrina.core.types import EvaluationData, Floats, Ints, TrainingData, TrainingPlan
+from vetrina.core.types import EvaluationData, Floats, Ints, TrainingPlan
 from vetrina.metrics import blend
 from vetrina.metrics.bootstrap import paired_difference
 from vetrina.scenarios.recommend import evaluation_units
 from vetrina.scenarios.recommend.evaluation_units import EvaluationUnit
 from vetrina.scenarios.recommend.features import feature_names
 from vetrina.scenarios.recommend.online import BLEND_CANDIDATES, CANDIDATES_PER_MODEL, Recommender, top_k
+from vetrina.scenarios.recommend.quick import MIN_REPEAT_SHARE
 
 INITIAL_WEIGHTS = {
     "popular": 0.1,
@@ -35,7 +36,6 @@ INITIAL_WEIGHTS = {
 }
 _INITIAL_WEIGHT = 0.1  # of a model without an entry in INITIAL_WEIGHTS
 _REPEAT_MODELS = ("repeat", "lately")  # models of repeat consumption, which score no new items
-_MIN_REPEAT_SHARE = 0.05  # of next items that are repeats, from which repeats are recommended
 _MAX_USERS = 3_000
 _MAX_SESSIONS = 12_000  # in a shop without known users
 _MAX_SESSIONS_PER_USER = 3
@@ -102,8 +102,8 @@ def tune(
     )
     user_repeat_share = repeat_share(known_users)
     session_repeat_share = _session_repeat_share(sessions)
-    exclude_seen = user_repeat_share < _MIN_REPEAT_SHARE
-    repeats_in_sessions = session_repeat_share >= _MIN_REPEAT_SHARE
+    exclude_seen = user_repeat_share < MIN_REPEAT_SHARE
+    repeats_in_sessions = session_repeat_share >= MIN_REPEAT_SHARE
     recommender.exclude_seen = exclude_seen
     recommender.repeats_in_sessions = repeats_in_sessions
     units: dict[str, Sequence[EvaluationUnit]] = {"home": known_users, "discover": known_users, "session": sessions}
@@ -161,33 +161,6 @@ def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
     if "friends" in models:
         weights["arriving"] = {model: float(model in ("popular", "friends")) for model in models}
     return weights
-
-
-def quick_options(training_data: TrainingData, since: float) -> dict[str, Any]:
-    """The options for serving of the quick recipe: whether items that a user has interacted with are recommended again.
-
-    Args:
-        training_data: its interactions are used.
-        since: repeats are counted from this moment on, in seconds since 1970.
-    """
-    exclude_seen = _repeat_share_since(training_data, since) < _MIN_REPEAT_SHARE
-    return {"exclude_seen": exclude_seen, "session_repeats": False, "ranked": {}}
-
-
-def _repeat_share_since(training_data: TrainingData, since: float) -> float:
-    """Share of the distinct items of known users from a moment on that the same user had interacted with before."""
-    events = training_data.interactions
-    if events is None or not len(events):
-        return 0.0
-    n_items = int(events.item.max()) + 1
-    user_items = events.user.astype(np.int64) * n_items + events.item
-    is_later = events.time >= since
-    earlier = np.unique(user_items[~is_later])
-    later = np.unique(user_items[is_later])
-    is_of_known_user = np.isin(later // n_items, np.unique(events.user[~is_later]))
-    if not is_of_known_user.any():
-        return 0.0
-    return float(np.isin(later[is_of_known_user], earlier).mean())
 
 
 def repeat_share(units: Sequence[EvaluationUnit]) -> float:

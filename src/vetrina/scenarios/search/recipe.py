@@ -8,9 +8,6 @@ from vetrina.features import histories, item_statistics, keyword_stuffing
 from vetrina.retrieval import catalogue_index, spelling
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular", "fusion"), baselines=("bm25",), metric="NDCG@10")
-# Released while nothing serves: words and attributes by BM25, popularity among equals; needs no network.
-QUICK_RECIPE = replace(RECIPE, models=("bm25", "popular"))
-QUICK_SECONDS = 15.0  # about, to release the quick recipe of a hundred thousand products
 ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
 DROPS_UNWEIGHTED_MODELS = False  # a bundle needs all models, since every signal is computed
 ALWAYS_FITTED = ()  # no model is used whatever its weight

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.progress import NoProgress, Progress, track
-from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
+from vetrina.core.types import EvaluationData, Floats, TrainingPlan
 from vetrina.metrics import blend
 from vetrina.metrics.bootstrap import paired_difference
 from vetrina.metrics.ranking import graded_ndcg
@@ -78,11 +78,6 @@ def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
         if model not in models:
             del weights[signal]
     return {"search": weights}
-
-
-def quick_options(training_data: TrainingData, since: float) -> dict[str, Any]:
-    """The options for serving of the quick recipe: none."""
-    return {}
 
 
 def _choose_weights(
