@@ -89,6 +89,8 @@ def test_the_full_recipe_replaces_it_by_the_gate_alone(quickly, tmp_path):
     assert (release.outcome, release.is_quick) == ("promoted", False)
     assert "not tested live" in release.note
     assert shop.champion("recommend") == release.version != quick
+    served = shop.shop_context.registry.get_version(release.version)
+    assert "popular" in served["notes"]["models"], "it orders equals, whatever its weight"
     assert shop.fit("recommend", quick=True)["recommend"] is None, "nothing is new, and the quick recipe is over"
 
 
