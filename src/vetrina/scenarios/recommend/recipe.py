@@ -27,7 +27,8 @@ RECIPE = Recipe(
 )
 ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
 DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
-ALWAYS_FITTED = ("popular", "image", "fusion")  # the order of equals, and placements of one model, whatever their weight
+# Whatever their weight: popularity orders equals, and placements use the other two alone.
+ALWAYS_FITTED = ("popular", "image", "fusion")
 _MIN_EVENTS_FOR_NETWORKS = 200
 _MIN_IMAGES = 20  # products with an image, from which image similarity is used
 _NEURAL_MODELS = ("sasrec", "gru")
