@@ -72,9 +72,14 @@ def pristine(built_once) -> tuple[Path, dict[str, Path]]:
     """A shop with products, purchases and judged queries, all of it released; only ever read or copied."""
 
     def fill(folder: Path) -> None:
+        from benchmarks.no_worse import write_keys
+
         from vetrina import Shop
 
         files = {**shops.checkerboard(folder), "judgments": shops.judged(folder)}
+        # The key orders users: another one may give other blends, and a recipe that loses against its baseline.
+        (folder / "shop").mkdir()
+        write_keys(folder / "shop" / "keys", "pristine")
         shop = Shop(folder / "shop")
         shop.ingest(products=[files["products"]], events=[files["events"]], judgments=[files["judgments"]])
         shop.fit("recommend", "search")
