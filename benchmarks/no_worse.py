@@ -374,7 +374,7 @@ class _Runner:
         requests = [_BATCH_OPTION[trial.scenario], str(trial.folder / "requests.parquet")]
         cli = _CommandLine(source, trial, root)
         cli.call("ingest", *tables)
-        cli.call("run", trial.scenario, "--budget", trial.budget)
+        cli.call("run", trial.scenario, "--budget", trial.budget, *cli.full_recipe_only())
         cli.call(trial.scenario, *requests, "--out", str(lists), "--limit", str(K), speed=_STANDING)
         return lists
 
@@ -392,6 +392,11 @@ class _CommandLine:
         imported, _ = self._python("-c", "import vetrina; print(vetrina.__file__)")
         if not Path(imported).is_relative_to(source.src):
             raise CommandFailed(f"{self._name}: {imported} was imported instead of {source.src}")
+
+    def full_recipe_only(self) -> list[str]:
+        """The option that leaves out the quick recipe, for versions that have one: the full models are compared."""
+        text, _ = self._python("-m", "vetrina.cli", "run", "--help")
+        return ["--no-quick"] if "--no-quick" in text else []
 
     def call(self, *arguments: str, speed: float = _RUNNING) -> None:
         """Run one command and print what it cost. Raises CommandFailed with the last lines of the command."""
