@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DEMO_READY := $(VENV)/.demo-ready
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 .PHONY: demo test test-fast test-heavy test-all check bench dist format lock clean
 
-demo: $(READY)
+demo: $(DEMO_READY)
 	$(BIN)/vetrina --shop-dir demo-shop demo
 
 # Tests of one file run in one process, so that what a file trains is trained once.
@@ -40,7 +42,7 @@ bench: $(READY)
 # A wheel for `pip install` on machines without a clone; pip fetches the build backend.
 dist: $(READY)
 	rm -rf dist
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PIP) wheel --no-deps --wheel-dir dist .
 	ls dist
 
 format: $(READY)
@@ -50,14 +52,21 @@ format: $(READY)
 # On Linux give pip an index that holds the CPU build of torch; PyPI's own brings gigabytes of CUDA (see README).
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]" --group dev
+	$(PIP) install --upgrade "pip>=25.1"
+	$(PIP) install -c constraints.txt torch==2.13.0
+	$(PIP) install -c constraints.txt -e ".[all]" --group dev
+	touch $@ $(DEMO_READY)
+
+# What the demo needs, without tools of development. Python compiles the modules that are imported when it imports them.
+$(DEMO_READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --no-compile -c constraints.txt torch==2.13.0
+	$(PIP) install --no-compile -c constraints.txt -e ".[serve,train,demo]"
 	touch $@
 
 # Writes the versions of a tested environment; run it after a deliberate upgrade.
 lock: $(READY)
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/' > constraints.txt
+	$(PIP) freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/' > constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist site
