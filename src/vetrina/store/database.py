@@ -4,14 +4,31 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, inspect, make_url, select, text, update
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    Index,
+    Table,
+    create_engine,
+    event,
+    insert,
+    inspect,
+    make_url,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.schema import CreateColumn
 
 from vetrina.core.errors import BadInput
 from vetrina.security.keys import Keys
 from vetrina.store.pseudonyms import name_sessions
-from vetrina.store.tables import SCHEMA_VERSION, log_locks, metadata, schema_version
+from vetrina.store.tables import SCHEMA_VERSION, events, exposures, log_locks, metadata, schema_version, stages
 
 # How long opening a SQLite file waits to switch it to write-ahead logging.
 _WAL_TIMEOUT_SECONDS = 5.0
@@ -55,6 +72,7 @@ def open_store(url: str, keys: Keys) -> Engine:
         for version in range(stored_version or SCHEMA_VERSION, SCHEMA_VERSION):
             _UPGRADES[version](connection, keys)
             connection.execute(update(schema_version).values(version=version + 1))
+            connection.commit()
         connection.commit()
     return engine
 
@@ -171,18 +189,51 @@ def _long_busy_timeout(connection: Connection) -> Iterator[None]:
         cursor.close()
 
 
+def add_column(connection: Connection, column: Column[Any]) -> None:
+    """Add a column of ``store.tables`` to its table, unless an upgrade that was cut off has done it. It must be nullable."""
+    if column.name in {existing["name"] for existing in inspect(connection).get_columns(column.table.name)}:
+        return
+    table_name = connection.dialect.identifier_preparer.format_table(column.table)
+    definition = CreateColumn(column).compile(dialect=connection.dialect)
+    connection.execute(text(f"ALTER TABLE {table_name} ADD COLUMN {definition}"))
+
+
+def add_index(connection: Connection, index: Index) -> None:
+    """Create an index of ``store.tables``, unless it exists. A unique key is an index with ``unique=True``."""
+    index.create(connection, checkfirst=True)
+
+
 def _insert_log_locks(connection: Connection) -> None:
-    connection.execute(insert(log_locks), [{"log": name} for name in LOG_NAMES])
+    existing_logs = set(connection.execute(select(log_locks.c.log)).scalars())
+    missing_logs = [{"log": name} for name in LOG_NAMES if name not in existing_logs]
+    if missing_logs:
+        connection.execute(insert(log_locks), missing_logs)
 
 
 def _upgrade_from_1(connection: Connection, _: Keys) -> None:
     """To the schema of 0.2.0: exposures have duration, fault, rollout and step; logs have locks."""
-    for column in ("seconds FLOAT(53)", "fault VARCHAR(16)", "rollout VARCHAR(32)", "step INTEGER"):
-        connection.execute(text(f"ALTER TABLE exposures ADD COLUMN {column}"))
-    connection.execute(text("ALTER TABLE stages ADD COLUMN cpu_seconds FLOAT(53)"))
-    connection.execute(text("CREATE INDEX events_by_time ON events (time)"))
+    for column in (exposures.c.seconds, exposures.c.fault, exposures.c.rollout, exposures.c.step, stages.c.cpu_seconds):
+        add_column(connection, column)
+    add_index(connection, _index(events, "events_by_time"))
     _insert_log_locks(connection)
 
 
+def _upgrade_from_3(connection: Connection, keys: Keys) -> None:
+    for step in _STEPS_FROM_3:
+        step(connection, keys)
+        connection.commit()
+
+
+def _index(table: Table, name: str) -> Index:
+    return next(index for index in table.indexes if index.name == name)
+
+
+# Steps to schema 4, in order. A step is committed by itself and may run again after a crash, so it changes only
+# what is not there yet: see ``add_column`` and ``add_index``. New tables are created before the first step.
+_STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = ()
 # Upgrade to the next schema, by schema version.
-_UPGRADES: dict[int, Callable[[Connection, Keys], None]] = {1: _upgrade_from_1, 2: name_sessions}
+_UPGRADES: dict[int, Callable[[Connection, Keys], None]] = {
+    1: _upgrade_from_1,
+    2: name_sessions,
+    3: _upgrade_from_3,
+}
