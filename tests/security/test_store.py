@@ -41,7 +41,6 @@ def writing(file: Path) -> Iterator[None]:
 # Who waits for whom
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S27: on SQLite, reading takes the write lock")
 @pytest.mark.parametrize(
     ("route", "status"),
     [

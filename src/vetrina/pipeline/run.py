@@ -47,6 +47,7 @@ from vetrina.pipeline.splits import DataSplits, sample_holdout
 from vetrina.release import LiveTraffic, VersionOrigin, days_to_decision, decide_release, kind_of_change
 from vetrina.scenarios import samples
 from vetrina.store import dataset
+from vetrina.store.database import read
 from vetrina.store.registry import ResourceUsage, VersionRegistration
 from vetrina.store.rollouts import NewRollout
 from vetrina.store.tables import exposures
@@ -619,7 +620,7 @@ class Run:
             .select_from(exposures)
             .where(exposures.c.scenario == self._scenario, exposures.c.time >= clock.now() - clock.DAY)
         )
-        with self._shop_context.engine.connect() as connection:
+        with read(self._shop_context.engine) as connection:
             count = connection.execute(query).scalar()
         return count or 0
 

@@ -16,7 +16,7 @@ from vetrina.ingest import ingest
 from vetrina.ingest.identities import Identities
 from vetrina.pipeline.steps import DirectJournal, Journal
 from vetrina.store import contacts, event_log, products
-from vetrina.store.database import lock_log, open_store
+from vetrina.store.database import lock_log, open_store, read
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore
 from vetrina.store.runs import RunStore
@@ -77,7 +77,7 @@ class ShopContext:
         """Pseudonyms of distinct user ids. The ids of new ones are stored encrypted, so that an audience can be contacted."""
         keys = self.folder.keys
         id_by_pseudonym = {keys.pseudonymise(user_id): user_id for user_id in ids}
-        with self.engine.connect().execution_options(read_only=True) as connection:
+        with read(self.engine) as connection:
             stored = _stored_pseudonyms(connection)
         rows = []
         for pseudonym, user_id in id_by_pseudonym.items():

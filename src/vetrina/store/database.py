@@ -36,6 +36,8 @@ _WAL_TIMEOUT_SECONDS = 5.0
 _BUSY_MS = 5_000
 # How long a process waits while another one upgrades the store.
 _UPGRADE_SECONDS = 3_600
+# What ``_sqlite_begin`` and PostgreSQL read. On MariaDB, reading locks nothing in any case.
+_READ_ONLY = {"read_only": True, "postgresql_readonly": True}
 # Logs that ``lock_log`` knows.
 LOG_NAMES = ("events", "products", "releases", "runs")
 _DRIVERS = {
@@ -75,6 +77,13 @@ def open_store(url: str, keys: Keys) -> Engine:
             connection.commit()
         connection.commit()
     return engine
+
+
+@contextmanager
+def read(engine: Engine) -> Iterator[Connection]:
+    """A connection for a transaction that only reads: it takes no lock that a writer waits for."""
+    with engine.connect().execution_options(**_READ_ONLY) as connection:
+        yield connection
 
 
 def lock_log(connection: Connection, log: str) -> None:

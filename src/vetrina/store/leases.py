@@ -4,6 +4,7 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
+from vetrina.store.database import read
 from vetrina.store.tables import leases
 
 
@@ -54,7 +55,7 @@ class Lease:
     def holder(self) -> str | None:
         """The current holder; None if the lease has expired."""
         query = select(leases.c.holder).where(leases.c.name == self._name, leases.c.expires > clock.now())
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             return connection.execute(query).scalar()
 
     def release(self) -> None:

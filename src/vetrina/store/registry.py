@@ -18,6 +18,7 @@ from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.types import Bundle, ReleaseResult, Verdict
 from vetrina.security.keys import Keys
+from vetrina.store.database import read
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
 
 
@@ -116,14 +117,14 @@ class Registry:
             versions.c.snapshot == snapshot,
             versions.c.recipe_digest == recipe_digest,
         )
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
     def list_versions(self) -> list[dict[str, Any]]:
         """All versions, newest first, with the outcome of their last verdict and whether they are champions."""
         all_verdicts = select(verdicts).order_by(verdicts.c.created)
         all_versions = select(versions).order_by(versions.c.created.desc())
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             champion_versions = {row.version for row in connection.execute(select(champions))}
             outcomes = {row.version: row.outcome for row in connection.execute(all_verdicts)}
             rows = connection.execute(all_versions).mappings().all()
@@ -143,7 +144,7 @@ class Registry:
         """The record of a version: scenario, data, recipe, judged version, time, notes and last verdict. Raises NotFound."""
         version_query = select(versions).where(versions.c.version == version)
         verdict_query = select(verdicts.c.body).where(verdicts.c.version == version).order_by(verdicts.c.created.desc())
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             row = connection.execute(version_query).mappings().first()
             if row is None:
                 raise NotFound(version, "is no version of this shop", "`vetrina versions` lists them")
@@ -166,7 +167,7 @@ class Registry:
 
     def get_verdict(self, verdict_id: str) -> dict[str, Any]:
         """A recorded verdict. Raises NotFound."""
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             body = connection.execute(select(verdicts.c.body).where(verdicts.c.id == verdict_id)).scalar()
         if body is None:
             raise NotFound(verdict_id, "is no verdict of this shop", "`vetrina show VERSION` names its verdict")
@@ -174,7 +175,7 @@ class Registry:
 
     def champion(self, scenario: str) -> tuple[str | None, int]:
         """The champion (None before the first promotion) and its fence, a number that grows with every promotion."""
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             return self.champion_in(connection, scenario)
 
     def champion_in(self, connection: Connection, scenario: str) -> tuple[str | None, int]:
@@ -186,7 +187,7 @@ class Registry:
 
     def champions(self) -> dict[str, str]:
         """The champion of each scenario that has one."""
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             return {row.scenario: row.version for row in connection.execute(select(champions))}
 
     def promote(
@@ -295,7 +296,7 @@ class Registry:
     def promotions(self, scenario: str) -> list[dict[str, Any]]:
         """Promotions of a scenario, oldest first. Raises BadSignature if an entry was changed."""
         query = select(promotions).where(promotions.c.scenario == scenario).order_by(promotions.c.seq)
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(query).all()
         for row in rows:
             self._keys.verify(row.body.encode(), row.signature)
@@ -326,7 +327,7 @@ class Registry:
 
     def list_stages(self) -> list[dict[str, Any]]:
         """All logged stages, oldest first."""
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(select(stages).order_by(stages.c.seq)).mappings()
             return [dict(row) for row in rows]
 

@@ -27,7 +27,7 @@ from vetrina.core.rollout_types import (
 from vetrina.core.settings import ReleaseSettings, with_current_names
 from vetrina.core.types import Reason
 from vetrina.security.keys import Keys
-from vetrina.store.database import lock_log
+from vetrina.store.database import lock_log, read
 from vetrina.store.registry import Registry, VersionRegistration
 from vetrina.store.tables import expectations, exposures, rollout_log, rollouts, shadow_answers
 
@@ -183,7 +183,7 @@ class RolloutStore:
     def running(self) -> dict[str, RunningRollout]:
         """Running rollouts by scenario."""
         query = select(rollouts).where(rollouts.c.state == "running")
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(query).all()
         return {row.scenario: _decode_running(row.body, row.fence) for row in rows}
 
@@ -274,7 +274,7 @@ class RolloutStore:
     def decision_log(self, rollout: str) -> list[DecisionRecord]:
         """Decisions of a rollout, oldest first. Raises BadSignature if a record was changed."""
         query = select(rollout_log).where(rollout_log.c.rollout == rollout).order_by(rollout_log.c.seq)
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(query).all()
         for row in rows:
             self._keys.verify(row.body.encode(), row.signature)
@@ -283,7 +283,7 @@ class RolloutStore:
     def list_rollouts(self, limit: int = 100) -> list[dict[str, Any]]:
         """Rollouts, newest first."""
         query = select(rollouts).order_by(rollouts.c.created.desc()).limit(limit)
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(query).all()
         summaries: list[dict[str, Any]] = []
         for row in rows:
@@ -304,7 +304,7 @@ class RolloutStore:
     def expected_outcomes(self, rollout: str, units: Sequence[str]) -> dict[str, tuple[float, float, float]]:
         """Expected (clicks, conversion, revenue) of those ``units`` that were active before the rollout."""
         outcomes: dict[str, tuple[float, float, float]] = {}
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             for start in range(0, len(units), _CHUNK_SIZE):
                 chunk = units[start : start + _CHUNK_SIZE]
                 query = select(expectations).where(expectations.c.rollout == rollout, expectations.c.unit.in_(chunk))
@@ -339,7 +339,7 @@ class RolloutStore:
             )
             .group_by(exposures.c.step, exposures.c.arm)
         )
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             rows = {(row.step, row.arm == rollout.candidate_arm): row for row in connection.execute(query)}
         return tuple(
             _step_evidence(rollout.shares[step], rows.get((step, False)), rows.get((step, True)), step_limits)
@@ -351,7 +351,7 @@ class RolloutStore:
         query = select(func.count(), func.count(exposures.c.fault)).where(
             exposures.c.rollout == rollout, exposures.c.arm == INTERLEAVED
         )
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             answers, faults = connection.execute(query).one()
         return answers, faults
 
@@ -363,7 +363,7 @@ class RolloutStore:
             func.coalesce(func.sum(case((shadow_answers.c.seconds > slow_seconds, 1), else_=0)), 0),
             func.coalesce(func.sum(shadow_answers.c.overlap), 0.0),
         ).where(shadow_answers.c.rollout == rollout)
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             answers, faults, slow, overlap = connection.execute(query).one()
         return ShadowEvidence(answers, faults, int(slow), float(overlap))
 
