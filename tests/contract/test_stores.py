@@ -20,6 +20,7 @@ from vetrina.store.database import open_store
 from vetrina.store.event_log import Event, EventLog
 from vetrina.store.registry import Registry
 from vetrina.store.tables import SCHEMA_VERSION, events, expectations, exposures, schema_version, users
+from vetrina.store.upgrade import upgrade_shop
 
 
 @pytest.fixture
@@ -192,6 +193,7 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
         old = {k: v for k, v in {"request_id": "r", **row}.items()}
         names = ", ".join(connection.dialect.identifier_preparer.quote(n) for n in old)
         connection.execute(text(f"INSERT INTO exposures ({names}) VALUES ({', '.join(f':{n}' for n in old)})"), old)
+    upgrade_shop(url, keys, is_copied=True)
     again = open_store(url, keys)
     with again.connect() as connection:
         assert connection.execute(select(schema_version.c.version)).scalar() == SCHEMA_VERSION
@@ -205,10 +207,13 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
 def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
     """Before, events, exposures and expectations held session ids as they came; everything still joins afterwards."""
     person = keys.pseudonymise("anna")
+    sealed = keys.seal("anna")
     body = msgspec.json.encode({"session_id": "cart-7", "type": "view", "query": "mail to bob@example.com"}).decode()
     log = EventLog(engine, keys)
-    visits = [Event(f"e{n}", person, f"cart-{n}", 1.0, body.replace("cart-7", f"cart-{n}"), b"x") for n in range(1_500)]
-    log.add([*visits, Event("bob@example.com/1", person, None, 2.0, '{"type":"view"}', b"x")]).result()
+    visits = [
+        Event(f"e{n}", person, f"cart-{n}", 1.0, body.replace("cart-7", f"cart-{n}"), sealed) for n in range(1_500)
+    ]
+    log.add([*visits, Event("bob@example.com/1", person, None, 2.0, '{"type":"view"}', sealed)]).result()
     log.close()
     shown = {"time": 1.0, "scenario": "s", "version": "v", "arm": "canary", "items": "[]", "rollout": "r", "step": 0}
     asked = [
@@ -220,8 +225,8 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
         connection.execute(insert(exposures), [shown | row for row in asked])
         connection.execute(insert(expectations), [expected | {"unit": unit} for unit in ("cart-7", person)])
         connection.execute(text("UPDATE schema_version SET version = 2"))
-    for _ in range(2):  # opened again it changes nothing more
-        open_store(url, keys).dispose()
+    for _ in range(2):  # again it changes nothing more
+        upgrade_shop(url, keys, is_copied=True)
 
     session = keys.name_of_session("cart-7")
     found = {row["event_id"]: row for row in event_log.list_events(engine, 0.0, 10.0)}

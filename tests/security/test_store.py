@@ -123,7 +123,6 @@ def test_who_writes_the_journal_of_runs_runs_no_code(tmp_path):
     assert not mark.exists()
 
 
-@pytest.mark.xfail(strict=True, raises=DID_NOT_RAISE, reason="S29: missing keys are made anew without a word")
 def test_a_shop_without_its_keys_is_refused(own_shop):
     """S29: where there is a store, a lake or a bundle, keys that are missing are an error."""
     shutil.rmtree(own_shop / "keys")
@@ -142,7 +141,6 @@ def usual_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S51: the store is readable by everybody on the machine")
 @pytest.mark.usefixtures("usual_umask")
 def test_other_users_of_the_machine_cannot_read_the_store(tmp_path, keys):
     """S51: a store on SQLite is its owner's alone."""
@@ -151,9 +149,6 @@ def test_other_users_of_the_machine_cannot_read_the_store(tmp_path, keys):
     assert not file.stat().st_mode & OTHERS
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="S51: vetrina.toml is readable by everybody on the machine"
-)
 @pytest.mark.usefixtures("usual_umask")
 def test_other_users_of_the_machine_cannot_read_the_settings(tmp_path):
     """S51: vetrina.toml, which may hold passwords, is its owner's alone."""
@@ -161,9 +156,6 @@ def test_other_users_of_the_machine_cannot_read_the_settings(tmp_path):
     assert not (tmp_path / "shop" / "vetrina.toml").stat().st_mode & OTHERS
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="S51: a folder of keys that others may read is left as it is"
-)
 def test_a_folder_of_keys_that_others_may_read_is_closed_or_refused(tmp_path):
     """S51: keys are not used while their folder is open to others."""
     folder = tmp_path / "keys"

@@ -3,12 +3,11 @@
 It never deletes what serves, served recently, is being released, or can be rolled back to.
 """
 
-import shutil
 from pathlib import Path
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
-from vetrina.core.files import exclusive_lock
+from vetrina.core.files import exclusive_lock, remove_folder, remove_leftovers
 from vetrina.pipeline.daily_aggregation import RETENTION_DAYS, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.store import daily_statistics
@@ -66,14 +65,14 @@ def versions_to_keep(shop_context: ShopContext) -> set[str]:
 
 def _remove_old_snapshots(shop_context: ShopContext, names_to_keep: set[str]) -> int:
     """Delete snapshots, except the newest, which the next run starts from; returns bytes freed."""
+    remove_leftovers(shop_context.folder.snapshots)
     folders = [folder for folder in shop_context.folder.snapshots.glob("*") if (folder / _SNAPSHOT_FILE).exists()]
     newest = max(folders, key=_modified_at, default=None)
     freed_bytes = 0
     for folder in folders:
         if folder != newest and folder.name not in names_to_keep:
             freed_bytes += _unshared_bytes(folder)
-            (folder / _SNAPSHOT_FILE).unlink()  # first: a half removed folder is no snapshot any more
-            shutil.rmtree(folder)
+            remove_folder(folder)
     return freed_bytes
 
 

@@ -39,7 +39,11 @@ def _table(name: str, *columns: SchemaItem) -> Table:
     return Table(name, metadata, *columns, **_BINARY_COLLATION)
 
 
-schema_version = _table("schema_version", Column("version", Integer, primary_key=True))
+schema_version = _table(
+    "schema_version",
+    Column("version", Integer, primary_key=True),
+    Column("keys", String(64)),  # fingerprint of the keys of the shop that the store belongs to
+)
 # A writer of a log locks the log's row first, so that sequence numbers become visible in ascending order.
 log_locks = _table("writers", Column("log", String(32), primary_key=True))
 users = _table(
