@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import Engine, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
 from vetrina.core.image_vector import ImageVector
 from vetrina.security.keys import Keys, load_or_create
-from vetrina.store import daily_statistics, event_log, products
-from vetrina.store.database import open_store
+from vetrina.store import daily_statistics, database, event_log, products
+from vetrina.store.database import lock_log, open_store, read
 from vetrina.store.event_log import Event, EventLog
 from vetrina.store.registry import Registry
 from vetrina.store.tables import SCHEMA_VERSION, events, expectations, exposures, schema_version, users
@@ -171,6 +171,11 @@ def test_a_store_is_opened_again_and_by_many_at_once(url, keys):
 def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
     """As 0.1.0 left it: without the columns and tables that came later."""
     with engine.begin() as connection:
+        of_table = " ON exposures" if connection.dialect.name == "mariadb" else ""
+        connection.execute(text(f"DROP INDEX exposures_by_rollout{of_table}"))
+        connection.execute(text("ALTER TABLE events DROP COLUMN arrived"))
+        keys_column = connection.dialect.identifier_preparer.quote("keys")
+        connection.execute(text(f"ALTER TABLE schema_version DROP COLUMN {keys_column}"))
         for column in ("seconds", "fault", "rollout", "step"):
             connection.execute(text(f"ALTER TABLE exposures DROP COLUMN {column}"))
         connection.execute(text("ALTER TABLE stages DROP COLUMN cpu_seconds"))
@@ -245,6 +250,34 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
     engine.dispose()
     if engine.dialect.name == "sqlite":
         assert b"cart-" not in Path(str(engine.url.database)).read_bytes(), "nor in what the file has set free"
+
+
+def test_a_lock_that_somebody_keeps_is_not_waited_for_for_ever(url, engine, keys, monkeypatch):
+    """S28: a process that stops in the middle of a transaction holds up others for some seconds, then they get an error."""
+    monkeypatch.setattr(database, "LOCK_SECONDS", 1)
+    other = open_store(url, keys)
+    with engine.begin() as stopped:
+        lock_log(stopped, "events")
+        with pytest.raises(OperationalError), other.begin() as connection:
+            lock_log(connection, "events")
+    with other.begin() as connection:
+        lock_log(connection, "events")
+    other.dispose()
+
+
+def test_a_statement_that_takes_too_long_is_stopped(url, engine, keys):
+    """S28: and the connection is good for the next one."""
+    endless = {
+        "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
+        "postgresql": "SELECT pg_sleep(600)",
+        "mariadb": "SELECT sleep(600)",
+    }
+    limited = open_store(url, keys, statement_seconds=0.3)
+    with pytest.raises(DBAPIError), read(limited) as connection:
+        connection.execute(text(endless[engine.dialect.name]))
+    with read(limited) as connection:
+        assert connection.execute(select(schema_version.c.version)).scalar() == SCHEMA_VERSION
+    limited.dispose()
 
 
 def test_errors_do_not_say_what_a_row_held(engine):

@@ -6,6 +6,7 @@ import pickle
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -128,6 +129,34 @@ def test_a_shop_without_its_keys_is_refused(own_shop):
     shutil.rmtree(own_shop / "keys")
     with pytest.raises(BadInput):
         _ = ShopFolder(own_shop).keys
+
+
+def test_a_shop_that_lost_one_of_its_keys_is_refused_and_makes_no_other(own_shop):
+    """S29: a key that is missing is named, and what is there stays as it was."""
+    (own_shop / "keys" / "sealing.key").unlink()
+    with pytest.raises(BadInput, match=r"sealing\.key"):
+        _ = ShopFolder(own_shop).keys
+    assert not (own_shop / "keys" / "sealing.key").exists()
+
+
+def test_processes_that_start_a_new_shop_together_have_the_same_keys(tmp_path):
+    """S29: none of them replaces a key that another one has written."""
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(lambda _: load_or_create(tmp_path / "keys"), range(4)))
+    assert all(keys == loaded[0] for keys in loaded)
+
+
+def test_two_shops_do_not_share_a_store(engine, keys, tmp_path):
+    """S30: a store belongs to the keys that it was made with."""
+    url = str(engine.url)
+    with pytest.raises(BadInput, match="another shop"):
+        open_store(url, load_or_create(tmp_path / "another shop" / "keys"))
+    open_store(url, keys).dispose()
+
+
+def test_keys_are_not_printed(keys):
+    """S54: what is logged of keys names none of them."""
+    assert repr(keys) == "Keys()"
 
 
 # Who may read it

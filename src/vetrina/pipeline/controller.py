@@ -24,7 +24,7 @@ from vetrina.pipeline.alerting import send_alert
 from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.health import HealthCheck, check_health
 from vetrina.pipeline.memory_limit import memory_limit_mb, resident_mb
-from vetrina.pipeline.retention import clean_up
+from vetrina.pipeline.retention import Expiry, clean_up
 from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
@@ -78,6 +78,7 @@ class Controller:
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
+        self._expiry = Expiry(shop_context)
         self._run_processes: dict[str, _RunProcess] = {}  # by scenario
         self._rollouts_checked_at = 0.0
         self._watches_checked_at: dict[str, tuple[str, float]] = {}  # rollout and time of the last check, by scenario
@@ -96,6 +97,7 @@ class Controller:
             self._rollouts_checked_at = now
             self._reconcile_rollouts(now)
         self._images.turn()
+        self._expiry.turn()
         self._check_run_processes(now)
         if now - self._health_checked_at >= settings.check_interval_minutes * 60:
             self._health_checked_at = now

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Engine,
     Index,
     Table,
+    case,
     create_engine,
     event,
     insert,
@@ -28,6 +29,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
+from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.files import create_private
 from vetrina.security.keys import BadSignature, Keys
@@ -49,6 +51,14 @@ _SQLITE_LIMIT_INTERVAL = 100_000
 # How long a process waits while another one creates or upgrades the tables.
 _SCHEMA_LOCK_SECONDS = 60.0
 _POLL_SECONDS = 0.02
+_MYSQL_TIME = "SELECT timestampdiff(microsecond, '1970-01-01', utc_timestamp(6)) / 1e6"
+# Seconds since 1970, by dialect.
+_DATABASE_TIME = {
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "SELECT extract(epoch from clock_timestamp())",
+    "mysql": _MYSQL_TIME,
+    "mariadb": _MYSQL_TIME,
+}
 # What SQLite's ``begin`` and PostgreSQL's driver read. On MariaDB, reading locks nothing in any case.
 _READ_ONLY = {"read_only": True, "postgresql_readonly": True}
 # Logs that ``lock_log`` knows.
@@ -173,6 +183,11 @@ def read(engine: Engine) -> Iterator[Connection]:
     """A connection for a transaction that only reads: it takes no lock that a writer waits for."""
     with engine.connect().execution_options(**_READ_ONLY) as connection:
         yield connection
+
+
+def database_time(connection: Connection) -> float:
+    """Now, by the database's own clock, in seconds since 1970."""
+    return float(connection.execute(text(_DATABASE_TIME[connection.dialect.name])).scalar_one())
 
 
 def lock_log(connection: Connection, log: str) -> None:
@@ -379,13 +394,30 @@ def _bind_to_keys(connection: Connection, keys: Keys) -> None:
     connection.execute(update(schema_version).values(keys=keys.fingerprint))
 
 
+def _add_arrival(connection: Connection, _: Keys) -> None:
+    """Events have a time of arrival, which retention counts from."""
+    add_column(connection, events.c.arrived)
+    now = clock.now()
+    arrived = case((events.c.time < now, events.c.time), else_=now)
+    connection.execute(update(events).where(events.c.arrived.is_(None)).values(arrived=arrived))
+
+
+def _index_rollouts(connection: Connection, _: Keys) -> None:
+    """The answers of a release have an index."""
+    add_index(connection, _index(exposures, "exposures_by_rollout"))
+
+
 def _index(table: Table, name: str) -> Index:
     return next(index for index in table.indexes if index.name == name)
 
 
 # Steps to schema 4, in order. A step is committed by itself and may run again after a crash, so it changes only
 # what is not there yet: see ``add_column`` and ``add_index``. New tables are created before the first step.
-_STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = (_bind_to_keys,)
+_STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = (
+    _bind_to_keys,
+    _add_arrival,
+    _index_rollouts,
+)
 _STEPWISE_VERSION = 3
 # Upgrade to the next schema, by schema version.
 _UPGRADES: dict[int, Callable[[Connection, Keys], None]] = {

@@ -264,13 +264,6 @@ class RolloutStore:
         self.record_decision(running, running.seen, decision, rollout, "returned", now)
         return decision
 
-    def purge_ended(self) -> None:
-        """Delete expectations of units and shadow answers of ended rollouts; decisions are kept."""
-        ended = select(rollouts.c.id).where(rollouts.c.state != "running")
-        with self._engine.begin() as connection:
-            for table in (expectations, shadow_answers):
-                connection.execute(delete(table).where(table.c.rollout.in_(ended)))
-
     def decision_log(self, rollout: str) -> list[DecisionRecord]:
         """Decisions of a rollout, oldest first. Raises BadSignature if a record was changed."""
         query = select(rollout_log).where(rollout_log.c.rollout == rollout).order_by(rollout_log.c.seq)

@@ -21,6 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.schema import SchemaItem
 
+from vetrina.core import clock
+
 SCHEMA_VERSION = 4
 metadata = MetaData()
 # SQLite increments INTEGER keys only.
@@ -59,6 +61,7 @@ events = _table(
     Column("session", String(128)),
     Column("time", Float(53), nullable=False),
     Column("body", _LongText, nullable=False),
+    Column("arrived", Float(53), default=lambda: clock.now()),  # retention counts from it: ``time`` is the sender's
     Index("events_by_user", "user", "seq"),
     Index("events_by_session", "session", "seq"),
     Index("events_by_time", "time"),
@@ -79,6 +82,7 @@ exposures = _table(
     Column("rollout", String(32)),  # the running rollout, if the unit takes part in it
     Column("step", Integer),
     Index("exposures_by_time", "scenario", "time"),
+    Index("exposures_by_rollout", "rollout", "step"),
 )
 product_changes = _table(
     "product_changes",
