@@ -1,10 +1,10 @@
 """Deletion of rows whose time is over, a small transaction at a time, so that nobody who writes waits for it."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Engine, Select, Table, and_, delete, func, or_, select
+from sqlalchemy import Column, ColumnElement, Engine, Select, Table, delete, func, select
 
+from vetrina.store.database import read
 from vetrina.store.tables import alerts, events, expectations, exposures, message_log, rollouts, shadow_answers
 
 BATCH_ROWS = 1_000  # of a transaction
@@ -39,33 +39,56 @@ def delete_events(engine: Engine, arrived_before: float, up_to_seq: int) -> int:
 def delete_answers(engine: Engine, scenario: str, before: float) -> int:
     """Delete logged answers of a scenario, with their requests, that are older than ``before``; returns how many."""
     query = select(exposures.c.request_id).where(exposures.c.scenario == scenario, exposures.c.time < before)
-    return _delete(engine, exposures, (exposures.c.request_id,), query)
+    return _delete(engine, exposures, exposures.c.request_id, query)
 
 
 def delete_messages(engine: Engine, before: float) -> int:
     """Delete records of messages and alerts that are older than ``before``; returns how many."""
     sent = select(message_log.c.seq).where(message_log.c.time < before)
     raised = select(alerts.c["key"]).where(alerts.c.time < before)
-    n_messages = _delete(engine, message_log, (message_log.c.seq,), sent)
-    return n_messages + _delete(engine, alerts, (alerts.c["key"],), raised)
+    n_messages = _delete(engine, message_log, message_log.c.seq, sent)
+    return n_messages + _delete(engine, alerts, alerts.c["key"], raised)
 
 
 def delete_of_ended_rollouts(engine: Engine) -> int:
     """Delete expected outcomes and shadow answers of rollouts that have ended; their decisions stay. Returns how many."""
     ended = select(rollouts.c.id).where(rollouts.c.state != "running")
-    of_units = select(expectations.c.rollout, expectations.c.unit).where(expectations.c.rollout.in_(ended))
     of_shadows = select(shadow_answers.c.seq).where(shadow_answers.c.rollout.in_(ended))
-    n_units = _delete(engine, expectations, (expectations.c.rollout, expectations.c.unit), of_units)
-    return n_units + _delete(engine, shadow_answers, (shadow_answers.c.seq,), of_shadows)
+    n_shadows = _delete(engine, shadow_answers, shadow_answers.c.seq, of_shadows)
+    with_units = select(expectations.c.rollout).where(expectations.c.rollout.in_(ended)).limit(1)
+    with read(engine) as connection:
+        rollout_id = connection.execute(with_units).scalar()
+    if rollout_id is None:
+        return n_shadows
+    is_of_rollout = expectations.c.rollout == rollout_id
+    of_units = select(expectations.c.unit).where(is_of_rollout)
+    return n_shadows + _delete(engine, expectations, expectations.c.unit, of_units, is_of_rollout)
 
 
-def _delete(engine: Engine, table: Table, key: Sequence[Column[Any]], expired: Select[*tuple[Any, ...]]) -> int:
-    """Delete a batch of the rows whose keys a query selects; returns how many."""
+def _delete(
+    engine: Engine,
+    table: Table,
+    key: Column[Any],
+    expired: Select[*tuple[Any, ...]],
+    within: ColumnElement[bool] | None = None,
+) -> int:
+    """Delete a batch of rows.
+
+    Args:
+        engine: The store.
+        table: Table of the rows.
+        key: Column that names a row, within ``within`` if it is given.
+        expired: Selects the keys.
+        within: Condition of all rows.
+
+    Returns:
+        The number of deleted rows.
+    """
     with engine.begin() as connection:
-        rows = connection.execute(expired.limit(BATCH_ROWS)).all()
-        if rows and len(key) == 1:
-            connection.execute(delete(table).where(key[0].in_([row[0] for row in rows])))
-        elif rows:
-            same = [and_(*(column == value for column, value in zip(key, row, strict=True))) for row in rows]
-            connection.execute(delete(table).where(or_(*same)))
-    return len(rows)
+        keys = connection.execute(expired.limit(BATCH_ROWS)).scalars().all()
+        if keys:
+            statement = delete(table).where(key.in_(keys))
+            if within is not None:
+                statement = statement.where(within)
+            connection.execute(statement)
+    return len(keys)
