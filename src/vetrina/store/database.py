@@ -233,13 +233,46 @@ def _upgrade_from_3(connection: Connection, keys: Keys) -> None:
         connection.commit()
 
 
+def _events_of_users(connection: Connection, _: Keys) -> None:
+    """An event id is unique for its user, no longer for the shop; events know who sent them and when they arrived."""
+    if connection.dialect.name == "sqlite":
+        _rebuild_events(connection)
+        return
+    for column in (events.c.source, events.c.sender, events.c.arrived, events.c.over_cap):
+        add_column(connection, column)
+    for name in ("events_once", "events_by_arrival"):
+        add_index(connection, _index(events, name))
+    for constraint in inspect(connection).get_unique_constraints(events.name):
+        if constraint["column_names"] == ["event_id"]:
+            name = connection.dialect.identifier_preparer.quote(str(constraint["name"]))
+            kind = "CONSTRAINT" if connection.dialect.name == "postgresql" else "INDEX"
+            connection.execute(text(f"ALTER TABLE events DROP {kind} {name}"))
+
+
+def _rebuild_events(connection: Connection) -> None:
+    """SQLite cannot drop a unique key: the table is written anew, in one transaction."""
+    inspector = inspect(connection)
+    constraints = inspector.get_unique_constraints(events.name)
+    if all(constraint["column_names"] != ["event_id"] for constraint in constraints):
+        return
+    kept_columns = [column["name"] for column in inspector.get_columns(events.name) if column["name"] in events.c]
+    for index in inspector.get_indexes(events.name):
+        if index["name"] in {known.name for known in events.indexes}:
+            connection.execute(text(f"DROP INDEX {index['name']}"))
+    connection.execute(text("ALTER TABLE events RENAME TO events_3"))
+    events.create(connection)
+    names = ", ".join(f'"{name}"' for name in kept_columns)
+    connection.execute(text(f"INSERT INTO events ({names}) SELECT {names} FROM events_3"))  # noqa: S608 - column names
+    connection.execute(text("DROP TABLE events_3"))
+
+
 def _index(table: Table, name: str) -> Index:
     return next(index for index in table.indexes if index.name == name)
 
 
 # Steps to schema 4, in order. A step is committed by itself and may run again after a crash, so it changes only
 # what is not there yet: see ``add_column`` and ``add_index``. New tables are created before the first step.
-_STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = ()
+_STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = (_events_of_users,)
 # Upgrade to the next schema, by schema version.
 _UPGRADES: dict[int, Callable[[Connection, Keys], None]] = {
     1: _upgrade_from_1,
