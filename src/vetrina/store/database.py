@@ -394,9 +394,8 @@ def _bind_to_keys(connection: Connection, keys: Keys) -> None:
     connection.execute(update(schema_version).values(keys=keys.fingerprint))
 
 
-def _add_arrival(connection: Connection, _: Keys) -> None:
-    """Events have a time of arrival, which retention counts from."""
-    add_column(connection, events.c.arrived)
+def _date_arrivals(connection: Connection, _: Keys) -> None:
+    """Events that have no time of arrival are taken to have arrived when they happened, but not later than now."""
     now = clock.now()
     arrived = case((events.c.time < now, events.c.time), else_=now)
     connection.execute(update(events).where(events.c.arrived.is_(None)).values(arrived=arrived))
@@ -407,6 +406,39 @@ def _index_rollouts(connection: Connection, _: Keys) -> None:
     add_index(connection, _index(exposures, "exposures_by_rollout"))
 
 
+def _events_of_users(connection: Connection, _: Keys) -> None:
+    """An event id is unique for its user, no longer for the shop; events know who sent them and when they arrived."""
+    if connection.dialect.name == "sqlite":
+        _rebuild_events(connection)
+        return
+    for column in (events.c.source, events.c.sender, events.c.arrived, events.c.over_cap):
+        add_column(connection, column)
+    for name in ("events_once", "events_by_arrival"):
+        add_index(connection, _index(events, name))
+    for constraint in inspect(connection).get_unique_constraints(events.name):
+        if constraint["column_names"] == ["event_id"]:
+            name = connection.dialect.identifier_preparer.quote(str(constraint["name"]))
+            kind = "CONSTRAINT" if connection.dialect.name == "postgresql" else "INDEX"
+            connection.execute(text(f"ALTER TABLE events DROP {kind} {name}"))
+
+
+def _rebuild_events(connection: Connection) -> None:
+    """SQLite cannot drop a unique key: the table is written anew, in one transaction."""
+    inspector = inspect(connection)
+    constraints = inspector.get_unique_constraints(events.name)
+    if all(constraint["column_names"] != ["event_id"] for constraint in constraints):
+        return
+    kept_columns = [column["name"] for column in inspector.get_columns(events.name) if column["name"] in events.c]
+    for index in inspector.get_indexes(events.name):
+        if index["name"] in {known.name for known in events.indexes}:
+            connection.execute(text(f"DROP INDEX {index['name']}"))
+    connection.execute(text("ALTER TABLE events RENAME TO events_3"))
+    events.create(connection)
+    names = ", ".join(f'"{name}"' for name in kept_columns)
+    connection.execute(text(f"INSERT INTO events ({names}) SELECT {names} FROM events_3"))  # noqa: S608 - column names
+    connection.execute(text("DROP TABLE events_3"))
+
+
 def _index(table: Table, name: str) -> Index:
     return next(index for index in table.indexes if index.name == name)
 
@@ -415,7 +447,8 @@ def _index(table: Table, name: str) -> Index:
 # what is not there yet: see ``add_column`` and ``add_index``. New tables are created before the first step.
 _STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = (
     _bind_to_keys,
-    _add_arrival,
+    _events_of_users,
+    _date_arrivals,
     _index_rollouts,
 )
 _STEPWISE_VERSION = 3

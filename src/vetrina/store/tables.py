@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Index,
@@ -20,8 +21,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.mysql import LONGTEXT
 from sqlalchemy.schema import SchemaItem
-
-from vetrina.core import clock
 
 SCHEMA_VERSION = 4
 metadata = MetaData()
@@ -56,15 +55,28 @@ users = _table(
 events = _table(
     "events",
     Column("seq", _SequenceNumber, primary_key=True, autoincrement=True),
-    Column("event_id", String(64), nullable=False, unique=True),
+    Column("event_id", String(64), nullable=False),  # the user's own: two users may have the same
     Column("user", String(32), nullable=False),
     Column("session", String(128)),
     Column("time", Float(53), nullable=False),
     Column("body", _LongText, nullable=False),
-    Column("arrived", Float(53), default=lambda: clock.now()),  # retention counts from it: ``time`` is the sender's
+    Column("source", String(16)),  # "server" or "anonymous"; NULL for events before schema 4
+    Column("sender", String(32)),  # pseudonym of the address for one day; NULL unless anonymous
+    Column("arrived", Float(53)),  # when it was written; retention counts from it, since ``time`` is the sender's
+    Column("over_cap", Boolean),  # its address or session had sent more than counts in a day
+    Index("events_once", "user", "event_id", unique=True),
     Index("events_by_user", "user", "seq"),
     Index("events_by_session", "session", "seq"),
     Index("events_by_time", "time"),
+    Index("events_by_arrival", "arrived"),
+)
+# Weight of the events that an address or session has sent without the token, by day: for the daily cap.
+sender_weights = _table(
+    "sender_weights",
+    Column("sender", String(32), primary_key=True),  # pseudonym of an address or a session
+    Column("day", Integer, primary_key=True, autoincrement=False),  # since 1970
+    Column("weight", Float(53), nullable=False),
+    Index("sender_weights_by_day", "day"),
 )
 exposures = _table(
     "exposures",
