@@ -244,6 +244,7 @@ class Run:
             loss=settings.loss,
             foreign=external_model,
             foreign_inputs=self._settings.predict.onnx_inputs,
+            image_hosts=self._settings.ingest.image_hosts,
         )
 
     def _excluded_models(self) -> tuple[str, ...]:
