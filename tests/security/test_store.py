@@ -1,6 +1,5 @@
 """The store and the shop's folder: who waits for whom, what is proved, who may read it."""
 
-import base64
 import os
 import pickle
 import shutil
@@ -10,18 +9,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import delete, event, func, select
+from sqlalchemy import delete, event, func, select, update
 
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, VetrinaError
-from vetrina.pipeline.steps import Journal, run_durably
+from vetrina.pipeline.steps import StoredJournal
 from vetrina.security.keys import BadSignature, load_or_create
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
+from vetrina.store.run_steps import StepResultStore
 from vetrina.store.shop_folder import ShopFolder
-from vetrina.store.tables import promotions
+from vetrina.store.tables import promotions, run_steps
 
 pytestmark = pytest.mark.security
 
@@ -105,23 +106,25 @@ class Intruder:
         return os.mkdir, (str(self._folder),)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S46: the journal of runs is pickled and not signed")
-def test_who_writes_the_journal_of_runs_runs_no_code(tmp_path):
+def test_who_writes_the_results_of_steps_runs_no_code(tmp_path, engine, keys):
     """S46: the results of steps are read as data, whatever somebody wrote in their place."""
-
-    def work(journal: Journal) -> int:
-        return journal.step("add", lambda: 1 + 1)
-
-    url = f"sqlite:///{tmp_path / 'store.db'}"
     mark = tmp_path / "code was run"
-    run_durably("cut off", work, tmp_path, url)
-    content = base64.b64encode(pickle.dumps(Intruder(mark))).decode()
-    with sqlite3.connect(tmp_path / "runs.db") as journal:
-        journal.execute("UPDATE workflow_status SET status = 'PENDING', completed_at = NULL")
-        journal.execute("UPDATE operation_outputs SET output = ?, serialization = 'py_pickle'", [content])
-    with suppress(Exception):  # whatever the run says of its journal
-        run_durably("cut off", work, tmp_path, url)
+    results = StepResultStore(engine, keys, "cut off", 1)
+    assert StoredJournal(results).step("add", int, lambda: 1 + 1) == 2
+    with engine.begin() as connection:
+        connection.execute(update(run_steps).values(result=pickle.dumps(Intruder(mark))))
+    assert StoredJournal(results).step("add", int, lambda: 1 + 2) == 3, "it is refused, and the step is done again"
     assert not mark.exists()
+    assert not (tmp_path / "runs.db").exists(), "there is one database"
+
+
+def test_who_writes_the_results_of_steps_changes_no_verdict(engine, keys):
+    """S46: the results of steps are signed, so that nobody but the shop writes a verdict."""
+    results = StepResultStore(engine, keys, "cut off", 1)
+    StoredJournal(results).step("gate", str, lambda: "fail")
+    with engine.begin() as connection:
+        connection.execute(update(run_steps).values(result=msgspec.msgpack.encode("pass")))
+    assert StoredJournal(results).step("gate", str, lambda: "fail") == "fail"
 
 
 def test_a_shop_without_its_keys_is_refused(own_shop):

@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -63,10 +63,16 @@ class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdout_days: float = 14.0
 
 
+# A name or an address: no scheme, port, path or user.
+ImageHost = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+)$", max_length=253)]
+
+
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ingestion. Suspected click fraud is always stored; ``exclude_click_fraud`` excludes it from training."""
 
     exclude_click_fraud: bool = True
+    # Hosts in the shop's own network that images may be downloaded from, as URLs name them: without scheme and port.
+    image_hosts: Annotated[tuple[ImageHost, ...], msgspec.Meta(max_length=32)] = ()
 
 
 class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

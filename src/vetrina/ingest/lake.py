@@ -3,6 +3,7 @@
 All ids of people in the lake are pseudonyms. How parts are merged is up to ``ingest.snapshots``.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
@@ -25,6 +26,7 @@ from vetrina.store.dataset import DELETED
 QUARANTINE = "quarantine"
 _INDEX_FILE = "parts.json"
 _ROW_GROUP = 1 << 18  # rows
+_LOG = logging.getLogger("vetrina.ingest")
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,11 @@ class Lake:
             raise BadInput(f"{file}: column {DELETED!r}", "is a name that Vetrina keeps for itself", "rename it")
         image = mapping.get("image", "image")
         if table == "products" and image in raw.columns:
-            references = images.store_images(self.folder.parent, raw[image].to_list(), file.parent)
+            given = raw[image].to_list()
+            references = images.store_images(self.folder.parent, given, file.parent)
+            n_refused = references.count(None) - sum(not reference for reference in given)
+            if n_refused:
+                _LOG.warning("%s: %d images are left out: no images, or no files below its folder", file, n_refused)
             raw = raw.with_columns(pl.Series(image, references, dtype=pl.String))
         accepted, rejected = parse_rows(raw, table, mapping, str(file))
         if accepted.is_empty():

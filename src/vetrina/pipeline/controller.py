@@ -116,16 +116,17 @@ class Controller:
         self._lease.release()
 
     def _refuse_second_host(self) -> None:
-        """Raise BadInput on a second machine: without PostgreSQL the journal of runs lies on the first, in the shop's folder."""
-        if self._shop_context.engine.dialect.name == "postgresql":
+        """Raise BadInput on a second machine that shares a store on SQLite, which needs a local disk."""
+        if self._shop_context.engine.dialect.name != "sqlite":
             return
         leader = self._lease.holder()
         if leader is None:
             return
         leader_host = leader.rsplit("-", 1)[0]
         if leader_host != socket.gethostname():
-            rule = f"is operated by {leader} already, and only one machine can keep the journal of its runs"
-            raise BadInput(str(self._shop_context.folder.root), rule, "stop that one, or move the store to PostgreSQL")
+            rule = f"is operated by {leader} already, and only one machine can use a store on SQLite"
+            way_out = "stop that one, or move the store to PostgreSQL or MariaDB"
+            raise BadInput(str(self._shop_context.folder.root), rule, way_out)
 
     # Releases
 

@@ -15,11 +15,13 @@ from vetrina.ingest.lake import QUARANTINE, last_seqs, load_index, prune_events
 from vetrina.pipeline.daily_aggregation import RETENTION_DAYS, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.store import daily_statistics, expiry
+from vetrina.store.run_steps import delete_step_results
 from vetrina.train.model_cache import evict
 
 _CACHED_FITS_KEPT = 2  # of each model and data split: a warm start continues the newest on a shorter past
 _EXPIRY_SECONDS = 60.0  # between two turns
 _MAX_BATCHES = 20  # of each table in a turn, so that the controller is not held up
+_STEP_RESULT_SECONDS = 7 * clock.DAY  # after the end of a run
 _SNAPSHOT_FILE = "snapshot.json"
 _SNAPSHOT_NAME_LENGTH = 16  # hex digits of the digest
 
@@ -36,6 +38,7 @@ def clean_up(shop_context: ShopContext) -> int:
             raise Conflict(run_id, "is not finished", f"let it go on, or vetrina cancel {run_id}")
         _prune_lake(shop_context)
         daily_statistics.delete_before(shop_context.engine, last_full_day(clock.now()) - RETENTION_DAYS)
+        delete_step_results(shop_context.engine, clock.now() - _STEP_RESULT_SECONDS)
 
         versions = versions_to_keep(shop_context)
         bundles = set(versions)

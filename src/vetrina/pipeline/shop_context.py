@@ -67,7 +67,7 @@ class ShopContext:
             with waiting_lock(shop.root / "lake"):
                 return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
 
-        return self.journal.step("ingest", work)
+        return self.journal.step("ingest", Snapshot, work)
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
         """The data checks of a scenario; nothing is written."""

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.mysql import LONGTEXT
+from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT
 from sqlalchemy.schema import SchemaItem
 
 SCHEMA_VERSION = 4
@@ -27,6 +27,7 @@ metadata = MetaData()
 # SQLite increments INTEGER keys only.
 _SequenceNumber = BigInteger().with_variant(Integer, "sqlite")
 _LongText = Text().with_variant(LONGTEXT, "mysql", "mariadb")
+_LongBinary = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 # Text is compared byte by byte in every database: ids that differ in case or in blanks are different ids.
 _BINARY_COLLATION: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
@@ -221,6 +222,17 @@ runs = _table(
     Column("why", _LongText, nullable=False),
     Column("note", _LongText),
     Index("runs_by_state", "state"),
+)
+# Results of a run's finished steps, from which an interrupted run resumes.
+run_steps = _table(
+    "run_steps",
+    Column("run", String(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("step", String(128), primary_key=True),
+    Column("time", Float(53), nullable=False),
+    Column("code_version", String(32), nullable=False),
+    Column("result", _LongBinary, nullable=False),  # MessagePack
+    Column("signature", String(128), nullable=False),
 )
 alerts = _table(
     "alerts",
