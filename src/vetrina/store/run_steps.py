@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
 from vetrina.security.keys import BadSignature, Keys
+from vetrina.store.database import read
 from vetrina.store.tables import run_steps, runs
 
 
@@ -41,7 +42,7 @@ class StepResultStore:
     def get(self, step: str) -> StepResult | None:
         """The result of a step; None if it was not finished. Raises BadSignature if it was changed."""
         query = select(run_steps).where(*self._is_step(step))
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             row = connection.execute(query).first()
         if row is None:
             return None
