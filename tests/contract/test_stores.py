@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from sqlalchemy import Engine, insert, select, text
+from sqlalchemy import BigInteger, Column, Engine, Float, Integer, MetaData, String, Table, Text, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from vetrina.core.errors import BadInput, Conflict
@@ -168,12 +168,25 @@ def test_a_store_is_opened_again_and_by_many_at_once(url, keys):
         engine.dispose()
 
 
+def old_events() -> Table:
+    """The table of events as 0.1.0 made it."""
+    return Table(
+        "events",
+        MetaData(),
+        Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+        Column("event_id", String(64), nullable=False, unique=True),
+        Column("user", String(32), nullable=False),
+        Column("session", String(128)),
+        Column("time", Float(53), nullable=False),
+        Column("body", Text, nullable=False),
+    )
+
+
 def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
     """As 0.1.0 left it: without the columns and tables that came later."""
     with engine.begin() as connection:
         of_table = " ON exposures" if connection.dialect.name == "mariadb" else ""
         connection.execute(text(f"DROP INDEX exposures_by_rollout{of_table}"))
-        connection.execute(text("ALTER TABLE events DROP COLUMN arrived"))
         keys_column = connection.dialect.identifier_preparer.quote("keys")
         connection.execute(text(f"ALTER TABLE schema_version DROP COLUMN {keys_column}"))
         for column in ("seconds", "fault", "rollout", "step"):
@@ -191,8 +204,8 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
             "days",
         ):
             connection.execute(text(f"DROP TABLE {table}"))
-        on = " ON events" if connection.dialect.name == "mariadb" else ""
-        connection.execute(text(f"DROP INDEX events_by_time{on}"))
+        events.drop(connection)
+        old_events().create(connection)
         connection.execute(text("UPDATE schema_version SET version = 1"))
         row = {"time": 1.0, "scenario": "s", "version": "v", "arm": "champion", "request": "{}", "items": "[]"}
         old = {k: v for k, v in {"request_id": "r", **row}.items()}
