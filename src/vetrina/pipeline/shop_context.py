@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from vetrina.core.errors import NotFound, OtherFormat
-from vetrina.core.files import waiting_lock
+from vetrina.core.files import PRIVATE_FOLDER, waiting_lock
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.types import DataReport, InputFiles, Snapshot
 from vetrina.ingest import ingest
 from vetrina.ingest.identities import Identities
 from vetrina.pipeline.steps import DirectJournal, Journal
 from vetrina.store import contacts, event_log, products
-from vetrina.store.database import lock_log, open_store
+from vetrina.store.database import lock_log, open_store, read
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore
 from vetrina.store.runs import RunStore
@@ -40,7 +40,7 @@ class ShopContext:
     @cached_property
     def engine(self) -> Engine:
         """The open store."""
-        self.folder.root.mkdir(parents=True, exist_ok=True)
+        self.folder.root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         return open_store(self.folder.store_url, self.folder.keys)
 
     @cached_property
@@ -67,7 +67,7 @@ class ShopContext:
             with waiting_lock(shop.root / "lake"):
                 return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
 
-        return self.journal.step("ingest", work)
+        return self.journal.step("ingest", Snapshot, work)
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
         """The data checks of a scenario; nothing is written."""
@@ -77,7 +77,7 @@ class ShopContext:
         """Pseudonyms of distinct user ids. The ids of new ones are stored encrypted, so that an audience can be contacted."""
         keys = self.folder.keys
         id_by_pseudonym = {keys.pseudonymise(user_id): user_id for user_id in ids}
-        with self.engine.connect().execution_options(read_only=True) as connection:
+        with read(self.engine) as connection:
             stored = _stored_pseudonyms(connection)
         rows = []
         for pseudonym, user_id in id_by_pseudonym.items():

@@ -4,6 +4,7 @@ from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
+from vetrina.store.database import read
 from vetrina.store.tables import alerts
 
 
@@ -38,5 +39,5 @@ def claim_alert(engine: Engine, key: str, text: str, repeat_interval_seconds: fl
 def sent_alerts(engine: Engine) -> list[str]:
     """Texts of the alerts that were sent, oldest first."""
     query = select(alerts.c.text).order_by(alerts.c.time)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         return list(connection.execute(query).scalars())

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, delete, insert, select
 
 from vetrina.core.clock import DAY
+from vetrina.store.database import read
 from vetrina.store.tables import contacts, message_log, users
 
 # Messages within this time count against a user, in seconds.
@@ -43,7 +44,7 @@ def consenting_users(engine: Engine, channel: str) -> frozenset[str] | None:
     Consent is yes, true, 1 or all for every channel, or the names of channels; anything else means no consent.
     """
     query = select(contacts.c.pseudonym, contacts.c.consent)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         rows = connection.execute(query).all()
     if all(row.consent is None for row in rows):
         return None
@@ -62,7 +63,7 @@ def get_contacts(engine: Engine, pseudonyms: Sequence[str]) -> dict[str, Contact
     users_with_contacts = users.outerjoin(contacts, users.c.pseudonym == contacts.c.pseudonym)
     query = select(users.c.pseudonym, users.c.sealed_id, contacts.c.sealed_email).select_from(users_with_contacts)
     contact_by_user: dict[str, Contact] = {}
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         for chunk in _chunks(pseudonyms):
             for row in connection.execute(query.where(users.c.pseudonym.in_(chunk))):
                 contact_by_user[row.pseudonym] = Contact(row.sealed_id, row.sealed_email)
@@ -88,7 +89,7 @@ def log_messages(engine: Engine, pseudonyms: Sequence[str], product_id: str | No
 def recent_message_counts(engine: Engine, now: float) -> Mapping[str, int]:
     """Number of messages of the last four weeks by user; ``now`` in seconds since 1970."""
     query = select(message_log.c.user).where(message_log.c.time > now - FREQUENCY_WINDOW)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         return Counter(connection.execute(query).scalars())
 
 

@@ -5,6 +5,7 @@ from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core.health_types import DailyStatistics
+from vetrina.store.database import read
 from vetrina.store.tables import daily_statistics
 
 
@@ -42,6 +43,6 @@ def load_since(engine: Engine, scope: str, day_number: int) -> list[DailyStatist
         .where(daily_statistics.c.part == scope, daily_statistics.c.number >= day_number)
         .order_by(daily_statistics.c.number)
     )
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         bodies = connection.execute(query).scalars()
         return [msgspec.json.decode(body, type=DailyStatistics) for body in bodies]

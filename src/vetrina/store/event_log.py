@@ -16,7 +16,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, Table, func, insert, or_, select
 
 from vetrina.security.keys import Keys
-from vetrina.store.database import lock_log
+from vetrina.store.database import lock_log, read
 from vetrina.store.tables import events, exposures, shadow_answers, users
 
 _MAX_BATCH = 2_000  # waiting entries that are committed together
@@ -177,7 +177,7 @@ def rows_after(engine: Engine, after_seq: int, limit: int = 100_000) -> tuple[li
         The events and the sequence number of the last one, ``after_seq`` without events.
     """
     query = select(events).where(events.c.seq > after_seq).order_by(events.c.seq).limit(limit)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         rows = connection.execute(query).all()
     if not rows:
         return [], after_seq
@@ -195,7 +195,7 @@ def rows_after(engine: Engine, after_seq: int, limit: int = 100_000) -> tuple[li
 
 def last_seq(engine: Engine) -> int:
     """Sequence number of the newest event, 0 without events."""
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         seq = connection.execute(select(func.max(events.c.seq))).scalar()
     return seq or 0
 
@@ -233,7 +233,7 @@ def recent_events(
     if as_of is not None:
         query = query.where(events.c.time < as_of)
     newest = query.order_by(events.c.seq.desc()).limit(limit)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         rows = connection.execute(newest).all()
     return [{"time": row.time, **msgspec.json.decode(row.body)} for row in reversed(rows)]
 
@@ -242,7 +242,7 @@ def answers_by_request_id(engine: Engine, request_ids: Iterable[str]) -> dict[st
     """Scenario, time and product ids of the logged answers with these request ids, in any scenario."""
     columns = [exposures.c[name] for name in ("request_id", "scenario", "time", "items")]
     answers: dict[str, dict[str, Any]] = {}
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         for chunk in _chunks(list(request_ids)):
             query = select(*columns).where(exposures.c.request_id.in_(chunk))
             for row in connection.execute(query).mappings():
@@ -264,7 +264,7 @@ def ad_clicks(engine: Engine, after_seq: int, since: float) -> tuple[list[dict[s
         Time and columns of each click in the order of the log, and the sequence number of the last event that was read.
     """
     query = select(events.c.seq, events.c.time, events.c.body).where(events.c.seq > after_seq, events.c.time >= since)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         rows = connection.execute(query.order_by(events.c.seq)).all()
     if not rows:
         return [], after_seq
@@ -279,7 +279,7 @@ def ad_clicks(engine: Engine, after_seq: int, since: float) -> tuple[list[dict[s
 def items_by_request_id(engine: Engine, request_ids: Iterable[str]) -> dict[str, list[dict[str, Any]]]:
     """Items of the logged answers with these request ids."""
     items_by_id: dict[str, list[dict[str, Any]]] = {}
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         for chunk in _chunks(list(request_ids)):
             query = select(exposures.c.request_id, exposures.c["items"]).where(exposures.c.request_id.in_(chunk))
             for request_id, items in connection.execute(query):
@@ -290,7 +290,7 @@ def items_by_request_id(engine: Engine, request_ids: Iterable[str]) -> dict[str,
 def predictions_by_request_id(engine: Engine, request_ids: Iterable[str]) -> dict[str, list[float]]:
     """Predicted probabilities or numbers, by row, of the logged answers with these request ids."""
     predictions: dict[str, list[float]] = {}
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         for chunk in _chunks(list(request_ids)):
             query = select(exposures.c.request_id, exposures.c["items"]).where(
                 exposures.c.request_id.in_(chunk), exposures.c.scenario == "predict"
@@ -322,7 +322,7 @@ def first_exposures(engine: Engine, rollout: str, step: int, since: float, until
         .group_by(unit)
         .having(first_time > since)
     )
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         return {row.unit: row.first for row in connection.execute(query)}
 
 
@@ -349,7 +349,7 @@ def list_answers(
     )
     if sample_bound:
         query = query.where(exposures.c.request_id < sample_bound)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         rows = [dict(row) for row in connection.execute(query).mappings()]
     if with_items:
         for row in rows:
@@ -381,13 +381,13 @@ def count_answers(engine: Engine, scenario: str, since: float, until: float) -> 
         .where(exposures.c.scenario == scenario, exposures.c.time > since, exposures.c.time <= until)
         .group_by(exposures.c.version, exposures.c.arm)
     )
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         return {(version, arm): count for version, arm, count in connection.execute(query)}
 
 
 def first_timestamp(engine: Engine) -> float | None:
     """Time of the oldest answer or event, None if there is neither."""
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         first_times = [connection.execute(select(func.min(log.c.time))).scalar() for log in (events, exposures)]
     return min((time for time in first_times if time is not None), default=None)
 
@@ -403,7 +403,7 @@ def list_events(engine: Engine, since: float, until: float) -> list[dict[str, An
     query = select(events.c.event_id, events.c.user, events.c.session, events.c.time, events.c.body).where(
         events.c.time > since, events.c.time <= until
     )
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         rows = connection.execute(query).all()
     return [
         {

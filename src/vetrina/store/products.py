@@ -12,7 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Engine, insert, select
 
 from vetrina.core.image_vector import ImageVector
-from vetrina.store.database import lock_log
+from vetrina.store.database import lock_log, read
 from vetrina.store.tables import product_changes
 
 # Keys of an entry that adds an image embedding.
@@ -89,7 +89,7 @@ def changes_after(engine: Engine, after_seq: int, limit: int = 100_000) -> list[
     query = (
         select(product_changes).where(product_changes.c.seq > after_seq).order_by(product_changes.c.seq).limit(limit)
     )
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         rows = connection.execute(query).all()
     return [_change(row.seq, row.product_id, row.body) for row in rows]
 

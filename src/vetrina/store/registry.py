@@ -4,7 +4,7 @@ The champion changes by compare-and-swap only, and every promotion is appended t
 what is promoted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -18,7 +18,35 @@ from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.types import Bundle, ReleaseResult, Verdict
 from vetrina.security.keys import Keys
+from vetrina.store.database import read
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
+
+ROLLBACK = "rollback:"  # beginning of the decision key of a promotion that goes back to an earlier version
+_OLD_ROLLBACK_REASON = "rolled back by an operator"  # by which rollbacks of an operator were marked before
+_OLD_ROLLOUT = "rollout:"  # beginning of the decision key of every end of a rollout before
+
+
+@dataclass(frozen=True)
+class ServingHistory:
+    """Which versions served a scenario, as its promotions and rollbacks say.
+
+    Attributes:
+        line: Versions that served, oldest first, the champion last. A rollback removes what it left from the end.
+        withdrawn: Versions that a rollback left and nobody promoted since: none of them is gone back to.
+        just_left: The version that the newest entry left, if that is a rollback.
+    """
+
+    line: tuple[str, ...] = ()
+    withdrawn: frozenset[str] = frozenset()
+    just_left: str | None = None
+
+    @property
+    def previous(self) -> str | None:
+        """The version that a rollback of the champion goes back to."""
+        for version in reversed(self.line[:-1]):
+            if version not in self.withdrawn and version != self.line[-1]:
+                return version
+        return None
 
 
 @dataclass(frozen=True)
@@ -116,14 +144,14 @@ class Registry:
             versions.c.snapshot == snapshot,
             versions.c.recipe_digest == recipe_digest,
         )
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
     def list_versions(self) -> list[dict[str, Any]]:
         """All versions, newest first, with the outcome of their last verdict and whether they are champions."""
         all_verdicts = select(verdicts).order_by(verdicts.c.created)
         all_versions = select(versions).order_by(versions.c.created.desc())
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             champion_versions = {row.version for row in connection.execute(select(champions))}
             outcomes = {row.version: row.outcome for row in connection.execute(all_verdicts)}
             rows = connection.execute(all_versions).mappings().all()
@@ -143,7 +171,7 @@ class Registry:
         """The record of a version: scenario, data, recipe, judged version, time, notes and last verdict. Raises NotFound."""
         version_query = select(versions).where(versions.c.version == version)
         verdict_query = select(verdicts.c.body).where(verdicts.c.version == version).order_by(verdicts.c.created.desc())
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             row = connection.execute(version_query).mappings().first()
             if row is None:
                 raise NotFound(version, "is no version of this shop", "`vetrina versions` lists them")
@@ -166,7 +194,7 @@ class Registry:
 
     def get_verdict(self, verdict_id: str) -> dict[str, Any]:
         """A recorded verdict. Raises NotFound."""
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             body = connection.execute(select(verdicts.c.body).where(verdicts.c.id == verdict_id)).scalar()
         if body is None:
             raise NotFound(verdict_id, "is no verdict of this shop", "`vetrina show VERSION` names its verdict")
@@ -174,7 +202,7 @@ class Registry:
 
     def champion(self, scenario: str) -> tuple[str | None, int]:
         """The champion (None before the first promotion) and its fence, a number that grows with every promotion."""
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             return self.champion_in(connection, scenario)
 
     def champion_in(self, connection: Connection, scenario: str) -> tuple[str | None, int]:
@@ -186,7 +214,7 @@ class Registry:
 
     def champions(self) -> dict[str, str]:
         """The champion of each scenario that has one."""
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             return {row.scenario: row.version for row in connection.execute(select(champions))}
 
     def promote(
@@ -295,20 +323,22 @@ class Registry:
     def promotions(self, scenario: str) -> list[dict[str, Any]]:
         """Promotions of a scenario, oldest first. Raises BadSignature if an entry was changed."""
         query = select(promotions).where(promotions.c.scenario == scenario).order_by(promotions.c.seq)
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(query).all()
         for row in rows:
             self._keys.verify(row.body.encode(), row.signature)
         return [msgspec.json.decode(row.body) for row in rows]
 
+    def serving_history(self, scenario: str) -> ServingHistory:
+        """Which versions served a scenario. Raises BadSignature if an entry of the log was changed."""
+        return replay_promotions(self.promotions(scenario))
+
     def previous_champion(self, scenario: str) -> str:
-        """The champion before the current one. Raises NotFound."""
-        current, _ = self.champion(scenario)
-        promotions_to_current = [entry for entry in self.promotions(scenario) if entry["to"] == current]
-        predecessors = [entry["from"] for entry in promotions_to_current if entry["from"]]
-        if not predecessors:
+        """The version that a rollback goes back to; never one that was itself rolled back. Raises NotFound."""
+        version = self.serving_history(scenario).previous
+        if version is None:
             raise NotFound(scenario, "has no earlier version to go back to", "`vetrina versions` lists what there is")
-        return predecessors[-1]
+        return version
 
     def log_stage(self, run: str, scenario: str, stage: str, started: float, usage: ResourceUsage) -> None:
         """Record the resource usage of a stage.
@@ -326,9 +356,38 @@ class Registry:
 
     def list_stages(self) -> list[dict[str, Any]]:
         """All logged stages, oldest first."""
-        with self._engine.connect() as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(select(stages).order_by(stages.c.seq)).mappings()
             return [dict(row) for row in rows]
+
+
+def replay_promotions(entries: Iterable[Mapping[str, Any]]) -> ServingHistory:
+    """The serving history after the entries of a scenario's log of promotions, oldest first."""
+    line: list[str] = []
+    withdrawn: set[str] = set()
+    just_left = None
+    for entry in entries:
+        version = entry["to"]
+        if _is_rollback(entry, line):
+            just_left = entry["from"]
+            withdrawn.add(just_left)
+            while line and line[-1] != version:
+                line.pop()
+            if not line:
+                line.append(version)
+        else:
+            just_left = None
+            withdrawn.discard(version)
+            line.append(version)
+    return ServingHistory(tuple(line), frozenset(withdrawn), just_left)
+
+
+def _is_rollback(entry: Mapping[str, Any], line: list[str]) -> bool:
+    """Whether a promotion went back: by its key, or, in a log of before, by its reason or because the version had served."""
+    decision = entry["decision"]
+    if decision.startswith(_OLD_ROLLOUT):
+        return entry["to"] in line
+    return decision.startswith(ROLLBACK) or entry["why"] == _OLD_ROLLBACK_REASON
 
 
 def _to_builtins(value: Any) -> Any:

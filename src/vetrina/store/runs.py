@@ -11,7 +11,7 @@ from sqlalchemy import Engine, Row, insert, select, update
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
-from vetrina.store.database import lock_log
+from vetrina.store.database import lock_log, read
 from vetrina.store.tables import runs, stages
 
 RunState = Literal["queued", "running", "done", "failed", "cancelled"]
@@ -64,7 +64,7 @@ class RunStore:
         """Interrupted, running and queued runs, in the order in which they start."""
         order = (runs.c.state.desc(), runs.c.priority.desc(), runs.c.asked)  # "running" sorts before "queued"
         query = select(runs).where(runs.c.state.in_(_UNFINISHED)).order_by(*order)
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             return [_to_dict(row) for row in connection.execute(query)]
 
     def start(self, run: str) -> None:
@@ -100,7 +100,7 @@ class RunStore:
         self.finish(run, "cancelled", "cancelled by an operator")
 
     def retry(self, run: str) -> None:
-        """Queue a failed or cancelled run again; its finished steps are not repeated. Raises Conflict for other runs."""
+        """Queue a failed or cancelled run again; what it fitted is not fitted again. Raises Conflict for other runs."""
         row = self.get_run(run)
         if row["state"] in (*_UNFINISHED, "done"):
             raise Conflict(run, f"is {row['state']}", "only a failed or cancelled run can be tried again")
@@ -114,7 +114,7 @@ class RunStore:
     def get_run(self, run: str) -> dict[str, Any]:
         """A run with its finished stages. Raises NotFound."""
         stage_query = select(stages).where(stages.c.run == run).order_by(stages.c.seq)
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             row = connection.execute(select(runs).where(runs.c.id == run)).first()
             stage_rows = connection.execute(stage_query).all()
         if row is None:
@@ -134,7 +134,7 @@ class RunStore:
     def list_runs(self, limit: int = 100) -> list[dict[str, Any]]:
         """Runs, newest first."""
         query = select(runs).order_by(runs.c.asked.desc()).limit(limit)
-        with self._engine.connect().execution_options(read_only=True) as connection:
+        with read(self._engine) as connection:
             rows = connection.execute(query).all()
         return [_to_dict(row) for row in rows]
 
