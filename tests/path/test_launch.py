@@ -1,7 +1,6 @@
 """Launch on a shop where it is known who buys a new product, from files to every channel."""
 
 import csv
-import hmac
 import json
 import shutil
 import threading
@@ -9,6 +8,7 @@ from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import shops
@@ -189,7 +189,17 @@ def test_a_webhook_gets_a_signed_body(shop):
         server.server_close()
     assert status == 0, said
     signature, body = seen[0]
-    assert signature == "sha256=" + hmac.digest(shop.folder.keys.api_token.encode(), body, sha256).hex()
+    page = (Path(__file__).parents[2] / "docs/how-to/launch.md").read_text()
+    documented: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], documented)
+    secret_file = shop.folder.root / "keys" / "webhook"
+    verify = documented["is_from_the_shop"]
+    assert verify(secret_file.read_text(), signature, body)
+    assert not verify(shop.folder.keys.api_token, signature, body), "the token stays with the shop"
+    assert not verify(secret_file.read_text(), signature, body + b" ")
+    time, _, digest = signature.removeprefix("t=").partition(",")
+    assert not verify(secret_file.read_text(), f"t={int(time) - 1},{digest}", body), "the time is signed"
+    assert secret_file.stat().st_mode & 0o777 == 0o600
     assert len(json.loads(body)["users"]) == 4
     assert json.loads(body)["product"]["product_id"] == "new119"
     assert not contacts.recent_message_counts(shop.shop_context.engine, clock.now())

@@ -13,10 +13,11 @@ from vetrina.core.types import Answer
 from vetrina.ingest.read import read_table_file
 from vetrina.pipeline import channels
 from vetrina.pipeline.api import Shop
+from vetrina.security.webhook_signature import load_webhook_secret
 from vetrina.serve.audience import RecipientList
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
-    ".csv": lambda frame, path: frame.write_csv(path),
+    ".csv": lambda frame, path: _without_formulas(frame).write_csv(path),
     ".parquet": lambda frame, path: frame.write_parquet(path),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }
@@ -28,6 +29,8 @@ _KEY_COLUMNS = {  # key column of the output, and columns that the input needs, 
     "ads": ("user_id", ("user_id",)),
 }
 _PREDICT_BATCH_ROWS = 1_000
+_FORMULA = r"^[=+\-@\t\r]"  # beginning of a cell, as in ``channels.escape_formula``
+_NUMBER = r"^[+-]?[0-9]+([.][0-9]+)?$"  # a label of predict may be the text -1
 _MAX_LISTED_COLUMNS = 12  # in an error message
 
 
@@ -150,7 +153,7 @@ def deliver_audience(
     if product:
         product_record = shop.product(product)
     if channel == "webhook":
-        secret = shop.folder.keys.api_token.encode()
+        secret = load_webhook_secret(shop.folder.root / "keys")
         n_sent = channels.post_audience(recipients.recipients, product_record, out, secret)
         return {"users": n_sent, "out": out}
     settings = shop.folder.settings.channels
@@ -200,6 +203,13 @@ def _check_output_format(out: Path) -> None:
 def _write_frame(frame: pl.DataFrame, out: Path) -> None:
     with atomic_write(out) as temporary:
         _WRITERS[out.suffix.lower()](frame, temporary)
+
+
+def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame with an apostrophe before texts that a spreadsheet would take for a formula; numbers stay as they are."""
+    text = pl.col(pl.String)
+    with_apostrophe = text.str.replace(_FORMULA, "'$0")
+    return frame.with_columns(pl.when(text.str.contains(_NUMBER)).then(text).otherwise(with_apostrophe))
 
 
 def _batches(rows: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:

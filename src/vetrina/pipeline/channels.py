@@ -5,27 +5,33 @@ message" by external_id, at most 20,000 in each (documentation.onesignal.com/ref
 SHA-256 in lower-case hex, trimmed and lower-cased before, under the header "Email" (Google Customer Match,
 support.google.com/google-ads/answer/7475964; Meta and TikTok take the same), and beside it the creative feed: the product in the
 columns of a Google or Meta product feed. webhook: one signed POST for every thousand users.
+
+Texts in CSV that a spreadsheet would take for a formula get an apostrophe before them.
 """
 
 import csv
-import hmac
+import ipaddress
 import json
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
 
+from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
 from vetrina.core.settings import ChannelSettings
+from vetrina.security.webhook_signature import SIGNATURE_HEADER, webhook_signature
 from vetrina.serve.audience import Recipient, with_email
 
 _MAX_PUSH_RECIPIENTS = 20_000  # of one request
 _MAX_WEBHOOK_RECIPIENTS = 1_000  # of one request
 _TIMEOUT_SECONDS = 10.0  # of one request
 _MAX_ATTEMPTS = 3
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell, in Excel, LibreOffice and Google Sheets
 _FEED_COLUMNS = ("id", "title", "description", "availability", "condition", "price", "link", "image_link", "brand")
 _EMAIL_COLUMNS = ("Email Address", "user_id", "product_id", "product_title", "product_link", "reason")
 _SUMMARY_FIELDS = ("product_id", "title", "category", "brand", "price")
@@ -51,33 +57,37 @@ def write_audience(
     return _WRITERS[channel](recipients, product, out, settings)
 
 
-def post_audience(recipients: Sequence[Recipient], product: Product | None, url: str, secret: bytes) -> int:
+def post_audience(recipients: Sequence[Recipient], product: Product | None, url: str, secret: str) -> int:
     """Send an audience to a webhook; returns the number of users sent.
 
-    Each body is signed: HMAC-SHA256 in the header X-Vetrina-Signature.
+    Each body is signed with the time at which it is sent (``security.webhook_signature``). Redirects are not followed.
 
     Args:
         recipients: Users, best first.
         product: The product that the audience is about.
-        url: http or https address.
+        url: https address; http on this machine.
         secret: Key of the signature.
 
     Raises:
         BadInput: The address is of another kind, or does not accept the audience.
     """
-    if not url.startswith(("http://", "https://")):
-        raise BadInput(url, "is no http or https address", "give --out https://HOST/PATH")
+    _require_safe_address(url)
     n_sent = 0
     for number, batch in enumerate(_batches(recipients, _MAX_WEBHOOK_RECIPIENTS)):
         users = []
         for recipient in batch:
             users.append({"user_id": recipient.user_id, "score": recipient.score, "reason": recipient.reason})
         body = json.dumps({"product": _product_summary(product), "part": number, "users": users}).encode()
-        signature = hmac.digest(secret, body, sha256).hex()
-        headers = {"content-type": "application/json", "x-vetrina-signature": f"sha256={signature}"}
-        _send(urllib.request.Request(url, body, headers))  # noqa: S310  the scheme was checked
+        _send(url, body, secret)
         n_sent += len(batch)
     return n_sent
+
+
+def escape_formula(text: str) -> str:
+    """The text of a CSV cell, with an apostrophe before it where a spreadsheet would take it for a formula."""
+    if text.startswith(_FORMULA_STARTS):
+        return f"'{text}"
+    return text
 
 
 def hash_email(email: str) -> str:
@@ -86,16 +96,55 @@ def hash_email(email: str) -> str:
     return sha256(normalised.encode()).hexdigest()
 
 
-def _send(request: urllib.request.Request) -> None:
-    """Send a request, repeated on failure. Raises BadInput after the last attempt."""
+class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
+    """Makes a redirect an error: users are sent to the address that was given and to no other."""
+
+    def redirect_request(self, *_: object) -> None:
+        """No request follows."""
+        return
+
+
+_OPENER = urllib.request.build_opener(_RefuseRedirects)
+
+
+def _require_safe_address(url: str) -> None:
+    """Raise BadInput unless users travel encrypted or stay on this machine."""
+    try:
+        parts = urlsplit(url)
+        is_safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts.hostname))
+        is_safe = is_safe and bool(parts.hostname)
+    except ValueError:
+        is_safe = False
+    if not is_safe:
+        raise BadInput(url, "is no https address, nor an http one of this machine", "give --out https://HOST/PATH")
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _send(url: str, body: bytes, secret: str) -> None:
+    """Send a signed body, repeated on failure. Raises BadInput after the last attempt."""
     for attempt in range(1, _MAX_ATTEMPTS + 1):
+        signature = webhook_signature(secret, body, int(clock.now()))
+        headers = {"content-type": "application/json", SIGNATURE_HEADER: signature}
+        request = urllib.request.Request(url, body, headers)  # noqa: S310 - the scheme was checked
         try:
-            with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310
+            with _OPENER.open(request, timeout=_TIMEOUT_SECONDS):
                 return
-        except (URLError, TimeoutError) as error:
-            if attempt == _MAX_ATTEMPTS:
-                way_out = "see whether it is up; users of parts sent before were accepted"
-                raise BadInput(request.full_url, f"does not take the audience ({error})", way_out) from None
+        except HTTPError as error:
+            cause = f"HTTP status {error.code}"
+            error.close()
+        except (URLError, OSError) as error:
+            cause = str(error)
+        if attempt == _MAX_ATTEMPTS:
+            way_out = "see whether it is up; users of parts sent before were accepted"
+            raise BadInput(url, f"does not take the audience ({cause})", way_out)
 
 
 def _write_csv(recipients: Sequence[Recipient], product: Product | None, out: Path, _: ChannelSettings) -> list[Path]:
@@ -198,7 +247,8 @@ def _write_table(out: Path, columns: Sequence[str], rows: Sequence[tuple[object,
     with atomic_write(out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)
-        writer.writerows(rows)
+        for row in rows:
+            writer.writerow([escape_formula(cell) if isinstance(cell, str) else cell for cell in row])
     return out
 
 

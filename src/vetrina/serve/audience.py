@@ -92,12 +92,15 @@ def mark_contacted(engine: Any, pseudonyms: Sequence[str], product_id: str | Non
 
 
 def _unseal_recipient(keys: Keys, contact: contacts.Contact, score: float, reason: str) -> Recipient:
-    """The recipient in plain text; a user id that is an e-mail address stands in for a missing one."""
+    """The recipient in plain text.
+
+    A user id that is an e-mail address stands in for a missing one, if the shop named the user in a file of users.
+    """
     user_id = keys.unseal(contact.sealed_id)
     email = None
     if contact.sealed_email:
         email = keys.unseal(contact.sealed_email)
-    elif _is_email_address(user_id):
+    elif contact.is_listed and _is_email_address(user_id):
         email = user_id
     return Recipient(user_id, email, score, reason)
 

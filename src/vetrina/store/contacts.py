@@ -23,10 +23,17 @@ _CHUNK_SIZE = 500  # rows in one statement
 
 @dataclass(frozen=True)
 class Contact:
-    """A user's encrypted id and encrypted address; the address is None if the shop gave none."""
+    """A user's encrypted id and encrypted address.
+
+    Attributes:
+        sealed_id: The encrypted id.
+        sealed_email: The encrypted address; None if the shop gave none.
+        is_listed: Whether the shop named the user in a file of users; others are known from events alone, which anybody may send.
+    """
 
     sealed_id: bytes
     sealed_email: bytes | None
+    is_listed: bool
 
 
 def upsert_contacts(engine: Engine, rows: Sequence[Mapping[str, object]]) -> None:
@@ -61,12 +68,13 @@ def _has_consent(consent: str | None, channel: str) -> bool:
 def get_contacts(engine: Engine, pseudonyms: Sequence[str]) -> dict[str, Contact]:
     """Contacts by pseudonym; users without a stored id are left out."""
     users_with_contacts = users.outerjoin(contacts, users.c.pseudonym == contacts.c.pseudonym)
-    query = select(users.c.pseudonym, users.c.sealed_id, contacts.c.sealed_email).select_from(users_with_contacts)
+    columns = (users.c.pseudonym, users.c.sealed_id, contacts.c.sealed_email, contacts.c.pseudonym.label("listed"))
+    query = select(*columns).select_from(users_with_contacts)
     contact_by_user: dict[str, Contact] = {}
     with read(engine) as connection:
         for chunk in _chunks(pseudonyms):
             for row in connection.execute(query.where(users.c.pseudonym.in_(chunk))):
-                contact_by_user[row.pseudonym] = Contact(row.sealed_id, row.sealed_email)
+                contact_by_user[row.pseudonym] = Contact(row.sealed_id, row.sealed_email, row.listed is not None)
     return contact_by_user
 
 
