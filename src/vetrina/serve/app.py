@@ -14,7 +14,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import OperationalError
 
-from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
+from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, Overloaded
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
 from vetrina.serve.local_server import LocalSocket, answering_locally
@@ -22,7 +22,7 @@ from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
-_STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
+_STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503, Overloaded: 503}
 
 
 def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litestar:

@@ -132,6 +132,22 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     event_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
 
 
+class RefusedEvent(msgspec.Struct):
+    """An event of a batch that was refused: its index from 0, the status it would have had alone, and the rule it breaks."""
+
+    index: int
+    status: int
+    error: str
+
+
+class EventsOut(msgspec.Struct, omit_defaults=True):
+    """How many events were accepted, how many of them were new, and the others."""
+
+    accepted: int
+    new: int
+    refused: list[RefusedEvent] = []
+
+
 class ProductBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A product with its text, price and stock."""
 

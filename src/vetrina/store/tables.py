@@ -58,7 +58,7 @@ events = _table(
     Column("body", _LongText, nullable=False),
     Column("source", String(16)),  # "server" or "anonymous"; NULL for events before schema 4
     Column("sender", String(32)),  # pseudonym of the address for one day; NULL unless anonymous
-    Column("arrived", Float(53)),  # when it was written; NULL for events before schema 4
+    Column("arrived", Float(53)),  # when it was written; of events before schema 4 their own time
     Column("over_cap", Boolean),  # its address or session had sent more than counts in a day
     Index("events_once", "user", "event_id", unique=True),
     Index("events_by_user", "user", "seq"),
