@@ -42,7 +42,7 @@ def shop(trained_once, tmp_path) -> Shop:
 def client(shop, monkeypatch) -> Iterator[TestClient[Any]]:
     monkeypatch.setattr(clock, "now", lambda: NOON)
     with TestClient(create_app(shop.folder.root)) as client:
-        yield client
+        yield shops.as_server(client)
 
 
 def until(seen: Callable[[], bool]) -> None:

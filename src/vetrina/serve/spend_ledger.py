@@ -30,8 +30,8 @@ _DECAY_SECONDS = 6 * 3_600.0  # time constant of the exponential decay of expect
 _MAX_LOG_DELAY_SECONDS = 2.0  # by how much exposures may enter the log out of order
 _MAX_CLICK_DELAY_SECONDS = DAY  # from an answer to a click that is charged; training joins clicks and impressions alike
 _MAX_CLOCK_SKEW_SECONDS = 60.0  # by which the clocks of two workers may differ
-# Charged clicks of one visitor, and of one address that sends without the token, in a day. In the demo's data no household
-# clicks as many ads in a day; who does is a program.
+# Charged clicks of one visitor, and of one address that sends without the token, in a day. The most that a household of
+# Complete Journey clicked in a day is 19.
 _MAX_DAILY_CLICKS = 20
 _MAX_COUNTED_REQUESTS = 100_000  # that are remembered; the log repeats the requests of a few seconds
 _MAX_VISITORS = 100_000  # whose impressions of a day are counted
