@@ -32,9 +32,15 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         folder: the shop's folder.
         local_socket: on which it answers the shop's command line, too.
     """
+    shop = ShopFolder(folder)
+    state = {
+        "service": Service(shop),
+        "local_socket": local_socket,
+        "trusted_proxies": shop.settings.serve.trusted_networks(),
+    }
     return Litestar(
         [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
-        state=State({"service": Service(ShopFolder(folder)), "local_socket": local_socket}),
+        state=State(state),
         lifespan=[_lifespan],
         openapi_config=OpenAPIConfig(
             title="Vetrina",
