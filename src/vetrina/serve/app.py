@@ -52,6 +52,8 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         exception_handlers={
             BadInput: _handle_bad_input,
             HTTPException: _handle_http_error,
+            RecursionError: _handle_undecodable_body,
+            UnicodeDecodeError: _handle_undecodable_body,
             OperationalError: _handle_store_error,
             Exception: _handle_unexpected_error,
         },
@@ -85,7 +87,14 @@ def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
     text = "; ".join(problems)
     if not text:
         text = error.detail
-    return _error_response(request, error.status_code, text)
+    response = _error_response(request, error.status_code, text)
+    response.headers.update(error.headers or {})  # Allow of a 405
+    return response
+
+
+def _handle_undecodable_body(request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, str]]:
+    """Of JSON that is nested too deep, or that is no UTF-8."""
+    return _error_response(request, 400, "the body: cannot be read; send JSON in UTF-8, nested as /schema shows it")
 
 
 def _handle_store_error(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:

@@ -35,7 +35,7 @@ from vetrina.serve.live_state import (
     StoreFollower,
 )
 from vetrina.serve.readiness import expected_ends
-from vetrina.serve.recorded_context import RecordingLedger
+from vetrina.serve.recorded_context import OMITTED, RecordingLedger
 from vetrina.serve.schemas import ItemOut, RankedOut
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.database import open_store
@@ -59,6 +59,8 @@ _LOGGED_REQUEST_FIELDS = (
     "personalise",
     "exclude_seen",
 )
+_LONG_REQUEST_FIELDS = ("product_ids", "filters")  # the others are short
+_MAX_LOGGED_REQUEST_BYTES = 8_192
 _LOGGED_AUDIENCE_FIELDS = ("product_id", "size", "segment", "channel")
 
 
@@ -515,7 +517,17 @@ def _request_parameters(request: Request) -> dict[str, object]:
         value = getattr(request, name)
         if value != getattr(defaults, name):
             parameters[name] = value
-    return parameters
+    return _bounded(parameters)
+
+
+def _bounded(parameters: dict[str, object]) -> dict[str, object]:
+    """The parameters, the long ones replaced by their digest where the log would grow by more than its bound."""
+    encoded = msgspec.json.encode(parameters)
+    if len(encoded) <= _MAX_LOGGED_REQUEST_BYTES:
+        return parameters
+    bounded = {name: value for name, value in parameters.items() if name not in _LONG_REQUEST_FIELDS}
+    bounded[OMITTED] = blake2b(encoded, digest_size=16).hexdigest()
+    return bounded
 
 
 def _to_response(record: AnswerRecord, answer: Answer, request: Request) -> RankedOut:
