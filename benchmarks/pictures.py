@@ -14,7 +14,7 @@ from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina.metrics.bootstrap import mean_interval
 from vetrina.models.image import category_training, network
-from vetrina.models.image.preprocessing import Pixels, decoded
+from vetrina.models.image.decode import Pixels, decode_images
 
 _SIZE = 160
 _EPOCHS = 7
@@ -50,7 +50,7 @@ def clothes(size: int, most: int = 0) -> tuple[list[str], dict[str, Pixels], dic
     names = sorted(parts["train"]["label"].unique())
     if most:
         parts["train"] = parts["train"].sample(most, seed=_SEED)
-    pixels = {n: np.stack([decoded(content, size) for content in part["jpeg"]]) for n, part in parts.items()}  # pyright: ignore[reportCallIssue, reportArgumentType]
+    pixels = {n: np.stack(list(decode_images(part["jpeg"], size))) for n, part in parts.items()}  # pyright: ignore[reportCallIssue, reportArgumentType]
     return names, pixels, {n: np.array([names.index(kind) for kind in part["label"]]) for n, part in parts.items()}
 
 

@@ -1,7 +1,5 @@
 """What the files of a shop hold, decoded: an id in a compressed Parquet file is no run of bytes that could be looked for."""
 
-import base64
-import binascii
 import json
 import sqlite3
 import sys
@@ -82,7 +80,3 @@ def _of_cell(value: object) -> Iterator[str]:
         value = value.decode("utf-8", errors="replace")
     if isinstance(value, str):
         yield value
-        try:  # a run's journal keeps pickles so
-            yield base64.b64decode(value, validate=True).decode("utf-8", errors="replace")
-        except (binascii.Error, ValueError):
-            return

@@ -221,7 +221,8 @@ def test_an_operator_takes_a_watched_version_back(local, tmp_path, keys):
         rollback(registry, rollouts, bundles, "search")
     assert registry.champion("search")[0] == FIRST
     signature.write_text(signed)
-    assert rollback(registry, rollouts, bundles, "search") == {"scenario": "search", "version": before, "out": FIRST}
+    gone_back = rollback(registry, rollouts, bundles, "search")
+    assert (gone_back["version"], gone_back["from"], gone_back["changed"]) == (before, FIRST, True)
     assert registry.champion("search")[0] == before
     assert state_of(rollouts, watch.running.rollout.id) == "rolled back"
 

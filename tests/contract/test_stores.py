@@ -8,18 +8,19 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from sqlalchemy import Engine, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import BigInteger, Column, Engine, Float, Integer, MetaData, String, Table, Text, insert, select, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
 from vetrina.core.image_vector import ImageVector
 from vetrina.security.keys import Keys, load_or_create
-from vetrina.store import daily_statistics, event_log, products
-from vetrina.store.database import open_store
+from vetrina.store import daily_statistics, database, event_log, products
+from vetrina.store.database import lock_log, open_store, read
 from vetrina.store.event_log import Event, EventLog
 from vetrina.store.registry import Registry
 from vetrina.store.tables import SCHEMA_VERSION, events, expectations, exposures, schema_version, users
+from vetrina.store.upgrade import upgrade_shop
 
 
 @pytest.fixture
@@ -168,9 +169,27 @@ def test_a_store_is_opened_again_and_by_many_at_once(url, keys):
         engine.dispose()
 
 
+def old_events() -> Table:
+    """The table of events as 0.1.0 made it."""
+    return Table(
+        "events",
+        MetaData(),
+        Column("seq", BigInteger().with_variant(Integer(), "sqlite"), primary_key=True),
+        Column("event_id", String(64), nullable=False, unique=True),
+        Column("user", String(32), nullable=False),
+        Column("session", String(128)),
+        Column("time", Float(53), nullable=False),
+        Column("body", Text, nullable=False),
+    )
+
+
 def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
     """As 0.1.0 left it: without the columns and tables that came later."""
     with engine.begin() as connection:
+        of_table = " ON exposures" if connection.dialect.name == "mariadb" else ""
+        connection.execute(text(f"DROP INDEX exposures_by_rollout{of_table}"))
+        keys_column = connection.dialect.identifier_preparer.quote("keys")
+        connection.execute(text(f"ALTER TABLE schema_version DROP COLUMN {keys_column}"))
         for column in ("seconds", "fault", "rollout", "step"):
             connection.execute(text(f"ALTER TABLE exposures DROP COLUMN {column}"))
         connection.execute(text("ALTER TABLE stages DROP COLUMN cpu_seconds"))
@@ -186,13 +205,14 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
             "days",
         ):
             connection.execute(text(f"DROP TABLE {table}"))
-        on = " ON events" if connection.dialect.name == "mariadb" else ""
-        connection.execute(text(f"DROP INDEX events_by_time{on}"))
+        events.drop(connection)
+        old_events().create(connection)
         connection.execute(text("UPDATE schema_version SET version = 1"))
         row = {"time": 1.0, "scenario": "s", "version": "v", "arm": "champion", "request": "{}", "items": "[]"}
         old = {k: v for k, v in {"request_id": "r", **row}.items()}
         names = ", ".join(connection.dialect.identifier_preparer.quote(n) for n in old)
         connection.execute(text(f"INSERT INTO exposures ({names}) VALUES ({', '.join(f':{n}' for n in old)})"), old)
+    upgrade_shop(url, keys, is_copied=True)
     again = open_store(url, keys)
     with again.connect() as connection:
         assert connection.execute(select(schema_version.c.version)).scalar() == SCHEMA_VERSION
@@ -206,10 +226,13 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
 def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
     """Before, events, exposures and expectations held session ids as they came; everything still joins afterwards."""
     person = keys.pseudonymise("anna")
+    sealed = keys.seal("anna")
     body = msgspec.json.encode({"session_id": "cart-7", "type": "view", "query": "mail to bob@example.com"}).decode()
     log = EventLog(engine, keys)
-    visits = [Event(f"e{n}", person, f"cart-{n}", 1.0, body.replace("cart-7", f"cart-{n}"), b"x") for n in range(1_500)]
-    log.add([*visits, Event("bob@example.com/1", person, None, 2.0, '{"type":"view"}', b"x")]).result()
+    visits = [
+        Event(f"e{n}", person, f"cart-{n}", 1.0, body.replace("cart-7", f"cart-{n}"), sealed) for n in range(1_500)
+    ]
+    log.add([*visits, Event("bob@example.com/1", person, None, 2.0, '{"type":"view"}', sealed)]).result()
     log.close()
     shown = {"time": 1.0, "scenario": "s", "version": "v", "arm": "canary", "items": "[]", "rollout": "r", "step": 0}
     asked = [
@@ -221,8 +244,8 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
         connection.execute(insert(exposures), [shown | row for row in asked])
         connection.execute(insert(expectations), [expected | {"unit": unit} for unit in ("cart-7", person)])
         connection.execute(text("UPDATE schema_version SET version = 2"))
-    for _ in range(2):  # opened again it changes nothing more
-        open_store(url, keys).dispose()
+    for _ in range(2):  # again it changes nothing more
+        upgrade_shop(url, keys, is_copied=True)
 
     session = keys.name_of_session("cart-7")
     found = {row["event_id"]: row for row in event_log.list_events(engine, 0.0, 10.0)}
@@ -241,6 +264,34 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
     engine.dispose()
     if engine.dialect.name == "sqlite":
         assert b"cart-" not in Path(str(engine.url.database)).read_bytes(), "nor in what the file has set free"
+
+
+def test_a_lock_that_somebody_keeps_is_not_waited_for_for_ever(url, engine, keys, monkeypatch):
+    """S28: a process that stops in the middle of a transaction holds up others for some seconds, then they get an error."""
+    monkeypatch.setattr(database, "LOCK_SECONDS", 1)
+    other = open_store(url, keys)
+    with engine.begin() as stopped:
+        lock_log(stopped, "events")
+        with pytest.raises(OperationalError), other.begin() as connection:
+            lock_log(connection, "events")
+    with other.begin() as connection:
+        lock_log(connection, "events")
+    other.dispose()
+
+
+def test_a_statement_that_takes_too_long_is_stopped(url, engine, keys):
+    """S28: and the connection is good for the next one."""
+    endless = {
+        "sqlite": "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n",
+        "postgresql": "SELECT pg_sleep(600)",
+        "mariadb": "SELECT sleep(600)",
+    }
+    limited = open_store(url, keys, statement_seconds=0.3)
+    with pytest.raises(DBAPIError), read(limited) as connection:
+        connection.execute(text(endless[engine.dialect.name]))
+    with read(limited) as connection:
+        assert connection.execute(select(schema_version.c.version)).scalar() == SCHEMA_VERSION
+    limited.dispose()
 
 
 def test_errors_do_not_say_what_a_row_held(engine):

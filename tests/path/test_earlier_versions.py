@@ -23,7 +23,9 @@ from vetrina.pipeline.run import Run
 from vetrina.serve.app import create_app
 from vetrina.store import dataset, operator_actions
 from vetrina.store.registry import VersionRegistration
+from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import exposures, users
+from vetrina.store.upgrade import upgrade_shop
 
 TESTS = Path(__file__).parents[1]
 RELEASED = re.findall(r"^# vetrina (\S+) \(", (TESTS.parent / "CHANGELOG.md").read_text(), re.MULTILINE)
@@ -32,10 +34,12 @@ REFUSAL = f"{OLD_BUNDLE}: is a bundle of an older Vetrina; `vetrina run recommen
 
 
 def unpacked(version: str, into: Path) -> tuple[Path, dict]:
-    """The shop of a release, and what that release said of it."""
+    """The shop of a release, its store upgraded, and what that release said of it."""
     with tarfile.open(TESTS / "fixtures" / f"shop-{version}.tar.gz") as file:
         file.extractall(into, filter="data")
-    return into / "shop", json.loads((into / "expected.json").read_text())
+    shop = ShopFolder(into / "shop")
+    upgrade_shop(shop.store_url, shop.keys, is_copied=True)
+    return shop.root, json.loads((into / "expected.json").read_text())
 
 
 @pytest.fixture

@@ -19,12 +19,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
-from vetrina.security.keys import Keys
 from vetrina.store import event_log
 from vetrina.store.database import open_store
+from vetrina.store.shop_folder import ShopFolder
 
 pytestmark = pytest.mark.kills
-NO_KEYS = Keys(b"", b"", b"", "")  # only a store of an earlier version needs the shop's
 
 
 def command(folder: Path, *words: str) -> list[str]:
@@ -74,7 +73,7 @@ def test_no_acknowledged_event_is_lost_when_the_server_is_killed(trained, url: s
             for writer in writers:
                 writer.join()
         assert len(acknowledged) >= 200
-        assert set(acknowledged) <= set(kept(url))
+        assert set(acknowledged) <= set(kept(folder))
 
 
 def test_no_acknowledged_event_is_lost_or_doubled_when_connections_are_cut(trained, url: str, tmp_path: Path):
@@ -90,12 +89,12 @@ def test_no_acknowledged_event_is_lost_or_doubled_when_connections_are_cut(train
             writer.start()
         for cut in range(1, 8):
             _until(lambda cut=cut: len(acknowledged) >= 100 * cut)
-            cut_connections(url)
+            cut_connections(folder)
         _until(lambda: len(acknowledged) >= 1_000)
         server.send_signal(signal.SIGKILL)
         for writer in writers:
             writer.join()
-    there = kept(url)
+    there = kept(folder)
     assert len(there) == len(set(there))
     assert set(acknowledged) <= set(there)
 
@@ -116,9 +115,10 @@ def serving(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     server.communicate()
 
 
-def kept(url: str) -> list[str]:
+def kept(folder: Path) -> list[str]:
     """The ids in the store's log."""
-    engine = open_store(url, NO_KEYS)
+    shop = ShopFolder(folder)
+    engine = open_store(shop.store_url, shop.keys)
     found: list[str] = []
     more, at = event_log.rows_after(engine, 0)
     while more:
@@ -128,9 +128,10 @@ def kept(url: str) -> list[str]:
     return found
 
 
-def cut_connections(url: str) -> None:
+def cut_connections(folder: Path) -> None:
     """End every other connection to the database."""
-    engine = open_store(url, NO_KEYS)
+    shop = ShopFolder(folder)
+    engine = open_store(shop.store_url, shop.keys)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         if engine.dialect.name == "postgresql":
             others = "datname = current_database() AND pid != pg_backend_pid()"
@@ -237,6 +238,6 @@ def test_events_on_a_full_disk_are_refused_not_lost(trained, small_disk: Path):
         assert refused == 3, "the disk never filled"
         ballast.unlink()
         _until(lambda: client.post("/v1/events", json={**event, "event_id": "after"}).status_code == 202)
-    there = kept(f"sqlite:///{folder / 'store.db'}")
+    there = kept(folder)
     assert set(acknowledged) | {"after"} <= set(there)
     assert len(there) == len(set(there))

@@ -217,7 +217,8 @@ def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, clien
         start_rollout(shop.shop_context, "recommend", "other", champion)
     token = {"authorization": f"Bearer {shop.folder.keys.api_token}"}
     answer = client.post("/v1/scenarios/recommend/rollback", headers=token).json()
-    assert answer["out"] == candidate
+    assert answer["from"] == candidate
+    assert answer["changed"]
     assert state(shop) == "rolled back"
     assert shop.shop_context.registry.champion("recommend")[0] == champion
     found = client.get("/v1/releases").json()[0]

@@ -25,7 +25,6 @@ from vetrina.pipeline.cost import cost
 from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.retention import clean_up
 from vetrina.pipeline.run import Run
-from vetrina.pipeline.steps import Journal, run_durably
 from vetrina.simulate.fault_injection import inject_candidate, inject_refresh
 from vetrina.store import dataset, products
 from vetrina.store.leases import Lease
@@ -163,7 +162,7 @@ def test_one_controller_leads_and_another_takes_over(shop, operator, monkeypatch
     other._shop_context.engine.dispose()
 
 
-def test_a_second_machine_is_refused_where_the_journal_cannot_be_shared(shop):
+def test_a_second_machine_is_refused_where_the_store_cannot_be_shared(shop):
     lease = Lease(shop.shop_context.engine, "operate", "elsewhere-7", 15.0)
     lease.acquire_or_renew()
     with pytest.raises(BadInput, match="move the store to PostgreSQL"):
@@ -256,25 +255,6 @@ def test_alerts_reach_a_webhook_once(shop):
     server.server_close()
     shop_context.engine.dispose()
     assert [g["message"] for g in got] == ["something happened. Next: look at it", "something else. Next: look there"]
-
-
-def test_a_journal_gives_results_again_and_raises_what_was_raised(tmp_path):
-    done: list[str] = []
-
-    def work(journal: Journal) -> int:
-        return journal.step("a", lambda: done.append("a") or 1) + journal.step("b", lambda: done.append("b") or 2)
-
-    url = f"sqlite:///{tmp_path / 'store.db'}"
-    assert run_durably("r1", work, tmp_path, url) == 3
-    assert run_durably("r1", work, tmp_path, url) == 3
-    assert done == ["a", "b"]
-
-    def refuse(journal: Journal) -> None:
-        raise BadInput("x", "is wrong", "give y")
-
-    for _ in range(2):
-        with pytest.raises(BadInput, match="give y"):
-            run_durably("r2", refuse, tmp_path, url)
 
 
 @pytest.mark.simulation

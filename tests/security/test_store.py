@@ -1,26 +1,28 @@
 """The store and the shop's folder: who waits for whom, what is proved, who may read it."""
 
-import base64
 import os
 import pickle
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import delete, event, func, select
+from sqlalchemy import delete, event, func, select, update
 
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, VetrinaError
-from vetrina.pipeline.steps import Journal, run_durably
+from vetrina.pipeline.steps import StoredJournal
 from vetrina.security.keys import BadSignature, load_or_create
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
+from vetrina.store.run_steps import StepResultStore
 from vetrina.store.shop_folder import ShopFolder
-from vetrina.store.tables import promotions
+from vetrina.store.tables import promotions, run_steps
 
 pytestmark = pytest.mark.security
 
@@ -104,31 +106,60 @@ class Intruder:
         return os.mkdir, (str(self._folder),)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S46: the journal of runs is pickled and not signed")
-def test_who_writes_the_journal_of_runs_runs_no_code(tmp_path):
+def test_who_writes_the_results_of_steps_runs_no_code(tmp_path, engine, keys):
     """S46: the results of steps are read as data, whatever somebody wrote in their place."""
-
-    def work(journal: Journal) -> int:
-        return journal.step("add", lambda: 1 + 1)
-
-    url = f"sqlite:///{tmp_path / 'store.db'}"
     mark = tmp_path / "code was run"
-    run_durably("cut off", work, tmp_path, url)
-    content = base64.b64encode(pickle.dumps(Intruder(mark))).decode()
-    with sqlite3.connect(tmp_path / "runs.db") as journal:
-        journal.execute("UPDATE workflow_status SET status = 'PENDING', completed_at = NULL")
-        journal.execute("UPDATE operation_outputs SET output = ?, serialization = 'py_pickle'", [content])
-    with suppress(Exception):  # whatever the run says of its journal
-        run_durably("cut off", work, tmp_path, url)
+    results = StepResultStore(engine, keys, "cut off", 1)
+    assert StoredJournal(results).step("add", int, lambda: 1 + 1) == 2
+    with engine.begin() as connection:
+        connection.execute(update(run_steps).values(result=pickle.dumps(Intruder(mark))))
+    assert StoredJournal(results).step("add", int, lambda: 1 + 2) == 3, "it is refused, and the step is done again"
     assert not mark.exists()
+    assert not (tmp_path / "runs.db").exists(), "there is one database"
 
 
-@pytest.mark.xfail(strict=True, raises=DID_NOT_RAISE, reason="S29: missing keys are made anew without a word")
+def test_who_writes_the_results_of_steps_changes_no_verdict(engine, keys):
+    """S46: the results of steps are signed, so that nobody but the shop writes a verdict."""
+    results = StepResultStore(engine, keys, "cut off", 1)
+    StoredJournal(results).step("gate", str, lambda: "fail")
+    with engine.begin() as connection:
+        connection.execute(update(run_steps).values(result=msgspec.msgpack.encode("pass")))
+    assert StoredJournal(results).step("gate", str, lambda: "fail") == "fail"
+
+
 def test_a_shop_without_its_keys_is_refused(own_shop):
     """S29: where there is a store, a lake or a bundle, keys that are missing are an error."""
     shutil.rmtree(own_shop / "keys")
     with pytest.raises(BadInput):
         _ = ShopFolder(own_shop).keys
+
+
+def test_a_shop_that_lost_one_of_its_keys_is_refused_and_makes_no_other(own_shop):
+    """S29: a key that is missing is named, and what is there stays as it was."""
+    (own_shop / "keys" / "sealing.key").unlink()
+    with pytest.raises(BadInput, match=r"sealing\.key"):
+        _ = ShopFolder(own_shop).keys
+    assert not (own_shop / "keys" / "sealing.key").exists()
+
+
+def test_processes_that_start_a_new_shop_together_have_the_same_keys(tmp_path):
+    """S29: none of them replaces a key that another one has written."""
+    with ThreadPoolExecutor(4) as pool:
+        loaded = list(pool.map(lambda _: load_or_create(tmp_path / "keys"), range(4)))
+    assert all(keys == loaded[0] for keys in loaded)
+
+
+def test_two_shops_do_not_share_a_store(engine, keys, tmp_path):
+    """S30: a store belongs to the keys that it was made with."""
+    url = str(engine.url)
+    with pytest.raises(BadInput, match="another shop"):
+        open_store(url, load_or_create(tmp_path / "another shop" / "keys"))
+    open_store(url, keys).dispose()
+
+
+def test_keys_are_not_printed(keys):
+    """S54: what is logged of keys names none of them."""
+    assert repr(keys) == "Keys()"
 
 
 # Who may read it
@@ -142,7 +173,6 @@ def usual_umask() -> Iterator[None]:
     os.umask(before)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S51: the store is readable by everybody on the machine")
 @pytest.mark.usefixtures("usual_umask")
 def test_other_users_of_the_machine_cannot_read_the_store(tmp_path, keys):
     """S51: a store on SQLite is its owner's alone."""
@@ -151,9 +181,6 @@ def test_other_users_of_the_machine_cannot_read_the_store(tmp_path, keys):
     assert not file.stat().st_mode & OTHERS
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="S51: vetrina.toml is readable by everybody on the machine"
-)
 @pytest.mark.usefixtures("usual_umask")
 def test_other_users_of_the_machine_cannot_read_the_settings(tmp_path):
     """S51: vetrina.toml, which may hold passwords, is its owner's alone."""
@@ -161,9 +188,6 @@ def test_other_users_of_the_machine_cannot_read_the_settings(tmp_path):
     assert not (tmp_path / "shop" / "vetrina.toml").stat().st_mode & OTHERS
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="S51: a folder of keys that others may read is left as it is"
-)
 def test_a_folder_of_keys_that_others_may_read_is_closed_or_refused(tmp_path):
     """S51: keys are not used while their folder is open to others."""
     folder = tmp_path / "keys"

@@ -27,7 +27,7 @@ def images(count: int) -> list[bytes]:
 
 
 def test_images_are_normalised_as_in_training():
-    pixels = np.stack([decode.decoded(content, SIZE) for content in images(3)])
+    pixels = np.stack(list(decode.decode_images(images(3), SIZE)))
     shown = decode.normalised(pixels)
     assert shown.shape == (3, 3, SIZE, SIZE)
     np.testing.assert_allclose(shown, preprocessing.normalise(pixels).numpy(), atol=1e-5)
@@ -36,7 +36,7 @@ def test_images_are_normalised_as_in_training():
 
 def test_a_float_network_gives_the_vectors_that_training_writes(tmp_path):
     torch.manual_seed(1)
-    pixels = np.stack([decode.decoded(content, SIZE) for content in images(20)])
+    pixels = np.stack(list(decode.decode_images(images(20), SIZE)))
     backbone = network.small_cnn()
     found = category_training.extract_features(backbone, pixels)
     whole = network.ImageNetwork(backbone, nn.Linear(backbone.width, 2), train.pca_projection(found)).eval()

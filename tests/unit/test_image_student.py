@@ -12,8 +12,9 @@ from torch.nn import functional
 
 from vetrina.core.onnx_session import open_session
 from vetrina.models.image import category_training, image_student, network, network_quantisation, train
+from vetrina.models.image.decode import decode_images
 from vetrina.models.image.embed import Embedder
-from vetrina.models.image.preprocessing import decoded, normalise
+from vetrina.models.image.preprocessing import normalise
 
 SIZE = 112
 KINDS = 3
@@ -107,7 +108,7 @@ def like_trained(whole: network.ImageNetwork, shown: np.ndarray, file: Path, lat
         trained = whole.projection(torch.from_numpy(category_training.extract_features(whole.backbone, shown)))
     trained = functional.normalize(trained, dim=1).numpy()
     embedder = Embedder(file)
-    vectors = embedder.vectors([decoded(encoded(image), embedder.size) for image in later])
+    vectors = embedder.vectors(list(decode_images([encoded(image) for image in later], embedder.size)))
     return (vectors @ trained.T).argmax(1) % KINDS
 
 

@@ -45,3 +45,11 @@ def test_a_value_in_place_of_a_table_is_refused(tmp_path: Path, text: str):
     file.write_text(text)
     with pytest.raises(BadInput, match="Expected `object`"):
         load(file)
+
+
+@pytest.mark.parametrize("host", ["", "http://images.shop", "images.shop:8080", "images.shop/a", "user@images.shop"])
+def test_a_host_of_images_is_a_name_alone(tmp_path: Path, host: str):
+    file = tmp_path / "vetrina.toml"
+    file.write_text(f'[ingest]\nimage_hosts = ["images.shop.internal", "10.0.0.7", "fd00::7", "{host}"]\n')
+    with pytest.raises(BadInput, match=r"ingest.image_hosts\[3\]|\$\.ingest\.image_hosts"):
+        load(file)

@@ -106,10 +106,8 @@ def format_promotion(row: Record) -> str:
 
 
 def format_rollback(row: Record) -> str:
-    """The champion after a rollback."""
-    if "out" in row:
-        return f"{row['out']} is no longer tested on users; {row['version']} serves {row['scenario']} alone"
-    return f"{row['version']} serves {row['scenario']} again"
+    """What a rollback left, and the champion after it."""
+    return row["note"]
 
 
 def format_report(row: Record) -> str:

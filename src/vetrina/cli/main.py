@@ -10,11 +10,12 @@ from pathlib import Path
 
 import click
 
-from vetrina.cli import ask, data, operate, release, start, train
+from vetrina.cli import ask, data, operate, release, start, train, upgrade
 from vetrina.cli.context import CliContext
 from vetrina.cli.errors import error_line_and_status
 from vetrina.core.version import VERSION
 
+_OTHERS = 0o077  # rights of group and others
 _EXIT_STATUS_BROKEN_PIPE = 141  # as a shell reports a process that SIGPIPE ended
 
 
@@ -92,11 +93,12 @@ cli.add_command_group("Data", data.COMMANDS)
 cli.add_command_group("Ask", ask.COMMANDS)
 cli.add_command_group("Train", train.COMMANDS)
 cli.add_command_group("Release", release.COMMANDS)
-cli.add_command_group("Operate", operate.COMMANDS)
+cli.add_command_group("Operate", (*operate.COMMANDS, *upgrade.COMMANDS))
 
 
 def main() -> None:
     """Run a command, and end the process with one line and an exit status where it fails."""
+    os.umask(_OTHERS)  # whatever a command writes is its user's alone
     try:
         cli.main(standalone_mode=False)
     except BrokenPipeError:

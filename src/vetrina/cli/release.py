@@ -123,17 +123,18 @@ def promote(state: CliContext, version: str) -> None:
 
 @click.command()
 @click.argument("scenario")
+@click.option("--from", "leaving", metavar="VERSION", help="Version to leave (default: the newest that users see).")
 @click.pass_obj
-def rollback(state: CliContext, scenario: str) -> None:
+def rollback(state: CliContext, scenario: str, leaving: str | None) -> None:
     """End a running release, else restore the last champion.
 
-    Every server follows within a second.
+    Every server follows within a second. Repeated it changes nothing: to go back further, name the version to leave with --from.
     """
     from vetrina.store import operator_actions
 
     shop_context = state.open_shop().shop_context
     result = operator_actions.rollback(
-        shop_context.registry, shop_context.rollouts, shop_context.folder.bundles, scenario
+        shop_context.registry, shop_context.rollouts, shop_context.folder.bundles, scenario, leaving
     )
     state.print_row(result, formatting.format_rollback)
 

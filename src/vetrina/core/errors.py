@@ -24,10 +24,6 @@ class BadInput(VetrinaError):
         self.rule = rule
         self.way_out = way_out
 
-    def __reduce__(self) -> tuple[type["BadInput"], tuple[str, str, str]]:
-        """Pickle with all three parts: the journal of a run stores errors, and the default would store the message only."""
-        return type(self), (self.value, self.rule, self.way_out)
-
 
 class Conflict(BadInput):
     """The state was changed between reading and writing; HTTP 409."""

@@ -7,12 +7,20 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from vetrina.core.errors import BadInput, Conflict
+
+# Modes of what belongs to a shop: its owner's alone.
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
+_OTHERS = 0o077  # what group and others may do
+_REMOVED_PREFIX = ".removed-"  # of folders that are being removed
 
 
 @contextlib.contextmanager
@@ -27,9 +35,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _fsync(temporary)
+        fsync(temporary)
         temporary.replace(path)
-        _fsync(path.parent)
+        fsync(path.parent)
     except OSError as error:
         raise _disk_error(path, error) from error
     finally:
@@ -37,26 +45,44 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path, is_complete: Callable[[Path], bool] = Path.is_dir) -> Iterator[Path]:
     """Yield a temporary folder; rename it to ``path`` on success, remove it otherwise.
 
-    An existing ``path`` is left as it is: such folders are named by their content. Raises BadInput if the disk cannot be
-    written.
+    Args:
+        path: The folder. One that exists is left as it is: such folders are named by their content.
+        is_complete: Tells of one that exists whether it holds everything; otherwise it is replaced.
+
+    Raises:
+        BadInput: The disk cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    temporary.chmod(0o755)
     try:
         yield temporary
+        if path.exists() and not is_complete(path):
+            remove_folder(path)
         if not path.exists():
-            for file in temporary.rglob("*"):
-                _fsync(file)
+            for file in (*temporary.rglob("*"), temporary):
+                fsync(file)
             temporary.rename(path)
-            _fsync(path.parent)
+            fsync(path.parent)
     except OSError as error:
         raise _disk_error(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder. It is renamed first: if the process is killed, no half of it is left under its name."""
+    renamed = Path(tempfile.mkdtemp(prefix=_REMOVED_PREFIX, dir=path.parent))
+    path.rename(renamed)
+    shutil.rmtree(renamed)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Remove what ``remove_folder`` left in ``parent`` when its process was killed."""
+    for renamed in parent.glob(f"{_REMOVED_PREFIX}*"):
+        shutil.rmtree(renamed)
 
 
 @contextlib.contextmanager
@@ -92,17 +118,49 @@ def _lock(folder: Path, operation: int) -> Iterator[None]:
         yield
 
 
-def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
-    """Write ``data`` to ``path`` in one step, replacing an older file.
-
-    Args:
-        path: The file.
-        data: Its new content.
-        mode: Its permissions.
-    """
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step, replacing an older file; only its owner may read it."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
-        temporary.chmod(mode)
+
+
+def create_file(path: Path, data: bytes) -> None:
+    """Write a file of its owner's alone unless it exists: what is there stays as it is."""
+    if path.exists():
+        return
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):  # linking replaces nothing
+            path.hardlink_to(temporary)
+        fsync(path.parent)
+    except OSError as error:
+        raise _disk_error(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def create_private(path: Path) -> None:
+    """Create an empty file of its owner's alone, or take away other users' rights to one that exists."""
+    if not path.exists():
+        path.touch(PRIVATE_FILE)
+    make_private(path)
+
+
+def make_private(path: Path) -> bool:
+    """Take away other users' rights to a file or folder. False if they stay, because it belongs to somebody else."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not mode & _OTHERS:
+        return True
+    try:
+        path.chmod(mode & ~_OTHERS)
+    except OSError:
+        return False
+    return True
 
 
 def digest_of(path: Path) -> str:
@@ -122,7 +180,8 @@ def size_of(path: Path) -> int:
     return path.stat().st_size
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

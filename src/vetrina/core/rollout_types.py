@@ -178,7 +178,7 @@ class PreReleaseStatistics:
         answers: Number of the champion's answers.
         active: Number of units with an outcome, by outcome.
         means: Mean outcome per unit, by outcome.
-        revenue_cap: Largest revenue that a unit may contribute.
+        revenue_cap: Largest revenue that a unit may contribute, and its negative the smallest.
         faults: Share of the champion's answers that failed.
         slow: Share of the champion's answers that were slow.
     """

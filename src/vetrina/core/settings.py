@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -64,10 +64,16 @@ class SplitSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     holdout_days: float = 14.0
 
 
+# A name or an address: no scheme, port, path or user.
+ImageHost = Annotated[str, msgspec.Meta(pattern=r"^([A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+)$", max_length=253)]
+
+
 class IngestSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ingestion. Suspected click fraud is always stored; ``exclude_click_fraud`` excludes it from training."""
 
     exclude_click_fraud: bool = True
+    # Hosts in the shop's own network that images may be downloaded from, as URLs name them: without scheme and port.
+    image_hosts: Annotated[tuple[ImageHost, ...], msgspec.Meta(max_length=32)] = ()
 
 
 class GateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -338,6 +344,33 @@ class AlertSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     repeat_interval_hours: float = 6.0
 
 
+_MAX_DAYS_KEPT = 36_500.0
+_MIN_LAKE_DAYS = 28.0  # less is hardly anything to train on
+
+
+class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How long data are kept, in days from their arrival."""
+
+    # Events in the store, which are only deleted once they lie in the lake.
+    events_days: float = 760.0
+    # Logged answers with their requests and queries; never less than the periods that a release reads.
+    answers_days: float = 90.0
+    # Quarantined rows.
+    quarantine_days: float = 30.0
+    # Events in the lake, which all training data come from; 0 keeps them for ever.
+    lake_days: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("events_days", "answers_days", "quarantine_days"):
+            days = getattr(self, name)
+            if not 1.0 <= days <= _MAX_DAYS_KEPT:
+                raise ValueError(f"{name} {days:g} is not between 1 and {_MAX_DAYS_KEPT:g}")
+        if self.lake_days and not _MIN_LAKE_DAYS <= self.lake_days <= _MAX_DAYS_KEPT:
+            raise ValueError(
+                f"lake_days {self.lake_days:g} is neither 0 nor between {_MIN_LAKE_DAYS:g} and {_MAX_DAYS_KEPT:g}"
+            )
+
+
 _MAX_COLD_START_SHARE = 0.5  # of the positions of an answer
 _WEIGHTED_GOALS = ("revenue", "margin", "retention_7", "retention_28")
 
@@ -401,6 +434,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     channels: ChannelSettings = ChannelSettings()
     goals: GoalSettings = GoalSettings()
     store: StoreSettings = StoreSettings()
+    keep: KeepSettings = KeepSettings()
 
 
 def load(path: Path) -> Settings:

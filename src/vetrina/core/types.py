@@ -426,6 +426,7 @@ class TrainingPlan:
         loss: Loss function of networks.
         foreign: ONNX file of an external model; empty for none.
         foreign_inputs: Columns of the external model's only input matrix; empty if it has one input per column.
+        image_hosts: Hosts in the shop's own network that images may be downloaded from.
         answers: Answers that may be computed to judge compression variants, beside the least aggressive of each model.
     """
 
@@ -445,6 +446,7 @@ class TrainingPlan:
     loss: str = "cross-entropy"
     foreign: str = ""
     foreign_inputs: tuple[str, ...] = ()
+    image_hosts: tuple[str, ...] = ()
     answers: int = 40_000
 
     @property

@@ -3,6 +3,7 @@
 All ids of people in the lake are pseudonyms. How parts are merged is up to ``ingest.snapshots``.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import file_digest, sha256
@@ -23,8 +24,10 @@ from vetrina.store import images
 from vetrina.store.dataset import DELETED
 
 QUARANTINE = "quarantine"
+_INDEX_FILE = "parts.json"
 _RESERVED_COLUMNS = (DELETED, ANONYMOUS_COLUMN, OVER_CAP_COLUMN)
 _ROW_GROUP = 1 << 18  # rows
+_LOG = logging.getLogger("vetrina.ingest")
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,15 @@ class Lake:
         self.folder = folder
         self._column_mapping = column_mapping
         self._identities = identities
-        self.parts = self._load_index()
+        self.parts = load_index(folder)
 
     def path(self, part: LakePart) -> Path:
         """The Parquet file of a part."""
-        return self.folder / part.table / f"{part.digest}.parquet"
+        return _part_file(self.folder, part)
 
     def last_seqs(self) -> dict[str, int]:
         """Last sequence number of each of the service's logs ("events" and "products") in the lake, 0 without any."""
-        return {t: max((p.logged for p in self.parts if p.table == t), default=0) for t in ("events", "products")}
+        return last_seqs(self.parts)
 
     def add_file(self, table: str, file: Path, label: str = "") -> bool:
         """Read an input file into a new part.
@@ -116,8 +119,7 @@ class Lake:
 
     def commit(self) -> None:
         """Make all added parts part of the lake, atomically."""
-        content = msgspec.json.format(msgspec.json.encode(self.parts), indent=1)
-        write_bytes(self.folder / "parts.json", content)
+        _write_index(self.folder, self.parts)
 
     def _write_quarantine(self, part: LakePart, rejected: pl.DataFrame, source: str) -> None:
         if rejected.is_empty():
@@ -133,10 +135,6 @@ class Lake:
         with atomic_write(self.path(part)) as temporary:
             write_parquet(rows, temporary)
         self.parts.append(part)
-
-    def _load_index(self) -> list[LakePart]:
-        index = self.folder / "parts.json"
-        return msgspec.json.decode(index.read_bytes(), type=list[LakePart]) if index.exists() else []
 
     def _read_file(self, table: str, file: Path, label: str) -> tuple[pl.DataFrame, pl.DataFrame]:
         """Accepted rows of a file under pseudonyms, and its quarantined rows."""
@@ -154,12 +152,69 @@ class Lake:
                 raise BadInput(f"{file}: column {name!r}", "is a name that Vetrina keeps for itself", "rename it")
         image = mapping.get("image", "image")
         if table == "products" and image in raw.columns:
-            references = images.store_images(self.folder.parent, raw[image].to_list(), file.parent)
+            given = raw[image].to_list()
+            references = images.store_images(self.folder.parent, given, file.parent)
+            n_refused = references.count(None) - sum(not reference for reference in given)
+            if n_refused:
+                _LOG.warning("%s: %d images are left out: no images, or no files below its folder", file, n_refused)
             raw = raw.with_columns(pl.Series(image, references, dtype=pl.String))
         accepted, rejected = parse_rows(raw, table, mapping, str(file))
         if accepted.is_empty():
             raise BadInput(str(file), f"has no usable row (row 0: {rejected['_reason'][0]})", "correct the export")
         return self._identities.pseudonymised(accepted, table), rejected
+
+
+def load_index(folder: Path) -> list[LakePart]:
+    """The parts of the lake in a folder."""
+    index = folder / _INDEX_FILE
+    return msgspec.json.decode(index.read_bytes(), type=list[LakePart]) if index.exists() else []
+
+
+def last_seqs(parts: Sequence[LakePart]) -> dict[str, int]:
+    """Last sequence number of each of the service's logs ("events" and "products") in parts of a lake, 0 without any."""
+    return {t: max((p.logged for p in parts if p.table == t), default=0) for t in ("events", "products")}
+
+
+def prune_events(folder: Path, arrived_before: float) -> int:
+    """Remove files and stretches of the log with events that arrived before a time. Nobody may ingest meanwhile.
+
+    The last stretch of the log stays: it tells where to go on reading.
+
+    Args:
+        folder: The lake.
+        arrived_before: Seconds since 1970.
+
+    Returns:
+        The number of bytes freed.
+    """
+    parts = load_index(folder)
+    last_seq = last_seqs(parts)["events"]
+    kept: list[LakePart] = []
+    removed: list[Path] = []
+    for part in parts:
+        file = _part_file(folder, part)
+        is_last_of_log = bool(part.logged) and part.logged == last_seq
+        if part.table == "events" and not is_last_of_log and file.stat().st_mtime < arrived_before:
+            removed.append(file)
+        else:
+            kept.append(part)
+    if not removed:
+        return 0
+    _write_index(folder, kept)
+    freed_bytes = 0
+    for file in removed:
+        freed_bytes += file.stat().st_size
+        file.unlink()
+    return freed_bytes
+
+
+def _part_file(folder: Path, part: LakePart) -> Path:
+    return folder / part.table / f"{part.digest}.parquet"
+
+
+def _write_index(folder: Path, parts: Sequence[LakePart]) -> None:
+    content = msgspec.json.format(msgspec.json.encode(parts), indent=1)
+    write_bytes(folder / _INDEX_FILE, content)
 
 
 def write_parquet(frame: pl.DataFrame, path: Path) -> None:

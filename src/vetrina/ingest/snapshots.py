@@ -22,6 +22,7 @@ from vetrina.store import click_fraud, dataset
 _TABLES = ("products", "events", "users", "judgments", "ads", "table")
 # Largest share of the active time for validation data, and for hold-out data.
 _MAX_PERIOD_SHARE = 0.1
+_NOTES_FILE = "snapshot.json"
 # Largest share of the events for validation data, and for hold-out data.
 _MAX_EVENT_SHARE = 0.2
 _DAY_US = 86_400_000_000  # microseconds
@@ -39,7 +40,7 @@ def open_or_compose(lake: Lake, snapshots_folder: Path, settings: Settings) -> S
     cache_file = snapshots_folder / f"{_cache_key(lake.parts, settings)}.json"
     if cache_file.exists():
         digest = msgspec.json.decode(cache_file.read_bytes(), type=str)
-        if (snapshots_folder / digest[:16]).exists():
+        if _is_complete(snapshots_folder / digest[:16]):
             snapshot = dataset.open_snapshot(snapshots_folder, digest)
             return replace(snapshot, logged=lake.last_seqs())
     snapshot = compose(lake, snapshots_folder, settings)
@@ -74,13 +75,18 @@ def compose(lake: Lake, snapshots_folder: Path, settings: Settings) -> Snapshot:
         notes = {**asdict(snapshot), "label": label}
         del notes["folder"]
         del notes["added"]
-        with atomic_folder(snapshot.folder) as target:
+        with atomic_folder(snapshot.folder, _is_complete) as target:
             for name, file in files.items():
                 (target / f"{name}.parquet").hardlink_to(file)
             if fraud_weeks is not None:
                 click_fraud.write(target, fraud_weeks)
-            (target / "snapshot.json").write_bytes(msgspec.json.format(msgspec.json.encode(notes)))
+            (target / _NOTES_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(notes)))
     return snapshot
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether a snapshot is whole: its notes are written last and, in earlier versions, removed first."""
+    return (folder / _NOTES_FILE).exists()
 
 
 def _snapshot_digest(digests: dict[str, str], fraud_weeks: pl.DataFrame | None, label: str, cuts: Cuts | None) -> str:

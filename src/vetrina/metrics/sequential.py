@@ -6,7 +6,7 @@ Knows nothing of releases.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, log, sqrt
+from math import exp, isfinite, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +88,10 @@ def estimate_effect(statistics: OutcomeStatistics, margin: float = 0.0) -> Effec
     aa, ab, am, bb, bm, mm = statistics.second
     square_sum = aa + b * b * bb + m * m * mm + 2.0 * (b * ab + m * am + b * m * bm)
     point = weighted_sum / statistics.w
-    squared_deviations = max(0.0, square_sum - 2.0 * point * cross_sum + point**2 * statistics.w2)
-    return EffectEstimate(point, sqrt(squared_deviations / statistics.w), statistics.w)
+    squared_deviations = square_sum - 2.0 * point * cross_sum + point * point * statistics.w2
+    if not isfinite(squared_deviations):  # sums too large to compute with show nothing
+        return EffectEstimate(point, float("inf"), statistics.w)
+    return EffectEstimate(point, sqrt(max(0.0, squared_deviations) / statistics.w), statistics.w)
 
 
 def confidence_radius(estimate: EffectEstimate, alpha: float, rho_squared: float = 0.001) -> float:
@@ -123,7 +125,7 @@ def mixture_likelihood_ratio(estimate: EffectEstimate, prior: float) -> float:
     n = estimate.effective_units
     unit_variance = estimate.unit_std**2
     prior_variance = prior**2
-    if n <= 0 or unit_variance <= 0:
+    if n <= 0 or unit_variance <= 0 or not isfinite(unit_variance):
         return 1.0
     total_variance = unit_variance + n * prior_variance
     exponent = n * n * prior_variance * estimate.point**2 / (2.0 * unit_variance * total_variance)
@@ -167,7 +169,7 @@ def _truncated_beta_log_e(x: int, n: int, q: float, prior: tuple[float, float], 
     a, b = prior
     posterior_mass = mass(a + x, b + n - x, q)
     if posterior_mass <= 0.0:
-        return -np.inf
+        return -_MAX_LOG_RATIO  # finite, because it is stored
     log_mass_ratio = np.log(posterior_mass) - np.log(mass(a, b, q))
     log_beta_ratio = betaln(a + x, b + n - x) - betaln(a, b)
     return float(log_beta_ratio + log_mass_ratio - xlogy(x, q) - xlog1py(n - x, -q))

@@ -24,7 +24,7 @@ from vetrina.pipeline.alerting import send_alert
 from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.health import HealthCheck, check_health
 from vetrina.pipeline.memory_limit import memory_limit_mb, resident_mb
-from vetrina.pipeline.retention import clean_up
+from vetrina.pipeline.retention import Expiry, clean_up
 from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
@@ -78,6 +78,7 @@ class Controller:
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
+        self._expiry = Expiry(shop_context)
         self._run_processes: dict[str, _RunProcess] = {}  # by scenario
         self._rollouts_checked_at = 0.0
         self._watches_checked_at: dict[str, tuple[str, float]] = {}  # rollout and time of the last check, by scenario
@@ -96,6 +97,7 @@ class Controller:
             self._rollouts_checked_at = now
             self._reconcile_rollouts(now)
         self._images.turn()
+        self._expiry.turn()
         self._check_run_processes(now)
         if now - self._health_checked_at >= settings.check_interval_minutes * 60:
             self._health_checked_at = now
@@ -114,16 +116,17 @@ class Controller:
         self._lease.release()
 
     def _refuse_second_host(self) -> None:
-        """Raise BadInput on a second machine: without PostgreSQL the journal of runs lies on the first, in the shop's folder."""
-        if self._shop_context.engine.dialect.name == "postgresql":
+        """Raise BadInput on a second machine that shares a store on SQLite, which needs a local disk."""
+        if self._shop_context.engine.dialect.name != "sqlite":
             return
         leader = self._lease.holder()
         if leader is None:
             return
         leader_host = leader.rsplit("-", 1)[0]
         if leader_host != socket.gethostname():
-            rule = f"is operated by {leader} already, and only one machine can keep the journal of its runs"
-            raise BadInput(str(self._shop_context.folder.root), rule, "stop that one, or move the store to PostgreSQL")
+            rule = f"is operated by {leader} already, and only one machine can use a store on SQLite"
+            way_out = "stop that one, or move the store to PostgreSQL or MariaDB"
+            raise BadInput(str(self._shop_context.folder.root), rule, way_out)
 
     # Releases
 

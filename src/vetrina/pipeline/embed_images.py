@@ -16,13 +16,13 @@ import numpy as np
 from vetrina.core import clock
 from vetrina.core.image_vector import ImageVector
 from vetrina.models.image import online
-from vetrina.models.image.decode import Pixels, decoded
+from vetrina.models.image.decode import Pixels, decode_images
 from vetrina.models.image.embed import Embedder
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
-from vetrina.store.images import download_images, resolve_reference
+from vetrina.store.images import download_images, read_image_file, resolve_reference
 
 _SCENARIO = "recommend"  # whose versions know images
 _BATCH = 32  # images of a turn
@@ -155,16 +155,18 @@ class ImageEmbedding:
 
     def _embedded(self, images: _Images, due: Sequence[Product]) -> list[tuple[Product, ImageVector]]:
         """Products with the vectors of their images, empty vectors where there is no image. Those to try again are left out."""
-        vectors_by_product: list[tuple[Product, ImageVector]] = []
-        readable: list[Product] = []
-        pixels: list[Pixels] = []
+        files: list[tuple[Product, Path | None]] = []
         for product in due:
             file = self._file(product["image"])
             if file is None and self._tries_again(product["image"]):
                 continue
-            image = None
-            if file is not None:
-                image = _read(file, images.embedder.size)
+            files.append((product, file))
+        contents = (read_image_file(file) if file else None for _, file in files)
+        decoded_images = decode_images(contents, images.embedder.size)
+        vectors_by_product: list[tuple[Product, ImageVector]] = []
+        readable: list[Product] = []
+        pixels: list[Pixels] = []
+        for (product, _), image in zip(files, decoded_images, strict=True):
             if image is None:
                 _LOG.warning("product %s: its image %s cannot be read", product["product_id"], product["image"])
                 vectors_by_product.append((product, ImageVector(images.network)))
@@ -179,11 +181,9 @@ class ImageEmbedding:
 
     def _file(self, reference: str) -> Path | None:
         """The file of the shop that a reference names, or of its URL, fetched once; None where there is none yet."""
-        try:
-            resolved = resolve_reference(self._shop.root, reference)
-        except OSError:  # a name that no file system takes
-            return None
-        file = download_images([resolved], self._shop.work / "cache" / "pictures")[0]
+        resolved = resolve_reference(self._shop.root, reference)
+        private_hosts = self._shop.settings.ingest.image_hosts
+        file = download_images([resolved], self._shop.work / "cache" / "pictures", private_hosts)[0]
         if not file:
             return None
         return Path(file)
@@ -196,11 +196,3 @@ class ImageEmbedding:
             return False
         self._missing[reference] = _Missing(tries, clock.now() + _RETRY_SECONDS)
         return True
-
-
-def _read(file: Path, size: int) -> Pixels | None:
-    """(size, size, 3) pixels; None where the file is no image."""
-    try:
-        return decoded(file.read_bytes(), size)
-    except Exception:  # noqa: BLE001 - Pillow's parsers raise anything on damaged files; the other images go on
-        return None

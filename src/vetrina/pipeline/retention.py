@@ -1,20 +1,27 @@
-"""Retention: deletes bundles, snapshots, cached models and statistics that are no longer needed.
+"""Retention: deletes bundles, snapshots and cached models that are no longer needed, and data whose time is over.
 
 It never deletes what serves, served recently, is being released, or can be rolled back to.
 """
 
-import shutil
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from vetrina.core import clock
+from vetrina.core import clock, plugins
 from vetrina.core.errors import Conflict
-from vetrina.core.files import exclusive_lock
+from vetrina.core.files import exclusive_lock, remove_folder, remove_leftovers, waiting_lock
+from vetrina.ingest.lake import QUARANTINE, last_seqs, load_index, prune_events
 from vetrina.pipeline.daily_aggregation import RETENTION_DAYS, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.store import daily_statistics
+from vetrina.store import daily_statistics, expiry
+from vetrina.store.run_steps import delete_step_results
 from vetrina.train.model_cache import evict
 
 _CACHED_FITS_KEPT = 2  # of each model and data split: a warm start continues the newest on a shorter past
+_EXPIRY_SECONDS = 60.0  # between two turns
+_MAX_BATCHES = 20  # of each table in a turn, so that the controller is not held up
+_STEP_RESULT_SECONDS = 7 * clock.DAY  # after the end of a run
 _SNAPSHOT_FILE = "snapshot.json"
 _SNAPSHOT_NAME_LENGTH = 16  # hex digits of the digest
 
@@ -29,8 +36,9 @@ def clean_up(shop_context: ShopContext) -> int:
         run_id = shop_context.runs.next_run()
         if run_id and shop_context.runs.get_run(run_id)["state"] == "running":
             raise Conflict(run_id, "is not finished", f"let it go on, or vetrina cancel {run_id}")
-        shop_context.rollouts.purge_ended()
+        _prune_lake(shop_context)
         daily_statistics.delete_before(shop_context.engine, last_full_day(clock.now()) - RETENTION_DAYS)
+        delete_step_results(shop_context.engine, clock.now() - _STEP_RESULT_SECONDS)
 
         versions = versions_to_keep(shop_context)
         bundles = set(versions)
@@ -43,6 +51,71 @@ def clean_up(shop_context: ShopContext) -> int:
         for cache_folder in shop_context.folder.work.glob("*/models"):
             freed_bytes += evict(cache_folder, _CACHED_FITS_KEPT)
         return freed_bytes + _remove_old_snapshots(shop_context, snapshots)
+
+
+class Expiry:
+    """Deletion of the store's rows whose time is over: a few small transactions a minute, beside everything else."""
+
+    def __init__(self, shop_context: ShopContext) -> None:
+        self._shop_context = shop_context
+        self._next_turn = 0.0  # monotonic seconds
+
+    def turn(self) -> None:
+        """Delete what is due, at most once a minute."""
+        if time.monotonic() < self._next_turn:
+            return
+        self._next_turn = time.monotonic() + _EXPIRY_SECONDS
+        delete_expired(self._shop_context)
+
+
+def delete_expired(shop_context: ShopContext) -> int:
+    """Delete rows of the store whose time is over, up to a bound; returns how many. Repeat it while it deletes any."""
+    engine = shop_context.engine
+    keep = shop_context.folder.settings.keep
+    now = clock.now()
+    events_before = now - keep.events_days * clock.DAY
+    answers_before = _answers_before(shop_context, now)
+    up_to_seq = last_seqs(load_index(shop_context.folder.lake))["events"]
+    deletions: list[Callable[[], int]] = [
+        partial(expiry.delete_events, engine, events_before, up_to_seq),
+        partial(expiry.delete_messages, engine, answers_before),
+        partial(expiry.delete_of_ended_rollouts, engine),
+    ]
+    for scenario in plugins.names("scenarios"):
+        deletions.append(partial(expiry.delete_answers, engine, scenario, answers_before))
+    return sum(_repeat(deletion) for deletion in deletions)
+
+
+def _answers_before(shop_context: ShopContext, now: float) -> float:
+    """The time before which logged answers go: those that a release reads stay, however short the setting is."""
+    settings = shop_context.folder.settings
+    days = max(settings.keep.answers_days, settings.release.pre_period_days + settings.release.cap_days)
+    starts = [running.rollout.started for running in shop_context.rollouts.running().values()]
+    return min([now - days * clock.DAY, *starts])
+
+
+def _repeat(deletion: Callable[[], int]) -> int:
+    """Delete batches until there are no more, at most ``_MAX_BATCHES``; returns the number of rows."""
+    n_rows = 0
+    for _ in range(_MAX_BATCHES):
+        n_deleted = deletion()
+        n_rows += n_deleted
+        if not n_deleted:
+            break
+    return n_rows
+
+
+def _prune_lake(shop_context: ShopContext) -> None:
+    """Delete quarantined rows and, where the settings say so, old events of the lake."""
+    keep = shop_context.folder.settings.keep
+    lake = shop_context.folder.lake
+    now = clock.now()
+    for file in (lake / QUARANTINE).glob("*.csv"):
+        if _modified_at(file) < now - keep.quarantine_days * clock.DAY:
+            file.unlink()
+    if keep.lake_days:
+        with waiting_lock(lake):
+            prune_events(lake, now - keep.lake_days * clock.DAY)
 
 
 def versions_to_keep(shop_context: ShopContext) -> set[str]:
@@ -66,14 +139,14 @@ def versions_to_keep(shop_context: ShopContext) -> set[str]:
 
 def _remove_old_snapshots(shop_context: ShopContext, names_to_keep: set[str]) -> int:
     """Delete snapshots, except the newest, which the next run starts from; returns bytes freed."""
+    remove_leftovers(shop_context.folder.snapshots)
     folders = [folder for folder in shop_context.folder.snapshots.glob("*") if (folder / _SNAPSHOT_FILE).exists()]
     newest = max(folders, key=_modified_at, default=None)
     freed_bytes = 0
     for folder in folders:
         if folder != newest and folder.name not in names_to_keep:
             freed_bytes += _unshared_bytes(folder)
-            (folder / _SNAPSHOT_FILE).unlink()  # first: a half removed folder is no snapshot any more
-            shutil.rmtree(folder)
+            remove_folder(folder)
     return freed_bytes
 
 

@@ -102,12 +102,11 @@ class Run:
         def work() -> bool:
             return self._shop_context.champion(self._scenario) is None and self._find_version() is None
 
-        return self._run_step("choose recipe", work)
+        return self._run_step("choose recipe", bool, work)
 
     def is_done(self) -> bool:
         """Whether this data and recipe were released or returned before."""
-        version = self._run_step("look up", self._find_version)
-        return version is not None
+        return self._run_step("look up", bool, lambda: self._find_version() is not None)
 
     def train_and_compress_on_fit(self) -> SelectedConfig:
         """Fit on the data before the validation period; select weights, epochs and compression variants on the period.
@@ -115,18 +114,22 @@ class Run:
         The quick recipe has fixed weights: nothing is fitted yet.
         """
         if self._is_quick:
-            return self._run_step("fixed weights", self._select_quickly)
-        return self._run_step("fit", self._tune)
+            return self._run_step("fixed weights", SelectedConfig, self._select_quickly)
+        return self._run_step("fit", SelectedConfig, self._tune)
 
     def refit_on_fit_and_validation(self, selected: SelectedConfig) -> Bundle:
         """The judged file: the selection repeated on fit and validation data."""
         fallback = selected.tuning_result.notes.get("fell_back_to", "")
         step_name = f"train judged {fallback}".strip()
-        return self._run_step(step_name, lambda: self._refit(selected, "judged", self._judged_data), timed=True)
+
+        def work() -> Bundle:
+            return self._refit(selected, "judged", self._judged_data)
+
+        return self._run_step(step_name, Bundle, work, timed=True)
 
     def gate_on_holdout(self, judged: Bundle) -> Verdict:
         """The gate's verdict on held-out data. The champion's selection is refitted on the same data as the candidate's."""
-        return self._run_step(f"gate {judged.version}", lambda: self._gate(judged))
+        return self._run_step(f"gate {judged.version}", Verdict, lambda: self._gate(judged))
 
     def is_beaten_by_baseline(self, verdict: Verdict) -> bool:
         """Whether nothing or only a quick version serves, and the only failed checks are those against baselines."""
@@ -161,19 +164,25 @@ class Run:
         """
         if not self._settings.train.refit or self._scenario == "predict":
             return judged
-        return self._run_step(
-            "train served", lambda: self._refit(selected, "served", self._splits.all_data(), judged), timed=True
-        )
+
+        def work() -> Bundle:
+            return self._refit(selected, "served", self._splits.all_data(), judged)
+
+        return self._run_step("train served", Bundle, work, timed=True)
 
     def check_served_file(self, served: Bundle, judged: Bundle, verdict: Verdict) -> Verdict:
         """The verdict with the checks of the file that will serve. Unchanged where the judged file itself will serve."""
         if served.version == judged.version:
             return verdict
-        return self._run_step("inspect served", lambda: self._check_served_file(served, judged, verdict), timed=True)
+
+        def work() -> Verdict:
+            return self._check_served_file(served, judged, verdict)
+
+        return self._run_step("inspect served", Verdict, work, timed=True)
 
     def release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
         """Record version and verdict; promote the version or start its canary where the verdict allows it."""
-        return self._run_step("release", lambda: self._release(served, judged, verdict))
+        return self._run_step("release", ReleaseResult, lambda: self._release(served, judged, verdict))
 
     @cached_property
     def recipe_digest(self) -> str:
@@ -236,6 +245,7 @@ class Run:
             loss=settings.loss,
             foreign=external_model,
             foreign_inputs=self._settings.predict.onnx_inputs,
+            image_hosts=self._settings.ingest.image_hosts,
         )
 
     def _excluded_models(self) -> tuple[str, ...]:
@@ -626,16 +636,18 @@ class Run:
 
     # Journal and records
 
-    def _run_step(self, name: str, work: Callable[[], Result], *, timed: bool = False) -> Result:
+    def _run_step(
+        self, name: str, result_type: type[Result], work: Callable[[], Result], *, timed: bool = False
+    ) -> Result:
         """Execute a step of the journal: once in a run, however often the run is interrupted."""
         if not timed:
-            return self._shop_context.journal.step(name, work)
+            return self._shop_context.journal.step(name, result_type, work)
 
         def timed_work() -> Result:
             with self._timed_stage(name):
                 return work()
 
-        return self._shop_context.journal.step(name, timed_work)
+        return self._shop_context.journal.step(name, result_type, timed_work)
 
     @contextmanager
     def _timed_stage(self, name: str) -> Iterator[None]:

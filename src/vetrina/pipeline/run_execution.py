@@ -1,4 +1,4 @@
-"""Execution of queued runs: durable, one at a time per scenario."""
+"""Execution of queued runs: resumed where they were interrupted, one at a time per scenario."""
 
 from collections.abc import Callable
 
@@ -7,8 +7,9 @@ from vetrina.core.files import exclusive_lock, shared_lock
 from vetrina.core.types import InputFiles, ReleaseResult
 from vetrina.pipeline.path import path
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.pipeline.steps import Journal, Result, run_durably
+from vetrina.pipeline.steps import Journal, Result, StoredJournal
 from vetrina.store.registry import Registry
+from vetrina.store.run_steps import StepResultStore
 from vetrina.store.runs import RunStore
 
 _CHAMPION_REASON = "champion:"  # beginning of the code of the gate's comparison with the champion
@@ -23,11 +24,11 @@ class _CancellableJournal:
         self._runs = runs
         self._run_id = run_id
 
-    def step(self, name: str, work: Callable[[], Result]) -> Result:
+    def step(self, name: str, result_type: type[Result], work: Callable[[], Result]) -> Result:
         """The result of ``work``. Raises Conflict where the run was cancelled."""
         if self._runs.get_run(self._run_id)["state"] == "cancelled":
             raise Conflict(self._run_id, "was cancelled", f"vetrina retry {self._run_id} queues it again")
-        return self._journal.step(name, work)
+        return self._journal.step(name, result_type, work)
 
 
 def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
@@ -44,16 +45,12 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
     # Runs of different scenarios share the shop; nothing that they need is removed meanwhile.
     with shared_lock(shop.root), exclusive_lock(work_folder):
         runs.start(run_id)
-
-        def work(journal: Journal) -> ReleaseResult | None:
-            shop_context.journal = _CancellableJournal(journal, runs, run_id)
-            shop_context.run_id = run_id
-            return path(shop_context, InputFiles(), scenario)
-
-        durable_id = f"{run_id}-{run['attempts']}"
+        results = StepResultStore(shop_context.engine, shop.keys, run_id, run["attempts"])
         journal_before = shop_context.journal
+        shop_context.journal = _CancellableJournal(StoredJournal(results), runs, run_id)
+        shop_context.run_id = run_id
         try:
-            release = run_durably(durable_id, work, work_folder, shop.store_url)
+            release = path(shop_context, InputFiles(), scenario)
         except Exception as error:
             runs.finish(run_id, "failed", _error_note(error))
             raise

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from vetrina.core.errors import NotFound, OtherFormat
-from vetrina.core.files import waiting_lock
+from vetrina.core.files import PRIVATE_FOLDER, waiting_lock
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.types import DataReport, InputFiles, Snapshot
 from vetrina.ingest import ingest
@@ -40,7 +40,7 @@ class ShopContext:
     @cached_property
     def engine(self) -> Engine:
         """The open store."""
-        self.folder.root.mkdir(parents=True, exist_ok=True)
+        self.folder.root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
         return open_store(self.folder.store_url, self.folder.keys)
 
     @cached_property
@@ -67,7 +67,7 @@ class ShopContext:
             with waiting_lock(shop.root / "lake"):
                 return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
 
-        return self.journal.step("ingest", work)
+        return self.journal.step("ingest", Snapshot, work)
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
         """The data checks of a scenario; nothing is written."""

@@ -1,92 +1,93 @@
-"""Durable steps of a run (DBOS): an interrupted run resumes after its last finished step.
+"""Steps of a run: an interrupted run resumes after its last finished step.
 
-The path knows only ``Journal``. DBOS stores the results of a run's steps in a database of its own, in the shop's folder or in a
-schema of the same PostgreSQL. What is not a run (an ingest alone) is not recorded.
+The path knows only ``Journal``. Results of steps are data of a known type: what is stored of a step is decoded into the type that
+the step returns, or it is refused and the step is done again. What is not a run (an ingest alone) is not recorded.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import make_url
+import msgspec
+import numpy as np
 
+from vetrina.core.errors import Conflict
 from vetrina.core.version import VERSION
+from vetrina.security.keys import BadSignature
+from vetrina.store.run_steps import StepResult, StepResultStore
 
 Result = TypeVar("Result")
-_DATABASE_SCHEMA = "vetrina_runs"
+_LOG = logging.getLogger("vetrina.run")
 
 
 class Journal(Protocol):
     """Executes each step of a run once."""
 
-    def step(self, name: str, work: Callable[[], Result]) -> Result:
-        """The result of ``work``; if an earlier attempt of the same run finished this step, its stored result."""
+    def step(self, name: str, result_type: type[Result], work: Callable[[], Result]) -> Result:
+        """The result of ``work``; if an earlier attempt of the same run finished this step, its stored result.
+
+        Args:
+            name: Name of the step, unique within the run.
+            result_type: Type of the result: dataclasses, numbers and texts, as msgspec decodes them.
+            work: What the step does.
+        """
         ...
 
 
 class DirectJournal:
     """No journal: every step is executed when it is called."""
 
-    def step(self, name: str, work: Callable[[], Result]) -> Result:
+    def step(self, name: str, result_type: type[Result], work: Callable[[], Result]) -> Result:
         """The result of ``work``."""
         return work()
 
 
-class DurableJournal:
-    """Stores the results of steps with DBOS, inside a durable run."""
+class StoredJournal:
+    """Stores the results of steps in the store.
 
-    def step(self, name: str, work: Callable[[], Result]) -> Result:
-        """The result of ``work``, or the stored one of an earlier attempt."""
-        from dbos import DBOS
-
-        return DBOS.run_step({"name": name}, work)
-
-
-def run_durably(run_id: str, work: Callable[[Journal], Result], folder: Path, store_url: str) -> Result:
-    """Execute ``work`` as a durable run.
-
-    Args:
-        run_id: Name of the run. The same name again resumes it, or returns its result if it had ended.
-        work: Function of a journal, whose steps are stored.
-        folder: Where the journal's database lies unless the store is PostgreSQL.
-        store_url: URL of the shop's store.
-
-    Returns:
-        The result of ``work``.
-
-    Raises:
-        Exception: Whatever ``work`` raises.
+    A step returns what a resumed run would read, so both go on with equal values.
     """
-    from dbos import DBOS, SetWorkflowID
 
-    @DBOS.workflow(name="run")
-    def workflow() -> Result:
-        return work(DurableJournal())
+    def __init__(self, results: StepResultStore) -> None:
+        self._results = results
 
-    DBOS(
-        config={
-            "name": "vetrina",
-            "system_database_url": _database_url(folder, store_url),
-            "dbos_system_schema": _DATABASE_SCHEMA,
-            "application_version": VERSION,
-            "executor_id": run_id,  # at launch an executor resumes its own runs: exactly this one, and no other process does
-            "log_level": "CRITICAL",  # errors are raised here and reported once, at the outer edge
-        }
-    )
-    try:
-        DBOS.launch()
-        if DBOS.get_workflow_status(run_id) is not None:
-            return DBOS.retrieve_workflow(run_id).get_result()
-        with SetWorkflowID(run_id):
-            return workflow()
-    finally:
-        DBOS.destroy(destroy_registry=True)
+    def step(self, name: str, result_type: type[Result], work: Callable[[], Result]) -> Result:
+        """The stored result of the step; without one, that of ``work``, once it is stored."""
+        try:
+            stored = self._results.get(name)
+            if stored is not None:
+                return _decode(stored, result_type)
+        except (BadSignature, msgspec.DecodeError) as error:
+            _LOG.warning("step %s is done again: %s", name, error)
+            self._results.remove(name)
+        self._results.add(name, _encode(work()))
+        stored = self._results.get(name)
+        if stored is None:
+            raise Conflict(f"step {name}", "lost its result to another process", "repeat the run")
+        return _decode(stored, result_type)
 
 
-def _database_url(folder: Path, store_url: str) -> str:
-    """URL of the journal's database: the shop's PostgreSQL, else a SQLite file in the folder."""
-    url = make_url(store_url)
-    if url.get_backend_name() == "postgresql":
-        return url.set(drivername="postgresql").render_as_string(hide_password=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{folder / 'runs.db'}"
+def _encode(result: object) -> StepResult:
+    return StepResult(VERSION, msgspec.msgpack.encode(result, enc_hook=_to_plain_value))
+
+
+def _decode(stored: StepResult, result_type: type[Result]) -> Result:
+    """The result of a step. Raises ValidationError where another version stored it, or it is of another type."""
+    if stored.code_version != VERSION:
+        raise msgspec.ValidationError(f"its result is from Vetrina {stored.code_version}")
+    return msgspec.msgpack.decode(stored.content, type=result_type, dec_hook=_from_plain_value)
+
+
+def _to_plain_value(value: object) -> object:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    raise NotImplementedError(f"a step cannot return {type(value)}")
+
+
+def _from_plain_value(value_type: type, value: Any) -> object:
+    if value_type is Path and isinstance(value, str):
+        return Path(value)
+    raise NotImplementedError(f"a step cannot return {value_type}")

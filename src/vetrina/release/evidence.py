@@ -6,6 +6,7 @@ that no outcome changes after it was counted, and only if the window ended withi
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ _MAX_CLOCK_SKEW_SECONDS = 60.0  # by which an event may be older than its answer
 _MAX_REPEAT_SECONDS = 1.0  # between an event and its repetition
 _PRIOR_OBSERVATIONS = 20.0  # answers, or days: strength of the shrinkage of a unit's own past
 _REVENUE_CAP_QUANTILE = 0.99  # of the units that spend anything
+_MAX_PURCHASE = 1e12  # of one purchase, in any currency: sums of squares of it stay finite
 LogRow = Mapping[str, Any]
 
 
@@ -240,7 +242,7 @@ def pre_release_statistics(
     for name, values in units.outcomes.items():
         active[name] = int((values > 0).sum())
         means[name] = _array_mean(values)
-    means[REVENUE] = _array_mean(np.minimum(revenue, revenue_cap))
+    means[REVENUE] = _array_mean(np.clip(revenue, -revenue_cap, revenue_cap))
     statistics = PreReleaseStatistics(
         len(units.unit_ids),
         len(answers),
@@ -279,7 +281,8 @@ def estimate_traffic(
     units = unit_outcomes(first_answer_times, answers, events, named_answers, window_seconds)
     outcome = units.outcomes[settings.primary_metric]
     if settings.primary_metric == REVENUE:
-        outcome = np.minimum(outcome, _revenue_cap(outcome))
+        revenue_cap = _revenue_cap(outcome)
+        outcome = np.clip(outcome, -revenue_cap, revenue_cap)
     return TrafficEstimate(
         len(units.unit_ids) / days,
         _array_mean(outcome),
@@ -309,24 +312,24 @@ def _expected_outcomes(
     histories = _unit_histories(first_answer_times, answers, events, named_answers)
     means = pre_release.means
     mean_purchases = _mean(len(history.purchase_days) / len(history.days) for history in histories.values())
-    mean_revenue = _mean(
-        min(history.revenue / len(history.days), pre_release.revenue_cap) for history in histories.values()
-    )
+    revenue_cap = pre_release.revenue_cap
+    mean_revenue = _mean(_bounded(history.revenue / len(history.days), revenue_cap) for history in histories.values())
     # Purchases and revenue a day become those of an attribution window.
     purchase_scale = 0.0
     if mean_purchases:
         purchase_scale = means[CONVERSION] / mean_purchases
     revenue_scale = 0.0
-    if mean_revenue:
+    if mean_revenue > 0:
         revenue_scale = means[REVENUE] / mean_revenue
 
     expected = {}
     for unit, history in histories.items():
         n_days = len(history.days)
-        revenue = min(history.revenue, pre_release.revenue_cap * n_days)
+        spent = _bounded(history.revenue, revenue_cap * n_days)
         clicks = _shrink(history.clicked_answers, history.answers, means[CLICKS], 1.0)
         conversion = _shrink(len(history.purchase_days), n_days, mean_purchases, purchase_scale)
-        expected[unit] = (clicks, conversion, _shrink(revenue, n_days, mean_revenue, revenue_scale))
+        revenue = _bounded(_shrink(spent, n_days, mean_revenue, revenue_scale), revenue_cap)
+        expected[unit] = (clicks, conversion, revenue)
     return expected
 
 
@@ -376,13 +379,21 @@ def _unit_index(event: LogRow, number_of_unit: Mapping[str, int]) -> int | None:
 
 
 def _revenue(event: LogRow) -> float:
+    """The money of a purchase, negative where it is taken back."""
     price = event.get("price") or 0.0
     quantity = event.get("quantity") or 1.0
-    return price * quantity
+    return _bounded(price * quantity, _MAX_PURCHASE)
+
+
+def _bounded(value: float, bound: float) -> float:
+    """The value within ``-bound`` and ``bound``; 0 where it is not a number."""
+    if isnan(value):
+        return 0.0
+    return min(max(value, -bound), bound)
 
 
 def _revenue_cap(revenue: np.ndarray) -> float:
-    """Largest revenue that a unit may contribute; 0 where no unit spends anything."""
+    """Largest revenue that a unit may contribute, and its negative the smallest; 0 where no unit spends anything."""
     spent = revenue[revenue > 0]
     if not len(spent):
         return 0.0
@@ -391,7 +402,7 @@ def _revenue_cap(revenue: np.ndarray) -> float:
 
 def _cap_revenue(name: str, values: np.ndarray, pre_release: PreReleaseStatistics) -> np.ndarray:
     if name == REVENUE and pre_release.revenue_cap > 0:
-        return np.minimum(values, pre_release.revenue_cap)
+        return np.clip(values, -pre_release.revenue_cap, pre_release.revenue_cap)
     return values
 
 

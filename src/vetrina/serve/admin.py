@@ -1,12 +1,12 @@
 """Routes for operators: versions, verdicts, releases, runs, promotion, rollback, health, metrics."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import FromPath, JSONBody
+from litestar.params import FromPath, JSONBody, QueryParameter
 from prometheus_client import generate_latest
 
 from vetrina.core import plugins
@@ -17,6 +17,8 @@ from vetrina.serve.schemas import Reference, RunBody
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
 from vetrina.store.runs import PRIORITY_MANUAL, RunStore
+
+_Leaving = Annotated[str | None, QueryParameter(name="from", min_length=1, max_length=64)]
 
 
 @get("/v1/versions", guards=[require_token], sync_to_thread=True)
@@ -101,10 +103,14 @@ def promote(version: FromPath[Reference], state: State) -> dict[str, str]:
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[require_token], sync_to_thread=True)
-def rollback(scenario: FromPath[Reference], state: State) -> dict[str, str]:
-    """Withdraw the candidate that is tested on users; without one, go back to the previous champion."""
+def rollback(scenario: FromPath[Reference], state: State, leaving: _Leaving = None) -> dict[str, Any]:
+    """Leave the version `from`: withdraw it if it is tested on users, else go back to the champion before it.
+
+    Sent again it changes nothing (`changed` is false). Without `from`: the candidate that is tested on users, else the champion,
+    unless the last thing that happened was a rollback.
+    """
     service: Service = state.service
-    return operator_actions.rollback(service.registry, service.rollouts, service.folder.bundles, scenario)
+    return operator_actions.rollback(service.registry, service.rollouts, service.folder.bundles, scenario, leaving)
 
 
 @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)

@@ -38,7 +38,7 @@ from vetrina.serve.readiness import expected_ends
 from vetrina.serve.recorded_context import OMITTED, RecordingLedger
 from vetrina.serve.schemas import ItemOut, RankedOut
 from vetrina.serve.spend_ledger import StoredSpendLedger
-from vetrina.store.database import open_store
+from vetrina.store.database import SERVING_STATEMENT_SECONDS, open_store
 from vetrina.store.event_log import EventLog
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore
@@ -123,7 +123,7 @@ class Service:
     def __init__(self, shop: ShopFolder) -> None:
         self.folder = shop
         self.keys = shop.keys
-        self.engine = open_store(shop.store_url, shop.keys)
+        self.engine = open_store(shop.store_url, shop.keys, SERVING_STATEMENT_SECONDS)
         self.registry = Registry(self.engine, self.keys)
         loaded_bundles = LoadedBundles(shop.bundles)
         self.champions = Champions(self.registry, loaded_bundles)

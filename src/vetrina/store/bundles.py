@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from vetrina.core.errors import NotFound, OtherFormat
-from vetrina.core.files import atomic_folder, digest_of, write_bytes
+from vetrina.core.files import atomic_folder, atomic_write, digest_of, remove_folder, remove_leftovers, write_bytes
 from vetrina.core.types import Bundle
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.security.keys import BadSignature, Keys
@@ -88,6 +88,7 @@ class BundleStore:
         No bundle may be packed at the same time: parts are written before the manifest that lists them.
         """
         freed_bytes = self.remote.collect_garbage(keep) if self.remote else 0
+        remove_leftovers(self.folder)
         used_parts: set[str] = set()
         obsolete_folders: list[Path] = []
         for manifest in self.folder.glob(f"*/{MANIFEST}"):
@@ -96,9 +97,7 @@ class BundleStore:
             else:
                 obsolete_folders.append(manifest.parent)
         for folder in obsolete_folders:
-            # Without a manifest, a partly deleted folder is no version any more.
-            (folder / MANIFEST).unlink()
-            shutil.rmtree(folder)
+            remove_folder(folder)
         for part in (self.folder / PARTS).glob("*"):
             if part.name not in used_parts:
                 freed_bytes += part.stat().st_size
@@ -114,19 +113,19 @@ class BundleStore:
         parts_folder.mkdir(parents=True, exist_ok=True)
         for digest in set(parts.values()):
             target = parts_folder / digest
-            if target.exists():
+            if _has_digest(target, digest):
                 continue
-            temporary = parts_folder / f".{digest}.{os.getpid()}"
-            try:
+            with atomic_write(target) as temporary:
                 remote.get(digest, temporary)
                 _verify_digest(temporary, digest, version)
-                temporary.replace(target)
-            finally:
-                temporary.unlink(missing_ok=True)
         self._link_version(version, parts, text, signature)
 
     def _link_version(self, version: str, parts: Mapping[str, str], text: bytes, signature: str) -> None:
-        with atomic_folder(self.folder / version) as folder:
+        def is_complete(folder: Path) -> bool:
+            has_manifest = (folder / MANIFEST).exists() and (folder / SIGNATURE).exists()
+            return has_manifest and all(_has_digest(folder / name, digest) for name, digest in parts.items())
+
+        with atomic_folder(self.folder / version, is_complete) as folder:
             for name, digest in parts.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 os.link(self.folder / PARTS / digest, folder / name)
@@ -136,12 +135,15 @@ class BundleStore:
     def _store_part(self, file: Path) -> str:
         digest = digest_of(file)
         target = self.folder / PARTS / digest
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            temporary = target.parent / f".{digest}.{os.getpid()}"
-            shutil.copyfile(file, temporary)
-            temporary.replace(target)
+        if not _has_digest(target, digest):
+            with atomic_write(target) as temporary:
+                shutil.copyfile(file, temporary)
         return digest
+
+
+def _has_digest(file: Path, digest: str) -> bool:
+    """Whether a file is there as it was written: after a power cut it may be empty."""
+    return file.exists() and digest_of(file) == digest
 
 
 def _refuse_other_formats(version: str, manifest: Mapping[str, Any]) -> None:

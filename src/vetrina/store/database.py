@@ -1,9 +1,11 @@
 """Connections to SQLite, PostgreSQL and MySQL/MariaDB, and schema migrations."""
 
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -13,6 +15,7 @@ from sqlalchemy import (
     Engine,
     Index,
     Table,
+    case,
     create_engine,
     event,
     insert,
@@ -23,20 +26,40 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
-from vetrina.core.errors import BadInput
-from vetrina.security.keys import Keys
+from vetrina.core import clock
+from vetrina.core.errors import BadInput, Conflict
+from vetrina.core.files import create_private
+from vetrina.security.keys import BadSignature, Keys
 from vetrina.store.pseudonyms import name_sessions
-from vetrina.store.tables import SCHEMA_VERSION, events, exposures, log_locks, metadata, schema_version, stages
+from vetrina.store.tables import SCHEMA_VERSION, events, exposures, log_locks, metadata, schema_version, stages, users
 
-# How long opening a SQLite file waits to switch it to write-ahead logging.
-_WAL_TIMEOUT_SECONDS = 5.0
-# How long a SQLite statement waits for another process.
-_BUSY_MS = 5_000
-# How long a process waits while another one upgrades the store.
-_UPGRADE_SECONDS = 3_600
-# What ``_sqlite_begin`` and PostgreSQL read. On MariaDB, reading locks nothing in any case.
+# How long anything waits for the database: the alternative to an error is to wait for ever.
+CONNECT_SECONDS = 5
+LOCK_SECONDS = 5
+POOL_SECONDS = 5.0
+SERVING_STATEMENT_SECONDS = 10.0
+JOB_STATEMENT_SECONDS = 600.0
+# After this time the server ends the transaction of a process that was stopped in the middle of it.
+_IDLE_TRANSACTION_SECONDS = 60
+# By which the client waits longer than the server, which reports a limit more clearly.
+_CLIENT_MARGIN_SECONDS = 5.0
+# Instructions of a SQLite statement, about a millisecond, between two looks at the time.
+_SQLITE_LIMIT_INTERVAL = 100_000
+# How long a process waits while another one creates or upgrades the tables.
+_SCHEMA_LOCK_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_MYSQL_TIME = "SELECT timestampdiff(microsecond, '1970-01-01', utc_timestamp(6)) / 1e6"
+# Seconds since 1970, by dialect.
+_DATABASE_TIME = {
+    "sqlite": "SELECT (julianday('now') - 2440587.5) * 86400.0",
+    "postgresql": "SELECT extract(epoch from clock_timestamp())",
+    "mysql": _MYSQL_TIME,
+    "mariadb": _MYSQL_TIME,
+}
+# What SQLite's ``begin`` and PostgreSQL's driver read. On MariaDB, reading locks nothing in any case.
 _READ_ONLY = {"read_only": True, "postgresql_readonly": True}
 # Logs that ``lock_log`` knows.
 LOG_NAMES = ("events", "products", "releases", "runs")
@@ -48,35 +71,111 @@ _DRIVERS = {
 }
 
 
-def open_store(url: str, keys: Keys) -> Engine:
-    """Connect to the store, and create or upgrade its tables.
+def open_store(url: str, keys: Keys, statement_seconds: float = JOB_STATEMENT_SECONDS) -> Engine:
+    """Connect to the store, and create its tables if it is empty. Nothing else changes its schema but ``upgrade_store``.
 
     Args:
         url: SQLAlchemy URL.
+        keys: The shop's keys, which the store must belong to.
+        statement_seconds: Longest duration of a statement.
+
+    Raises:
+        BadInput: The URL is wrong, another version of Vetrina wrote the store, or it belongs to another shop.
+    """
+    engine = _create_engine(url, statement_seconds)
+    try:
+        if stored_schema(engine) is None:
+            _create_tables(engine, keys)
+        _refuse_other_schemas(engine)
+        _refuse_other_shops(engine, keys)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def open_older_store(url: str) -> Engine:
+    """Connect to a store for an upgrade: statements may take as long as they need. Raises BadInput where there is none."""
+    parsed_url = make_url(url)
+    if parsed_url.get_backend_name() == "sqlite" and not Path(str(parsed_url.database)).exists():
+        raise BadInput(str(parsed_url.database), "does not exist", "the first `vetrina ingest` creates it")
+    return _create_engine(url, None)
+
+
+def stored_schema(engine: Engine) -> int | None:
+    """Version of the schema, None if the tables do not exist."""
+    with read(engine) as connection:
+        return _schema_in(connection)
+
+
+def upgrade_steps(schema: int) -> list[str]:
+    """What an upgrade from a schema does, one line for each step."""
+    steps: list[Callable[[Connection, Keys], None]] = []
+    for version in range(schema, SCHEMA_VERSION):
+        if version == _STEPWISE_VERSION:
+            steps += _STEPS_FROM_3
+        else:
+            steps.append(_UPGRADES[version])
+    return [str(step.__doc__).splitlines()[0] for step in steps]
+
+
+def upgrade_store(engine: Engine, keys: Keys) -> None:
+    """Upgrade the tables to the schema of this Vetrina. An upgrade that was cut off goes on where it stopped.
+
+    Args:
+        engine: The store, from ``open_older_store``.
         keys: The shop's keys: an upgrade replaces plain session ids by pseudonyms.
 
     Raises:
-        BadInput: The URL is wrong, or a later version of Vetrina wrote the store.
+        Conflict: Another process is changing the schema.
     """
-    engine = _create_engine(url)
     with engine.connect() as connection, _schema_lock(connection):
-        stored_version = None
-        if inspect(connection).has_table(schema_version.name):
-            stored_version = connection.execute(select(schema_version.c.version)).scalar()
-        if stored_version is not None and stored_version > SCHEMA_VERSION:
-            shown_url = engine.url.render_as_string(hide_password=True)
-            rule = f"was written by a later Vetrina (schema {stored_version})"
-            raise BadInput(shown_url, rule, "upgrade Vetrina on this machine")
-        metadata.create_all(connection)
-        if stored_version is None:
-            connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
-            _insert_log_locks(connection)
-        for version in range(stored_version or SCHEMA_VERSION, SCHEMA_VERSION):
+        metadata.create_all(connection)  # only what is missing
+        connection.commit()
+        # Read again before each step: on SQLite, another process may have done it meanwhile.
+        version = _schema_in(connection)
+        while version is not None and version < SCHEMA_VERSION:
             _UPGRADES[version](connection, keys)
             connection.execute(update(schema_version).values(version=version + 1))
             connection.commit()
+            version = _schema_in(connection)
+
+
+def _schema_in(connection: Connection) -> int | None:
+    if not inspect(connection).has_table(schema_version.name):
+        return None
+    return connection.execute(select(schema_version.c.version)).scalar()
+
+
+def _create_tables(engine: Engine, keys: Keys) -> None:
+    with engine.connect() as connection, _schema_lock(connection):
+        metadata.create_all(connection)
+        _insert_log_locks(connection)
+        if _schema_in(connection) is None:  # last: without it, the next process goes on with what is missing
+            row = {"version": SCHEMA_VERSION, "keys": keys.fingerprint}
+            connection.execute(insert(schema_version).values(**row))
         connection.commit()
-    return engine
+
+
+def _refuse_other_schemas(engine: Engine) -> None:
+    stored_version = stored_schema(engine)
+    if stored_version == SCHEMA_VERSION or stored_version is None:
+        return
+    shown_url = engine.url.render_as_string(hide_password=True)
+    if stored_version > SCHEMA_VERSION:
+        rule = f"was written by a later Vetrina (schema {stored_version})"
+        raise BadInput(shown_url, rule, "upgrade Vetrina on this machine")
+    rule = f"is the store of an earlier Vetrina (schema {stored_version})"
+    raise BadInput(shown_url, rule, "stop what uses it, then `vetrina upgrade`")
+
+
+def _refuse_other_shops(engine: Engine, keys: Keys) -> None:
+    with read(engine) as connection:
+        fingerprint = connection.execute(select(schema_version.c["keys"])).scalar()
+    if fingerprint != keys.fingerprint:
+        shown_url = engine.url.render_as_string(hide_password=True)
+        rule = "belongs to another shop: it was made with other keys"
+        raise BadInput(shown_url, rule, "give this shop a store of its own in [store] url, or restore its keys")
 
 
 @contextmanager
@@ -86,12 +185,17 @@ def read(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def database_time(connection: Connection) -> float:
+    """Now, by the database's own clock, in seconds since 1970."""
+    return float(connection.execute(text(_DATABASE_TIME[connection.dialect.name])).scalar_one())
+
+
 def lock_log(connection: Connection, log: str) -> None:
     """Lock a log for writing until the transaction ends. SQLite locks the whole store anyway."""
     connection.execute(select(log_locks.c.log).where(log_locks.c.log == log).with_for_update())
 
 
-def _create_engine(url: str) -> Engine:
+def _create_engine(url: str, statement_seconds: float | None) -> Engine:
     try:
         parsed_url = make_url(url)
         backend = parsed_url.get_backend_name()
@@ -101,19 +205,15 @@ def _create_engine(url: str) -> Engine:
         way_out = "give sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://USER:PASSWORD@HOST/DATABASE"
         raise BadInput("[store] url", "names no database that Vetrina knows", way_out) from None
     if backend == "sqlite":
-        # Errors reach the log of the service, so they must not contain what users did.
-        engine = create_engine(url, hide_parameters=True)
-        event.listen(engine, "connect", _sqlite_connect)
-        event.listen(engine, "begin", _sqlite_begin)
-        return engine
+        return _sqlite_engine(parsed_url, statement_seconds)
     try:
-        return _server_engine(parsed_url, backend)
+        return _server_engine(parsed_url, backend, statement_seconds)
     except ModuleNotFoundError as error:
         raise BadInput(backend, f"needs the driver {error.name}", 'pip install "vetrina[databases]"') from None
 
 
-def _server_engine(url: URL, backend: str) -> Engine:
-    engine = _connect_to_server(url.set(drivername=_DRIVERS[backend]))
+def _server_engine(url: URL, backend: str, statement_seconds: float | None) -> Engine:
+    engine = _connect_to_server(url.set(drivername=_DRIVERS[backend]), statement_seconds)
     if backend != "mysql":
         return engine
     # MySQL and MariaDB have different collations. The URL may be the same; the server reports which one it is.
@@ -122,30 +222,95 @@ def _server_engine(url: URL, backend: str) -> Engine:
     if not is_mariadb:
         return engine
     engine.dispose()
-    return _connect_to_server(url.set(drivername=_DRIVERS["mariadb"]))
+    return _connect_to_server(url.set(drivername=_DRIVERS["mariadb"]), statement_seconds)
 
 
-def _connect_to_server(url: URL) -> Engine:
-    return create_engine(
+def _connect_to_server(url: URL, statement_seconds: float | None) -> Engine:
+    is_postgresql = url.get_backend_name() == "postgresql"
+    connect_args: dict[str, Any] = {"connect_timeout": CONNECT_SECONDS}
+    if is_postgresql:
+        connect_args["tcp_user_timeout"] = _IDLE_TRANSACTION_SECONDS * 1_000
+    elif statement_seconds is not None:
+        connect_args["read_timeout"] = statement_seconds + _CLIENT_MARGIN_SECONDS
+        connect_args["write_timeout"] = statement_seconds + _CLIENT_MARGIN_SECONDS
+    engine = create_engine(
         url,
+        connect_args=connect_args,
         isolation_level="READ COMMITTED",  # after waiting for a lock, the changes of its last holder are visible
         pool_pre_ping=True,  # replaces a dropped connection before it is used
         pool_recycle=1_800,  # seconds
-        hide_parameters=True,
+        pool_timeout=POOL_SECONDS,
+        hide_parameters=True,  # errors reach the log of the service, so they must not contain what users did
     )
 
+    def limit(connection: Any, _record: object) -> None:
+        if is_postgresql:
+            statement = _postgresql_limits(statement_seconds)
+        else:
+            statement = _mysql_limits(statement_seconds, is_mariadb="MariaDB" in connection.get_server_info())
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+        connection.commit()
 
-def _sqlite_connect(connection: sqlite3.Connection, _record: object) -> None:
-    connection.isolation_level = None  # _sqlite_begin starts transactions
-    connection.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-    _switch_to_wal(connection)
-    for pragma in ("synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    event.listen(engine, "connect", limit)
+    return engine
+
+
+def _postgresql_limits(statement_seconds: float | None) -> str:
+    values = {
+        "lock_timeout": LOCK_SECONDS * 1_000,
+        "statement_timeout": int((statement_seconds or 0) * 1_000),  # 0 for none
+        "idle_in_transaction_session_timeout": _IDLE_TRANSACTION_SECONDS * 1_000,
+    }
+    return "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in values.items())
+
+
+def _mysql_limits(statement_seconds: float | None, *, is_mariadb: bool) -> str:
+    values: dict[str, float] = {"innodb_lock_wait_timeout": LOCK_SECONDS, "lock_wait_timeout": LOCK_SECONDS}
+    if is_mariadb:
+        values["max_statement_time"] = statement_seconds or 0  # seconds; 0 for none
+        values["idle_write_transaction_timeout"] = _IDLE_TRANSACTION_SECONDS
+    else:
+        values["max_execution_time"] = int((statement_seconds or 0) * 1_000)
+    return "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in values.items())
+
+
+def _sqlite_engine(url: URL, statement_seconds: float | None) -> Engine:
+    is_plain_file = url.database and url.database != ":memory:" and not url.database.startswith("file:")
+    if is_plain_file:
+        create_private(Path(url.database))
+    engine = create_engine(url, hide_parameters=True, pool_timeout=POOL_SECONDS)
+    # A step of an upgrade takes longer than anything else.
+    lock_seconds = LOCK_SECONDS if statement_seconds else _SCHEMA_LOCK_SECONDS
+
+    def connect(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
+        record.info["deadline"] = math.inf
+
+        def is_too_late() -> bool:
+            return time.monotonic() > record.info["deadline"]
+
+        connection.set_progress_handler(is_too_late, _SQLITE_LIMIT_INTERVAL)
+        connection.isolation_level = None  # ``begin`` starts transactions
+        connection.execute(f"PRAGMA busy_timeout={int(lock_seconds * 1_000)}")
+        _switch_to_wal(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    def begin(connection: Connection) -> None:
+        if statement_seconds is not None:
+            connection.info["deadline"] = time.monotonic() + statement_seconds
+        # A transaction that may write locks the file at its start: an upgrade of the lock in the middle could fail.
+        is_read_only = connection.get_execution_options().get("read_only")
+        connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
+
+    event.listen(engine, "connect", connect)
+    event.listen(engine, "begin", begin)
+    return engine
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
     """Switch to write-ahead logging. The first switch needs exclusive access and does not wait for it by itself."""
-    deadline = time.monotonic() + _WAL_TIMEOUT_SECONDS
+    deadline = time.monotonic() + LOCK_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -153,49 +318,36 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
         except sqlite3.OperationalError as error:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(0.02)
-
-
-def _sqlite_begin(connection: Connection) -> None:
-    # A transaction that may write locks the file at its start: an upgrade of the lock in the middle could fail.
-    is_read_only = connection.get_execution_options().get("read_only")
-    connection.exec_driver_sql("BEGIN" if is_read_only else "BEGIN IMMEDIATE")
+            time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
 def _schema_lock(connection: Connection) -> Iterator[None]:
-    """Let only one process at a time create or upgrade the tables.
+    """Let only one process at a time create or upgrade the tables. Raises Conflict if another one takes too long.
 
-    SQLite locks the whole file, so a second process only has to wait long enough.
+    SQLite locks the whole file with each transaction.
     """
     if connection.dialect.name == "sqlite":
-        with _long_busy_timeout(connection):
-            yield
+        yield
         return
     if connection.dialect.name == "postgresql":
-        lock = "SELECT pg_advisory_lock(8337)"
+        lock = "SELECT pg_try_advisory_lock(8337)"
         unlock = "SELECT pg_advisory_unlock(8337)"
     else:
-        lock = f"SELECT GET_LOCK('vetrina', {_UPGRADE_SECONDS})"
+        lock = "SELECT GET_LOCK('vetrina', 0)"
         unlock = "SELECT RELEASE_LOCK('vetrina')"
-    connection.execute(text(lock))
+    deadline = time.monotonic() + _SCHEMA_LOCK_SECONDS
+    while not connection.execute(text(lock)).scalar():
+        if time.monotonic() > deadline:
+            shown_url = connection.engine.url.render_as_string(hide_password=True)
+            raise Conflict(shown_url, "is being upgraded by another process", "wait until it ends, then repeat")
+        time.sleep(_POLL_SECONDS)
+    connection.commit()  # the lock belongs to the connection; a transaction would only hold what it has read
     try:
         yield
     finally:
         connection.rollback()  # anything that is not committed by now has failed
         connection.execute(text(unlock))
-
-
-@contextmanager
-def _long_busy_timeout(connection: Connection) -> Iterator[None]:
-    """Let SQLite wait for the file's lock as long as an upgrade may take."""
-    cursor = connection.connection.cursor()  # the driver's cursor starts no transaction
-    cursor.execute(f"PRAGMA busy_timeout={_UPGRADE_SECONDS * 1_000}")
-    try:
-        yield
-    finally:
-        cursor.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
-        cursor.close()
 
 
 def add_column(connection: Connection, column: Column[Any]) -> None:
@@ -231,6 +383,27 @@ def _upgrade_from_3(connection: Connection, keys: Keys) -> None:
     for step in _STEPS_FROM_3:
         step(connection, keys)
         connection.commit()
+
+
+def _bind_to_keys(connection: Connection, keys: Keys) -> None:
+    """The store belongs to the shop with these keys."""
+    user = connection.execute(select(users).limit(1)).first()
+    if user is not None and keys.pseudonymise(keys.unseal(user.sealed_id)) != user.pseudonym:
+        raise BadSignature("the keys of this shop are not those that the store was made with")
+    add_column(connection, schema_version.c["keys"])
+    connection.execute(update(schema_version).values(keys=keys.fingerprint))
+
+
+def _date_arrivals(connection: Connection, _: Keys) -> None:
+    """Events that have no time of arrival are taken to have arrived when they happened, but not later than now."""
+    now = clock.now()
+    arrived = case((events.c.time < now, events.c.time), else_=now)
+    connection.execute(update(events).where(events.c.arrived.is_(None)).values(arrived=arrived))
+
+
+def _index_rollouts(connection: Connection, _: Keys) -> None:
+    """The answers of a release have an index."""
+    add_index(connection, _index(exposures, "exposures_by_rollout"))
 
 
 def _events_of_users(connection: Connection, _: Keys) -> None:
@@ -274,7 +447,13 @@ def _index(table: Table, name: str) -> Index:
 
 # Steps to schema 4, in order. A step is committed by itself and may run again after a crash, so it changes only
 # what is not there yet: see ``add_column`` and ``add_index``. New tables are created before the first step.
-_STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = (_events_of_users,)
+_STEPS_FROM_3: tuple[Callable[[Connection, Keys], None], ...] = (
+    _bind_to_keys,
+    _events_of_users,
+    _date_arrivals,
+    _index_rollouts,
+)
+_STEPWISE_VERSION = 3
 # Upgrade to the next schema, by schema version.
 _UPGRADES: dict[int, Callable[[Connection, Keys], None]] = {
     1: _upgrade_from_1,

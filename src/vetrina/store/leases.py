@@ -3,15 +3,14 @@
 from sqlalchemy import Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from vetrina.core import clock
-from vetrina.store.database import read
+from vetrina.store.database import database_time, read
 from vetrina.store.tables import leases
 
 
 class Lease:
     """A named lease that at most one holder has at a time; it expires unless it is renewed.
 
-    The clocks of machines that share a store must agree to a few seconds.
+    Only the database's clock counts, so those of the machines need not agree.
 
     Args:
         engine: The store.
@@ -32,17 +31,18 @@ class Lease:
         Returns:
             The fence, which grows whenever the lease changes hands; None while another holder has the lease.
         """
-        now = clock.now()
-        renewal = {"holder": self._holder, "expires": now + self._seconds}
         query = select(leases).where(leases.c.name == self._name).with_for_update()
         try:
             with self._engine.begin() as connection:
                 row = connection.execute(query).first()
+                now = database_time(connection)
+                renewal = {"holder": self._holder, "expires": now + self._seconds}
                 if row is None:
                     connection.execute(insert(leases).values(name=self._name, fence=1, **renewal))
                     return 1
                 is_own = row.holder == self._holder
-                is_expired = row.expires <= now
+                # One that ends later than a new one would was taken before the database's clock was set back.
+                is_expired = row.expires <= now or row.expires > now + self._seconds
                 if not is_own and not is_expired:
                     return None
                 fence = row.fence if is_own and not is_expired else row.fence + 1
@@ -54,9 +54,12 @@ class Lease:
 
     def holder(self) -> str | None:
         """The current holder; None if the lease has expired."""
-        query = select(leases.c.holder).where(leases.c.name == self._name, leases.c.expires > clock.now())
+        query = select(leases.c.holder, leases.c.expires).where(leases.c.name == self._name)
         with read(self._engine) as connection:
-            return connection.execute(query).scalar()
+            row = connection.execute(query).first()
+            if row is None or row.expires <= database_time(connection):
+                return None
+            return row.holder
 
     def release(self) -> None:
         """Let the lease expire at once, if this holder has it."""

@@ -17,7 +17,7 @@ from vetrina.core.errors import BadInput, NotFound
 MANIFEST = "manifest.json"
 SIGNATURE = "signature"
 PARTS = "parts"
-# Younger parts are kept: another machine may not have written their manifest yet.
+# Younger objects are kept: another machine may not have written the manifest of a part yet, or recorded its version.
 _GRACE_PERIOD = timedelta(days=1)
 
 
@@ -80,12 +80,12 @@ class ObjectStorage:
             raise NotFound(digest[:12], f"is no part in {self._url}", way_out) from None
 
     def collect_garbage(self, keep: Set[str]) -> int:
-        """Delete all versions but ``keep``, and parts older than a day that only they use. Returns the freed bytes."""
+        """Delete versions older than a day but ``keep``, and parts that old that only they use. Returns the freed bytes."""
         used_parts: set[str] = set()
         obsolete_versions: list[str] = []
         for path in self._call("glob", f"*/{MANIFEST}"):
             version = path.split("/")[-2]
-            if version in keep:
+            if version in keep or self._age(path) <= _GRACE_PERIOD:
                 manifest, _ = self.manifest(version)
                 used_parts |= set(msgspec.json.decode(manifest)["parts"].values())
             else:
@@ -103,6 +103,7 @@ class ObjectStorage:
         return freed_bytes
 
     def _age(self, path: str) -> timedelta:
+        """Age of an object, by the clock of this machine."""
         modified_at = self._fs.modified(path)
         if not modified_at.tzinfo:
             modified_at = modified_at.replace(tzinfo=UTC)

@@ -4,7 +4,7 @@ The champion changes by compare-and-swap only, and every promotion is appended t
 what is promoted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +20,33 @@ from vetrina.core.types import Bundle, ReleaseResult, Verdict
 from vetrina.security.keys import Keys
 from vetrina.store.database import read
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
+
+ROLLBACK = "rollback:"  # beginning of the decision key of a promotion that goes back to an earlier version
+_OLD_ROLLBACK_REASON = "rolled back by an operator"  # by which rollbacks of an operator were marked before
+_OLD_ROLLOUT = "rollout:"  # beginning of the decision key of every end of a rollout before
+
+
+@dataclass(frozen=True)
+class ServingHistory:
+    """Which versions served a scenario, as its promotions and rollbacks say.
+
+    Attributes:
+        line: Versions that served, oldest first, the champion last. A rollback removes what it left from the end.
+        withdrawn: Versions that a rollback left and nobody promoted since: none of them is gone back to.
+        just_left: The version that the newest entry left, if that is a rollback.
+    """
+
+    line: tuple[str, ...] = ()
+    withdrawn: frozenset[str] = frozenset()
+    just_left: str | None = None
+
+    @property
+    def previous(self) -> str | None:
+        """The version that a rollback of the champion goes back to."""
+        for version in reversed(self.line[:-1]):
+            if version not in self.withdrawn and version != self.line[-1]:
+                return version
+        return None
 
 
 @dataclass(frozen=True)
@@ -302,14 +329,16 @@ class Registry:
             self._keys.verify(row.body.encode(), row.signature)
         return [msgspec.json.decode(row.body) for row in rows]
 
+    def serving_history(self, scenario: str) -> ServingHistory:
+        """Which versions served a scenario. Raises BadSignature if an entry of the log was changed."""
+        return replay_promotions(self.promotions(scenario))
+
     def previous_champion(self, scenario: str) -> str:
-        """The champion before the current one. Raises NotFound."""
-        current, _ = self.champion(scenario)
-        promotions_to_current = [entry for entry in self.promotions(scenario) if entry["to"] == current]
-        predecessors = [entry["from"] for entry in promotions_to_current if entry["from"]]
-        if not predecessors:
+        """The version that a rollback goes back to; never one that was itself rolled back. Raises NotFound."""
+        version = self.serving_history(scenario).previous
+        if version is None:
             raise NotFound(scenario, "has no earlier version to go back to", "`vetrina versions` lists what there is")
-        return predecessors[-1]
+        return version
 
     def log_stage(self, run: str, scenario: str, stage: str, started: float, usage: ResourceUsage) -> None:
         """Record the resource usage of a stage.
@@ -330,6 +359,35 @@ class Registry:
         with read(self._engine) as connection:
             rows = connection.execute(select(stages).order_by(stages.c.seq)).mappings()
             return [dict(row) for row in rows]
+
+
+def replay_promotions(entries: Iterable[Mapping[str, Any]]) -> ServingHistory:
+    """The serving history after the entries of a scenario's log of promotions, oldest first."""
+    line: list[str] = []
+    withdrawn: set[str] = set()
+    just_left = None
+    for entry in entries:
+        version = entry["to"]
+        if _is_rollback(entry, line):
+            just_left = entry["from"]
+            withdrawn.add(just_left)
+            while line and line[-1] != version:
+                line.pop()
+            if not line:
+                line.append(version)
+        else:
+            just_left = None
+            withdrawn.discard(version)
+            line.append(version)
+    return ServingHistory(tuple(line), frozenset(withdrawn), just_left)
+
+
+def _is_rollback(entry: Mapping[str, Any], line: list[str]) -> bool:
+    """Whether a promotion went back: by its key, or, in a log of before, by its reason or because the version had served."""
+    decision = entry["decision"]
+    if decision.startswith(_OLD_ROLLOUT):
+        return entry["to"] in line
+    return decision.startswith(ROLLBACK) or entry["why"] == _OLD_ROLLBACK_REASON
 
 
 def _to_builtins(value: Any) -> Any:

@@ -1,18 +1,21 @@
 """Rollouts: current state, evidence and the signed decision log.
 
 One row per rollout holds its state and evidence; every decision is appended to a signed log. Nothing is decided here.
+A row is written only if it can be read again. One that cannot be read, whoever wrote it, is set aside: the scenario is served
+without an experiment, and an operator ends the rollout.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, case, delete, func, insert, select, update
 
 from vetrina.core import clock
-from vetrina.core.errors import Conflict
+from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.rollout_types import (
     INTERLEAVED,
     AnswerCounts,
@@ -28,11 +31,15 @@ from vetrina.core.settings import ReleaseSettings, with_current_names
 from vetrina.core.types import Reason
 from vetrina.security.keys import Keys
 from vetrina.store.database import lock_log, read
-from vetrina.store.registry import Registry, VersionRegistration
+from vetrina.store.registry import ROLLBACK, Registry, VersionRegistration
 from vetrina.store.tables import expectations, exposures, rollout_log, rollouts, shadow_answers
 
 RolloutState = Literal["running", "promoted", "rolled back", "returned"]
 _CHUNK_SIZE = 500  # units in one query
+_UNKNOWN = "(unknown)"  # version of a rollout that cannot be read
+# What a stored record raises that cannot be read: a null where a number belongs, a field that is missing, no JSON at all.
+_UNREADABLE = (ValueError, TypeError, LookupError)
+_LOG = logging.getLogger("vetrina.store")
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,7 @@ class RolloutStore:
         self._engine = engine
         self._keys = keys
         self._registry = registry
+        self._reported: frozenset[str] = frozenset()  # unreadable rollouts that the log of this process names already
 
     def start(self, new: NewRollout) -> None:
         """Start a rollout. Raises Conflict if the scenario has one already."""
@@ -175,20 +183,41 @@ class RolloutStore:
         self._write_in(connection, running, running, state, record)
 
     def _running_in(self, connection: Connection, scenario: str) -> RunningRollout | None:
-        """The running rollout of a scenario, locked until the transaction ends."""
+        """The running rollout of a scenario, locked until the transaction ends; what is readable of an unreadable one."""
         query = select(rollouts).where(rollouts.c.scenario == scenario, rollouts.c.state == "running").with_for_update()
         row = connection.execute(query).first()
-        return None if row is None else _decode_running(row.body, row.fence)
+        if row is None:
+            return None
+        running = _decode_running(row)
+        if running is None:
+            return _salvage(row)
+        return running
 
     def running(self) -> dict[str, RunningRollout]:
-        """Running rollouts by scenario."""
+        """Running rollouts by scenario. Those that cannot be read are left out and reported once in the log."""
+        decoded = {row: _decode_running(row) for row in self._running_rows()}
+        unreadable = frozenset(row.id for row, running in decoded.items() if running is None)
+        for rollout in unreadable - self._reported:
+            _LOG.error("release %s cannot be read and is not followed; vetrina rollback ends it", rollout)
+        self._reported = unreadable
+        return {row.scenario: running for row, running in decoded.items() if running is not None}
+
+    def unreadable(self) -> dict[str, RunningRollout]:
+        """What can still be read of the running rollouts that ``running`` leaves out, by scenario."""
+        return {row.scenario: _salvage(row) for row in self._running_rows() if _decode_running(row) is None}
+
+    def _running_rows(self) -> Sequence[Row[Any]]:
         query = select(rollouts).where(rollouts.c.state == "running")
         with read(self._engine) as connection:
-            rows = connection.execute(query).all()
-        return {row.scenario: _decode_running(row.body, row.fence) for row in rows}
+            return connection.execute(query).all()
 
     def record_evidence(self, running: RunningRollout, evidence: RolloutEvidence) -> RunningRollout:
-        """Store new evidence and return the new state. Raises Conflict if another controller changed the rollout."""
+        """Store new evidence and return the new state.
+
+        Raises:
+            Conflict: Another controller changed the rollout.
+            BadInput: The evidence could not be read again.
+        """
         updated = RunningRollout(running.rollout, running.before, evidence, running.rules)
         return self._write(running, updated, "running", None)
 
@@ -218,26 +247,37 @@ class RolloutStore:
 
         Raises:
             Conflict: Another controller changed the rollout, or the champion has changed since it started.
+            BadInput: Evidence or decision could not be read again.
         """
         record = DecisionRecord(running.rollout, running.before, evidence, running.rules, decision, now)
         updated = RunningRollout(new_rollout, running.before, evidence, running.rules)
         return self._write(running, updated, state, record)
 
-    def abort(self, scenario: str) -> str | None:
+    def running_or_unreadable(self, scenario: str) -> RunningRollout | None:
+        """The running rollout of a scenario, or what can be read of it; None without one."""
+        return (self.unreadable() | self.running()).get(scenario)
+
+    def abort(self, scenario: str, candidate: str | None = None) -> str | None:
         """Roll a scenario's candidate back on behalf of an operator.
 
         A watched version gives way to the version before.
 
+        Args:
+            scenario: The scenario.
+            candidate: The candidate to roll back; None for whichever there is.
+
         Returns:
-            The candidate. None without a rollout, and where another champion has ended it already.
+            The candidate. None without such a rollout, and where another champion has ended it already.
         """
         reason = Reason("by-hand", False, "an operator ended the rollout")
         decision = RolloutDecision("roll back", (reason,))
         while True:
-            running = self.running().get(scenario)
+            running = self.running_or_unreadable(scenario)
             if running is None:
                 return None
             rollout = running.rollout
+            if candidate is not None and rollout.candidate != candidate:
+                return None
             champion, _ = self._registry.champion(scenario)
             # On a conflict with the controller, the state that it wrote is read again.
             with suppress(Conflict):
@@ -264,13 +304,6 @@ class RolloutStore:
         self.record_decision(running, running.seen, decision, rollout, "returned", now)
         return decision
 
-    def purge_ended(self) -> None:
-        """Delete expectations of units and shadow answers of ended rollouts; decisions are kept."""
-        ended = select(rollouts.c.id).where(rollouts.c.state != "running")
-        with self._engine.begin() as connection:
-            for table in (expectations, shadow_answers):
-                connection.execute(delete(table).where(table.c.rollout.in_(ended)))
-
     def decision_log(self, rollout: str) -> list[DecisionRecord]:
         """Decisions of a rollout, oldest first. Raises BadSignature if a record was changed."""
         query = select(rollout_log).where(rollout_log.c.rollout == rollout).order_by(rollout_log.c.seq)
@@ -278,28 +311,18 @@ class RolloutStore:
             rows = connection.execute(query).all()
         for row in rows:
             self._keys.verify(row.body.encode(), row.signature)
-        return [_decode(row.body, DecisionRecord) for row in rows]
+        try:
+            return [_decode(row.body, DecisionRecord) for row in rows]
+        except _UNREADABLE:
+            rule = "has a decision on record that cannot be read"
+            raise BadInput(f"release {rollout}", rule, "vetrina releases lists the others") from None
 
     def list_rollouts(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Rollouts, newest first."""
+        """Rollouts, newest first; the state of a running one that cannot be read is ``unreadable``."""
         query = select(rollouts).order_by(rollouts.c.created.desc()).limit(limit)
         with read(self._engine) as connection:
             rows = connection.execute(query).all()
-        summaries: list[dict[str, Any]] = []
-        for row in rows:
-            rollout = _decode_running(row.body, row.fence).rollout
-            summary = {
-                "release": row.id,
-                "scenario": row.scenario,
-                "kind": rollout.kind,
-                "state": row.state,
-                "share": rollout.candidate_share,
-                "candidate": rollout.candidate,
-                "champion": rollout.champion,
-                "started": row.created,
-            }
-            summaries.append(summary)
-        return summaries
+        return [_summarise(row) for row in rows]
 
     def expected_outcomes(self, rollout: str, units: Sequence[str]) -> dict[str, tuple[float, float, float]]:
         """Expected (clicks, conversion, revenue) of those ``units`` that were active before the rollout."""
@@ -397,18 +420,31 @@ class RolloutStore:
         row = {"rollout": rollout.id, "fence": fence, "body": text, "signature": self._keys.sign(text.encode())}
         connection.execute(insert(rollout_log).values(**row))
         if state == "promoted" and not rollout.is_watch:
-            self._move_champion(connection, rollout, rollout.candidate, record.decision)
+            self._move_champion(connection, rollout, rollout.candidate, "canary:", record.decision)
         if state == "rolled back" and rollout.is_watch:
-            self._move_champion(connection, rollout, rollout.champion, record.decision)
+            self._move_champion(connection, rollout, rollout.champion, ROLLBACK, record.decision)
         return updated
 
-    def _move_champion(self, connection: Connection, rollout: Rollout, version: str, decision: RolloutDecision) -> None:
-        """Move the champion pointer from the version that the rollout found there. Raises Conflict if it moved meanwhile."""
+    def _move_champion(
+        self, connection: Connection, rollout: Rollout, version: str, key_prefix: str, decision: RolloutDecision
+    ) -> None:
+        """Move the champion pointer from the version that the rollout found there.
+
+        Args:
+            connection: Connection of the transaction.
+            rollout: The rollout, which ends.
+            version: The new champion.
+            key_prefix: Beginning of the decision's key.
+            decision: Its reasons are logged.
+
+        Raises:
+            Conflict: The pointer was moved meanwhile.
+        """
         current, fence = self._registry.champion_in(connection, rollout.scenario)
         if current != rollout.served_version:
             raise Conflict(rollout.scenario, f"is served by {current} meanwhile", "the release has to be returned")
         reasons = "; ".join(reason.text for reason in decision.reasons)
-        key = f"rollout:{rollout.id}"
+        key = key_prefix + rollout.id
         self._registry.promote_in(connection, rollout.scenario, version, (current, fence), key, reasons)
 
 
@@ -426,8 +462,47 @@ def _step_evidence(share: float, champion_row: Any, candidate_row: Any, limits: 
     return StepEvidence(share, by_arm("units"), counts, limits)
 
 
-def _decode_running(body: str, fence: int) -> RunningRollout:
-    return _with_fence(_decode(body, RunningRollout), fence)
+def _summarise(row: Row[Any]) -> dict[str, Any]:
+    """A row of the list of rollouts."""
+    running = _decode_running(row)
+    state = row.state
+    if running is None:
+        running = _salvage(row)
+        if state == "running":
+            state = "unreadable"
+    rollout = running.rollout
+    return {
+        "release": row.id,
+        "scenario": row.scenario,
+        "kind": rollout.kind,
+        "state": state,
+        "share": rollout.candidate_share,
+        "candidate": rollout.candidate,
+        "champion": rollout.champion,
+        "started": row.created,
+    }
+
+
+def _decode_running(row: Row[Any]) -> RunningRollout | None:
+    """The rollout of a row, None if it cannot be read."""
+    try:
+        running = _with_fence(_decode(row.body, RunningRollout), row.fence)
+        _ = running.rollout.candidate_share  # of a step that exists
+    except _UNREADABLE:
+        return None
+    return running
+
+
+def _salvage(row: Row[Any]) -> RunningRollout:
+    """A rollout that cannot be read, without its evidence, and without its versions where not even they can be read."""
+    try:
+        rollout = msgspec.convert(msgspec.json.decode(row.body)["rollout"], Rollout)
+        _ = rollout.candidate_share
+    except _UNREADABLE:
+        rollout = Rollout(
+            row.id, row.scenario, _UNKNOWN, _UNKNOWN, salt="", started=row.created, stepped=row.created, shares=()
+        )
+    return RunningRollout(rollout, PreReleaseStatistics(), RolloutEvidence(row.created), ReleaseSettings(), row.fence)
 
 
 def _decode(body: str, record_type: type[_Record]) -> _Record:
@@ -438,4 +513,12 @@ def _decode(body: str, record_type: type[_Record]) -> _Record:
 
 
 def _encode(record: RunningRollout | DecisionRecord) -> str:
-    return msgspec.json.encode(record, order="sorted").decode()
+    """The record as it is stored. Raises BadInput if it could not be read again: JSON has no number that is not finite."""
+    text = msgspec.json.encode(record, order="sorted").decode()
+    try:
+        _decode(text, type(record))
+    except _UNREADABLE:
+        rule = "has evidence that is not finite"
+        way_out = "look for purchases with impossible prices in the log of events; vetrina rollback ends the release"
+        raise BadInput(f"release {record.rollout.id}", rule, way_out) from None
+    return text

@@ -100,7 +100,7 @@ class RunStore:
         self.finish(run, "cancelled", "cancelled by an operator")
 
     def retry(self, run: str) -> None:
-        """Queue a failed or cancelled run again; its finished steps are not repeated. Raises Conflict for other runs."""
+        """Queue a failed or cancelled run again; what it fitted is not fitted again. Raises Conflict for other runs."""
         row = self.get_run(run)
         if row["state"] in (*_UNFINISHED, "done"):
             raise Conflict(run, f"is {row['state']}", "only a failed or cancelled run can be tried again")

@@ -5,8 +5,9 @@ from functools import cached_property
 from pathlib import Path
 
 from vetrina.core import settings
+from vetrina.core.files import make_private
 from vetrina.core.settings import Settings
-from vetrina.security.keys import Keys, load_or_create
+from vetrina.security.keys import Keys, load, load_or_create
 from vetrina.store.bundles import BundleStore
 from vetrina.store.object_storage import ObjectStorage
 
@@ -19,13 +20,23 @@ class ShopFolder:
 
     @cached_property
     def settings(self) -> Settings:
-        """Settings of ``vetrina.toml``."""
-        return settings.load(self.root / "vetrina.toml")
+        """Settings of ``vetrina.toml``, which may hold passwords."""
+        file = self.root / "vetrina.toml"
+        if file.exists():
+            make_private(file)  # where it belongs to somebody else, its owner decides
+        return settings.load(file)
 
     @cached_property
     def keys(self) -> Keys:
-        """Secret keys of the shop, created on first use."""
+        """Secret keys of the shop, created on first use. Raises BadInput where the shop's data were made with others."""
+        if self._has_data():
+            return load(self.root / "keys")
         return load_or_create(self.root / "keys")
+
+    def _has_data(self) -> bool:
+        """Whether there is anything on disk that can be read with the shop's keys only."""
+        has_bundles = any((self.root / "bundles").glob("*"))
+        return has_bundles or (self.root / "store.db").exists() or (self.lake / "parts.json").exists()
 
     @property
     def lake(self) -> Path:

@@ -19,7 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
-from sqlalchemy.dialects.mysql import LONGTEXT
+from sqlalchemy.dialects.mysql import LONGBLOB, LONGTEXT
 from sqlalchemy.schema import SchemaItem
 
 SCHEMA_VERSION = 4
@@ -27,6 +27,7 @@ metadata = MetaData()
 # SQLite increments INTEGER keys only.
 _SequenceNumber = BigInteger().with_variant(Integer, "sqlite")
 _LongText = Text().with_variant(LONGTEXT, "mysql", "mariadb")
+_LongBinary = LargeBinary().with_variant(LONGBLOB, "mysql", "mariadb")
 # Text is compared byte by byte in every database: ids that differ in case or in blanks are different ids.
 _BINARY_COLLATION: dict[str, Any] = {
     "mysql_charset": "utf8mb4",
@@ -40,7 +41,11 @@ def _table(name: str, *columns: SchemaItem) -> Table:
     return Table(name, metadata, *columns, **_BINARY_COLLATION)
 
 
-schema_version = _table("schema_version", Column("version", Integer, primary_key=True))
+schema_version = _table(
+    "schema_version",
+    Column("version", Integer, primary_key=True),
+    Column("keys", String(64)),  # fingerprint of the keys of the shop that the store belongs to
+)
 # A writer of a log locks the log's row first, so that sequence numbers become visible in ascending order.
 log_locks = _table("writers", Column("log", String(32), primary_key=True))
 users = _table(
@@ -58,7 +63,7 @@ events = _table(
     Column("body", _LongText, nullable=False),
     Column("source", String(16)),  # "server" or "anonymous"; NULL for events before schema 4
     Column("sender", String(32)),  # pseudonym of the address for one day; NULL unless anonymous
-    Column("arrived", Float(53)),  # when it was written; of events before schema 4 their own time
+    Column("arrived", Float(53)),  # when it was written; retention counts from it, since ``time`` is the sender's
     Column("over_cap", Boolean),  # its address or session had sent more than counts in a day
     Index("events_once", "user", "event_id", unique=True),
     Index("events_by_user", "user", "seq"),
@@ -90,6 +95,7 @@ exposures = _table(
     Column("rollout", String(32)),  # the running rollout, if the unit takes part in it
     Column("step", Integer),
     Index("exposures_by_time", "scenario", "time"),
+    Index("exposures_by_rollout", "rollout", "step"),
 )
 product_changes = _table(
     "product_changes",
@@ -216,6 +222,17 @@ runs = _table(
     Column("why", _LongText, nullable=False),
     Column("note", _LongText),
     Index("runs_by_state", "state"),
+)
+# Results of a run's finished steps, from which an interrupted run resumes.
+run_steps = _table(
+    "run_steps",
+    Column("run", String(32), primary_key=True),
+    Column("attempt", Integer, primary_key=True, autoincrement=False),
+    Column("step", String(128), primary_key=True),
+    Column("time", Float(53), nullable=False),
+    Column("code_version", String(32), nullable=False),
+    Column("result", _LongBinary, nullable=False),  # MessagePack
+    Column("signature", String(128), nullable=False),
 )
 alerts = _table(
     "alerts",

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from vetrina.core import plugins
-from vetrina.core.files import atomic_folder
+from vetrina.core.files import atomic_folder, remove_folder, remove_leftovers
 from vetrina.core.progress import Progress
 from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan
 from vetrina.core.version import BUNDLE_FORMAT
@@ -80,6 +80,7 @@ def evict(cache_folder: Path, keep_newest: int) -> int:
 
     A fit that is needed again later is computed again.
     """
+    remove_leftovers(cache_folder)
     groups: dict[tuple[str, str], list[tuple[float, float, Path]]] = {}
     for folder in cache_folder.glob("*-*"):
         if (folder / _ORIGIN_FILE).exists():
@@ -91,9 +92,7 @@ def evict(cache_folder: Path, keep_newest: int) -> int:
     for group in groups.values():
         for _, _, folder in sorted(group)[:-keep_newest]:
             freed_bytes += _unshared_bytes(folder)
-            renamed = folder.with_name(f".{folder.name}")
-            folder.rename(renamed)  # first, in one step: a half removed folder must not be taken for a fitted model
-            shutil.rmtree(renamed)
+            remove_folder(folder)
     return freed_bytes
 
 

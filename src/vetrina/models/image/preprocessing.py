@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vetrina.models.image import decode
-from vetrina.models.image.decode import Pixels, decoded
+from vetrina.models.image.decode import Pixels
 
-__all__ = ["Pixels", "augment", "decoded", "normalise"]
+__all__ = ["Pixels", "augment", "normalise"]
 _MIN_CROP_AREA = 0.6  # of the image
 _ASPECT_JITTER = 0.2  # of the logarithm of the aspect ratio
 _MAX_ROTATION_RADIANS = 0.15

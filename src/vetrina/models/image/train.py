@@ -27,8 +27,8 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
 from vetrina.layers import fine_tuning
 from vetrina.models.image import category_training, image_student, network, network_quantisation
-from vetrina.models.image.preprocessing import Pixels, decoded
-from vetrina.store.images import download_images
+from vetrina.models.image.decode import Pixels, decode_images
+from vetrina.store.images import download_images, read_image_file
 
 HYPERPARAMETERS = {
     "epochs": 0.0,
@@ -82,7 +82,10 @@ def fitted_folder(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progres
         A folder with the files of ``fit`` and its notes.
     """
     hyperparameters = plan.hyperparameters_of("image", HYPERPARAMETERS)
-    images = download_images(catalogue.images, cache / "pictures")
+    images = download_images(catalogue.images, cache / "pictures", plan.image_hosts)
+    n_missing = sum(bool(reference) and not file for reference, file in zip(catalogue.images, images, strict=True))
+    if n_missing:
+        progress.message(f"{n_missing} images could not be downloaded")
     key_parts = [images, catalogue.categories, sorted(hyperparameters.items()), plan.seed]
     key = sha256(msgspec.json.encode(key_parts))
     folder = cache / f"images-{key.hexdigest()[:24]}"
@@ -106,11 +109,14 @@ def _fit_images(
     size = int(hyperparameters["size"])
     epochs = int(hyperparameters["epochs"])
     items, pixels = _load_images(catalogue, size, progress)
+    n_unreadable = sum(bool(file) for file in catalogue.images) - len(items)
+    if n_unreadable:
+        progress.message(f"{n_unreadable} images cannot be decoded and are left out")
     categories, labels = _category_labels(catalogue, items)
     weights_file = network.pretrained_weights_path()
     backbone = network.small_cnn() if weights_file is None else network.load_pretrained(weights_file)
     features = category_training.extract_features(backbone, pixels)
-    notes = {"pictures": len(items), "pretrained": weights_file is not None}
+    notes = {"pictures": len(items), "unreadable": n_unreadable, "pretrained": weights_file is not None}
     labelled_rows = np.flatnonzero(labels >= 0)
     student_epochs = 0
     if weights_file is not None and epochs and len(categories) > 1:
@@ -158,14 +164,11 @@ def _fit_images(
 
 def _load_images(catalogue: Catalogue, size: int, progress: Progress) -> tuple[NDArray[np.intp], Pixels]:
     """Products (n,) whose image can be decoded, and their images (n, size, size, 3)."""
+    contents = (read_image_file(Path(file)) if file else None for file in catalogue.images)
     items = []
     images = []
     with progress.step("image: read images", len(catalogue)) as step:
-        for item, file in enumerate(catalogue.images):
-            content = None
-            if file and Path(file).is_file():
-                content = Path(file).read_bytes()
-            pixels = decoded(content, size)
+        for item, pixels in enumerate(decode_images(contents, size)):
             if pixels is not None:
                 images.append(pixels)
                 items.append(item)

@@ -1,0 +1,94 @@
+"""Deletion of rows whose time is over, a small transaction at a time, so that nobody who writes waits for it."""
+
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, Engine, Select, Table, delete, func, select
+
+from vetrina.store.database import read
+from vetrina.store.tables import alerts, events, expectations, exposures, message_log, rollouts, shadow_answers
+
+BATCH_ROWS = 1_000  # of a transaction
+
+
+def delete_events(engine: Engine, arrived_before: float, up_to_seq: int) -> int:
+    """Delete the oldest events.
+
+    The newest one stays in any case: SQLite would give its sequence number again, below what the lake has read.
+
+    Args:
+        engine: The store.
+        arrived_before: Events that arrived later stay, seconds since 1970.
+        up_to_seq: Events with a larger sequence number stay.
+
+    Returns:
+        The number of deleted events.
+    """
+    oldest = select(events.c.seq, events.c.arrived).where(events.c.seq <= up_to_seq)
+    with engine.begin() as connection:
+        newest_seq = connection.execute(select(func.max(events.c.seq))).scalar()
+        expired = []
+        for row in connection.execute(oldest.order_by(events.c.seq).limit(BATCH_ROWS)):
+            has_expired = row.arrived is not None and row.arrived < arrived_before
+            if has_expired and row.seq != newest_seq:
+                expired.append(row.seq)
+        if expired:
+            connection.execute(delete(events).where(events.c.seq.in_(expired)))
+    return len(expired)
+
+
+def delete_answers(engine: Engine, scenario: str, before: float) -> int:
+    """Delete logged answers of a scenario, with their requests, that are older than ``before``; returns how many."""
+    query = select(exposures.c.request_id).where(exposures.c.scenario == scenario, exposures.c.time < before)
+    return _delete(engine, exposures, exposures.c.request_id, query)
+
+
+def delete_messages(engine: Engine, before: float) -> int:
+    """Delete records of messages and alerts that are older than ``before``; returns how many."""
+    sent = select(message_log.c.seq).where(message_log.c.time < before)
+    raised = select(alerts.c["key"]).where(alerts.c.time < before)
+    n_messages = _delete(engine, message_log, message_log.c.seq, sent)
+    return n_messages + _delete(engine, alerts, alerts.c["key"], raised)
+
+
+def delete_of_ended_rollouts(engine: Engine) -> int:
+    """Delete expected outcomes and shadow answers of rollouts that have ended; their decisions stay. Returns how many."""
+    ended = select(rollouts.c.id).where(rollouts.c.state != "running")
+    of_shadows = select(shadow_answers.c.seq).where(shadow_answers.c.rollout.in_(ended))
+    n_shadows = _delete(engine, shadow_answers, shadow_answers.c.seq, of_shadows)
+    with_units = select(expectations.c.rollout).where(expectations.c.rollout.in_(ended)).limit(1)
+    with read(engine) as connection:
+        rollout_id = connection.execute(with_units).scalar()
+    if rollout_id is None:
+        return n_shadows
+    is_of_rollout = expectations.c.rollout == rollout_id
+    of_units = select(expectations.c.unit).where(is_of_rollout)
+    return n_shadows + _delete(engine, expectations, expectations.c.unit, of_units, is_of_rollout)
+
+
+def _delete(
+    engine: Engine,
+    table: Table,
+    key: Column[Any],
+    expired: Select[*tuple[Any, ...]],
+    within: ColumnElement[bool] | None = None,
+) -> int:
+    """Delete a batch of rows.
+
+    Args:
+        engine: The store.
+        table: Table of the rows.
+        key: Column that names a row, within ``within`` if it is given.
+        expired: Selects the keys.
+        within: Condition of all rows.
+
+    Returns:
+        The number of deleted rows.
+    """
+    with engine.begin() as connection:
+        keys = connection.execute(expired.limit(BATCH_ROWS)).scalars().all()
+        if keys:
+            statement = delete(table).where(key.in_(keys))
+            if within is not None:
+                statement = statement.where(within)
+            connection.execute(statement)
+    return len(keys)
