@@ -82,7 +82,7 @@ def _found(opened: Searcher, query: str, row: Row, known: np.ndarray) -> float:
     """Gain of the target's place, ties at half rank, for a shopper of whom ``known`` products are known."""
     history, target = row
     asked = History(known, np.zeros(len(known)), _NONE, np.empty(0), 0.0)
-    candidates = opened.candidates(query, asked)
+    candidates = opened.candidates(opened.correct(query), asked)
     candidates = candidates.take(~np.isin(candidates.items, history))
     score = opened.scores(candidates)
     own = candidates.items == target

@@ -40,7 +40,7 @@ def answered(tmp_path_factory) -> Iterator[tuple[Shop, tuple, Path, Path]]:
     (folder / "shop" / "vetrina.toml").write_text("[serve]\nexploration_rate = 0.2\n")
     since = time.time()
     with TestClient(create_app(folder / "shop")) as client:
-        shoppers = SimulatedUsers(world, client, time.time)
+        shoppers = SimulatedUsers(world, shops.as_server(client), time.time)
         for _ in range(VISITS):
             shoppers.recommend(int(shoppers.rng.integers(0, world.users)))
         assert shoppers.counts.failed_requests == 0

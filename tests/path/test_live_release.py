@@ -92,7 +92,7 @@ def shop(known, tmp_path, now) -> Iterator[Shop]:
 def client(shop) -> Iterator[TestClient]:
     """The service."""
     with TestClient(create_app(shop.folder.root)) as found:
-        yield found
+        yield shops.as_server(found)
 
 
 def live(

@@ -11,6 +11,7 @@ import shops
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.types import Request
+from vetrina.serve.event_decoding import known_sender, to_event
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.schemas import EventBody
 from vetrina.serve.service import Service
@@ -28,7 +29,7 @@ def shop(pristine, tmp_path: Path) -> Shop:
 def log(shop: Shop, *bodies: EventBody) -> None:
     """As the HTTP route does."""
     service = Service(shop.folder)
-    service.event_log.add([service.to_event(b) for b in bodies]).result(timeout=10)
+    service.event_log.add([to_event(b, service.keys, known_sender()) for b in bodies]).result(timeout=10)
     service.event_log.close()
     service.engine.dispose()
 

@@ -53,7 +53,7 @@ def lived(tmp_path_factory) -> Iterator[tuple[Shop, Clock, int]]:
         shop.fit("recommend", "search")
         first = int(now.now // clock.DAY)
         with TestClient(create_app(folder / "shop")) as client:
-            shoppers = SimulatedUsers(WORLD, client, now)
+            shoppers = SimulatedUsers(WORLD, shops.as_server(client), now)
             for day in range(DAYS):
                 shoppers.fault = "dead-feed" if day == DAYS - 1 else ""
                 for visit in range(VISITS * (2 if day == DAYS - 1 else 1)):
@@ -147,7 +147,7 @@ def test_predictions_are_compared_with_what_was_learnt_and_with_what_came_true(p
                 {"user_id": "feed", "type": "label", "request_id": r, "position": n, "value": 1.0, "timestamp": now.now}
                 for r, n, _ in said
             ]
-            assert client.post("/v1/events", json=labels).status_code == 202
+            assert shops.as_server(client).post("/v1/events", json=labels).status_code == 202
             if day == 0:
                 now.now += clock.DAY
     now.now += clock.DAY

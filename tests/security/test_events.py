@@ -9,7 +9,6 @@ import msgspec
 import numpy as np
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import DataError
 
 from vetrina import Shop
 from vetrina.core import clock
@@ -24,12 +23,10 @@ pytestmark = pytest.mark.security
 
 JSON = {"content-type": "application/json"}
 NOON = 1_780_000_000.0 // DAY * DAY + DAY / 2
-EVENTS_OF_THE_FIXTURE = 300
+EVENTS_OF_THE_FIXTURE = 3_600
 PRICE = 1.0  # of a click
 LONG = "s" * 200
 NUL = "s-4\x00"
-# A session that is longer than its column, or that holds a character that no text of PostgreSQL may hold.
-REFUSED_BY_DATABASE = {("postgresql", LONG), ("postgresql", NUL), ("mysql", LONG), ("mariadb", LONG)}
 
 
 def an_event(event_id: str, user: str = "u", time: float = 1.0, **body: Any) -> Event:
@@ -56,7 +53,6 @@ def test_a_position_beyond_64_bits_is_refused(client):
     assert client.post("/v1/events", content=content, headers=JSON).status_code == 400
 
 
-@pytest.mark.xfail(strict=True, raises=OverflowError, reason="S1: one logged row that does not shape ends every ingest")
 def test_a_logged_event_that_the_lake_cannot_hold_is_set_aside(own_shop):
     """S1: a row of the log that does not shape goes to quarantine, and the others of its log are taken."""
     shop = Shop(own_shop)
@@ -85,7 +81,6 @@ def test_money_without_bounds_is_refused(client, money):
 # Whom an event may harm
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S7: an event id belongs to whoever sends it first")
 def test_an_event_id_of_somebody_else_does_not_stand_in_the_way(client):
     """S7: an event id is one of its user's: a real purchase counts although a stranger used its id before."""
     squatter = {"user_id": "mallory", "type": "view", "product_id": "x", "event_id": "order-1001"}
@@ -94,7 +89,6 @@ def test_an_event_id_of_somebody_else_does_not_stand_in_the_way(client):
     assert client.post("/v1/events", json=purchase).json() == {"accepted": 1, "new": 1}
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S5: products of events alone join the catalogue")
 def test_events_put_no_product_into_a_catalogue(own_shop, own_client):
     """S5: where the shop has a table of products, the catalogue holds those products and no others."""
     name = "<img src=x onerror=alert(1)>"
@@ -105,7 +99,6 @@ def test_events_put_no_product_into_a_catalogue(own_shop, own_client):
     assert name not in catalogue.product_ids.tolist()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S5: the sender chooses the time of an event")
 def test_accounts_made_up_in_one_minute_do_not_decide_what_sells(own_shop, own_client):
     """S5: purchases that somebody dates back, so that accounts look as old as honest ones, push no product."""
     now = clock.now()
@@ -159,7 +152,6 @@ def campaign(engine, keys, monkeypatch):
     log.close()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S8: a click of anybody is charged")
 def test_a_click_of_somebody_who_was_not_shown_the_ad_costs_nothing(campaign):
     """S8: a click is charged if it comes from the user to whom the answer was shown."""
     campaign.show("r1", "alice")
@@ -167,7 +159,6 @@ def test_a_click_of_somebody_who_was_not_shown_the_ad_costs_nothing(campaign):
     assert campaign.spent() == 0.0
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S8: one user's clicks are charged without a limit")
 def test_one_user_cannot_spend_the_budget_of_a_day(campaign):
     """S8: how many clicks of one user are charged in a day is limited."""
     for number in range(100):
@@ -177,7 +168,6 @@ def test_one_user_cannot_spend_the_budget_of_a_day(campaign):
     assert campaign.spent() < 50 * PRICE
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S8: a click dated tomorrow makes the real one free")
 def test_a_click_dated_tomorrow_does_not_make_the_real_one_free(campaign):
     """S8: when a click was made is for the server's clock to say."""
     campaign.show("r1", "alice")
@@ -202,12 +192,9 @@ def test_a_session_that_the_store_cannot_hold_never_gets_there(client, session):
 
 
 @pytest.mark.parametrize("session", [LONG, NUL], ids=["long", "NUL"])
-def test_one_bad_row_does_not_fail_the_events_of_others(url, keys, session, request):
+def test_one_bad_row_does_not_fail_the_events_of_others(url, keys, session):
     """S4: a row that the database refuses is left out of the group commit; the events beside it are on disk."""
     engine = open_store(url, keys)
-    if (engine.dialect.name, session) in REFUSED_BY_DATABASE:
-        reason = "S4: one bad row fails all events of its group commit"
-        request.applymarker(pytest.mark.xfail(strict=True, raises=DataError, reason=reason))
     log = EventLog(engine, keys)
     with engine.begin() as connection:
         lock_log(connection, "events")  # the log has to wait, so that what follows is committed together
@@ -216,14 +203,10 @@ def test_one_bad_row_does_not_fail_the_events_of_others(url, keys, session, requ
         after = log.add([an_event("after")])
     log.close()
     engine.dispose()
-    assert before.result() == 1
-    assert after.result() == 1
+    assert before.result().n_new == 1
+    assert after.result().n_new == 1
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="S35: a cancelled waiter ends the thread that writes events"
-)
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_waiter_that_is_cancelled_does_not_end_the_log(engine, keys):
     """S35: whoever stops waiting for an event leaves the log able to write all later ones."""
     log = EventLog(engine, keys)

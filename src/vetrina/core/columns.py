@@ -83,3 +83,6 @@ EVENT_WEIGHTS = {
     "ad_click": 0.2,
 }
 EVENT_TYPES = frozenset(EVENT_WEIGHTS) | {"remove", "return", "impression", "search", "ad_impression", "label"}
+# Columns of the event log beside those of EVENTS; no file may have them. True or null.
+ANONYMOUS_COLUMN = "_anonymous"  # sent without the token
+OVER_CAP_COLUMN = "_over_cap"  # more than its address or session may add in a day: in no training, in no evidence

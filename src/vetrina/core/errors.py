@@ -43,6 +43,10 @@ class NotReady(BadInput):
     ready_in_seconds: float | None = None
 
 
+class Overloaded(NotReady):
+    """More waits than there is room for; HTTP 503."""
+
+
 class OtherFormat(NotReady):
     """A bundle in the format of another version of Vetrina; HTTP 503."""
 

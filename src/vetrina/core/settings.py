@@ -1,7 +1,8 @@
 """Settings of ``vetrina.toml`` and their defaults."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -207,10 +208,25 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8337
     # Share of answers whose positions are sampled from twice as many products.
     exploration_rate: float = 0.0
+    # Reverse proxies, as networks (10.0.0.0/8) or addresses: only their X-Forwarded-For counts.
+    trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.exploration_rate <= 0.2:
             raise ValueError(f"exploration_rate {self.exploration_rate} is no share between 0 and 0.2")
+        self.trusted_networks()
+
+    def trusted_networks(self) -> Sequence[IPv4Network | IPv6Network]:
+        """The networks of ``trusted_proxies``. Raises ValueError where one is neither a network nor an address."""
+        networks = []
+        for proxy in self.trusted_proxies:
+            try:
+                networks.append(ip_network(proxy))
+            except ValueError:
+                raise ValueError(
+                    f"trusted_proxies {proxy!r} is no network such as 10.0.0.0/8, nor an address"
+                ) from None
+        return networks
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

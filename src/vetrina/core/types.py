@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.filters import NO_FILTERS, Filters
 from vetrina.core.labelled_tables import EncodedTable, Floats, Ints, LabelledTable, OutOfFoldPredictions
 
 if TYPE_CHECKING:
@@ -668,7 +669,7 @@ class Request:
         query: Search text.
         product_ids: Products of the page or basket that the answer is related to.
         placement: Where the answer is shown, such as "home".
-        filters: Allowed values by product field.
+        filters: What the products must be.
         facets: Fields whose values are counted.
         sort: Sort order; empty for relevance.
         offset: Number of items that are skipped.
@@ -683,7 +684,7 @@ class Request:
     query: str = ""
     product_ids: tuple[str, ...] = ()
     placement: str = "home"
-    filters: Mapping[str, Any] = field(default_factory=dict)
+    filters: Filters = NO_FILTERS
     facets: tuple[str, ...] = ()
     sort: str = ""
     offset: int = 0

@@ -10,6 +10,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from vetrina.core.columns import ANONYMOUS_COLUMN
+
 # Columns that are kept even if they are empty.
 _ALWAYS_KEPT_COLUMNS = ("timestamp", "user_id", "type")
 
@@ -17,7 +19,8 @@ _ALWAYS_KEPT_COLUMNS = ("timestamp", "user_id", "type")
 def deduplicate_events(events: pl.DataFrame) -> tuple[pl.DataFrame, str]:
     """Events without duplicates and without empty columns, and a digest of their content.
 
-    Events are duplicates if they have the same ``event_id``, or, without an id, the same values in all columns.
+    Events are duplicates if they have the same user and ``event_id``, or, without an id, the same values in all columns. Of
+    two with the same id, one that the shop itself reports is kept before one of an anonymous sender.
     """
     events = _deduplicate_by_id(events)
     names = [name for name in sorted(events.columns) if name in _ALWAYS_KEPT_COLUMNS or not _is_empty(events[name])]
@@ -51,5 +54,9 @@ def _deduplicate_by_id(events: pl.DataFrame) -> pl.DataFrame:
     if "event_id" not in events.columns or _is_empty(events["event_id"]):
         return events
     without_id = events.filter(pl.col("event_id").is_null())
-    with_id = events.filter(pl.col("event_id").is_not_null()).sort(events.columns)
-    return pl.concat([without_id, with_id.unique("event_id", keep="first")])
+    with_id = events.filter(pl.col("event_id").is_not_null())
+    order = events.columns
+    if ANONYMOUS_COLUMN in order:
+        order = [ANONYMOUS_COLUMN, *order]  # null, which is the shop's own, comes first
+    with_id = with_id.sort(order, nulls_last=False)
+    return pl.concat([without_id, with_id.unique(["user_id", "event_id"], keep="first")])

@@ -14,17 +14,18 @@ import msgspec
 import polars as pl
 import xxhash
 
-from vetrina.core.columns import TABLES
+from vetrina.core.columns import ANONYMOUS_COLUMN, OVER_CAP_COLUMN, TABLES
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write, write_bytes
 from vetrina.ingest.deduplicate import deduplicate_events
 from vetrina.ingest.identities import Identities
-from vetrina.ingest.read import FILE, parse_rows, read_table_file
+from vetrina.ingest.read import FILE, parse_rows, read_table_file, shape_log_rows
 from vetrina.store import images
 from vetrina.store.dataset import DELETED
 
 QUARANTINE = "quarantine"
 _INDEX_FILE = "parts.json"
+_RESERVED_COLUMNS = (DELETED, ANONYMOUS_COLUMN, OVER_CAP_COLUMN)
 _ROW_GROUP = 1 << 18  # rows
 _LOG = logging.getLogger("vetrina.ingest")
 
@@ -96,30 +97,35 @@ class Lake:
             # A new labelled table replaces the old one.
             self.parts = [part for part in self.parts if part.table != "table"]
         part = LakePart(table, digest, len(rows), len(rejected), label)
-        if len(rejected):
-            source = self._identities.keys.without_address(file.name)
-            with atomic_write(self.folder / QUARANTINE / f"{table}-{digest[:12]}.csv") as temporary:
-                rejected.select(pl.lit(source).alias(FILE), pl.all()).write_csv(temporary)
+        self._write_quarantine(part, rejected, self._identities.keys.without_address(file.name))
         self._write_part(part, rows)
         return True
 
     def add_log_rows(self, table: str, rows: Sequence[Mapping[str, Any]], last_seq: int) -> None:
-        """Add rows of one of the service's logs as a new part.
+        """Add rows of one of the service's logs as a new part. Rows that cannot be shaped are quarantined.
 
         Args:
             table: "events" or "products".
             rows: Rows under the column names of ``core.columns``; ids of people are pseudonyms.
             last_seq: Sequence number of the last row.
         """
-        raw = pl.DataFrame(list(rows), infer_schema_length=None)
-        accepted, _ = parse_rows(raw, table, {}, f"the log of {table}")
+        source = f"the log of {table}"
+        accepted, rejected = shape_log_rows(rows, table, source)
         accepted = self._identities.completed(accepted, table)
-        digest = sha256(f"{table} {last_seq} ".encode() + msgspec.json.encode(rows)).hexdigest()
-        self._write_part(LakePart(table, digest, len(accepted), 0, logged=last_seq), accepted)
+        digest = sha256(f"{table} {last_seq} {rows!r}".encode()).hexdigest()
+        part = LakePart(table, digest, len(accepted), len(rejected), logged=last_seq)
+        self._write_quarantine(part, rejected, source)
+        self._write_part(part, accepted)
 
     def commit(self) -> None:
         """Make all added parts part of the lake, atomically."""
         _write_index(self.folder, self.parts)
+
+    def _write_quarantine(self, part: LakePart, rejected: pl.DataFrame, source: str) -> None:
+        if rejected.is_empty():
+            return
+        with atomic_write(self.folder / QUARANTINE / f"{part.table}-{part.digest[:12]}.csv") as temporary:
+            rejected.select(pl.lit(source).alias(FILE), pl.all()).write_csv(temporary)
 
     def _write_part(self, part: LakePart, rows: pl.DataFrame) -> None:
         part = replace(part, pseudonymous=True)
@@ -141,8 +147,9 @@ class Lake:
                 names = ", ".join(raw.columns[:12])
                 raise BadInput(f"{file}: column {label!r}", "is the label and missing", f"--label one of: {names}")
             return raw, raw.clear()
-        if DELETED in raw.columns:
-            raise BadInput(f"{file}: column {DELETED!r}", "is a name that Vetrina keeps for itself", "rename it")
+        for name in _RESERVED_COLUMNS:
+            if name in raw.columns:
+                raise BadInput(f"{file}: column {name!r}", "is a name that Vetrina keeps for itself", "rename it")
         image = mapping.get("image", "image")
         if table == "products" and image in raw.columns:
             given = raw[image].to_list()

@@ -5,9 +5,10 @@ are reported, never the value itself. Nothing here knows where rows are stored.
 """
 
 import csv
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -35,6 +36,7 @@ ROW_COLUMN = "_row"
 REASON_COLUMN = "_reason"
 COLUMN = "column"
 PATTERN = "pattern"
+_QUARANTINE_DTYPES = {ROW_COLUMN: pl.Int64, REASON_COLUMN: pl.String, COLUMN: pl.String, PATTERN: pl.String}
 # Characters of a value whose pattern is reported.
 _MAX_PATTERN_LENGTH = 40
 
@@ -69,6 +71,41 @@ def parse_rows(
         return typed.drop(EXTRA_COLUMN, strict=False), _quarantine(raw_rows.clear(), reasons.clear(), rules)
     accepted = typed.filter(reasons.is_null()).drop(EXTRA_COLUMN, strict=False)
     return accepted, _quarantine(raw_rows, reasons, rules)
+
+
+def shape_log_rows(
+    rows: Sequence[Mapping[str, Any]], table: str, source: str, first_row: int = 0
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of a log as ``parse_rows`` returns those of a file. A row that cannot be shaped at all is quarantined.
+
+    Args:
+        rows: Rows under the column names of ``core.columns``.
+        table: Name of the table.
+        source: Name of the log.
+        first_row: Number of the first row.
+    """
+    try:
+        raw_rows = pl.DataFrame(list(rows), infer_schema_length=None)
+        accepted, rejected = parse_rows(raw_rows, table, {}, source)
+    except Exception:  # noqa: BLE001 - whatever Polars raises for a value, one row must not stop all later ones
+        return _shape_halves(rows, table, source, first_row)
+    return accepted, rejected.with_columns(pl.col(ROW_COLUMN).cast(pl.Int64) + first_row)
+
+
+def _shape_halves(
+    rows: Sequence[Mapping[str, Any]], table: str, source: str, first_row: int
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """``shape_log_rows`` of either half of rows that cannot be shaped together, until the bad one is alone."""
+    if len(rows) == 1:
+        dtypes = {name: _DTYPES[TABLES[table][name]] for name in REQUIRED_COLUMNS[table]}
+        row = {ROW_COLUMN: first_row, REASON_COLUMN: "a value cannot be stored in a table", COLUMN: None, PATTERN: None}
+        return pl.DataFrame(schema=dtypes), pl.DataFrame([row], schema=_QUARANTINE_DTYPES)
+    half = len(rows) // 2
+    first = shape_log_rows(rows[:half], table, source, first_row)
+    second = shape_log_rows(rows[half:], table, source, first_row + half)
+    accepted = pl.concat([first[0], second[0]], how="diagonal_relaxed")
+    rejected = pl.concat([first[1], second[1]], how="diagonal_relaxed")
+    return accepted, rejected
 
 
 def read_table_file(

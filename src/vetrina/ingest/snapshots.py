@@ -58,7 +58,7 @@ def compose(lake: Lake, snapshots_folder: Path, settings: Settings) -> Snapshot:
     """
     snapshots_folder.mkdir(parents=True, exist_ok=True)
     label = next((part.label for part in lake.parts if part.table == "table"), "")
-    tables = {part.table for part in lake.parts}
+    tables = {part.table for part in lake.parts if part.rows}
     with tempfile.TemporaryDirectory(dir=snapshots_folder, prefix=".") as scratch:
         files = {name: Path(scratch) / f"{name}.parquet" for name in _TABLES if name in tables}
         digests = {name: _write_table(lake, name, file) for name, file in files.items()}

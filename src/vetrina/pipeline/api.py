@@ -15,6 +15,7 @@ from typing import Any
 from vetrina.core import plugins
 from vetrina.core.errors import NotFound
 from vetrina.core.files import shared_lock
+from vetrina.core.filters import parse_filters
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.types import Answer, DataReport, InputFiles, Interval, ReleaseResult, Request, Snapshot
 from vetrina.metrics.bootstrap import mean_interval
@@ -226,8 +227,14 @@ class Shop:
     def _released_models(self) -> ReleasedModels:
         return ReleasedModels(self.folder, self.shop_context.engine)
 
-    def _request(self, user: str | None, session: str | None = None, **request: Any) -> Request:
-        """A request with pseudonyms instead of the shop's ids."""
+    def _request(
+        self,
+        user: str | None,
+        session: str | None = None,
+        filters: Mapping[str, Any] | None = None,
+        **request: Any,
+    ) -> Request:
+        """A request with pseudonyms instead of the shop's ids, and its filters parsed."""
         keys = self.folder.keys
         user_pseudonym = None
         if user is not None:
@@ -235,7 +242,7 @@ class Shop:
         session_pseudonym = None
         if session is not None:
             session_pseudonym = keys.name_of_session(session)
-        return Request(user=user_pseudonym, session=session_pseudonym, **request)
+        return Request(user=user_pseudonym, session=session_pseudonym, filters=parse_filters(filters or {}), **request)
 
     def _is_ready(self, snapshot: Snapshot, scenario: str) -> bool:
         return self.shop_context.validate(snapshot, scenario).readiness.ready

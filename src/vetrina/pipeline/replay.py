@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 
+from vetrina.core.errors import BadInput
+from vetrina.core.filters import parse_filters
 from vetrina.core.protocols import Context
 from vetrina.core.types import LoggedAnswer, Request
 from vetrina.metrics.attribution import attributed_request
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.live_state import StoredChanges, StoredEvents
-from vetrina.serve.recorded_context import ReplayLedger
+from vetrina.serve.recorded_context import OMITTED, ReplayLedger
 from vetrina.store import event_log
 
 _MAX_EXPLORED_ANSWERS = 20_000
@@ -31,20 +33,35 @@ class ReplayedRequest:
 
 
 def replay_requests(shop_context: ShopContext, rows: Sequence[LogRow]) -> Iterator[ReplayedRequest]:
-    """Requests of logged answers, as of their time. Later events of the users are hidden; the catalogue is today's."""
+    """Requests of logged answers, as of their time. Later events of the users are hidden; the catalogue is today's.
+
+    A request whose log is not whole, or whose filters are of an earlier version and no longer understood, is left out.
+    """
     changes = StoredChanges(shop_context.engine)
     changes.refresh()
     settings = shop_context.folder.settings
     for row in rows:
         fields = msgspec.json.decode(row["request"])
         ledger = ReplayLedger(fields.pop("ledger", {}))
-        for name in _TUPLE_FIELDS:
-            if name in fields:
-                fields[name] = tuple(fields[name])
-        request = Request(user=row["user"], session=row["session"], **fields)
+        request = _parse_request(row, fields)
+        if request is None:
+            continue
         events = StoredEvents(shop_context.engine, settings.weights, as_of=row["time"])
         context = Context(events, changes, row["time"], ledger, settings.goals.to_dict())
         yield ReplayedRequest(row, request, context)
+
+
+def _parse_request(row: LogRow, fields: dict[str, Any]) -> Request | None:
+    if OMITTED in fields:
+        return None
+    for name in _TUPLE_FIELDS:
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    try:
+        filters = parse_filters(fields.pop("filters", {}))
+    except BadInput:
+        return None
+    return Request(user=row["user"], session=row["session"], filters=filters, **fields)
 
 
 def explored_answers(shop_context: ShopContext, scenario: str, since: float, until: float) -> tuple[LoggedAnswer, ...]:

@@ -1,22 +1,19 @@
 """Catalogue index for serving: ids, titles, filters, facets and sort keys."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
+from msgspec import UNSET
 from numpy.typing import NDArray
 
 from vetrina.core import bit_packing, dictionary_encoding
 from vetrina.core.bit_packing import PackedIntegers
-from vetrina.core.delta_index import FILTERS_HELP
 from vetrina.core.errors import BadInput
+from vetrina.core.filters import CATEGORICAL_FIELDS, NO_FILTERS, NUMERIC_FIELDS, Filters, with_ancestors
 from vetrina.core.types import Catalogue
-
-_CATEGORICAL_FIELDS = ("category", "brand")
-_NUMERIC_FIELDS = ("price", "stock")
 
 
 def write(catalogue: Catalogue, folder: Path) -> None:
@@ -48,8 +45,8 @@ class CatalogueIndex:
         self._titles = np.load(folder / "titles.npy", mmap_mode="r")
         self._title_ends = PackedIntegers(folder, "title_ends")[:]
         self._title_of = PackedIntegers(folder, "title_of")[:]
-        self._codes = {name: PackedIntegers(folder, name)[:] for name in _CATEGORICAL_FIELDS}
-        self._numbers = {name: dictionary_encoding.load(folder, name) for name in _NUMERIC_FIELDS}
+        self._codes = {name: PackedIntegers(folder, name)[:] for name in CATEGORICAL_FIELDS}
+        self._numbers = {name: dictionary_encoding.load(folder, name) for name in NUMERIC_FIELDS}
         self.last_seq = int(np.load(folder / "logged.npy"))
 
     def __len__(self) -> int:
@@ -63,7 +60,7 @@ class CatalogueIndex:
     def _field_values(self) -> dict[str, list[str]]:
         return {
             n: msgspec.json.decode((self._folder / f"{n}.json").read_bytes(), type=list[str])
-            for n in _CATEGORICAL_FIELDS
+            for n in CATEGORICAL_FIELDS
         }
 
     def index_of(self, product_ids: Sequence[str]) -> NDArray[np.int32]:
@@ -81,28 +78,34 @@ class CatalogueIndex:
         start = int(self._title_ends[at - 1]) if at else 0
         return self._titles[start : int(self._title_ends[at])].tobytes().decode()
 
-    def filter_mask(self, filters: Mapping[str, Any]) -> NDArray[np.bool_] | None:
-        """Return where all ``filters`` hold (items,); None without filters.
+    @cached_property
+    def _codes_below(self) -> dict[str, dict[str, list[int]]]:
+        """By field and value: the codes of the value and, of a category, of those below it."""
+        codes_by_field = {}
+        for field, names in self._field_values.items():
+            codes_below: dict[str, list[int]] = {}
+            for code, name in enumerate(names):
+                for ancestor in with_ancestors(name):
+                    codes_below.setdefault(ancestor, []).append(code)
+            codes_by_field[field] = codes_below
+        return codes_by_field
 
-        ``{"brand": "X"}``, ``{"category": ["A", "B"]}`` (a category also holds those below it), ``{"price": {"min": 1,
-        "max": 9}}``, ``{"in_stock": true}``.
-
-        Raises:
-            BadInput: A field has no such filter.
-        """
-        if not filters:
+    def filter_mask(self, filters: Filters) -> NDArray[np.bool_] | None:
+        """Return where all ``filters`` hold (items,); None without filters."""
+        if filters == NO_FILTERS:
             return None
         mask = np.ones(len(self), bool)
-        for field, wanted in filters.items():
-            if field in _CATEGORICAL_FIELDS:
-                mask &= self._has_field_value(field, wanted if isinstance(wanted, list) else [wanted])
-            elif field in _NUMERIC_FIELDS and isinstance(wanted, Mapping):
+        for field in CATEGORICAL_FIELDS:
+            allowed_values = filters.allowed_values(field)
+            if allowed_values is not None:
+                mask &= self._has_field_value(field, allowed_values)
+        for field in NUMERIC_FIELDS:
+            allowed_range = filters.allowed_range(field)
+            if allowed_range is not None:
                 values = self._numbers[field]
-                mask &= (values >= wanted.get("min", -np.inf)) & (values <= wanted.get("max", np.inf))
-            elif field == "in_stock":
-                mask &= ~(self._numbers["stock"] <= 0) == bool(wanted)
-            else:
-                raise BadInput(f"filters.{field}", "cannot be filtered so", FILTERS_HELP)
+                mask &= (values >= allowed_range.low()) & (values <= allowed_range.high())
+        if filters.in_stock is not UNSET:
+            mask &= ~(self._numbers["stock"] <= 0) == filters.in_stock
         return mask
 
     def facets(
@@ -116,8 +119,8 @@ class CatalogueIndex:
             max_values: Number of values a field.
         """
         facets: dict[str, dict[str, int]] = {}
-        for field in fields:
-            if field not in _CATEGORICAL_FIELDS:
+        for field in dict.fromkeys(fields):
+            if field not in CATEGORICAL_FIELDS:
                 raise BadInput(f"facets: {field}", "has no facet", "use category or brand")
             counts = np.bincount(self._codes[field][items], minlength=len(self._field_values[field]))
             order = [int(i) for i in np.argsort(-counts, kind="stable")[:max_values] if counts[i]]
@@ -136,11 +139,12 @@ class CatalogueIndex:
         Raises:
             BadInput: The field has no numbers.
         """
-        if field not in _NUMERIC_FIELDS:
+        if field not in NUMERIC_FIELDS:
             raise BadInput(f"sort: {field}", "is no sort order", "use price, -price, stock or -stock")
         return self._numbers[field]
 
-    def _has_field_value(self, field: str, wanted: list[str]) -> NDArray[np.bool_]:
-        names = self._field_values[field]
-        codes = [i for i, n in enumerate(names) if any(n == w or n.startswith(f"{w} > ") for w in wanted)]
-        return np.isin(self._codes[field], codes)
+    def _has_field_value(self, field: str, allowed_values: frozenset[str]) -> NDArray[np.bool_]:
+        is_allowed = np.zeros(len(self._field_values[field]), bool)
+        for value in allowed_values:
+            is_allowed[self._codes_below[field].get(value, [])] = True
+        return is_allowed[self._codes[field]]

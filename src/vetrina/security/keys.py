@@ -30,6 +30,7 @@ _SESSION_MARK = "s-"
 _SESSION_PSEUDONYM = re.compile(f"{_SESSION_MARK}[0-9a-f]{{{PSEUDONYM_LENGTH}}}")
 # UTF-8 text does not contain 0xff, so no user id has the hash of a session.
 _SESSION_PREFIX = b"\xffsession:"
+_ADDRESS_PREFIX = b"\xffaddress:"
 _FINGERPRINT_PREFIX = b"\xfffingerprint:"
 
 
@@ -66,6 +67,10 @@ class Keys:
     def name_of_session(self, session_id: str) -> str:
         """Pseudonym of a session: "s-" and 24 hex digits, different from those of a user with the same id."""
         return _SESSION_MARK + self._digest(_SESSION_PREFIX + session_id.encode())
+
+    def name_of_address(self, address: str, day: int) -> str:
+        """Pseudonym of a network address for one day (days since 1970): nobody can be followed by it from day to day."""
+        return self._digest(_ADDRESS_PREFIX + f"{day}:{address}".encode())
 
     def without_address(self, text: str) -> str:
         """``text``, or its pseudonym if it contains an e-mail address."""

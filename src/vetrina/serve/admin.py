@@ -12,8 +12,8 @@ from prometheus_client import generate_latest
 from vetrina.core import plugins
 from vetrina.core.errors import NotFound
 from vetrina.serve.api_docs import render_page
-from vetrina.serve.auth import require_token
-from vetrina.serve.schemas import RunBody
+from vetrina.serve.auth import require_token, require_token_from_elsewhere
+from vetrina.serve.schemas import Reference, RunBody
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
 from vetrina.store.runs import PRIORITY_MANUAL, RunStore
@@ -21,22 +21,22 @@ from vetrina.store.runs import PRIORITY_MANUAL, RunStore
 _Leaving = Annotated[str | None, QueryParameter(name="from", min_length=1, max_length=64)]
 
 
-@get("/v1/versions", sync_to_thread=True)
+@get("/v1/versions", guards=[require_token], sync_to_thread=True)
 def versions(state: State) -> list[dict[str, Any]]:
     """All versions, newest first."""
     service: Service = state.service
     return service.registry.list_versions()
 
 
-@get("/v1/releases", sync_to_thread=True)
+@get("/v1/releases", guards=[require_token], sync_to_thread=True)
 def releases(state: State) -> list[dict[str, Any]]:
     """Releases that are or were tested on users, newest first."""
     service: Service = state.service
     return service.rollouts.list_rollouts()
 
 
-@get("/v1/releases/{release:str}", sync_to_thread=True)
-def release(release: FromPath[str], state: State) -> list[dict[str, Any]]:
+@get("/v1/releases/{release:str}", guards=[require_token], sync_to_thread=True)
+def release(release: FromPath[Reference], state: State) -> list[dict[str, Any]]:
     """Every decision about a release with its evidence, for rollout controllers and audits."""
     service: Service = state.service
     decisions = [msgspec.to_builtins(record) for record in service.rollouts.decision_log(release)]
@@ -58,22 +58,22 @@ async def ask_run(data: JSONBody[RunBody], state: State) -> dict[str, Any]:
     return await asyncio.to_thread(enqueue)
 
 
-@get("/v1/runs", sync_to_thread=True)
+@get("/v1/runs", guards=[require_token], sync_to_thread=True)
 def list_runs(state: State) -> list[dict[str, Any]]:
     """Runs, newest first."""
     service: Service = state.service
     return service.runs.list_runs()
 
 
-@get("/v1/runs/{run:str}", sync_to_thread=True)
-def get_run(run: FromPath[str], state: State) -> dict[str, Any]:
+@get("/v1/runs/{run:str}", guards=[require_token], sync_to_thread=True)
+def get_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
     """A run with its finished stages."""
     service: Service = state.service
     return service.runs.get_run(run)
 
 
 @post("/v1/runs/{run:str}/cancel", status_code=200, guards=[require_token], sync_to_thread=True)
-def cancel_run(run: FromPath[str], state: State) -> dict[str, Any]:
+def cancel_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
     """Cancel a run; its finished stages stay."""
     service: Service = state.service
     service.runs.cancel(run)
@@ -81,29 +81,29 @@ def cancel_run(run: FromPath[str], state: State) -> dict[str, Any]:
 
 
 @post("/v1/runs/{run:str}/retry", status_code=200, guards=[require_token], sync_to_thread=True)
-def retry_run(run: FromPath[str], state: State) -> dict[str, Any]:
+def retry_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
     """Queue a failed or cancelled run again."""
     service: Service = state.service
     service.runs.retry(run)
     return service.runs.get_run(run)
 
 
-@get("/v1/verdicts/{verdict_id:str}", sync_to_thread=True)
-def verdict(verdict_id: FromPath[str], state: State) -> dict[str, Any]:
+@get("/v1/verdicts/{verdict_id:str}", guards=[require_token], sync_to_thread=True)
+def verdict(verdict_id: FromPath[Reference], state: State) -> dict[str, Any]:
     """A recorded verdict, for rollout controllers."""
     service: Service = state.service
     return service.registry.get_verdict(verdict_id)
 
 
 @post("/v1/versions/{version:str}/promote", status_code=200, guards=[require_token], sync_to_thread=True)
-def promote(version: FromPath[str], state: State) -> dict[str, str]:
+def promote(version: FromPath[Reference], state: State) -> dict[str, str]:
     """Make a version the champion of its scenario by hand."""
     service: Service = state.service
     return operator_actions.promote(service.registry, service.folder.bundles, version)
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[require_token], sync_to_thread=True)
-def rollback(scenario: FromPath[str], state: State, leaving: _Leaving = None) -> dict[str, Any]:
+def rollback(scenario: FromPath[Reference], state: State, leaving: _Leaving = None) -> dict[str, Any]:
     """Leave the version `from`: withdraw it if it is tested on users, else go back to the champion before it.
 
     Sent again it changes nothing (`changed` is false). Without `from`: the candidate that is tested on users, else the champion,
@@ -128,7 +128,7 @@ def readyz(state: State) -> Response[dict[str, Any]]:
     return Response(content, status_code=200 if serving else 503)
 
 
-@get("/metrics", media_type=MediaType.TEXT, sync_to_thread=False)
+@get("/metrics", media_type=MediaType.TEXT, guards=[require_token_from_elsewhere], sync_to_thread=False)
 def metrics(state: State) -> str:
     """Metrics in the Prometheus text format."""
     service: Service = state.service

@@ -14,7 +14,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import OperationalError
 
-from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
+from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, Overloaded
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
 from vetrina.serve.local_server import LocalSocket, answering_locally
@@ -22,7 +22,7 @@ from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
-_STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
+_STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503, Overloaded: 503}
 
 
 def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litestar:
@@ -32,9 +32,15 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         folder: the shop's folder.
         local_socket: on which it answers the shop's command line, too.
     """
+    shop = ShopFolder(folder)
+    state = {
+        "service": Service(shop),
+        "local_socket": local_socket,
+        "trusted_proxies": shop.settings.serve.trusted_networks(),
+    }
     return Litestar(
         [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
-        state=State({"service": Service(ShopFolder(folder)), "local_socket": local_socket}),
+        state=State(state),
         lifespan=[_lifespan],
         openapi_config=OpenAPIConfig(
             title="Vetrina",
@@ -46,6 +52,8 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         exception_handlers={
             BadInput: _handle_bad_input,
             HTTPException: _handle_http_error,
+            RecursionError: _handle_undecodable_body,
+            UnicodeDecodeError: _handle_undecodable_body,
             OperationalError: _handle_store_error,
             Exception: _handle_unexpected_error,
         },
@@ -79,7 +87,14 @@ def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
     text = "; ".join(problems)
     if not text:
         text = error.detail
-    return _error_response(request, error.status_code, text)
+    response = _error_response(request, error.status_code, text)
+    response.headers.update(error.headers or {})  # Allow of a 405
+    return response
+
+
+def _handle_undecodable_body(request: Request[Any, Any, Any], _: Exception) -> Response[dict[str, str]]:
+    """Of JSON that is nested too deep, or that is no UTF-8."""
+    return _error_response(request, 400, "the body: cannot be read; send JSON in UTF-8, nested as /schema shows it")
 
 
 def _handle_store_error(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:

@@ -4,31 +4,84 @@ import asyncio
 from typing import Any
 
 import msgspec
-from litestar import delete, get, post, put
+from litestar import Request, Response, delete, get, post, put
 from litestar.datastructures import State
-from litestar.params import FromPath, JSONBody
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, JSONBody, SkipValidation
 
 from vetrina.core.errors import BadInput, NotFound
-from vetrina.serve.auth import require_token
-from vetrina.serve.schemas import EventBody, ProductBody, parse_time
+from vetrina.serve.auth import has_token, require_token
+from vetrina.serve.client_address import client_address
+from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
+from vetrina.serve.schemas import EventBody, EventsOut, ProductBody, RefusedEvent, parse_time
 from vetrina.serve.service import Service
 from vetrina.store import products
+from vetrina.store.event_log import Outcome
 
 _MAX_EVENTS = 1_000  # of one request
 _CATALOGUE_SCENARIOS = frozenset({"search", "recommend"})  # scenarios whose bundles hold the whole catalogue
+_REFUSED = 400
+_CONFLICT = 409
+_REFUSAL_BY_OUTCOME = {
+    Outcome.CONFLICT: (_CONFLICT, "event_id: its user has sent another event with it; give every event its own"),
+    Outcome.REFUSED: (_REFUSED, "the event: the store cannot hold it; check its ids and its text"),
+}
 
 
-@post("/v1/events", status_code=202)
-async def events(data: JSONBody[EventBody | list[EventBody]], state: State) -> dict[str, int]:
-    """One event or up to 1,000; answered once all are on disk."""
+@post(
+    "/v1/events",
+    status_code=202,
+    responses={
+        207: ResponseSpec(EventsOut, description="some events were refused, the others are on disk"),
+        409: ResponseSpec(dict[str, str], description="the user has sent another event with this event_id"),
+    },
+)
+async def events(
+    data: SkipValidation[JSONBody[EventBody | list[EventBody]]], state: State, request: Request[Any, Any, Any]
+) -> Response[Any]:
+    """One event or up to 1,000; answered once all are on disk.
+
+    Of a batch the good ones are taken: 202 if all are, 207 if some are refused, 400 if all are. Each refused one is named with
+    its index and the rule that it breaks.
+    """
+    service: Service = state.service
+    sender = _sender_of(request, service)
     batch = data if isinstance(data, list) else [data]
     if not 0 < len(batch) <= _MAX_EVENTS:
         raise BadInput(f"{len(batch)} events", f"are not between 1 and {_MAX_EVENTS}", "send them in parts")
-    service: Service = state.service
-    written = service.event_log.add([service.to_event(body) for body in batch])
-    n_new = await asyncio.wrap_future(written)
+    answer = await _add_events(batch, service, sender)
+    if not answer.refused:
+        return Response(answer, status_code=202)
+    if answer.accepted:
+        return Response(answer, status_code=207)
+    first = answer.refused[0]
+    status = _REFUSED if isinstance(data, list) else first.status
+    service.error_counter.labels(str(status)).inc()
+    return Response({"error": first.error, **msgspec.to_builtins(answer)}, status_code=status)
+
+
+async def _add_events(batch: list[Any], service: Service, sender: Sender) -> EventsOut:
+    """Log the events of a batch that keep the rules; returns once they are on disk."""
+    decoded = decode_events(batch, service.keys, sender)
+    refused = [RefusedEvent(index, _REFUSED, error) for index, error in decoded.refusals.items()]
+    n_new = 0
+    if decoded.events:
+        added = await asyncio.wrap_future(service.event_log.add(decoded.events))
+        n_new = added.n_new
+        for index, outcome in zip(decoded.positions, added.outcomes, strict=True):
+            if outcome in _REFUSAL_BY_OUTCOME:
+                refused.append(RefusedEvent(index, *_REFUSAL_BY_OUTCOME[outcome]))
     service.event_counter.inc(n_new)
-    return {"accepted": len(batch), "new": n_new}
+    for event in refused:
+        service.refused_event_counter.labels(str(event.status)).inc()
+    refused.sort(key=lambda event: event.index)
+    return EventsOut(len(batch) - len(refused), n_new, refused)
+
+
+def _sender_of(request: Request[Any, Any, Any], service: Service) -> Sender:
+    if has_token(request):
+        return known_sender()
+    return anonymous_sender(service.keys, client_address(request))
 
 
 @get("/v1/products/{product_id:str}", sync_to_thread=False)

@@ -5,6 +5,7 @@ Answers are computed in the event loop; the only wait is the one for a candidate
 
 from typing import Any
 
+import litestar
 import msgspec
 from litestar import post
 from litestar.datastructures import State
@@ -12,8 +13,10 @@ from litestar.params import JSONBody
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Request
-from vetrina.serve.auth import require_token
+from vetrina.serve.auth import require_token, require_token_of
 from vetrina.serve.schemas import AdsBody, AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody
+
+_PURCHASES = "buy_again"  # the placement that shows what a user bought
 
 
 @post("/v1/search", status_code=200)
@@ -35,9 +38,13 @@ async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
 
 
 @post("/v1/recommend", status_code=200)
-async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
-    """Products for a user, a session or a product page."""
-    request = Request(
+async def recommend(
+    data: JSONBody[RecommendBody], state: State, request: litestar.Request[Any, Any, Any]
+) -> RankedOut:
+    """Products for a user, a session or a product page; what a user bought before, `buy_again`, needs the token."""
+    if data.placement == _PURCHASES and data.user_id is not None:
+        require_token_of(request)
+    ranking_request = Request(
         user=state.service.pseudonymise(data.user_id),
         session=state.service.name_of_session(data.session_id),
         product_ids=tuple(data.product_ids),
@@ -47,7 +54,7 @@ async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
         exclude_seen=data.exclude_seen,
         explain=data.explain,
     )
-    return await state.service.rank("recommend", request)
+    return await state.service.rank("recommend", ranking_request)
 
 
 @post("/v1/ads", status_code=200)

@@ -1,17 +1,76 @@
-"""Request and response schemas of the HTTP API, with their limits."""
+"""Request and response schemas of the HTTP API, with their limits.
+
+Every number, text, list and object of a request has a bound, which the OpenAPI document states: ``core.limits`` holds the
+figures. One rule for ids, in a body and in a path alike: 1 to 256 characters, none of them a control character.
+"""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
+from vetrina.core.filters import NO_FILTERS, Filters
+from vetrina.core.limits import (
+    MAX_ATTRIBUTE_VALUES,
+    MAX_ATTRIBUTES,
+    MAX_COLUMNS,
+    MAX_FACETS,
+    MAX_ID_CHARS,
+    MAX_LINE_CHARS,
+    MAX_MONEY,
+    MAX_NUMBER,
+    MAX_POSITION,
+    MAX_QUANTITY,
+    MAX_QUERY_CHARS,
+    MAX_REFERENCE_CHARS,
+    MAX_ROWS,
+    MAX_SECONDS,
+    MAX_STOCK,
+    MAX_TEXT_CHARS,
+    MAX_VALUE_CHARS,
+    NO_CONTROL_CHARACTER,
+    NO_CONTROL_CHARACTER_BUT_BLANKS,
+)
 
-Id = Annotated[str, Meta(min_length=1, max_length=256)]
+MAX_EVENTS = 1_000  # of one request
+MAX_PRODUCTS = 1_000  # of one request
+_MAX_PAGE_PRODUCTS = 200
+_MAX_SEED_USERS = 100_000
+_MAX_AUDIENCE = 1_000_000
+_MAX_TIME_CHARS = 40
+
+Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
+Reference = Annotated[str, Meta(min_length=1, max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)]
+Name = Annotated[str, Meta(max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)]
+Query = Annotated[str, Meta(max_length=MAX_QUERY_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
+SearchQuery = Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
+Line = Annotated[str, Meta(max_length=MAX_LINE_CHARS, pattern=NO_CONTROL_CHARACTER)]
+Title = Annotated[str, Meta(min_length=1, max_length=MAX_LINE_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
+Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
+Money = Annotated[float, Meta(ge=0, le=MAX_MONEY)]
+Quantity = Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
+Stock = Annotated[float, Meta(ge=0, le=MAX_STOCK)]
+Position = Annotated[int, Meta(ge=0, le=MAX_POSITION)]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Offset = Annotated[int, Meta(ge=0, le=10_000)]
+Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
+Time = Seconds | Annotated[str, Meta(min_length=1, max_length=_MAX_TIME_CHARS, pattern=NO_CONTROL_CHARACTER)]
+PageProducts = Annotated[list[Id], Meta(max_length=_MAX_PAGE_PRODUCTS)]
+
+_ColumnName = Annotated[str, Meta(max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
+_Integer = Annotated[int, Meta(ge=-int(MAX_NUMBER), le=int(MAX_NUMBER))]
+_Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
+_ValueText = Annotated[str, Meta(max_length=MAX_VALUE_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
+Value = _Integer | _Number | _ValueText | bool | None
+_ValueList = Annotated[list[Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]
+_ValueObject = Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]
+Attributes = Annotated[dict[_ColumnName, Value | _ValueList | _ValueObject], Meta(max_length=MAX_ATTRIBUTES)]
+Row = (
+    Annotated[list[Value], Meta(max_length=MAX_COLUMNS)] | Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_COLUMNS)]
+)
 _MAX_FUTURE_SECONDS = 2 * clock.DAY  # how far the clock of a sender may be ahead
 
 
@@ -52,12 +111,12 @@ def parse_past_time(value: float | str | None) -> float:
 class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/search: a query with its filters, facets and sort order."""
 
-    query: Annotated[str, Meta(min_length=1, max_length=512)]
+    query: SearchQuery
     user_id: Id | None = None
     session_id: Id | None = None
-    filters: dict[str, Any] = {}
-    facets: list[str] = []
-    sort: str = ""
+    filters: Filters = NO_FILTERS
+    facets: Annotated[list[Name], Meta(max_length=MAX_FACETS)] = []
+    sort: Name = ""
     offset: Offset = 0
     limit: Limit = 10
     personalise: bool = True
@@ -69,9 +128,9 @@ class RecommendBody(msgspec.Struct, forbid_unknown_fields=True):
 
     user_id: Id | None = None
     session_id: Id | None = None
-    product_ids: Annotated[list[Id], Meta(max_length=200)] = []
-    placement: str = "home"
-    filters: dict[str, Any] = {}
+    product_ids: PageProducts = []
+    placement: Name = "home"
+    filters: Filters = NO_FILTERS
     limit: Limit = 10
     exclude_seen: bool | None = None
     explain: bool = False
@@ -82,10 +141,10 @@ class AdsBody(msgspec.Struct, forbid_unknown_fields=True):
 
     user_id: Id | None = None
     session_id: Id | None = None
-    query: Annotated[str, Meta(max_length=512)] = ""
-    product_ids: Annotated[list[Id], Meta(max_length=200)] = []
-    placement: Annotated[str, Meta(max_length=64)] = "home"
-    filters: dict[str, Any] = {}
+    query: Query = ""
+    product_ids: PageProducts = []
+    placement: Name = "home"
+    filters: Filters = NO_FILTERS
     slots: Annotated[int, Meta(ge=1, le=50)] = 1
     explain: bool = False
 
@@ -94,59 +153,81 @@ class AudienceBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/audience: target users for a product, users similar to a list, or users of a segment."""
 
     product_id: Id | None = None
-    size: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
-    like: Annotated[list[Id], Meta(max_length=100_000)] = []
-    segment: Annotated[str, Meta(max_length=32)] = ""
-    channel: Annotated[str, Meta(max_length=16)] = "csv"
+    size: Annotated[int, Meta(ge=1, le=_MAX_AUDIENCE)] = 100
+    like: Annotated[list[Id], Meta(max_length=_MAX_SEED_USERS)] = []
+    segment: Name = ""
+    channel: Name = "csv"
     note: bool = False
 
 
 class PredictBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/predict: one row or several; the values of a row in column order or by column name."""
 
-    features: list[Any] | dict[str, Any] | None = None
-    rows: Annotated[list[list[Any] | dict[str, Any]], Meta(max_length=1_000)] | None = None
+    features: Row | None = None
+    rows: Annotated[list[Row], Meta(min_length=1, max_length=MAX_ROWS)] | None = None
 
 
 class RunBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/runs: the scenario to train and release."""
 
-    scenario: Annotated[str, Meta(min_length=1, max_length=32)]
-    why: Annotated[str, Meta(max_length=500)] = "requested over HTTP"
+    scenario: Reference
+    why: Line = "requested over HTTP"
 
 
 class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """One event. ``timestamp``: seconds since 1970 or ISO 8601; now if left out."""
 
     user_id: Id
-    type: Annotated[str, Meta(min_length=1, max_length=64)]
+    type: Reference
     product_id: Id | None = None
-    timestamp: float | str | None = None
+    timestamp: Time | None = None
     session_id: Id | None = None
-    query: Annotated[str, Meta(max_length=512)] | None = None
-    position: int | None = None
-    quantity: float | None = None
-    price: float | None = None
-    value: float | None = None
-    request_id: Annotated[str, Meta(max_length=64)] | None = None
-    event_id: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    query: Query | None = None
+    position: Position | None = None
+    quantity: Quantity | None = None
+    price: Money | None = None
+    value: Money | None = None
+    request_id: Name | None = None
+    event_id: Reference | None = None
+
+
+class ProductIdBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /v1/products/get and /v1/products/delete: the id of a product, whatever characters it holds."""
+
+    product_id: Id
+
+
+class RefusedEvent(msgspec.Struct):
+    """An event of a batch that was refused: its index from 0, the status it would have had alone, and the rule it breaks."""
+
+    index: int
+    status: int
+    error: str
+
+
+class EventsOut(msgspec.Struct, omit_defaults=True):
+    """How many events were accepted, how many of them were new, and the others."""
+
+    accepted: int
+    new: int
+    refused: list[RefusedEvent] = []
 
 
 class ProductBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """A product with its text, price and stock."""
 
-    title: Annotated[str, Meta(min_length=1, max_length=2_000)]
+    title: Title
     product_id: Id | None = None
-    description: str = ""
-    category: Annotated[str, Meta(max_length=2_000)] = ""
-    brand: Annotated[str, Meta(max_length=2_000)] = ""
-    price: Annotated[float, Meta(ge=0)] | None = None
-    currency: Annotated[str, Meta(max_length=16)] = ""
-    cost: float | None = None
-    stock: float | None = None
-    image: Annotated[str, Meta(max_length=2_000)] = ""
-    available_at: float | str | None = None
-    attributes: dict[str, Any] = {}
+    description: Text = ""
+    category: Line = ""
+    brand: Line = ""
+    price: Money | None = None
+    currency: Annotated[str, Meta(max_length=16, pattern=NO_CONTROL_CHARACTER)] = ""
+    cost: Money | None = None
+    stock: Stock | None = None
+    image: Line = ""
+    available_at: Time | None = None
+    attributes: Attributes = {}
 
 
 class ItemOut(msgspec.Struct, omit_defaults=True):
@@ -167,3 +248,9 @@ class RankedOut(msgspec.Struct, omit_defaults=True):
     items: list[ItemOut]
     total: int
     facets: dict[str, dict[str, int]] = {}
+
+
+class Refusal(msgspec.Struct):
+    """Why a request is refused, in one line: the value, the rule that it breaks, and the way out."""
+
+    error: str

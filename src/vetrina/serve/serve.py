@@ -39,5 +39,6 @@ def serve(folder: Path, sock: socket.socket) -> None:
     """Serve the shop in ``folder`` on a listening socket until SIGINT or SIGTERM."""
     app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
+    # Which proxies are trusted is a setting of the shop: uvicorn would trust all that connect from this machine.
+    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", proxy_headers=False)
     uvicorn.Server(config).run(sockets=[sock])

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from hashlib import blake2b
 from math import ceil
 from typing import Any
 from uuid import uuid4
@@ -36,11 +35,11 @@ from vetrina.serve.live_state import (
     StoreFollower,
 )
 from vetrina.serve.readiness import expected_ends
-from vetrina.serve.recorded_context import RecordingLedger
-from vetrina.serve.schemas import EventBody, ItemOut, RankedOut, parse_past_time
+from vetrina.serve.recorded_context import OMITTED, RecordingLedger
+from vetrina.serve.schemas import ItemOut, RankedOut
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.database import SERVING_STATEMENT_SECONDS, open_store
-from vetrina.store.event_log import Event, EventLog
+from vetrina.store.event_log import EventLog
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore
 from vetrina.store.runs import RunStore
@@ -60,6 +59,8 @@ _LOGGED_REQUEST_FIELDS = (
     "personalise",
     "exclude_seen",
 )
+_LONG_REQUEST_FIELDS = ("product_ids", "filters")  # the others are short
+_MAX_LOGGED_REQUEST_BYTES = 8_192
 _LOGGED_AUDIENCE_FIELDS = ("product_id", "size", "segment", "channel")
 
 
@@ -128,7 +129,13 @@ class Service:
         self.champions = Champions(self.registry, loaded_bundles)
         self.runs = RunStore(self.engine)
         self.rollouts = RolloutStore(self.engine, self.keys, self.registry)
-        self.event_log = EventLog(self.engine, self.keys)
+        self.metrics_registry = CollectorRegistry()
+        self.dropped_answer_counter = Counter(
+            "vetrina_dropped_answers",
+            "Answers given but not logged: the queue was full, or the store refused them",
+            registry=self.metrics_registry,
+        )
+        self.event_log = EventLog(self.engine, self.keys, self.dropped_answer_counter.inc)
         candidate_timeout_seconds = shop.settings.release.candidate_timeout_ms / 1e3
         self.candidate_clients = CandidateClients(
             self.rollouts, loaded_bundles, candidate_timeout_seconds, self.event_log.log_shadow_answer
@@ -140,7 +147,6 @@ class Service:
             self.champions, self.candidate_clients, self.catalogue_changes, loaded_bundles, self.ledger
         )
         self._rng = np.random.default_rng()
-        self.metrics_registry = CollectorRegistry()
         self.answer_counter = Counter(
             "vetrina_answers",
             "Answers given",
@@ -168,6 +174,12 @@ class Service:
         self.event_counter = Counter(
             "vetrina_events",
             "New events written to the event log",
+            registry=self.metrics_registry,
+        )
+        self.refused_event_counter = Counter(
+            "vetrina_refused_events",
+            "Events refused, by the status of each: 400 breaks a rule, 409 has the id of another event of its user",
+            ["status"],
             registry=self.metrics_registry,
         )
         self.latency_histogram = Histogram(
@@ -381,25 +393,6 @@ class Service:
         """The pseudonym of a session, None where there is no session."""
         return None if session_id is None else self.keys.name_of_session(session_id)
 
-    def to_event(self, body: EventBody) -> Event:
-        """The validated event under pseudonyms.
-
-        Raises:
-            BadInput: its time cannot be read or is out of bounds.
-        """
-        moment = parse_past_time(body.timestamp)
-        user = self.keys.pseudonymise(body.user_id)
-        content = self.keys.pseudonymised(msgspec.to_builtins(body))
-        event_id = content.pop("event_id", None)
-        for name in ("user_id", "timestamp"):
-            content.pop(name, None)
-        text = msgspec.json.encode(content, order="sorted").decode()
-        if event_id is None and body.timestamp is None:
-            event_id = uuid4().hex  # without a time every event is an event of its own
-        elif event_id is None:
-            event_id = _digest(f"{user}{moment}{text}")  # equal content at an equal time is the same event
-        return Event(event_id, user, content.get("session_id"), moment, text, self.keys.seal(body.user_id))
-
 
 def _assign_arm(client: CandidateClient | None, served_version: str, request: Request) -> _Assignment:
     """The arm of a request in the running rollout.
@@ -524,7 +517,17 @@ def _request_parameters(request: Request) -> dict[str, object]:
         value = getattr(request, name)
         if value != getattr(defaults, name):
             parameters[name] = value
-    return parameters
+    return _bounded(parameters)
+
+
+def _bounded(parameters: dict[str, object]) -> dict[str, object]:
+    """The parameters, the long ones replaced by their digest where the log would grow by more than its bound."""
+    encoded = msgspec.json.encode(parameters)
+    if len(encoded) <= _MAX_LOGGED_REQUEST_BYTES:
+        return parameters
+    bounded = {name: value for name, value in parameters.items() if name not in _LONG_REQUEST_FIELDS}
+    bounded[OMITTED] = blake2b(encoded, digest_size=16).hexdigest()
+    return bounded
 
 
 def _to_response(record: AnswerRecord, answer: Answer, request: Request) -> RankedOut:
@@ -536,7 +539,3 @@ def _to_response(record: AnswerRecord, answer: Answer, request: Request) -> Rank
         items.append(ItemOut(item.product_id, item.title, round(item.score, 6), reasons, ad_id))
     facets = {name: dict(counts) for name, counts in answer.facets.items()}
     return RankedOut(record.request_id, record.version, items, answer.total, facets)
-
-
-def _digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -2,12 +2,13 @@
 
 Workers that have read the same logs compute the same state. A click costs the price that was logged with its answer, at most
 what is left of the day's budget, and once however often it is repeated; so no budget is ever overspent, whichever worker
-crashes. Budgets hold for a day in UTC. Impressions of this worker count at once, those of other workers as soon as they are in
-the log of exposures.
+crashes. It is charged only if it comes from the visitor whom the answer was shown to, soon enough by the server's clock, and if
+neither the visitor nor the address has used up the clicks of a day. Budgets hold for a day in UTC. Impressions of this worker
+count at once, those of other workers as soon as they are in the log of exposures.
 """
 
 import threading
-from collections import defaultdict, deque
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy import Engine
 
 from vetrina.core import clock
 from vetrina.core.clock import DAY
+from vetrina.core.recent_keys import RecentKeys
 from vetrina.core.types import Answer, AuctionEntry
 from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, Pace, expected_slots, solve_pace
 from vetrina.store import event_log
@@ -26,17 +28,36 @@ _PACE_INTERVAL_SECONDS = 1.0  # between two solutions of a campaign's pace
 _PRIOR_CLICKS = 5.0  # expected clicks by which a click correction is shrunk to 1
 _DECAY_SECONDS = 6 * 3_600.0  # time constant of the exponential decay of expected and observed clicks
 _MAX_LOG_DELAY_SECONDS = 2.0  # by how much exposures may enter the log out of order
-_NO_DAY = -1  # number of the day of a ledger that has not read anything yet
+_MAX_CLICK_DELAY_SECONDS = DAY  # from an answer to a click that is charged; training joins clicks and impressions alike
+_MAX_CLOCK_SKEW_SECONDS = 60.0  # by which the clocks of two workers may differ
+# Charged clicks of one visitor, and of one address that sends without the token, in a day. The most that a household of
+# Complete Journey clicked in a day is 19.
+_MAX_DAILY_CLICKS = 20
+_MAX_COUNTED_REQUESTS = 100_000  # that are remembered; the log repeats the requests of a few seconds
+_MAX_VISITORS = 100_000  # whose impressions of a day are counted
+_KEPT_DAYS = 2
 
 
 class _DailyAccount:
-    """Spend, impressions and requests of one day in UTC; ``number`` counts days since 1970."""
+    """Spend, charged clicks, impressions and requests of one day in UTC."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self) -> None:
         self.requests_by_bucket = np.zeros(BUCKETS_PER_DAY)
         self.spent: defaultdict[str, float] = defaultdict(float)
-        self.impressions: defaultdict[str, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self.charged_clicks: set[tuple[str, str]] = set()  # request id, ad id
+        self.clicks_by_sender: Counter[str] = Counter()  # of visitors and addresses
+        self.impressions: OrderedDict[str, Counter[str]] = OrderedDict()  # by visitor; the latest visitors only
+
+    def count_impression(self, visitor: str, ad: str) -> None:
+        """Count an ad that a visitor saw."""
+        counts = self.impressions.setdefault(visitor, Counter())
+        counts[ad] += 1
+        self.impressions.move_to_end(visitor)
+        if len(self.impressions) > _MAX_VISITORS:
+            self.impressions.popitem(last=False)
+
+
+_NO_REQUESTS = _DailyAccount()
 
 
 class StoredSpendLedger:
@@ -45,11 +66,10 @@ class StoredSpendLedger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lock = threading.Lock()
-        self._day = _DailyAccount(_NO_DAY)
-        self._yesterday_requests = np.zeros(BUCKETS_PER_DAY)
+        self._days: OrderedDict[int, _DailyAccount] = OrderedDict()  # by days since 1970; the one used last is last
         self._budgets: dict[str, float] = {}
-        self._counted_requests: dict[str, float] = {}  # request id: time of its exposure
-        self._charged_clicks: set[tuple[str, str]] = set()  # request id, ad id
+        self._counted_requests = RecentKeys(_MAX_COUNTED_REQUESTS)
+        self._has_read = False
         self._last_event_number = 0
         self._last_exposure_time = 0.0
         # ad id: time of the last update, expected clicks and clicks, both exponentially decayed up to that time
@@ -69,25 +89,38 @@ class StoredSpendLedger:
         if not budgets:
             return
         now = clock.now()
-        since = max(self._last_exposure_time - _MAX_LOG_DELAY_SECONDS, _day_start(now))
+        last_time = min(self._last_exposure_time, now)  # a clock set back must not hide what is shown from now on
+        since = max(last_time - _MAX_LOG_DELAY_SECONDS, _day_start(now))
         exposures = event_log.list_answers(self._engine, "ads", since, now + DAY, with_items=True)
-        clicks, last_event_number = event_log.ad_clicks(self._engine, self._last_event_number, _day_start(now))
-        items_by_request_id = event_log.items_by_request_id(self._engine, {click["request_id"] for click in clicks})
+        # A click of yesterday must not be charged again today.
+        clicks, last_event_number = event_log.ad_clicks(self._engine, self._last_event_number, _day_start(now) - DAY)
+        answers = event_log.ad_answers(self._engine, {click["request_id"] for click in clicks})
         yesterday_requests = None
-        if self._day.number < 0:
+        if not self._has_read:
             yesterday_requests = self._load_yesterday_requests(now)
         with self._lock:
-            self._start_day_if_new(now)
             if yesterday_requests is not None:
-                self._yesterday_requests = yesterday_requests
+                self._account(_day_number(now) - 1).requests_by_bucket = yesterday_requests
+            self._has_read = True
             for exposure in exposures:
                 time = exposure["time"]
                 self._last_exposure_time = max(self._last_exposure_time, time)
-                user_or_session = exposure["user"] or exposure["session"]
-                self._count_impressions(exposure["request_id"], user_or_session, exposure["items"], time)
+                visitor = exposure["user"] or exposure["session"]
+                self._count_impressions(exposure["request_id"], visitor, exposure["items"], time)
             self._last_event_number = last_event_number
             for click in clicks:
-                self._charge_click(click, items_by_request_id.get(click["request_id"], ()))
+                answer = answers.get(click["request_id"])
+                if answer is not None and _is_from_visitor(click, answer) and _is_in_time(click, answer):
+                    self._charge_click(click, answer)
+            self._account(_day_number(now))
+
+    def _account(self, day_number: int) -> _DailyAccount:
+        """The account of a day. Of the days used last the newest ones are kept, so that a clock set back forgets nothing."""
+        account = self._days.setdefault(day_number, _DailyAccount())
+        self._days.move_to_end(day_number)
+        if len(self._days) > _KEPT_DAYS:
+            self._days.popitem(last=False)
+        return account
 
     def _load_yesterday_requests(self, now: float) -> NDArray[np.float64]:
         """Requests of the day before, by bucket of the day, for a worker that has just started."""
@@ -106,22 +139,23 @@ class StoredSpendLedger:
         """
         items = [_ad_row(item.ad) for item in answer.items if item.ad]
         with self._lock:
-            self._start_day_if_new(now)
             self._count_impressions(request_id, user_or_session, items, now)
             for offer in answer.offers:
                 self._recent_offers[offer.campaign_id].append(offer)
 
     def daily_spend(self, campaign: str, now: float) -> float:
         """The cost of a campaign's clicks on the day of ``now``, in the currency of its bids."""
-        if self._day.number != _day_number(now):
+        account = self._days.get(_day_number(now))
+        if account is None:
             return 0.0
-        return self._day.spent.get(campaign, 0.0)
+        return account.spent.get(campaign, 0.0)
 
     def daily_impressions(self, user_or_session: str, now: float) -> Mapping[str, int]:
         """Impressions by ad of a user or session on the day of ``now``."""
-        if self._day.number != _day_number(now):
+        account = self._days.get(_day_number(now))
+        if account is None:
             return {}
-        return self._day.impressions.get(user_or_session, {})
+        return dict(account.impressions.get(user_or_session, {}))
 
     def pacing(self, campaign: str, budget: float, now: float) -> tuple[float, float]:
         """Bid multiplier and participation share of a campaign, solved anew at most once a second.
@@ -134,7 +168,7 @@ class StoredSpendLedger:
         if not np.isfinite(budget):
             return 1.0, 1.0
         solved_at, pace = self._paces.get(campaign, (-np.inf, Pace()))
-        if now - solved_at > _PACE_INTERVAL_SECONDS:
+        if abs(now - solved_at) > _PACE_INTERVAL_SECONDS:
             with self._lock:
                 pace = self._solve_campaign_pace(campaign, budget, now)
                 self._paces[campaign] = (now, pace)
@@ -154,56 +188,52 @@ class StoredSpendLedger:
             return Pace(0.0, 0.0)
         if not offers:
             return Pace()
-        n_expected = expected_slots(self._yesterday_requests, self._day.requests_by_bucket, now - _day_start(now))
+        today = self._days.get(_day_number(now), _NO_REQUESTS)
+        yesterday = self._days.get(_day_number(now) - 1, _NO_REQUESTS)
+        n_expected = expected_slots(yesterday.requests_by_bucket, today.requests_by_bucket, now - _day_start(now))
         pairs = [(offer.min_winning_multiplier, offer.expected_spend) for offer in offers]
         min_winning_multiplier, expected_spend = np.array(pairs).T
         return solve_pace(min_winning_multiplier, expected_spend, remaining_budget / n_expected)
 
-    def _start_day_if_new(self, now: float) -> None:
-        """A new day starts without spend and impressions."""
-        number = _day_number(now)
-        if number == self._day.number:
-            return
-        if number == self._day.number + 1:
-            self._yesterday_requests = self._day.requests_by_bucket
-        else:
-            self._yesterday_requests = np.zeros(BUCKETS_PER_DAY)
-        self._day = _DailyAccount(number)
-        oldest = _day_start(now) - _MAX_LOG_DELAY_SECONDS
-        self._counted_requests = {
-            request_id: time for request_id, time in self._counted_requests.items() if time >= oldest
-        }
-        self._charged_clicks = {
-            (request_id, ad) for request_id, ad in self._charged_clicks if request_id in self._counted_requests
-        }
-
     def _count_impressions(
-        self, request_id: str, user_or_session: str | None, items: Iterable[Mapping[str, Any]], time: float
+        self, request_id: str, visitor: str | None, items: Iterable[Mapping[str, Any]], time: float
     ) -> None:
-        """Count a request of today and the impressions of its ads, once."""
-        if request_id in self._counted_requests or _day_number(time) != self._day.number:
+        """Count a request and the impressions of its ads on the day of its answer, once."""
+        if request_id in self._counted_requests:
             return
-        self._counted_requests[request_id] = time
-        self._day.requests_by_bucket[_bucket(time)] += 1
+        self._counted_requests.add(request_id)
+        account = self._account(_day_number(time))
+        account.requests_by_bucket[_bucket(time)] += 1
         for item in items:
-            if user_or_session:
-                self._day.impressions[user_or_session][item["ad_id"]] += 1
+            if visitor:
+                account.count_impression(visitor, item["ad_id"])
             self._update_click_statistics(item["ad_id"], time, item["click_chance"], 0.0)
 
-    def _charge_click(self, click: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> None:
-        """Charge a click to the campaign of the ad that it is on, once, and at most what is left of today's budget."""
-        for item in items:
+    def _charge_click(self, click: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Charge a click to the campaign of the ad that it is on, once, and at most what is left of the day's budget.
+
+        The day is that of its arrival.
+        """
+        account = self._account(_day_number(click["arrived"]))
+        senders = _clicking_senders(click, answer)
+        if any(account.clicks_by_sender[sender] >= _MAX_DAILY_CLICKS for sender in senders):
+            return
+        for item in answer["items"]:
             ad = item.get("ad_id", "")
             key = (click["request_id"], ad)
-            if item["product_id"] != click.get("product_id") or not ad or key in self._charged_clicks:
+            if item["product_id"] != click.get("product_id") or not ad or self._is_charged(key):
                 continue
-            self._charged_clicks.add(key)
-            self._update_click_statistics(ad, click["time"], 0.0, 1.0)
-            if _day_number(click["time"]) == self._day.number:
-                campaign = item["campaign_id"]
-                remaining_budget = self._budgets.get(campaign, np.inf) - self._day.spent[campaign]
-                price = min(float(item["price"]), remaining_budget)
-                self._day.spent[campaign] += max(0.0, price)
+            account.charged_clicks.add(key)
+            account.clicks_by_sender.update(senders)
+            if click["request_id"] in self._counted_requests:  # so are the clicks that were expected of it
+                self._update_click_statistics(ad, click["arrived"], 0.0, 1.0)
+            campaign = item["campaign_id"]
+            remaining_budget = self._budgets.get(campaign, np.inf) - account.spent[campaign]
+            price = min(float(item["price"]), remaining_budget)
+            account.spent[campaign] += max(0.0, price)
+
+    def _is_charged(self, click: tuple[str, str]) -> bool:
+        return any(click in account.charged_clicks for account in self._days.values())
 
     def _update_click_statistics(self, ad: str, now: float, new_expected_clicks: float, new_clicks: float) -> None:
         updated_at, expected_clicks, clicks = self._click_statistics.get(ad, (now, 0.0, 0.0))
@@ -211,6 +241,27 @@ class StoredSpendLedger:
         expected_clicks = expected_clicks * decay + new_expected_clicks
         clicks = clicks * decay + new_clicks
         self._click_statistics[ad] = (max(now, updated_at), expected_clicks, clicks)
+
+
+def _is_from_visitor(click: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
+    """Whether a click comes from the user or the session that the answer was shown to."""
+    is_same_user = answer["user"] is not None and click["user"] == answer["user"]
+    is_same_session = answer["session"] is not None and click["session"] == answer["session"]
+    return is_same_user or is_same_session
+
+
+def _is_in_time(click: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
+    """Whether a click arrived soon enough after its answer; what the sender says about its time is not looked at."""
+    delay_seconds = click["arrived"] - answer["time"]
+    return -_MAX_CLOCK_SKEW_SECONDS <= delay_seconds <= _MAX_CLICK_DELAY_SECONDS
+
+
+def _clicking_senders(click: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+    """Pseudonyms whose clicks of a day are limited: the visitor, and the address of a click without the token."""
+    senders = [answer["user"] or answer["session"]]
+    if click["sender"] is not None:
+        senders.append(click["sender"])
+    return senders
 
 
 def _decay(seconds: float) -> float:

@@ -40,10 +40,11 @@ def run_drift_drill(folder: Path, minutes: float, echo: Callable[[str], None]) -
     """
     world = World(products=200, users=3_000, days=15, now=time.time() - (_LOG_DAYS + 1) * DAY)
     shop = build_simulated_shop(folder, world, minutes, echo)
+    headers = {"authorization": f"Bearer {shop.folder.keys.api_token}"}  # as the shop's own server sends events
     service, address = start_command(folder, "serve", "--port", "0")
     processes = [service]
     try:
-        with httpx.Client(base_url=address, timeout=_REQUEST_TIMEOUT_SECONDS) as client:
+        with httpx.Client(base_url=address, headers=headers, timeout=_REQUEST_TIMEOUT_SECONDS) as client:
             wait_until_ready(client)
             echo(f"{_LOG_DAYS} days of about {_USERS_PER_DAY:,} users; prices shift on the last {_SHIFTED_DAYS}")
             _send_log(client, world)

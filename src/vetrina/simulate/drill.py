@@ -60,10 +60,11 @@ def run_drill(folder: Path, fault: str, minutes: float, echo: Callable[[str], No
     candidate_kind = "better" if fault in LOG_FAULTS else fault
     if candidate_kind == "better":
         echo(f"{serve_popularity_baseline(shop)} serves: a popularity baseline")
+    headers = {"authorization": f"Bearer {shop.folder.keys.api_token}"}  # as the shop's own server sends events
     service, address = start_command(folder, "serve", "--port", "0")
     controller, _ = start_command(folder, "operate")
     try:
-        with httpx.Client(base_url=address, timeout=_REQUEST_TIMEOUT_SECONDS) as client:
+        with httpx.Client(base_url=address, headers=headers, timeout=_REQUEST_TIMEOUT_SECONDS) as client:
             wait_until_ready(client)
             users = SimulatedUsers(world, client, time.time, seed=int(time.time()))
             echo(f"{world.users:,} users visit {address}; no candidate for the first {_WARM_UP_SECONDS:.0f} s")

@@ -1,6 +1,7 @@
 """Typed arrays of a snapshot for training and evaluation.
 
-For training only: serving does not import it. Events that are suspected click fraud are left out everywhere.
+For training only: serving does not import it. Events that are suspected click fraud, and what an anonymous sender sends beyond
+the daily cap, are left out everywhere.
 """
 
 from datetime import UTC, datetime
@@ -12,7 +13,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vetrina.core.columns import EVENT_WEIGHTS
+from vetrina.core.columns import ANONYMOUS_COLUMN, EVENT_WEIGHTS, OVER_CAP_COLUMN
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import (
@@ -62,22 +63,17 @@ def label_column(snapshot: Snapshot) -> str:
 
 
 def catalogue(snapshot: Snapshot) -> Catalogue | None:
-    """All products, sorted by id, without deleted ones; products that occur in events only have an id and nothing else.
+    """All products, sorted by id, without deleted ones.
 
-    Returns None without products and events.
+    Without a table of products they are those of the shop's own events, with an id and nothing else: events of anonymous
+    senders never create a product. Returns None without either.
     """
-    products = _read_table(snapshot, "products")
+    frame = _read_table(snapshot, "products")
     events = _read_trusted_events(snapshot)
-    product_events = events if events is not None and "product_id" in events.columns else None
-    if products is None and product_events is None:
+    if frame is None:
+        frame = _products_of_events(events)
+    if frame is None:
         return None
-    if products is None:
-        products = pl.DataFrame({"product_id": []}, schema={"product_id": pl.String})
-    frame = products
-    if product_events is not None:
-        event_products = product_events.select(pl.col("product_id").cast(pl.String)).drop_nulls().unique()
-        unlisted_products = event_products.join(frame, on="product_id", how="anti")
-        frame = pl.concat([frame, unlisted_products], how="diagonal_relaxed")
     if DELETED in frame.columns:
         frame = frame.filter(~pl.col(DELETED).fill_null(False)).drop(DELETED)
     frame = frame.sort("product_id")
@@ -101,6 +97,18 @@ def catalogue(snapshot: Snapshot) -> Catalogue | None:
         embeddings=_embeddings(frame),
         return_rates=_return_rates(events, frame["product_id"]),
     )
+
+
+def _products_of_events(events: pl.DataFrame | None) -> pl.DataFrame | None:
+    """``product_id`` of the products that the shop itself reports events on; None without any."""
+    if events is None or "product_id" not in events.columns:
+        return None
+    if ANONYMOUS_COLUMN in events.columns:
+        events = events.filter(pl.col(ANONYMOUS_COLUMN).is_null())
+    products = events.select(pl.col("product_id").cast(pl.String)).drop_nulls().unique()
+    if products.is_empty():
+        return None
+    return products
 
 
 def _return_rates(events: pl.DataFrame | None, products: pl.Series) -> np.ndarray:
@@ -167,16 +175,16 @@ def _image_references(snapshot: Snapshot, frame: pl.DataFrame) -> tuple[str, ...
 
 
 def product_row(snapshot: Snapshot, product_id: str) -> dict[str, Any] | None:
-    """A product as the shop gave it; with id and title only if it occurs in events alone; None if it is unknown."""
+    """A product as the shop gave it; without a table of products its id and title; None if it is unknown."""
     products = _read_table(snapshot, "products")
-    if products is not None:
-        rows = products.filter(pl.col("product_id").cast(pl.String) == product_id).to_dicts()
-        if rows:
-            return rows[0]
-    events = _read_trusted_events(snapshot)
-    if events is not None and (events["product_id"].cast(pl.String) == product_id).any():
-        return {"product_id": product_id, "title": product_id}
-    return None
+    if products is None:
+        products = _products_of_events(_read_trusted_events(snapshot))
+    if products is None:
+        return None
+    rows = products.filter(pl.col("product_id").cast(pl.String) == product_id).to_dicts()
+    if not rows:
+        return None
+    return {"title": product_id, **rows[0]}
 
 
 def interactions(
@@ -471,8 +479,10 @@ def _grades_from_clicks(snapshot: Snapshot) -> pl.DataFrame | None:
 
 
 def _read_trusted_events(snapshot: Snapshot) -> pl.DataFrame | None:
-    """Events without suspected click fraud; None without events."""
+    """Events without suspected click fraud and without what exceeds an anonymous sender's cap; None without events."""
     events = _read_table(snapshot, "events")
+    if events is not None and OVER_CAP_COLUMN in events.columns:
+        events = events.filter(pl.col(OVER_CAP_COLUMN).is_null())
     if events is None or "product_id" not in events.columns:
         return events
     return click_fraud.exclude_click_fraud(events, click_fraud.read(snapshot.folder))

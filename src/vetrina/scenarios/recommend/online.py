@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core import plugins
-from vetrina.core.errors import BadInput
+from vetrina.core.errors import BadInput, NotFound
+from vetrina.core.filters import Filters
 from vetrina.core.protocols import Context, History, Scorer
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
@@ -269,7 +270,7 @@ class Recommender:
         if request.placement not in PLACEMENTS:
             raise BadInput(f"placement {request.placement!r}", "is unknown", f"use one of {', '.join(PLACEMENTS)}")
         if request.placement == "looks_like" and "image" not in self.models:
-            raise BadInput("placement 'looks_like'", "needs images of products", "ingest products with a column image")
+            raise NotFound("placement 'looks_like'", "needs images of products", "ingest products with a column image")
         history = self.history(request, context)
         blend_name, exclude_seen = PLACEMENTS[request.placement]
         blend_name = self.select_blend(request.user, history, blend_name)
@@ -379,7 +380,7 @@ class Recommender:
         category = next(categories, None)
         if len(history.items) or not category:
             return allowed_items
-        is_in_category = self.catalogue.filter_mask({"category": category})
+        is_in_category = self.catalogue.filter_mask(Filters(category=category))
         if is_in_category is None or not (allowed_items & is_in_category).any():
             return allowed_items
         return allowed_items & is_in_category

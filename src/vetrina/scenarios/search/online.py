@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.errors import BadInput
+from vetrina.core.filters import NO_FILTERS
 from vetrina.core.protocols import Context, History
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
@@ -137,15 +138,18 @@ class Searcher:
         """(items, statistics); read when the trees need them."""
         return item_statistics.read(self._folder / "statistics")
 
+    def correct(self, query: str) -> str:
+        """The query with its typos corrected."""
+        return self._spelling.correct(query)
+
     def candidates(self, query: str, history: History, *, is_filtered: bool = False) -> Candidates:
-        """Lexical and dense candidates with their signals, after spelling correction of the query.
+        """Lexical and dense candidates with their signals.
 
         Args:
-            query: the text of the user.
+            query: the text of the user, as ``correct`` returns it.
             history: the user's interactions.
             is_filtered: whether filters or facets apply, which needs more lexical candidates.
         """
-        query = self._spelling.correct(query)
         max_lexical = _MAX_FILTERED_CANDIDATES if is_filtered else _MAX_LEXICAL_CANDIDATES
         lexical_items, lexical_scores = self._bm25.search(query, max_lexical)
         query_vector = self._text.encode_query(query)
@@ -193,7 +197,7 @@ class Searcher:
             user: pseudonym of the user, None for an anonymous visitor.
         """
         history = self.histories.history_of(user, (), now)
-        candidates = self.candidates(query, history)
+        candidates = self.candidates(self.correct(query), history)
         scores = self.scores(candidates)
         order = np.lexsort((candidates.items, -scores))
         return candidates.items[order], scores[order]
@@ -225,9 +229,9 @@ class Searcher:
         query = request.query.strip()[:_MAX_QUERY_CHARS]
         if not query:
             raise BadInput("query ''", "is empty", "say what to search")
-        query = self._spelling.correct(query)
+        query = self.correct(query)
         history = self._history(request, context)
-        is_filtered = bool(request.filters or request.facets)
+        is_filtered = bool(request.filters != NO_FILTERS or request.facets)
         candidates = self.candidates(query, history, is_filtered=is_filtered)
         delta = context.catalogue_delta.changes_after(self.catalogue.last_seq)
         is_visible = self._visible_mask(candidates, request, delta)

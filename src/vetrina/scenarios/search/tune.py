@@ -60,7 +60,7 @@ def tune(
     progress = progress or NoProgress()
     no_history = searcher.histories.history_of(None, (), evaluation_data.now)
     tracked_queries = track(progress, "search: candidates", list(queries))
-    candidates = [searcher.candidates(query, no_history) for query in tracked_queries]
+    candidates = [searcher.candidates(searcher.correct(query), no_history) for query in tracked_queries]
     judged = list(queries.values())
     weights, notes = _choose_weights(candidates, judged)
     searcher.weights = np.array([weights[signal] for signal in SIGNALS], np.float32)

@@ -22,5 +22,5 @@ def run(data: CheckInput) -> CheckResult:
         offenders,
         "product_id",
         "the export of products is older or smaller than that of events",
-        "recommended by behaviour, but not found by search",
+        "left out: add the products, or export both anew",
     )
