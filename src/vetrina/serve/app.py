@@ -17,7 +17,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
-from vetrina.core.log_format import REQUEST_ID, escape
+from vetrina.core.log_format import escape
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
 from vetrina.serve.client_address import parse_networks

@@ -56,28 +56,15 @@ def request_checks(hosts: Iterable[str]) -> Callable[..., _Application]:
         return name in names or _is_address(name.removeprefix("[").removesuffix("]"))
 
     def middleware(app: _Application) -> _Application:
+        """The application behind the checks."""
+
         async def check(scope: Any, receive: _Receive, send: _Send) -> None:
-            host = b""
-            content_type = b""
-            has_body = False
-            request_id = b""
-            for name, value in scope["headers"]:
-                if name == b"host":
-                    host = value
-                elif name == b"content-type":
-                    content_type = value
-                elif name == b"content-length":
-                    has_body = value != b"0"
-                elif name == b"transfer-encoding":
-                    has_body = True
-                elif name == b"x-request-id" and _SANE_REQUEST_ID.fullmatch(value):
-                    request_id = value
-            if not request_id:
-                request_id = secrets.token_hex(_REQUEST_ID_BYTES).encode()
+            headers: dict[bytes, bytes] = dict(scope["headers"])
+            request_id = _request_id(headers)
             REQUEST_ID.set(request_id.decode())
-            if not is_host(host):
+            if not is_host(headers.get(b"host", b"")):
                 raise RefusedHost("the Host header names no name of this service; list its names in [serve] hosts")
-            if has_body and content_type.partition(b";")[0].strip().lower() != _JSON_TYPE:
+            if _has_body(headers) and not _is_json(headers):
                 raise UnsupportedType("the body is not JSON; send it with 'content-type: application/json'")
 
             async def send_with_id(message: _Message) -> None:
@@ -90,6 +77,21 @@ def request_checks(hosts: Iterable[str]) -> Callable[..., _Application]:
         return check
 
     return middleware
+
+
+def _request_id(headers: dict[bytes, bytes]) -> bytes:
+    sent = headers.get(b"x-request-id", b"")
+    if _SANE_REQUEST_ID.fullmatch(sent):
+        return sent
+    return secrets.token_hex(_REQUEST_ID_BYTES).encode()
+
+
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
+
+
+def _is_json(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == _JSON_TYPE
 
 
 def _is_address(text: str) -> bool:
