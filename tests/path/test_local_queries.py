@@ -63,7 +63,7 @@ def no_bundle(monkeypatch) -> None:
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[TestClient]:
     """The shop, served within this process."""
-    with TestClient(create_app(folder, bind_local_socket(folder))) as client:
+    with TestClient(create_app(folder, bind_local_socket(folder)), base_url="http://localhost") as client:
         yield client
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,11 +17,13 @@ from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
 from vetrina.cli.options import host_option, port_option, renamed_option
 from vetrina.core.errors import BadInput
+from vetrina.core.log_format import configure_logging
 
 if TYPE_CHECKING:
     from vetrina.store.shop_folder import ShopFolder
 
 _READ_BYTES = 1_024
+_LOG = logging.getLogger("vetrina.cli")
 
 
 @click.command()
@@ -63,10 +66,15 @@ def serve(state: CliContext, host: str | None, port: int | None) -> None:
 def _serve_http(folder: "ShopFolder", host: str | None, port: int | None) -> None:
     from vetrina.serve.serve import bind, serve
 
+    configure_logging(folder.settings.log.format)
     settings = folder.settings.serve
     listening_socket = bind(host or settings.host, settings.port if port is None else port)
     bound_host, bound_port = listening_socket.getsockname()[:2]
-    click.echo(f"listening on http://{bound_host}:{bound_port}", err=True)
+    address = f"http://{bound_host}:{bound_port}"
+    if folder.settings.log.format == "json":
+        _LOG.info("listening on %s", address)
+    else:
+        click.echo(f"listening on {address}", err=True)
     serve(folder.root, listening_socket)
 
 
@@ -82,13 +90,14 @@ def operate(state: CliContext, until_input_ends: bool) -> None:
     from vetrina.pipeline.controller import operate as run_controller
 
     shop = Shop(state.shop_dir)  # without progress bars: what is done is a line of the log
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    log_format = shop.folder.settings.log.format
+    configure_logging(log_format)
     stop = threading.Event()
     _stop_on_signals(stop)
     if until_input_ends:
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     try:
-        run_controller(shop.shop_context, _echo_with_time, stop)
+        run_controller(shop.shop_context, _announcer(log_format), stop)
     finally:
         stop.set()
 
@@ -111,6 +120,13 @@ def _stop_after_input(stop: threading.Event) -> None:
 
 def _echo_with_time(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
+
+
+def _announcer(log_format: str) -> Callable[[str], None]:
+    """Prints what is done, as a line of the log."""
+    if log_format == "json":
+        return _LOG.info
+    return _echo_with_time
 
 
 @click.command()

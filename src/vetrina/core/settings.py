@@ -1,5 +1,6 @@
 """Settings of ``vetrina.toml`` and their defaults."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -9,10 +10,12 @@ from typing import Annotated, Any
 import msgspec
 
 from vetrina.core.errors import BadInput
+from vetrina.core.log_format import FORMATS
 
 OPTIMISERS = ("adam", "momentum", "sgd")
 LOSSES = ("cross-entropy", "mse", "adversarial")
 OUTCOMES = ("clicks", "conversion", "revenue")
+_ORIGIN = re.compile(r"https?://[^/\s]+")
 
 # Renamed settings, by table: their names in 0.1.0 and today.
 _RENAMED_FINE_TUNING = {"layers": "trainable_layers", "thaw": "unfreeze_per_epoch", "rank": "lora_rank"}
@@ -208,12 +211,26 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8337
     # Share of answers whose positions are sampled from twice as many products.
     exploration_rate: float = 0.0
-    # Reverse proxies, as networks (10.0.0.0/8) or addresses: only their X-Forwarded-For counts.
+    # Names under which the service is reached; addresses and localhost always are.
+    hosts: tuple[str, ...] = ()
+    # Origins whose pages may call the service from a browser, such as "https://shop.example"; none by default.
+    origins: tuple[str, ...] = ()
+    # Networks of the shop's own proxies, whose X-Forwarded-For counts.
     trusted_proxies: tuple[str, ...] = ()
+    # Requests that a worker has under way at once; further ones get 503.
+    max_concurrent_requests: int = 128
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.exploration_rate <= 0.2:
             raise ValueError(f"exploration_rate {self.exploration_rate} is no share between 0 and 0.2")
+        if not 1 <= self.max_concurrent_requests <= 10_000:
+            raise ValueError(f"max_concurrent_requests {self.max_concurrent_requests} is not between 1 and 10,000")
+        for host in self.hosts:
+            if not host or "/" in host or ":" in host:
+                raise ValueError(f"hosts: {host!r} is no name; write it without scheme and port")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"origins: {origin!r} is no origin such as https://shop.example")
         self.trusted_networks()
 
     def trusted_networks(self) -> Sequence[IPv4Network | IPv6Network]:
@@ -227,6 +244,17 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     f"trusted_proxies {proxy!r} is no network such as 10.0.0.0/8, nor an address"
                 ) from None
         return networks
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Log lines of ``serve``, ``operate`` and ``up`` on standard error."""
+
+    # One of FORMATS: text for people, JSON in the Elastic Common Schema for collectors.
+    format: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ValueError(f"format {self.format!r} is none of {', '.join(FORMATS)}")
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -435,6 +463,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goals: GoalSettings = GoalSettings()
     store: StoreSettings = StoreSettings()
     keep: KeepSettings = KeepSettings()
+    log: LogSettings = LogSettings()
 
 
 def load(path: Path) -> Settings:

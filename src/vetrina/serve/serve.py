@@ -9,9 +9,13 @@ import uvicorn
 
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
+from vetrina.serve.http_protocol import bounded_protocol
 from vetrina.serve.local_server import bind_local_socket
+from vetrina.store.shop_folder import ShopFolder
 
 _BACKLOG = 2_048  # connections that may wait to be accepted
+_KEEP_ALIVE_SECONDS = 75  # longer than proxies keep a connection, which then never use one that has just been closed
+_STOP_SECONDS = 10  # how long requests under way are waited for at the end
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -39,6 +43,17 @@ def serve(folder: Path, sock: socket.socket) -> None:
     """Serve the shop in ``folder`` on a listening socket until SIGINT or SIGTERM."""
     app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
-    # Which proxies are trusted is a setting of the shop: uvicorn would trust all that connect from this machine.
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on", proxy_headers=False)
+    limit = ShopFolder(folder).settings.serve.max_concurrent_requests
+    config = uvicorn.Config(
+        app,
+        http=bounded_protocol(limit),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,  # which proxies are trusted is a setting of the shop
+        timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
     uvicorn.Server(config).run(sockets=[sock])
