@@ -141,8 +141,7 @@ async def _overload(server: "_Server", seconds: float) -> None:
     row("refused with 503", with_header, "with Retry-After: goal all")
     row("neither", f"{outcome.share(outcome.n_neither)}: {outcome.neither()}", "goal none")
     row("worker", server.state(), "goal alive")
-    peak = f"{readings[0]:.0f} MB at first, {max(readings):.0f} MB at most, {readings[-1]:.0f} MB afterwards"
-    row("memory (PSS)", peak, "goal bounded")
+    row("memory (PSS)", _memory_text(readings), "goal bounded")
     row("seconds until all is answered again", _recovery(answers, seconds), "goal 2 s")
     note(f"The generator itself was at most {1e3 * answers.most_behind:.0f} ms late.")
 
@@ -172,7 +171,7 @@ def _measure_store(setup: _Setup, seconds: float) -> None:
         pid_file = Path(folder) / "pg" / "postmaster.pid"
         postmaster = psutil.Process(int(pid_file.read_text().split()[0]))
         with _serving(setup.source, shop) as server:
-            answers = uvloop.run(_stop_store(server, postmaster, seconds))
+            answers, readings = uvloop.run(_stop_store(server, postmaster, seconds))
             state = server.state()
         _report_outage(answers, seconds)
         meanwhile = _Outcome(answers, _AROUND_SECONDS, _AROUND_SECONDS + seconds)
@@ -182,23 +181,26 @@ def _measure_store(setup: _Setup, seconds: float) -> None:
             "goal all but those of the first second",
         )
         row("worker", state, "goal alive")
+        row("memory (PSS)", _memory_text(readings), "goal bounded")
         _report_events(answers, url)
 
 
-async def _stop_store(server: "_Server", postmaster: psutil.Process, seconds: float) -> Answers:
-    calls = _calls("p", (*_MIXED, "healthz"))
+async def _stop_store(server: "_Server", postmaster: psutil.Process, seconds: float) -> tuple[Answers, Sequence[float]]:
+    """The answers, and readings of the memory."""
     load = _open_load(server, _FROM_MEMORY)
-    running = asyncio.ensure_future(load.open_loop(calls, [(_RATE, _AROUND_SECONDS + seconds + 2 * _AROUND_SECONDS)]))
-    await asyncio.sleep(_AROUND_SECONDS)
-    stopped = [postmaster, *postmaster.children(recursive=True)]
-    _signal(stopped, signal.SIGSTOP)
-    try:
-        await asyncio.sleep(seconds)
-    finally:
-        _signal(stopped, signal.SIGCONT)
-    answers = await running
-    load.close()
-    return answers
+    phases = [(_RATE, _AROUND_SECONDS + seconds + 2 * _AROUND_SECONDS)]
+    async with _memory(server) as readings:
+        running = asyncio.ensure_future(load.open_loop(_calls("p", (*_MIXED, "healthz")), phases))
+        await asyncio.sleep(_AROUND_SECONDS)
+        stopped = [postmaster, *postmaster.children(recursive=True)]
+        _signal(stopped, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            _signal(stopped, signal.SIGCONT)
+        answers = await running
+        load.close()
+    return answers, readings
 
 
 def _signal(processes: Sequence[psutil.Process], number: int) -> None:
@@ -292,9 +294,8 @@ def _measure_disk(setup: _Setup, seconds: float) -> None:
 
 async def _fill_disk(server: "_Server", ballast: Path, seconds: float) -> Answers:
     load = _open_load(server)
-    running = asyncio.ensure_future(
-        load.open_loop(_calls("d"), [(_RATE, _AROUND_SECONDS + seconds + 2 * _AROUND_SECONDS)])
-    )
+    phases = [(_RATE, _AROUND_SECONDS + seconds + 2 * _AROUND_SECONDS)]
+    running = asyncio.ensure_future(load.open_loop(_calls("d"), phases))
     await asyncio.sleep(_AROUND_SECONDS)
     with ballast.open("wb") as file:
         os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(ballast.parent).free)
@@ -570,6 +571,10 @@ async def _memory(server: _Server) -> AsyncIterator[list[float]]:
     finally:
         reading.cancel()
         readings.append(server.pss_mb())
+
+
+def _memory_text(readings: Sequence[float]) -> str:
+    return f"{readings[0]:.0f} MB at first, {max(readings):.0f} MB at most, {readings[-1]:.0f} MB afterwards"
 
 
 def _run() -> None:
