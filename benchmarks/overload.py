@@ -59,7 +59,7 @@ _SCHEDULER_CLOCK = 2  # CPUCLOCK_SCHED of Linux: with the process id it is that 
 _PSS_SECONDS = 0.5  # between two readings of memory
 _START_SECONDS = 60.0
 _BYTES_PER_MB = 1e6
-_FROM_MEMORY = b"\r\nx-vetrina-store:"  # header of answers that were given without the store
+_FROM_MEMORY = b"\r\nx-vetrina-degraded:"  # header of answers that were given without the store
 _MIXED = ("recommend",) * 5 + ("search",) * 3 + ("event",) * 2
 _SETTINGS = """\
 [train]
