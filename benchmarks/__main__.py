@@ -24,6 +24,7 @@ NAMES = (
     "launches",
     "next_purchase",
     "off_policy",
+    "overload",
     "pacing",
     "paid_clicks",
     "personal_search",

@@ -39,7 +39,7 @@ _GROUPS: Mapping[str, Sequence[str]] = {
         "paid_clicks",
         "adversarial",
     ),
-    "The path and the service": ("first_answers", "demo", "ingest", "service", "store", "kills", "swaps"),
+    "The path and the service": ("first_answers", "demo", "ingest", "service", "overload", "store", "kills", "swaps"),
 }
 
 _INTRODUCTION = """# Benchmarks
