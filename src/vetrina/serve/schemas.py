@@ -69,7 +69,8 @@ _ValueList = Annotated[list[Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]
 _ValueObject = Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]
 Attributes = Annotated[dict[_ColumnName, Value | _ValueList | _ValueObject], Meta(max_length=MAX_ATTRIBUTES)]
 Row = (
-    Annotated[list[Value], Meta(max_length=MAX_COLUMNS)] | Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_COLUMNS)]
+    Annotated[list[Value], Meta(max_length=MAX_COLUMNS)]
+    | Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_COLUMNS)]
 )
 _MAX_FUTURE_SECONDS = 2 * clock.DAY  # how far the clock of a sender may be ahead
 
