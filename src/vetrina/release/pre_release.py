@@ -169,7 +169,7 @@ class PreReleaseLog:
             revenue_cap = revenue_cap_of(outcome)
             outcome = np.clip(outcome, -revenue_cap, revenue_cap)
         return TrafficEstimate(
-            len(outcome) / days, _mean(outcome), float(outcome.var()), _mean((outcome > 0).astype(float))
+            len(outcome) / float(days), _mean(outcome), float(outcome.var()), _mean((outcome > 0).astype(float))
         )
 
     def _number_of(self, unit: str) -> int:
