@@ -279,7 +279,7 @@ def _column(values: "array[float]") -> Floats:
 
 def _shrink(totals: NDArray[np.number], counts: Floats, mean: float) -> Floats:
     """Means of ``counts`` observations with the sums ``totals``, shrunk towards ``mean``."""
-    return (totals + _PRIOR_OBSERVATIONS * mean) / (counts + _PRIOR_OBSERVATIONS)
+    return (totals.astype(np.float64) + _PRIOR_OBSERVATIONS * mean) / (counts + _PRIOR_OBSERVATIONS)
 
 
 def _mean(values: Floats) -> float:
