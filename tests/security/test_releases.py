@@ -13,7 +13,8 @@ from vetrina.core.rollout_types import CONVERSION, REVENUE, PreReleaseStatistics
 from vetrina.core.settings import ReleaseSettings
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.release.decision import decide
-from vetrina.release.evidence import pre_release_statistics, statistics_by_outcome, unit_outcomes
+from vetrina.release.evidence import statistics_by_outcome, unit_outcomes
+from vetrina.release.pre_release import PreReleaseLog
 from vetrina.store import tables
 from vetrina.store.operator_actions import rollback
 from vetrina.store.registry import Registry
@@ -101,7 +102,10 @@ def test_the_usual_level_is_finite_whatever_one_price_is():
     """S2: what is fixed before a release starts is finite, whatever was bought."""
     answers = [an_answer(f"u{number}", "champion") for number in range(10)]
     purchases = [a_purchase("u1", 1e308, 1e308), a_purchase("u2", 5.0)]
-    before, expected = pre_release_statistics(answers, purchases, {}, RULES, 2 * HOUR, 1.0)
+    log = PreReleaseLog("recommend", "v1", RULES, (-HOUR, 2 * HOUR), 1.0)
+    log.add_answers([answer | {"version": "v1"} for answer in answers])
+    log.add_events(purchases, {})
+    before, expected = log.statistics()
     assert math.isfinite(before.means[REVENUE])
     assert all(math.isfinite(value) for values in expected.values() for value in values)
 

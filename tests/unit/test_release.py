@@ -18,7 +18,7 @@ from vetrina.release import (
     kind_of_change,
 )
 from vetrina.release.decision_time import shortest_ramp_days, units_to_decision
-from vetrina.release.evidence import estimate_traffic
+from vetrina.release.pre_release import PreReleaseLog
 
 SETTINGS = ReleaseSettings()
 PASSED = Verdict("v", "judged", "old", "pass", (), 0.01)
@@ -153,24 +153,62 @@ def test_more_users_never_take_longer(units_per_day, factor):
     assert days_to_decision(traffic(units_per_day * factor), SETTINGS) <= days
 
 
-def test_traffic_counts_each_unit_once_over_the_days_that_there_are():
-    now = 20 * DAY
+def a_log(now: float) -> PreReleaseLog:
+    """An empty log of the time before a release of recommend."""
+    return PreReleaseLog("recommend", "v1", SETTINGS, (now - SETTINGS.pre_period_days * DAY, now), 1.0)
+
+
+def visits(now: float) -> tuple[list[dict], list[dict], dict[str, dict]]:
+    """Answers that a hundred users saw on four days, two each; the clicks of ten of them, who buy as well; what clicks name."""
     answers = []
     events = []
     for number in range(100):
         for visit in range(2):
             at = now - (1 + number % 4) * DAY + 60.0 * visit
             request = f"r{number}-{visit}"
-            answers.append(
-                {"request_id": request, "user": f"u{number}", "session": None, "time": at, "arm": "champion"}
-            )
+            answer = {"request_id": request, "user": f"u{number}", "session": None, "time": at, "arm": "champion"}
+            answers.append({**answer, "scenario": "recommend", "version": "v1", "fault": None, "seconds": 0.1})
             if number < 10:
-                click = {"type": "click", "user": f"u{number}", "session": None, "product_id": "p", "time": at + 1}
-                events.append({**click, "request_id": request})
+                event = {"user": f"u{number}", "session": None, "product_id": "p", "request_id": request, "price": 5.0}
+                events.append({**event, "type": "click", "time": at + 1})
+                events.append({**event, "type": "purchase", "time": at + 2})
     named = {answer["request_id"]: {**answer, "items": frozenset("p")} for answer in answers}
-    found = estimate_traffic(answers, events, named, SETTINGS, now)
+    return answers, events, named
+
+
+def test_traffic_counts_each_unit_once_over_the_days_that_there_are():
+    now = 20 * DAY
+    answers, events, named = visits(now)
+    log = a_log(now)
+    log.add_answers(answers)
+    log.add_events(events, named)
+    found = log.traffic()
     assert found.units_per_day == pytest.approx(100 / 4)
     assert found.mean == pytest.approx(0.1)
     assert found.variance == pytest.approx(0.09)
     assert found.active_share == pytest.approx(0.1)
-    assert estimate_traffic([], [], {}, SETTINGS, now) == TrafficEstimate()
+    assert a_log(now).traffic() == TrafficEstimate()
+
+
+def test_a_log_in_pieces_says_what_it_says_as_a_whole():
+    now = 20 * DAY
+    answers, events, named = visits(now)
+    answers.append(answers[0] | {"version": "v0", "request_id": "other", "user": "u500"})
+    whole = a_log(now)
+    whole.add_answers(answers)
+    whole.add_events(events, named)
+    pieces = a_log(now)
+    for day in range(20):
+        pieces.add_answers([row for row in answers if row["time"] // DAY == day])
+        new_events = [row for row in events if row["time"] // DAY == day]
+        pieces.add_events(new_events, {row["request_id"]: named[row["request_id"]] for row in new_events})
+        pieces.add_events(new_events[:1], named)
+    statistics, expected = pieces.statistics()
+    of_whole, expected_of_whole = whole.statistics()
+    assert statistics.means == pytest.approx({"clicks": 0.1, "conversion": 0.1, "revenue": 1.0})
+    assert (statistics.units, statistics.answers, statistics.active["clicks"]) == (100, 200, 10)
+    assert statistics.means["clicks"] == of_whole.means["clicks"]
+    assert set(expected) == {f"u{number}" for number in range(100)}
+    assert expected["u50"] == pytest.approx(expected_of_whole["u50"])
+    assert expected["u3"][0] == pytest.approx((2 + 20 * 0.1) / (2 + 20))
+    assert pieces.traffic().units_per_day == pytest.approx(101 / 4)

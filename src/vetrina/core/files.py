@@ -118,10 +118,17 @@ def _lock(folder: Path, operation: int) -> Iterator[None]:
         yield
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path`` in one step, replacing an older file; only its owner may read it."""
+def write_bytes(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
+    """Write ``data`` to ``path`` in one step, replacing an older file.
+
+    Args:
+        path: The file.
+        data: Its new content.
+        mode: Its permissions.
+    """
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
+        temporary.chmod(mode)
 
 
 def create_file(path: Path, data: bytes) -> None:

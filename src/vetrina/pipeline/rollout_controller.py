@@ -2,7 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from uuid import uuid4
+
+import numpy as np
 
 from vetrina.core import clock
 from vetrina.core.rollout_types import (
@@ -23,17 +26,17 @@ from vetrina.release.decision_time import TrafficEstimate
 from vetrina.release.evidence import (
     LogRow,
     count_preferences,
-    estimate_traffic,
     log_health,
-    pre_release_statistics,
     statistics_by_outcome,
     unit_outcomes,
 )
+from vetrina.release.pre_release import PreReleaseLog
 from vetrina.store import event_log
 from vetrina.store.rollouts import NewRollout, RolloutState, RunningRollout
 
 _FINAL_STATES: dict[str, RolloutState] = {"promote": "promoted", "roll back": "rolled back", "return": "returned"}
 _MAX_CLOCK_SKEW_SECONDS = 3_600.0  # between a client's clock and the service's
+_PIECE_ROWS = 20_000  # of the log that are read at once, on average
 _CHECKS_PER_OUTCOME_WINDOW = 30  # how often outcomes are read again within their attribution window
 
 
@@ -64,15 +67,23 @@ def read_pre_release(shop_context: ShopContext, scenario: str, champion: str, no
     settings = shop_context.folder.settings.release
     engine = shop_context.engine
     since = now - settings.pre_period_days * clock.DAY
-    answers = event_log.list_answers(engine, scenario, since, now)
-    # Only the champion's own answers: another version before it may have done better or worse.
-    champion_answers = [answer for answer in answers if answer["version"] == champion]
-    events = event_log.list_events(engine, since, now + _MAX_CLOCK_SKEW_SECONDS)
-    named_answers = _answers_named_by(shop_context, events)
-    slow_seconds = _slow_seconds(shop_context)
-    statistics, expected = pre_release_statistics(champion_answers, events, named_answers, settings, now, slow_seconds)
-    traffic = estimate_traffic(answers, events, named_answers, settings, now)
-    return PreReleaseEvidence(statistics, expected, traffic)
+    until = now + _MAX_CLOCK_SKEW_SECONDS
+    log = PreReleaseLog(scenario, champion, settings, (since, now), _slow_seconds(shop_context))
+    for start, end in _pieces(shop_context, scenario, since, until):
+        log.add_answers(event_log.list_answers(engine, scenario, start, min(end, now)))
+        events = event_log.list_events(engine, start, end)
+        log.add_events(events, _answers_named_by(shop_context, events))
+    statistics, expected = log.statistics()
+    return PreReleaseEvidence(statistics, expected, log.traffic())
+
+
+def _pieces(shop_context: ShopContext, scenario: str, since: float, until: float) -> list[tuple[float, float]]:
+    """Spans of time whose part of the log fits into memory: two weeks of it may not."""
+    engine = shop_context.engine
+    n_answers = sum(event_log.count_answers(engine, scenario, since, until).values())
+    n_pieces = 1 + (n_answers + event_log.count_events(engine, since, until)) // _PIECE_ROWS
+    bounds = np.linspace(since, until, n_pieces + 1).tolist()
+    return list(pairwise(bounds))
 
 
 def new_canary(
@@ -219,8 +230,8 @@ def _gather_outcomes(
     first_answer_times = event_log.first_exposures(engine, rollout.id, rollout.step, since, until)
     answers = [
         answer
-        for answer in event_log.list_answers(engine, rollout.scenario, since, now)
-        if answer["rollout"] == rollout.id and answer["step"] == rollout.step
+        for answer in event_log.list_answers(engine, rollout.scenario, since, now, rollout=rollout.id)
+        if answer["step"] == rollout.step
     ]
     events = event_log.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
     named_answers = _answers_named_by(shop_context, events)
@@ -255,8 +266,8 @@ def _gather_interleaving(
     first_answer_times = event_log.first_exposures(engine, rollout.id, INTERLEAVING, since, until)
     interleaved = [
         answer
-        for answer in event_log.list_answers(engine, rollout.scenario, since, now, with_items=True)
-        if answer["rollout"] == rollout.id and answer["arm"] == INTERLEAVED
+        for answer in event_log.list_answers(engine, rollout.scenario, since, now, with_items=True, rollout=rollout.id)
+        if answer["arm"] == INTERLEAVED
     ]
     events = event_log.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
     named_answers = _answers_named_by(shop_context, events)

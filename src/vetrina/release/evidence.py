@@ -5,13 +5,12 @@ that no outcome changes after it was counted, and only if the window ended withi
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
 import numpy as np
 
-from vetrina.core.clock import DAY
 from vetrina.core.rollout_types import (
     CANARY,
     CHAMPION,
@@ -23,17 +22,14 @@ from vetrina.core.rollout_types import (
     OutcomeStatistics,
     PreReleaseStatistics,
 )
-from vetrina.core.settings import ReleaseSettings
 from vetrina.metrics.attribution import attributed_request
 from vetrina.metrics.sequential import outcome_statistics
-from vetrina.release.decision_time import TrafficEstimate
 
-_PURCHASE = "purchase"  # type of an event
+PURCHASE = "purchase"  # type of an event
 _MAX_CLOCK_SKEW_SECONDS = 60.0  # by which an event may be older than its answer
 _MAX_REPEAT_SECONDS = 1.0  # between an event and its repetition
-_PRIOR_OBSERVATIONS = 20.0  # answers, or days: strength of the shrinkage of a unit's own past
 _REVENUE_CAP_QUANTILE = 0.99  # of the units that spend anything
-_MAX_PURCHASE = 1e12  # of one purchase, in any currency: sums of squares of it stay finite
+_MAXPURCHASE = 1e12  # of one purchase, in any currency: sums of squares of it stay finite
 LogRow = Mapping[str, Any]
 
 
@@ -44,17 +40,6 @@ class UnitOutcomes:
     unit_ids: tuple[str, ...]
     is_candidate: np.ndarray
     outcomes: Mapping[str, np.ndarray]
-
-
-@dataclass
-class _UnitHistory:
-    """What is known of a unit before a release: answers, clicked answers, days, days with a purchase, revenue."""
-
-    answers: int = 0
-    clicked_answers: int = 0
-    days: set[float] = field(default_factory=set)
-    purchase_days: set[float] = field(default_factory=set)
-    revenue: float = 0.0
 
 
 def unit_id(row: LogRow) -> str | None:
@@ -96,14 +81,14 @@ def unit_outcomes(
         unit_of_request[answer["request_id"]] = number
 
     clicked_answers = np.zeros(len(names))
-    for request_id in _clicked_request_ids(events, named_answers):
+    for request_id in clicked_request_ids(events, named_answers):
         if request_id in unit_of_request:
             clicked_answers[unit_of_request[request_id]] += 1
 
     has_purchase = np.zeros(len(names))
     revenue = np.zeros(len(names))
     for event in events:
-        if event.get("type") != _PURCHASE:
+        if event.get("type") != PURCHASE:
             continue
         number = _unit_index(event, number_of_unit)
         if number is None:
@@ -111,7 +96,7 @@ def unit_outcomes(
         delay_seconds = event["time"] - first_answer_times[names[number]]
         if 0 <= delay_seconds <= outcome_seconds:
             has_purchase[number] = 1.0
-            revenue[number] += _revenue(event)
+            revenue[number] += purchase_revenue(event)
     click_rate = clicked_answers / np.maximum(n_answers, 1.0)
     return UnitOutcomes(names, is_candidate, {CLICKS: click_rate, CONVERSION: has_purchase, REVENUE: revenue})
 
@@ -207,163 +192,7 @@ def log_health(events: Sequence[LogRow], named_answers: Mapping[str, LogRow]) ->
     return LogHealth(len(naming), n_orphans, n_backwards, n_doubled)
 
 
-def pre_release_statistics(
-    answers: Sequence[LogRow],
-    events: Sequence[LogRow],
-    named_answers: Mapping[str, LogRow],
-    settings: ReleaseSettings,
-    start_time: float,
-    slow_seconds: float,
-) -> tuple[PreReleaseStatistics, dict[str, tuple[float, float, float]]]:
-    """What is fixed before a release starts: mean outcomes, and the expected outcomes of each known unit.
-
-    The expectation of a unit is its own past shrunk towards the mean, with the strength of twenty answers (clicks) or twenty
-    days (purchases).
-
-    Args:
-        answers: Rows of the champion's exposures in the time before.
-        events: Rows of the event log of that time.
-        named_answers: The answers that events name, by request id.
-        settings: Length of the attribution window.
-        start_time: Start of the release, seconds since 1970.
-        slow_seconds: Seconds beyond which an answer is slow.
-
-    Returns:
-        The statistics, and by unit the expected clicked answers, conversion and revenue.
-    """
-    window_seconds = settings.attribution_window_minutes * 60
-    first_answer_times = _first_answer_times(answers)
-    finished = {unit: at for unit, at in first_answer_times.items() if at <= start_time - window_seconds}
-    units = unit_outcomes(finished, answers, events, named_answers, window_seconds)
-    revenue = units.outcomes[REVENUE]
-    revenue_cap = _revenue_cap(revenue)
-    active = {}
-    means = {}
-    for name, values in units.outcomes.items():
-        active[name] = int((values > 0).sum())
-        means[name] = _array_mean(values)
-    means[REVENUE] = _array_mean(np.clip(revenue, -revenue_cap, revenue_cap))
-    statistics = PreReleaseStatistics(
-        len(units.unit_ids),
-        len(answers),
-        active,
-        means,
-        revenue_cap,
-        _true_share(answer["fault"] is not None for answer in answers),
-        _true_share((answer["seconds"] or 0.0) > slow_seconds for answer in answers),
-    )
-    return statistics, _expected_outcomes(first_answer_times, answers, events, named_answers, statistics)
-
-
-def estimate_traffic(
-    answers: Sequence[LogRow],
-    events: Sequence[LogRow],
-    named_answers: Mapping[str, LogRow],
-    settings: ReleaseSettings,
-    start_time: float,
-) -> TrafficEstimate:
-    """Units a day before a release, with the mean and the variance of their primary outcome.
-
-    Args:
-        answers: Rows of the scenario's exposures in the ``pre_period_days`` before, of whatever version.
-        events: Rows of the event log of that time.
-        named_answers: The answers that events name, by request id.
-        settings: Primary outcome, length of the period and of the attribution window.
-        start_time: Start of the release, seconds since 1970.
-    """
-    first_answer_times = _first_answer_times(answers)
-    if not first_answer_times:
-        return TrafficEstimate()
-    days_with_answers = (start_time - min(first_answer_times.values())) / DAY
-    # A shop that is a few hours old is no busier than it was in them: at least a day.
-    days = max(1.0, min(settings.pre_period_days, days_with_answers))
-    window_seconds = settings.attribution_window_minutes * 60
-    units = unit_outcomes(first_answer_times, answers, events, named_answers, window_seconds)
-    outcome = units.outcomes[settings.primary_metric]
-    if settings.primary_metric == REVENUE:
-        revenue_cap = _revenue_cap(outcome)
-        outcome = np.clip(outcome, -revenue_cap, revenue_cap)
-    return TrafficEstimate(
-        len(units.unit_ids) / days,
-        _array_mean(outcome),
-        float(outcome.var()),
-        _array_mean((outcome > 0).astype(float)),
-    )
-
-
-def _first_answer_times(answers: Iterable[LogRow]) -> dict[str, float]:
-    """Time of the first answer of each unit."""
-    times: dict[str, float] = {}
-    for answer in answers:
-        unit = unit_id(answer)
-        if unit is not None:
-            times[unit] = min(times.get(unit, np.inf), answer["time"])
-    return times
-
-
-def _expected_outcomes(
-    first_answer_times: Mapping[str, float],
-    answers: Sequence[LogRow],
-    events: Sequence[LogRow],
-    named_answers: Mapping[str, LogRow],
-    pre_release: PreReleaseStatistics,
-) -> dict[str, tuple[float, float, float]]:
-    """Expected clicked answers, conversion and revenue of each unit."""
-    histories = _unit_histories(first_answer_times, answers, events, named_answers)
-    means = pre_release.means
-    mean_purchases = _mean(len(history.purchase_days) / len(history.days) for history in histories.values())
-    revenue_cap = pre_release.revenue_cap
-    mean_revenue = _mean(_bounded(history.revenue / len(history.days), revenue_cap) for history in histories.values())
-    # Purchases and revenue a day become those of an attribution window.
-    purchase_scale = 0.0
-    if mean_purchases:
-        purchase_scale = means[CONVERSION] / mean_purchases
-    revenue_scale = 0.0
-    if mean_revenue > 0:
-        revenue_scale = means[REVENUE] / mean_revenue
-
-    expected = {}
-    for unit, history in histories.items():
-        n_days = len(history.days)
-        spent = _bounded(history.revenue, revenue_cap * n_days)
-        clicks = _shrink(history.clicked_answers, history.answers, means[CLICKS], 1.0)
-        conversion = _shrink(len(history.purchase_days), n_days, mean_purchases, purchase_scale)
-        revenue = _bounded(_shrink(spent, n_days, mean_revenue, revenue_scale), revenue_cap)
-        expected[unit] = (clicks, conversion, revenue)
-    return expected
-
-
-def _shrink(total: float, n: int, mean: float, scale: float) -> float:
-    """The mean of ``n`` observations with the sum ``total``, shrunk towards ``mean``, times ``scale``."""
-    return scale * (total + _PRIOR_OBSERVATIONS * mean) / (n + _PRIOR_OBSERVATIONS)
-
-
-def _unit_histories(
-    first_answer_times: Mapping[str, float],
-    answers: Sequence[LogRow],
-    events: Sequence[LogRow],
-    named_answers: Mapping[str, LogRow],
-) -> dict[str, _UnitHistory]:
-    histories = {unit: _UnitHistory() for unit in first_answer_times}
-    unit_of_request: dict[str, str] = {}
-    for answer in answers:
-        unit = unit_id(answer)
-        if unit is not None:
-            histories[unit].answers += 1
-            histories[unit].days.add(answer["time"] // DAY)
-            unit_of_request[answer["request_id"]] = unit
-    for request_id in _clicked_request_ids(events, named_answers):
-        if request_id in unit_of_request:
-            histories[unit_of_request[request_id]].clicked_answers += 1
-    for event in events:
-        if event.get("type") == _PURCHASE and event["user"] in histories:
-            history = histories[event["user"]]
-            history.purchase_days.add(event["time"] // DAY)
-            history.revenue += _revenue(event)
-    return histories
-
-
-def _clicked_request_ids(events: Iterable[LogRow], named_answers: Mapping[str, LogRow]) -> set[str]:
+def clicked_request_ids(events: Iterable[LogRow], named_answers: Mapping[str, LogRow]) -> set[str]:
     """The answers that events followed."""
     shown = {request_id: answer["items"] for request_id, answer in named_answers.items()}
     clicked = {attributed_request(event, shown) for event in events}
@@ -378,11 +207,11 @@ def _unit_index(event: LogRow, number_of_unit: Mapping[str, int]) -> int | None:
     return number
 
 
-def _revenue(event: LogRow) -> float:
+def purchase_revenue(event: LogRow) -> float:
     """The money of a purchase, negative where it is taken back."""
     price = event.get("price") or 0.0
     quantity = event.get("quantity") or 1.0
-    return _bounded(price * quantity, _MAX_PURCHASE)
+    return _bounded(price * quantity, _MAXPURCHASE)
 
 
 def _bounded(value: float, bound: float) -> float:
@@ -392,7 +221,7 @@ def _bounded(value: float, bound: float) -> float:
     return min(max(value, -bound), bound)
 
 
-def _revenue_cap(revenue: np.ndarray) -> float:
+def revenue_cap_of(revenue: np.ndarray) -> float:
     """Largest revenue that a unit may contribute, and its negative the smallest; 0 where no unit spends anything."""
     spent = revenue[revenue > 0]
     if not len(spent):
@@ -404,17 +233,3 @@ def _cap_revenue(name: str, values: np.ndarray, pre_release: PreReleaseStatistic
     if name == REVENUE and pre_release.revenue_cap > 0:
         return np.clip(values, -pre_release.revenue_cap, pre_release.revenue_cap)
     return values
-
-
-def _array_mean(values: np.ndarray) -> float:
-    if not len(values):
-        return 0.0
-    return float(values.mean())
-
-
-def _mean(values: Iterable[float]) -> float:
-    return _array_mean(np.array(list(values), float))
-
-
-def _true_share(flags: Iterable[bool]) -> float:
-    return _mean(float(flag) for flag in flags)

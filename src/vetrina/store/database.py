@@ -276,9 +276,9 @@ def _mysql_limits(statement_seconds: float | None, *, is_mariadb: bool) -> str:
 
 
 def _sqlite_engine(url: URL, statement_seconds: float | None) -> Engine:
-    is_plain_file = url.database and url.database != ":memory:" and not url.database.startswith("file:")
-    if is_plain_file:
-        create_private(Path(url.database))
+    database = url.database or ":memory:"
+    if database != ":memory:" and not database.startswith("file:"):
+        create_private(Path(database))
     engine = create_engine(url, hide_parameters=True, pool_timeout=POOL_SECONDS)
     # A step of an upgrade takes longer than anything else.
     lock_seconds = LOCK_SECONDS if statement_seconds else _SCHEMA_LOCK_SECONDS

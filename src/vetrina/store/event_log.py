@@ -426,8 +426,9 @@ def recent_events(
 
 
 def answers_by_request_id(engine: Engine, request_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Scenario, time and product ids of the logged answers with these request ids, in any scenario."""
-    columns = [exposures.c[name] for name in ("request_id", "scenario", "time", "items")]
+    """Scenario, version, unit, time and product ids of the logged answers with these request ids, in any scenario."""
+    names = ("request_id", "scenario", "version", "user", "session", "time", "items")
+    columns = [exposures.c[name] for name in names]
     answers: dict[str, dict[str, Any]] = {}
     with read(engine) as connection:
         for chunk in _chunks(list(request_ids)):
@@ -519,7 +520,14 @@ def first_exposures(engine: Engine, rollout: str, step: int, since: float, until
 
 
 def list_answers(
-    engine: Engine, scenario: str, since: float, until: float, *, with_items: bool = False, sample_bound: str = ""
+    engine: Engine,
+    scenario: str,
+    since: float,
+    until: float,
+    *,
+    with_items: bool = False,
+    sample_bound: str = "",
+    rollout: str = "",
 ) -> list[dict[str, Any]]:
     """Logged answers of a scenario in (``since``, ``until``].
 
@@ -531,6 +539,7 @@ def list_answers(
         with_items: Whether answers include the request and the items.
         sample_bound: Only answers whose request id, a random hexadecimal number, is smaller; empty for all. See
             ``sample_bound``.
+        rollout: Only answers that take part in this rollout; empty for all.
     """
     names = ["request_id", "time", "version", "arm", "user", "session", "seconds", "fault", "rollout", "step"]
     if with_items:
@@ -541,6 +550,8 @@ def list_answers(
     )
     if sample_bound:
         query = query.where(exposures.c.request_id < sample_bound)
+    if rollout:
+        query = query.where(exposures.c.rollout == rollout)
     with read(engine) as connection:
         rows = [dict(row) for row in connection.execute(query).mappings()]
     if with_items:
@@ -575,6 +586,13 @@ def count_answers(engine: Engine, scenario: str, since: float, until: float) -> 
     )
     with read(engine) as connection:
         return {(version, arm): count for version, arm, count in connection.execute(query)}
+
+
+def count_events(engine: Engine, since: float, until: float) -> int:
+    """Number of events in (``since``, ``until``], seconds since 1970."""
+    query = select(func.count()).select_from(events).where(events.c.time > since, events.c.time <= until)
+    with read(engine) as connection:
+        return connection.execute(query).scalar_one()
 
 
 def first_timestamp(engine: Engine) -> float | None:
