@@ -1,8 +1,8 @@
 """Term vectors of products and the term-match features of a query: coverage, phrase match, first position.
 
 BM25 sums these away. Words are stemmed and identified by keyed 64-bit hashes (BLAKE2b). The key is a digest of all words of the
-catalogue: a seller who makes up a word that should stand for another one changes the key, and with it every hash. A product's text
-is a list of term numbers, those of its title first and in order; products with the same text share it.
+catalogue: a seller who makes up a word that should stand for another one changes the key, and with it every hash. A text of a
+product is a list of term numbers, those of its title first and in order; products with the same text share it.
 """
 
 from collections.abc import Iterable
