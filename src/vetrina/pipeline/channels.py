@@ -99,7 +99,7 @@ def hash_email(email: str) -> str:
 class _RefuseRedirects(urllib.request.HTTPRedirectHandler):
     """Makes a redirect an error: users are sent to the address that was given and to no other."""
 
-    def redirect_request(self, *_: object) -> None:
+    def redirect_request(self, *_: object, **__: object) -> None:
         """No request follows."""
         return
 

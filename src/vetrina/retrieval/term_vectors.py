@@ -1,13 +1,13 @@
 """Term vectors of products and the term-match features of a query: coverage, phrase match, first position.
 
-BM25 sums these away. Words are stemmed and identified by 32-bit hashes. A product's text is a list of term numbers, those of its
-title first and in order; products with the same text share it. Two words of one catalogue share a hash about once in four
-billion pairs; then a product matches a word that it lacks.
+BM25 sums these away. Words are stemmed and identified by keyed 64-bit hashes (BLAKE2b). The key is a digest of all words of the
+catalogue: a seller who makes up a word that should stand for another one changes the key, and with it every hash. A text of a
+product is a list of term numbers, those of its title first and in order; products with the same text share it.
 """
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from pathlib import Path
-from zlib import crc32
 
 import numpy as np
 import tantivy
@@ -22,6 +22,9 @@ COLUMNS = ("words", "title_words", "in_a_row", "first_place", "title_length")
 _NO_POSITION = 99
 _MAX_QUERY_WORDS = 16
 _MAX_TITLE_POSITIONS = 256
+_HASH_BYTES = 8
+_KEY_BYTES = 16
+_KEY_FILE = "key"
 _ANALYZER = (
     tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     .filter(tantivy.Filter.lowercase())
@@ -39,15 +42,19 @@ def write(titles: Iterable[str], texts: Iterable[str], folder: Path) -> None:
         folder: Folder to write to, which must not exist.
     """
     folder.mkdir()
-    hash_of_word: dict[str, int] = {}
+    number_of_word: dict[str, int] = {}
     rows: list[list[int]] = []
     title_lengths: list[int] = []
     for title, text in zip(titles, texts, strict=True):
-        title_terms = [_hash_term(word, hash_of_word) for word in _stems(title)]
-        text_terms = dict.fromkeys(_hash_term(word, hash_of_word) for word in _stems(text))
-        rows.append([*title_terms, *(term for term in text_terms if term not in title_terms)])
-        title_lengths.append(len(title_terms))
-    term_hashes, document_counts = _document_counts(rows)
+        title_words = [_number(word, number_of_word) for word in _stems(title)]
+        text_words = dict.fromkeys(_number(word, number_of_word) for word in _stems(text))
+        rows.append([*title_words, *(word for word in text_words if word not in title_words)])
+        title_lengths.append(len(title_words))
+    key = _key_of(number_of_word)
+    hashes = np.array([_hash_word(word, key) for word in number_of_word], np.uint64)
+    words_by_hash = np.argsort(hashes)  # a term's number is its place in the order of the hashes
+    term_of_word = np.argsort(words_by_hash)
+    document_counts = _document_counts(rows, len(hashes))[words_by_hash]
     # A text is the length of the title and the terms: products with the same one share it.
     number_of_text: dict[tuple[int, ...], int] = {}
     text_of = [
@@ -55,29 +62,29 @@ def write(titles: Iterable[str], texts: Iterable[str], folder: Path) -> None:
         for length, row in zip(title_lengths, rows, strict=True)
     ]
     distinct_texts = list(number_of_text)
-    all_terms = [term for _, *terms in distinct_texts for term in terms]
+    all_words = np.array([word for _, *words in distinct_texts for word in words], np.int64)
     bit_packing.save(folder, "said_of", np.array(text_of, np.int64))
-    bit_packing.save(folder, "numbers", np.searchsorted(term_hashes, all_terms))
+    bit_packing.save(folder, "numbers", term_of_word[all_words])
     bit_packing.save(folder, "starts", np.cumsum([0, *(len(text) - 1 for text in distinct_texts)]))
     bit_packing.save(folder, "titles", np.array([length for length, *_ in distinct_texts], np.int64))
-    np.save(folder / "names.npy", term_hashes)
+    (folder / _KEY_FILE).write_bytes(key)
+    np.save(folder / "names.npy", hashes[words_by_hash])
     np.save(folder / "rarity.npy", _inverse_document_frequency(document_counts, len(rows)))
 
 
-def _document_counts(rows: list[list[int]]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """The distinct term hashes, sorted, and the number of products with each; a word twice in a title counts once."""
-    terms = np.array([term for row in rows for term in row], np.uint32)
+def _document_counts(rows: list[list[int]], n_words: int) -> NDArray[np.int64]:
+    """(n_words,) number of products with each word; a word twice in a title counts once."""
+    words = np.array([word for row in rows for word in row], np.int64)
     lengths = np.array([len(row) for row in rows], np.int64)
-    row_of_term = np.repeat(np.arange(len(rows), dtype=np.uint64), lengths)
-    pairs = np.unique(row_of_term << np.uint64(32) | terms)
-    term_of_pair = (pairs & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    return np.unique(term_of_pair, return_counts=True)
+    pairs = np.unique(np.repeat(np.arange(len(rows)), lengths) * n_words + words)
+    return np.bincount(pairs % max(1, n_words), minlength=n_words)
 
 
 class TermVectors:
     """The term vectors that ``write`` wrote."""
 
     def __init__(self, folder: Path) -> None:
+        self._key = (folder / _KEY_FILE).read_bytes()
         self._term_hashes = np.load(folder / "names.npy", mmap_mode="r")
         self._terms = PackedIntegers(folder, "numbers")
         self._starts = PackedIntegers(folder, "starts")
@@ -96,7 +103,7 @@ class TermVectors:
             query: The query of a user.
             items: (items,) catalogue indices.
         """
-        query_terms = self._term_ids([crc32(word.encode()) for word in _stems(query)[:_MAX_QUERY_WORDS]])
+        query_terms = self._term_ids([_hash_word(word, self._key) for word in _stems(query)[:_MAX_QUERY_WORDS]])
         features = np.zeros((len(items), len(COLUMNS)), np.float32)
         texts = self._text_of[items]
         features[:, 3] = _NO_POSITION
@@ -131,7 +138,7 @@ class TermVectors:
 
     def _term_ids(self, hashes: list[int]) -> NDArray[np.int64]:
         """Term number of each word, -1 for one that no product has."""
-        names = np.array(hashes, np.uint32)
+        names = np.array(hashes, np.uint64)
         if not len(self._term_hashes):
             return np.full(len(names), -1)
         at = np.minimum(np.searchsorted(self._term_hashes, names), len(self._term_hashes) - 1)
@@ -153,7 +160,15 @@ def _stems(text: str) -> list[str]:
     return _ANALYZER.analyze(split_unspaced_scripts(text))
 
 
-def _hash_term(word: str, hash_of_word: dict[str, int]) -> int:
-    if word not in hash_of_word:
-        hash_of_word[word] = crc32(word.encode())
-    return hash_of_word[word]
+def _number(word: str, number_of_word: dict[str, int]) -> int:
+    """Number of a word, by first occurrence."""
+    return number_of_word.setdefault(word, len(number_of_word))
+
+
+def _key_of(words: Iterable[str]) -> bytes:
+    """Key of the hashes: a digest of all words."""
+    return blake2b("\n".join(words).encode(), digest_size=_KEY_BYTES).digest()
+
+
+def _hash_word(word: str, key: bytes) -> int:
+    return int.from_bytes(blake2b(word.encode(), digest_size=_HASH_BYTES, key=key).digest())
