@@ -193,7 +193,7 @@ class CandidateClients:
             current = self._clients.get(scenario)
             if current is not None and current.rollout.id == running.rollout.id:
                 clients[scenario] = current.set_rollout(running.rollout)
-                if not current.is_open:
+                if current.loaded_bundle is None:
                     current.set_bundle(self._loaded_bundles.get(scenario, running.rollout.alternative_version))
             else:
                 clients[scenario] = self._new_client(scenario, running.rollout)
