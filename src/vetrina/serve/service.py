@@ -30,6 +30,7 @@ from vetrina.serve.interleaving import team_draft
 from vetrina.serve.live_state import (
     CandidateClients,
     Champions,
+    ControllerHeartbeat,
     LoadedBundles,
     ServedVersion,
     StoredChanges,
@@ -149,8 +150,9 @@ class Service:
         self._store_reader = StoreReader()
         self._recent_events_reader = RecentEventsReader(self.recent_events, self._store_reader)
         self.ledger = StoredSpendLedger(self.engine)
+        self._heartbeat = ControllerHeartbeat(self.engine)
         self.follower = StoreFollower(
-            self.champions, self.candidate_clients, self.catalogue_changes, loaded_bundles, self.ledger
+            self.champions, self.candidate_clients, self.catalogue_changes, loaded_bundles, self.ledger, self._heartbeat
         )
         self._rng = np.random.default_rng()
         self.metrics_registry = CollectorRegistry()
@@ -198,6 +200,11 @@ class Service:
         self.store_gauge = Gauge(
             "vetrina_store_away",
             "1 while this worker cannot read the store and serves from memory",
+            registry=self.metrics_registry,
+        )
+        self.controller_gauge = Gauge(
+            "vetrina_controller_silent_seconds",
+            "Seconds since the shop's controller gave a sign of life, at most the age of this worker",
             registry=self.metrics_registry,
         )
         self.latency_histogram = Histogram(
@@ -430,6 +437,7 @@ class Service:
             self.candidate_share_gauge.labels(scenario).set(share)
         for scenario, is_stale in self.champions.stale().items():
             self.stale_gauge.labels(scenario).set(is_stale)
+        self.controller_gauge.set(self._heartbeat.silent_seconds)
         self.store_gauge.set(self._store_reader.is_away or bool(self.follower.failing))
 
     def pseudonymise(self, user_id: str | None) -> str | None:
