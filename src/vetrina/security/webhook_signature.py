@@ -20,7 +20,7 @@ def load_webhook_secret(keys_folder: Path) -> str:
     file = keys_folder / _FILE
     with waiting_lock(keys_folder):  # two commands may need it first
         if not file.exists():
-            write_bytes(file, secrets.token_urlsafe(_SECRET_BYTES).encode(), mode=0o600)
+            write_bytes(file, secrets.token_urlsafe(_SECRET_BYTES).encode())
     return file.read_text().strip()
 
 

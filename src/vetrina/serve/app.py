@@ -16,7 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
-from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, Overloaded
+from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, Overloaded, describe_cause
 from vetrina.core.log_format import escape
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
@@ -115,9 +115,10 @@ def _handle_undecodable_body(request: Request[Any, Any, Any], _: Exception) -> R
 
 def _handle_store_error(request: Request[Any, Any, Any], error: SQLAlchemyError) -> Response[dict[str, str]]:
     # What the driver says may hold addresses, names and values: neither the client nor the log gets it.
-    cause = getattr(error, "orig", None) or error
-    _log(request, 503, f"the store cannot be used ({type(cause).__name__})")
-    response = _error_response(request, 503, "the store cannot be used now; nothing was stored, send it again later")
+    cause = describe_cause(getattr(error, "orig", None) or error)
+    _log(request, 503, f"the store does not answer ({cause})")
+    text = "store: it cannot be reached or written now; nothing was stored, send it again"
+    response = _error_response(request, 503, text)
     response.headers["retry-after"] = str(_STORE_RETRY_SECONDS)
     return response
 

@@ -73,9 +73,9 @@ class CandidateClient:
         return self
 
     @property
-    def is_open(self) -> bool:
-        """Whether the candidate's bundle is loaded."""
-        return self._loaded_bundle is not None
+    def loaded_bundle(self) -> Any | None:
+        """The candidate's loaded bundle, None while it cannot be loaded."""
+        return self._loaded_bundle
 
     def set_bundle(self, loaded_bundle: Any) -> None:
         """Query this bundle from now on; None while it cannot be loaded."""

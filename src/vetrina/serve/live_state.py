@@ -23,6 +23,7 @@ from vetrina.serve.canary import CandidateClient, ShadowLogger
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import event_log, products
 from vetrina.store.bundles import BundleStore
+from vetrina.store.leases import CONTROLLER_LEASE, read_heartbeat
 from vetrina.store.products import Change
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore
@@ -30,6 +31,7 @@ from vetrina.store.rollouts import RolloutStore
 POLL_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 1.0  # after a version could not be opened; doubled each time
 _MAX_RETRY_SECONDS = 300.0
+_HEARTBEAT_SECONDS = 5.0  # between two readings of the controller's heartbeat
 _LOG = logging.getLogger("vetrina.serve")
 
 
@@ -193,7 +195,7 @@ class CandidateClients:
             current = self._clients.get(scenario)
             if current is not None and current.rollout.id == running.rollout.id:
                 clients[scenario] = current.set_rollout(running.rollout)
-                if not current.is_open:
+                if current.loaded_bundle is None:
                     current.set_bundle(self._loaded_bundles.get(scenario, running.rollout.alternative_version))
             else:
                 clients[scenario] = self._new_client(scenario, running.rollout)
@@ -288,6 +290,35 @@ def _with_seq_of_product(change: Change, previous: Change | None) -> Change:
     return change._replace(seq=previous.seq)
 
 
+class ControllerHeartbeat:
+    """How long the shop's controller has given no sign of life: the lease of the one that leads is renewed every second.
+
+    Only whether the lease changes counts, and this worker's monotonic clock: clocks of machines need not agree.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._heartbeat: float | None = None
+        self._changed_at = time.monotonic()
+        self._read_at: float | None = None
+
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the last sign of life, at most the age of this worker."""
+        return time.monotonic() - self._changed_at
+
+    def refresh(self) -> None:
+        """Read the lease, every few seconds."""
+        now = time.monotonic()
+        if self._read_at is not None and now - self._read_at < _HEARTBEAT_SECONDS:
+            return
+        self._read_at = now
+        heartbeat = read_heartbeat(self._engine, CONTROLLER_LEASE)
+        if heartbeat != self._heartbeat:
+            self._heartbeat = heartbeat
+            self._changed_at = now
+
+
 class StoreFollower:
     """Threads that follow the store: a change is seen within POLL_SECONDS and the time that loading a bundle takes.
 
@@ -302,6 +333,7 @@ class StoreFollower:
         changes: StoredChanges,
         loaded_bundles: LoadedBundles,
         ledger: StoredSpendLedger,
+        heartbeat: ControllerHeartbeat,
     ) -> None:
         self._champions = champions
         self._candidate_clients = candidate_clients
@@ -312,7 +344,11 @@ class StoreFollower:
             "releases": candidate_clients.refresh,
             "unused versions": self._unload_unused,
         }
-        data_parts = {"products": changes.refresh, "ad spend": self._refresh_ledger}
+        data_parts = {
+            "products": changes.refresh,
+            "ad spend": self._refresh_ledger,
+            "the controller's heartbeat": heartbeat.refresh,
+        }
         self._parts: dict[str, Callable[[], None]] = {**version_parts, **data_parts}
         self._failing: frozenset[str] = frozenset()
         self._stop = threading.Event()
@@ -328,7 +364,7 @@ class StoreFollower:
             thread.start()
 
     def refresh(self) -> None:
-        """Read the store once: champions, candidates, product log, ad spend."""
+        """Read the store once: champions, candidates, product log, ad spend, heartbeat of the controller."""
         for name in self._parts:
             self._run_part(name)
 
@@ -353,13 +389,11 @@ class StoreFollower:
             self._parts[name]()
         except Exception as error:  # noqa: BLE001 - whatever one part raises, the others go on and it is tried again
             if name not in self._failing:
-                _LOG.error(
-                    "%s cannot be followed (%s); serving goes on with the last state", name, describe_cause(error)
-                )
+                _LOG.error("cannot follow %s (%s); serving goes on with the last state", name, describe_cause(error))
             self._failing |= {name}
             return
         if name in self._failing:
-            _LOG.warning("%s are followed again", name)
+            _LOG.warning("%s can be followed again", name)
             self._failing -= {name}
 
     def _unload_unused(self) -> None:

@@ -15,7 +15,20 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Engine, Row, Table, func, insert, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    Table,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+)
 
 from vetrina.core import clock
 from vetrina.core.columns import ANONYMOUS_COLUMN, OVER_CAP_COLUMN
@@ -35,6 +48,7 @@ _MAX_WAITING_ANSWERS = 20_000
 _RETRY_SECONDS = 1.0  # after which a sender should try again if the queue is full
 _CHUNK_SIZE = 500  # ids in one query
 _MAX_KNOWN_USERS = 100_000  # whose encrypted ids are known to be stored: about 15 MB
+_NEVER = 1e18  # later than any event, seconds since 1970
 _LOG = logging.getLogger("vetrina.store")
 _Id = TypeVar("_Id")
 
@@ -387,6 +401,17 @@ def last_seq(engine: Engine) -> int:
     return seq or 0
 
 
+def _recent_events_of(is_own: ColumnElement[bool]) -> Select[Any]:
+    """The newest events of a user or session; built once, as building it would cost more than running it."""
+    is_new = or_(events.c.seq > bindparam("after_seq"), events.c.time >= bindparam("since"))
+    query = select(events.c.time, events.c.body).where(is_own, is_new, events.c.time < bindparam("as_of"))
+    return query.order_by(events.c.seq.desc()).limit(bindparam("limit"))
+
+
+_RECENT_EVENTS_OF_USER = _recent_events_of(events.c.user == bindparam("unit"))
+_RECENT_EVENTS_OF_SESSION = _recent_events_of(events.c.session == bindparam("unit"))
+
+
 def recent_events(
     engine: Engine,
     user: str | None,
@@ -414,14 +439,16 @@ def recent_events(
     """
     if user is None and session is None:
         return []
-    is_own = events.c.session == session if user is None else events.c.user == user
-    is_new = or_(events.c.seq > after_seq, events.c.time >= since)
-    query = select(events.c.time, events.c.body).where(is_own, is_new)
-    if as_of is not None:
-        query = query.where(events.c.time < as_of)
-    newest = query.order_by(events.c.seq.desc()).limit(limit)
+    query = _RECENT_EVENTS_OF_SESSION if user is None else _RECENT_EVENTS_OF_USER
+    parameters = {
+        "unit": session if user is None else user,
+        "after_seq": after_seq,
+        "since": since,
+        "as_of": _NEVER if as_of is None else as_of,
+        "limit": limit,
+    }
     with read(engine) as connection:
-        rows = connection.execute(newest).all()
+        rows = connection.execute(query, parameters).all()
     return [{"time": row.time, **msgspec.json.decode(row.body)} for row in reversed(rows)]
 
 

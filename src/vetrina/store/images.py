@@ -123,7 +123,7 @@ class _Downloads:
         except (OSError, ValueError, http.client.HTTPException):
             content = b""
         if is_image(content):
-            write_bytes(_cached_file(self._cache_folder, url), content, mode=0o600)
+            write_bytes(_cached_file(self._cache_folder, url), content)
         self._count(host, content)
 
     def _may_download(self, host: str) -> bool:
@@ -156,7 +156,7 @@ def _store_image(root: Path, reference: str | bytes | None, base_folder: Path) -
         return None
     name = f"{IMAGE_FOLDER}/{sha256(content).hexdigest()[:32]}"
     if not (root / name).exists():
-        write_bytes(root / name, content, mode=0o600)
+        write_bytes(root / name, content)
     return name
 
 
