@@ -38,9 +38,7 @@ async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
 
 
 @post("/v1/recommend", status_code=200)
-async def recommend(
-    data: JSONBody[RecommendBody], state: State, request: litestar.Request[Any, Any, Any]
-) -> RankedOut:
+async def recommend(data: JSONBody[RecommendBody], state: State, request: litestar.Request[Any, Any, Any]) -> RankedOut:
     """Products for a user, a session or a product page; what a user bought before, `buy_again`, needs the token."""
     if data.placement == _PURCHASES and data.user_id is not None:
         require_token_of(request)
