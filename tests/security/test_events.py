@@ -46,7 +46,6 @@ def an_exposure(request_id: str, **columns: Any) -> dict[str, Any]:
 # What an event may hold
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S1: a position may be any whole number")
 def test_a_position_beyond_64_bits_is_refused(client):
     """S1: every number of an event has bounds; what the lake cannot hold is a 400."""
     content = b'{"user_id": "a", "type": "view", "product_id": "p001", "position": ' + b"9" * 40 + b"}"
@@ -66,7 +65,6 @@ def test_a_logged_event_that_the_lake_cannot_hold_is_set_aside(own_shop):
     assert snapshot.quarantined == 1
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S2: price, quantity and value have no bounds")
 @pytest.mark.parametrize(
     "money",
     [{"price": -1e308}, {"price": 1e308}, {"price": -1.0}, {"quantity": 1e308}, {"quantity": -1e308}, {"value": 1e308}],

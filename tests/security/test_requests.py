@@ -17,7 +17,6 @@ BAD_UTF_8 = b'{"user_id": "\xff", "type": "view"}'
 HUGE_NUMBER = b'{"features": [' + b"9" * 400 + b', 0, "red"]}'
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S3: a filter may hold any number of values")
 def test_a_filter_of_twenty_thousand_values_is_refused(client):
     """S3: the number of values of a filter is bounded, since each costs time of the event loop."""
     answer = client.post("/v1/recommend", json={"filters": {"brand": ["a"] * 20_000}})
@@ -32,7 +31,6 @@ class NothingFound:
         return Answer((), 0)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S3: a search may name any number of facets")
 def test_twenty_thousand_facets_are_refused(client, monkeypatch):
     """S3: the number of facets of a search is bounded, since each is counted anew, repeated ones too."""
     serving = ServedVersion("search-000000000000", NothingFound())
@@ -41,14 +39,12 @@ def test_twenty_thousand_facets_are_refused(client, monkeypatch):
     assert answer.status_code == 400
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S9: a filter of a megabyte is answered and logged whole")
 def test_a_filter_of_a_megabyte_is_refused(client):
     """S9: what the log of answers keeps of a request is small, so that requests without a token cannot fill the disk."""
     answer = client.post("/v1/recommend", json={"filters": {"in_stock": ["x" * 1_000_000]}})
     assert answer.status_code in (400, 413)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S11: a price filter takes any type and ends in a 500")
 @pytest.mark.parametrize(
     "wanted", [{"min": "abc"}, {"min": None}, {"min": [1, 2]}, {"max": {}}], ids=["text", "null", "list", "object"]
 )
@@ -58,9 +54,6 @@ def test_a_price_filter_without_a_number_is_refused(client, wanted):
     assert answer.status_code == 400
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="S11: the decoder's errors are not caught and end in a 500"
-)
 @pytest.mark.parametrize(
     ("route", "content"),
     [("/v1/search", DEEP), ("/v1/events", BAD_UTF_8), ("/v1/predict", HUGE_NUMBER)],

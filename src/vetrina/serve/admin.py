@@ -6,14 +6,15 @@ from typing import Annotated, Any
 import msgspec
 from litestar import MediaType, Request, Response, get, post
 from litestar.datastructures import State
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import JSONBody, QueryParameter
 from prometheus_client import generate_latest
 
 from vetrina.core import plugins
 from vetrina.core.errors import NotFound
+from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
-from vetrina.serve.schemas import Reference, RunBody
+from vetrina.serve.schemas import PathReference, RunBody
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
 from vetrina.store.runs import PRIORITY_MANUAL, RunStore
@@ -36,10 +37,14 @@ def releases(state: State) -> list[dict[str, Any]]:
 
 
 @get("/v1/releases/{release:str}", guards=[require_token], sync_to_thread=True)
-def release(release: FromPath[Reference], state: State) -> list[dict[str, Any]]:
+def release(release: PathReference, state: State) -> list[dict[str, Any]]:
     """Every decision about a release with its evidence, for rollout controllers and audits."""
     service: Service = state.service
-    decisions = [msgspec.to_builtins(record) for record in service.rollouts.decision_log(release)]
+    decisions = []
+    for record in service.rollouts.decision_log(release):
+        decision = msgspec.to_builtins(record)
+        del decision["rollout"]["salt"]  # whoever has it can choose the arm that they vote in
+        decisions.append(decision)
     if not decisions:
         raise NotFound(release, "has no decision on record", "GET /v1/releases lists the releases")
     return decisions
@@ -66,14 +71,14 @@ def list_runs(state: State) -> list[dict[str, Any]]:
 
 
 @get("/v1/runs/{run:str}", guards=[require_token], sync_to_thread=True)
-def get_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
+def get_run(run: PathReference, state: State) -> dict[str, Any]:
     """A run with its finished stages."""
     service: Service = state.service
     return service.runs.get_run(run)
 
 
 @post("/v1/runs/{run:str}/cancel", status_code=200, guards=[require_token], sync_to_thread=True)
-def cancel_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
+def cancel_run(run: PathReference, state: State) -> dict[str, Any]:
     """Cancel a run; its finished stages stay."""
     service: Service = state.service
     service.runs.cancel(run)
@@ -81,7 +86,7 @@ def cancel_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
 
 
 @post("/v1/runs/{run:str}/retry", status_code=200, guards=[require_token], sync_to_thread=True)
-def retry_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
+def retry_run(run: PathReference, state: State) -> dict[str, Any]:
     """Queue a failed or cancelled run again."""
     service: Service = state.service
     service.runs.retry(run)
@@ -89,21 +94,21 @@ def retry_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
 
 
 @get("/v1/verdicts/{verdict_id:str}", guards=[require_token], sync_to_thread=True)
-def verdict(verdict_id: FromPath[Reference], state: State) -> dict[str, Any]:
+def verdict(verdict_id: PathReference, state: State) -> dict[str, Any]:
     """A recorded verdict, for rollout controllers."""
     service: Service = state.service
     return service.registry.get_verdict(verdict_id)
 
 
 @post("/v1/versions/{version:str}/promote", status_code=200, guards=[require_token], sync_to_thread=True)
-def promote(version: FromPath[Reference], state: State) -> dict[str, str]:
+def promote(version: PathReference, state: State) -> dict[str, str]:
     """Make a version the champion of its scenario by hand."""
     service: Service = state.service
     return operator_actions.promote(service.registry, service.folder.bundles, version)
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[require_token], sync_to_thread=True)
-def rollback(scenario: FromPath[Reference], state: State, leaving: _Leaving = None) -> dict[str, Any]:
+def rollback(scenario: PathReference, state: State, leaving: _Leaving = None) -> dict[str, Any]:
     """Leave the version `from`: withdraw it if it is tested on users, else go back to the champion before it.
 
     Sent again it changes nothing (`changed` is false). Without `from`: the candidate that is tested on users, else the champion,
@@ -145,17 +150,17 @@ def metrics(state: State) -> str:
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+def openapi_document(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The OpenAPI document of this API."""
-    return request.app.openapi_schema.to_schema()
+    return openapi.describe(request.app)
 
 
 @get("/schema", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
 def schema(request: Request[Any, Any, Any]) -> str:
     """The OpenAPI document as a page for people."""
-    return render_page(request.app.openapi_schema.to_schema())
+    return render_page(openapi.describe(request.app))
 
 
 _RELEASE_ROUTES = (versions, verdict, releases, release, promote, rollback)
 _RUN_ROUTES = (ask_run, list_runs, get_run, cancel_run, retry_run)
-ROUTES = (*_RELEASE_ROUTES, *_RUN_ROUTES, healthz, readyz, metrics, openapi, schema)
+ROUTES = (*_RELEASE_ROUTES, *_RUN_ROUTES, healthz, readyz, metrics, openapi_document, schema)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
+from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
 from vetrina.core import clock
@@ -57,7 +58,21 @@ Position = Annotated[int, Meta(ge=0, le=MAX_POSITION)]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Offset = Annotated[int, Meta(ge=0, le=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
-Time = Seconds | Annotated[str, Meta(min_length=1, max_length=_MAX_TIME_CHARS, pattern=NO_CONTROL_CHARACTER)]
+_TimeText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=_MAX_TIME_CHARS,
+        pattern=NO_CONTROL_CHARACTER,
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+Time = Seconds | _TimeText
+PathId = Annotated[str, PathParameter(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
+QueryId = Annotated[str, QueryParameter(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
+PathReference = Annotated[
+    str, PathParameter(min_length=1, max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)
+]
 PageProducts = Annotated[list[Id], Meta(max_length=_MAX_PAGE_PRODUCTS)]
 
 _ColumnName = Annotated[str, Meta(max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
@@ -190,12 +205,6 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     value: Money | None = None
     request_id: Name | None = None
     event_id: Reference | None = None
-
-
-class ProductIdBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/products/get and /v1/products/delete: the id of a product, whatever characters it holds."""
-
-    product_id: Id
 
 
 class RefusedEvent(msgspec.Struct):
