@@ -1,6 +1,5 @@
 """kill -9 at any moment: nothing acknowledged is lost, nothing is half-written, the same command goes on."""
 
-import json
 import random
 import shutil
 import signal
@@ -162,9 +161,9 @@ def _post(address: str, name: str, acknowledged: list[str]) -> None:
             ]
             number += 5
             try:
-                answer = client.post("/v1/events", content=json.dumps(batch))
+                answer = client.post("/v1/events", json=batch)
                 while answer.status_code == 503:  # not taken: the same again, as the answer says
-                    answer = client.post("/v1/events", content=json.dumps(batch))
+                    answer = client.post("/v1/events", json=batch)
             except httpx.TransportError:
                 if acknowledged and number > 5:
                     return

@@ -119,12 +119,7 @@ def by_demo(folder: Path) -> tuple[subprocess.Popen, str]:
     return process, address
 
 
-UNREAD = pytest.mark.xfail(
-    strict=True, raises=httpx.TimeoutException, reason="S10: the server's log is a pipe that nobody reads"
-)
-
-
-@pytest.mark.parametrize("start", [pytest.param(by_simulation, marks=UNREAD), by_demo])
+@pytest.mark.parametrize("start", [by_simulation, by_demo])
 def test_a_server_goes_on_however_much_it_logs(own_shop, start: Callable):
     """S10: whoever starts a server reads its log or hands it to a file, so that no line ever has to wait."""
     process, address = start(own_shop)

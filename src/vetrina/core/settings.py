@@ -1,5 +1,6 @@
 """Settings of ``vetrina.toml`` and their defaults."""
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -13,6 +14,9 @@ from vetrina.core.errors import BadInput
 OPTIMISERS = ("adam", "momentum", "sgd")
 LOSSES = ("cross-entropy", "mse", "adversarial")
 OUTCOMES = ("clicks", "conversion", "revenue")
+LOG_FORMATS = ("text", "json")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 # Renamed settings, by table: their names in 0.1.0 and today.
 _RENAMED_FINE_TUNING = {"layers": "trainable_layers", "thaw": "unfreeze_per_epoch", "rank": "lora_rank"}
@@ -202,12 +206,22 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8337
     # Share of answers whose positions are sampled from twice as many products.
     exploration_rate: float = 0.0
+    # Names by which clients may call the service, beside IP addresses, which always pass.
+    hosts: tuple[str, ...] = ("localhost",)
+    # Origins such as https://shop.example whose pages may call the service from a browser (CORS); none by default.
+    origins: tuple[str, ...] = ()
     # Reverse proxies, as networks (10.0.0.0/8) or addresses: only their X-Forwarded-For counts.
     trusted_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.exploration_rate <= 0.2:
             raise ValueError(f"exploration_rate {self.exploration_rate} is no share between 0 and 0.2")
+        for host in self.hosts:
+            if not _HOST_NAME.fullmatch(host):
+                raise ValueError(f"hosts {host!r} is no host name such as shop.example, without scheme and port")
+        for origin in self.origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"origins {origin!r} is no origin such as https://shop.example, without a path")
         self.trusted_networks()
 
     def trusted_networks(self) -> Sequence[IPv4Network | IPv6Network]:
@@ -221,6 +235,17 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                     f"trusted_proxies {proxy!r} is no network such as 10.0.0.0/8, nor an address"
                 ) from None
         return networks
+
+
+class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The log of serve, up and operate, on standard error."""
+
+    # One of LOG_FORMATS: plain lines for a terminal, or JSON lines in the Elastic Common Schema for a collector of logs.
+    format: str = "text"
+
+    def __post_init__(self) -> None:
+        if self.format not in LOG_FORMATS:
+            raise ValueError(f"format {self.format!r} is none of {', '.join(LOG_FORMATS)}")
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -396,6 +421,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transfer: TransferSettings = TransferSettings()
     predict: PredictSettings = PredictSettings()
     serve: ServeSettings = ServeSettings()
+    log: LogSettings = LogSettings()
     operate: OperateSettings = OperateSettings()
     alerts: AlertSettings = AlertSettings()
     channels: ChannelSettings = ChannelSettings()

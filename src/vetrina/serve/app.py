@@ -1,13 +1,14 @@
 """Litestar application: routes, lifespan, exception handlers."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Request, Response
+from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
@@ -15,13 +16,17 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import OperationalError
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
+from vetrina.core.logs import escaped
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
 from vetrina.serve.local_server import LocalSocket, answering_locally
+from vetrina.serve.request_gate import RequestGate
 from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
+_RETRY_AFTER_SECONDS = 5  # after a failure of the store
+_MAX_BODY_BYTES = 10_000_000
 _STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
 
 
@@ -33,12 +38,14 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         local_socket: on which it answers the shop's command line, too.
     """
     shop = ShopFolder(folder)
+    settings = shop.settings.serve
+    service = Service(shop)
     state = {
-        "service": Service(shop),
+        "service": service,
         "local_socket": local_socket,
-        "trusted_proxies": shop.settings.serve.trusted_networks(),
+        "trusted_proxies": settings.trusted_networks(),
     }
-    return Litestar(
+    app = Litestar(
         [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
         state=State(state),
         lifespan=[_lifespan],
@@ -55,7 +62,24 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
             OperationalError: _handle_store_error,
             Exception: _handle_unexpected_error,
         },
+        cors_config=_cors_config(settings.origins),
+        request_max_body_size=_MAX_BODY_BYTES,
         logging_config=None,
+    )
+    # Around everything, so that unknown routes and methods, and the answers to preflights, are checked as well.
+    app.asgi_handler = RequestGate(app.asgi_handler, settings.hosts, service.count_error)
+    return app
+
+
+def _cors_config(origins: Sequence[str]) -> CORSConfig | None:
+    """What pages of other origins may send; None, which allows nothing, where there are no origins."""
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["content-type", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after"],
     )
 
 
@@ -89,17 +113,24 @@ def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
 
 
 def _handle_store_error(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:
-    _LOG.error("%s %s: the store: %s", request.method, request.url.path, error.orig)
-    text = f"store: {error.orig}; nothing was stored, send it again once there is room"
-    return _error_response(request, 503, text)
+    # The driver's message names hosts, users and values: neither the client nor the log gets it.
+    _LOG.error("%s: the store failed", _route_of(request), exc_info=error, extra={"status": 503})
+    response = _error_response(request, 503, "the store: did not take part; nothing was stored, send it again later")
+    response.headers["retry-after"] = str(_RETRY_AFTER_SECONDS)
+    return response
 
 
 def _handle_unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
-    _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _error_response(request, 500, "the request failed; the log of the server says why")
+    _LOG.error("%s failed", _route_of(request), exc_info=error, extra={"status": 500})
+    return _error_response(request, 500, "the request: failed; the log of the server says why, under its x-request-id")
+
+
+def _route_of(request: Request[Any, Any, Any]) -> str:
+    """Method and path, on one line whatever the path holds."""
+    return f"{request.method} {escaped(request.url.path)}"
 
 
 def _error_response(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
     service: Service = request.app.state.service
-    service.error_counter.labels(str(status)).inc()
+    service.count_error(status)
     return Response({"error": text}, status_code=status)

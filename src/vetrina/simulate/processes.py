@@ -1,5 +1,6 @@
 """The shop's own commands as real processes."""
 
+import re
 import subprocess
 import sys
 import time
@@ -9,10 +10,12 @@ import httpx
 
 _READY_SECONDS = 60.0  # longest time until a service is ready
 _POLL_SECONDS = 0.1
+_LOG_FILE = "work/service.log"  # in the shop's folder
+_ADDRESS_LINE = re.compile(r"listening on (http://[^\s\"]+).*\n")
 
 
 def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[str]", str]:
-    """Start a command of a shop in a process of its own.
+    """Start a command of a shop in a process of its own. The log of ``serve`` is the file work/service.log of the shop.
 
     Args:
         folder: the shop's folder.
@@ -20,12 +23,30 @@ def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[str]
 
     Returns:
         The process and, for ``serve``, the address that it listens on.
+
+    Raises:
+        RuntimeError: the service does not listen within a minute.
     """
     command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), *arguments]
-    stderr = subprocess.PIPE if arguments[0] == "serve" else None
-    process = subprocess.Popen(command, stderr=stderr, text=True)  # noqa: S603
-    first_line = process.stderr.readline().strip() if process.stderr else ""
-    return process, first_line.removeprefix("listening on ")
+    if arguments[0] != "serve":
+        return subprocess.Popen(command, text=True), ""  # noqa: S603
+    # A pipe that nobody reads fills, and the service would then wait for ever to write the next line of its log.
+    log = folder / _LOG_FILE
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stderr=file, text=True)  # noqa: S603
+    return process, _listening_address(process, log)
+
+
+def _listening_address(process: "subprocess.Popen[str]", log: Path) -> str:
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        line = _ADDRESS_LINE.search(log.read_text())
+        if line:
+            return line.group(1)
+        time.sleep(_POLL_SECONDS)
+    process.kill()
+    raise RuntimeError(f"the service does not listen; {log} says why")
 
 
 def wait_until_ready(client: httpx.Client) -> None:
