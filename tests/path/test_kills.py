@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
 from vetrina.security.keys import Keys
+from vetrina.simulate.processes import start_command
 from vetrina.store import event_log
 from vetrina.store.database import open_store
 
@@ -108,11 +109,10 @@ def on(folder: Path, url: str) -> None:
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A server in a process of its own."""
-    server = subprocess.Popen(command(folder, "serve", "--port", "0"), stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    yield server, server.stderr.readline().strip().removeprefix("listening on ")
+    server, address = start_command(folder, "serve", "--port", "0")
+    yield server, address
     server.kill()
-    server.communicate()
+    server.wait()
 
 
 def kept(url: str) -> list[str]:

@@ -22,6 +22,7 @@ START_SECONDS = 60.0
 LONGEST_SECONDS = 15.0  # that a server may take to end what a client left half done
 LINE = "x" * 8_000
 PIPE_BYTES = 65_536
+LEAST_LOGGED_BYTES = 1_000  # of a request that fails: its path, and where it failed
 
 
 @pytest.fixture
@@ -62,7 +63,6 @@ def ended(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S13: a header may have any size")
 def test_a_header_of_a_megabyte_is_refused(server):
     """S13: a request whose header is larger than 64 kB is refused with 431, or its connection is closed."""
     _, address = server
@@ -76,7 +76,6 @@ def test_a_header_of_a_megabyte_is_refused(server):
     assert status in (b"", b"400", b"431")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S13: a header may take as long as the client likes")
 def test_a_header_that_does_not_end_is_given_up(server):
     """S13: a connection whose header is not complete in time is closed."""
     _, address = server
@@ -85,9 +84,6 @@ def test_a_header_that_does_not_end_is_given_up(server):
         assert ended(connection, LONGEST_SECONDS)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=subprocess.TimeoutExpired, reason="S13: a body that does not come keeps a server up"
-)
 def test_a_body_that_does_not_come_keeps_no_server_from_stopping(server):
     """S13: a server that is told to stop waits a limited time for requests that are under way."""
     process, address = server
@@ -128,7 +124,7 @@ def test_a_server_goes_on_however_much_it_logs(own_shop, start: Callable):
             client.get("/healthz", timeout=START_SECONDS)
             with sqlite3.connect(own_shop / "store.db") as store:
                 store.execute("DROP TABLE verdicts")
-            for _ in range(2 * PIPE_BYTES // len(LINE)):
+            for _ in range(2 * PIPE_BYTES // LEAST_LOGGED_BYTES):
                 client.get(f"/v1/verdicts/{LINE}")  # fails, and is logged with its path
             assert client.get("/healthz").text == "ok"
     finally:

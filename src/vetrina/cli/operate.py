@@ -1,7 +1,6 @@
 """Commands that run a shop: the service, its controller, their state, and drills with injected faults."""
 
 import functools
-import logging
 import os
 import signal
 import sys
@@ -15,12 +14,16 @@ import click
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
 from vetrina.cli.options import host_option, port_option, renamed_option
+from vetrina.core import logs
 from vetrina.core.errors import BadInput
 
 if TYPE_CHECKING:
     from vetrina.store.shop_folder import ShopFolder
 
 _READ_BYTES = 1_024
+# Names of the two processes in the log.
+_SERVE = "vetrina.serve"
+_OPERATE = "vetrina.operate"
 
 
 @click.command()
@@ -39,7 +42,8 @@ def up(state: CliContext, host: str | None, port: int | None) -> None:
     if not folder.bundles.folder.exists() and not (folder.root / "lake").exists():
         raise BadInput(str(folder.root), "holds no data yet", "vetrina ingest --products FILE --events FILE")
     exit_on_signals()
-    controller = ControllerProcess(state.shop_dir.resolve(), functools.partial(click.echo, err=True))
+    report = functools.partial(logs.report, folder.settings.log.format, _SERVE)
+    controller = ControllerProcess(state.shop_dir.resolve(), report)
     try:
         _serve_http(folder, host, port)
     finally:
@@ -64,9 +68,11 @@ def _serve_http(folder: "ShopFolder", host: str | None, port: int | None) -> Non
     from vetrina.serve.serve import bind, serve
 
     settings = folder.settings.serve
+    log_format = folder.settings.log.format
+    logs.configure(log_format, _SERVE)
     listening_socket = bind(host or settings.host, settings.port if port is None else port)
     bound_host, bound_port = listening_socket.getsockname()[:2]
-    click.echo(f"listening on http://{bound_host}:{bound_port}", err=True)
+    logs.report(log_format, _SERVE, f"listening on http://{bound_host}:{bound_port}")
     serve(folder.root, listening_socket)
 
 
@@ -82,13 +88,14 @@ def operate(state: CliContext, until_input_ends: bool) -> None:
     from vetrina.pipeline.controller import operate as run_controller
 
     shop = Shop(state.shop_dir)  # without progress bars: what is done is a line of the log
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    log_format = shop.folder.settings.log.format
+    logs.configure(log_format, _OPERATE)
     stop = threading.Event()
     _stop_on_signals(stop)
     if until_input_ends:
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     try:
-        run_controller(shop.shop_context, _echo_with_time, stop)
+        run_controller(shop.shop_context, functools.partial(_report_with_time, log_format), stop)
     finally:
         stop.set()
 
@@ -109,8 +116,10 @@ def _stop_after_input(stop: threading.Event) -> None:
     stop.set()
 
 
-def _echo_with_time(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
+def _report_with_time(log_format: str, line: str) -> None:
+    if log_format == "text":  # a line in JSON has the time already
+        line = f"{time.strftime('%H:%M:%S')} {line}"
+    logs.report(log_format, _OPERATE, line)
 
 
 @click.command()

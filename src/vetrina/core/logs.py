@@ -1,7 +1,7 @@
 """Logs of processes that run for long: plain lines for a terminal, or JSON lines in the Elastic Common Schema (ECS).
 
-Whoever may read a log may not read what it is about: a traceback has the type of its error and the places of its frames, never
-the error's message, which may hold an event, a query or a user's id. An error that is an argument of a message is reduced likewise.
+Whoever reads a log must not read what users do: a traceback has the type of its error and the places of its frames, never the
+error's message, which may hold an event, a query or a user's id. An error that is an argument of a message is reduced likewise.
 """
 
 import logging

@@ -25,6 +25,7 @@ from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
+_CLIENT_GONE = "client disconnected prematurely"  # which Litestar counts as a fault of the server, status 500
 _RETRY_AFTER_SECONDS = 5  # after a failure of the store
 _MAX_BODY_BYTES = 10_000_000
 _STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
@@ -101,6 +102,8 @@ def _handle_bad_input(request: Request[Any, Any, Any], error: BadInput) -> Respo
 
 
 def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
+    if error.detail == _CLIENT_GONE:
+        return _error_response(request, 400, "the body: did not arrive whole; send the request again")
     problems = []
     if isinstance(error.extra, list):
         for problem in error.extra:

@@ -19,6 +19,7 @@ from vetrina.core.logs import CURRENT_REQUEST, LoggedRequest, escaped
 REQUEST_ID_HEADER = b"x-request-id"
 _SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _REQUEST_ID_BYTES = 12  # of one that is made here
+_PORT = re.compile(r":[0-9]{1,5}$")
 _HOSTS_REMEMBERED = 256
 _JSON = b"application/json"
 _NO_BODY = (None, b"0")
@@ -58,12 +59,7 @@ class RequestGate:
                 message["headers"] = [*message["headers"], (REQUEST_ID_HEADER, request_id)]
             await send(message)
 
-        host = headers.get(b"host")
-        if host is None:
-            is_known_host = scope["http_version"] == "1.0"  # which has no such header; health checks still speak it
-        else:
-            is_known_host = self._is_allowed_host(host)
-        if not is_known_host:
+        if not self._is_allowed_host(headers.get(b"host", b"")):
             await self._refuse(send_with_id, 400, _FOREIGN_HOST)
         elif _has_body(headers) and not _is_json(headers.get(b"content-type", b"")):
             await self._refuse(send_with_id, 415, _NOT_JSON)
@@ -108,16 +104,17 @@ def _is_json(content_type: bytes) -> bool:
 
 
 def _is_allowed_host(host: bytes, names: frozenset[str]) -> bool:
-    """Whether a Host header, with or without a port, is an IP address or one of the names."""
-    text = host.decode("latin-1").lower()
-    if text.startswith("["):
-        name = text[1:].partition("]")[0]
-    else:
-        name = text.partition(":")[0]
-    if name.removesuffix(".") in names:
+    """Whether a Host header, with or without a port, is an IP address or one of the names.
+
+    None at all passes, too: health checks of HTTP/1.0 send none, and a browser always sends one.
+    """
+    if not host:
+        return True
+    name = _PORT.sub("", host.decode("latin-1")).lower().removesuffix(".")
+    if name in names:
         return True
     try:
-        ip_address(name)
+        ip_address(name.removeprefix("[").removesuffix("]"))
     except ValueError:
         return False
     return True

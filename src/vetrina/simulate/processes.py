@@ -3,19 +3,19 @@
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import httpx
 
 _READY_SECONDS = 60.0  # longest time until a service is ready
-_POLL_SECONDS = 0.1
-_LOG_FILE = "work/service.log"  # in the shop's folder
+_POLL_SECONDS = 0.02
 _ADDRESS_LINE = re.compile(r"listening on (http://[^\s\"]+).*\n")
 
 
 def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[str]", str]:
-    """Start a command of a shop in a process of its own. The log of ``serve`` is the file work/service.log of the shop.
+    """Start a command of a shop in a process of its own. The log of ``serve`` is a file work/serve-*.log of the shop.
 
     Args:
         folder: the shop's folder.
@@ -31,11 +31,11 @@ def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[str]
     if arguments[0] != "serve":
         return subprocess.Popen(command, text=True), ""  # noqa: S603
     # A pipe that nobody reads fills, and the service would then wait for ever to write the next line of its log.
-    log = folder / _LOG_FILE
-    log.parent.mkdir(exist_ok=True)
-    with log.open("w") as file:
-        process = subprocess.Popen(command, stderr=file, text=True)  # noqa: S603
-    return process, _listening_address(process, log)
+    work_folder = folder / "work"
+    work_folder.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="serve-", suffix=".log", dir=work_folder, delete=False) as log:
+        process = subprocess.Popen(command, stderr=log, text=True)  # noqa: S603
+    return process, _listening_address(process, Path(log.name))
 
 
 def _listening_address(process: "subprocess.Popen[str]", log: Path) -> str:
