@@ -21,6 +21,7 @@ from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.types import InputFiles
 from vetrina.demo import write_input_files
 from vetrina.pipeline.path import path
+from vetrina.simulate.processes import start_command
 
 _REQUESTS = 2_000
 _PROCESSES = 5  # of each command
@@ -52,11 +53,9 @@ def main() -> None:
 
 
 def _serve(root: Path) -> None:
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(root), "serve", "--port", "0"]
     begun = time.perf_counter()
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    address = server.stderr.readline().strip().removeprefix("listening on http://")
+    server, url = start_command(root, "serve", "--port", "0")
+    address = url.removeprefix("http://")
     try:
         connection = http.client.HTTPConnection(address, timeout=60)
         body = {"query": "chocolate milk", "limit": 10}

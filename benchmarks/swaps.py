@@ -4,7 +4,6 @@ Protocol: the shop of `vetrina simulate`, 4 serving processes on one SQLite stor
 pointer moves 50 times, every 1.5 s, and each worker is asked until it names the new version. Then 1,000 swaps in one worker.
 """
 
-import subprocess
 import sys
 import tempfile
 import threading
@@ -19,6 +18,7 @@ from vetrina import Shop
 from vetrina.serve.service import Service
 from vetrina.simulate.fault_injection import serve_popularity_baseline
 from vetrina.simulate.input_files import write_input_files
+from vetrina.simulate.processes import start_command
 from vetrina.simulate.world import World
 
 _WORKERS = 4
@@ -43,9 +43,12 @@ def main() -> None:
 
 
 def _followed(shop: Shop, versions: list[str]) -> None:
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop.folder.root), "serve", "--port", "0"]
-    workers = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(_WORKERS)]
-    addresses = [w.stderr.readline().strip().removeprefix("listening on ") for w in workers if w.stderr]
+    workers = []
+    addresses = []
+    for _ in range(_WORKERS):
+        worker, address = start_command(shop.folder.root, "serve", "--port", "0")
+        workers.append(worker)
+        addresses.append(address)
     stop = threading.Event()
     failed = [0]
     asked = [0]
@@ -69,7 +72,7 @@ def _followed(shop: Shop, versions: list[str]) -> None:
         shopper.join()
     for worker in workers:
         worker.terminate()
-        worker.communicate()
+        worker.wait()
     p50, p99 = np.percentile(delays, [50, 99])
     row("a swap reaches a worker", f"p50 {p50:.2f} s, p99 {p99:.2f} s, all {_WORKERS} of them", "goal: p99 1 s")
     row(f"failed requests during {_SWAPS} swaps", f"{failed[0]} of {asked[0]:,}", "goal: 0")

@@ -5,13 +5,14 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+
+from vetrina.simulate.processes import start_command
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -22,16 +23,13 @@ SECONDS = 60
 @pytest.fixture
 def address(trained) -> Iterator[str]:
     """The checkerboard shop, serving: its products have the ids of the README's, and follow each other as they do there."""
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(trained[0]), "serve", "--port", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
+    server, url = start_command(trained[0], "serve", "--port", "0")
     try:
-        url = server.stderr.readline().strip().removeprefix("listening on ")
         _wait_until_ready(url)
         yield url
     finally:
         server.terminate()
-        server.communicate(timeout=SECONDS)
+        server.wait(timeout=SECONDS)
 
 
 def _wait_until_ready(url: str) -> None:

@@ -109,7 +109,7 @@ def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
             insert(exposures).values(request_id="r1", arm="champion", request="{}", items="[]", **before)
         )
     assert check_health(old.shop_context, "recommend").retrain.retrain, "the controller would ask for a run by itself"
-    with TestClient(create_app(old.folder.root), base_url="http://localhost") as client:
+    with TestClient(create_app(old.folder.root), base_url="http://127.0.0.1:8337") as client:
         ready = client.get("/readyz")
         assert ready.status_code == 503
         assert ready.json()["refused"]["recommend"] == REFUSAL

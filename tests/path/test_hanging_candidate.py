@@ -66,7 +66,10 @@ def test_others_are_answered_while_a_request_waits_for_the_candidate(shop, hang,
     users = {rollout.arm(shop.folder.keys.pseudonymise(f"u{n:03d}"), None): f"u{n:03d}" for n in range(60)}
     meets = users.pop(waiting)
     other = next(iter(users.values()))
-    with TestClient(create_app(shop.folder.root), base_url="http://localhost") as client, ThreadPoolExecutor(1) as pool:
+    with (
+        TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client,
+        ThreadPoolExecutor(1) as pool,
+    ):
         waits: Future = pool.submit(client.post, "/v1/recommend", json={"user_id": meets})
         assert hang.begun.wait(60)
         assert client.get("/healthz").text == "ok"

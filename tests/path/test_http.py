@@ -4,7 +4,6 @@ import json
 import shutil
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from vetrina.simulate.processes import start_command
 from vetrina.store.shop_folder import ShopFolder
 
 
@@ -21,10 +21,7 @@ def start() -> Iterator[Callable[[Path], httpx.Client]]:
     running: list[tuple[subprocess.Popen[str], httpx.Client]] = []
 
     def begin(folder: Path) -> httpx.Client:
-        command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), "serve", "--port", "0"]
-        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert server.stderr is not None
-        address = server.stderr.readline().strip().removeprefix("listening on ")
+        server, address = start_command(folder, "serve", "--port", "0")
         client = httpx.Client(base_url=address, timeout=20)
         running.append((server, client))
         for _ in range(200):
@@ -39,7 +36,7 @@ def start() -> Iterator[Callable[[Path], httpx.Client]]:
     for server, client in running:
         client.close()
         server.terminate()
-        server.communicate(timeout=20)
+        server.wait(timeout=20)
 
 
 @pytest.fixture(scope="module")

@@ -251,7 +251,7 @@ def test_the_page_of_a_product_put_over_http_shows_its_category_and_once_embedde
     token = {"authorization": f"Bearer {live.folder.keys.api_token}"}
     (live.folder.root / "new.png").write_bytes(drawing("stripes", 1_000))
     (live.folder.root / "odd.png").write_bytes(drawing("circle", 1_000))
-    with TestClient(create_app(live.folder.root), base_url="http://localhost") as client:
+    with TestClient(create_app(live.folder.root), base_url="http://127.0.0.1:8337") as client:
 
         def page(product: str, placement: str) -> list[str]:
             body = {"product_ids": [product], "placement": placement, "limit": 8}

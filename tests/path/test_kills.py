@@ -1,6 +1,5 @@
 """kill -9 at any moment: nothing acknowledged is lost, nothing is half-written, the same command goes on."""
 
-import json
 import random
 import shutil
 import signal
@@ -19,6 +18,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
+from vetrina.simulate.processes import start_command
 from vetrina.store import event_log
 from vetrina.store.database import open_store
 from vetrina.store.shop_folder import ShopFolder
@@ -108,11 +108,10 @@ def on(folder: Path, url: str) -> None:
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A server in a process of its own."""
-    server = subprocess.Popen(command(folder, "serve", "--port", "0"), stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    yield server, server.stderr.readline().strip().removeprefix("listening on ")
+    server, address = start_command(folder, "serve", "--port", "0")
+    yield server, address
     server.kill()
-    server.communicate()
+    server.wait()
 
 
 def kept(folder: Path) -> list[str]:
@@ -163,9 +162,9 @@ def _post(address: str, name: str, acknowledged: list[str]) -> None:
             ]
             number += 5
             try:
-                answer = client.post("/v1/events", content=json.dumps(batch))
+                answer = client.post("/v1/events", json=batch)
                 while answer.status_code == 503:  # not taken: the same again, as the answer says
-                    answer = client.post("/v1/events", content=json.dumps(batch))
+                    answer = client.post("/v1/events", json=batch)
             except httpx.TransportError:
                 if acknowledged and number > 5:
                     return

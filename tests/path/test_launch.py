@@ -66,7 +66,7 @@ def test_who_tries_new_products_was_learnt_and_beats_the_category(shop):
 
 
 def test_a_product_nobody_has_seen_goes_to_who_will_buy_it(shop):
-    with TestClient(create_app(shop.folder.root), base_url="http://localhost") as client:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client:
         token = {"authorization": f"Bearer {shop.folder.keys.api_token}"}
         body = {"title": "shoes of tomorrow", "category": "home > shoes", "brand": "Alder", "price": 9}
         assert client.put("/v1/products/tomorrow", json=body, headers=token).status_code == 200

@@ -229,7 +229,7 @@ def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, clien
 def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, now):
     mixed = SETTINGS.replace("interleaving_share = 0\n", "interleaving_share = 0.5\ninterleaving_min_units = 1000\n")
     (shop.folder.root / "vetrina.toml").write_text(mixed)
-    with TestClient(create_app(shop.folder.root), base_url="http://localhost") as client:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client:
         fresh = Shop(shop.folder.root)
         candidate = inject_candidate(fresh, "worse")
         found = live(fresh, client, now, hours=8, visits=200)
@@ -250,7 +250,7 @@ def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, 
 def test_mixed_lists_let_an_equal_candidate_pass_and_survive_one_that_fails(shop, now):
     mixed = SETTINGS.replace("interleaving_share = 0\n", "interleaving_share = 0.5\ninterleaving_max_hours = 1\n")
     (shop.folder.root / "vetrina.toml").write_text(mixed)
-    with TestClient(create_app(shop.folder.root), base_url="http://localhost") as client:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client:
         fresh = Shop(shop.folder.root)
         inject_candidate(fresh, "same")
         live(fresh, client, now, hours=2.5)

@@ -21,6 +21,7 @@ from vetrina.core.errors import NotReady
 from vetrina.serve import released_models
 from vetrina.serve.app import create_app
 from vetrina.serve.local_server import bind_local_socket
+from vetrina.simulate.processes import start_command
 from vetrina.store import event_log
 from vetrina.store.database import open_store
 from vetrina.store.shop_folder import ShopFolder
@@ -63,7 +64,7 @@ def no_bundle(monkeypatch) -> None:
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[TestClient]:
     """The shop, served within this process."""
-    with TestClient(create_app(folder, bind_local_socket(folder)), base_url="http://localhost") as client:
+    with TestClient(create_app(folder, bind_local_socket(folder)), base_url="http://127.0.0.1:8337") as client:
         yield client
 
 
@@ -199,10 +200,7 @@ def test_a_file_system_without_sockets_is_served_all_the_same(tmp_path, caplog):
 
 
 def test_a_served_process_answers_without_loading_anything_and_sigterm_removes_the_socket(shop):
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop), "serve", "--port", "0"]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    address = server.stderr.readline().strip().removeprefix("listening on ")
+    server, address = start_command(shop, "serve", "--port", "0")
     assert httpx.get(f"{address}/healthz", timeout=SECONDS).text == "ok"
     code = (
         "import sys; sys.argv = ['vetrina', '--shop-dir', sys.argv[1], 'recommend', 'u003']\n"
@@ -212,5 +210,5 @@ def test_a_served_process_answers_without_loading_anything_and_sigterm_removes_t
     done = subprocess.run([sys.executable, "-c", code, shop], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     server.send_signal(signal.SIGTERM)
-    server.communicate(timeout=SECONDS)
+    server.wait(timeout=SECONDS)
     assert not socket_of(shop).exists()

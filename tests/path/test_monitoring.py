@@ -134,7 +134,7 @@ def test_predictions_are_compared_with_what_was_learnt_and_with_what_came_true(p
     names = header.split(",")[:-1]
     rows = [dict(zip(names, line.split(",")[:-1], strict=True)) for line in lines[:300]]
     number = next(n for n in names if all(_is_number(r[n]) for r in rows))
-    with TestClient(create_app(tmp_path / "shop"), base_url="http://localhost") as client:
+    with TestClient(create_app(tmp_path / "shop"), base_url="http://127.0.0.1:8337") as client:
         for day in range(2):  # as learnt, then with one column moved
             said = []
             for start in range(0, 300, 50):

@@ -50,7 +50,7 @@ def fed(tmp_path_factory) -> Fed:
         products=[files["products"]], events=[events_of(files["events"])], users=[users_beside(files["events"])]
     )
     shop.fit("search")
-    with TestClient(create_app(shop.folder.root), base_url="http://localhost") as client:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client:
         body = {"query": "mail typed@example.com", "user_id": HTTP_USER, "session_id": HTTP_SESSION}
         request_id = client.post("/v1/search", json=body).json()["request_id"]
         client.post("/v1/search", json={"query": "red shoes", "session_id": SESSIONS[0]})

@@ -1,5 +1,6 @@
 """The quick recipe: what serves first, how the full one follows it, and what the service says meanwhile."""
 
+import re
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.files import exclusive_lock
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
+from vetrina.simulate.processes import start_command
 from vetrina.store.runs import PRIORITY_MANUAL
 
 SECONDS = 240  # no machine is so slow
@@ -110,15 +112,15 @@ def test_what_has_no_quick_recipe_says_when_it_will_be_ready(quickly, tmp_path):
 def test_up_serves_a_shop_that_nothing_was_trained_for(ingested, tmp_path):
     folder = shutil.copytree(ingested, tmp_path / "shop")
     command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), "up", "--port", "0"]
-    up = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert up.stderr is not None
-    lines = []
+    log = tmp_path / "up.log"
+    with log.open("w") as file:
+        up = subprocess.Popen(command, stderr=file)
     try:
-        while not any("listening on" in line for line in lines):
-            lines.append(up.stderr.readline())
-            assert lines[-1], lines
-        address = lines[-1].split()[-1]
         deadline = time.monotonic() + SECONDS
+        while (started := re.search(r"listening on (\S+)\n", log.read_text())) is None:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        address = started.group(1)
         answer = httpx.Response(503)
         while answer.status_code == 503 and time.monotonic() < deadline:
             answer = httpx.post(f"{address}/v1/search", json={"query": "blue lamp"}, timeout=SECONDS)
@@ -126,7 +128,7 @@ def test_up_serves_a_shop_that_nothing_was_trained_for(ingested, tmp_path):
         assert "blue lamp" in answer.json()["items"][0]["title"]
     finally:
         up.send_signal(signal.SIGTERM)
-        up.communicate(timeout=SECONDS)
+        up.wait(timeout=SECONDS)
     assert up.returncode == 0
 
 
@@ -172,13 +174,11 @@ class _serving:
     """The service of a shop as a real process; its address."""
 
     def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), "serve", "--port", "0"]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self._process, self._address = start_command(folder, "serve", "--port", "0")
 
     def __enter__(self) -> str:
-        assert self._process.stderr is not None
-        return self._process.stderr.readline().split()[-1]
+        return self._address
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.communicate(timeout=SECONDS)
+        self._process.wait(timeout=SECONDS)

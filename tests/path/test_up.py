@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,27 +24,27 @@ class Up:
 
     def __init__(self, shop: Path) -> None:
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop), "up", "--port", "0"]
-        self.service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-        self._said: list[str] = []
+        self._log = shop.parent / "up.log"
+        with self._log.open("w") as file:
+            self.service = subprocess.Popen(command, stderr=file, start_new_session=True)
         self.address = self.says(lambda line: "listening on" in line).split()[-1]
         self.says(lambda line: "this controller leads" in line)
         (self.controller,) = psutil.Process(self.service.pid).children()
 
     def says(self, what: Callable[[str], bool]) -> str:
         """The first line that is meant, of those that either process has printed or prints yet."""
-        assert self.service.stderr is not None
-        while True:
-            found = next(filter(what, self._said), None)
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            lines = self.printed().splitlines(keepends=True)
+            found = next((line for line in lines if line.endswith("\n") and what(line)), None)
             if found is not None:
                 return found
-            line = self.service.stderr.readline()
-            assert line, f"it ended and said only {self._said}"
-            self._said.append(line)
+            time.sleep(0.05)
+        raise AssertionError(f"it said only {self.printed()}")
 
-    def rest(self) -> str:
-        """All that was printed until both had ended."""
-        assert self.service.stderr is not None
-        return "".join([*self._said, self.service.stderr.read()])
+    def printed(self) -> str:
+        """All that either process has printed until now."""
+        return self._log.read_text()
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def up(shop) -> Iterator[Up]:
         found.service.kill()
     if found.controller.is_running():
         found.controller.kill()
-    found.service.communicate()
+    found.service.wait()
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_both_end_however_the_service_is_ended(shop, up, sent, status):
     os.killpg(up.service.pid, sent)  # as a terminal does
     assert up.service.wait(SECONDS) == status
     assert psutil.wait_procs([up.controller], SECONDS)[1] == []
-    assert "the controller ended" not in up.rest(), "it did not end by itself"
+    assert "the controller ended" not in up.printed(), "it did not end by itself"
     opened = Shop(shop)
     assert Lease(opened.shop_context.engine, "operate", "another", 15.0).acquire_or_renew(), (
         "it gave up the lead as it ended"

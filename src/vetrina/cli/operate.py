@@ -1,13 +1,11 @@
 """Commands that run a shop: the service, its controller, their state, and drills with injected faults."""
 
 import functools
-import logging
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,14 +14,16 @@ import click
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
 from vetrina.cli.options import host_option, port_option, renamed_option
+from vetrina.core import logs
 from vetrina.core.errors import BadInput
-from vetrina.core.log_format import configure_logging
 
 if TYPE_CHECKING:
     from vetrina.store.shop_folder import ShopFolder
 
 _READ_BYTES = 1_024
-_LOG = logging.getLogger("vetrina.cli")
+# Names of the two processes in the log.
+_SERVE = "vetrina.serve"
+_OPERATE = "vetrina.operate"
 
 
 @click.command()
@@ -42,7 +42,8 @@ def up(state: CliContext, host: str | None, port: int | None) -> None:
     if not folder.bundles.folder.exists() and not (folder.root / "lake").exists():
         raise BadInput(str(folder.root), "holds no data yet", "vetrina ingest --products FILE --events FILE")
     exit_on_signals()
-    controller = ControllerProcess(state.shop_dir.resolve(), functools.partial(click.echo, err=True))
+    report = functools.partial(logs.report, folder.settings.log.format, _SERVE)
+    controller = ControllerProcess(state.shop_dir.resolve(), report)
     try:
         _serve_http(folder, host, port)
     finally:
@@ -66,15 +67,12 @@ def serve(state: CliContext, host: str | None, port: int | None) -> None:
 def _serve_http(folder: "ShopFolder", host: str | None, port: int | None) -> None:
     from vetrina.serve.serve import bind, serve
 
-    configure_logging(folder.settings.log.format)
     settings = folder.settings.serve
+    log_format = folder.settings.log.format
+    logs.configure(log_format, _SERVE)
     listening_socket = bind(host or settings.host, settings.port if port is None else port)
     bound_host, bound_port = listening_socket.getsockname()[:2]
-    address = f"http://{bound_host}:{bound_port}"
-    if folder.settings.log.format == "json":
-        _LOG.info("listening on %s", address)
-    else:
-        click.echo(f"listening on {address}", err=True)
+    logs.report(log_format, _SERVE, f"listening on http://{bound_host}:{bound_port}")
     serve(folder.root, listening_socket)
 
 
@@ -91,13 +89,13 @@ def operate(state: CliContext, until_input_ends: bool) -> None:
 
     shop = Shop(state.shop_dir)  # without progress bars: what is done is a line of the log
     log_format = shop.folder.settings.log.format
-    configure_logging(log_format)
+    logs.configure(log_format, _OPERATE)
     stop = threading.Event()
     _stop_on_signals(stop)
     if until_input_ends:
         threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
     try:
-        run_controller(shop.shop_context, _announcer(log_format), stop)
+        run_controller(shop.shop_context, functools.partial(_report_with_time, log_format), stop)
     finally:
         stop.set()
 
@@ -118,15 +116,10 @@ def _stop_after_input(stop: threading.Event) -> None:
     stop.set()
 
 
-def _echo_with_time(line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
-
-
-def _announcer(log_format: str) -> Callable[[str], None]:
-    """Prints what is done, as a line of the log."""
-    if log_format == "json":
-        return _LOG.info
-    return _echo_with_time
+def _report_with_time(log_format: str, line: str) -> None:
+    if log_format == "text":  # a line in JSON has the time already
+        line = f"{time.strftime('%H:%M:%S')} {line}"
+    logs.report(log_format, _OPERATE, line)
 
 
 @click.command()

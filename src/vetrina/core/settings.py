@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import msgspec
 
 from vetrina.core.errors import BadInput
-from vetrina.core.log_format import FORMATS
 
 OPTIMISERS = ("adam", "momentum", "sgd")
 LOSSES = ("cross-entropy", "mse", "adversarial")
 OUTCOMES = ("clicks", "conversion", "revenue")
-_ORIGIN = re.compile(r"https?://[^/\s]+")
+LOG_FORMATS = ("text", "json")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 # Renamed settings, by table: their names in 0.1.0 and today.
 _RENAMED_FINE_TUNING = {"layers": "trainable_layers", "thaw": "unfreeze_per_epoch", "rank": "lora_rank"}
@@ -211,26 +212,22 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     port: int = 8337
     # Share of answers whose positions are sampled from twice as many products.
     exploration_rate: float = 0.0
-    # Names under which the service is reached; addresses and localhost always are.
-    hosts: tuple[str, ...] = ()
-    # Origins whose pages may call the service from a browser, such as "https://shop.example"; none by default.
+    # Names by which clients may call the service, beside IP addresses, which always pass.
+    hosts: tuple[str, ...] = ("localhost",)
+    # Origins such as https://shop.example whose pages may call the service from a browser (CORS); none by default.
     origins: tuple[str, ...] = ()
-    # Networks of the shop's own proxies, whose X-Forwarded-For counts.
+    # Reverse proxies, as networks (10.0.0.0/8) or addresses: only their X-Forwarded-For counts.
     trusted_proxies: tuple[str, ...] = ()
-    # Requests that a worker has under way at once; further ones get 503.
-    max_concurrent_requests: int = 128
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.exploration_rate <= 0.2:
             raise ValueError(f"exploration_rate {self.exploration_rate} is no share between 0 and 0.2")
-        if not 1 <= self.max_concurrent_requests <= 10_000:
-            raise ValueError(f"max_concurrent_requests {self.max_concurrent_requests} is not between 1 and 10,000")
         for host in self.hosts:
-            if not host or "/" in host or ":" in host:
-                raise ValueError(f"hosts: {host!r} is no name; write it without scheme and port")
+            if not _HOST_NAME.fullmatch(host):
+                raise ValueError(f"hosts {host!r} is no host name such as shop.example, without scheme and port")
         for origin in self.origins:
             if not _ORIGIN.fullmatch(origin):
-                raise ValueError(f"origins: {origin!r} is no origin such as https://shop.example")
+                raise ValueError(f"origins {origin!r} is no origin such as https://shop.example, without a path")
         self.trusted_networks()
 
     def trusted_networks(self) -> Sequence[IPv4Network | IPv6Network]:
@@ -247,14 +244,14 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LogSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Log lines of ``serve``, ``operate`` and ``up`` on standard error."""
+    """The log of serve, up and operate, on standard error."""
 
-    # One of FORMATS: text for people, JSON in the Elastic Common Schema for collectors.
+    # One of LOG_FORMATS: plain lines for a terminal, or JSON lines in the Elastic Common Schema for a collector of logs.
     format: str = "text"
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise ValueError(f"format {self.format!r} is none of {', '.join(FORMATS)}")
+        if self.format not in LOG_FORMATS:
+            raise ValueError(f"format {self.format!r} is none of {', '.join(LOG_FORMATS)}")
 
 
 class StoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -457,6 +454,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     transfer: TransferSettings = TransferSettings()
     predict: PredictSettings = PredictSettings()
     serve: ServeSettings = ServeSettings()
+    log: LogSettings = LogSettings()
     operate: OperateSettings = OperateSettings()
     alerts: AlertSettings = AlertSettings()
     channels: ChannelSettings = ChannelSettings()

@@ -1,7 +1,7 @@
 """Litestar application: routes, lifespan, exception handlers."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from math import ceil
 from pathlib import Path
@@ -17,20 +17,19 @@ from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, Overloaded, describe_cause
-from vetrina.core.log_format import escape
+from vetrina.core.logs import escaped
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
 from vetrina.serve.local_server import LocalSocket, answering_locally
-from vetrina.serve.request_checks import REQUEST_ID_HEADER, request_checks
+from vetrina.serve.request_gate import RequestGate
 from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
-_STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503, Overloaded: 503}
-_CLIENT_GONE = "client disconnected prematurely"  # Litestar says so with status 500, as if it were the server's fault
-_STORE_RETRY_SECONDS = 5
+_CLIENT_GONE = "client disconnected prematurely"  # which Litestar counts as a fault of the server, status 500
+_RETRY_AFTER_SECONDS = 5  # after a failure of the store
 _MAX_BODY_BYTES = 10_000_000
-_PREFLIGHT_SECONDS = 600  # how long a browser may remember what another origin is allowed
+_STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503, Overloaded: 503}
 
 
 def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litestar:
@@ -40,20 +39,18 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         folder: the shop's folder.
         local_socket: on which it answers the shop's command line, too.
     """
-    shop_folder = ShopFolder(folder)
-    settings = shop_folder.settings.serve
+    shop = ShopFolder(folder)
+    settings = shop.settings.serve
+    service = Service(shop)
     state = {
-        "service": Service(shop_folder),
+        "service": service,
         "local_socket": local_socket,
         "trusted_proxies": settings.trusted_networks(),
     }
-    return Litestar(
+    app = Litestar(
         [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
         state=State(state),
         lifespan=[_lifespan],
-        middleware=[request_checks(settings.hosts)],
-        cors_config=_cors_config(settings.origins),
-        request_max_body_size=_MAX_BODY_BYTES,
         openapi_config=OpenAPIConfig(
             title="Vetrina",
             version=VERSION,
@@ -71,7 +68,24 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
             NoConnection: _handle_store_error,
             Exception: _handle_unexpected_error,
         },
+        cors_config=_cors_config(settings.origins),
+        request_max_body_size=_MAX_BODY_BYTES,
         logging_config=None,
+    )
+    # Around everything, so that unknown routes and methods, and the answers to preflights, are checked as well.
+    app.asgi_handler = RequestGate(app.asgi_handler, settings.hosts, service.count_error)
+    return app
+
+
+def _cors_config(origins: Sequence[str]) -> CORSConfig | None:
+    """What pages of other origins may send; None, which allows nothing, where there are no origins."""
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST"],
+        allow_headers=["content-type", "x-request-id"],
+        expose_headers=["x-request-id", "retry-after"],
     )
 
 
@@ -94,7 +108,7 @@ def _handle_bad_input(request: Request[Any, Any, Any], error: BadInput) -> Respo
 
 def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
     if error.detail == _CLIENT_GONE:
-        return _error_response(request, 400, "the body did not arrive whole; send the request again")
+        return _error_response(request, 400, "the body: did not arrive whole; send the request again")
     problems = []
     if isinstance(error.extra, list):
         for problem in error.extra:
@@ -114,40 +128,27 @@ def _handle_undecodable_body(request: Request[Any, Any, Any], _: Exception) -> R
 
 
 def _handle_store_error(request: Request[Any, Any, Any], error: SQLAlchemyError) -> Response[dict[str, str]]:
-    # What the driver says may hold addresses, names and values: neither the client nor the log gets it.
+    # The driver's message names hosts, users and values: neither the client nor the log gets it.
     cause = describe_cause(getattr(error, "orig", None) or error)
-    _log(request, 503, f"the store does not answer ({cause})")
-    text = "store: it cannot be reached or written now; nothing was stored, send it again"
-    response = _error_response(request, 503, text)
-    response.headers["retry-after"] = str(_STORE_RETRY_SECONDS)
+    _LOG.error("%s: the store does not answer (%s)", _route_of(request), cause, extra={"status": 503})
+    response = _error_response(
+        request, 503, "store: it cannot be reached or written now; nothing was stored, send it again"
+    )
+    response.headers["retry-after"] = str(_RETRY_AFTER_SECONDS)
     return response
 
 
 def _handle_unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
-    _log(request, 500, "failed", error)
-    return _error_response(request, 500, "the request failed; the log of the server says why")
+    _LOG.error("%s failed", _route_of(request), exc_info=error, extra={"status": 500})
+    return _error_response(request, 500, "the request: failed; the log of the server says why, under its x-request-id")
 
 
-def _log(request: Request[Any, Any, Any], status: int, text: str, error: Exception | None = None) -> None:
-    path = request.scope["path"]
-    ecs = {"http.request.method": request.method, "url.path": escape(path), "http.response.status_code": status}
-    _LOG.error("%s %s: %s", request.method, escape(path), text, exc_info=error, extra={"ecs": ecs})
+def _route_of(request: Request[Any, Any, Any]) -> str:
+    """Method and path, on one line whatever the path holds."""
+    return f"{request.method} {escaped(request.url.path)}"
 
 
 def _error_response(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
     service: Service = request.app.state.service
-    service.error_counter.labels(str(status)).inc()
+    service.count_error(status)
     return Response({"error": text}, status_code=status)
-
-
-def _cors_config(origins: tuple[str, ...]) -> CORSConfig | None:
-    """What pages of other origins may do; nothing where none is named."""
-    if not origins:
-        return None
-    return CORSConfig(
-        allow_origins=list(origins),
-        allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", REQUEST_ID_HEADER],
-        expose_headers=[REQUEST_ID_HEADER, "retry-after"],
-        max_age=_PREFLIGHT_SECONDS,
-    )

@@ -1,147 +1,170 @@
-"""HTTP/1.1 protocol with limits: size of the header, time to receive a request, number of requests under way.
+"""HTTP/1.1 connections with limits: the size of a header, the time to send a request, requests under way, open connections.
 
-Uvicorn has no limits of this kind: it waits for a client as long as the client likes. Each limit is answered here, before the
-application sees the request, so that a client that exceeds one costs next to nothing.
+Uvicorn bounds none of them. A client that exceeds one gets a 4xx or 503 and its connection ends, without a line in the log, since
+anybody can cause it as often as they like.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-MAX_HEADER_BYTES = 65_536
-HEADER_SECONDS = 10.0  # from the first byte of a request, or from the connection on, to the end of the header
-REQUEST_SECONDS = 60.0  # from the end of the header to the end of the body
-RETRY_SECONDS = 1  # after which a client that was turned away may come again
-# An orchestrator asks these to decide whether to end the process: being busy is no reason.
-_ALWAYS_ADMITTED = frozenset({b"/healthz", b"/readyz"})
-_HEADER_END = b"\r\n\r\n"
+from vetrina.serve.request_gate import send_error
 
-_Message = dict[str, Any]
-_Receive = Callable[[], Awaitable[_Message]]
-_Send = Callable[[_Message], Awaitable[None]]
+MAX_HEADER_BYTES = 65_536  # of the request line and all fields
+MAX_HEADER_FIELDS = 100
+HEADER_SECONDS = 10.0  # from the first byte of a request, or from the connection, to the end of the header
+BODY_SECONDS = 30.0  # from the end of the header to the end of the body
+MAX_REQUESTS = 256  # under way in one process
+RETRY_AFTER_SECONDS = 1
+_MAX_FRAMING_BYTES = 1_000_000  # sizes of chunks and trailers of one body
+_NEVER_TURNED_AWAY = frozenset({"/healthz", "/readyz", "/metrics"})  # whoever watches the service must not find it dead
+_BUSY = f"the service: has {MAX_REQUESTS} requests under way; send it again in {RETRY_AFTER_SECONDS} s"
+_TOO_LARGE = f"the header: is larger than {MAX_HEADER_BYTES} bytes or {MAX_HEADER_FIELDS} fields; send less"
+_TOO_SLOW = (
+    f"the request: took more than {HEADER_SECONDS:g} s for its header or {BODY_SECONDS:g} s for its body; resend it"
+)
+_MALFORMED = "the request: is no valid HTTP/1.1; send it with an HTTP client"
+
+
+class HeaderTooLarge(Exception):
+    """The header of a request exceeds a limit; stops the parser."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection.
 
-    Requests are counted when their header is complete, so that the limit also holds for those which wait for their turn in
-    the event loop.
+    Args:
+        arguments: those of uvicorn's protocol.
+        max_connections: open ones beyond which a new one is refused.
     """
 
-    max_concurrent_requests: int
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._application = self.app
-        self._is_in_header = True
+    def __init__(self, *arguments: Any, max_connections: int, **named_arguments: Any) -> None:
+        super().__init__(*arguments, **named_arguments)
+        self._unlimited_app = self.app
+        self._max_connections = max_connections
+        self._is_in_header = True  # of the current request, or before the next one
+        self._received_bytes = 0  # of the header, or of the body's framing
         self._header_bytes = 0
-        self._deadline: asyncio.TimerHandle | None = None
+        self._is_header_too_large = False
+        # Time of the event loop by which the header or the body must be complete; None while nothing is expected. One timer of
+        # the connection looks at it now and then, which is cheaper than a timer for each request.
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Expect a header, unless there are too many connections."""
         super().connection_made(transport)
-        self._set_deadline(HEADER_SECONDS)
+        if len(self.connections) > self._max_connections:
+            self._refuse(503, _BUSY)
+            return
+        self._deadline = self.loop.time() + HEADER_SECONDS
+        self._timer = self.loop.call_at(self._deadline, self._check_deadline)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._clear_deadline()
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._is_in_header and self._header_bytes + len(data) > MAX_HEADER_BYTES:
-            end = data.find(_HEADER_END, 0, MAX_HEADER_BYTES - self._header_bytes)
-            if end < 0:
-                self._refuse(431, f"the header is larger than {MAX_HEADER_BYTES:,} bytes; send fewer or shorter fields")
-                return
+        """Parse what has come, and refuse it where a header or what surrounds a body does not end."""
+        if self._deadline is None:
+            self._deadline = self.loop.time() + HEADER_SECONDS
+        self._received_bytes += len(data)
         super().data_received(data)
-        # Most requests arrive in one piece and need no timer.
-        if self._is_between_requests() or self.transport.is_closing():
-            return
-        if self._is_in_header:
-            self._header_bytes += len(data)
-            self._set_deadline(HEADER_SECONDS)
-        else:
-            self._set_deadline(REQUEST_SECONDS)
+        if self._is_in_header and self._received_bytes > MAX_HEADER_BYTES:
+            self._refuse(431, _TOO_LARGE)
+        elif self._received_bytes > _MAX_FRAMING_BYTES:
+            self._refuse(400, _MALFORMED)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._header_bytes = 0
+        self._deadline = self.loop.time() + HEADER_SECONDS
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A part of the request line has come."""
+        self._count_header_bytes(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field has come."""
+        self._count_header_bytes(len(name) + len(value))
+        super().on_header(name, value)
+        if len(self.headers) > MAX_HEADER_FIELDS:
+            self._is_header_too_large = True
+            raise HeaderTooLarge
 
     def on_headers_complete(self) -> None:
-        self._is_in_header = False
-        self._header_bytes = 0
-        self._clear_deadline()
-        is_busy = len(self.tasks) >= self.max_concurrent_requests and self.url not in _ALWAYS_ADMITTED
-        self.app = _turn_away if is_busy else self._application
+        """Have the request answered, or turn it away where too many are under way. The body may follow."""
+        self.app = self._unlimited_app if len(self.tasks) < MAX_REQUESTS else self._turn_away
         super().on_headers_complete()
+        self._is_in_header = False
+        self._received_bytes = 0
+        self._deadline = self.loop.time() + BODY_SECONDS
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body has come."""
+        self._received_bytes = max(0, self._received_bytes - len(body))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._is_in_header = True
-        self._clear_deadline()
+        """The request is complete."""
         super().on_message_complete()
+        self._is_in_header = True
+        self._received_bytes = 0
+        self._deadline = None
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "this is no HTTP/1.1 request; correct the client")
+        """Refuse what the parser could not read."""
+        if self._is_header_too_large:
+            self._refuse(431, _TOO_LARGE)
+        else:
+            self._refuse(400, _MALFORMED)
 
-    def _is_between_requests(self) -> bool:
-        """Whether the last request has arrived whole, and nothing of a next one."""
-        return self._is_in_header and self.cycle is not None and self.scope is self.cycle.scope
+    def _count_header_bytes(self, n_bytes: int) -> None:
+        self._header_bytes += n_bytes
+        if self._header_bytes > MAX_HEADER_BYTES:
+            self._is_header_too_large = True
+            raise HeaderTooLarge
 
-    def _set_deadline(self, seconds: float) -> None:
-        """Start the time that is left for what is missing, unless it runs already."""
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(seconds, self._give_up)
+    async def _turn_away(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] in _NEVER_TURNED_AWAY:
+            await self._unlimited_app(scope, receive, send)
+        else:
+            await send_error(send, 503, _BUSY, [(b"retry-after", b"%d" % RETRY_AFTER_SECONDS)])
 
-    def _clear_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _give_up(self) -> None:
-        """End a connection whose request did not arrive in time."""
-        self._deadline = None
-        if self.cycle is None and self._header_bytes == 0:
-            self.transport.close()  # nothing was sent, so nothing is answered
-            return
-        self._refuse(408, "the request did not arrive in time; send it again, without pauses")
-
-    def _refuse(self, status: int, text: str) -> None:
-        """Answer without the application, unless an answer is on its way, and close the connection."""
-        self._clear_deadline()
+    def _check_deadline(self) -> None:
         if self.transport.is_closing():
             return
-        is_answering = self.cycle is not None and not self.cycle.response_complete and self.cycle.response_started
-        if not is_answering:
-            self.transport.write(_response(status, text))
+        now = self.loop.time()
+        if self._deadline is None:
+            self._timer = self.loop.call_at(now + HEADER_SECONDS, self._check_deadline)
+        elif now < self._deadline:
+            self._timer = self.loop.call_at(self._deadline, self._check_deadline)
+        elif self._is_in_header and self._received_bytes == 0:
+            self.transport.close()  # nothing was sent, so there is nothing to answer
+        else:
+            self._refuse(408, _TOO_SLOW)
+
+    def _refuse(self, status: int, text: str) -> None:
+        """End the connection, with an answer unless that of a request is due or on its way."""
+        if self.transport.is_closing():
+            return
+        if self._may_answer():
+            body = msgspec.json.encode({"error": text})
+            fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
+            if status == 503:
+                fields += b"retry-after: %d\r\n" % RETRY_AFTER_SECONDS
+            self.transport.write(STATUS_LINE[status] + fields + b"\r\n" + body)
         self.transport.close()
 
-
-def bounded_protocol(max_concurrent_requests: int) -> type[BoundedHttpProtocol]:
-    """The protocol class of a server that works on so many requests at once and turns further ones away with 503."""
-
-    class Protocol(BoundedHttpProtocol):
-        pass
-
-    Protocol.max_concurrent_requests = max_concurrent_requests
-    return Protocol
-
-
-def _response(status: int, text: str) -> bytes:
-    body = msgspec.json.encode({"error": text})
-    lines = (
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        "connection: close",
-    )
-    return "\r\n".join(lines).encode() + _HEADER_END + body
-
-
-async def _turn_away(scope: _Message, receive: _Receive, send: _Send) -> None:
-    """ASGI application that answers 503."""
-    body = msgspec.json.encode({"error": f"the service is busy; send it again after {RETRY_SECONDS} s"})
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
-        (b"retry-after", str(RETRY_SECONDS).encode()),
-    ]
-    await send({"type": "http.response.start", "status": 503, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    def _may_answer(self) -> bool:
+        if self.cycle is None:
+            return True
+        if self._is_in_header:
+            return self.cycle.response_complete
+        return not self.cycle.response_started and not self.pipeline

@@ -1,7 +1,9 @@
 """Serving stage: runs the application on a socket until stopped."""
 
 import errno
+import functools
 import gc
+import resource
 import socket
 from pathlib import Path
 
@@ -9,13 +11,14 @@ import uvicorn
 
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
-from vetrina.serve.http_protocol import bounded_protocol
+from vetrina.serve.http_protocol import BoundedHttpProtocol
 from vetrina.serve.local_server import bind_local_socket
-from vetrina.store.shop_folder import ShopFolder
 
 _BACKLOG = 2_048  # connections that may wait to be accepted
-_KEEP_ALIVE_SECONDS = 75  # longer than proxies keep a connection, which then never use one that has just been closed
-_STOP_SECONDS = 10  # how long requests under way are waited for at the end
+_MAX_CONNECTIONS = 10_000
+_OTHER_FILES = 256  # that the process opens beside its connections: bundles, the store, its log
+_KEEP_ALIVE_SECONDS = 75  # longer than proxies keep an idle connection, so that none is used just when it is closed
+_STOP_SECONDS = 10  # that requests under way get to end when the service is stopped
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -43,17 +46,28 @@ def serve(folder: Path, sock: socket.socket) -> None:
     """Serve the shop in ``folder`` on a listening socket until SIGINT or SIGTERM."""
     app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
-    limit = ShopFolder(folder).settings.serve.max_concurrent_requests
     config = uvicorn.Config(
         app,
-        http=bounded_protocol(limit),
+        http=functools.partial(BoundedHttpProtocol, max_connections=_allow_connections()),  # pyright: ignore[reportArgumentType]
         ws="none",
         lifespan="on",
-        log_config=None,
+        log_config=None,  # the log of the process is configured already
+        log_level="error",  # its warnings are about single requests, which anybody can cause
         access_log=False,
+        # Which proxies are trusted is a setting of the shop: uvicorn would trust all that connect from this machine.
+        proxy_headers=False,
         server_header=False,
-        proxy_headers=False,  # which proxies are trusted is a setting of the shop
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[sock])
+
+
+def _allow_connections() -> int:
+    """Raise the number of files that this process may open, and return how many of them connections may use."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    n_files = _MAX_CONNECTIONS + _OTHER_FILES
+    if hard_limit != resource.RLIM_INFINITY:
+        n_files = min(n_files, hard_limit)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, hard_limit))
+    return max(n_files - _OTHER_FILES, 1)

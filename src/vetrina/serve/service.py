@@ -239,6 +239,10 @@ class Service:
         self.event_log.close()
         self.engine.dispose()
 
+    def count_error(self, status: int) -> None:
+        """Count a request that is refused or failed, by the status of its answer."""
+        self.error_counter.labels(str(status)).inc()
+
     async def rank(self, scenario: str, request: Request) -> RankedAnswer:
         """Returns the ranked answer to a request and logs it with the propensity of every item.
 

@@ -1,21 +1,21 @@
 """The shop's own commands as real processes."""
 
+import re
 import subprocess
 import sys
+import tempfile
 import time
-import uuid
 from pathlib import Path
 
 import httpx
 
 _READY_SECONDS = 60.0  # longest time until a service is ready
-_POLL_SECONDS = 0.1
-_LISTENING = "listening on "
-_NAME_CHARACTERS = 8
+_POLL_SECONDS = 0.02
+_ADDRESS_LINE = re.compile(r"listening on (http://[^\s\"]+).*\n")
 
 
-def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[bytes]", str]:
-    """Start a command of a shop in a process of its own. A service logs to a file in the shop's folder ``work``.
+def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[str]", str]:
+    """Start a command of a shop in a process of its own. The log of ``serve`` is a file work/serve-*.log of the shop.
 
     Args:
         folder: the shop's folder.
@@ -25,27 +25,28 @@ def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[byte
         The process and, for ``serve``, the address that it listens on.
 
     Raises:
-        RuntimeError: the service ended, or does not say where it listens within a minute.
+        RuntimeError: the service does not listen within a minute.
     """
     command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), *arguments]
     if arguments[0] != "serve":
-        return subprocess.Popen(command), ""  # noqa: S603
-    (folder / "work").mkdir(exist_ok=True)
-    # A file takes every line at once. A pipe would hold up the service as soon as nobody reads it.
-    log = folder / "work" / f"serve-{uuid.uuid4().hex[:_NAME_CHARACTERS]}.log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, stderr=file)  # noqa: S603
-    return process, _address(process, log)
+        return subprocess.Popen(command, text=True), ""  # noqa: S603
+    # A pipe that nobody reads fills, and the service would then wait for ever to write the next line of its log.
+    work_folder = folder / "work"
+    work_folder.mkdir(exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix="serve-", suffix=".log", dir=work_folder, delete=False) as log:
+        process = subprocess.Popen(command, stderr=log, text=True)  # noqa: S603
+    return process, _listening_address(process, Path(log.name))
 
 
-def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+def _listening_address(process: "subprocess.Popen[str]", log: Path) -> str:
     deadline = time.monotonic() + _READY_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        first_line, line_end, _ = log.read_text("utf-8").partition("\n")
-        if line_end and first_line.startswith(_LISTENING):
-            return first_line.removeprefix(_LISTENING)
+        line = _ADDRESS_LINE.search(log.read_text())
+        if line:
+            return line.group(1)
         time.sleep(_POLL_SECONDS)
-    raise RuntimeError(f"the service did not start: {log.read_text('utf-8')}")
+    process.kill()
+    raise RuntimeError(f"the service does not listen; {log} says why")
 
 
 def wait_until_ready(client: httpx.Client) -> None:
