@@ -8,19 +8,37 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from sqlalchemy import BigInteger, Column, Engine, Float, Integer, MetaData, String, Table, Text, insert, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Engine,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from vetrina.core import clock
+from vetrina.core.columns import OVER_CAP_COLUMN
 from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
 from vetrina.core.image_vector import ImageVector
 from vetrina.security.keys import Keys, load_or_create
 from vetrina.store import daily_statistics, database, event_log, products
 from vetrina.store.database import lock_log, open_store, read
-from vetrina.store.event_log import Event, EventLog
+from vetrina.store.event_log import ANONYMOUS, Event, EventLog, Outcome
 from vetrina.store.registry import Registry
 from vetrina.store.tables import SCHEMA_VERSION, events, expectations, exposures, schema_version, users
 from vetrina.store.upgrade import upgrade_shop
+from vetrina.store.weight_caps import MAX_DAILY_WEIGHT
 
 
 @pytest.fixture
@@ -52,6 +70,71 @@ def test_events_are_kept_once_and_in_order(engine, keys):
     assert [e["event_id"] for e in found] == ["e1", "e2", "e3"]
     assert last == event_log.last_seq(engine)
     assert event_log.rows_after(engine, last) == ([], last)
+
+
+def test_an_event_id_is_one_of_its_user(engine, keys):
+    log = EventLog(engine, keys)
+    mine = Event("order-1", "alice", None, 1.0, '{"type":"view"}', b"x")
+    log.add([mine]).result()
+    again = Event("order-1", "alice", None, 9.0, '{"type":"view"}', b"x")
+    other = Event("order-1", "alice", None, 1.0, '{"type":"purchase"}', b"x")
+    theirs = Event("order-1", "bob", None, 1.0, '{"type":"purchase"}', b"x")
+    added = log.add([again, other, theirs, theirs])
+    log.close()
+    assert added.result().outcomes == (Outcome.KNOWN, Outcome.CONFLICT, Outcome.NEW, Outcome.KNOWN)
+    assert [row["user_id"] for row in event_log.rows_after(engine, 0)[0]] == ["alice", "bob"]
+
+
+def test_a_row_that_no_database_can_hold_is_refused_alone(engine, keys):
+    """S4: the events beside it are on disk, whichever request they came with."""
+    log = EventLog(engine, keys)
+    batch = [an_event(number, f"u{number % 7}") for number in range(40)]
+    bad = {3, 17, 18, 39}
+    for number in bad:
+        batch[number] = Event(f"bad{number}", "u", None, 1.0, None, b"x")  # pyright: ignore[reportArgumentType]
+    with engine.begin() as connection:
+        lock_log(connection, "events")  # the log has to wait, so that both are committed together
+        one = log.add(batch)
+        other = log.add([an_event(100)])
+    log.close()
+    refused = {number for number, outcome in enumerate(one.result().outcomes) if outcome == Outcome.REFUSED}
+    assert refused == bad
+    assert one.result().n_new == len(batch) - len(bad)
+    assert other.result().n_new == 1
+    assert len(event_log.rows_after(engine, 0)[0]) == len(batch) - len(bad) + 1
+
+
+def test_a_group_with_more_new_users_than_a_statement_has_parameters(engine, keys):
+    """S37: the look-ups of a group are made in chunks."""
+    log = EventLog(engine, keys)
+    added = log.add([an_event(number, f"u{number}") for number in range(3_000)])
+    log.close()
+    assert added.result().n_new == 3_000
+
+
+def test_what_an_anonymous_sender_adds_in_a_day_is_capped_for_all_workers(url, engine, keys, monkeypatch):
+    monkeypatch.setattr(clock, "now", lambda: 1_000_000.0)
+    cap = int(MAX_DAILY_WEIGHT)
+
+    def purchase(number: int, sender: str, session: str | None = None) -> Event:
+        return Event(f"e{number}", "u", session, 1.0, '{"type":"purchase"}', b"x", ANONYMOUS, sender)
+
+    other_engine = open_store(url, keys)
+    for number, opened in enumerate((engine, other_engine)):
+        log = EventLog(opened, keys)
+        log.add([purchase(1_000 * number + n, "here") for n in range(cap - 10)]).result()
+        log.close()
+    log = EventLog(engine, keys)
+    log.add([purchase(5_000 + n, f"address {n}", "s-1") for n in range(cap + 3)]).result()
+    log.add([an_event(n) for n in range(9_000, 9_200)]).result()  # with the token
+    log.close()
+    evidence = event_log.list_events(engine, 0.0, 1e6)
+    assert sum(row["session"] == "s-1" for row in evidence) == cap
+    assert sum(row["type"] == "purchase" for row in evidence) == 2 * cap
+    assert sum(row["type"] == "click" for row in evidence) == 200
+    rows, _ = event_log.rows_after(engine, 0)
+    assert sum(row.get(OVER_CAP_COLUMN, False) for row in rows) == cap - 20 + 3, "they are kept"
+    other_engine.dispose()
 
 
 def test_ids_are_compared_byte_by_byte(engine, keys):
@@ -181,6 +264,34 @@ def old_events() -> Table:
         Column("time", Float(53), nullable=False),
         Column("body", Text, nullable=False),
     )
+
+
+def test_events_of_schema_3_get_an_owner_for_their_ids(url, engine, keys):
+    """Ids were unique over all users, and nobody knew who sent an event, or when it arrived."""
+    table = old_events()
+    with engine.begin() as connection:
+        events.drop(connection)
+        table.create(connection)
+        for name, columns in (("events_by_time", ("time",)), ("events_by_user", ("user", "seq"))):
+            Index(name, *(table.c[column] for column in columns)).create(connection)
+        row = {"event_id": "order-1", "user": "alice", "time": 5.0, "body": '{"type":"view"}'}
+        connection.execute(insert(table), [row])
+        connection.execute(text("UPDATE schema_version SET version = 3"))
+    for _ in range(2):  # the second time it changes nothing more
+        upgrade_shop(url, keys, is_copied=True)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE schema_version SET version = 3"))
+    upgrade_shop(url, keys, is_copied=True)
+    log = EventLog(engine, keys)
+    known = Event("order-1", "alice", None, 5.0, '{"type":"view"}', b"x")
+    theirs = Event("order-1", "bob", None, 5.0, '{"type":"view"}', b"x")
+    assert log.add([known, theirs]).result().outcomes == (Outcome.KNOWN, Outcome.NEW)
+    log.close()
+    with engine.connect() as connection:
+        arrived = connection.execute(select(events.c.arrived).order_by(events.c.seq)).scalars().all()
+        index_names = {index["name"] for index in inspect(connection).get_indexes("events")}
+    assert arrived[0] == 5.0
+    assert {index.name for index in events.indexes} <= index_names
 
 
 def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):

@@ -413,9 +413,8 @@ def _events_of_users(connection: Connection, _: Keys) -> None:
         return
     for column in (events.c.source, events.c.sender, events.c.arrived, events.c.over_cap):
         add_column(connection, column)
-    connection.execute(update(events).where(events.c.arrived.is_(None)).values(arrived=events.c.time))
-    for name in ("events_once", "events_by_arrival"):
-        add_index(connection, _index(events, name))
+    for index in events.indexes:
+        add_index(connection, index)
     for constraint in inspect(connection).get_unique_constraints(events.name):
         if constraint["column_names"] == ["event_id"]:
             name = connection.dialect.identifier_preparer.quote(str(constraint["name"]))
@@ -438,7 +437,6 @@ def _rebuild_events(connection: Connection) -> None:
     names = ", ".join(f'"{name}"' for name in kept_columns)
     connection.execute(text(f"INSERT INTO events ({names}) SELECT {names} FROM events_3"))  # noqa: S608 - column names
     connection.execute(text("DROP TABLE events_3"))
-    connection.execute(update(events).where(events.c.arrived.is_(None)).values(arrived=events.c.time))
 
 
 def _index(table: Table, name: str) -> Index:
