@@ -9,6 +9,7 @@ import uvicorn
 
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
+from vetrina.serve.eager_server import EagerServer
 from vetrina.serve.local_server import bind_local_socket
 
 _BACKLOG = 2_048  # connections that may wait to be accepted
@@ -40,4 +41,4 @@ def serve(folder: Path, sock: socket.socket) -> None:
     app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
     config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on")
-    uvicorn.Server(config).run(sockets=[sock])
+    EagerServer(config).run(sockets=[sock])
