@@ -53,7 +53,8 @@ def recommended(client: TestClient[Any], user: str = USER) -> Any:
 
 def counted(client: TestClient[Any], metric: str) -> float:
     """The value of a metric."""
-    lines = client.get("/metrics").text.splitlines()
+    token = client.app.state.service.keys.api_token
+    lines = client.get("/metrics", headers={"authorization": f"Bearer {token}"}).text.splitlines()
     return float(next(line.split()[-1] for line in lines if line.startswith(metric)))
 
 

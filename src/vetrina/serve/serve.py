@@ -11,6 +11,7 @@ import uvicorn
 
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
+from vetrina.serve.eager_server import EagerServer
 from vetrina.serve.http_protocol import BoundedHttpProtocol
 from vetrina.serve.local_server import bind_local_socket
 
@@ -60,7 +61,7 @@ def serve(folder: Path, sock: socket.socket) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[sock])
+    EagerServer(config).run(sockets=[sock])
 
 
 def _allow_connections() -> int:
