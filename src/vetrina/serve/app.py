@@ -33,7 +33,8 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         local_socket: on which it answers the shop's command line, too.
     """
     return Litestar(
-        [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
+        # Of a path's handlers the first one decides on OPTIONS.
+        [admin.options, *ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
         state=State({"service": Service(ShopFolder(folder)), "local_socket": local_socket}),
         lifespan=[_lifespan],
         openapi_config=OpenAPIConfig(
