@@ -4,9 +4,10 @@ import asyncio
 from typing import Annotated, Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
+from litestar import HttpMethod, MediaType, Request, Response, get, post, route
 from litestar.datastructures import State
-from litestar.params import JSONBody, QueryParameter
+from litestar.params import JSONBody, QueryParameter, SkipValidation
+from litestar.routes import HTTPRoute
 from prometheus_client import generate_latest
 
 from vetrina.core import plugins
@@ -14,12 +15,13 @@ from vetrina.core.errors import NotFound
 from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
-from vetrina.serve.schemas import PathReference, RunBody
+from vetrina.serve.schemas import PathReference, RunBody, parse_body
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
 from vetrina.store.runs import PRIORITY_MANUAL, RunStore
 
 _Leaving = Annotated[str | None, QueryParameter(name="from", min_length=1, max_length=64)]
+_SHARED_PATHS = ["/v1/products", "/v1/products/{product_id:str}", "/v1/runs"]
 
 
 @get("/v1/versions", guards=[require_token], sync_to_thread=True)
@@ -51,13 +53,14 @@ def release(release: PathReference, state: State) -> list[dict[str, Any]]:
 
 
 @post("/v1/runs", status_code=202, guards=[require_token])
-async def ask_run(data: JSONBody[RunBody], state: State) -> dict[str, Any]:
+async def ask_run(data: SkipValidation[JSONBody[RunBody]], state: State) -> dict[str, Any]:
     """Queue a run, which `vetrina operate` executes. If the scenario has one that is queued or running, that one is returned."""
-    plugins.load_module("scenarios", data.scenario, "online")  # BadInput for an unknown scenario
+    body = parse_body(data, RunBody)
+    plugins.load_module("scenarios", body.scenario, "online")  # BadInput for an unknown scenario
     runs: RunStore = state.service.runs
 
     def enqueue() -> dict[str, Any]:
-        run = runs.enqueue(data.scenario, data.why, PRIORITY_MANUAL)
+        run = runs.enqueue(body.scenario, body.why, PRIORITY_MANUAL)
         return runs.get_run(run)
 
     return await asyncio.to_thread(enqueue)
@@ -159,6 +162,16 @@ def openapi_document(request: Request[Any, Any, Any]) -> dict[str, Any]:
 def schema(request: Request[Any, Any, Any]) -> str:
     """The OpenAPI document as a page for people."""
     return render_page(openapi.describe(request.app))
+
+
+@route(_SHARED_PATHS, http_method=HttpMethod.OPTIONS, include_in_schema=False, sync_to_thread=False)
+def options(request: Request[Any, Any, Any]) -> Response[None]:
+    """The methods of a path that has several handlers, of which Litestar's own answer names the first only."""
+    methods: set[str] = set()
+    for app_route in request.app.routes:
+        if isinstance(app_route, HTTPRoute) and app_route.path_format == request.scope["path_template"]:
+            methods |= app_route.methods
+    return Response(None, status_code=204, headers={"allow": ", ".join(sorted(methods))})
 
 
 _RELEASE_ROUTES = (versions, verdict, releases, release, promote, rollback)

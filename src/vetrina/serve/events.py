@@ -1,27 +1,27 @@
 """Routes for events and products."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, SkipValidation
-from msgspec import Meta
 
-from vetrina.core.errors import BadInput, NotFound
+from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.serve.auth import has_token, require_token
 from vetrina.serve.client_address import client_address
 from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
 from vetrina.serve.schemas import (
-    MAX_PRODUCTS,
     EventBody,
     EventsOut,
     PathId,
     ProductBody,
+    Products,
     QueryId,
     RefusedEvent,
+    parse_body,
     parse_time,
 )
 from vetrina.serve.service import Service
@@ -123,25 +123,25 @@ def _public_fields(service: Service, product_id: str) -> dict[str, Any]:
 
 
 @put("/v1/products/{product_id:str}", guards=[require_token])
-async def put_product(product_id: PathId, data: JSONBody[ProductBody], state: State) -> dict[str, str]:
+async def put_product(product_id: PathId, data: SkipValidation[JSONBody[ProductBody]], state: State) -> dict[str, str]:
     """Add or replace a product; searchable within a second."""
-    if data.product_id not in (None, product_id):
-        raise BadInput(str(data.product_id), f"is not {product_id}, the id in the path", "send one id")
-    row = {**_product_row(data), "product_id": product_id}
+    product = parse_body(data, ProductBody)
+    if product.product_id not in (None, product_id):
+        raise Conflict(str(product.product_id), f"is not {product_id}, the id in the path", "send one id")
+    row = {**_product_row(product), "product_id": product_id}
     await asyncio.to_thread(products.append_products, state.service.engine, [row])
     return {"product_id": product_id}
 
 
 @post("/v1/products", status_code=200, guards=[require_token], sync_to_thread=True)
-def put_products(
-    data: JSONBody[Annotated[list[ProductBody], Meta(max_length=MAX_PRODUCTS)]], state: State
-) -> dict[str, int]:
+def put_products(data: SkipValidation[JSONBody[list[ProductBody]]], state: State) -> dict[str, int]:
     """Add or replace many products, all or none."""
-    for index, product in enumerate(data):
+    batch = parse_body(data, Products)
+    for index, product in enumerate(batch):
         if not product.product_id:
             raise BadInput(f"product {index}", "has no product_id", "give every product its id")
-    products.append_products(state.service.engine, [_product_row(product) for product in data])
-    return {"accepted": len(data)}
+    products.append_products(state.service.engine, [_product_row(product) for product in batch])
+    return {"accepted": len(batch)}
 
 
 @delete("/v1/products/{product_id:str}", status_code=200, guards=[require_token], sync_to_thread=True)

@@ -32,6 +32,7 @@ from vetrina.serve.schemas import (
 _BODIES = (SearchBody, RecommendBody, AdsBody, AudienceBody, PredictBody, RunBody, EventBody, ProductBody, Refusal)
 _REFERENCE = "#/components/schemas/{name}"
 _TOKEN_SCHEME = "token"  # noqa: S105 - the name of a security scheme
+_METRICS = "/metrics"  # which needs the token only from other machines
 _OPEN_ROUTES = ("/healthz", "/readyz")  # which nothing is sent to, and which refuse nothing
 _RANKING_ROUTES = ("/v1/search", "/v1/recommend", "/v1/ads", "/v1/audience", "/v1/predict", "/predict")
 _DESCRIPTIONS = {
@@ -58,7 +59,7 @@ def describe(app: Litestar) -> dict[str, Any]:
         kinds = _refusals(path, operation, has_token=(path, method) in needs_token)
         for status in kinds:
             operation["responses"][status] = _refusal(status)
-        if (path, method) in needs_token:
+        if (path, method) in needs_token and path != _METRICS:
             operation["security"] = [{_TOKEN_SCHEME: []}]
     document["components"]["securitySchemes"] = {_TOKEN_SCHEME: {"type": "http", "scheme": "bearer"}}
     return document
