@@ -59,7 +59,7 @@ def operator(shop) -> Iterator[Controller]:
     (shop.folder.root / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\n")
     said: list[str] = []
     found = Controller(Shop(shop.folder.root).shop_context, said.append)
-    found._health_checked_at = clock.now()
+    found._started_at["monitoring"] = time.monotonic()
     found.said = said  # type: ignore[attr-defined]
     yield found
     found.close()
@@ -274,7 +274,7 @@ def test_the_whole_drill(tmp_path: Path):
 def test_a_run_that_takes_too_much_memory_goes_on_in_smaller_pieces_until_there_are_none(shop, operator):
     (shop.folder.root / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\nmemory_limit_mb = 20\n")
     greedy = Controller(Shop(shop.folder.root).shop_context, operator.said.append)
-    greedy._health_checked_at = clock.now()
+    greedy._started_at["monitoring"] = time.monotonic()
     operator.close()
     run = shop.shop_context.runs.enqueue("recommend", "a test")
     turns(greedy, lambda: shop.shop_context.runs.get_run(run)["state"] == "failed")

@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -23,27 +25,39 @@ class Up:
 
     def __init__(self, shop: Path) -> None:
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop), "up", "--port", "0"]
-        self.service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.supervisor = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
         self._said: list[str] = []
         self.address = self.says(lambda line: "listening on" in line).split()[-1]
         self.says(lambda line: "this controller leads" in line)
-        (self.controller,) = psutil.Process(self.service.pid).children()
+        self.service = self.child("serve")
+        self.controller = self.child("operate")
+
+    def child(self, command: str) -> psutil.Process:
+        """The process that executes a command at the moment."""
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
+            for process in psutil.Process(self.supervisor.pid).children():
+                with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+                    if command in process.cmdline():
+                        return process
+            time.sleep(0.05)
+        raise AssertionError(f"no process executes {command}")
 
     def says(self, what: Callable[[str], bool]) -> str:
         """The first line that is meant, of those that either process has printed or prints yet."""
-        assert self.service.stderr is not None
+        assert self.supervisor.stderr is not None
         while True:
             found = next(filter(what, self._said), None)
             if found is not None:
                 return found
-            line = self.service.stderr.readline()
+            line = self.supervisor.stderr.readline()
             assert line, f"it ended and said only {self._said}"
             self._said.append(line)
 
     def rest(self) -> str:
         """All that was printed until both had ended."""
-        assert self.service.stderr is not None
-        return "".join([*self._said, self.service.stderr.read()])
+        assert self.supervisor.stderr is not None
+        return "".join([*self._said, self.supervisor.stderr.read()])
 
 
 @pytest.fixture
@@ -59,23 +73,25 @@ def up(shop) -> Iterator[Up]:
     """Whatever a test leaves of it is killed."""
     found = Up(shop)
     yield found
-    if found.service.poll() is None:
-        found.service.kill()
-    if found.controller.is_running():
-        found.controller.kill()
-    found.service.communicate()
+    if found.supervisor.poll() is None:
+        found.supervisor.kill()
+    for process in (found.service, found.controller):
+        if process.is_running():
+            process.kill()
+    found.supervisor.communicate()
 
 
 @pytest.mark.parametrize(
     ("sent", "status"),
     [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)],
 )
-def test_both_end_however_the_service_is_ended(shop, up, sent, status):
-    assert os.getpgid(up.controller.pid) != up.service.pid, "Ctrl-C must not end it before the service is through"
-    os.killpg(up.service.pid, sent)  # as a terminal does
-    assert up.service.wait(SECONDS) == status
-    assert psutil.wait_procs([up.controller], SECONDS)[1] == []
-    assert "the controller ended" not in up.rest(), "it did not end by itself"
+def test_all_end_however_the_supervisor_is_ended(shop, up, sent, status):
+    groups = {os.getpgid(process.pid) for process in (up.service, up.controller)}
+    assert up.supervisor.pid not in groups, "Ctrl-C must not end them before their work is through"
+    os.killpg(up.supervisor.pid, sent)  # as a terminal does
+    assert up.supervisor.wait(SECONDS) == status
+    assert psutil.wait_procs([up.service, up.controller], SECONDS)[1] == []
+    assert "it is started again" not in up.rest(), "none ended by itself"
     opened = Shop(shop)
     assert Lease(opened.shop_context.engine, "operate", "another", 15.0).acquire_or_renew(), (
         "it gave up the lead as it ended"
@@ -83,9 +99,30 @@ def test_both_end_however_the_service_is_ended(shop, up, sent, status):
     opened.shop_context.engine.dispose()
 
 
-def test_a_controller_that_ends_by_itself_is_missed(up):
+def test_what_is_killed_is_started_again(up):
     up.controller.kill()
-    assert "releases and runs stand still" in up.says(lambda line: "the controller ended" in line)
+    assert "started again" in up.says(lambda line: "the controller ended" in line)
+    assert up.child("operate").pid != up.controller.pid
+    up.service.kill()
+    up.says(lambda line: "the service ended" in line)
+    up.address = up.says(lambda line: "listening on" in line and up.address not in line).split()[-1]
     assert httpx.get(f"{up.address}/healthz", timeout=SECONDS).text == "ok"
-    up.service.send_signal(signal.SIGTERM)
-    assert up.service.wait(SECONDS) == 0
+    up.supervisor.send_signal(signal.SIGTERM)
+    assert up.supervisor.wait(SECONDS) == 0
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_settings_that_are_refused_end_it(shop):
+    command = [
+        sys.executable,
+        "-m",
+        "vetrina.cli",
+        "--shop-dir",
+        str(shop),
+        "up",
+        "--port",
+        "0",
+        "--host",
+        "no.such.host.",
+    ]
+    assert subprocess.run(command, capture_output=True, timeout=SECONDS, check=False).returncode == 2

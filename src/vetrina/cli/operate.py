@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import queue
 import signal
 import sys
 import threading
@@ -20,7 +21,9 @@ from vetrina.core.errors import BadInput
 if TYPE_CHECKING:
     from vetrina.store.shop_folder import ShopFolder
 
-_READ_BYTES = 1_024
+until_input_ends_option = click.option(
+    "--until-input-ends", is_flag=True, hidden=True, help="Stop when standard input ends, as `up` needs."
+)
 
 
 @click.command()
@@ -30,32 +33,46 @@ _READ_BYTES = 1_024
 def up(state: CliContext, host: str | None, port: int | None) -> None:
     """Serve and operate, until Ctrl-C or SIGTERM.
 
-    In a shop where nothing is released yet, quick recipes serve first, and full ones as soon as they are trained.
+    In a shop where nothing is released yet, quick recipes serve first, and full ones as soon as they are trained. Service and
+    controller are processes of their own, and are started again when they end by themselves.
     """
-    from vetrina.cli.controller_process import ControllerProcess, exit_on_signals
+    from vetrina.cli.supervision import SupervisedProcess, exit_on_signals
     from vetrina.store.shop_folder import ShopFolder
 
     folder = ShopFolder(state.shop_dir.resolve())
     if not folder.bundles.folder.exists() and not (folder.root / "lake").exists():
         raise BadInput(str(folder.root), "holds no data yet", "vetrina ingest --products FILE --events FILE")
     exit_on_signals()
-    controller = ControllerProcess(state.shop_dir.resolve(), functools.partial(click.echo, err=True))
+    echo = functools.partial(click.echo, err=True)
+    refusals: queue.SimpleQueue[int] = queue.SimpleQueue()
+    serve_arguments = ["serve", "--until-input-ends"]
+    if host is not None:
+        serve_arguments += ["--host", host]
+    if port is not None:
+        serve_arguments += ["--port", str(port)]
+    service = SupervisedProcess("service", folder.root, serve_arguments, echo, refusals.put)
+    controller = SupervisedProcess("controller", folder.root, ["operate", "--until-input-ends"], echo)
     try:
-        _serve_http(folder, host, port)
+        sys.exit(refusals.get())
     finally:
+        service.stop()
         controller.stop()
 
 
 @click.command()
 @host_option
 @port_option
+@until_input_ends_option
 @click.pass_obj
-def serve(state: CliContext, host: str | None, port: int | None) -> None:
+def serve(state: CliContext, host: str | None, port: int | None, until_input_ends: bool) -> None:
     """Serve requests over HTTP, until Ctrl-C."""
+    from vetrina.cli.supervision import call_after_input
     from vetrina.store.shop_folder import ShopFolder
 
     folder = ShopFolder(state.shop_dir.resolve())
-    if not folder.bundles.folder.exists():
+    if until_input_ends:
+        call_after_input(_terminate)
+    elif not folder.bundles.folder.exists():
         raise BadInput(str(folder.root), "has nothing released yet", "vetrina ingest, then vetrina run")
     _serve_http(folder, host, port)
 
@@ -71,13 +88,14 @@ def _serve_http(folder: "ShopFolder", host: str | None, port: int | None) -> Non
 
 
 @click.command()
-@click.option("--until-input-ends", is_flag=True, hidden=True, help="Stop when standard input ends, as `up` needs.")
+@until_input_ends_option
 @click.pass_obj
 def operate(state: CliContext, until_input_ends: bool) -> None:
     """Run the controller, until Ctrl-C or SIGTERM.
 
     The controller advances releases, starts retraining, cleans up and raises alerts.
     """
+    from vetrina.cli.supervision import call_after_input
     from vetrina.pipeline.api import Shop
     from vetrina.pipeline.controller import operate as run_controller
 
@@ -86,7 +104,7 @@ def operate(state: CliContext, until_input_ends: bool) -> None:
     stop = threading.Event()
     _stop_on_signals(stop)
     if until_input_ends:
-        threading.Thread(target=_stop_after_input, args=(stop,), daemon=True).start()
+        call_after_input(stop.set)
     try:
         run_controller(shop.shop_context, _echo_with_time, stop)
     finally:
@@ -102,11 +120,9 @@ def _stop_on_signals(stop: threading.Event) -> None:
         signal.signal(signal.SIGHUP, set_stop)
 
 
-def _stop_after_input(stop: threading.Event) -> None:
-    """Read standard input to its end, which comes when the parent process ends."""
-    while os.read(sys.stdin.fileno(), _READ_BYTES):
-        pass
-    stop.set()
+def _terminate() -> None:
+    """End this process as SIGTERM does: requests under way are finished."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _echo_with_time(line: str) -> None:

@@ -51,6 +51,15 @@ class UnusableVariant(VetrinaError):
     """A compression variant that does not exist for a model; the stage reports it and tries the next one."""
 
 
+def describe_cause(error: BaseException) -> str:
+    """An error for the log, in words: that of a library by its kind only, as its text may hold what users did."""
+    if isinstance(error, VetrinaError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{type(error).__name__}: {error.strerror}"
+    return type(error).__name__
+
+
 def _one_line(value: str, limit: int = 120) -> str:
     flat = " ".join(value.split())
     if len(flat) <= limit:

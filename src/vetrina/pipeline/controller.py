@@ -1,7 +1,9 @@
 """Controller: reconciles releases, starts due runs, embeds images of new products, cleans up and raises alerts until stopped.
 
 Any number of controllers may run; the one that holds the lease acts. It may be killed at any moment: releases and runs are in the
-store, and each change of them is fenced on its own.
+store, and each change of them is fenced on its own. Whatever one job raises, the others go on: the job is tried again after a
+while, and an alert is sent if it keeps failing. Intervals are measured by the monotonic clock, so no change of the time of day
+stops anything.
 """
 
 import logging
@@ -12,23 +14,23 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy.exc import DBAPIError
-
 from vetrina.core import clock, plugins
-from vetrina.core.errors import BadInput, Conflict, VetrinaError
+from vetrina.core.errors import BadInput, Conflict, describe_cause
 from vetrina.core.rollout_types import Rollout, RolloutDecision
 from vetrina.monitor.alerts import SHOP_WIDE_PREFIX
 from vetrina.pipeline.alerting import send_alert
 from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.health import HealthCheck, check_health
 from vetrina.pipeline.memory_limit import memory_limit_mb, resident_mb
-from vetrina.pipeline.retention import Expiry, clean_up
+from vetrina.pipeline.retention import EXPIRY_SECONDS, clean_up, delete_expired
 from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
-from vetrina.store.leases import Lease
+from vetrina.store.leases import CONTROLLER_LEASE, Lease
+from vetrina.store.rollouts import RunningRollout
 
 TICK_SECONDS = 1.0
 LEASE_SECONDS = 15.0
@@ -38,6 +40,9 @@ _WATCH_CHECK_AGE_SHARE = 1e-3  # of a watch's age, which is how long its checks 
 _BUSY_RETRY_SECONDS = 30.0  # until the next attempt, while a person ingests or runs
 _TERMINATE_SECONDS = 10.0  # that a run's process gets to end by itself
 _MAX_HALVINGS = 3  # of a run's batch size
+_FIRST_RETRY_SECONDS = 2.0  # after a job failed; doubled each time
+_MAX_RETRY_SECONDS = 60.0
+_FAILURES_BEFORE_ALERT = 3  # of one job in a row
 _LOG = logging.getLogger("vetrina.operate")
 _DECISION_TEXTS = {
     "advance": "advances one step",
@@ -61,11 +66,18 @@ _NEXT_STEPS = {  # by the beginning of an alert's code
 
 
 class _RunProcess(NamedTuple):
-    """The child process that executes a run, and when it was started, seconds since 1970."""
+    """The child process that executes a run, and when it was started by the monotonic clock."""
 
     run_id: str
     process: subprocess.Popen[bytes]
     started_at: float
+
+
+class _FailedJob(NamedTuple):
+    """How often a job failed in a row, and when it is tried again by the monotonic clock."""
+
+    failures: int
+    retry_at: float
 
 
 class Controller:
@@ -74,40 +86,76 @@ class Controller:
     def __init__(self, shop_context: ShopContext, echo: Callable[[str], None]) -> None:
         self._shop_context = shop_context
         self._echo = echo
-        self._lease = Lease(shop_context.engine, "operate", f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS)
+        self._lease = Lease(
+            shop_context.engine, CONTROLLER_LEASE, f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS
+        )
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
-        self._expiry = Expiry(shop_context)
         self._run_processes: dict[str, _RunProcess] = {}  # by scenario
-        self._rollouts_checked_at = 0.0
+        # By the monotonic clock:
+        self._started_at: dict[str, float] = {}  # last start of each job that has an interval
         self._watches_checked_at: dict[str, tuple[str, float]] = {}  # rollout and time of the last check, by scenario
-        self._health_checked_at = 0.0
-        self._cleaned_up_at = 0.0
         self._busy_until = 0.0
+        self._failed_jobs: dict[str, _FailedJob] = {}
 
     def tick(self) -> bool:
         """One turn of everything that is due. False while another controller leads."""
         if self._lease.acquire_or_renew() is None:
             self._stop_run_processes()
             return False
-        now = clock.now()
         settings = self._shop_context.folder.settings.operate
-        if now - self._rollouts_checked_at >= settings.release_check_seconds:
-            self._rollouts_checked_at = now
-            self._reconcile_rollouts(now)
-        self._images.turn()
-        self._expiry.turn()
-        self._check_run_processes(now)
-        if now - self._health_checked_at >= settings.check_interval_minutes * 60:
-            self._health_checked_at = now
-            self._queue_due_runs(now)
-        if len(self._run_processes) < MAX_PARALLEL_RUNS and now >= self._busy_until:
-            self._start_next_run(now)
-        if not self._run_processes and now - self._cleaned_up_at >= CLEAN_UP_SECONDS:
-            self._cleaned_up_at = now
-            self._clean_up()
+        if self._is_due("releases", settings.release_check_seconds):
+            self._attempt("releases", self._reconcile_rollouts)
+        self._attempt("images", self._images.turn)
+        if self._is_due("retention", EXPIRY_SECONDS):
+            self._attempt("retention", partial(delete_expired, self._shop_context))
+        self._attempt("runs", self._check_run_processes)
+        if self._is_due("monitoring", settings.check_interval_minutes * 60):
+            self._attempt("monitoring", self._queue_due_runs)
+        if len(self._run_processes) < MAX_PARALLEL_RUNS and time.monotonic() >= self._busy_until:
+            self._attempt("start of runs", self._start_next_run)
+        if not self._run_processes and self._is_due("cleaning", CLEAN_UP_SECONDS):
+            self._attempt("cleaning", self._clean_up)
         return True
+
+    def _is_due(self, job: str, interval_seconds: float) -> bool:
+        """Whether a job's interval is over; if so, the next one begins."""
+        now = time.monotonic()
+        started_at = self._started_at.get(job)
+        if started_at is not None and now - started_at < interval_seconds:
+            return False
+        self._started_at[job] = now
+        return True
+
+    def _attempt(self, job: str, work: Callable[[], object]) -> None:
+        """Do a job, or part of one. If it fails it is tried again later, and nothing else waits for it."""
+        failed = self._failed_jobs.get(job)
+        if failed is not None and time.monotonic() < failed.retry_at:
+            return
+        try:
+            work()
+        except Conflict as conflict:
+            _LOG.info("%s", conflict)
+        except Exception as error:  # noqa: BLE001 - whatever a job raises, the controller goes on
+            self._note_failure(job, error)
+            return
+        self._failed_jobs.pop(job, None)
+
+    def _note_failure(self, job: str, error: Exception) -> None:
+        failures = 1
+        if job in self._failed_jobs:
+            failures += self._failed_jobs[job].failures
+        wait_seconds = min(_FIRST_RETRY_SECONDS * 2 ** (failures - 1), _MAX_RETRY_SECONDS)
+        self._failed_jobs[job] = _FailedJob(failures, time.monotonic() + wait_seconds)
+        _LOG.error("%s failed (%s); the next attempt is in %.0f s", job, describe_cause(error), wait_seconds)
+        if failures == _FAILURES_BEFORE_ALERT:
+            text = f"{job} failed {failures} times in a row ({describe_cause(error)})"
+            next_step = "look at the log of the controller; it goes on trying, and its other jobs go on"
+            try:
+                send_alert(self._shop_context, f"operate:{job}", text, next_step)
+            except Exception as alert_error:  # noqa: BLE001 - the log holds alerts in the store, which may be away, too
+                _LOG.error("the alert could not be sent (%s)", describe_cause(alert_error))
 
     def close(self) -> None:
         """Stop what this controller started and let another one lead, which resumes the run."""
@@ -130,16 +178,19 @@ class Controller:
 
     # Releases
 
-    def _reconcile_rollouts(self, now: float) -> None:
+    def _reconcile_rollouts(self) -> None:
+        now = clock.now()
         for running in self._shop_context.rollouts.running().values():
-            if not self._is_check_due(running.rollout, now):
-                continue
-            try:
-                decision = reconcile_rollout(self._shop_context, running, now)
-            except Conflict as conflict:
-                _LOG.info("%s", conflict)
-                continue
-            self._report_decision(running.rollout, decision)
+            if self._is_check_due(running.rollout, now):
+                self._attempt(f"release {running.rollout.id}", partial(self._reconcile_rollout, running, now))
+        for scenario, unreadable in self._shop_context.rollouts.unreadable().items():
+            rollout = unreadable.rollout.id
+            text = f"{scenario}: release {rollout} cannot be read; the champion serves on, nothing is tested"
+            next_step = f"vetrina rollback {scenario} ends it"
+            send_alert(self._shop_context, f"release:{rollout}:unreadable", text, next_step)
+
+    def _reconcile_rollout(self, running: RunningRollout, now: float) -> None:
+        self._report_decision(running.rollout, reconcile_rollout(self._shop_context, running, now))
 
     def _is_check_due(self, rollout: Rollout, now: float) -> bool:
         """Whether to look at a release now: at a watch less often than at a canary, because it is nearly always under way."""
@@ -147,9 +198,10 @@ class Controller:
             return True
         interval_seconds = max(_WATCH_CHECK_SECONDS, (now - rollout.started) * _WATCH_CHECK_AGE_SHARE)
         rollout_id, checked_at = self._watches_checked_at.get(rollout.scenario, ("", 0.0))
-        if rollout_id == rollout.id and now - checked_at < interval_seconds:
+        monotonic_now = time.monotonic()
+        if rollout_id == rollout.id and monotonic_now - checked_at < interval_seconds:
             return False
-        self._watches_checked_at[rollout.scenario] = (rollout.id, now)
+        self._watches_checked_at[rollout.scenario] = (rollout.id, monotonic_now)
         return True
 
     def _report_decision(self, rollout: Rollout, decision: RolloutDecision) -> None:
@@ -174,22 +226,28 @@ class Controller:
 
     # Health
 
-    def _queue_due_runs(self, now: float) -> None:
+    def _queue_due_runs(self) -> None:
         """Check the health of every scenario, raise its alerts, and queue a run where retraining is due."""
-        cooldown_seconds = self._shop_context.folder.settings.operate.retrain_cooldown_hours * 3_600
+        now = clock.now()
         last_run_ended: dict[str, float] = {}
         for run in reversed(self._shop_context.runs.list_runs()):
             last_run_ended[run["scenario"]] = run["ended"] or now
         # What can serve soon is trained first.
         for scenario in sorted(plugins.names("scenarios"), key=quick_order):
-            check = check_health(self._shop_context, scenario)
-            self._raise_alerts(scenario, check)
-            is_cooling_down = now - last_run_ended.get(scenario, 0.0) < cooldown_seconds
-            if not check.retrain.retrain or is_cooling_down:
-                continue
-            if self._is_in_start_hours(now):
-                run_id = self._shop_context.runs.enqueue(scenario, check.retrain.why)
-                self._echo(f"{scenario}: run {run_id} queued ({check.retrain.why})")
+            seconds_since_run = now - last_run_ended.get(scenario, 0.0)
+            self._attempt(f"monitoring of {scenario}", partial(self._check_scenario, scenario, seconds_since_run))
+
+    def _check_scenario(self, scenario: str, seconds_since_run: float) -> None:
+        cooldown_seconds = self._shop_context.folder.settings.operate.retrain_cooldown_hours * 3_600
+        check = check_health(self._shop_context, scenario)
+        self._raise_alerts(scenario, check)
+        # A run that ended in the future ended before the clock was set back: it says nothing.
+        is_cooling_down = 0.0 <= seconds_since_run < cooldown_seconds
+        if not check.retrain.retrain or is_cooling_down:
+            return
+        if self._is_in_start_hours(clock.now()):
+            run_id = self._shop_context.runs.enqueue(scenario, check.retrain.why)
+            self._echo(f"{scenario}: run {run_id} queued ({check.retrain.why})")
 
     def _raise_alerts(self, scenario: str, check: HealthCheck) -> None:
         """Send the alerts of a served scenario; those that concern the whole shop are sent once for all scenarios."""
@@ -213,7 +271,7 @@ class Controller:
 
     # Runs
 
-    def _start_next_run(self, now: float) -> None:
+    def _start_next_run(self) -> None:
         """Start the next run of a scenario that has none under way: runs of different scenarios go side by side."""
         run_id = self._shop_context.runs.next_run(except_scenarios=self._run_processes)
         if run_id is None:
@@ -222,7 +280,7 @@ class Controller:
         scenario = self._shop_context.runs.get_run(run_id)["scenario"]
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", shop_folder, "run", "--run-id", run_id]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_run_environment())  # noqa: S603
-        self._run_processes[scenario] = _RunProcess(run_id, process, now)
+        self._run_processes[scenario] = _RunProcess(run_id, process, time.monotonic())
         self._echo(self._begin_text(scenario, run_id))
 
     def _begin_text(self, scenario: str, run_id: str) -> str:
@@ -236,32 +294,36 @@ class Controller:
         ready_at = time.strftime("%H:%M", time.localtime(ends.get(scenario, clock.now())))
         return f"{scenario}: {serving}; run {run_id} trains the next version, ready at about {ready_at}"
 
-    def _check_run_processes(self, now: float) -> None:
+    def _check_run_processes(self) -> None:
         """Stop a run's process where it was cancelled, takes too much memory or too long; report it where it has ended."""
         used_mb = {scenario: resident_mb(run.process.pid) for scenario, run in self._run_processes.items()}
-        for scenario, (run_id, process, started_at) in list(self._run_processes.items()):
-            run = self._shop_context.runs.get_run(run_id)
-            if run["state"] == "cancelled":
-                self._stop_run_process(scenario)
-                continue
-            if process.poll() is not None:
-                del self._run_processes[scenario]
-                self._report_ended_run(run_id, run, process.returncode, now)
-                continue
-            is_largest = used_mb[scenario] == max(used_mb.values())
-            seconds = now - started_at
-            timeout_seconds = self._shop_context.folder.settings.operate.run_timeout_minutes * 60
-            if is_largest and sum(used_mb.values()) > self._memory_limit_mb:
-                self._stop_run_process(scenario)
-                self._resume_with_less_memory(run_id, run, sum(used_mb.values()))
-            elif seconds > timeout_seconds:
-                self._stop_run_process(scenario)
-                self._fail_run(run_id, scenario, f"took longer than {seconds / 60:.0f} minutes")
+        for scenario in list(self._run_processes):
+            self._attempt(f"check of the run of {scenario}", partial(self._check_run_process, scenario, used_mb))
 
-    def _report_ended_run(self, run_id: str, run: Mapping[str, Any], exit_status: int, now: float) -> None:
+    def _check_run_process(self, scenario: str, used_mb: Mapping[str, float]) -> None:
+        run_id, process, started_at = self._run_processes[scenario]
+        run = self._shop_context.runs.get_run(run_id)
+        if run["state"] == "cancelled":
+            self._stop_run_process(scenario)
+            return
+        if process.poll() is not None:
+            del self._run_processes[scenario]
+            self._report_ended_run(run_id, run, process.returncode)
+            return
+        is_largest = used_mb[scenario] == max(used_mb.values())
+        seconds = time.monotonic() - started_at
+        timeout_seconds = self._shop_context.folder.settings.operate.run_timeout_minutes * 60
+        if is_largest and sum(used_mb.values()) > self._memory_limit_mb:
+            self._stop_run_process(scenario)
+            self._resume_with_less_memory(run_id, run, sum(used_mb.values()))
+        elif seconds > timeout_seconds:
+            self._stop_run_process(scenario)
+            self._fail_run(run_id, scenario, f"took longer than {seconds / 60:.0f} minutes")
+
+    def _report_ended_run(self, run_id: str, run: Mapping[str, Any], exit_status: int) -> None:
         was_interrupted = run["state"] in ("queued", "running")
         if was_interrupted and exit_status == Conflict.exit_status:
-            self._busy_until = now + _BUSY_RETRY_SECONDS  # a person runs or ingests by hand: the queued run waits
+            self._busy_until = time.monotonic() + _BUSY_RETRY_SECONDS  # a person runs or ingests: the queued run waits
         elif was_interrupted:
             self._fail_run(run_id, run["scenario"], f"ended with status {exit_status}")
         elif run["state"] == "failed":
@@ -309,7 +371,7 @@ class Controller:
 
 
 def operate(shop_context: ShopContext, echo: Callable[[str], None], stop: threading.Event) -> None:
-    """Take turns until ``stop`` is set. A store that cannot be reached for a moment is waited for.
+    """Take turns until ``stop`` is set. A store that cannot be reached is waited for, longer each time.
 
     Args:
         shop_context: The shop.
@@ -318,6 +380,7 @@ def operate(shop_context: ShopContext, echo: Callable[[str], None], stop: thread
     """
     controller = Controller(shop_context, echo)
     was_leading = None
+    wait_seconds = TICK_SECONDS
     try:
         while not stop.is_set():
             try:
@@ -325,11 +388,11 @@ def operate(shop_context: ShopContext, echo: Callable[[str], None], stop: thread
                 if is_leading != was_leading:
                     echo(_LEADING_TEXTS[is_leading])
                 was_leading = is_leading
-            except (DBAPIError, OSError) as error:
-                _LOG.error("the store cannot be reached (%s); trying again", error)
-            except VetrinaError as error:
-                _LOG.error("%s", error)
-            stop.wait(TICK_SECONDS)
+                wait_seconds = TICK_SECONDS
+            except Exception as error:  # noqa: BLE001 - nothing but its owner ends the controller
+                wait_seconds = min(2 * wait_seconds, _MAX_RETRY_SECONDS)
+                _LOG.error("the turn failed (%s); the next one is in %.0f s", describe_cause(error), wait_seconds)
+            stop.wait(wait_seconds)
     finally:
         controller.close()
 

@@ -114,17 +114,25 @@ def rollback(scenario: FromPath[str], state: State, leaving: _Leaving = None) ->
 
 
 @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)
-def healthz() -> str:
-    """The process answers."""
-    return "ok"
+def healthz(state: State) -> Response[str]:
+    """200 while the process and its writer of events are alive; the store may be away."""
+    service: Service = state.service
+    if service.event_log.is_alive:
+        return Response("ok")
+    return Response("the writer of events has ended: restart this worker", status_code=503)
 
 
 @get("/readyz", sync_to_thread=False)
 def readyz(state: State) -> Response[dict[str, Any]]:
-    """200 once a scenario serves, 503 before. `refused` names bundles that another Vetrina wrote, with the way out."""
+    """200 once a scenario serves, 503 before; the store may be away, answers go on from memory.
+
+    `stale` names scenarios whose champion this worker cannot open, `refused` bundles that another Vetrina wrote, with the way
+    out.
+    """
     service: Service = state.service
     serving = dict(service.champions.all())
-    content = {"ready": bool(serving), "serving": serving, "refused": service.champions.refused()}
+    stale = [scenario for scenario, is_stale in service.champions.stale().items() if is_stale]
+    content = {"ready": bool(serving), "serving": serving, "stale": stale, "refused": service.champions.refused()}
     return Response(content, status_code=200 if serving else 503)
 
 
@@ -132,12 +140,7 @@ def readyz(state: State) -> Response[dict[str, Any]]:
 def metrics(state: State) -> str:
     """Metrics in the Prometheus text format."""
     service: Service = state.service
-    for scenario in service.champions.all():
-        client = service.candidate_clients.get(scenario)
-        share = 0.0
-        if client is not None:
-            share = client.rollout.candidate_share
-        service.candidate_share_gauge.labels(scenario).set(share)
+    service.update_gauges()
     return generate_latest(service.metrics_registry).decode()
 
 

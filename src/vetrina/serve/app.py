@@ -12,9 +12,10 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 
-from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
+from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, describe_cause
 from vetrina.core.version import VERSION
 from vetrina.serve import admin, events, ranking
 from vetrina.serve.local_server import LocalSocket, answering_locally
@@ -22,6 +23,7 @@ from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
 _LOG = logging.getLogger("vetrina.serve")
+_STORE_RETRY_SECONDS = 5  # after which a client may try again what the store could not take
 _STATUS_BY_ERROR = {NotFound: 404, Conflict: 409, NotReady: 503, OtherFormat: 503}
 
 
@@ -47,6 +49,8 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
             BadInput: _handle_bad_input,
             HTTPException: _handle_http_error,
             OperationalError: _handle_store_error,
+            InterfaceError: _handle_store_error,
+            NoConnection: _handle_store_error,
             Exception: _handle_unexpected_error,
         },
         logging_config=None,
@@ -82,10 +86,13 @@ def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
     return _error_response(request, error.status_code, text)
 
 
-def _handle_store_error(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:
-    _LOG.error("%s %s: the store: %s", request.method, request.url.path, error.orig)
-    text = f"store: {error.orig}; nothing was stored, send it again once there is room"
-    return _error_response(request, 503, text)
+def _handle_store_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    cause = describe_cause(getattr(error, "orig", None) or error)
+    _LOG.error("%s %s: the store does not answer (%s)", request.method, request.url.path, cause)
+    text = "store: it cannot be reached or written now; nothing was stored, send it again"
+    response = _error_response(request, 503, text)
+    response.headers["retry-after"] = str(_STORE_RETRY_SECONDS)
+    return response
 
 
 def _handle_unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:

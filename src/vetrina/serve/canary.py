@@ -8,6 +8,7 @@ querying the candidate (circuit breaker).
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 import queue
@@ -18,12 +19,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from vetrina.core.errors import describe_cause
 from vetrina.core.protocols import Context
-from vetrina.core.rollout_types import Rollout
+from vetrina.core.rollout_types import SHADOW, Rollout
 from vetrina.core.types import Answer, Request
 
 _MAX_TIMEOUTS = 3  # timeouts after which the candidate is not queried any more
 _MAX_QUEUED_TASKS = 32  # requests that wait for the candidate's thread
+_MAX_HANGING_THREADS = 8  # of all candidates of this process, each until its call returns
 _MIN_SHADOW_INTERVAL_SECONDS = 0.05
 ShadowLogger = Callable[[dict[str, Any]], None]
 _LOG = logging.getLogger("vetrina.serve")
@@ -63,15 +66,26 @@ class CandidateClient:
         self._thread = _CandidateThread()
 
     def set_rollout(self, rollout: Rollout) -> "CandidateClient":
-        """This client, at another step of the rollout."""
+        """This client, at another step of the rollout; shadow answers that wait are dropped at its end."""
+        if self.rollout.step == SHADOW and rollout.step != SHADOW:
+            self._thread.empty()
         self.rollout = rollout
         return self
+
+    @property
+    def loaded_bundle(self) -> Any | None:
+        """The candidate's loaded bundle, None while it cannot be loaded."""
+        return self._loaded_bundle
+
+    def set_bundle(self, loaded_bundle: Any) -> None:
+        """Query this bundle from now on; None while it cannot be loaded."""
+        self._loaded_bundle = loaded_bundle
 
     async def answer(self, request: Request, context: Context) -> CandidateAnswer:
         """The candidate's answer within the timeout; the event loop does other work meanwhile."""
         if self._loaded_bundle is None:
             return CandidateAnswer(None, "unopened")
-        if self._timeouts >= _MAX_TIMEOUTS:
+        if self._timeouts >= _MAX_TIMEOUTS or _hanging_threads.is_full():
             return CandidateAnswer(None, "hanging")
         thread = self._thread
         future = thread.submit(lambda: self._compute_answer(request, context))
@@ -106,11 +120,13 @@ class CandidateClient:
         self._timeouts += 1
         if self._thread is thread:
             self._thread = _CandidateThread()
-            thread.stop()
+            thread.abandon()
         return CandidateAnswer(None, "timeout", self._timeout_seconds)
 
     def shadow(self, request: Request, context: Context, champion_answer: Answer) -> None:
         """Compute a shadow answer after the champion's: in the thread, a few times a second, not at all when it is busy."""
+        if self._loaded_bundle is None:
+            return
         now = time.monotonic()
         if now >= self._next_shadow_time:
             self._next_shadow_time = now + _MIN_SHADOW_INTERVAL_SECONDS
@@ -118,7 +134,7 @@ class CandidateClient:
 
     def close(self) -> None:
         """Let the thread end."""
-        self._thread.stop()
+        self._thread.abandon()
 
     def _shadow_row(self, request: Request, context: Context, champion_answer: Answer) -> dict[str, Any]:
         """Fault, seconds, and the share of the champion's products that the candidate's answer has too."""
@@ -157,11 +173,32 @@ def _overlap(champion_answer: Answer, candidate_answer: Answer) -> float:
     return len(champion_ids & candidate_ids) / len(champion_ids)
 
 
+class _HangingThreads:
+    """Number of threads in which a candidate hangs: Python cannot end a thread, so there must not be ever more."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._number = 0
+
+    def add(self, change: int) -> None:
+        """Count one more, or one less."""
+        with self._lock:
+            self._number += change
+
+    def is_full(self) -> bool:
+        """Whether no candidate may be queried any more until one of them returns."""
+        return self._number >= _MAX_HANGING_THREADS
+
+
+_hanging_threads = _HangingThreads()
+
+
 class _CandidateThread:
     """A daemon thread that runs one task after the other."""
 
     def __init__(self) -> None:
         self._tasks: queue.Queue[Callable[[], None] | None] = queue.Queue(_MAX_QUEUED_TASKS)
+        self._is_abandoned = False
         threading.Thread(target=self._run, name="candidate", daemon=True).start()
 
     def submit(self, compute: Callable[[], CandidateAnswer]) -> "Future[CandidateAnswer] | None":
@@ -183,10 +220,26 @@ class _CandidateThread:
             return False
         return True
 
-    def stop(self) -> None:
-        """End the thread after the tasks that are queued."""
+    def empty(self) -> None:
+        """Drop the tasks that wait."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._tasks.get_nowait()
+
+    def abandon(self) -> None:
+        """End the thread after its present task; until then it counts as one that hangs."""
+        self._is_abandoned = True
+        _hanging_threads.add(1)
+        self.empty()
         self.submit_if_free(None)
 
     def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            task()
+        while not self._is_abandoned:
+            task = self._tasks.get()
+            if task is None:
+                break
+            try:
+                task()
+            except Exception as error:  # noqa: BLE001 - a shadow answer that cannot be logged must not end the thread
+                _LOG.error("a task of a candidate failed (%s)", describe_cause(error))
+        _hanging_threads.add(-1)

@@ -1,12 +1,13 @@
 """Live state of a worker: loaded bundles, champions, candidates, recent events, catalogue changes.
 
-Each worker follows the store: champion pointers, running rollouts, the product log and the newest events are read by
-sequence number. Nothing here knows HTTP or how an answer is computed.
+Each worker follows the store: champion pointers, running rollouts and the product log are read by sequence number. What cannot
+be read or opened is tried again, and stops nothing else. Nothing here knows HTTP or how an answer is computed.
 """
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Set
+import time
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,18 +16,22 @@ from sqlalchemy import Engine
 from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta_index import DeltaIndex
-from vetrina.core.errors import NotReady, OtherFormat, VetrinaError
+from vetrina.core.errors import NotReady, OtherFormat, describe_cause
 from vetrina.core.rollout_types import Rollout
 from vetrina.scenarios import samples
 from vetrina.serve.canary import CandidateClient, ShadowLogger
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import event_log, products
 from vetrina.store.bundles import BundleStore
+from vetrina.store.leases import CONTROLLER_LEASE, read_heartbeat
 from vetrina.store.products import Change
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore
 
 POLL_SECONDS = 0.25
+_FIRST_RETRY_SECONDS = 1.0  # after a version could not be opened; doubled each time
+_MAX_RETRY_SECONDS = 300.0
+_HEARTBEAT_SECONDS = 5.0  # between two readings of the controller's heartbeat
 _LOG = logging.getLogger("vetrina.serve")
 
 
@@ -38,42 +43,68 @@ class ServedVersion:
     loaded_bundle: Any
 
 
+@dataclass(frozen=True)
+class _FailedOpening:
+    """Why a version could not be opened, and when it is tried again by the monotonic clock."""
+
+    error: Exception
+    wait_seconds: float
+    retry_at: float
+
+
 class LoadedBundles:
     """Bundles that this worker has loaded, each once, whether a champion or a candidate uses it."""
 
     def __init__(self, bundles: BundleStore) -> None:
         self._bundles = bundles
         self._loaded: dict[str, Any] = {}
-        self._failed_versions: dict[str, Exception] = {}
+        self._failed: dict[str, _FailedOpening] = {}
 
     def get(self, scenario: str, version: str) -> Any | None:
-        """The loaded bundle of a version, its parts and sample answers verified; None if it cannot be loaded.
+        """The loaded bundle of a version, its parts and sample answers verified; None if it cannot be loaded now.
 
-        A version that failed once is not tried again by this worker.
+        A version that failed is tried again after a while, which doubles with every failure: the disk or the network may have
+        been away for a moment.
         """
-        if version in self._failed_versions:
+        if version in self._loaded:
+            return self._loaded[version]
+        failed = self._failed.get(version)
+        if failed is not None and time.monotonic() < failed.retry_at:
             return None
-        if version not in self._loaded:
-            try:
-                self._loaded[version] = self._load(scenario, version)
-            except (VetrinaError, OSError, ValueError, KeyError) as error:
-                self._failed_versions[version] = error
-                _LOG.error("the bundle of version %s cannot be loaded (%s)", version, error)
-                return None
-        return self._loaded[version]
+        try:
+            loaded_bundle = self._load(scenario, version)
+        except Exception as error:  # noqa: BLE001 - libraries raise all kinds, and other versions must go on
+            self._note_failure(version, error, failed)
+            return None
+        self._failed.pop(version, None)
+        self._loaded = {**self._loaded, version: loaded_bundle}
+        return loaded_bundle
 
     def _load(self, scenario: str, version: str) -> Any:
         bundle, folder = self._bundles.unpack(version, check_parts=True)
         samples.verify_samples(scenario, folder, bundle.notes.get("samples"))
         return plugins.load_module("scenarios", scenario, "online").load(folder)
 
+    def _note_failure(self, version: str, error: Exception, earlier: _FailedOpening | None) -> None:
+        wait_seconds = _FIRST_RETRY_SECONDS
+        if earlier is not None:
+            wait_seconds = min(2 * earlier.wait_seconds, _MAX_RETRY_SECONDS)
+        error.__traceback__ = None  # its frames hold what was loaded so far
+        self._failed[version] = _FailedOpening(error, wait_seconds, time.monotonic() + wait_seconds)
+        text = "the bundle of version %s cannot be loaded (%s); the next attempt is in %.0f s"
+        _LOG.error(text, version, describe_cause(error), wait_seconds)
+
     def fault(self, version: str) -> Exception | None:
-        """The error with which a version failed to load, if it did."""
-        return self._failed_versions.get(version)
+        """The error with which a version failed to load the last time."""
+        failed = self._failed.get(version)
+        if failed is None:
+            return None
+        return failed.error
 
     def retain(self, versions: Set[str]) -> None:
         """Unload every other version."""
         self._loaded = {version: loaded for version, loaded in self._loaded.items() if version in versions}
+        self._failed = {version: failed for version, failed in self._failed.items() if version in versions}
 
 
 class Champions:
@@ -85,21 +116,22 @@ class Champions:
     def __init__(self, registry: Registry, loaded_bundles: LoadedBundles) -> None:
         self._registry = registry
         self._loaded_bundles = loaded_bundles
-        self._serving: dict[str, ServedVersion] = {}
+        # Other threads iterate over these, so each is replaced as a whole.
+        self._serving: Mapping[str, ServedVersion] = {}
+        self._pointers: Mapping[str, str] = {}  # versions that the champion pointers name
         self._previous_versions: dict[str, str] = {}
-        self._faults: dict[str, Exception | None] = {}  # why the version of the champion pointer does not serve
 
     def refresh(self) -> None:
         """Follow the champion pointers. Where a version cannot be loaded, the previous one goes on serving."""
-        for scenario, version in self._registry.champions().items():
+        self._pointers = self._registry.champions()
+        for scenario, version in self._pointers.items():
             current = self._serving.get(scenario)
             if current and current.version == version:
                 continue
             loaded_bundle = self._loaded_bundles.get(scenario, version)
             if loaded_bundle is None:
-                self._faults[scenario] = self._loaded_bundles.fault(version)
                 continue
-            self._serving[scenario] = ServedVersion(version, loaded_bundle)
+            self._serving = {**self._serving, scenario: ServedVersion(version, loaded_bundle)}
             if current:
                 self._previous_versions[scenario] = current.version
 
@@ -113,26 +145,35 @@ class Champions:
         serving = self._serving.get(scenario)
         if serving is not None:
             return serving
-        fault = self._faults.get(scenario)
+        version = self._pointers.get(scenario)
+        if version is None:
+            raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
+        fault = self._loaded_bundles.fault(version)
         if isinstance(fault, OtherFormat):
             raise OtherFormat(fault.value, fault.rule, fault.way_out)
-        raise NotReady(scenario, "has no released version yet", f"run `vetrina run {scenario}`")
+        raise NotReady(scenario, f"is served by {version}, which cannot be opened here yet", "it is tried again")
 
     def refused(self) -> dict[str, str]:
         """Error texts by scenario, where the champion's bundle has the format of another Vetrina and nothing else serves."""
         texts = {}
-        for scenario, fault in self._faults.items():
+        for scenario, version in self._pointers.items():
+            fault = self._loaded_bundles.fault(version)
             if scenario not in self._serving and isinstance(fault, OtherFormat):
                 texts[scenario] = str(fault)
         return texts
+
+    def stale(self) -> Mapping[str, bool]:
+        """By scenario, whether this worker serves another version than the champion pointer names, or none."""
+        serving = self.all()
+        return {scenario: serving.get(scenario) != version for scenario, version in self._pointers.items()}
 
     def all(self) -> Mapping[str, str]:
         """Served versions by scenario."""
         return {scenario: serving.version for scenario, serving in self._serving.items()}
 
     def versions_in_use(self) -> set[str]:
-        """Versions that must stay loaded: the champions and those before them."""
-        return {*self.all().values(), *self._previous_versions.values()}
+        """Versions that must stay loaded: the champions, those before them, and those that the pointers name."""
+        return {*self.all().values(), *self._previous_versions.values(), *self._pointers.values()}
 
 
 class CandidateClients:
@@ -154,6 +195,8 @@ class CandidateClients:
             current = self._clients.get(scenario)
             if current is not None and current.rollout.id == running.rollout.id:
                 clients[scenario] = current.set_rollout(running.rollout)
+                if current.loaded_bundle is None:
+                    current.set_bundle(self._loaded_bundles.get(scenario, running.rollout.alternative_version))
             else:
                 clients[scenario] = self._new_client(scenario, running.rollout)
         ended = [client for scenario, client in self._clients.items() if clients.get(scenario) is not client]
@@ -247,8 +290,41 @@ def _with_seq_of_product(change: Change, previous: Change | None) -> Change:
     return change._replace(seq=previous.seq)
 
 
+class ControllerHeartbeat:
+    """How long the shop's controller has given no sign of life: the lease of the one that leads is renewed every second.
+
+    Only whether the lease changes counts, and this worker's monotonic clock: clocks of machines need not agree.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._heartbeat: float | None = None
+        self._changed_at = time.monotonic()
+        self._read_at: float | None = None
+
+    @property
+    def silent_seconds(self) -> float:
+        """Seconds since the last sign of life, at most the age of this worker."""
+        return time.monotonic() - self._changed_at
+
+    def refresh(self) -> None:
+        """Read the lease, every few seconds."""
+        now = time.monotonic()
+        if self._read_at is not None and now - self._read_at < _HEARTBEAT_SECONDS:
+            return
+        self._read_at = now
+        heartbeat = read_heartbeat(self._engine, CONTROLLER_LEASE)
+        if heartbeat != self._heartbeat:
+            self._heartbeat = heartbeat
+            self._changed_at = now
+
+
 class StoreFollower:
-    """A thread that follows the store: a change is seen within POLL_SECONDS and the time that loading a bundle takes."""
+    """Threads that follow the store: a change is seen within POLL_SECONDS and the time that loading a bundle takes.
+
+    One thread loads versions, another one follows what changes beside them, so that a bundle that takes long to open does not
+    hold products up. Each part is guarded on its own: what cannot be read or opened stops nothing else.
+    """
 
     def __init__(
         self,
@@ -257,39 +333,74 @@ class StoreFollower:
         changes: StoredChanges,
         loaded_bundles: LoadedBundles,
         ledger: StoredSpendLedger,
+        heartbeat: ControllerHeartbeat,
     ) -> None:
         self._champions = champions
         self._candidate_clients = candidate_clients
-        self._changes = changes
         self._loaded_bundles = loaded_bundles
         self._ledger = ledger
+        version_parts = {
+            "champions": champions.refresh,
+            "releases": candidate_clients.refresh,
+            "unused versions": self._unload_unused,
+        }
+        data_parts = {
+            "products": changes.refresh,
+            "ad spend": self._refresh_ledger,
+            "the controller's heartbeat": heartbeat.refresh,
+        }
+        self._parts: dict[str, Callable[[], None]] = {**version_parts, **data_parts}
+        self._failing: frozenset[str] = frozenset()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="follower", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._follow, args=(tuple(names),), name="follower", daemon=True)
+            for names in (version_parts, data_parts)
+        ]
 
     def start(self) -> None:
-        """Load the bundles that serve, then follow the store in the thread."""
+        """Load the bundles that serve, then follow the store in the threads."""
         self.refresh()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def refresh(self) -> None:
-        """Read the store once: champions, candidates, product log, ad spend."""
-        self._champions.refresh()
-        self._candidate_clients.refresh()
+        """Read the store once: champions, candidates, product log, ad spend, heartbeat of the controller."""
+        for name in self._parts:
+            self._run_part(name)
+
+    def stop(self) -> None:
+        """End the threads."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """The parts that failed the last time, by name."""
+        return self._failing
+
+    def _follow(self, names: tuple[str, ...]) -> None:
+        while not self._stop.wait(POLL_SECONDS):
+            for name in names:
+                self._run_part(name)
+
+    def _run_part(self, name: str) -> None:
+        try:
+            self._parts[name]()
+        except Exception as error:  # noqa: BLE001 - whatever one part raises, the others go on and it is tried again
+            if name not in self._failing:
+                _LOG.error("cannot follow %s (%s); serving goes on with the last state", name, describe_cause(error))
+            self._failing |= {name}
+            return
+        if name in self._failing:
+            _LOG.warning("%s can be followed again", name)
+            self._failing -= {name}
+
+    def _unload_unused(self) -> None:
         self._loaded_bundles.retain(self._champions.versions_in_use() | self._candidate_clients.versions_in_use())
-        self._changes.refresh()
+
+    def _refresh_ledger(self) -> None:
         daily_budgets = {}
         if "ads" in self._champions.all():
             daily_budgets = self._champions.get("ads").loaded_bundle.daily_budgets
         self._ledger.refresh(daily_budgets)
-
-    def stop(self) -> None:
-        """End the thread."""
-        self._stop.set()
-        self._thread.join()
-
-    def _follow(self) -> None:
-        while not self._stop.wait(POLL_SECONDS):
-            try:
-                self.refresh()
-            except Exception:  # noqa: BLE001 - a store that is away for a moment must not end the thread
-                _LOG.exception("the store cannot be read; serving goes on with the last state")

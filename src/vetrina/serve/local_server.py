@@ -94,7 +94,7 @@ async def _handle_connection(service: Service, reader: asyncio.StreamReader, wri
     try:
         query = await _read_query(reader)
         if query is not None:
-            writer.write(_reply(service, query))
+            writer.write(await _reply(service, query))
     finally:
         writer.close()  # once all is written
 
@@ -110,10 +110,10 @@ async def _read_query(reader: asyncio.StreamReader) -> LocalQuery | None:
         return None
 
 
-def _reply(service: Service, query: LocalQuery) -> bytes:
+async def _reply(service: Service, query: LocalQuery) -> bytes:
     """The champion's answer, or why the query is refused; empty where nothing serves."""
     try:
-        answer = service.answer_unlogged(query.scenario, to_request(query, service.keys))
+        answer = await service.answer_unlogged(query.scenario, to_request(query, service.keys))
     except NotReady:
         return b""
     except BadInput as error:

@@ -1,12 +1,12 @@
 """Routes for ranking and prediction: search, recommend, ads, audience, predict.
 
-Answers are computed in the event loop; the only wait is the one for a candidate.
+Answers are computed in the event loop; the only waits are those for recent events and for a candidate.
 """
 
 from typing import Any
 
 import msgspec
-from litestar import post
+from litestar import Response, post
 from litestar.datastructures import State
 from litestar.params import JSONBody
 
@@ -14,10 +14,13 @@ from vetrina.core.errors import BadInput
 from vetrina.core.types import Request
 from vetrina.serve.auth import require_token
 from vetrina.serve.schemas import AdsBody, AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody
+from vetrina.serve.service import RankedAnswer
+
+_DEGRADED_HEADERS = {"x-vetrina-degraded": "store"}
 
 
 @post("/v1/search", status_code=200)
-async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
+async def search(data: JSONBody[SearchBody], state: State) -> Response[RankedOut]:
     """Products for a query, best first."""
     request = Request(
         user=state.service.pseudonymise(data.user_id),
@@ -31,11 +34,11 @@ async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
         personalise=data.personalise,
         explain=data.explain,
     )
-    return await state.service.rank("search", request)
+    return _respond(await state.service.rank("search", request))
 
 
 @post("/v1/recommend", status_code=200)
-async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
+async def recommend(data: JSONBody[RecommendBody], state: State) -> Response[RankedOut]:
     """Products for a user, a session or a product page."""
     request = Request(
         user=state.service.pseudonymise(data.user_id),
@@ -47,11 +50,11 @@ async def recommend(data: JSONBody[RecommendBody], state: State) -> RankedOut:
         exclude_seen=data.exclude_seen,
         explain=data.explain,
     )
-    return await state.service.rank("recommend", request)
+    return _respond(await state.service.rank("recommend", request))
 
 
 @post("/v1/ads", status_code=200)
-async def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
+async def ads(data: JSONBody[AdsBody], state: State) -> Response[RankedOut]:
     """Ads for the slots of a page; send `ad_click` events with their `request_id`, a click is charged by it."""
     request = Request(
         user=state.service.pseudonymise(data.user_id),
@@ -63,7 +66,7 @@ async def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
         limit=data.slots,
         explain=data.explain,
     )
-    return await state.service.rank("ads", request)
+    return _respond(await state.service.rank("ads", request))
 
 
 @post("/v1/audience", status_code=200, guards=[require_token], sync_to_thread=True)
@@ -76,17 +79,23 @@ def audience(data: JSONBody[AudienceBody], state: State) -> dict[str, Any]:
     return {"request_id": request_id, "version": version, "users": users, "total": selected.total}
 
 
-@post(["/v1/predict", "/predict"], status_code=200, sync_to_thread=False)
-def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
+@post(["/v1/predict", "/predict"], status_code=200)
+async def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
     """A yes or no with its probability, or a number, for one row or several."""
     is_single_row = data.features is not None
     if is_single_row == (data.rows is not None):
         raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
     rows = [data.features] if is_single_row else data.rows
-    request_id, version, predictions = state.service.predict(rows)
+    request_id, version, predictions = await state.service.predict(rows)
     if is_single_row:
         return {**predictions[0], "request_id": request_id}
     return {"predictions": predictions, "version": version, "request_id": request_id}
+
+
+def _respond(answer: RankedAnswer) -> Response[RankedOut]:
+    """The response, with a header where the store was away: the recent events are those that this worker read last."""
+    headers = _DEGRADED_HEADERS if answer.is_degraded else None
+    return Response(answer.response, headers=headers)
 
 
 ROUTES = (search, recommend, ads, audience, predict)

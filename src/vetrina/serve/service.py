@@ -1,7 +1,8 @@
 """Shared state of the routes: loaded bundles, experiments, event log, Prometheus metrics.
 
-``Service`` answers a request in six steps, one function each, called in this order by ``Service.rank``: choose the arm of the
-experiment, decide whether to explore, answer with the arm's version, log, count, build the response. It knows nothing of HTTP.
+``Service`` answers a request in seven steps, one function each, called in this order by ``Service.rank``: read the recent events,
+choose the arm of the experiment, decide whether to explore, answer with the arm's version, log, count, build the response. It
+knows nothing of HTTP.
 """
 
 import logging
@@ -29,6 +30,7 @@ from vetrina.serve.interleaving import team_draft
 from vetrina.serve.live_state import (
     CandidateClients,
     Champions,
+    ControllerHeartbeat,
     LoadedBundles,
     ServedVersion,
     StoredChanges,
@@ -36,9 +38,11 @@ from vetrina.serve.live_state import (
     StoreFollower,
 )
 from vetrina.serve.readiness import expected_ends
+from vetrina.serve.recent_events import RecentEventsReader
 from vetrina.serve.recorded_context import RecordingLedger
 from vetrina.serve.schemas import EventBody, ItemOut, RankedOut, parse_past_time
 from vetrina.serve.spend_ledger import StoredSpendLedger
+from vetrina.serve.store_reader import StoreAway, StoreReader
 from vetrina.store.database import SERVING_STATEMENT_SECONDS, open_store
 from vetrina.store.event_log import Event, EventLog
 from vetrina.store.registry import Registry
@@ -72,6 +76,14 @@ class AnswerRecord:
     version: str
     time: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class RankedAnswer:
+    """The response to a ranking request, and whether it was computed without the store."""
+
+    response: RankedOut
+    is_degraded: bool
 
 
 @dataclass(frozen=True)
@@ -135,9 +147,12 @@ class Service:
         )
         self.catalogue_changes = StoredChanges(self.engine)
         self.recent_events = StoredEvents(self.engine, shop.settings.weights)
+        self._store_reader = StoreReader()
+        self._recent_events_reader = RecentEventsReader(self.recent_events, self._store_reader)
         self.ledger = StoredSpendLedger(self.engine)
+        self._heartbeat = ControllerHeartbeat(self.engine)
         self.follower = StoreFollower(
-            self.champions, self.candidate_clients, self.catalogue_changes, loaded_bundles, self.ledger
+            self.champions, self.candidate_clients, self.catalogue_changes, loaded_bundles, self.ledger, self._heartbeat
         )
         self._rng = np.random.default_rng()
         self.metrics_registry = CollectorRegistry()
@@ -170,6 +185,28 @@ class Service:
             "New events written to the event log",
             registry=self.metrics_registry,
         )
+        self.degraded_counter = Counter(
+            "vetrina_degraded_answers",
+            "Answers given without the store: the user's recent events are those that this worker read last",
+            ["scenario"],
+            registry=self.metrics_registry,
+        )
+        self.stale_gauge = Gauge(
+            "vetrina_version_stale",
+            "1 where this worker serves another version than the champion, or none: it cannot open it",
+            ["scenario"],
+            registry=self.metrics_registry,
+        )
+        self.store_gauge = Gauge(
+            "vetrina_store_away",
+            "1 while this worker cannot read the store and serves from memory",
+            registry=self.metrics_registry,
+        )
+        self.controller_gauge = Gauge(
+            "vetrina_controller_silent_seconds",
+            "Seconds since the shop's controller gave a sign of life, at most the age of this worker",
+            registry=self.metrics_registry,
+        )
         self.latency_histogram = Histogram(
             "vetrina_answer_seconds",
             "Time to answer",
@@ -185,24 +222,29 @@ class Service:
     def stop(self) -> None:
         """Write what is still queued for the event log and close the store."""
         self.follower.stop()
+        self._store_reader.close()
         self.event_log.close()
         self.engine.dispose()
 
-    async def rank(self, scenario: str, request: Request) -> RankedOut:
+    async def rank(self, scenario: str, request: Request) -> RankedAnswer:
         """Returns the ranked answer to a request and logs it with the propensity of every item.
 
-        Only the wait for a candidate gives the event loop away; everything else is computed in it.
+        Only the waits for recent events and for a candidate give the event loop away; everything else is computed in it.
 
         Raises:
             NotReady: no version of the scenario serves.
             BadInput: the request asks for something that the scenario does not have.
         """
-        started = time.perf_counter()
-        serving = self.serving(scenario)
+        serving = await self.serving(scenario)
         client = self.candidate_clients.get(scenario)
+        bundles = [serving.loaded_bundle]
+        if client is not None and client.loaded_bundle is not None:
+            bundles.append(client.loaded_bundle)
+        recent_events = await self._recent_events_reader.read(request.user, request.session, bundles)
+        started = time.perf_counter()
         ledger = RecordingLedger(self.ledger)
         goals = self.folder.settings.goals.to_dict()
-        context = Context(self.recent_events, self.catalogue_changes, clock.now(), ledger, goals)
+        context = Context(recent_events, self.catalogue_changes, clock.now(), ledger, goals)
 
         assignment = _assign_arm(client, serving.version, request)
         exploration = self._draw_exploration(client, request)
@@ -215,9 +257,11 @@ class Service:
         if client is not None and assignment.rollout is not None and assignment.rollout.step == SHADOW:
             client.shadow(request, context, ranking.answer)
         self._count_answer(record, given.fault)
-        return _to_response(record, ranking.answer, request)
+        if recent_events.is_degraded:
+            self.degraded_counter.labels(scenario).inc()
+        return RankedAnswer(_to_response(record, ranking.answer, request), recent_events.is_degraded)
 
-    def serving(self, scenario: str) -> ServedVersion:
+    async def serving(self, scenario: str) -> ServedVersion:
         """The served version of a scenario.
 
         Raises:
@@ -228,22 +272,22 @@ class Service:
         except OtherFormat:
             raise
         except NotReady as error:
-            ready_at = self._expected_ready(scenario)
-            if ready_at is None:
-                raise
-            seconds = max(1.0, ready_at - clock.now())
-            at = time.strftime("%H:%M", time.localtime(ready_at))
-            rule = f"is being trained and will be ready at about {at}, in {ceil(seconds / 60)} min"
-            not_ready = NotReady(error.value, rule, "ask again then; vetrina runs shows how far it is")
-            not_ready.ready_in_seconds = seconds
-            raise not_ready from None
+            raise await self._with_expected_time(error, scenario) from None
+
+    async def _with_expected_time(self, error: NotReady, scenario: str) -> NotReady:
+        """The error with the time at which a version is expected; as it is where no run is queued or the store is away."""
+        try:
+            ready_at = await self._store_reader.read(lambda: self._expected_ready(scenario))
+        except StoreAway:
+            return error
+        return _not_ready_until(error, ready_at)
 
     def _expected_ready(self, scenario: str) -> float | None:
         """When the next run of a scenario is expected to end, in seconds since 1970; None where none is queued."""
         budget_seconds = 60.0 * self.folder.settings.train.budget_minutes
         return expected_ends(self.runs, self.champions.all(), budget_seconds).get(scenario)
 
-    def answer_unlogged(self, scenario: str, request: Request) -> Answer:
+    async def answer_unlogged(self, scenario: str, request: Request) -> Answer:
         """The champion's answer to a person who inspects it: no exposure, no experiment, no metric.
 
         Args:
@@ -255,9 +299,11 @@ class Service:
             BadInput: the request asks for something that the scenario does not have.
         """
         serving = self.champions.get(scenario)
+        bundle = serving.loaded_bundle
+        recent_events = await self._recent_events_reader.read(request.user, request.session, [bundle])
         goals = self.folder.settings.goals.to_dict()
-        context = Context(self.recent_events, self.catalogue_changes, clock.now(), goals=goals)
-        return serving.loaded_bundle.answer(request, context)
+        context = Context(recent_events, self.catalogue_changes, clock.now(), goals=goals)
+        return bundle.answer(request, context)
 
     def _draw_exploration(self, client: CandidateClient | None, request: Request) -> Exploration:
         """Whether this answer explores: never during a canary, and in both arms of a watch, so that they stay comparable."""
@@ -317,10 +363,10 @@ class Service:
         if fault:
             self.fault_counter.labels(record.scenario, fault).inc()
 
-    def predict(self, rows: Sequence[Any]) -> tuple[str, str, list[dict[str, Any]]]:
+    async def predict(self, rows: Sequence[Any]) -> tuple[str, str, list[dict[str, Any]]]:
         """Request id, version and one prediction a row. Of the inputs only coarse bins are logged."""
+        serving = await self.serving("predict")
         started = time.perf_counter()
-        serving = self.serving("predict")
         bundle = serving.loaded_bundle
         predictions = bundle.answer(rows)
         seconds = time.perf_counter() - started
@@ -336,9 +382,17 @@ class Service:
         return record.request_id, record.version, predictions
 
     def audience(self, body: Mapping[str, Any]) -> tuple[str, str, RecipientList]:
-        """Request id, version and the recipients of an audience. Their ids are not logged with the answer."""
+        """Request id, version and the recipients of an audience, read from the store: runs in a thread.
+
+        Their ids are not logged with the answer.
+        """
         started = time.perf_counter()
-        serving = self.serving("launch")
+        try:
+            serving = self.champions.get("launch")
+        except OtherFormat:
+            raise
+        except NotReady as error:
+            raise _not_ready_until(error, self._expected_ready("launch")) from None
         context = Context(self.recent_events, self.catalogue_changes, clock.now())
         recipients = find_recipients(serving.loaded_bundle, self.engine, self.keys, context, **body)
         seconds = time.perf_counter() - started
@@ -373,6 +427,19 @@ class Service:
         row["step"] = step
         self.event_log.log_exposure(row)
 
+    def update_gauges(self) -> None:
+        """Set the metrics that say how this worker is now."""
+        clients = {scenario: self.candidate_clients.get(scenario) for scenario in self.champions.all()}
+        for scenario, client in clients.items():
+            share = 0.0
+            if client is not None:
+                share = client.rollout.candidate_share
+            self.candidate_share_gauge.labels(scenario).set(share)
+        for scenario, is_stale in self.champions.stale().items():
+            self.stale_gauge.labels(scenario).set(is_stale)
+        self.controller_gauge.set(self._heartbeat.silent_seconds)
+        self.store_gauge.set(self._store_reader.is_away or bool(self.follower.failing))
+
     def pseudonymise(self, user_id: str | None) -> str | None:
         """The pseudonym of a user, None for an anonymous visitor."""
         return None if user_id is None else self.keys.pseudonymise(user_id)
@@ -399,6 +466,18 @@ class Service:
         elif event_id is None:
             event_id = _digest(f"{user}{moment}{text}")  # equal content at an equal time is the same event
         return Event(event_id, user, content.get("session_id"), moment, text, self.keys.seal(body.user_id))
+
+
+def _not_ready_until(error: NotReady, ready_at: float | None) -> NotReady:
+    """The error with the time at which a version is expected; as it is where none is."""
+    if ready_at is None:
+        return error
+    seconds = max(1.0, ready_at - clock.now())
+    at = time.strftime("%H:%M", time.localtime(ready_at))
+    rule = f"is being trained and will be ready at about {at}, in {ceil(seconds / 60)} min"
+    not_ready = NotReady(error.value, rule, "ask again then; vetrina runs shows how far it is")
+    not_ready.ready_in_seconds = seconds
+    return not_ready
 
 
 def _assign_arm(client: CandidateClient | None, served_version: str, request: Request) -> _Assignment:

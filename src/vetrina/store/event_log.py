@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Engine, Table, func, insert, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, Select, Table, bindparam, func, insert, or_, select
 
 from vetrina.security.keys import Keys
 from vetrina.store.database import lock_log, read
@@ -21,6 +21,7 @@ from vetrina.store.tables import events, exposures, shadow_answers, users
 
 _MAX_BATCH = 2_000  # waiting entries that are committed together
 _CHUNK_SIZE = 500  # ids in one query
+_NEVER = 1e18  # later than any event, seconds since 1970
 _LOG = logging.getLogger("vetrina.store")
 
 # A table, what is inserted into it, and the number of new events once it is committed.
@@ -72,6 +73,11 @@ class EventLog:
     def log_shadow_answer(self, row: dict[str, Any]) -> None:
         """Append an answer that a candidate computed in shadow mode, without waiting."""
         self._queue.put((shadow_answers, row, Future()))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the writer thread runs."""
+        return self._thread.is_alive()
 
     def close(self) -> None:
         """Write all waiting entries and stop the writer thread."""
@@ -200,6 +206,17 @@ def last_seq(engine: Engine) -> int:
     return seq or 0
 
 
+def _recent_events_of(is_own: ColumnElement[bool]) -> Select[Any]:
+    """The newest events of a user or session; built once, as building it would cost more than running it."""
+    is_new = or_(events.c.seq > bindparam("after_seq"), events.c.time >= bindparam("since"))
+    query = select(events.c.time, events.c.body).where(is_own, is_new, events.c.time < bindparam("as_of"))
+    return query.order_by(events.c.seq.desc()).limit(bindparam("limit"))
+
+
+_RECENT_EVENTS_OF_USER = _recent_events_of(events.c.user == bindparam("unit"))
+_RECENT_EVENTS_OF_SESSION = _recent_events_of(events.c.session == bindparam("unit"))
+
+
 def recent_events(
     engine: Engine,
     user: str | None,
@@ -227,14 +244,16 @@ def recent_events(
     """
     if user is None and session is None:
         return []
-    is_own = events.c.session == session if user is None else events.c.user == user
-    is_new = or_(events.c.seq > after_seq, events.c.time >= since)
-    query = select(events.c.time, events.c.body).where(is_own, is_new)
-    if as_of is not None:
-        query = query.where(events.c.time < as_of)
-    newest = query.order_by(events.c.seq.desc()).limit(limit)
+    query = _RECENT_EVENTS_OF_SESSION if user is None else _RECENT_EVENTS_OF_USER
+    parameters = {
+        "unit": session if user is None else user,
+        "after_seq": after_seq,
+        "since": since,
+        "as_of": _NEVER if as_of is None else as_of,
+        "limit": limit,
+    }
     with read(engine) as connection:
-        rows = connection.execute(newest).all()
+        rows = connection.execute(query, parameters).all()
     return [{"time": row.time, **msgspec.json.decode(row.body)} for row in reversed(rows)]
 
 

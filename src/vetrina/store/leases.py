@@ -6,6 +6,8 @@ from sqlalchemy.exc import IntegrityError
 from vetrina.store.database import database_time, read
 from vetrina.store.tables import leases
 
+CONTROLLER_LEASE = "operate"  # of the controller that leads; its renewals are the controller's heartbeat
+
 
 class Lease:
     """A named lease that at most one holder has at a time; it expires unless it is renewed.
@@ -66,3 +68,10 @@ class Lease:
         is_own = (leases.c.name == self._name, leases.c.holder == self._holder)
         with self._engine.begin() as connection:
             connection.execute(update(leases).where(*is_own).values(expires=0.0))
+
+
+def read_heartbeat(engine: Engine, name: str) -> float | None:
+    """A number that every renewal of a lease changes; None where nobody ever held it."""
+    query = select(leases.c.expires).where(leases.c.name == name)
+    with engine.connect().execution_options(read_only=True) as connection:
+        return connection.execute(query).scalar()

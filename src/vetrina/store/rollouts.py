@@ -510,7 +510,7 @@ def _decode(body: str, record_type: type[_Record]) -> _Record:
     return msgspec.convert(raw, record_type)
 
 
-def _encode(record: RunningRollout | DecisionRecord) -> str:
+def _encode(record: _Record) -> str:
     """The record as it is stored. Raises BadInput if it could not be read again: JSON has no number that is not finite."""
     text = msgspec.json.encode(record, order="sorted").decode()
     try:
