@@ -23,6 +23,7 @@ from vetrina.core.types import Snapshot
 from vetrina.serve.app import create_app
 from vetrina.store import event_log
 from vetrina.store.tables import users
+from vetrina.store.upgrade import upgrade_shop
 
 USERS = [*(f"customer-{n:04d}" for n in range(19)), "carla@example.com"]
 SESSIONS = [f"visit-of-{n:04d}" for n in range(20)]
@@ -151,6 +152,7 @@ def test_what_an_earlier_version_wrote_is_brought_in_line(fed, tmp_path):
     made_plain(root, fed.shop)
     assert {Path(name).parts[0] for name in holding(root, PLAIN)} == {"lake", "snapshots", "store.db"}
 
+    upgrade_shop(f"sqlite:///{root / 'store.db'}", fed.shop.folder.keys, is_copied=True)
     after = ingested(root)
     assert holding(root, PLAIN) == {}
     assert (after.digest, after.rows, after.quarantined) == (before.digest, before.rows, before.quarantined)

@@ -135,3 +135,19 @@ def test_the_keys_of_another_shop_upgrade_nothing(old, tmp_path):
         upgrade_shop(old.store_url, load_or_create(tmp_path / "keys"), is_copied=True)
     with pytest.raises(BadInput, match="vetrina upgrade"):
         open_store(old.store_url, old.keys)
+
+
+def test_the_store_of_a_later_version_is_left_alone(tmp_path, keys):
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    engine = open_store(url, keys)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE schema_version SET version = 99"))
+    engine.dispose()
+    with pytest.raises(BadInput, match="later Vetrina"):
+        upgrade_shop(url, keys, is_copied=True)
+
+
+def test_where_there_is_no_store_nothing_is_made(tmp_path, keys):
+    with pytest.raises(BadInput, match="does not exist"):
+        upgrade_shop(f"sqlite:///{tmp_path / 'store.db'}", keys, is_copied=False)
+    assert not (tmp_path / "store.db").exists()

@@ -25,7 +25,7 @@ from vetrina.pipeline.alerting import send_alert
 from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.health import HealthCheck, check_health
 from vetrina.pipeline.memory_limit import memory_limit_mb, resident_mb
-from vetrina.pipeline.retention import Expiry, clean_up
+from vetrina.pipeline.retention import EXPIRY_SECONDS, clean_up, delete_expired
 from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
@@ -92,7 +92,6 @@ class Controller:
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
-        self._expiry = Expiry(shop_context)
         self._run_processes: dict[str, _RunProcess] = {}  # by scenario
         # By the monotonic clock:
         self._started_at: dict[str, float] = {}  # last start of each job that has an interval
@@ -109,7 +108,8 @@ class Controller:
         if self._is_due("releases", settings.release_check_seconds):
             self._attempt("releases", self._reconcile_rollouts)
         self._attempt("images", self._images.turn)
-        self._attempt("retention", self._expiry.turn)
+        if self._is_due("retention", EXPIRY_SECONDS):
+            self._attempt("retention", partial(delete_expired, self._shop_context))
         self._attempt("runs", self._check_run_processes)
         if self._is_due("monitoring", settings.check_interval_minutes * 60):
             self._attempt("monitoring", self._queue_due_runs)

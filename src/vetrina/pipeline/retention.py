@@ -3,7 +3,6 @@
 It never deletes what serves, served recently, is being released, or can be rolled back to.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,8 +18,8 @@ from vetrina.store.run_steps import delete_step_results
 from vetrina.train.model_cache import evict
 
 _CACHED_FITS_KEPT = 2  # of each model and data split: a warm start continues the newest on a shorter past
-_EXPIRY_SECONDS = 60.0  # between two turns
-_MAX_BATCHES = 20  # of each table in a turn, so that the controller is not held up
+EXPIRY_SECONDS = 60.0  # between two deletions of what has expired
+_MAX_BATCHES = 20  # of each table in one of them, so that the controller is not held up
 _STEP_RESULT_SECONDS = 7 * clock.DAY  # after the end of a run
 _SNAPSHOT_FILE = "snapshot.json"
 _SNAPSHOT_NAME_LENGTH = 16  # hex digits of the digest
@@ -51,21 +50,6 @@ def clean_up(shop_context: ShopContext) -> int:
         for cache_folder in shop_context.folder.work.glob("*/models"):
             freed_bytes += evict(cache_folder, _CACHED_FITS_KEPT)
         return freed_bytes + _remove_old_snapshots(shop_context, snapshots)
-
-
-class Expiry:
-    """Deletion of the store's rows whose time is over: a few small transactions a minute, beside everything else."""
-
-    def __init__(self, shop_context: ShopContext) -> None:
-        self._shop_context = shop_context
-        self._next_turn = 0.0  # monotonic seconds
-
-    def turn(self) -> None:
-        """Delete what is due, at most once a minute."""
-        if time.monotonic() < self._next_turn:
-            return
-        self._next_turn = time.monotonic() + _EXPIRY_SECONDS
-        delete_expired(self._shop_context)
 
 
 def delete_expired(shop_context: ShopContext) -> int:

@@ -86,7 +86,7 @@ def open_store(url: str, keys: Keys, statement_seconds: float = JOB_STATEMENT_SE
     try:
         if stored_schema(engine) is None:
             _create_tables(engine, keys)
-        _refuse_other_schemas(engine)
+        _refuse_older_schema(engine)
         _refuse_other_shops(engine, keys)
     except BaseException:
         engine.dispose()
@@ -96,16 +96,21 @@ def open_store(url: str, keys: Keys, statement_seconds: float = JOB_STATEMENT_SE
 
 def open_older_store(url: str) -> Engine:
     """Connect to a store for an upgrade: statements may take as long as they need. Raises BadInput where there is none."""
-    parsed_url = make_url(url)
+    parsed_url = _parse(url)
     if parsed_url.get_backend_name() == "sqlite" and not Path(str(parsed_url.database)).exists():
         raise BadInput(str(parsed_url.database), "does not exist", "the first `vetrina ingest` creates it")
     return _create_engine(url, None)
 
 
 def stored_schema(engine: Engine) -> int | None:
-    """Version of the schema, None if the tables do not exist."""
+    """Version of the schema, None if the tables do not exist. Raises BadInput for one of a later Vetrina."""
     with read(engine) as connection:
-        return _schema_in(connection)
+        version = _schema_in(connection)
+    if version is not None and version > SCHEMA_VERSION:
+        shown_url = engine.url.render_as_string(hide_password=True)
+        rule = f"was written by a later Vetrina (schema {version})"
+        raise BadInput(shown_url, rule, "upgrade Vetrina on this machine")
+    return version
 
 
 def upgrade_steps(schema: int) -> list[str]:
@@ -157,16 +162,12 @@ def _create_tables(engine: Engine, keys: Keys) -> None:
         connection.commit()
 
 
-def _refuse_other_schemas(engine: Engine) -> None:
-    stored_version = stored_schema(engine)
-    if stored_version == SCHEMA_VERSION or stored_version is None:
-        return
-    shown_url = engine.url.render_as_string(hide_password=True)
-    if stored_version > SCHEMA_VERSION:
-        rule = f"was written by a later Vetrina (schema {stored_version})"
-        raise BadInput(shown_url, rule, "upgrade Vetrina on this machine")
-    rule = f"is the store of an earlier Vetrina (schema {stored_version})"
-    raise BadInput(shown_url, rule, "stop what uses it, then `vetrina upgrade`")
+def _refuse_older_schema(engine: Engine) -> None:
+    version = stored_schema(engine)
+    if version != SCHEMA_VERSION:
+        shown_url = engine.url.render_as_string(hide_password=True)
+        rule = f"is the store of an earlier Vetrina (schema {version})"
+        raise BadInput(shown_url, rule, "stop what uses it, then `vetrina upgrade`")
 
 
 def _refuse_other_shops(engine: Engine, keys: Keys) -> None:
@@ -195,7 +196,7 @@ def lock_log(connection: Connection, log: str) -> None:
     connection.execute(select(log_locks.c.log).where(log_locks.c.log == log).with_for_update())
 
 
-def _create_engine(url: str, statement_seconds: float | None) -> Engine:
+def _parse(url: str) -> URL:
     try:
         parsed_url = make_url(url)
         backend = parsed_url.get_backend_name()
@@ -204,6 +205,12 @@ def _create_engine(url: str, statement_seconds: float | None) -> Engine:
     except (ArgumentError, NoSuchModuleError):
         way_out = "give sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or mysql://USER:PASSWORD@HOST/DATABASE"
         raise BadInput("[store] url", "names no database that Vetrina knows", way_out) from None
+    return parsed_url
+
+
+def _create_engine(url: str, statement_seconds: float | None) -> Engine:
+    parsed_url = _parse(url)
+    backend = parsed_url.get_backend_name()
     if backend == "sqlite":
         return _sqlite_engine(parsed_url, statement_seconds)
     try:
