@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from vetrina.core import clock
 from vetrina.core.errors import NotFound
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
@@ -90,7 +91,7 @@ class Operators(RuleBasedStateMachine):
         champion = self._champion() or ""
         if candidate != champion:
             self._n_rollouts += 1
-            began = 1e9 + self._n_rollouts
+            began = clock.now()
             rollout = Rollout(f"r{self._n_rollouts}", "search", candidate, champion, "salt", began, began, (0.5,))
             running = RunningRollout(rollout, PreReleaseStatistics(), RolloutEvidence(began), ReleaseSettings())
             self._rollouts.start(NewRollout(running, {}))

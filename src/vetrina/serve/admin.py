@@ -15,12 +15,12 @@ from vetrina.core.errors import NotFound
 from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
-from vetrina.serve.schemas import PathReference, RunBody, parse_body
+from vetrina.serve.schemas import MAX_REFERENCE_CHARS, NO_CONTROL_CHARACTER, PathReference, RunBody, parse_body
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
 from vetrina.store.runs import PRIORITY_MANUAL, RunStore
 
-_Leaving = Annotated[str | None, QueryParameter(name="from", min_length=1, max_length=64)]
+_Leaving = Annotated[str, QueryParameter(name="from", max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)]
 _SHARED_PATHS = ["/v1/products", "/v1/products/{product_id:str}", "/v1/runs"]
 
 
@@ -111,14 +111,16 @@ def promote(version: PathReference, state: State) -> dict[str, str]:
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[require_token], sync_to_thread=True)
-def rollback(scenario: PathReference, state: State, leaving: _Leaving = None) -> dict[str, Any]:
+def rollback(scenario: PathReference, state: State, leaving: _Leaving = "") -> dict[str, Any]:
     """Leave the version `from`: withdraw it if it is tested on users, else go back to the champion before it.
 
     Sent again it changes nothing (`changed` is false). Without `from`: the candidate that is tested on users, else the champion,
     unless the last thing that happened was a rollback.
     """
     service: Service = state.service
-    return operator_actions.rollback(service.registry, service.rollouts, service.folder.bundles, scenario, leaving)
+    return operator_actions.rollback(
+        service.registry, service.rollouts, service.folder.bundles, scenario, leaving or None
+    )
 
 
 @get("/healthz", media_type=MediaType.TEXT, sync_to_thread=False)

@@ -102,8 +102,10 @@ def _leave(
     if running is not None and running.rollout.candidate == leaving:
         if running.rollout.is_watch:
             bundles.unpack(running.rollout.champion)
-        if rollouts.abort(scenario, leaving) is not None:
-            champion, _ = registry.champion(scenario)
+        was_ended = rollouts.abort(scenario, leaving) is not None
+        champion, _ = registry.champion(scenario)
+        # An operator may have promoted the candidate meanwhile: then it is left as the champion, too.
+        if was_ended and champion != leaving:
             note = f"{leaving} is no longer tested on users; {champion} serves {scenario} alone"
             return _result(scenario, champion, leaving, note, changed=True)
     champion, fence = registry.champion(scenario)
