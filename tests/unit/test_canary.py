@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -96,3 +97,29 @@ def test_what_finds_no_room_is_answered_for_at_once_and_the_rest_in_its_turn(can
 
 def test_one_that_does_not_open_is_never_waited_for():
     assert ask(trial(None, LONG), "a") == [CandidateAnswer(None, "unopened")]
+
+
+def test_shadow_answers_that_wait_are_dropped_when_users_meet_the_candidate(candidate, monkeypatch):
+    """S39: the first users do not wait behind answers that nobody sees."""
+    monkeypatch.setattr("vetrina.serve.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
+    found = trial(candidate, LONG)
+    for query in ("hang", "a", "b"):
+        found.shadow(Request(query=query), CONTEXT, Answer((), 0))
+        assert candidate.begun.wait(LONG)
+    found.set_rollout(replace(ROLLOUT, step=0))
+    candidate.let_go.set()
+    assert [answered.fault for answered in ask(found, "c")] == [None]
+    assert candidate.asked == ["hang", "c"]
+
+
+def test_threads_in_which_candidates_hang_are_bounded(candidate, monkeypatch):
+    """S39: Python cannot end a thread, so no candidate is queried while too many hang."""
+    monkeypatch.setattr("vetrina.serve.canary._MAX_HANGING_THREADS", 1)
+    assert ask(trial(candidate, SHORT), "hang")[0].fault == "timeout"
+    other = trial(candidate, LONG)
+    assert ask(other, "a")[0].fault == "hanging"
+    candidate.let_go.set()
+    faults: list[str | None] = ["hanging"]
+    while faults[-1] == "hanging":
+        faults += [answered.fault for answered in ask(other, "b")]
+    assert faults[-1] is None

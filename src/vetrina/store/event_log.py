@@ -401,7 +401,7 @@ def last_seq(engine: Engine) -> int:
     return seq or 0
 
 
-def _recent_events_of(is_own: ColumnElement[bool]) -> Select[Any]:
+def _recent_events_of(is_own: ColumnElement[bool]) -> Select[Any, Any]:
     """The newest events of a user or session; built once, as building it would cost more than running it."""
     is_new = or_(events.c.seq > bindparam("after_seq"), events.c.time >= bindparam("since"))
     query = select(events.c.time, events.c.body).where(is_own, is_new, events.c.time < bindparam("as_of"))
