@@ -73,5 +73,5 @@ class Lease:
 def read_heartbeat(engine: Engine, name: str) -> float | None:
     """A number that every renewal of a lease changes; None where nobody ever held it."""
     query = select(leases.c.expires).where(leases.c.name == name)
-    with engine.connect().execution_options(read_only=True) as connection:
+    with read(engine) as connection:
         return connection.execute(query).scalar()
