@@ -32,3 +32,19 @@ def test_rules_and_dashboard_name_metrics_that_exist(tmp_path):
     for panel in json.loads(dashboard)["panels"]:
         named |= {m for t in panel["targets"] for m in re.findall(r"vetrina_[a-z_]+", t["expr"])}
     assert named <= there, named - there
+
+
+def test_nginx_takes_the_example(tmp_path):
+    if shutil.which("nginx") is None or shutil.which("openssl") is None:
+        pytest.skip("nginx is not installed: apt-get install nginx-light openssl")
+    certificate = ["-out", str(tmp_path / "shop.example.pem"), "-keyout", str(tmp_path / "shop.example.key")]
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=shop.example", *certificate]
+    subprocess.run(["openssl", *words], capture_output=True, check=True)
+    example = (DEPLOY / "nginx" / "vetrina.conf").read_text().replace("/etc/nginx/tls", str(tmp_path))
+    paths = "access_log off;\n"
+    for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"):
+        paths += f"{kind}_temp_path {tmp_path}/{kind};\n"
+    (tmp_path / "nginx.conf").write_text(f"pid {tmp_path}/pid;\nevents {{}}\nhttp {{\n{paths}{example}\n}}\n")
+    command = ["nginx", "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "log")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
