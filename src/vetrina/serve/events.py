@@ -136,7 +136,8 @@ async def put_product(product_id: PathId, data: SkipValidation[JSONBody[ProductB
 @post("/v1/products", status_code=200, guards=[require_token], sync_to_thread=True)
 def put_products(data: SkipValidation[JSONBody[list[ProductBody]]], state: State) -> dict[str, int]:
     """Add or replace many products, all or none."""
-    batch = parse_body(data, Products)
+    # An annotated list is a schema, too.
+    batch: list[ProductBody] = parse_body(data, Products)  # pyright: ignore[reportArgumentType]
     for index, product in enumerate(batch):
         if not product.product_id:
             raise BadInput(f"product {index}", "has no product_id", "give every product its id")
