@@ -2,11 +2,13 @@
 
 import logging
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 from sqlalchemy import text
 
@@ -14,6 +16,7 @@ from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.errors import Overloaded
+from vetrina.core.types import Snapshot
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import dataset, event_log
 from vetrina.store.database import lock_log, open_store
@@ -97,6 +100,22 @@ def test_events_put_no_product_into_a_catalogue(own_shop, own_client):
     catalogue = dataset.catalogue(shop.ingest())
     shop.shop_context.engine.dispose()
     assert name not in catalogue.product_ids.tolist()
+
+
+def test_anonymous_events_create_no_product_without_a_table_either(tmp_path):
+    """S5: without a table of products they are those that the shop itself reports events on."""
+    events = pl.DataFrame(
+        {
+            "timestamp": [datetime(2026, 5, 1, tzinfo=UTC).replace(tzinfo=None)] * 2,
+            "user_id": ["a", "m"],
+            "type": ["view", "view"],
+            "product_id": ["own", "made up"],
+            "_anonymous": [None, True],
+        }
+    )
+    events.write_parquet(tmp_path / "events.parquet")
+    catalogue = dataset.catalogue(Snapshot("digest", tmp_path, {"events": 2}, None, 0))
+    assert catalogue.product_ids.tolist() == ["own"]
 
 
 def test_accounts_made_up_in_one_minute_do_not_decide_what_sells(own_shop, own_client):
