@@ -165,13 +165,13 @@ def test_exposures_carry_position_version_and_propensity(shop, trained):
 
 
 def test_versions_verdicts_and_refused_rollback(shop, token, trained):
-    listed = shop.get("/v1/versions").json()
+    listed = shop.get("/v1/versions", headers=token).json()
     assert {v["scenario"] for v in listed} == {"recommend", "search"}
     assert shop.post("/v1/scenarios/recommend/rollback").status_code == 401
     refused = shop.post("/v1/scenarios/recommend/rollback", headers=token)
     assert refused.status_code == 404
     assert "no earlier version" in refused.json()["error"]
-    assert shop.get("/v1/verdicts/nope").status_code == 404
+    assert shop.get("/v1/verdicts/nope", headers=token).status_code == 404
     assert shop.post("/v1/versions/nope/promote", headers=token).status_code == 404
 
 

@@ -221,9 +221,10 @@ def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, clien
     assert answer["changed"]
     assert state(shop) == "rolled back"
     assert shop.shop_context.registry.champion("recommend")[0] == champion
-    found = client.get("/v1/releases").json()[0]
-    assert client.get(f"/v1/releases/{found['release']}").json()[0]["decision"]["reasons"][0]["code"] == "by-hand"
-    assert client.get("/v1/releases/none").status_code == 404
+    found = client.get("/v1/releases", headers=token).json()[0]
+    decisions = client.get(f"/v1/releases/{found['release']}", headers=token).json()
+    assert decisions[0]["decision"]["reasons"][0]["code"] == "by-hand"
+    assert client.get("/v1/releases/none", headers=token).status_code == 404
 
 
 def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, now):

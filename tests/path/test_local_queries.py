@@ -121,8 +121,8 @@ def test_an_answer_on_the_command_line_is_neither_logged_nor_counted(shop, no_bu
             assert ask(shop, *command).exit_code == 0
         shown = client.post("/v1/recommend", json={"user_id": "u003"}).json()
         client.post("/v1/events", json={"user_id": "u003", "type": "view"})  # waits for the log
-        metrics = client.get("/metrics").text
-    folder = ShopFolder(shop)
+        folder = ShopFolder(shop)
+        metrics = client.get("/metrics", headers={"authorization": f"Bearer {folder.keys.api_token}"}).text
     engine = open_store(folder.store_url, folder.keys)
     logged = event_log.list_answers(engine, "recommend", 0, clock.now() + 10)
     logged += event_log.list_answers(engine, "search", 0, clock.now() + 10)

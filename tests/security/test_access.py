@@ -14,7 +14,6 @@ REFUSED = (401, 403)
 SALT = "3f9c-a-salt-that-nobody-may-know"
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S6: GET /v1/products/ID shows what the shop paid")
 def test_the_cost_of_a_product_is_not_shown(client, token):
     """S6: the cost of a product never leaves the shop."""
     body = {"title": "chair", "price": 10.0, "cost": 3.21, "stock": 7}
@@ -24,21 +23,18 @@ def test_the_cost_of_a_product_is_not_shown(client, token):
     assert "cost" not in product
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S6: the routes of operators are open")
 @pytest.mark.parametrize("route", ["/v1/versions", "/v1/releases", "/v1/runs", "/metrics"])
 def test_routes_of_operators_need_a_token(client, route):
     """S6: versions, releases, runs and figures are read with a key."""
     assert client.get(route).status_code in REFUSED
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S6: anybody may ask what a user bought")
 def test_purchases_of_a_user_need_a_token(client):
     """S6: who knows a user's id alone does not learn what they bought."""
     answer = client.post("/v1/recommend", json={"user_id": "u000", "placement": "buy_again"})
     assert answer.status_code in REFUSED
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="S6: the decisions of a release show its salt")
 def test_the_salt_of_a_release_is_not_shown(client, token):
     """S6: the salt, with which anybody picks sessions that meet the candidate, is never in an answer."""
     now = time.time()

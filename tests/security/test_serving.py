@@ -11,6 +11,7 @@ import pytest
 
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
+from vetrina.core.filters import NO_FILTERS
 from vetrina.pipeline.retention import clean_up
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.retrieval import term_vectors
@@ -108,8 +109,8 @@ def test_a_search_costs_the_same_however_many_products_changed():
     cost = {}
     for number in (FEW, MANY):
         changed = DeltaIndex({f"p{n}": a_product(n) for n in range(number)})
-        changed.search("lamp", {})
-        cost[number] = instructions(lambda changed=changed: changed.search("lamp", {}))
+        changed.search("lamp", NO_FILTERS)
+        cost[number] = instructions(lambda changed=changed: changed.search("lamp", NO_FILTERS))
     assert cost[MANY] < 3 * cost[FEW]
 
 
@@ -122,12 +123,12 @@ def test_one_more_change_costs_the_same_however_many_there_were(engine):
     def change_one() -> None:
         products.append_products(engine, [a_product(0)])
         changes.refresh()
-        changes.changes_after(0).search("lamp", {})
+        changes.changes_after(0).search("lamp", NO_FILTERS)
 
     for number in (FEW, MANY):
         products.append_products(engine, [a_product(n) for n in range(number)])
         changes.refresh()
-        changes.changes_after(0).search("lamp", {})
+        changes.changes_after(0).search("lamp", NO_FILTERS)
         cost[number] = instructions(change_one)
     assert cost[MANY] < 3 * cost[FEW]
 

@@ -52,7 +52,7 @@ def writing(file: Path) -> Iterator[None]:
         ("/v1/verdicts/unknown", 404),
     ],
 )
-def test_who_reads_does_not_wait_for_who_writes(own_shop, own_client, route, status):
+def test_who_reads_does_not_wait_for_who_writes(own_shop, own_client, token, route, status):
     """S27: routes that read are answered while another process writes."""
 
     def patience(connection: sqlite3.Connection, *_: object) -> None:
@@ -60,7 +60,7 @@ def test_who_reads_does_not_wait_for_who_writes(own_shop, own_client, route, sta
 
     event.listen(own_client.app.state.service.engine, "checkout", patience)
     with writing(own_shop / "store.db"):
-        answer = own_client.get(route)
+        answer = own_client.get(route, headers=token)
     assert answer.status_code == status
 
 

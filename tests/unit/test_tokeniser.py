@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.delta_index import DeltaIndex
+from vetrina.core.filters import NO_FILTERS
 from vetrina.core.tokeniser import split_unspaced_scripts, tokenise
 from vetrina.retrieval.lexical import LexicalIndex, build
 
@@ -45,4 +46,4 @@ def test_a_chinese_query_finds_the_product_that_holds_all_of_it_first(tmp_path):
 
 def test_a_fresh_chinese_product_is_found_by_part_of_its_title():
     fresh = DeltaIndex(changed_products={"new": {"title": "红色连衣裙"}, "other": {"title": "儿童玩具车"}})
-    assert [product for product, _ in fresh.search("连衣裙", {})] == ["new"]
+    assert [product for product, _ in fresh.search("连衣裙", NO_FILTERS)] == ["new"]

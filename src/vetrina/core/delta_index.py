@@ -45,9 +45,7 @@ class DeltaIndex:
         if not wanted or not self.changed_products:
             return []
         share = {p: len(wanted & held) / len(wanted) for p, held in self._tokens.items()}
-        found = [
-            p for p, s in share.items() if s >= _MINIMUM_SHOULD_MATCH and filters.match(self.changed_products[p])
-        ]
+        found = [p for p, s in share.items() if s >= _MINIMUM_SHOULD_MATCH and filters.match(self.changed_products[p])]
         return [(p, share[p]) for p in sorted(found, key=lambda p: (-share[p], p))]
 
 

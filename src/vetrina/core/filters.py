@@ -16,7 +16,7 @@ from vetrina.core.limits import MAX_FILTER_VALUE_CHARS, MAX_FILTER_VALUES, MAX_N
 CATEGORICAL_FIELDS = ("category", "brand")
 NUMERIC_FIELDS = ("price", "stock")
 CATEGORY_SEPARATOR = " > "
-_WAY_OUT = 'use category, brand, in_stock, stock, or {"price": {"min": 1, "max": 9}}'
+FILTERS_WAY_OUT = 'use category, brand, in_stock, stock, or {"price": {"min": 1, "max": 9}}'
 
 _Value = Annotated[str, Meta(max_length=MAX_FILTER_VALUE_CHARS, pattern=NO_CONTROL_CHARACTER)]
 _Values = Annotated[list[_Value], Meta(max_length=MAX_FILTER_VALUES)]
@@ -94,7 +94,7 @@ def parse_filters(fields: Mapping[str, Any]) -> Filters:
     try:
         return msgspec.convert(dict(fields), Filters)
     except msgspec.ValidationError as error:
-        raise BadInput("filters", str(error).replace("$.", "filters."), _WAY_OUT) from None
+        raise BadInput("filters", str(error).replace("$.", "filters."), FILTERS_WAY_OUT) from None
 
 
 def with_ancestors(value: str) -> Iterator[str]:

@@ -72,7 +72,7 @@ def curl_examples(host: str, port: int, token: Path, user: str, product: str) ->
   curl -s {base}/v1/recommend {json} -d '{{"product_ids": ["{product}"], "placement": "product", "limit": 5}}'
   curl -s {base}/v1/events {json} -d '{{"user_id": "{user}", "type": "purchase", "product_id": "{product}"}}'
   curl -s -X PUT {base}/v1/products/new-1 {json} -H "authorization: Bearer $(cat {token})" -d '{{"title": "Blue moon cheese"}}'
-  curl -s {base}/v1/versions
+  curl -s {base}/v1/versions -H "authorization: Bearer $(cat {token})"
   {base}/schema shows every route."""
 
 

@@ -4,21 +4,24 @@ import asyncio
 from typing import Annotated, Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get, post
+from litestar import HttpMethod, MediaType, Request, Response, get, post, route
 from litestar.datastructures import State
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import JSONBody, QueryParameter, SkipValidation
+from litestar.routes import HTTPRoute
 from prometheus_client import generate_latest
 
 from vetrina.core import plugins
 from vetrina.core.errors import NotFound
+from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
-from vetrina.serve.schemas import Reference, RunBody
+from vetrina.serve.schemas import PathReference, RunBody, parse_body
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
 from vetrina.store.runs import PRIORITY_MANUAL, RunStore
 
 _Leaving = Annotated[str | None, QueryParameter(name="from", min_length=1, max_length=64)]
+_SHARED_PATHS = ["/v1/products", "/v1/products/{product_id:str}", "/v1/runs"]
 
 
 @get("/v1/versions", guards=[require_token], sync_to_thread=True)
@@ -36,23 +39,28 @@ def releases(state: State) -> list[dict[str, Any]]:
 
 
 @get("/v1/releases/{release:str}", guards=[require_token], sync_to_thread=True)
-def release(release: FromPath[Reference], state: State) -> list[dict[str, Any]]:
+def release(release: PathReference, state: State) -> list[dict[str, Any]]:
     """Every decision about a release with its evidence, for rollout controllers and audits."""
     service: Service = state.service
-    decisions = [msgspec.to_builtins(record) for record in service.rollouts.decision_log(release)]
+    decisions = []
+    for record in service.rollouts.decision_log(release):
+        decision = msgspec.to_builtins(record)
+        del decision["rollout"]["salt"]  # whoever has it can choose the arm that they vote in
+        decisions.append(decision)
     if not decisions:
         raise NotFound(release, "has no decision on record", "GET /v1/releases lists the releases")
     return decisions
 
 
 @post("/v1/runs", status_code=202, guards=[require_token])
-async def ask_run(data: JSONBody[RunBody], state: State) -> dict[str, Any]:
+async def ask_run(data: SkipValidation[JSONBody[RunBody]], state: State) -> dict[str, Any]:
     """Queue a run, which `vetrina operate` executes. If the scenario has one that is queued or running, that one is returned."""
-    plugins.load_module("scenarios", data.scenario, "online")  # BadInput for an unknown scenario
+    body = parse_body(data, RunBody)
+    plugins.load_module("scenarios", body.scenario, "online")  # BadInput for an unknown scenario
     runs: RunStore = state.service.runs
 
     def enqueue() -> dict[str, Any]:
-        run = runs.enqueue(data.scenario, data.why, PRIORITY_MANUAL)
+        run = runs.enqueue(body.scenario, body.why, PRIORITY_MANUAL)
         return runs.get_run(run)
 
     return await asyncio.to_thread(enqueue)
@@ -66,14 +74,14 @@ def list_runs(state: State) -> list[dict[str, Any]]:
 
 
 @get("/v1/runs/{run:str}", guards=[require_token], sync_to_thread=True)
-def get_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
+def get_run(run: PathReference, state: State) -> dict[str, Any]:
     """A run with its finished stages."""
     service: Service = state.service
     return service.runs.get_run(run)
 
 
 @post("/v1/runs/{run:str}/cancel", status_code=200, guards=[require_token], sync_to_thread=True)
-def cancel_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
+def cancel_run(run: PathReference, state: State) -> dict[str, Any]:
     """Cancel a run; its finished stages stay."""
     service: Service = state.service
     service.runs.cancel(run)
@@ -81,7 +89,7 @@ def cancel_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
 
 
 @post("/v1/runs/{run:str}/retry", status_code=200, guards=[require_token], sync_to_thread=True)
-def retry_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
+def retry_run(run: PathReference, state: State) -> dict[str, Any]:
     """Queue a failed or cancelled run again."""
     service: Service = state.service
     service.runs.retry(run)
@@ -89,21 +97,21 @@ def retry_run(run: FromPath[Reference], state: State) -> dict[str, Any]:
 
 
 @get("/v1/verdicts/{verdict_id:str}", guards=[require_token], sync_to_thread=True)
-def verdict(verdict_id: FromPath[Reference], state: State) -> dict[str, Any]:
+def verdict(verdict_id: PathReference, state: State) -> dict[str, Any]:
     """A recorded verdict, for rollout controllers."""
     service: Service = state.service
     return service.registry.get_verdict(verdict_id)
 
 
 @post("/v1/versions/{version:str}/promote", status_code=200, guards=[require_token], sync_to_thread=True)
-def promote(version: FromPath[Reference], state: State) -> dict[str, str]:
+def promote(version: PathReference, state: State) -> dict[str, str]:
     """Make a version the champion of its scenario by hand."""
     service: Service = state.service
     return operator_actions.promote(service.registry, service.folder.bundles, version)
 
 
 @post("/v1/scenarios/{scenario:str}/rollback", status_code=200, guards=[require_token], sync_to_thread=True)
-def rollback(scenario: FromPath[Reference], state: State, leaving: _Leaving = None) -> dict[str, Any]:
+def rollback(scenario: PathReference, state: State, leaving: _Leaving = None) -> dict[str, Any]:
     """Leave the version `from`: withdraw it if it is tested on users, else go back to the champion before it.
 
     Sent again it changes nothing (`changed` is false). Without `from`: the candidate that is tested on users, else the champion,
@@ -142,17 +150,27 @@ def metrics(state: State) -> str:
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
-def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
+def openapi_document(request: Request[Any, Any, Any]) -> dict[str, Any]:
     """The OpenAPI document of this API."""
-    return request.app.openapi_schema.to_schema()
+    return openapi.describe(request.app)
 
 
 @get("/schema", media_type=MediaType.HTML, include_in_schema=False, sync_to_thread=False)
 def schema(request: Request[Any, Any, Any]) -> str:
     """The OpenAPI document as a page for people."""
-    return render_page(request.app.openapi_schema.to_schema())
+    return render_page(openapi.describe(request.app))
+
+
+@route(_SHARED_PATHS, http_method=HttpMethod.OPTIONS, include_in_schema=False, sync_to_thread=False)
+def options(request: Request[Any, Any, Any]) -> Response[None]:
+    """The methods of a path that has several handlers, of which Litestar's own answer names the first only."""
+    methods: set[str] = set()
+    for app_route in request.app.routes:
+        if isinstance(app_route, HTTPRoute) and app_route.path_format == request.scope["path_template"]:
+            methods |= app_route.methods
+    return Response(None, status_code=204, headers={"allow": ", ".join(sorted(methods))})
 
 
 _RELEASE_ROUTES = (versions, verdict, releases, release, promote, rollback)
 _RUN_ROUTES = (ask_run, list_runs, get_run, cancel_run, retry_run)
-ROUTES = (*_RELEASE_ROUTES, *_RUN_ROUTES, healthz, readyz, metrics, openapi, schema)
+ROUTES = (*_RELEASE_ROUTES, *_RUN_ROUTES, healthz, readyz, metrics, openapi_document, schema)

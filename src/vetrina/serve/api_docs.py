@@ -27,8 +27,8 @@ def render_page(schema: Mapping[str, Any]) -> str:
     routes = "".join(sections)
     return (
         f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{escape(title)}</title><style>{_STYLE}</style>"
-        f"<h1>{escape(title)} {escape(version)}</h1><p>For machines: <a href='/openapi.json'>openapi.json</a>. Routes that "
-        f"change anything but events need <code>Authorization: Bearer TOKEN</code>.</p>{routes}</html>"
+        f"<h1>{escape(title)} {escape(version)}</h1><p>For machines: <a href='/openapi.json'>openapi.json</a>, with the bounds of "
+        f"every field. Routes for operators need <code>Authorization: Bearer TOKEN</code>.</p>{routes}</html>"
     )
 
 

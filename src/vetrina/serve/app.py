@@ -39,7 +39,8 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         "trusted_proxies": shop.settings.serve.trusted_networks(),
     }
     return Litestar(
-        [*ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
+        # Of a path's handlers the first one decides on OPTIONS.
+        [admin.options, *ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
         state=State(state),
         lifespan=[_lifespan],
         openapi_config=OpenAPIConfig(

@@ -7,18 +7,29 @@ import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import FromPath, JSONBody, SkipValidation
+from litestar.params import JSONBody, SkipValidation
 
-from vetrina.core.errors import BadInput, NotFound
+from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.serve.auth import has_token, require_token
 from vetrina.serve.client_address import client_address
 from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
-from vetrina.serve.schemas import EventBody, EventsOut, ProductBody, RefusedEvent, parse_time
+from vetrina.serve.schemas import (
+    EventBody,
+    EventsOut,
+    PathId,
+    ProductBody,
+    Products,
+    QueryId,
+    RefusedEvent,
+    parse_body,
+    parse_time,
+)
 from vetrina.serve.service import Service
 from vetrina.store import products
 from vetrina.store.event_log import Outcome
 
 _MAX_EVENTS = 1_000  # of one request
+_INTERNAL_FIELDS = frozenset({"cost", "stock"})  # of a product
 _CATALOGUE_SCENARIOS = frozenset({"search", "recommend"})  # scenarios whose bundles hold the whole catalogue
 _REFUSED = 400
 _CONFLICT = 409
@@ -85,12 +96,23 @@ def _sender_of(request: Request[Any, Any, Any], service: Service) -> Sender:
 
 
 @get("/v1/products/{product_id:str}", sync_to_thread=False)
-def get_product(product_id: FromPath[str], state: State) -> dict[str, Any]:
+def get_product(product_id: PathId, state: State) -> dict[str, Any]:
     """A product as it was put after training, or its id and title in the catalogue of a served bundle."""
-    service: Service = state.service
+    return _public_fields(state.service, product_id)
+
+
+@get("/v1/products", sync_to_thread=False)
+def get_product_by_query(product_id: QueryId, state: State) -> dict[str, Any]:
+    """The same for any id: one that holds a slash is no part of a path."""
+    return _public_fields(state.service, product_id)
+
+
+def _public_fields(service: Service, product_id: str) -> dict[str, Any]:
+    """What anybody may know of a product: not what the shop paid for it, nor how many it has."""
     changes = service.catalogue_changes.changes_after(0)
     if product_id in changes.changed_products:
-        return dict(changes.changed_products[product_id])
+        product = changes.changed_products[product_id]
+        return {name: value for name, value in product.items() if name not in _INTERNAL_FIELDS}
     if product_id not in changes.deleted_ids:
         for scenario in _CATALOGUE_SCENARIOS & set(service.champions.all()):
             catalogue = service.champions.get(scenario).loaded_bundle.catalogue
@@ -101,28 +123,37 @@ def get_product(product_id: FromPath[str], state: State) -> dict[str, Any]:
 
 
 @put("/v1/products/{product_id:str}", guards=[require_token])
-async def put_product(product_id: FromPath[str], data: JSONBody[ProductBody], state: State) -> dict[str, str]:
+async def put_product(product_id: PathId, data: SkipValidation[JSONBody[ProductBody]], state: State) -> dict[str, str]:
     """Add or replace a product; searchable within a second."""
-    if data.product_id not in (None, product_id):
-        raise BadInput(str(data.product_id), f"is not {product_id}, the id in the path", "send one id")
-    row = {**_product_row(data), "product_id": product_id}
+    product = parse_body(data, ProductBody)
+    if product.product_id not in (None, product_id):
+        raise Conflict(str(product.product_id), f"is not {product_id}, the id in the path", "send one id")
+    row = {**_product_row(product), "product_id": product_id}
     await asyncio.to_thread(products.append_products, state.service.engine, [row])
     return {"product_id": product_id}
 
 
 @post("/v1/products", status_code=200, guards=[require_token], sync_to_thread=True)
-def put_products(data: JSONBody[list[ProductBody]], state: State) -> dict[str, int]:
+def put_products(data: SkipValidation[JSONBody[list[ProductBody]]], state: State) -> dict[str, int]:
     """Add or replace many products, all or none."""
-    for index, product in enumerate(data):
+    batch = parse_body(data, Products)
+    for index, product in enumerate(batch):
         if not product.product_id:
             raise BadInput(f"product {index}", "has no product_id", "give every product its id")
-    products.append_products(state.service.engine, [_product_row(product) for product in data])
-    return {"accepted": len(data)}
+    products.append_products(state.service.engine, [_product_row(product) for product in batch])
+    return {"accepted": len(batch)}
 
 
 @delete("/v1/products/{product_id:str}", status_code=200, guards=[require_token], sync_to_thread=True)
-def delete_product(product_id: FromPath[str], state: State) -> dict[str, str]:
+def delete_product(product_id: PathId, state: State) -> dict[str, str]:
     """Delete a product; no answer returns it, from within a second on."""
+    products.append_deletion(state.service.engine, product_id)
+    return {"product_id": product_id}
+
+
+@delete("/v1/products", status_code=200, guards=[require_token], sync_to_thread=True)
+def delete_product_by_query(product_id: QueryId, state: State) -> dict[str, str]:
+    """The same for any id: one that holds a slash is no part of a path."""
     products.append_deletion(state.service.engine, product_id)
     return {"product_id": product_id}
 
@@ -137,4 +168,4 @@ def _product_row(product: ProductBody) -> dict[str, Any]:
     return row
 
 
-ROUTES = (events, get_product, put_product, put_products, delete_product)
+ROUTES = (events, get_product, get_product_by_query, put_product, put_products, delete_product, delete_product_by_query)

@@ -9,74 +9,78 @@ import litestar
 import msgspec
 from litestar import post
 from litestar.datastructures import State
-from litestar.params import JSONBody
+from litestar.params import JSONBody, SkipValidation
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Request
 from vetrina.serve.auth import require_token, require_token_of
-from vetrina.serve.schemas import AdsBody, AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody
+from vetrina.serve.schemas import AdsBody, AudienceBody, PredictBody, RankedOut, RecommendBody, SearchBody, parse_body
 
 _PURCHASES = "buy_again"  # the placement that shows what a user bought
 
 
 @post("/v1/search", status_code=200)
-async def search(data: JSONBody[SearchBody], state: State) -> RankedOut:
+async def search(data: SkipValidation[JSONBody[SearchBody]], state: State) -> RankedOut:
     """Products for a query, best first."""
+    body = parse_body(data, SearchBody)
     request = Request(
-        user=state.service.pseudonymise(data.user_id),
-        session=state.service.name_of_session(data.session_id),
-        query=state.service.keys.without_address(data.query),
-        filters=data.filters,
-        facets=tuple(data.facets),
-        sort=data.sort,
-        offset=data.offset,
-        limit=data.limit,
-        personalise=data.personalise,
-        explain=data.explain,
+        user=state.service.pseudonymise(body.user_id),
+        session=state.service.name_of_session(body.session_id),
+        query=state.service.keys.without_address(body.query),
+        filters=body.filters,
+        facets=tuple(body.facets),
+        sort=body.sort,
+        offset=body.offset,
+        limit=body.limit,
+        personalise=body.personalise,
+        explain=body.explain,
     )
     return await state.service.rank("search", request)
 
 
 @post("/v1/recommend", status_code=200)
 async def recommend(
-    data: JSONBody[RecommendBody], state: State, request: litestar.Request[Any, Any, Any]
+    data: SkipValidation[JSONBody[RecommendBody]], state: State, request: litestar.Request[Any, Any, Any]
 ) -> RankedOut:
     """Products for a user, a session or a product page; what a user bought before, `buy_again`, needs the token."""
-    if data.placement == _PURCHASES and data.user_id is not None:
+    body = parse_body(data, RecommendBody)
+    if body.placement == _PURCHASES and body.user_id is not None:
         require_token_of(request)
     ranking_request = Request(
-        user=state.service.pseudonymise(data.user_id),
-        session=state.service.name_of_session(data.session_id),
-        product_ids=tuple(data.product_ids),
-        placement=data.placement,
-        filters=data.filters,
-        limit=data.limit,
-        exclude_seen=data.exclude_seen,
-        explain=data.explain,
+        user=state.service.pseudonymise(body.user_id),
+        session=state.service.name_of_session(body.session_id),
+        product_ids=tuple(body.product_ids),
+        placement=body.placement,
+        filters=body.filters,
+        limit=body.limit,
+        exclude_seen=body.exclude_seen,
+        explain=body.explain,
     )
     return await state.service.rank("recommend", ranking_request)
 
 
 @post("/v1/ads", status_code=200)
-async def ads(data: JSONBody[AdsBody], state: State) -> RankedOut:
+async def ads(data: SkipValidation[JSONBody[AdsBody]], state: State) -> RankedOut:
     """Ads for the slots of a page; send `ad_click` events with their `request_id`, a click is charged by it."""
+    body = parse_body(data, AdsBody)
     request = Request(
-        user=state.service.pseudonymise(data.user_id),
-        session=state.service.name_of_session(data.session_id),
-        query=state.service.keys.without_address(data.query),
-        product_ids=tuple(data.product_ids),
-        placement=data.placement,
-        filters=data.filters,
-        limit=data.slots,
-        explain=data.explain,
+        user=state.service.pseudonymise(body.user_id),
+        session=state.service.name_of_session(body.session_id),
+        query=state.service.keys.without_address(body.query),
+        product_ids=tuple(body.product_ids),
+        placement=body.placement,
+        filters=body.filters,
+        limit=body.slots,
+        explain=body.explain,
     )
     return await state.service.rank("ads", request)
 
 
 @post("/v1/audience", status_code=200, guards=[require_token], sync_to_thread=True)
-def audience(data: JSONBody[AudienceBody], state: State) -> dict[str, Any]:
+def audience(data: SkipValidation[JSONBody[AudienceBody]], state: State) -> dict[str, Any]:
     """Target users for a product, users similar to a list, or users of a segment; needs the token, since it names people."""
-    request_id, version, selected = state.service.audience(msgspec.structs.asdict(data))
+    body = parse_body(data, AudienceBody)
+    request_id, version, selected = state.service.audience(msgspec.structs.asdict(body))
     users = []
     for recipient in selected.recipients:
         users.append({"user_id": recipient.user_id, "score": recipient.score, "reason": recipient.reason})
@@ -84,12 +88,13 @@ def audience(data: JSONBody[AudienceBody], state: State) -> dict[str, Any]:
 
 
 @post(["/v1/predict", "/predict"], status_code=200, sync_to_thread=False)
-def predict(data: JSONBody[PredictBody], state: State) -> dict[str, Any]:
+def predict(data: SkipValidation[JSONBody[PredictBody]], state: State) -> dict[str, Any]:
     """A yes or no with its probability, or a number, for one row or several."""
-    is_single_row = data.features is not None
-    if is_single_row == (data.rows is not None):
+    body = parse_body(data, PredictBody)
+    is_single_row = body.features is not None
+    if is_single_row == (body.rows is not None):
         raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
-    rows = [data.features] if is_single_row else data.rows
+    rows = [body.features] if is_single_row else body.rows
     request_id, version, predictions = state.service.predict(rows)
     if is_single_row:
         return {**predictions[0], "request_id": request_id}

@@ -5,14 +5,15 @@ figures. One rule for ids, in a body and in a path alike: 1 to 256 characters, n
 """
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import msgspec
+from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
-from vetrina.core.filters import NO_FILTERS, Filters
+from vetrina.core.filters import FILTERS_WAY_OUT, NO_FILTERS, Filters
 from vetrina.core.limits import (
     MAX_ATTRIBUTE_VALUES,
     MAX_ATTRIBUTES,
@@ -34,6 +35,8 @@ from vetrina.core.limits import (
     NO_CONTROL_CHARACTER,
     NO_CONTROL_CHARACTER_BUT_BLANKS,
 )
+
+Body = TypeVar("Body")
 
 MAX_EVENTS = 1_000  # of one request
 MAX_PRODUCTS = 1_000  # of one request
@@ -57,7 +60,21 @@ Position = Annotated[int, Meta(ge=0, le=MAX_POSITION)]
 Limit = Annotated[int, Meta(ge=1, le=200)]
 Offset = Annotated[int, Meta(ge=0, le=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
-Time = Seconds | Annotated[str, Meta(min_length=1, max_length=_MAX_TIME_CHARS, pattern=NO_CONTROL_CHARACTER)]
+_TimeText = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=_MAX_TIME_CHARS,
+        pattern=NO_CONTROL_CHARACTER,
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+Time = Seconds | _TimeText
+PathId = Annotated[str, PathParameter(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
+QueryId = Annotated[str, QueryParameter(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
+PathReference = Annotated[
+    str, PathParameter(min_length=1, max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)
+]
 PageProducts = Annotated[list[Id], Meta(max_length=_MAX_PAGE_PRODUCTS)]
 
 _ColumnName = Annotated[str, Meta(max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
@@ -69,9 +86,40 @@ _ValueList = Annotated[list[Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]
 _ValueObject = Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]
 Attributes = Annotated[dict[_ColumnName, Value | _ValueList | _ValueObject], Meta(max_length=MAX_ATTRIBUTES)]
 Row = (
-    Annotated[list[Value], Meta(max_length=MAX_COLUMNS)] | Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_COLUMNS)]
+    Annotated[list[Value], Meta(max_length=MAX_COLUMNS)]
+    | Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_COLUMNS)]
 )
+_WAY_OUT = "/schema shows every field with its bounds"
+_AT = " - at `$"  # before the path of a value in a message of msgspec
 _MAX_FUTURE_SECONDS = 2 * clock.DAY  # how far the clock of a sender may be ahead
+
+
+def parse_body(body: Any, schema: type[Body]) -> Body:
+    """The decoded JSON of a request as a schema has it, its bounds kept and its types exact: 0 is not false.
+
+    Raises:
+        BadInput: names the field and its rule.
+    """
+    try:
+        return msgspec.convert(body, schema)
+    except msgspec.ValidationError as error:
+        if _is_whole_float(body):
+            return parse_body({name: _as_integer(value) for name, value in body.items()}, schema)
+        rule, _, path = str(error).partition(_AT)
+        field = path.strip(".`") or "the body"
+        way_out = FILTERS_WAY_OUT if field.startswith("filters") else _WAY_OUT
+        raise BadInput(field, rule, way_out) from None
+
+
+def _is_whole_float(body: Any) -> bool:
+    return isinstance(body, dict) and any(type(value) is float and value.is_integer() for value in body.values())
+
+
+def _as_integer(value: Any) -> Any:
+    """10 of 10.0, which are the same number in JSON."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value
 
 
 def parse_time(value: float | str | None) -> float:
@@ -191,12 +239,6 @@ class EventBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     event_id: Reference | None = None
 
 
-class ProductIdBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/products/get and /v1/products/delete: the id of a product, whatever characters it holds."""
-
-    product_id: Id
-
-
 class RefusedEvent(msgspec.Struct):
     """An event of a batch that was refused: its index from 0, the status it would have had alone, and the rule it breaks."""
 
@@ -228,6 +270,9 @@ class ProductBody(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True
     image: Line = ""
     available_at: Time | None = None
     attributes: Attributes = {}
+
+
+Products = Annotated[list[ProductBody], Meta(max_length=MAX_PRODUCTS)]
 
 
 class ItemOut(msgspec.Struct, omit_defaults=True):

@@ -1,0 +1,155 @@
+"""OpenAPI document of the HTTP API: what the routes say of themselves, completed by bounds, choices and refusals.
+
+Litestar describes the routes. The schemas of request bodies come from msgspec, which decodes them, so that every bound that is
+kept is stated. Refusals are the same for all routes of a kind.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+from litestar import Litestar
+
+from vetrina.core import plugins
+from vetrina.core.filters import CATEGORICAL_FIELDS, NUMERIC_FIELDS
+from vetrina.serve.audience import CHANNELS
+from vetrina.serve.auth import require_token, require_token_from_elsewhere
+from vetrina.serve.schemas import (
+    MAX_EVENTS,
+    MAX_PRODUCTS,
+    AdsBody,
+    AudienceBody,
+    EventBody,
+    PredictBody,
+    ProductBody,
+    RecommendBody,
+    Refusal,
+    RunBody,
+    SearchBody,
+)
+
+_BODIES = (SearchBody, RecommendBody, AdsBody, AudienceBody, PredictBody, RunBody, EventBody, ProductBody, Refusal)
+_REFERENCE = "#/components/schemas/{name}"
+_TOKEN_SCHEME = "token"  # noqa: S105 - the name of a security scheme
+_METRICS = "/metrics"  # which needs the token only from other machines
+_OPEN_ROUTES = ("/healthz", "/readyz")  # which nothing is sent to, and which refuse nothing
+_RANKING_ROUTES = ("/v1/search", "/v1/recommend", "/v1/ads", "/v1/audience", "/v1/predict", "/predict")
+_DESCRIPTIONS = {
+    "400": "a value breaks a rule, or the body cannot be read",
+    "401": "the shop's token is missing or wrong",
+    "404": "the named thing does not exist",
+    "409": "the state was changed meanwhile, or forbids it",
+    "413": "the body is too large",
+    "415": "the body is not application/json",
+    "429": "too many requests; Retry-After says when to send it again",
+    "503": "nothing serves yet, or the store is out of reach; Retry-After says when to send it again where that is known",
+}
+
+
+@lru_cache(maxsize=1)
+def describe(app: Litestar) -> dict[str, Any]:
+    """The OpenAPI document of an application."""
+    document = app.openapi_schema.to_schema()
+    schemas = document["components"]["schemas"]
+    schemas.update(_body_schemas())
+    _complete_paths(document["paths"])
+    needs_token = _routes_with_token(app)
+    for path, method, operation in _operations(document):
+        kinds = _refusals(path, operation, has_token=(path, method) in needs_token)
+        for status in kinds:
+            operation["responses"][status] = _refusal(status)
+        if (path, method) in needs_token and path != _METRICS:
+            operation["security"] = [{_TOKEN_SCHEME: []}]
+    document["components"]["securitySchemes"] = {_TOKEN_SCHEME: {"type": "http", "scheme": "bearer"}}
+    return document
+
+
+def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield path, method, operation
+
+
+def _body_schemas() -> dict[str, Any]:
+    """The schemas of request bodies, with the names that a field may hold where it holds one of a few."""
+    _, components = msgspec.json.schema_components(_BODIES, ref_template=_REFERENCE)
+    placements = plugins.load_module("scenarios", "recommend", "online").PLACEMENTS
+    orders = ["", *NUMERIC_FIELDS, *(f"-{field}" for field in NUMERIC_FIELDS)]
+    components["RecommendBody"]["properties"]["placement"]["enum"] = list(placements)
+    components["SearchBody"]["properties"]["sort"]["enum"] = orders
+    components["SearchBody"]["properties"]["facets"]["items"]["enum"] = list(CATEGORICAL_FIELDS)
+    components["AudienceBody"]["properties"]["channel"]["enum"] = list(CHANNELS)
+    components["RunBody"]["properties"]["scenario"]["enum"] = plugins.names("scenarios")
+    return _portable(components)
+
+
+def _portable(schema: Any) -> Any:
+    r"""A schema with patterns as JSON Schema has them: ``$`` there is the end of a text, which Python calls ``\Z``."""
+    if isinstance(schema, dict):
+        return {key: _portable(value) for key, value in schema.items()}
+    if isinstance(schema, list):
+        return [_portable(value) for value in schema]
+    if isinstance(schema, str) and schema.endswith(r"\Z"):
+        return schema.removesuffix(r"\Z") + "$"
+    return schema
+
+
+def _complete_paths(paths: dict[str, Any]) -> None:
+    """State the bounds of bodies that are lists and of parameters, and what a service that is not ready answers."""
+    with_id = {"required": ["product_id"], "properties": {"product_id": {"type": "string"}}}
+    named_product = {"allOf": [_reference("ProductBody"), with_id]}
+    products = {"type": "array", "items": named_product, "maxItems": MAX_PRODUCTS}
+    events = {"type": "array", "items": _reference("EventBody"), "minItems": 1, "maxItems": MAX_EVENTS}
+    _set_body(paths["/v1/products"]["post"], products)
+    _set_body(paths["/v1/events"]["post"], {"anyOf": [_reference("EventBody"), events]})
+    for methods in paths.values():
+        for operation in methods.values():
+            if "parameters" in operation:
+                operation["parameters"] = _portable(operation["parameters"])
+    readiness = paths["/readyz"]["get"]["responses"]
+    readiness["503"] = {**readiness["200"], "description": "nothing serves yet"}
+
+
+def _reference(name: str) -> dict[str, str]:
+    return {"$ref": _REFERENCE.format(name=name)}
+
+
+def _set_body(operation: dict[str, Any], schema: dict[str, Any]) -> None:
+    operation["requestBody"]["content"]["application/json"]["schema"] = schema
+
+
+def _routes_with_token(app: Litestar) -> set[tuple[str, str]]:
+    """Path and method of every route that needs the token."""
+    routes = set()
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            guards = handler.guards or ()
+            if require_token in guards or require_token_from_elsewhere in guards:
+                routes |= {(_path_as_documented(route.path), method.lower()) for method in handler.http_methods}
+    return routes
+
+
+def _path_as_documented(path: str) -> str:
+    return path.replace(":str}", "}")
+
+
+def _refusals(path: str, operation: dict[str, Any], *, has_token: bool) -> Sequence[str]:
+    """Statuses with which a route refuses."""
+    if path in _OPEN_ROUTES:
+        return ()
+    statuses = ["400", "429", "503"]
+    if has_token or path in ("/v1/recommend", "/v1/events"):
+        statuses.append("401")
+    if "requestBody" in operation:
+        statuses += ["413", "415"]
+    if "parameters" in operation or path in _RANKING_ROUTES or has_token:
+        statuses.append("404")
+    if has_token or path == "/v1/events":
+        statuses.append("409")
+    return sorted(statuses)
+
+
+def _refusal(status: str) -> dict[str, Any]:
+    content = {"application/json": {"schema": _reference("Refusal")}}
+    return {"description": _DESCRIPTIONS[status], "content": content}
