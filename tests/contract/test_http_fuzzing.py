@@ -18,10 +18,15 @@ from vetrina import Shop
 from vetrina.store.shop_folder import ShopFolder
 
 # Rules that no schema states: how many columns the served table has, whom an audience is for, when an event may have been.
+# Of a batch of events the good ones are taken (207).
 CONFIGURATION = """
 [[operations]]
-include-path = ["/v1/predict", "/predict", "/v1/audience", "/v1/events"]
+include-path = ["/v1/predict", "/predict", "/v1/audience"]
 checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409", "5xx"]
+[[operations]]
+include-path = "/v1/events"
+checks.positive_data_acceptance.expected-statuses = ["2xx", "400", "401", "404", "409", "5xx"]
+checks.negative_data_rejection.expected-statuses = ["207", "4xx", "5xx"]
 """
 NOTHING_SERVES = """checks.not_a_server_error.expected-statuses = ["2xx", "3xx", "4xx", "503"]
 [[operations]]

@@ -2,22 +2,27 @@
 
 import logging
 import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import polars as pl
 import pytest
 from sqlalchemy import text
 
 from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.clock import DAY
+from vetrina.core.errors import Overloaded
+from vetrina.core.types import Snapshot
 from vetrina.serve.spend_ledger import StoredSpendLedger
-from vetrina.store import dataset
+from vetrina.store import dataset, event_log
 from vetrina.store.database import lock_log, open_store
-from vetrina.store.event_log import Event, EventLog
+from vetrina.store.event_log import Event, EventLog, rows_after
 from vetrina.store.tables import exposures
+from vetrina.store.weight_caps import MAX_DAILY_WEIGHT
 
 pytestmark = pytest.mark.security
 
@@ -95,6 +100,22 @@ def test_events_put_no_product_into_a_catalogue(own_shop, own_client):
     catalogue = dataset.catalogue(shop.ingest())
     shop.shop_context.engine.dispose()
     assert name not in catalogue.product_ids.tolist()
+
+
+def test_anonymous_events_create_no_product_without_a_table_either(tmp_path):
+    """S5: without a table of products they are those that the shop itself reports events on."""
+    events = pl.DataFrame(
+        {
+            "timestamp": [datetime(2026, 5, 1, tzinfo=UTC).replace(tzinfo=None)] * 2,
+            "user_id": ["a", "m"],
+            "type": ["view", "view"],
+            "product_id": ["own", "made up"],
+            "_anonymous": [None, True],
+        }
+    )
+    events.write_parquet(tmp_path / "events.parquet")
+    catalogue = dataset.catalogue(Snapshot("digest", tmp_path, {"events": 2}, None, 0))
+    assert catalogue.product_ids.tolist() == ["own"]
 
 
 def test_accounts_made_up_in_one_minute_do_not_decide_what_sells(own_shop, own_client):
@@ -175,7 +196,84 @@ def test_a_click_dated_tomorrow_does_not_make_the_real_one_free(campaign):
     assert campaign.spent() == PRICE
 
 
+def test_a_click_a_day_after_its_answer_costs_nothing(campaign, monkeypatch):
+    """S8: a click is charged within a day of its answer, by the server's clock."""
+    campaign.show("r1", "alice")
+    monkeypatch.setattr(clock, "now", lambda: NOON + DAY + 60)
+    campaign.click("r1", "alice")
+    assert campaign.spent() == 0.0
+
+
+def test_without_the_token_the_servers_clock_counts(own_client, token):
+    """S5: an anonymous time that is off by more than ten minutes is replaced; the shop's server may report the past."""
+    now = clock.now()
+    anonymous = [{"user_id": "a", "type": "view", "timestamp": now - seconds} for seconds in (DAY, 300)]
+    own_client.post("/v1/events", json=anonymous).raise_for_status()
+    own_client.post("/v1/events", json={"user_id": "b", "type": "view", "timestamp": now - DAY}, headers=token)
+    rows, _ = rows_after(own_client.app.state.service.engine, 0)
+    ages = [now - row["timestamp"] for row in rows]
+    assert ages[0] < 60
+    assert ages[1:] == pytest.approx([300, DAY])
+
+
+def test_an_address_adds_no_more_than_its_cap_to_training(own_shop, own_client):
+    """S5: what one address adds in a day is capped, whichever users it makes up; the rest is kept, but not trained on."""
+    session_ids = [f"s{number}" for number in range(500)]
+    events = [{"user_id": "a", "session_id": name, "type": "purchase", "product_id": "p003"} for name in session_ids]
+    own_client.post("/v1/events", json=events).raise_for_status()
+    shop = Shop(own_shop)
+    snapshot = shop.ingest()
+    shop.shop_context.engine.dispose()
+    trained_on = dataset.interactions(snapshot, dataset.catalogue(snapshot), clock.now() + DAY)
+    user = trained_on.users.tolist().index(shop.folder.keys.pseudonymise("a"))
+    assert snapshot.rows["events"] == EVENTS_OF_THE_FIXTURE + 500
+    assert trained_on.weight[trained_on.user == user].sum() == MAX_DAILY_WEIGHT
+
+
+def test_a_batch_takes_the_good_events_and_names_the_others(own_client):
+    """S4: a bad event refuses nothing but itself."""
+    good = {"user_id": "a", "type": "view", "product_id": "p001", "event_id": "e1"}
+    batch = [good, {"user_id": "a"}, {**good, "type": "cart"}, {**good, "event_id": "e2"}]
+    answer = own_client.post("/v1/events", json=batch)
+    assert answer.status_code == 207
+    assert (answer.json()["accepted"], answer.json()["new"]) == (2, 2)
+    assert [(refused["index"], refused["status"]) for refused in answer.json()["refused"]] == [(1, 400), (2, 409)]
+    assert "type" in answer.json()["refused"][0]["error"]
+    assert own_client.post("/v1/events", json=batch[2]).status_code == 409
+    assert own_client.post("/v1/events", json=batch[1:2]).status_code == 400
+
+
+def test_a_wrong_token_is_refused_and_not_taken_for_none(client):
+    """S5: whoever believes to be the shop's server must learn that the service does not."""
+    headers = {"authorization": "Bearer wrong"}
+    answer = client.post("/v1/events", json={"user_id": "a", "type": "view"}, headers=headers)
+    assert answer.status_code == 401
+
+
 # What becomes of an event in the log
+
+
+def test_a_full_queue_refuses_events_and_drops_answers(engine, keys, monkeypatch):
+    """S9: what waits for the store is bounded; nothing that is refused was acknowledged."""
+    monkeypatch.setattr(event_log, "_MAX_WAITING_EVENTS", 3)
+    monkeypatch.setattr(event_log, "_MAX_WAITING_ANSWERS", 2)
+    dropped: list[int] = []
+    log = EventLog(engine, keys, dropped.append)
+    accepted = []
+    refusals = []
+    with engine.begin():  # the log has to wait
+        for number in range(20):
+            log.log_exposure(an_exposure(f"r{number}"))
+            try:
+                accepted.append(log.add([an_event(f"e{number}"), an_event(f"f{number}")]))
+            except Overloaded as refused:
+                refusals.append(refused.ready_in_seconds)
+    log.close()
+    assert len(refusals) >= 16
+    assert all(refusals)
+    assert all(future.result().n_new == 2 for future in accepted)
+    assert len(rows_after(engine, 0)[0]) == 2 * len(accepted)
+    assert sum(dropped) >= 16
 
 
 @pytest.mark.parametrize("session", [LONG, NUL], ids=["long", "NUL"])

@@ -15,7 +15,7 @@ import msgspec
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.security.keys import Keys
-from vetrina.serve.schemas import EventBody, parse_past_time
+from vetrina.serve.schemas import EventBody, parse_body, parse_past_time
 from vetrina.store.event_log import ANONYMOUS, SERVER, Event
 
 MAX_CLOCK_ERROR_SECONDS = 600.0  # of an anonymous sender; beyond, the time of arrival is taken
@@ -60,9 +60,8 @@ def decode_events(batch: Sequence[Any], keys: Keys, sender: Sender) -> DecodedEv
     decoded = DecodedEvents()
     for position, value in enumerate(batch):
         try:
-            body = msgspec.convert(value, EventBody)
-            event = to_event(body, keys, sender)
-        except (msgspec.ValidationError, BadInput) as error:
+            event = to_event(parse_body(value, EventBody), keys, sender)
+        except BadInput as error:
             decoded.refusals[position] = str(error)
         else:
             decoded.events.append(event)

@@ -44,7 +44,7 @@ _REFUSAL_BY_OUTCOME = {
     status_code=202,
     responses={
         207: ResponseSpec(EventsOut, description="some events were refused, the others are on disk"),
-        409: ResponseSpec(dict[str, str], description="the user has sent another event with this event_id"),
+        409: ResponseSpec(dict[str, Any], description="the user has sent another event with this event_id"),
     },
 )
 async def events(
