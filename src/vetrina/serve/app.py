@@ -13,7 +13,8 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat
 from vetrina.core.logs import escaped
@@ -61,6 +62,8 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
             BadInput: _handle_bad_input,
             HTTPException: _handle_http_error,
             OperationalError: _handle_store_error,
+            InterfaceError: _handle_store_error,
+            NoConnectionInTime: _handle_store_error,
             Exception: _handle_unexpected_error,
         },
         cors_config=_cors_config(settings.origins),
@@ -115,7 +118,7 @@ def _handle_http_error(request: Request[Any, Any, Any], error: HTTPException) ->
     return _error_response(request, error.status_code, text)
 
 
-def _handle_store_error(request: Request[Any, Any, Any], error: OperationalError) -> Response[dict[str, str]]:
+def _handle_store_error(request: Request[Any, Any, Any], error: SQLAlchemyError) -> Response[dict[str, str]]:
     # The driver's message names hosts, users and values: neither the client nor the log gets it.
     _LOG.error("%s: the store failed", _route_of(request), exc_info=error, extra={"status": 503})
     response = _error_response(request, 503, "the store: did not take part; nothing was stored, send it again later")
