@@ -41,7 +41,7 @@ def shop(trained_once, tmp_path) -> Shop:
 @pytest.fixture
 def client(shop, monkeypatch) -> Iterator[TestClient[Any]]:
     monkeypatch.setattr(clock, "now", lambda: NOON)
-    with TestClient(create_app(shop.folder.root), base_url="http://localhost") as client:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client:
         yield shops.as_server(client)
 
 

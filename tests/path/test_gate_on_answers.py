@@ -39,7 +39,7 @@ def answered(tmp_path_factory) -> Iterator[tuple[Shop, tuple, Path, Path]]:
     shop.fit("recommend")
     (folder / "shop" / "vetrina.toml").write_text("[serve]\nexploration_rate = 0.2\n")
     since = time.time()
-    with TestClient(create_app(folder / "shop"), base_url="http://localhost") as client:
+    with TestClient(create_app(folder / "shop"), base_url="http://127.0.0.1:8337") as client:
         shoppers = SimulatedUsers(world, shops.as_server(client), time.time)
         for _ in range(VISITS):
             shoppers.recommend(int(shoppers.rng.integers(0, world.users)))

@@ -91,7 +91,7 @@ def shop(known, tmp_path, now) -> Iterator[Shop]:
 @pytest.fixture
 def client(shop) -> Iterator[TestClient]:
     """The service."""
-    with TestClient(create_app(shop.folder.root), base_url="http://localhost") as found:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as found:
         yield shops.as_server(found)
 
 

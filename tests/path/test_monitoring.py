@@ -52,7 +52,7 @@ def lived(tmp_path_factory) -> Iterator[tuple[Shop, Clock, int]]:
         shop.ingest(products=[files["products"]], events=[files["events"]])
         shop.fit("recommend", "search")
         first = int(now.now // clock.DAY)
-        with TestClient(create_app(folder / "shop"), base_url="http://localhost") as client:
+        with TestClient(create_app(folder / "shop"), base_url="http://127.0.0.1:8337") as client:
             shoppers = SimulatedUsers(WORLD, shops.as_server(client), now)
             for day in range(DAYS):
                 shoppers.fault = "dead-feed" if day == DAYS - 1 else ""

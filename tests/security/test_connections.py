@@ -1,5 +1,6 @@
 """Connections that a client leaves half done, and a server whose log nobody reads."""
 
+import resource
 import signal
 import socket
 import sqlite3
@@ -95,6 +96,24 @@ def test_a_body_that_does_not_come_keeps_no_server_from_stopping(server):
         httpx.get(f"http://{address[0]}:{address[1]}/healthz")  # what was sent before has arrived by now
         process.send_signal(signal.SIGTERM)
         process.wait(LONGEST_SECONDS)
+
+
+def test_a_thousand_idle_connections_keep_nobody_from_being_answered(server):
+    """S13: connections on which nothing is asked take no request's turn."""
+    _, address = server
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft_limit, min(4_096, hard_limit)), hard_limit))
+    idle = []
+    try:
+        for _ in range(1_000):
+            idle.append(socket.create_connection(address, timeout=START_SECONDS))
+        url = f"http://{address[0]}:{address[1]}/v1/recommend"
+        for _ in range(10):
+            assert httpx.post(url, json={"user_id": "u000"}, timeout=START_SECONDS).status_code == 200
+    finally:
+        for connection in idle:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft_limit, hard_limit))
 
 
 def by_simulation(folder: Path) -> tuple[subprocess.Popen, str]:

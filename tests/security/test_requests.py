@@ -6,6 +6,7 @@ import sqlite3
 import msgspec
 import pytest
 
+from vetrina.core.logs import TextFormatter
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
 from vetrina.retrieval.spelling import SpellingCorrector
@@ -82,12 +83,12 @@ def test_a_foreign_host_is_refused(client):
     assert answer.status_code in (400, 403, 421)
 
 
-def test_a_line_break_in_a_path_begins_no_line_of_the_log(own_shop, own_client, caplog):
+def test_a_line_break_in_a_path_begins_no_line_of_the_log(own_shop, own_client, token, caplog):
     """S19: a path is logged with its control characters escaped, so that nobody can forge lines."""
     with sqlite3.connect(own_shop / "store.db") as store:
         store.execute("DROP TABLE verdicts")
     with caplog.at_level(logging.INFO):
-        own_client.get("/v1/verdicts/x%0a2026-11-28 CRITICAL forged")
+        own_client.get("/v1/verdicts/x%0a2026-11-28 CRITICAL forged", headers=token)
     messages = [record.getMessage() for record in caplog.records]
     logged = next(message for message in messages if "forged" in message)
     assert "\n" not in logged
@@ -139,3 +140,18 @@ class CountingLookups(dict[str, int]):
         """The count of a word."""
         self.number += 1
         return super().get(key, default)
+
+
+def test_what_the_driver_says_stands_neither_in_the_answer_nor_in_the_log(own_shop, own_client, token, caplog):
+    """S16, S53: a failure of the store is a constant text; the log has its type and place, under the id in the answer."""
+    with sqlite3.connect(own_shop / "store.db") as store:
+        store.execute("DROP TABLE verdicts")
+    answer = own_client.get("/v1/verdicts/x", headers={**token, "x-request-id": "the-id"})
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert answer.headers["x-request-id"] == "the-id"
+    lines = [TextFormatter().format(record) for record in caplog.records if record.name == "vetrina.serve"]
+    assert "OperationalError" in "".join(lines)
+    for text in (answer.text, *lines):
+        assert "no such table" not in text
+        assert "SELECT" not in text

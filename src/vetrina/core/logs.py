@@ -132,7 +132,8 @@ def _message(record: logging.LogRecord) -> str:
         message = message % tuple(_loggable(value) for value in record.args)
     elif record.args:
         message = record.getMessage()
-    return message[:_MAX_MESSAGE_LENGTH].rstrip().translate(_ESCAPES)
+    line = message[:_MAX_MESSAGE_LENGTH].rstrip().translate(_ESCAPES)
+    return line.encode("utf-8", "replace").decode()  # file names may hold bytes that are no text
 
 
 def _loggable(value: object) -> object:

@@ -461,7 +461,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goals: GoalSettings = GoalSettings()
     store: StoreSettings = StoreSettings()
     keep: KeepSettings = KeepSettings()
-    log: LogSettings = LogSettings()
 
 
 def load(path: Path) -> Settings:

@@ -14,7 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
-from sqlalchemy.exc import TimeoutError as NoConnection
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, Overloaded, describe_cause
 from vetrina.core.logs import escaped
@@ -66,7 +66,7 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
             UnicodeDecodeError: _handle_undecodable_body,
             OperationalError: _handle_store_error,
             InterfaceError: _handle_store_error,
-            NoConnection: _handle_store_error,
+            NoConnectionInTime: _handle_store_error,
             Exception: _handle_unexpected_error,
         },
         cors_config=_cors_config(settings.origins),

@@ -16,7 +16,7 @@ from vetrina.serve.http_protocol import BoundedHttpProtocol
 from vetrina.serve.local_server import bind_local_socket
 
 _BACKLOG = 2_048  # connections that may wait to be accepted
-_MAX_CONNECTIONS = 10_000
+_MAX_CONNECTIONS = 8_000
 _OTHER_FILES = 256  # that the process opens beside its connections: bundles, the store, its log
 _KEEP_ALIVE_SECONDS = 75  # longer than proxies keep an idle connection, so that none is used just when it is closed
 _STOP_SECONDS = 10  # that requests under way get to end when the service is stopped
@@ -65,10 +65,11 @@ def serve(folder: Path, sock: socket.socket) -> None:
 
 
 def _allow_connections() -> int:
-    """Raise the number of files that this process may open, and return how many of them connections may use."""
-    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """How many connections may be open, after this process is allowed as many files as they need."""
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     n_files = _MAX_CONNECTIONS + _OTHER_FILES
     if hard_limit != resource.RLIM_INFINITY:
         n_files = min(n_files, hard_limit)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, hard_limit))
+    if soft_limit != resource.RLIM_INFINITY and soft_limit < n_files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (n_files, hard_limit))
     return max(n_files - _OTHER_FILES, 1)

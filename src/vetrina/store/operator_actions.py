@@ -78,7 +78,8 @@ def _version_just_left(registry: Registry, rollouts: RolloutStore, scenario: str
     if newest is None or newest["kind"] != "canary" or newest["state"] != "rolled back":
         return None
     promotions = registry.promotions(scenario)
-    if promotions and promotions[-1]["time"] > newest["started"]:
+    ended = rollouts.decision_log(newest["release"])[-1].now
+    if promotions and promotions[-1]["time"] > ended:
         return None
     return newest["candidate"]
 
