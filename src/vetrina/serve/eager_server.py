@@ -8,6 +8,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 import uvicorn
 
@@ -60,6 +61,5 @@ class EagerServer(uvicorn.Server):
 
     def _protocol(self) -> asyncio.Protocol:
         """What uvicorn makes of each connection that it accepts itself."""
-        return self.config.http_protocol_class(  # pyright: ignore[reportCallIssue]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
+        protocol_class: Any = self.config.http_protocol_class
+        return protocol_class(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
