@@ -20,12 +20,20 @@ from vetrina.store.leases import Lease
 SECONDS = 120  # no machine is so slow
 
 
+def _heed_hangup() -> None:
+    """Whoever runs the tests may ignore SIGHUP (nohup), and `up` would then do so as well."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 class Up:
     """A service with its controller, both at work."""
 
     def __init__(self, shop: Path) -> None:
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop), "up", "--port", "0"]
-        self.supervisor = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+        self.supervisor = subprocess.Popen(
+            command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=_heed_hangup
+        )
+        self.shop = shop
         self._said: list[str] = []
         self.address = self.says(lambda line: "listening on" in line).split()[-1]
         self.says(lambda line: "this controller leads" in line)
@@ -66,6 +74,13 @@ def shop(predicting, tmp_path) -> Path:
     folder = Path(shutil.copytree(predicting[0], tmp_path / "shop"))
     (folder / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\n")
     return folder
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    """The words of its command; none of a process that has ended."""
+    with suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 @pytest.fixture
@@ -109,7 +124,7 @@ def test_what_is_killed_is_started_again(up):
     assert httpx.get(f"{up.address}/healthz", timeout=SECONDS).text == "ok"
     up.supervisor.send_signal(signal.SIGTERM)
     assert up.supervisor.wait(SECONDS) == 0
-    assert not psutil.Process().children(recursive=True)
+    assert not [process for process in psutil.process_iter() if str(up.shop) in " ".join(command_of(process))]
 
 
 def test_settings_that_are_refused_end_it(shop):

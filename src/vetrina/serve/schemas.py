@@ -80,7 +80,8 @@ PageProducts = Annotated[list[Id], Meta(max_length=_MAX_PAGE_PRODUCTS)]
 _ColumnName = Annotated[str, Meta(max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
 _Integer = Annotated[int, Meta(ge=-int(MAX_NUMBER), le=int(MAX_NUMBER))]
 _Number = Annotated[float, Meta(ge=-MAX_NUMBER, le=MAX_NUMBER)]
-_ValueText = Annotated[str, Meta(max_length=MAX_VALUE_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
+# Without a pattern, too, for the union of text, lists and objects in ``Attributes``.
+_ValueText = Annotated[str, Meta(max_length=MAX_VALUE_CHARS)]
 Value = _Integer | _Number | _ValueText | bool | None
 _ValueList = Annotated[list[Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]
 _ValueObject = Annotated[dict[_ColumnName, Value], Meta(max_length=MAX_ATTRIBUTE_VALUES)]

@@ -144,6 +144,10 @@ def upgrade_store(engine: Engine, keys: Keys) -> None:
             connection.execute(update(schema_version).values(version=version + 1))
             connection.commit()
             version = _schema_in(connection)
+        if connection.dialect.name == "sqlite":
+            connection.rollback()
+            with connection.connection.cursor() as cursor:
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was replaced leaves the file now
 
 
 def _schema_in(connection: Connection) -> int | None:

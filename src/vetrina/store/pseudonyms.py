@@ -14,8 +14,6 @@ _CHUNK_SIZE = 1_000  # rows that are rewritten at once
 
 def name_sessions(connection: Connection, keys: Keys) -> None:
     """Sessions, and texts with an e-mail address, get pseudonyms in events, exposures and expectations."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("PRAGMA secure_delete = ON")  # otherwise replaced values stay in the file
     # First: it distinguishes users from sessions by the exposures, which are rewritten afterwards.
     _name_expectations(connection, keys)
     _name_events(connection, keys)
