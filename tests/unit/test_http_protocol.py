@@ -13,6 +13,7 @@ from vetrina.serve import http_protocol
 from vetrina.serve.http_protocol import BoundedHttpProtocol
 
 SECONDS = 30.0  # no machine is so slow
+LARGE_BYTES = 30_000_000  # more than the buffers of a connection hold
 GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -20,7 +21,7 @@ POST = b"POST /a HTTP/1.1\r\nHost: localhost\r\n"
 async def application(
     scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """Reads the body, and answers with its length; for ever at work on /hang."""
+    """Reads the body, and answers with its length; for ever at work on /hang, and with far more than is asked on /large."""
     length = 0
     while True:
         message = await receive()
@@ -32,6 +33,8 @@ async def application(
     if scope["path"] == "/hang":
         await asyncio.Event().wait()
     body = b"read %d" % length
+    if scope["path"] == "/large":
+        body = bytes(LARGE_BYTES)
     fields = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     await send({"type": "http.response.body", "body": body})
@@ -142,6 +145,31 @@ def test_a_request_that_does_not_come_to_an_end_is_given_up(monkeypatch, sent, s
     answer = answer_to(sent)
     assert answer.partition(b"\r\n")[0].split(b" ")[1:2] == ([status] if status else [])
     assert answer.endswith(b"}") or status != b"408"
+
+
+def test_requests_that_are_sent_ahead_are_bounded():
+    """S13: requests that wait for the answers before them take memory; a client that sends ever more is cut off."""
+    hang = b"GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert answer_to(hang + (GET + b"\r\n") * 40) == b""
+    answers = answer_to((GET + b"\r\n") * 30 + GET + b"connection: close\r\n\r\n")
+    assert answers.count(b"200 OK") == 31
+
+
+@pytest.mark.parametrize("fields", [b"", b"connection: close\r\n"], ids=["kept", "closing"])
+def test_a_client_that_does_not_take_its_answer_is_cut_off(monkeypatch, fields):
+    """S13: answers that nobody takes hold memory and a request's place, so that they have a time, too."""
+    for name in ("HEADER_SECONDS", "SEND_SECONDS", "CLOSE_SECONDS"):
+        monkeypatch.setattr(http_protocol, name, 0.1)
+
+    async def exchange() -> None:
+        async with serving(max_connections=1) as connect, asyncio.timeout(SECONDS):
+            await connect(b"GET /large HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
+            answer = b""
+            while b"200 OK" not in answer:  # until the first connection has ended
+                reader, _ = await connect(GET + b"connection: close\r\n\r\n")
+                answer = await all_of(reader)
+
+    asyncio.run(exchange())
 
 
 def test_requests_beyond_the_limit_are_turned_away_but_health_checks_are_not(monkeypatch):
