@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -123,3 +124,29 @@ def test_threads_in_which_candidates_hang_are_bounded(candidate, monkeypatch):
     while faults[-1] == "hanging":
         faults += [answered.fault for answered in ask(other, "b")]
     assert faults[-1] is None
+
+
+def test_a_candidate_that_hangs_at_the_end_of_its_release_leaves_no_thread_behind(candidate, monkeypatch):
+    """S39: a release may end while a request waits; the thread is given up once, and none is started in its place."""
+    monkeypatch.setattr("vetrina.serve.canary._MAX_HANGING_THREADS", 1)
+    n_threads = threading.active_count()
+    ended = trial(candidate, SHORT)
+
+    async def end_meanwhile() -> str | None:
+        waiting = asyncio.create_task(ended.answer(Request(query="hang"), CONTEXT))
+        await asyncio.to_thread(candidate.begun.wait, LONG)
+        ended.close()
+        return (await waiting).fault
+
+    assert asyncio.run(end_meanwhile()) == "timeout"
+    candidate.let_go.set()
+    other = trial(candidate, LONG)
+    faults: list[str | None] = ["hanging"]
+    deadline = time.monotonic() + LONG
+    while faults[-1] == "hanging" and time.monotonic() < deadline:
+        faults += [answered.fault for answered in ask(other, "b")]
+    assert faults[-1] is None
+    other.close()
+    while threading.active_count() > n_threads and time.monotonic() < deadline:
+        time.sleep(SHORT)
+    assert threading.active_count() == n_threads

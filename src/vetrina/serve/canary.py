@@ -63,6 +63,8 @@ class CandidateClient:
         self._log_shadow = log_shadow
         self._timeouts = 0
         self._next_shadow_time = 0.0
+        self._lock = threading.Lock()  # of the thread's replacement and its end
+        self._is_closed = False
         self._thread = _CandidateThread()
 
     def set_rollout(self, rollout: Rollout) -> "CandidateClient":
@@ -114,13 +116,17 @@ class CandidateClient:
             return CandidateAnswer(None, "error", time.perf_counter() - started)
 
     def _handle_timeout(self, future: "Future[CandidateAnswer]", thread: "_CandidateThread") -> CandidateAnswer:
-        """Busy if its turn did not come. Else it hangs: a new thread takes over, and this one ends when it can."""
+        """Busy if its turn did not come. Else it hangs: a new thread takes over, and this one ends when it can.
+
+        Once the client is closed, its thread ends already and no other one is needed.
+        """
         if future.cancel():
             return CandidateAnswer(None, "busy")
         self._timeouts += 1
-        if self._thread is thread:
-            self._thread = _CandidateThread()
-            thread.abandon()
+        with self._lock:
+            if self._thread is thread and not self._is_closed:
+                self._thread = _CandidateThread()
+                thread.abandon()
         return CandidateAnswer(None, "timeout", self._timeout_seconds)
 
     def shadow(self, request: Request, context: Context, champion_answer: Answer) -> None:
@@ -134,7 +140,9 @@ class CandidateClient:
 
     def close(self) -> None:
         """Let the thread end."""
-        self._thread.abandon()
+        with self._lock:
+            self._is_closed = True
+            self._thread.abandon()
 
     def _shadow_row(self, request: Request, context: Context, champion_answer: Answer) -> dict[str, Any]:
         """Fault, seconds, and the share of the champion's products that the candidate's answer has too."""
