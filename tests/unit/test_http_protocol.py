@@ -41,13 +41,13 @@ async def application(
 
 
 @asynccontextmanager
-async def serving(max_connections: int = 100):
+async def serving(max_connections: int = 100, count_refusal: Callable[[int], None] = lambda status: None):
     """Connects to a server of the application; each connection is a reader and a writer."""
     config = uvicorn.Config(application, log_config=None)
     state = ServerState()
 
     def protocol() -> BoundedHttpProtocol:
-        return BoundedHttpProtocol(config, state, {}, max_connections=max_connections)
+        return BoundedHttpProtocol(config, state, {}, max_connections=max_connections, count_refusal=count_refusal)
 
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -175,9 +175,10 @@ def test_a_client_that_does_not_take_its_answer_is_cut_off(monkeypatch, fields):
 def test_requests_beyond_the_limit_are_turned_away_but_health_checks_are_not(monkeypatch):
     """A busy service says so at once, and when to come again; whoever watches it still learns that it lives."""
     monkeypatch.setattr(http_protocol, "MAX_REQUESTS", 1)
+    counted: list[int] = []
 
     async def exchange() -> tuple[bytes, bytes]:
-        async with serving() as connect:
+        async with serving(count_refusal=counted.append) as connect:
             await connect(b"GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n")
             turned_away = b"200 OK"
             while b"200 OK" in turned_away:  # until the first request has arrived
@@ -190,13 +191,16 @@ def test_requests_beyond_the_limit_are_turned_away_but_health_checks_are_not(mon
     assert turned_away.split(b" ")[1] == b"503"
     assert b"retry-after: 1\r\n" in turned_away
     assert healthy.split(b" ")[1] == b"200"
+    assert counted == [503]
 
 
 def test_a_connection_beyond_the_limit_is_refused_and_others_go_on():
     """Connections have a limit below that of open files, since a process without files left answers nobody."""
 
+    counted: list[int] = []
+
     async def exchange() -> tuple[bytes, bytes]:
-        async with serving(max_connections=1) as connect:
+        async with serving(max_connections=1, count_refusal=counted.append) as connect:
             first, writer = await connect(GET + b"\r\n")
             await first.readline()
             second, _ = await connect()
@@ -207,3 +211,4 @@ def test_a_connection_beyond_the_limit_is_refused_and_others_go_on():
     refusal, answers = asyncio.run(exchange())
     assert refusal.split(b" ")[1] == b"503"
     assert answers.count(b"read 0") == 2
+    assert counted == [503]

@@ -1,10 +1,11 @@
 """HTTP/1.1 connections with limits: header sizes, times to send and to receive, requests under way, open connections.
 
 Uvicorn bounds none of them. A client that exceeds one gets a 4xx or 503 and its connection ends, without a line in the log, since
-anybody can cause it as often as they like.
+anybody can cause it as often as they like; each is counted.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -45,12 +46,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     Args:
         arguments: those of uvicorn's protocol.
         max_connections: open ones beyond which a new one is refused.
+        count_refusal: called with the status of each refusal.
     """
 
-    def __init__(self, *arguments: Any, max_connections: int, **named_arguments: Any) -> None:
+    def __init__(
+        self, *arguments: Any, max_connections: int, count_refusal: Callable[[int], None], **named_arguments: Any
+    ) -> None:
         super().__init__(*arguments, **named_arguments)
         self._unlimited_app = self.app
         self._max_connections = max_connections
+        self._count_refusal = count_refusal
         self._is_in_header = True  # of the current request, or before the next one
         self._received_bytes = 0  # of the header, or of the body's framing
         self._header_bytes = 0
@@ -155,6 +160,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if scope["path"] in _NEVER_TURNED_AWAY:
             await self._unlimited_app(scope, receive, send)
         else:
+            self._count_refusal(503)
             await send_error(send, 503, _BUSY, [(b"retry-after", b"%d" % RETRY_AFTER_SECONDS)])
 
     def _check_deadline(self) -> None:
@@ -176,6 +182,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """End the connection, with an answer unless that of a request is due or on its way."""
         if self.transport.is_closing():
             return
+        self._count_refusal(status)
         if self._may_answer():
             body = msgspec.json.encode({"error": text})
             fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)
