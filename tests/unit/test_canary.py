@@ -19,6 +19,10 @@ LONG = 60.0  # seconds, longer than any test takes
 SHORT = 0.05  # seconds that a test waits for what does not come
 
 
+class Panic(BaseException):
+    """As a library in Rust raises it: no Exception."""
+
+
 class Candidate:
     """Answers with the products of the request; a request named "hang" waits until it is let go."""
 
@@ -35,6 +39,8 @@ class Candidate:
             self.let_go.wait()
         if asked.query == "error":
             raise RuntimeError("as asked for")
+        if asked.query == "panic":
+            raise Panic
         return Answer((RankedItem(asked.query, asked.query, 1.0),), 1)
 
 
@@ -64,6 +70,16 @@ def test_requests_are_answered_one_after_the_other_in_their_order(candidate):
     assert [t.fault for t in found] == [None, None, "error", None]
     assert [t.answer.items[0].product_id for t in found if t.answer] == ["a", "b", "c"]
     assert candidate.asked == ["a", "b", "error", "c"]
+
+
+def test_a_panic_is_an_error_and_the_thread_goes_on(candidate, monkeypatch):
+    """What a library in Rust raises is no Exception; neither a request nor a shadow may end the thread by it."""
+    monkeypatch.setattr("vetrina.serve.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
+    rows: list[dict] = []
+    found = CandidateClient(ROLLOUT, candidate, LONG, rows.append)
+    found.shadow(Request(query="panic"), CONTEXT, Answer((), 0))
+    assert [answered.fault for answered in ask(found, "panic", "a")] == ["error", None]
+    assert [row["fault"] for row in rows] == ["error"]
 
 
 def test_requests_whose_turn_does_not_come_are_not_computed_and_are_no_hang(candidate):

@@ -111,7 +111,7 @@ class CandidateClient:
             if is_valid_answer(answer, request):
                 return CandidateAnswer(answer, None, seconds)
             return CandidateAnswer(None, "shape", seconds)
-        except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers
+        except BaseException as error:  # noqa: BLE001 - whatever it is, even a panic of a Rust library, the champion answers
             _LOG.warning("%s failed: %r", self.rollout.alternative_version, error)
             return CandidateAnswer(None, "error", time.perf_counter() - started)
 
@@ -154,7 +154,7 @@ class CandidateClient:
                 row["overlap"] = _overlap(champion_answer, answer)
             else:
                 row["fault"] = "shape"
-        except Exception as error:  # noqa: BLE001 - a shadow must not disturb anything
+        except BaseException as error:  # noqa: BLE001 - a shadow must not disturb anything, nor end the thread
             _LOG.warning("the candidate %s failed in the shadow: %r", self.rollout.candidate, error)
             row["fault"] = "error"
         return row | {"seconds": time.perf_counter() - started}
