@@ -114,6 +114,14 @@ def test_all_end_however_the_supervisor_is_ended(shop, up, sent, status):
     opened.shop_context.engine.dispose()
 
 
+def test_a_second_signal_does_not_leave_them_behind(up):
+    """A supervisor of the supervisor may send SIGTERM after a Ctrl-C that all of a terminal's processes got."""
+    up.supervisor.send_signal(signal.SIGINT)
+    up.supervisor.send_signal(signal.SIGTERM)
+    up.supervisor.wait(SECONDS)
+    assert not [process for process in (up.service, up.controller) if process.is_running()]
+
+
 def test_what_is_killed_is_started_again(up):
     up.controller.kill()
     assert "started again" in up.says(lambda line: "the controller ended" in line)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,6 +17,10 @@ ROLLOUT = Rollout("r", "recommend", "new", "old", "salt", 0.0, 0.0, (0.5,))
 CONTEXT = Context(None, None, 0.0)
 LONG = 60.0  # seconds, longer than any test takes
 SHORT = 0.05  # seconds that a test waits for what does not come
+
+
+class Panic(BaseException):
+    """As a library in Rust raises it: no Exception."""
 
 
 class Candidate:
@@ -34,6 +39,8 @@ class Candidate:
             self.let_go.wait()
         if asked.query == "error":
             raise RuntimeError("as asked for")
+        if asked.query == "panic":
+            raise Panic
         return Answer((RankedItem(asked.query, asked.query, 1.0),), 1)
 
 
@@ -63,6 +70,16 @@ def test_requests_are_answered_one_after_the_other_in_their_order(candidate):
     assert [t.fault for t in found] == [None, None, "error", None]
     assert [t.answer.items[0].product_id for t in found if t.answer] == ["a", "b", "c"]
     assert candidate.asked == ["a", "b", "error", "c"]
+
+
+def test_a_panic_is_an_error_and_the_thread_goes_on(candidate, monkeypatch):
+    """What a library in Rust raises is no Exception; neither a request nor a shadow may end the thread by it."""
+    monkeypatch.setattr("vetrina.serve.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
+    rows: list[dict] = []
+    found = CandidateClient(ROLLOUT, candidate, LONG, rows.append)
+    found.shadow(Request(query="panic"), CONTEXT, Answer((), 0))
+    assert [answered.fault for answered in ask(found, "panic", "a")] == ["error", None]
+    assert [row["fault"] for row in rows] == ["error"]
 
 
 def test_requests_whose_turn_does_not_come_are_not_computed_and_are_no_hang(candidate):
@@ -123,3 +140,29 @@ def test_threads_in_which_candidates_hang_are_bounded(candidate, monkeypatch):
     while faults[-1] == "hanging":
         faults += [answered.fault for answered in ask(other, "b")]
     assert faults[-1] is None
+
+
+def test_a_candidate_that_hangs_at_the_end_of_its_release_leaves_no_thread_behind(candidate, monkeypatch):
+    """S39: a release may end while a request waits; the thread is given up once, and none is started in its place."""
+    monkeypatch.setattr("vetrina.serve.canary._MAX_HANGING_THREADS", 1)
+    n_threads = threading.active_count()
+    ended = trial(candidate, SHORT)
+
+    async def end_meanwhile() -> str | None:
+        waiting = asyncio.create_task(ended.answer(Request(query="hang"), CONTEXT))
+        await asyncio.to_thread(candidate.begun.wait, LONG)
+        ended.close()
+        return (await waiting).fault
+
+    assert asyncio.run(end_meanwhile()) == "timeout"
+    candidate.let_go.set()
+    other = trial(candidate, LONG)
+    faults: list[str | None] = ["hanging"]
+    deadline = time.monotonic() + LONG
+    while faults[-1] == "hanging" and time.monotonic() < deadline:
+        faults += [answered.fault for answered in ask(other, "b")]
+    assert faults[-1] is None
+    other.close()
+    while threading.active_count() > n_threads and time.monotonic() < deadline:
+        time.sleep(SHORT)
+    assert threading.active_count() == n_threads

@@ -13,6 +13,7 @@ from vetrina.serve import http_protocol
 from vetrina.serve.http_protocol import BoundedHttpProtocol
 
 SECONDS = 30.0  # no machine is so slow
+LARGE_BYTES = 30_000_000  # more than the buffers of a connection hold
 GET = b"GET /a HTTP/1.1\r\nHost: localhost\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -20,7 +21,7 @@ POST = b"POST /a HTTP/1.1\r\nHost: localhost\r\n"
 async def application(
     scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
 ) -> None:
-    """Reads the body, and answers with its length; for ever at work on /hang."""
+    """Reads the body, and answers with its length; for ever at work on /hang, and with far more than is asked on /large."""
     length = 0
     while True:
         message = await receive()
@@ -32,19 +33,21 @@ async def application(
     if scope["path"] == "/hang":
         await asyncio.Event().wait()
     body = b"read %d" % length
+    if scope["path"] == "/large":
+        body = bytes(LARGE_BYTES)
     fields = [(b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": 200, "headers": fields})
     await send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager
-async def serving(max_connections: int = 100):
+async def serving(max_connections: int = 100, count_refusal: Callable[[int], None] = lambda status: None):
     """Connects to a server of the application; each connection is a reader and a writer."""
     config = uvicorn.Config(application, log_config=None)
     state = ServerState()
 
     def protocol() -> BoundedHttpProtocol:
-        return BoundedHttpProtocol(config, state, {}, max_connections=max_connections)
+        return BoundedHttpProtocol(config, state, {}, max_connections=max_connections, count_refusal=count_refusal)
 
     server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0)
     host, port = server.sockets[0].getsockname()
@@ -144,12 +147,38 @@ def test_a_request_that_does_not_come_to_an_end_is_given_up(monkeypatch, sent, s
     assert answer.endswith(b"}") or status != b"408"
 
 
+def test_requests_that_are_sent_ahead_are_bounded():
+    """S13: requests that wait for the answers before them take memory; a client that sends ever more is cut off."""
+    hang = b"GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    assert answer_to(hang + (GET + b"\r\n") * 40) == b""
+    answers = answer_to((GET + b"\r\n") * 30 + GET + b"connection: close\r\n\r\n")
+    assert answers.count(b"200 OK") == 31
+
+
+@pytest.mark.parametrize("fields", [b"", b"connection: close\r\n"], ids=["kept", "closing"])
+def test_a_client_that_does_not_take_its_answer_is_cut_off(monkeypatch, fields):
+    """S13: answers that nobody takes hold memory and a request's place, so that they have a time, too."""
+    for name in ("HEADER_SECONDS", "SEND_SECONDS", "CLOSE_SECONDS"):
+        monkeypatch.setattr(http_protocol, name, 0.1)
+
+    async def exchange() -> None:
+        async with serving(max_connections=1) as connect, asyncio.timeout(SECONDS):
+            await connect(b"GET /large HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
+            answer = b""
+            while b"200 OK" not in answer:  # until the first connection has ended
+                reader, _ = await connect(GET + b"connection: close\r\n\r\n")
+                answer = await all_of(reader)
+
+    asyncio.run(exchange())
+
+
 def test_requests_beyond_the_limit_are_turned_away_but_health_checks_are_not(monkeypatch):
     """A busy service says so at once, and when to come again; whoever watches it still learns that it lives."""
     monkeypatch.setattr(http_protocol, "MAX_REQUESTS", 1)
+    counted: list[int] = []
 
     async def exchange() -> tuple[bytes, bytes]:
-        async with serving() as connect:
+        async with serving(count_refusal=counted.append) as connect:
             await connect(b"GET /hang HTTP/1.1\r\nHost: localhost\r\n\r\n")
             turned_away = b"200 OK"
             while b"200 OK" in turned_away:  # until the first request has arrived
@@ -162,13 +191,16 @@ def test_requests_beyond_the_limit_are_turned_away_but_health_checks_are_not(mon
     assert turned_away.split(b" ")[1] == b"503"
     assert b"retry-after: 1\r\n" in turned_away
     assert healthy.split(b" ")[1] == b"200"
+    assert counted == [503]
 
 
 def test_a_connection_beyond_the_limit_is_refused_and_others_go_on():
     """Connections have a limit below that of open files, since a process without files left answers nobody."""
 
+    counted: list[int] = []
+
     async def exchange() -> tuple[bytes, bytes]:
-        async with serving(max_connections=1) as connect:
+        async with serving(max_connections=1, count_refusal=counted.append) as connect:
             first, writer = await connect(GET + b"\r\n")
             await first.readline()
             second, _ = await connect()
@@ -179,3 +211,4 @@ def test_a_connection_beyond_the_limit_is_refused_and_others_go_on():
     refusal, answers = asyncio.run(exchange())
     assert refusal.split(b" ")[1] == b"503"
     assert answers.count(b"read 0") == 2
+    assert counted == [503]

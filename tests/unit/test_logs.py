@@ -1,6 +1,8 @@
 """Lines of the log: their fields, and what never stands in them."""
 
+import asyncio
 import contextvars
+import gc
 import json
 import logging
 import sys
@@ -108,3 +110,22 @@ def test_text_and_json_are_written_to_standard_error(capsys):
     text, as_json = capsys.readouterr().err.splitlines()
     assert text == "listening on http://127.0.0.1:1"
     assert json.loads(as_json)["message"] == text
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), EcsFormatter("vetrina.serve")])
+def test_a_task_that_nobody_waits_for_is_logged_without_the_message_of_its_error(formatter, caplog):
+    """asyncio describes the task with its error in the text of the line."""
+
+    async def fail() -> None:
+        raise RuntimeError(SECRET)
+
+    async def forget() -> None:
+        task = asyncio.create_task(fail())
+        await asyncio.wait([task])
+
+    asyncio.run(forget())
+    gc.collect()
+    lines = [formatter.format(line) for line in caplog.records if line.name == "asyncio"]
+    assert "Task exception was never retrieved" in lines[-1]
+    assert "RuntimeError" in lines[-1]
+    assert SECRET not in "".join(lines)

@@ -40,13 +40,14 @@ def up(state: CliContext, host: str | None, port: int | None) -> None:
     In a shop where nothing is released yet, quick recipes serve first, and full ones as soon as they are trained. Service and
     controller are processes of their own, and are started again when they end by themselves.
     """
-    from vetrina.cli.supervision import SupervisedProcess, exit_on_signals
+    from vetrina.cli.supervision import SupervisedProcess, exit_on_signals, stop_all
     from vetrina.store.shop_folder import ShopFolder
 
     folder = ShopFolder(state.shop_dir.resolve())
     if not folder.bundles.folder.exists() and not (folder.root / "lake").exists():
         raise BadInput(str(folder.root), "holds no data yet", "vetrina ingest --products FILE --events FILE")
     exit_on_signals()
+    logs.configure(folder.settings.log.format, _UP)
     report = functools.partial(logs.report, folder.settings.log.format, _UP)
     refusals: queue.SimpleQueue[int] = queue.SimpleQueue()
     serve_arguments = ["serve", "--until-input-ends"]
@@ -59,8 +60,7 @@ def up(state: CliContext, host: str | None, port: int | None) -> None:
     try:
         sys.exit(refusals.get())
     finally:
-        service.stop()
-        controller.stop()
+        stop_all((service, controller))
 
 
 @click.command()

@@ -16,7 +16,7 @@ from types import FrameType
 
 from vetrina.core.errors import BadInput
 
-_STOP_SECONDS = 30.0  # that a process gets to end what it has under way, before it is killed
+_STOP_SECONDS = 30.0  # that processes get to end what they have under way, before they are killed
 _FIRST_WAIT_SECONDS = 1.0  # before a restart; doubled each time
 _MAX_WAIT_SECONDS = 60.0
 _STEADY_SECONDS = 60.0  # after which an end counts as the first one again
@@ -55,12 +55,15 @@ class SupervisedProcess:
         self._watcher = threading.Thread(target=self._watch, name=name, daemon=True)
         self._watcher.start()
 
-    def stop(self) -> None:
-        """End the process, by force if it takes too long."""
+    def ask_to_end(self) -> None:
+        """Let the process end, and start it no more."""
         with self._lock:
             self._stopping.set()
             self._process.terminate()
-        self._watcher.join(_STOP_SECONDS)
+
+    def wait_for_end(self, seconds: float) -> None:
+        """Wait until the process has ended, and end it by force if that takes longer than ``seconds``."""
+        self._watcher.join(seconds)
         if self._watcher.is_alive():
             self._process.kill()
             self._watcher.join()
@@ -74,6 +77,8 @@ class SupervisedProcess:
         while True:
             started_at = time.monotonic()
             status = self._process.wait()
+            if self._process.stdin is not None:
+                self._process.stdin.close()
             if self._stopping.is_set():
                 return
             was_steady = time.monotonic() - started_at >= _STEADY_SECONDS
@@ -90,7 +95,23 @@ class SupervisedProcess:
             with self._lock:
                 if self._stopping.is_set():
                     return
-                self._process = self._start()
+                try:
+                    self._process = self._start()
+                except (
+                    OSError
+                ) as error:  # no memory, or too many processes, for the moment; the ended one is looked at again
+                    self._echo(f"the {self._name} cannot be started ({error.strerror})")
+
+
+def stop_all(processes: Sequence[SupervisedProcess]) -> None:
+    """End processes, all at the same time, whatever further signals say: both Ctrl-C and SIGTERM may come."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    deadline = time.monotonic() + _STOP_SECONDS
+    for process in processes:
+        process.ask_to_end()
+    for process in processes:
+        process.wait_for_end(max(0.0, deadline - time.monotonic()))
 
 
 def exit_on_signals() -> None:

@@ -128,6 +128,8 @@ class EcsFormatter(logging.Formatter):
 def _message(record: logging.LogRecord) -> str:
     """The message on one line, in which errors are named by their types."""
     message = str(record.msg)
+    if record.name == "asyncio":  # after its first line, it describes the failed task with the error's message
+        message = message.partition("\n")[0]
     if isinstance(record.args, tuple) and record.args:
         message = message % tuple(_loggable(value) for value in record.args)
     elif record.args:

@@ -63,6 +63,8 @@ class CandidateClient:
         self._log_shadow = log_shadow
         self._timeouts = 0
         self._next_shadow_time = 0.0
+        self._lock = threading.Lock()  # of the thread's replacement and its end
+        self._is_closed = False
         self._thread = _CandidateThread()
 
     def set_rollout(self, rollout: Rollout) -> "CandidateClient":
@@ -109,18 +111,22 @@ class CandidateClient:
             if is_valid_answer(answer, request):
                 return CandidateAnswer(answer, None, seconds)
             return CandidateAnswer(None, "shape", seconds)
-        except Exception as error:  # noqa: BLE001 - whatever a candidate does, the champion answers
+        except BaseException as error:  # noqa: BLE001 - whatever it is, even a panic of a Rust library, the champion answers
             _LOG.warning("%s failed: %r", self.rollout.alternative_version, error)
             return CandidateAnswer(None, "error", time.perf_counter() - started)
 
     def _handle_timeout(self, future: "Future[CandidateAnswer]", thread: "_CandidateThread") -> CandidateAnswer:
-        """Busy if its turn did not come. Else it hangs: a new thread takes over, and this one ends when it can."""
+        """Busy if its turn did not come. Else it hangs: a new thread takes over, and this one ends when it can.
+
+        Once the client is closed, its thread ends already and no other one is needed.
+        """
         if future.cancel():
             return CandidateAnswer(None, "busy")
         self._timeouts += 1
-        if self._thread is thread:
-            self._thread = _CandidateThread()
-            thread.abandon()
+        with self._lock:
+            if self._thread is thread and not self._is_closed:
+                self._thread = _CandidateThread()
+                thread.abandon()
         return CandidateAnswer(None, "timeout", self._timeout_seconds)
 
     def shadow(self, request: Request, context: Context, champion_answer: Answer) -> None:
@@ -134,7 +140,9 @@ class CandidateClient:
 
     def close(self) -> None:
         """Let the thread end."""
-        self._thread.abandon()
+        with self._lock:
+            self._is_closed = True
+            self._thread.abandon()
 
     def _shadow_row(self, request: Request, context: Context, champion_answer: Answer) -> dict[str, Any]:
         """Fault, seconds, and the share of the champion's products that the candidate's answer has too."""
@@ -146,7 +154,7 @@ class CandidateClient:
                 row["overlap"] = _overlap(champion_answer, answer)
             else:
                 row["fault"] = "shape"
-        except Exception as error:  # noqa: BLE001 - a shadow must not disturb anything
+        except BaseException as error:  # noqa: BLE001 - a shadow must not disturb anything, nor end the thread
             _LOG.warning("the candidate %s failed in the shadow: %r", self.rollout.candidate, error)
             row["fault"] = "error"
         return row | {"seconds": time.perf_counter() - started}

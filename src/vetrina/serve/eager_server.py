@@ -35,6 +35,8 @@ class EagerServer(uvicorn.Server):
         """Accept no more, let requests under way end, then stop the application."""
         for listener in sockets or ():
             asyncio.get_running_loop().remove_reader(listener)
+        if self._connecting:  # else these would not be told to end
+            await asyncio.wait(self._connecting)
         await super().shutdown(sockets)
 
     def _watch(self, listener: socket.socket) -> None:

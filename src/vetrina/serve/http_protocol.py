@@ -1,10 +1,11 @@
-"""HTTP/1.1 connections with limits: the size of a header, the time to send a request, requests under way, open connections.
+"""HTTP/1.1 connections with limits: header sizes, times to send and to receive, requests under way, open connections.
 
 Uvicorn bounds none of them. A client that exceeds one gets a 4xx or 503 and its connection ends, without a line in the log, since
-anybody can cause it as often as they like.
+anybody can cause it as often as they like; each is counted.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -17,6 +18,9 @@ MAX_HEADER_FIELDS = 100
 HEADER_SECONDS = 10.0  # from the first byte of a request, or from the connection, to the end of the header
 BODY_SECONDS = 30.0  # from the end of the header to the end of the body
 MAX_REQUESTS = 256  # under way in one process
+MAX_PIPELINED = 32  # requests of one connection that wait for the answers to those before them
+SEND_SECONDS = 30.0  # in which the client must take some of its answers once they have filled the buffers
+CLOSE_SECONDS = 10.0  # in which the client must take what is left when its connection is closed
 RETRY_AFTER_SECONDS = 1
 _MAX_FRAMING_BYTES = 1_000_000  # sizes of chunks and trailers of one body
 _NEVER_TURNED_AWAY = frozenset({"/healthz", "/readyz", "/metrics"})  # whoever watches the service must not find it dead
@@ -32,18 +36,26 @@ class HeaderTooLarge(Exception):
     """The header of a request exceeds a limit; stops the parser."""
 
 
+class TooManyPipelined(Exception):
+    """Too many requests wait on a connection; stops the parser."""
+
+
 class BoundedHttpProtocol(HttpToolsProtocol):
     """One connection.
 
     Args:
         arguments: those of uvicorn's protocol.
         max_connections: open ones beyond which a new one is refused.
+        count_refusal: called with the status of each refusal.
     """
 
-    def __init__(self, *arguments: Any, max_connections: int, **named_arguments: Any) -> None:
+    def __init__(
+        self, *arguments: Any, max_connections: int, count_refusal: Callable[[int], None], **named_arguments: Any
+    ) -> None:
         super().__init__(*arguments, **named_arguments)
         self._unlimited_app = self.app
         self._max_connections = max_connections
+        self._count_refusal = count_refusal
         self._is_in_header = True  # of the current request, or before the next one
         self._received_bytes = 0  # of the header, or of the body's framing
         self._header_bytes = 0
@@ -51,6 +63,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # Time of the event loop by which the header or the body must be complete; None while nothing is expected. One timer of
         # the connection looks at it now and then, which is cheaper than a timer for each request.
         self._deadline: float | None = None
+        self._send_deadline: float | None = None  # by which the client must take answers; None while it does
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -100,6 +113,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Have the request answered, or turn it away where too many are under way. The body may follow."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise TooManyPipelined
         self.app = self._unlimited_app if len(self.tasks) < MAX_REQUESTS else self._turn_away
         super().on_headers_complete()
         self._is_in_header = False
@@ -118,6 +133,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._received_bytes = 0
         self._deadline = None
 
+    def pause_writing(self) -> None:
+        """The client takes its answers more slowly than they come."""
+        self._send_deadline = self.loop.time() + SEND_SECONDS
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """The client has taken most of what waited."""
+        self._send_deadline = None
+        super().resume_writing()
+
     def send_400_response(self, msg: str) -> None:
         """Refuse what the parser could not read."""
         if self._is_header_too_large:
@@ -135,13 +160,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if scope["path"] in _NEVER_TURNED_AWAY:
             await self._unlimited_app(scope, receive, send)
         else:
+            self._count_refusal(503)
             await send_error(send, 503, _BUSY, [(b"retry-after", b"%d" % RETRY_AFTER_SECONDS)])
 
     def _check_deadline(self) -> None:
-        if self.transport.is_closing():
-            return
         now = self.loop.time()
-        if self._deadline is None:
+        if self._send_deadline is not None and now >= self._send_deadline:
+            self.transport.abort()
+        elif self.transport.is_closing():
+            self._timer = self.loop.call_at(now + CLOSE_SECONDS, self.transport.abort)
+        elif self._deadline is None:
             self._timer = self.loop.call_at(now + HEADER_SECONDS, self._check_deadline)
         elif now < self._deadline:
             self._timer = self.loop.call_at(self._deadline, self._check_deadline)
@@ -154,6 +182,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         """End the connection, with an answer unless that of a request is due or on its way."""
         if self.transport.is_closing():
             return
+        self._count_refusal(status)
         if self._may_answer():
             body = msgspec.json.encode({"error": text})
             fields = b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body)

@@ -42,8 +42,10 @@ _DESCRIPTIONS = {
     "409": "the state was changed meanwhile, or forbids it",
     "413": "the body is too large",
     "415": "the body is not application/json",
-    "429": "too many requests; Retry-After says when to send it again",
-    "503": "nothing serves yet, or the store is out of reach; Retry-After says when to send it again where that is known",
+    "503": (
+        "nothing serves yet, the store is out of reach, or too many requests are under way; Retry-After says when to send it "
+        "again where that is known"
+    ),
 }
 
 
@@ -138,7 +140,7 @@ def _refusals(path: str, operation: dict[str, Any], *, has_token: bool) -> Seque
     """Statuses with which a route refuses."""
     if path in _OPEN_ROUTES:
         return ()
-    statuses = ["400", "429", "503"]
+    statuses = ["400", "503"]
     if has_token or path in ("/v1/recommend", "/v1/events"):
         statuses.append("401")
     if "requestBody" in operation:

@@ -47,9 +47,12 @@ def serve(folder: Path, sock: socket.socket) -> None:
     """Serve the shop in ``folder`` on a listening socket until SIGINT or SIGTERM."""
     app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
+    make_protocol = functools.partial(
+        BoundedHttpProtocol, max_connections=_allow_connections(), count_refusal=app.state.service.count_error
+    )
     config = uvicorn.Config(
         app,
-        http=functools.partial(BoundedHttpProtocol, max_connections=_allow_connections()),  # pyright: ignore[reportArgumentType]
+        http=make_protocol,  # pyright: ignore[reportArgumentType]
         ws="none",
         lifespan="on",
         log_config=None,  # the log of the process is configured already

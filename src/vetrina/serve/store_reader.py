@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from vetrina.core.errors import VetrinaError, describe_cause
 
@@ -26,12 +27,14 @@ class StoreAway(VetrinaError):
     """The store did not answer in time; the request goes on from memory."""
 
 
-class _Read(NamedTuple):
+@dataclass(slots=True)
+class _Read:
     """A read that waits for a thread, and the future of the event loop that waits for it."""
 
     loop: asyncio.AbstractEventLoop
     future: "asyncio.Future[Any]"
     query: Callable[[], Any]
+    is_over: bool = False  # the thread has read; the event loop has yet to hear of it
 
 
 class StoreReader:
@@ -60,9 +63,10 @@ class StoreReader:
             self._start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[_Result] = loop.create_future()
-        timer = loop.call_later(READ_SECONDS, self._give_up, future)
+        read = _Read(loop, future, query)
+        timer = loop.call_later(READ_SECONDS, self._give_up, read)
         self._n_pending += 1
-        self._reads.put(_Read(loop, future, query))
+        self._reads.put(read)
         try:
             return await future
         finally:
@@ -90,6 +94,7 @@ class StoreReader:
                     result = read.query()
             except Exception as caught:  # noqa: BLE001 - whatever the driver raises, the request goes on from memory
                 error = caught
+            read.is_over = True
             with suppress(RuntimeError):  # the event loop has ended meanwhile
                 read.loop.call_soon_threadsafe(self._finish, read.future, result, error)
 
@@ -104,11 +109,14 @@ class StoreReader:
             future.set_result(result)
             self._note_success()
 
-    def _give_up(self, future: "asyncio.Future[Any]") -> None:
-        """Runs in the event loop when the time of a read is over."""
-        if not future.done():
+    def _give_up(self, read: _Read) -> None:
+        """Runs in the event loop when the time of a read is over.
+
+        An event loop that is busy for so long hears of the time before it hears of the result: then the store is not to blame.
+        """
+        if not read.future.done() and not read.is_over:
             self._note_failure(f"no answer within {READ_SECONDS:g} s")
-            future.set_exception(StoreAway("the store is away"))
+            read.future.set_exception(StoreAway("the store is away"))
 
     def _note_failure(self, cause: str) -> None:
         if self._retry_at is None:
