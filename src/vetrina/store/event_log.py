@@ -148,13 +148,14 @@ class EventLog:
         """Append events. The future is set to what became of each, once all that are accepted are on disk.
 
         Raises:
-            Overloaded: Too many events wait already, or the writer thread has ended.
+            Overloaded: Too many events wait already, or the log was closed, or its writer thread has ended.
         """
         future: Future[AddedEvents] = Future()
         waiting = _WaitingBatch(batch, future, [None] * len(batch))
         with self._changed:
             is_full = self._n_waiting_events + len(batch) > _MAX_WAITING_EVENTS
-            if (is_full and self._batches) or not self.is_alive():
+            is_ending = self._is_closing or not self.is_alive()
+            if (is_full and self._batches) or is_ending:
                 error = Overloaded("events", "cannot be written at the moment", "nothing was stored: send them again")
                 error.ready_in_seconds = _RETRY_SECONDS
                 raise error
