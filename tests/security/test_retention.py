@@ -95,6 +95,28 @@ def test_answers_messages_and_alerts_go_after_their_days(shop):
             assert connection.execute(select(func.count()).select_from(table)).scalar() == 0
 
 
+def test_what_others_still_read_stays_however_short_the_settings_are(tmp_path):
+    """S25: a release counts outcomes in events, and the frequency cap counts the messages of four weeks."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    keep = "[keep]\nevents_days = 1\nanswers_days = 1\n"
+    (folder / "vetrina.toml").write_text(keep + "[release]\npre_period_days = 2\ncap_days = 3\n")
+    shop = Shop(folder)
+    take_events(shop, "too old", age_days=6)
+    take_events(shop, "read by a release", age_days=4)
+    take_events(shop, "newest")
+    with shop.shop_context.engine.begin() as connection:
+        for name, age_days in (("too old", 29), ("counts", 27)):
+            time = clock.now() - age_days * DAY
+            connection.execute(insert(message_log).values(user=name, channel="email", time=time))
+    shop.ingest()
+    delete_expired(shop.shop_context)
+    assert kept_events(shop) == ["read by a release", "newest"]
+    with shop.shop_context.engine.connect() as connection:
+        assert connection.execute(select(message_log.c.user)).scalars().all() == ["counts"]
+    shop.shop_context.engine.dispose()
+
+
 def made_old(folder: Path, days: float) -> None:
     """Let all files have arrived that long ago."""
     for file in folder.rglob("*"):
