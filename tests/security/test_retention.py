@@ -13,7 +13,16 @@ from vetrina.core.errors import BadInput
 from vetrina.core.settings import load
 from vetrina.pipeline.retention import clean_up, delete_expired
 from vetrina.store.event_log import Event, EventLog
-from vetrina.store.tables import alerts, events, expectations, exposures, message_log, rollouts, shadow_answers
+from vetrina.store.tables import (
+    alerts,
+    events,
+    expectations,
+    exposures,
+    message_log,
+    rollouts,
+    sender_weights,
+    shadow_answers,
+)
 
 pytestmark = pytest.mark.security
 
@@ -83,6 +92,8 @@ def test_answers_messages_and_alerts_go_after_their_days(shop):
             connection.execute(insert(exposures).values(request_id=name, time=time, **answer))
             connection.execute(insert(message_log).values(user=name, channel="email", time=time))
             connection.execute(insert(alerts).values(key=name, text="text", time=time))
+            connection.execute(insert(sender_weights).values(sender=name, day=time // DAY, weight=1.0))
+        connection.execute(insert(sender_weights).values(sender="today", day=now // DAY, weight=1.0))
         connection.execute(insert(rollouts).values(id="ended", state="returned", **release))
         for release_id, unit_id in (("ended", "a"), ("ended", "b")):
             connection.execute(insert(expectations).values(rollout=release_id, unit=unit_id, **unit))
@@ -91,6 +102,7 @@ def test_answers_messages_and_alerts_go_after_their_days(shop):
     with shop.shop_context.engine.connect() as connection:
         for column in (exposures.c.request_id, message_log.c.user, alerts.c["key"]):
             assert connection.execute(select(column)).scalars().all() == ["young"]
+        assert connection.execute(select(sender_weights.c.sender)).scalars().all() == ["today"]
         for table in (expectations, shadow_answers):
             assert connection.execute(select(func.count()).select_from(table)).scalar() == 0
 

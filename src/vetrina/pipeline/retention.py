@@ -66,6 +66,7 @@ def delete_expired(shop_context: ShopContext) -> int:
     deletions: list[Callable[[], int]] = [
         partial(expiry.delete_events, engine, events_before, up_to_seq),
         partial(expiry.delete_messages, engine, messages_before),
+        partial(expiry.delete_sender_totals, engine, int(now // clock.DAY) - 1),  # a worker's clock may be behind
         partial(expiry.delete_of_ended_rollouts, engine),
     ]
     for scenario in plugins.names("scenarios"):

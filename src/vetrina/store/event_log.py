@@ -140,7 +140,6 @@ class EventLog:
         self._answers: deque[tuple[Table, dict[str, Any]]] = deque()
         self._is_closing = False
         self._known_users = RecentKeys(_MAX_KNOWN_USERS)
-        self._cap_day = 0  # days since 1970; totals of earlier days are deleted
         self._thread = threading.Thread(target=self._write_forever, name="event-log", daemon=True)
         self._thread.start()
 
@@ -307,9 +306,6 @@ class EventLog:
         anonymous = [index for index, event in enumerate(new_events) if event.source == ANONYMOUS]
         if not anonymous:
             return over_cap
-        if day != self._cap_day:
-            weight_caps.delete_before(connection, day)
-            self._cap_day = day
         senders = [_senders(new_events[index]) for index in anonymous]
         weights = [weight_caps.event_weight(new_events[index].body) for index in anonymous]
         exceeding = weight_caps.exceed_cap(connection, senders, weights, day)

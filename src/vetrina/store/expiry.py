@@ -5,7 +5,16 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Engine, Select, Table, delete, func, select
 
 from vetrina.store.database import read
-from vetrina.store.tables import alerts, events, expectations, exposures, message_log, rollouts, shadow_answers
+from vetrina.store.tables import (
+    alerts,
+    events,
+    expectations,
+    exposures,
+    message_log,
+    rollouts,
+    sender_weights,
+    shadow_answers,
+)
 
 BATCH_ROWS = 1_000  # of a transaction
 
@@ -48,6 +57,17 @@ def delete_messages(engine: Engine, before: float) -> int:
     raised = select(alerts.c["key"]).where(alerts.c.time < before)
     n_messages = _delete(engine, message_log, message_log.c.seq, sent)
     return n_messages + _delete(engine, alerts, alerts.c["key"], raised)
+
+
+def delete_sender_totals(engine: Engine, before_day: int) -> int:
+    """Delete totals of anonymous senders of days before ``before_day``, since 1970, oldest first; returns how many."""
+    with read(engine) as connection:
+        day = connection.execute(select(func.min(sender_weights.c.day))).scalar()
+    if day is None or day >= before_day:
+        return 0
+    is_of_day = sender_weights.c.day == day
+    of_senders = select(sender_weights.c.sender).where(is_of_day)
+    return _delete(engine, sender_weights, sender_weights.c.sender, of_senders, is_of_day)
 
 
 def delete_of_ended_rollouts(engine: Engine) -> int:
