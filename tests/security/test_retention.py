@@ -12,6 +12,7 @@ from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import load
 from vetrina.pipeline.retention import clean_up, delete_expired
+from vetrina.store import expiry
 from vetrina.store.event_log import Event, EventLog
 from vetrina.store.tables import (
     alerts,
@@ -78,6 +79,17 @@ def test_the_newest_event_stays_so_that_its_number_is_not_given_again(shop):
     assert kept_events(shop) == ["two"]
     take_events(shop, "three")
     assert shop.ingest().logged["events"] == 3
+
+
+def test_events_of_a_wrong_clock_keep_no_others(shop, monkeypatch):
+    """S25: those that arrived while the machine was years ahead stay, and what came after them goes in its time."""
+    monkeypatch.setattr(expiry, "BATCH_ROWS", 1)
+    take_events(shop, "ahead", age_days=-9_999)
+    take_events(shop, "old", age_days=EVENTS_DAYS + 1)
+    take_events(shop, "newest")
+    shop.ingest()
+    delete_expired(shop.shop_context)
+    assert kept_events(shop) == ["ahead", "newest"]
 
 
 def test_answers_messages_and_alerts_go_after_their_days(shop):

@@ -32,17 +32,12 @@ def delete_events(engine: Engine, arrived_before: float, up_to_seq: int) -> int:
     Returns:
         The number of deleted events.
     """
-    oldest = select(events.c.seq, events.c.arrived).where(events.c.seq <= up_to_seq)
-    with engine.begin() as connection:
-        newest_seq = connection.execute(select(func.max(events.c.seq))).scalar()
-        expired = []
-        for row in connection.execute(oldest.order_by(events.c.seq).limit(BATCH_ROWS)):
-            has_expired = row.arrived is not None and row.arrived < arrived_before
-            if has_expired and row.seq != newest_seq:
-                expired.append(row.seq)
-        if expired:
-            connection.execute(delete(events).where(events.c.seq.in_(expired)))
-    return len(expired)
+    all_events = events.alias()
+    newest_seq = select(func.max(all_events.c.seq)).scalar_subquery()
+    is_expired = (events.c.arrived < arrived_before, events.c.seq <= up_to_seq, events.c.seq < newest_seq)
+    # In order of arrival, not of the log: some that say they arrived in the future must not keep all behind them.
+    expired = select(events.c.seq).where(*is_expired).order_by(events.c.arrived)
+    return _delete(engine, events, events.c.seq, expired)
 
 
 def delete_answers(engine: Engine, scenario: str, before: float) -> int:
