@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from vetrina.core import clock
+from vetrina.core.errors import Conflict
 from vetrina.core.types import Bundle
 from vetrina.pipeline.steps import StoredJournal
 from vetrina.security.keys import Keys, load_or_create
@@ -145,6 +146,27 @@ def test_results_are_deleted_some_time_after_the_run_has_ended(engine, keys):
     delete_step_results(engine, clock.now() + 1)
     assert count(engine) == 1
     assert StepResultStore(engine, keys, running, 1).get("fit") is not None
+
+
+def test_a_run_that_is_cancelled_as_it_starts_stays_cancelled(engine, monkeypatch):
+    queue = RunStore(engine)
+    run = queue.enqueue("recommend", "a test")
+    real_now = clock.now
+
+    def cancel_meanwhile() -> float:
+        monkeypatch.setattr(clock, "now", real_now)
+        queue.cancel(run)
+        return real_now()
+
+    monkeypatch.setattr(clock, "now", cancel_meanwhile)
+    with pytest.raises(Conflict, match="is cancelled"):
+        queue.start(run)
+    queue.retry(run)
+    for _ in range(2):  # the second time as an interrupted one
+        queue.start(run)
+    with pytest.raises(Conflict, match="is running"):
+        queue.retry(run)
+    assert queue.get_run(run)["attempts"] == 2
 
 
 def count(engine: Engine) -> int:

@@ -170,3 +170,15 @@ def test_a_webhook_that_redirects_is_not_followed():
     with hook(302, "/elsewhere") as url, pytest.raises(BadInput, match="HTTP status 302"):
         channels.post_audience(PEOPLE, None, url, "a secret")
     assert all(request["body"] for request in Hook.requests), "no GET followed"
+
+
+def test_a_webhook_that_answers_no_http_is_one_line(monkeypatch):
+    """S47: whatever answers at the address, the operator is told which address it was."""
+
+    def answer_garbage(request: Hook) -> None:
+        request.rfile.read(int(request.headers["content-length"]))
+        request.wfile.write(b"garbage\r\n\r\n")
+
+    monkeypatch.setattr(Hook, "do_POST", answer_garbage)
+    with hook() as url, pytest.raises(BadInput, match="no HTTP"):
+        channels.post_audience(PEOPLE, None, url, "a secret")

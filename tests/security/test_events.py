@@ -276,6 +276,15 @@ def test_a_full_queue_refuses_events_and_drops_answers(engine, keys, monkeypatch
     assert sum(dropped) >= 16
 
 
+def test_a_log_that_was_closed_takes_no_more(engine, keys, monkeypatch):
+    """S9: not even in the moment before its thread has ended, or nobody would ever answer the sender."""
+    log = EventLog(engine, keys)
+    log.close()
+    monkeypatch.setattr(log, "is_alive", lambda: True)
+    with pytest.raises(Overloaded):
+        log.add([an_event("late")])
+
+
 @pytest.mark.parametrize("session", [LONG, NUL], ids=["long", "NUL"])
 def test_a_session_that_the_store_cannot_hold_never_gets_there(client, session):
     """S4: one rule for session ids in all routes: at most as long as the store's column, without control characters."""

@@ -12,8 +12,18 @@ from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import load
 from vetrina.pipeline.retention import clean_up, delete_expired
+from vetrina.store import expiry
 from vetrina.store.event_log import Event, EventLog
-from vetrina.store.tables import alerts, events, expectations, exposures, message_log, rollouts, shadow_answers
+from vetrina.store.tables import (
+    alerts,
+    events,
+    expectations,
+    exposures,
+    message_log,
+    rollouts,
+    sender_weights,
+    shadow_answers,
+)
 
 pytestmark = pytest.mark.security
 
@@ -71,6 +81,17 @@ def test_the_newest_event_stays_so_that_its_number_is_not_given_again(shop):
     assert shop.ingest().logged["events"] == 3
 
 
+def test_events_of_a_wrong_clock_keep_no_others(shop, monkeypatch):
+    """S25: those that arrived while the machine was years ahead stay, and what came after them goes in its time."""
+    monkeypatch.setattr(expiry, "BATCH_ROWS", 1)
+    take_events(shop, "ahead", age_days=-9_999)
+    take_events(shop, "old", age_days=EVENTS_DAYS + 1)
+    take_events(shop, "newest")
+    shop.ingest()
+    delete_expired(shop.shop_context)
+    assert kept_events(shop) == ["ahead", "newest"]
+
+
 def test_answers_messages_and_alerts_go_after_their_days(shop):
     """S25: and so does what an ended release has left."""
     now = clock.now()
@@ -83,6 +104,8 @@ def test_answers_messages_and_alerts_go_after_their_days(shop):
             connection.execute(insert(exposures).values(request_id=name, time=time, **answer))
             connection.execute(insert(message_log).values(user=name, channel="email", time=time))
             connection.execute(insert(alerts).values(key=name, text="text", time=time))
+            connection.execute(insert(sender_weights).values(sender=name, day=time // DAY, weight=1.0))
+        connection.execute(insert(sender_weights).values(sender="today", day=now // DAY, weight=1.0))
         connection.execute(insert(rollouts).values(id="ended", state="returned", **release))
         for release_id, unit_id in (("ended", "a"), ("ended", "b")):
             connection.execute(insert(expectations).values(rollout=release_id, unit=unit_id, **unit))
@@ -91,8 +114,31 @@ def test_answers_messages_and_alerts_go_after_their_days(shop):
     with shop.shop_context.engine.connect() as connection:
         for column in (exposures.c.request_id, message_log.c.user, alerts.c["key"]):
             assert connection.execute(select(column)).scalars().all() == ["young"]
+        assert connection.execute(select(sender_weights.c.sender)).scalars().all() == ["today"]
         for table in (expectations, shadow_answers):
             assert connection.execute(select(func.count()).select_from(table)).scalar() == 0
+
+
+def test_what_others_still_read_stays_however_short_the_settings_are(tmp_path):
+    """S25: a release counts outcomes in events, and the frequency cap counts the messages of four weeks."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    keep = "[keep]\nevents_days = 1\nanswers_days = 1\n"
+    (folder / "vetrina.toml").write_text(keep + "[release]\npre_period_days = 2\ncap_days = 3\n")
+    shop = Shop(folder)
+    take_events(shop, "too old", age_days=6)
+    take_events(shop, "read by a release", age_days=4)
+    take_events(shop, "newest")
+    with shop.shop_context.engine.begin() as connection:
+        for name, age_days in (("too old", 29), ("counts", 27)):
+            time = clock.now() - age_days * DAY
+            connection.execute(insert(message_log).values(user=name, channel="email", time=time))
+    shop.ingest()
+    delete_expired(shop.shop_context)
+    assert kept_events(shop) == ["read by a release", "newest"]
+    with shop.shop_context.engine.connect() as connection:
+        assert connection.execute(select(message_log.c.user)).scalars().all() == ["counts"]
+    shop.shop_context.engine.dispose()
 
 
 def made_old(folder: Path, days: float) -> None:

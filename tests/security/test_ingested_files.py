@@ -395,6 +395,22 @@ process.main()
 """
 
 
+def test_a_decoder_that_reads_no_more_costs_one_image(monkeypatch):
+    """S50: a request that is still in the buffer when the process has gone does not end the run."""
+    child = (sys.executable, "-c", DECODER_THAT_READS_ONCE)
+    monkeypatch.setattr(decode, "_CHILD", child)
+    assert list(decode_images([b"one", b"two", b"three"], 4)) == [None, None, None]
+
+
+DECODER_THAT_READS_ONCE = r"""
+import os, time
+os.read(0, 1_000)
+os.close(0)
+os.write(1, b"\0")
+time.sleep(600)
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit the memory of a process")
 def test_the_decoder_opens_no_files_and_takes_no_memory_beyond_its_limit():
     """S50: what an image makes the decoder do is limited by the kernel."""

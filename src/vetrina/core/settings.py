@@ -376,7 +376,7 @@ _MIN_LAKE_DAYS = 28.0  # less is hardly anything to train on
 class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long data are kept, in days from their arrival."""
 
-    # Events in the store, which are only deleted once they lie in the lake.
+    # Events in the store, which are only deleted once they lie in the lake; never less than the periods that a release reads.
     events_days: float = 760.0
     # Logged answers with their requests and queries; never less than the periods that a release reads.
     answers_days: float = 90.0

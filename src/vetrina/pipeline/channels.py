@@ -15,9 +15,10 @@ import json
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from vetrina.core import clock
@@ -140,8 +141,10 @@ def _send(url: str, body: bytes, secret: str) -> None:
         except HTTPError as error:
             cause = f"HTTP status {error.code}"
             error.close()
-        except (URLError, OSError) as error:
+        except OSError as error:
             cause = str(error)
+        except HTTPException:
+            cause = "its answer is no HTTP"
         if attempt == _MAX_ATTEMPTS:
             way_out = "see whether it is up; users of parts sent before were accepted"
             raise BadInput(url, f"does not take the audience ({cause})", way_out)

@@ -14,6 +14,7 @@ from vetrina.ingest.lake import QUARANTINE, last_seqs, load_index, prune_events
 from vetrina.pipeline.daily_aggregation import RETENTION_DAYS, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.store import daily_statistics, expiry
+from vetrina.store.contacts import FREQUENCY_WINDOW
 from vetrina.store.run_steps import delete_step_results
 from vetrina.train.model_cache import evict
 
@@ -57,12 +58,15 @@ def delete_expired(shop_context: ShopContext) -> int:
     engine = shop_context.engine
     keep = shop_context.folder.settings.keep
     now = clock.now()
-    events_before = now - keep.events_days * clock.DAY
-    answers_before = _answers_before(shop_context, now)
+    release_since = _release_reads_since(shop_context, now)
+    events_before = min(now - keep.events_days * clock.DAY, release_since)
+    answers_before = min(now - keep.answers_days * clock.DAY, release_since)
+    messages_before = min(now - keep.answers_days * clock.DAY, now - FREQUENCY_WINDOW)
     up_to_seq = last_seqs(load_index(shop_context.folder.lake))["events"]
     deletions: list[Callable[[], int]] = [
         partial(expiry.delete_events, engine, events_before, up_to_seq),
-        partial(expiry.delete_messages, engine, answers_before),
+        partial(expiry.delete_messages, engine, messages_before),
+        partial(expiry.delete_sender_totals, engine, int(now // clock.DAY) - 1),  # a worker's clock may be behind
         partial(expiry.delete_of_ended_rollouts, engine),
     ]
     for scenario in plugins.names("scenarios"):
@@ -70,12 +74,11 @@ def delete_expired(shop_context: ShopContext) -> int:
     return sum(_repeat(deletion) for deletion in deletions)
 
 
-def _answers_before(shop_context: ShopContext, now: float) -> float:
-    """The time before which logged answers go: those that a release reads stay, however short the setting is."""
-    settings = shop_context.folder.settings
-    days = max(settings.keep.answers_days, settings.release.pre_period_days + settings.release.cap_days)
+def _release_reads_since(shop_context: ShopContext, now: float) -> float:
+    """The time since which releases read answers and events: those stay, however short the settings are."""
+    release = shop_context.folder.settings.release
     starts = [running.rollout.started for running in shop_context.rollouts.running().values()]
-    return min([now - days * clock.DAY, *starts])
+    return min([now - (release.pre_period_days + release.cap_days) * clock.DAY, *starts])
 
 
 def _repeat(deletion: Callable[[], int]) -> int:

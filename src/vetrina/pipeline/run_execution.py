@@ -39,13 +39,13 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
     """
     runs = shop_context.runs
     shop = shop_context.folder
-    run = runs.get_run(run_id)
-    scenario = run["scenario"]
+    scenario = runs.get_run(run_id)["scenario"]
     work_folder = shop.work / scenario
     # Runs of different scenarios share the shop; nothing that they need is removed meanwhile.
     with shared_lock(shop.root), exclusive_lock(work_folder):
         runs.start(run_id)
-        results = StepResultStore(shop_context.engine, shop.keys, run_id, run["attempts"])
+        attempt = runs.get_run(run_id)["attempts"]
+        results = StepResultStore(shop_context.engine, shop.keys, run_id, attempt)
         journal_before = shop_context.journal
         shop_context.journal = _CancellableJournal(StoredJournal(results), runs, run_id)
         shop_context.run_id = run_id

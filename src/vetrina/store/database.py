@@ -132,8 +132,10 @@ def upgrade_store(engine: Engine, keys: Keys) -> None:
         keys: The shop's keys: an upgrade replaces plain session ids by pseudonyms.
 
     Raises:
+        BadInput: The store belongs to another shop; nothing was changed.
         Conflict: Another process is changing the schema.
     """
+    _refuse_users_of_another_shop(engine, keys)
     with engine.connect() as connection, _schema_lock(connection):
         metadata.create_all(connection)  # only what is missing
         connection.commit()
@@ -178,9 +180,27 @@ def _refuse_other_shops(engine: Engine, keys: Keys) -> None:
     with read(engine) as connection:
         fingerprint = connection.execute(select(schema_version.c["keys"])).scalar()
     if fingerprint != keys.fingerprint:
-        shown_url = engine.url.render_as_string(hide_password=True)
-        rule = "belongs to another shop: it was made with other keys"
-        raise BadInput(shown_url, rule, "give this shop a store of its own in [store] url, or restore its keys")
+        raise _other_shop(engine)
+
+
+def _refuse_users_of_another_shop(engine: Engine, keys: Keys) -> None:
+    """Raise BadInput unless the users were stored with these keys. A store before schema 4 has nothing else to tell it by."""
+    with read(engine) as connection:
+        user = connection.execute(select(users).limit(1)).first()
+    if user is None:
+        return
+    try:
+        is_own = keys.pseudonymise(keys.unseal(user.sealed_id)) == user.pseudonym
+    except BadSignature:
+        is_own = False
+    if not is_own:
+        raise _other_shop(engine)
+
+
+def _other_shop(engine: Engine) -> BadInput:
+    shown_url = engine.url.render_as_string(hide_password=True)
+    rule = "belongs to another shop: it was made with other keys"
+    return BadInput(shown_url, rule, "give this shop a store of its own in [store] url, or restore its keys")
 
 
 @contextmanager
@@ -398,9 +418,6 @@ def _upgrade_from_3(connection: Connection, keys: Keys) -> None:
 
 def _bind_to_keys(connection: Connection, keys: Keys) -> None:
     """The store belongs to the shop with these keys."""
-    user = connection.execute(select(users).limit(1)).first()
-    if user is not None and keys.pseudonymise(keys.unseal(user.sealed_id)) != user.pseudonym:
-        raise BadSignature("the keys of this shop are not those that the store was made with")
     add_column(connection, schema_version.c["keys"])
     connection.execute(update(schema_version).values(keys=keys.fingerprint))
 

@@ -140,7 +140,6 @@ class EventLog:
         self._answers: deque[tuple[Table, dict[str, Any]]] = deque()
         self._is_closing = False
         self._known_users = RecentKeys(_MAX_KNOWN_USERS)
-        self._cap_day = 0  # days since 1970; totals of earlier days are deleted
         self._thread = threading.Thread(target=self._write_forever, name="event-log", daemon=True)
         self._thread.start()
 
@@ -148,13 +147,14 @@ class EventLog:
         """Append events. The future is set to what became of each, once all that are accepted are on disk.
 
         Raises:
-            Overloaded: Too many events wait already, or the writer thread has ended.
+            Overloaded: Too many events wait already, or the log was closed, or its writer thread has ended.
         """
         future: Future[AddedEvents] = Future()
         waiting = _WaitingBatch(batch, future, [None] * len(batch))
         with self._changed:
             is_full = self._n_waiting_events + len(batch) > _MAX_WAITING_EVENTS
-            if (is_full and self._batches) or not self.is_alive():
+            is_ending = self._is_closing or not self.is_alive()
+            if (is_full and self._batches) or is_ending:
                 error = Overloaded("events", "cannot be written at the moment", "nothing was stored: send them again")
                 error.ready_in_seconds = _RETRY_SECONDS
                 raise error
@@ -306,9 +306,6 @@ class EventLog:
         anonymous = [index for index, event in enumerate(new_events) if event.source == ANONYMOUS]
         if not anonymous:
             return over_cap
-        if day != self._cap_day:
-            weight_caps.delete_before(connection, day)
-            self._cap_day = day
         senders = [_senders(new_events[index]) for index in anonymous]
         weights = [weight_caps.event_weight(new_events[index].body) for index in anonymous]
         exceeding = weight_caps.exceed_cap(connection, senders, weights, day)

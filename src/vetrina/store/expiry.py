@@ -5,7 +5,16 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Engine, Select, Table, delete, func, select
 
 from vetrina.store.database import read
-from vetrina.store.tables import alerts, events, expectations, exposures, message_log, rollouts, shadow_answers
+from vetrina.store.tables import (
+    alerts,
+    events,
+    expectations,
+    exposures,
+    message_log,
+    rollouts,
+    sender_weights,
+    shadow_answers,
+)
 
 BATCH_ROWS = 1_000  # of a transaction
 
@@ -23,17 +32,12 @@ def delete_events(engine: Engine, arrived_before: float, up_to_seq: int) -> int:
     Returns:
         The number of deleted events.
     """
-    oldest = select(events.c.seq, events.c.arrived).where(events.c.seq <= up_to_seq)
-    with engine.begin() as connection:
-        newest_seq = connection.execute(select(func.max(events.c.seq))).scalar()
-        expired = []
-        for row in connection.execute(oldest.order_by(events.c.seq).limit(BATCH_ROWS)):
-            has_expired = row.arrived is not None and row.arrived < arrived_before
-            if has_expired and row.seq != newest_seq:
-                expired.append(row.seq)
-        if expired:
-            connection.execute(delete(events).where(events.c.seq.in_(expired)))
-    return len(expired)
+    all_events = events.alias()
+    newest_seq = select(func.max(all_events.c.seq)).scalar_subquery()
+    is_expired = (events.c.arrived < arrived_before, events.c.seq <= up_to_seq, events.c.seq < newest_seq)
+    # In order of arrival, not of the log: some that say they arrived in the future must not keep all behind them.
+    expired = select(events.c.seq).where(*is_expired).order_by(events.c.arrived)
+    return _delete(engine, events, events.c.seq, expired)
 
 
 def delete_answers(engine: Engine, scenario: str, before: float) -> int:
@@ -48,6 +52,17 @@ def delete_messages(engine: Engine, before: float) -> int:
     raised = select(alerts.c["key"]).where(alerts.c.time < before)
     n_messages = _delete(engine, message_log, message_log.c.seq, sent)
     return n_messages + _delete(engine, alerts, alerts.c["key"], raised)
+
+
+def delete_sender_totals(engine: Engine, before_day: int) -> int:
+    """Delete totals of anonymous senders of days before ``before_day``, since 1970, oldest first; returns how many."""
+    with read(engine) as connection:
+        day = connection.execute(select(func.min(sender_weights.c.day))).scalar()
+    if day is None or day >= before_day:
+        return 0
+    is_of_day = sender_weights.c.day == day
+    of_senders = select(sender_weights.c.sender).where(is_of_day)
+    return _delete(engine, sender_weights, sender_weights.c.sender, of_senders, is_of_day)
 
 
 def delete_of_ended_rollouts(engine: Engine) -> int:

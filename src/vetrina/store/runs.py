@@ -20,6 +20,7 @@ PRIORITY_MANUAL = 10
 PRIORITY_FOLLOW_UP = 5
 PRIORITY_AUTOMATIC = 0
 _UNFINISHED = ("queued", "running")
+_REPEATABLE = ("failed", "cancelled")
 
 
 class RunStore:
@@ -69,10 +70,9 @@ class RunStore:
 
     def start(self, run: str) -> None:
         """Mark a queued run as running; an interrupted run stays running. Raises Conflict if it has ended."""
-        row = self.get_run(run)
-        if row["state"] not in _UNFINISHED:
-            raise Conflict(run, f"is {row['state']}", f"vetrina retry {run} queues it again")
-        self._update(run, state="running", started=row["started"] or clock.now())
+        started_at = self.get_run(run)["started"] or clock.now()
+        if not self._update(run, _UNFINISHED, state="running", started=started_at):
+            raise Conflict(run, f"is {self.get_run(run)['state']}", f"vetrina retry {run} queues it again")
 
     def finish(self, run: str, state: RunState, note: str, follow_up: str = "") -> None:
         """Record the outcome of a run. A run that was cancelled in the meantime stays cancelled.
@@ -101,10 +101,10 @@ class RunStore:
 
     def retry(self, run: str) -> None:
         """Queue a failed or cancelled run again; what it fitted is not fitted again. Raises Conflict for other runs."""
-        row = self.get_run(run)
-        if row["state"] in (*_UNFINISHED, "done"):
-            raise Conflict(run, f"is {row['state']}", "only a failed or cancelled run can be tried again")
-        self._update(run, state="queued", started=None, ended=None, note=None, attempts=row["attempts"] + 1)
+        again = {"state": "queued", "started": None, "ended": None, "note": None, "attempts": runs.c.attempts + 1}
+        if not self._update(run, _REPEATABLE, **again):
+            rule = f"is {self.get_run(run)['state']}"
+            raise Conflict(run, rule, "only a failed or cancelled run can be tried again")
 
     def halve_batch_size(self, run: str) -> None:
         """Let a run process half as much at once, from its next step on."""
@@ -138,9 +138,11 @@ class RunStore:
             rows = connection.execute(query).all()
         return [_to_dict(row) for row in rows]
 
-    def _update(self, run: str, **values: Any) -> None:
+    def _update(self, run: str, states: Collection[str], **values: Any) -> bool:
+        """Change a run that is in one of the states; false if it is not, by now."""
+        is_in_state = (runs.c.id == run, runs.c.state.in_(states))
         with self._engine.begin() as connection:
-            connection.execute(update(runs).where(runs.c.id == run).values(**values))
+            return connection.execute(update(runs).where(*is_in_state).values(**values)).rowcount == 1
 
 
 def _new_run(scenario: str, reason: str, priority: int) -> dict[str, Any]:

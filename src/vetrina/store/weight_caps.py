@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.store.tables import sender_weights
@@ -56,11 +56,6 @@ def exceed_cap(
                 totals[name] += weight
     _save_totals(connection, totals, stored_totals, day)
     return over_cap
-
-
-def delete_before(connection: Connection, day: int) -> None:
-    """Delete the totals of earlier days."""
-    connection.execute(delete(sender_weights).where(sender_weights.c.day < day))
 
 
 def _load_totals(connection: Connection, names: Sequence[str], day: int) -> dict[str, float]:

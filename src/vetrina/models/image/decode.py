@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,11 +74,13 @@ class _Decoder:
 
     def stop(self) -> None:
         """End the process, if there is one."""
-        if self._process is None:
+        process = self._process
+        if process is None:
             return
-        self._process.kill()
-        self._process.__exit__(None, None, None)  # closes the pipes and waits
         self._process = None
+        process.kill()
+        with suppress(BrokenPipeError):  # a request that it did not read any more cannot be flushed
+            process.__exit__(None, None, None)  # closes the pipes and waits
 
     def _start(self) -> "subprocess.Popen[bytes]":
         environment = {name: os.environ[name] for name in _CHILD_ENVIRONMENT if name in os.environ}
