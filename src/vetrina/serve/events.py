@@ -133,15 +133,16 @@ async def put_product(product_id: PathId, data: SkipValidation[JSONBody[ProductB
     return {"product_id": product_id}
 
 
-@post("/v1/products", status_code=200, guards=[require_token], sync_to_thread=True)
-def put_products(data: SkipValidation[JSONBody[list[ProductBody]]], state: State) -> dict[str, int]:
+@post("/v1/products", status_code=200, guards=[require_token])
+async def put_products(data: SkipValidation[JSONBody[list[ProductBody]]], state: State) -> dict[str, int]:
     """Add or replace many products, all or none."""
     # An annotated list is a schema, too.
     batch: list[ProductBody] = parse_body(data, Products)  # pyright: ignore[reportArgumentType]
     for index, product in enumerate(batch):
         if not product.product_id:
             raise BadInput(f"product {index}", "has no product_id", "give every product its id")
-    products.append_products(state.service.engine, [_product_row(product) for product in batch])
+    rows = [_product_row(product) for product in batch]
+    await asyncio.to_thread(products.append_products, state.service.engine, rows)
     return {"accepted": len(batch)}
 
 

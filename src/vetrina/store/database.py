@@ -148,8 +148,9 @@ def upgrade_store(engine: Engine, keys: Keys) -> None:
             version = _schema_in(connection)
         if connection.dialect.name == "sqlite":
             connection.rollback()
-            with connection.connection.cursor() as cursor:
-                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was replaced leaves the file now
+            cursor = connection.connection.cursor()  # the driver's cursor starts no transaction
+            cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was replaced leaves the file now
+            cursor.close()
 
 
 def _schema_in(connection: Connection) -> int | None:
@@ -324,7 +325,8 @@ def _sqlite_engine(url: URL, statement_seconds: float | None) -> Engine:
         connection.isolation_level = None  # ``begin`` starts transactions
         connection.execute(f"PRAGMA busy_timeout={int(lock_seconds * 1_000)}")
         _switch_to_wal(connection)
-        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+        # What is deleted or replaced, such as what a user did, is overwritten in the file.
+        for pragma in ("synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: Connection) -> None:
