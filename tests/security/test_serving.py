@@ -99,6 +99,21 @@ def test_a_version_that_does_not_open_stops_nothing_else(own_service, opening):
 # Catalogues that change a lot
 
 
+def test_the_log_is_written_before_a_version_is_waited_for(own_service, monkeypatch):
+    """A worker that is stopped while it opens a large version may be killed before that ends; what it has to log is safe."""
+    is_writing = []
+    stop = own_service.follower.stop
+
+    def stop_follower() -> None:
+        is_writing.append(own_service.event_log.is_alive())
+        stop()
+
+    monkeypatch.setattr(own_service.follower, "stop", stop_follower)
+    own_service.start()
+    own_service.stop()
+    assert is_writing == [False]
+
+
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="S23: every search walks all changed products in Python")
 def test_a_search_costs_the_same_however_many_products_changed():
     """S23: changed products are found through an index, not one by one."""

@@ -155,15 +155,20 @@ def test_requests_that_are_sent_ahead_are_bounded():
     assert answers.count(b"200 OK") == 31
 
 
-@pytest.mark.parametrize("fields", [b"", b"connection: close\r\n"], ids=["kept", "closing"])
-def test_a_client_that_does_not_take_its_answer_is_cut_off(monkeypatch, fields):
+@pytest.mark.parametrize(
+    ("sent", "send_seconds"),
+    [(b"\r\n", 0.1), (b"connection: close\r\n\r\n", 1e6), (b"\r\n" + GET, 1e6)],
+    ids=["kept", "closing", "late"],
+)
+def test_a_client_that_does_not_take_its_answer_is_cut_off(monkeypatch, sent, send_seconds):
     """S13: answers that nobody takes hold memory and a request's place, so that they have a time, too."""
-    for name in ("HEADER_SECONDS", "SEND_SECONDS", "CLOSE_SECONDS"):
-        monkeypatch.setattr(http_protocol, name, 0.1)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(http_protocol, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(http_protocol, "SEND_SECONDS", send_seconds)
 
     async def exchange() -> None:
         async with serving(max_connections=1) as connect, asyncio.timeout(SECONDS):
-            await connect(b"GET /large HTTP/1.1\r\nHost: localhost\r\n" + fields + b"\r\n")
+            await connect(b"GET /large HTTP/1.1\r\nHost: localhost\r\n" + sent)
             answer = b""
             while b"200 OK" not in answer:  # until the first connection has ended
                 reader, _ = await connect(GET + b"connection: close\r\n\r\n")

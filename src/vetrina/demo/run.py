@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -124,14 +123,14 @@ def _wait_for_answer(
 
     Raises:
         RuntimeError: the service has ended.
-        URLError: no run is left, and the service refuses the request.
+        OSError: no run is left, and the service refuses the request or cannot be reached.
     """
     data = json.dumps(body).encode()
     while service.poll() is None:
         is_training = _is_training(shop)
         try:
             return _request_json(url, data)
-        except urllib.error.URLError:
+        except OSError:
             if not is_training:
                 raise
         time.sleep(_POLL_SECONDS)

@@ -14,6 +14,7 @@ from vetrina.serve.auth import has_token, require_token
 from vetrina.serve.client_address import client_address
 from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
 from vetrina.serve.schemas import (
+    MAX_EVENTS,
     EventBody,
     EventsOut,
     PathId,
@@ -28,7 +29,6 @@ from vetrina.serve.service import Service
 from vetrina.store import products
 from vetrina.store.event_log import Outcome
 
-_MAX_EVENTS = 1_000  # of one request
 _INTERNAL_FIELDS = frozenset({"cost", "stock"})  # of a product
 _CATALOGUE_SCENARIOS = frozenset({"search", "recommend"})  # scenarios whose bundles hold the whole catalogue
 _REFUSED = 400
@@ -58,8 +58,8 @@ async def events(
     service: Service = state.service
     sender = _sender_of(request, service)
     batch = data if isinstance(data, list) else [data]
-    if not 0 < len(batch) <= _MAX_EVENTS:
-        raise BadInput(f"{len(batch)} events", f"are not between 1 and {_MAX_EVENTS}", "send them in parts")
+    if not 0 < len(batch) <= MAX_EVENTS:
+        raise BadInput(f"{len(batch)} events", f"are not between 1 and {MAX_EVENTS}", "send them in parts")
     answer = await _add_events(batch, service, sender)
     if not answer.refused:
         return Response(answer, status_code=202)

@@ -165,15 +165,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _check_deadline(self) -> None:
         now = self.loop.time()
+        next_check = now + HEADER_SECONDS if self._deadline is None else self._deadline
         if self._send_deadline is not None and now >= self._send_deadline:
             self.transport.abort()
-        elif self.transport.is_closing():
+        elif not self.transport.is_closing() and now < next_check:
+            self._timer = self.loop.call_at(next_check, self._check_deadline)
+        else:
+            self._end_late_request()
             self._timer = self.loop.call_at(now + CLOSE_SECONDS, self.transport.abort)
-        elif self._deadline is None:
-            self._timer = self.loop.call_at(now + HEADER_SECONDS, self._check_deadline)
-        elif now < self._deadline:
-            self._timer = self.loop.call_at(self._deadline, self._check_deadline)
-        elif self._is_in_header and self._received_bytes == 0:
+
+    def _end_late_request(self) -> None:
+        if self._is_in_header and self._received_bytes == 0:
             self.transport.close()  # nothing was sent, so there is nothing to answer
         else:
             self._refuse(408, _TOO_SLOW)

@@ -234,9 +234,9 @@ class Service:
 
     def stop(self) -> None:
         """Write what is still queued for the event log and close the store."""
-        self.follower.stop()
+        self.event_log.close()  # first: the follower may be in the middle of opening a version
         self._store_reader.close()
-        self.event_log.close()
+        self.follower.stop()
         self.engine.dispose()
 
     def count_error(self, status: int) -> None:

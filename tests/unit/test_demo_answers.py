@@ -1,0 +1,29 @@
+"""What the demo waits for: the first answers of a service that starts while models are trained."""
+
+import socket
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+from vetrina.demo import run
+
+ANSWER = b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{"items": []}'
+
+
+def test_a_service_that_ends_a_connection_without_an_answer_is_asked_again():
+    """The service may be restarted, or take long to start on a busy machine, while the demo asks."""
+    service: Any = SimpleNamespace(poll=lambda: None)
+    runs = SimpleNamespace(list_unfinished=lambda: [{"scenario": "search"}])
+    shop: Any = SimpleNamespace(shop_context=SimpleNamespace(runs=runs))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            for answer in (b"", ANSWER):
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        host, port = listener.getsockname()
+        assert run._wait_for_answer(service, shop, f"http://{host}:{port}/v1/search", {}) == {"items": []}
