@@ -25,7 +25,7 @@ from vetrina.core.image_vector import ImageVector
 from vetrina.core.plugins import load_module
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
-from vetrina.models.image.decode import decode_images, decoded
+from vetrina.models.image.decode import decode_images
 from vetrina.models.image.embed import Embedder
 from vetrina.models.image.preprocessing import augment, normalise
 from vetrina.pipeline.controller import Controller
@@ -153,12 +153,11 @@ def test_urls_are_fetched_once_and_given_up_when_nobody_answers(tmp_path):
 
 
 def test_what_is_no_picture_is_none():
-    assert decoded(b"no picture", 32) is None
-    assert decoded(drawing("circle", 1)[:80], 32) is None
-    assert decoded(None, 32) is None
+    assert list(decode_images([b"no picture", drawing("circle", 1)[:80], None], 32)) == [None, None, None]
     clear = io.BytesIO()
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(clear, "PNG")
-    assert (decoded(clear.getvalue(), 4) == 255).all()  # what is not there is white
+    [white] = decode_images([clear.getvalue()], 4)
+    assert (white == 255).all()  # what is not there is white
 
 
 def test_augmentation_keeps_the_shape_and_changes_the_picture():

@@ -21,7 +21,7 @@ from PIL import Image
 
 from vetrina import Shop
 from vetrina.models.image import decode
-from vetrina.models.image.decode import decode_images, decoded
+from vetrina.models.image.decode import Pixels, decode_images
 from vetrina.store import image_download, images
 from vetrina.store.image_download import RefusedUrl, fetch_image, is_public
 
@@ -350,6 +350,12 @@ def test_a_file_larger_than_allowed_is_refused(redirecting, monkeypatch):
     monkeypatch.setattr(image_download, "MAX_IMAGE_BYTES", 10)
     with pytest.raises(RefusedUrl):
         fetch_image(f"{redirecting}/chair.png", ["127.0.0.1"])
+
+
+def decoded(content: bytes, size: int) -> Pixels | None:
+    """Pixels of one image."""
+    [pixels] = decode_images([content], size)
+    return pixels
 
 
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP", "GIF"])

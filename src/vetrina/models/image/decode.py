@@ -40,12 +40,6 @@ def decode_images(contents: Iterable[bytes | None], size: int) -> Iterator[Pixel
         decoder.stop()
 
 
-def decoded(content: bytes | None, size: int) -> Pixels | None:
-    """Pixels (size, size, 3) of one encoded image; see ``decode_images``, which is quicker for several."""
-    [pixels] = decode_images([content], size)
-    return pixels
-
-
 def normalised(pixels: Pixels | Sequence[Pixels]) -> Floats:
     """Images (n, size, size, 3) as float32 (n, 3, size, size) between -1 and 1, a view of memory with channels last."""
     stacked = np.ascontiguousarray(pixels).astype(np.float32)
