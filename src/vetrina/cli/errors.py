@@ -7,6 +7,7 @@ from vetrina.core.errors import VetrinaError
 _MAX_MESSAGE_LENGTH = 300  # characters
 _STATUS_INTERNAL_ERROR = 1
 _STATUS_BAD_INPUT = 2
+_STATUS_TEMPORARY_FAILURE = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 _STATUS_INTERRUPTED = 130
 
 
@@ -27,6 +28,6 @@ def error_line_and_status(error: BaseException) -> tuple[str, int]:
     if type(error).__name__ == "OperationalError":  # of SQLAlchemy, which is not imported for it
         reason = message.split(" [SQL")[0].split(" (Background")[0]
         line = f"vetrina: store: {reason}; check free space and that the database can be reached, then repeat"
-        return line, _STATUS_BAD_INPUT
+        return line, _STATUS_TEMPORARY_FAILURE
     line = f"vetrina: internal error ({type(error).__name__}: {message}); repeat with --debug and report it"
     return line, _STATUS_INTERNAL_ERROR
