@@ -206,7 +206,7 @@ def test_a_run_on_a_full_disk_says_so_and_goes_on_when_there_is_room(small_disk:
     assert subprocess.run(command(folder, *ingest), capture_output=True, check=False).returncode == 0
     ballast = fill(small_disk, left)
     full = subprocess.run(command(folder, "run", "recommend"), capture_output=True, text=True, check=False)
-    assert full.returncode == 2, "there was room after all"
+    assert full.returncode in (2, 75), "a file, or the store, could not be written: there was room after all"
     assert "Traceback" not in full.stderr, full.stderr[-1_000:]
     ballast.unlink()
     done = subprocess.run(command(folder, "run", "recommend"), capture_output=True, text=True, check=False)
