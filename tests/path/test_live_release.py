@@ -136,7 +136,7 @@ def test_a_better_candidate_is_promoted_without_a_hand(shop, client, now):
     assert state(shop) == "promoted"
     assert shop.shop_context.registry.champion("recommend")[0] == candidate
     promotions = [e for e in shop.shop_context.registry.promotions("recommend") if e["to"] == candidate]
-    assert [e["decision"].split(":")[0] for e in promotions] == ["verdict", "rollout"]
+    assert [e["decision"].split(":")[0] for e in promotions] == ["verdict", "canary"]
     client.app.state.service.follower.refresh()
     assert client.post("/v1/recommend", json={"user_id": "u0001"}).json()["version"] == candidate
     taken_again(shop)
@@ -230,7 +230,8 @@ def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, clien
 def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, now):
     mixed = SETTINGS.replace("interleaving_share = 0\n", "interleaving_share = 0.5\ninterleaving_min_units = 1000\n")
     (shop.folder.root / "vetrina.toml").write_text(mixed)
-    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as opened:
+        client = shops.as_server(opened)
         fresh = Shop(shop.folder.root)
         candidate = inject_candidate(fresh, "worse")
         found = live(fresh, client, now, hours=8, visits=200)
@@ -251,7 +252,8 @@ def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, 
 def test_mixed_lists_let_an_equal_candidate_pass_and_survive_one_that_fails(shop, now):
     mixed = SETTINGS.replace("interleaving_share = 0\n", "interleaving_share = 0.5\ninterleaving_max_hours = 1\n")
     (shop.folder.root / "vetrina.toml").write_text(mixed)
-    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as client:
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as opened:
+        client = shops.as_server(opened)
         fresh = Shop(shop.folder.root)
         inject_candidate(fresh, "same")
         live(fresh, client, now, hours=2.5)
