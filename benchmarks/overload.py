@@ -182,7 +182,7 @@ def _measure_store(setup: _Setup, seconds: float) -> None:
         )
         row("worker", state, "goal alive")
         row("memory (PSS)", _memory_text(readings), "goal bounded")
-        _report_events(answers, url)
+        _report_events(answers, shop)
 
 
 async def _stop_store(server: "_Server", postmaster: psutil.Process, seconds: float) -> tuple[Answers, Sequence[float]]:
@@ -228,7 +228,7 @@ def _report_outage(answers: Answers, seconds: float) -> None:
         row("/healthz, meanwhile", f"{health.share(health.n_ok)} in time; {health.latency()}", "goal 100 %")
 
 
-def _report_events(answers: Answers, url: str) -> None:
+def _report_events(answers: Answers, shop: Path) -> None:
     """The row of events that were acknowledged and are not in the store."""
     from path.test_kills import kept  # pyright: ignore[reportMissingImports]
 
@@ -236,7 +236,7 @@ def _report_events(answers: Answers, url: str) -> None:
     for name, status in zip(answers.names, answers.statuses, strict=True):
         if status == 202:
             acknowledged.add(name.removeprefix("event "))
-    stored = kept(url)
+    stored = kept(shop)
     lost = len(acknowledged - set(stored))
     doubled = len(stored) - len(set(stored))
     row("acknowledged events", f"{len(acknowledged):,}, {lost} lost, {doubled} doubled", "goal none lost, none doubled")
@@ -289,7 +289,7 @@ def _measure_disk(setup: _Setup, seconds: float) -> None:
             state = server.state()
         _report_outage(answers, seconds)
         row("worker", state, "goal alive")
-        _report_events(answers, url)
+        _report_events(answers, shop)
 
 
 async def _fill_disk(server: "_Server", ballast: Path, seconds: float) -> Answers:

@@ -106,6 +106,20 @@ def test_events_are_refused_without_the_store(own_client, store):
     assert "secret" not in refused.text
 
 
+def test_an_event_that_the_store_does_not_take_in_time_is_refused(own_client, store, monkeypatch):
+    """S28: a store that hangs keeps no request for ever: events would take the places of requests that need no store."""
+    monkeypatch.setattr("vetrina.serve.events._WRITE_SECONDS", 0.2)
+    store.hanging.set()
+    event_body = {"user_id": USER, "type": "view", "product_id": "p001", "event_id": "e1"}
+    refused = own_client.post("/v1/events", json=event_body)
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0
+    store.hanging.clear()
+    store.let_go.set()
+    again = own_client.post("/v1/events", json=event_body)
+    assert again.status_code == 202, "the same event, whether it was written meanwhile or not"
+
+
 def test_a_worker_whose_writer_of_events_has_ended_is_not_alive(own_client):
     """S28: an orchestrator restarts it, as it cannot take events any more."""
     own_client.app.state.service.event_log.close()

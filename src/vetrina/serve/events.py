@@ -9,10 +9,11 @@ from litestar.datastructures import State
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, SkipValidation
 
-from vetrina.core.errors import BadInput, Conflict, NotFound
+from vetrina.core.errors import BadInput, Conflict, NotFound, Overloaded
 from vetrina.serve.auth import has_token, require_token
 from vetrina.serve.client_address import client_address
 from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
+from vetrina.serve.http_protocol import MAX_REQUESTS
 from vetrina.serve.schemas import (
     MAX_EVENTS,
     EventBody,
@@ -27,10 +28,13 @@ from vetrina.serve.schemas import (
 )
 from vetrina.serve.service import Service
 from vetrina.store import products
-from vetrina.store.event_log import Outcome
+from vetrina.store.event_log import AddedEvents, Event, Outcome
 
 _INTERNAL_FIELDS = frozenset({"cost", "stock"})  # of a product
 _CATALOGUE_SCENARIOS = frozenset({"search", "recommend"})  # scenarios whose bundles hold the whole catalogue
+_MAX_WAITING_REQUESTS = MAX_REQUESTS // 2  # for their events to be written
+_WRITE_SECONDS = 5.0  # that a request waits for that
+_RETRY_SECONDS = 1.0
 _REFUSED = 400
 _CONFLICT = 409
 _REFUSAL_BY_OUTCOME = {
@@ -77,7 +81,7 @@ async def _add_events(batch: list[Any], service: Service, sender: Sender) -> Eve
     refused = [RefusedEvent(index, _REFUSED, error) for index, error in decoded.refusals.items()]
     n_new = 0
     if decoded.events:
-        added = await asyncio.wrap_future(service.event_log.add(decoded.events))
+        added = await _written(service, decoded.events)
         n_new = added.n_new
         for index, outcome in zip(decoded.positions, added.outcomes, strict=True):
             if outcome in _REFUSAL_BY_OUTCOME:
@@ -87,6 +91,30 @@ async def _add_events(batch: list[Any], service: Service, sender: Sender) -> Eve
         service.refused_event_counter.labels(str(event.status)).inc()
     refused.sort(key=lambda event: event.index)
     return EventsOut(len(batch) - len(refused), n_new, refused)
+
+
+async def _written(service: Service, batch: list[Event]) -> AddedEvents:
+    """What became of events, once they are on disk.
+
+    Raises:
+        Overloaded: The store takes them neither now nor within a time. Waiting requests leave room for those that need no store.
+    """
+    if service.n_waiting_event_requests >= _MAX_WAITING_REQUESTS:
+        raise _try_again("too many wait to be written")
+    service.n_waiting_event_requests += 1
+    try:
+        async with asyncio.timeout(_WRITE_SECONDS):
+            return await asyncio.wrap_future(service.event_log.add(batch))
+    except TimeoutError:
+        raise _try_again(f"were not written within {_WRITE_SECONDS:.0f} s") from None
+    finally:
+        service.n_waiting_event_requests -= 1
+
+
+def _try_again(rule: str) -> Overloaded:
+    error = Overloaded("events", rule, "send them again, with the same event_id")
+    error.ready_in_seconds = _RETRY_SECONDS
+    return error
 
 
 def _sender_of(request: Request[Any, Any, Any], service: Service) -> Sender:

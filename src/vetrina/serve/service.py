@@ -155,6 +155,7 @@ class Service:
         )
         self.catalogue_changes = StoredChanges(self.engine)
         self.recent_events = StoredEvents(self.engine, shop.settings.weights)
+        self.n_waiting_event_requests = 0
         self._store_reader = StoreReader()
         self._recent_events_reader = RecentEventsReader(self.recent_events, self._store_reader)
         self.ledger = StoredSpendLedger(self.engine)
