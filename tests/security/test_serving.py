@@ -1,13 +1,12 @@
 """Serving: versions that do not open at once, catalogues that change a lot, words that are made up."""
 
-import sys
 import time
-from collections.abc import Callable
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from instruction_count import instructions
 
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
@@ -26,25 +25,6 @@ HOUR = 3_600.0
 FEW = 100
 MANY = 2_000  # products that changed since the bundle was built
 COFFEE = "tfw3bh25"  # has the CRC-32 of the stem of coffee
-
-
-def instructions(work: Callable[[], object]) -> int:
-    """How many instructions of Python some work takes: what it costs, whatever the machine."""
-    count = 0
-
-    def trace(frame: FrameType, what: str, _: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        count += what == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def a_product(number: int) -> dict[str, Any]:

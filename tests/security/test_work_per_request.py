@@ -1,13 +1,13 @@
 """What a request costs, and what changes while it is answered."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from instruction_count import instructions
 
 from vetrina.core.types import Catalogue
 from vetrina.retrieval.spelling import SpellingCorrector, write
@@ -18,25 +18,6 @@ pytestmark = pytest.mark.security
 FEW = 100
 MANY = 2_000  # letters of a catalogue
 UNKNOWN = "".join(chr(ord("一") + 37 * n) for n in range(24))
-
-
-def instructions(work: Callable[[], object]) -> int:
-    """How many instructions of Python some work takes: what it costs, whatever the machine."""
-    count = 0
-
-    def trace(frame: FrameType, what: str, _: Any) -> Any:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        count += what == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count
 
 
 def corrector_of(folder: Path, n_letters: int) -> SpellingCorrector:

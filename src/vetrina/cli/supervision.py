@@ -97,9 +97,8 @@ class SupervisedProcess:
                     return
                 try:
                     self._process = self._start()
-                except (
-                    OSError
-                ) as error:  # no memory, or too many processes, for the moment; the ended one is looked at again
+                except OSError as error:
+                    # No memory, or too many processes, for the moment: the ended one is looked at again.
                     self._echo(f"the {self._name} cannot be started ({error.strerror})")
 
 

@@ -118,17 +118,10 @@ def _lock(folder: Path, operation: int) -> Iterator[None]:
         yield
 
 
-def write_bytes(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
-    """Write ``data`` to ``path`` in one step, replacing an older file.
-
-    Args:
-        path: The file.
-        data: Its new content.
-        mode: Its permissions.
-    """
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write ``data`` to ``path`` in one step, replacing an older file; it is its owner's alone."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(data)
-        temporary.chmod(mode)
 
 
 def create_file(path: Path, data: bytes) -> None:

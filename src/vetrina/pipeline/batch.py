@@ -29,7 +29,6 @@ _KEY_COLUMNS = {  # key column of the output, and columns that the input needs, 
     "ads": ("user_id", ("user_id",)),
 }
 _PREDICT_BATCH_ROWS = 1_000
-_FORMULA = r"^[=+\-@\t\r]"  # beginning of a cell, as in ``channels.escape_formula``
 _NUMBER = r"^[+-]?[0-9]+([.][0-9]+)?$"  # a label of predict may be the text -1
 _MAX_LISTED_COLUMNS = 12  # in an error message
 
@@ -208,8 +207,8 @@ def _write_frame(frame: pl.DataFrame, out: Path) -> None:
 def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     """The frame with an apostrophe before texts that a spreadsheet would take for a formula; numbers stay as they are."""
     text = pl.col(pl.String)
-    with_apostrophe = text.str.replace(_FORMULA, "'$0")
-    return frame.with_columns(pl.when(text.str.contains(_NUMBER)).then(text).otherwise(with_apostrophe))
+    is_formula = text.str.slice(0, 1).is_in(channels.FORMULA_STARTS) & ~text.str.contains(_NUMBER)
+    return frame.with_columns(pl.when(is_formula).then("'" + text).otherwise(text).name.keep())
 
 
 def _batches(rows: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:

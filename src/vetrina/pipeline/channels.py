@@ -32,7 +32,7 @@ _MAX_PUSH_RECIPIENTS = 20_000  # of one request
 _MAX_WEBHOOK_RECIPIENTS = 1_000  # of one request
 _TIMEOUT_SECONDS = 10.0  # of one request
 _MAX_ATTEMPTS = 3
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell, in Excel, LibreOffice and Google Sheets
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")  # of a cell, in Excel, LibreOffice and Google Sheets
 _FEED_COLUMNS = ("id", "title", "description", "availability", "condition", "price", "link", "image_link", "brand")
 _EMAIL_COLUMNS = ("Email Address", "user_id", "product_id", "product_title", "product_link", "reason")
 _SUMMARY_FIELDS = ("product_id", "title", "category", "brand", "price")
@@ -86,7 +86,7 @@ def post_audience(recipients: Sequence[Recipient], product: Product | None, url:
 
 def escape_formula(text: str) -> str:
     """The text of a CSV cell, with an apostrophe before it where a spreadsheet would take it for a formula."""
-    if text.startswith(_FORMULA_STARTS):
+    if text.startswith(FORMULA_STARTS):
         return f"'{text}"
     return text
 
