@@ -103,9 +103,7 @@ class SupervisedProcess:
 
 
 def stop_all(processes: Sequence[SupervisedProcess]) -> None:
-    """End processes, all at the same time, whatever further signals say: both Ctrl-C and SIGTERM may come."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    """End processes, all at the same time."""
     deadline = time.monotonic() + _STOP_SECONDS
     for process in processes:
         process.ask_to_end()
@@ -116,11 +114,13 @@ def stop_all(processes: Sequence[SupervisedProcess]) -> None:
 def exit_on_signals() -> None:
     """Make SIGTERM, and SIGHUP unless it is ignored (nohup), end this process by SystemExit with status 0.
 
-    So it cleans up.
+    So it cleans up. The first signal counts, Ctrl-C included: none after it interrupts the cleaning.
     """
-    signal.signal(signal.SIGTERM, _exit)
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt_once)
+    signal.signal(signal.SIGTERM, _exit_once)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, _exit)
+        signal.signal(signal.SIGHUP, _exit_once)
 
 
 def call_after_input(end: Callable[[], None]) -> None:
@@ -134,5 +134,16 @@ def _read_input(end: Callable[[], None]) -> None:
     end()
 
 
-def _exit(number: int, frame: FrameType | None) -> None:
+def _interrupt_once(number: int, frame: FrameType | None) -> None:
+    _ignore_signals()
+    raise KeyboardInterrupt
+
+
+def _exit_once(number: int, frame: FrameType | None) -> None:
+    _ignore_signals()
     sys.exit(0)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
