@@ -17,11 +17,11 @@ from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.data import dataset
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.features import histories
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
-from vetrina.store import dataset
 from vetrina.train import train
 
 _MOST = 6_000

@@ -15,8 +15,8 @@ from benchmarks.data import folder
 from benchmarks.product_search import Judged, scores_of, search_files
 from benchmarks.record import record, row
 from vetrina import Shop
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.gate.robustness import add_typo
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.search.online import Searcher
 from vetrina.simulate.attacks import stuff_keywords
 

@@ -23,7 +23,7 @@ from benchmarks.record import note, record, row
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
-from vetrina.metrics.classification import roc_auc
+from vetrina.evaluation.classification import roc_auc
 from vetrina.scenarios.predict import recipe
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.train import train

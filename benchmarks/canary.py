@@ -26,7 +26,7 @@ from vetrina.core.rollout_types import (
     StepEvidence,
 )
 from vetrina.core.settings import ReleaseSettings
-from vetrina.metrics.sequential import outcome_statistics
+from vetrina.evaluation.sequential import outcome_statistics
 from vetrina.release.decision import decide, guardrail_limits
 
 _HOUR = 3_600.0

@@ -19,7 +19,7 @@ from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
-from vetrina.metrics.bootstrap import mean_interval
+from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.train import train

@@ -21,7 +21,7 @@ from benchmarks.record import note, record, row
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
-from vetrina.metrics.bootstrap import mean_interval
+from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.models.fusion import train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows
 from vetrina.models.fusion.online import Fusion

@@ -17,12 +17,12 @@ from benchmarks.record import heading, note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.data import dataset
 from vetrina.demo import write_input_files
-from vetrina.metrics.ranking import mid_ranks
+from vetrina.evaluation.ranking import mid_ranks
 from vetrina.scenarios.launch.evaluate import new_items_with_buyers
 from vetrina.scenarios.launch.online import AudienceSelector
 from vetrina.scenarios.launch.recipe import RECIPE
-from vetrina.store import dataset
 from vetrina.train import train
 
 TEST, END = (datetime(*d, tzinfo=UTC).timestamp() for d in ((2017, 12, 18), (2018, 2, 1)))

@@ -20,8 +20,8 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import row
 from vetrina.core.types import Interval
-from vetrina.metrics.bootstrap import mean_interval
-from vetrina.metrics.off_policy import LoggedSamples, estimate_value
+from vetrina.evaluation.bootstrap import mean_interval
+from vetrina.evaluation.off_policy import LoggedSamples, estimate_value
 
 _SHRINK = 500.0
 _ACTIONS = 20

@@ -21,9 +21,10 @@ from benchmarks.record import record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Targets, TrainingData, TrainingPlan
+from vetrina.data import click_fraud, dataset
 from vetrina.demo import write_input_files
-from vetrina.metrics.bootstrap import mean_interval
-from vetrina.metrics.ranking import mid_ranks
+from vetrina.evaluation.bootstrap import mean_interval
+from vetrina.evaluation.ranking import mid_ranks
 from vetrina.scenarios.ads.online import AdServer
 from vetrina.scenarios.launch.evaluate import new_items_with_buyers
 from vetrina.scenarios.launch.online import AudienceSelector
@@ -32,7 +33,6 @@ from vetrina.scenarios.recommend.online import Recommender
 from vetrina.simulate import input_files as made_up
 from vetrina.simulate.attacks import click_fraud_events
 from vetrina.simulate.world import World
-from vetrina.store import click_fraud, dataset
 from vetrina.train import train
 
 _SHARE = 0.01

@@ -18,7 +18,7 @@ from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.tokeniser import tokenise
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.search.online import Searcher
 from vetrina.scenarios.search.recipe import RECIPE
 from vetrina.train import train

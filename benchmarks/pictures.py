@@ -12,7 +12,7 @@ import torch
 
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
-from vetrina.metrics.bootstrap import mean_interval
+from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.models.image import category_training, network
 from vetrina.models.image.decode import Pixels, decode_images
 

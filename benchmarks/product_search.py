@@ -20,8 +20,8 @@ from benchmarks.data import folder
 from benchmarks.record import note, row
 from vetrina import Shop
 from vetrina.core.types import EvaluationData, Judgments, TrainingPlan
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
-from vetrina.metrics.ranking import graded_ndcg
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
+from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.pipeline.run import DataSplits
 from vetrina.scenarios.search.online import DEFAULT_WEIGHTS, Searcher
 from vetrina.scenarios.search.tune import tune

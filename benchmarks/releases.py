@@ -28,7 +28,7 @@ from vetrina.core.rollout_types import (
 )
 from vetrina.core.settings import ReleaseSettings
 from vetrina.core.types import Verdict
-from vetrina.metrics.sequential import outcome_statistics
+from vetrina.evaluation.sequential import outcome_statistics
 from vetrina.release import (
     LiveTraffic,
     TrafficEstimate,

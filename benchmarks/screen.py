@@ -13,7 +13,7 @@ import numpy as np
 from benchmarks.record import row
 from vetrina.core.rollout_types import CANARY, CHAMPION, OutcomeStatistics
 from vetrina.core.types import RankedItem
-from vetrina.metrics.sequential import confidence_radius, estimate_effect, log_e_above, outcome_statistics
+from vetrina.evaluation.sequential import confidence_radius, estimate_effect, log_e_above, outcome_statistics
 from vetrina.serve.interleaving import team_draft
 from vetrina.simulate.world import World
 

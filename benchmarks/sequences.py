@@ -19,11 +19,11 @@ from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.data import dataset
+from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.features import histories
-from vetrina.metrics.bootstrap import mean_interval
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
-from vetrina.store import dataset
 from vetrina.train import train
 
 END = datetime(2014, 7, 1, tzinfo=UTC)

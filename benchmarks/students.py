@@ -38,14 +38,15 @@ from vetrina.core.onnx_session import open_session
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
+from vetrina.data import dataset
 from vetrina.demo import write_input_files as grocer
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.features import histories
 from vetrina.layers import student_onnx_export
 from vetrina.layers.distillation import DistillationRequests
 from vetrina.layers.onnx_export import export
 from vetrina.layers.repeat_student import RepeatStudent
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.ranking import mid_ranks, ndcg
 from vetrina.models.text import compress as text
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
@@ -60,7 +61,6 @@ from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import Recommender
 from vetrina.scenarios.recommend.recipe import RECIPE
 from vetrina.scenarios.search.online import DEFAULT_WEIGHTS, Searcher
-from vetrina.store import dataset
 from vetrina.train import train
 
 _USERS = 4_000

@@ -21,10 +21,10 @@ from vetrina.core import plugins
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
-from vetrina.metrics.classification import calibration_error, classification_metrics, log_loss, roc_auc
-from vetrina.metrics.ensemble_weights import weighted_mean
-from vetrina.metrics.regression import regression_metrics, squared_error
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
+from vetrina.evaluation.classification import calibration_error, classification_metrics, log_loss, roc_auc
+from vetrina.evaluation.regression import regression_metrics, squared_error
+from vetrina.model_selection.ensemble_weights import weighted_mean
 from vetrina.scenarios.predict import recipe
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.train import train

@@ -28,11 +28,11 @@ from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable
+from vetrina.data.splits import DataSplits
+from vetrina.data.table_folds import MAX_FOLDS, encode_folds
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
+from vetrina.evaluation.classification import log_loss, roc_auc
 from vetrina.features.table_encoding import TableEncoding
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
-from vetrina.metrics.classification import log_loss, roc_auc
-from vetrina.pipeline.splits import DataSplits
-from vetrina.train.table_folds import MAX_FOLDS, encode_folds
 
 _MINUTES = 3.0
 _SECONDS = 60.0 * _MINUTES

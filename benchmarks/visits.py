@@ -19,8 +19,8 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
-from vetrina.metrics.bootstrap import mean_interval
-from vetrina.metrics.ranking import mid_ranks
+from vetrina.evaluation.bootstrap import mean_interval
+from vetrina.evaluation.ranking import mid_ranks
 from vetrina.scenarios.recommend.online import SESSION_EVENT_WEIGHT, Recommender
 
 BEGIN = datetime(2016, 1, 1, tzinfo=UTC)

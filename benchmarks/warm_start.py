@@ -18,13 +18,13 @@ from benchmarks.record import record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.data import dataset
 from vetrina.demo import write_input_files
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.features import histories
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
-from vetrina.pipeline.budget_planner import plan_training
+from vetrina.model_selection.budget_planner import plan_training
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
-from vetrina.store import dataset
 from vetrina.train import TuningResult, train
 
 DAY = 86_400.0

@@ -11,7 +11,7 @@ from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScaler
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.metrics.classification import roc_auc
+from vetrina.evaluation.classification import roc_auc
 from vetrina.scenarios.ads import recipe as ads
 from vetrina.scenarios.predict.recipe import models_for
 

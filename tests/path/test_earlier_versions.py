@@ -18,10 +18,11 @@ from vetrina.core import clock
 from vetrina.core.errors import OtherFormat
 from vetrina.core.types import Bundle, ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT
+from vetrina.data import dataset
 from vetrina.pipeline.health import check_health
 from vetrina.pipeline.run import Run
 from vetrina.serve.app import create_app
-from vetrina.store import dataset, operator_actions
+from vetrina.store import operator_actions
 from vetrina.store.registry import VersionRegistration
 from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import exposures, users

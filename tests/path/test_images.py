@@ -25,6 +25,7 @@ from vetrina.core.image_vector import ImageVector
 from vetrina.core.plugins import load_module
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.data import dataset, images
 from vetrina.models.image.decode import decode_images
 from vetrina.models.image.embed import Embedder
 from vetrina.models.image.preprocessing import augment, normalise
@@ -32,7 +33,7 @@ from vetrina.pipeline.controller import Controller
 from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.serve.app import create_app
 from vetrina.serve.live_state import StoredChanges
-from vetrina.store import dataset, images, products
+from vetrina.store import products
 
 pytestmark = pytest.mark.feeds
 

@@ -18,6 +18,7 @@ from vetrina import Shop
 from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.files import exclusive_lock
 from vetrina.core.types import Verdict
+from vetrina.data import dataset
 from vetrina.pipeline.alerting import send_alert
 from vetrina.pipeline.controller import Controller
 from vetrina.pipeline.cost import cost
@@ -25,7 +26,7 @@ from vetrina.pipeline.embed_images import ImageEmbedding
 from vetrina.pipeline.retention import clean_up
 from vetrina.pipeline.run import Run
 from vetrina.simulate.fault_injection import inject_candidate, inject_refresh
-from vetrina.store import dataset, products
+from vetrina.store import products
 from vetrina.store.leases import Lease
 from vetrina.store.tables import alerts, leases
 

@@ -7,7 +7,7 @@ import shops
 
 from vetrina import Shop
 from vetrina.core.types import EvaluationData
-from vetrina.pipeline.splits import DataSplits
+from vetrina.data.splits import DataSplits
 from vetrina.scenarios.search.evaluate import evaluate
 from vetrina.scenarios.search.online import TREES_FILE, Searcher
 

@@ -17,8 +17,9 @@ from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.errors import Overloaded
 from vetrina.core.types import Snapshot
+from vetrina.data import dataset
 from vetrina.serve.spend_ledger import StoredSpendLedger
-from vetrina.store import dataset, event_log
+from vetrina.store import event_log
 from vetrina.store.database import lock_log, open_store
 from vetrina.store.event_log import Event, EventLog, rows_after
 from vetrina.store.tables import exposures

@@ -20,10 +20,10 @@ import pytest
 from PIL import Image
 
 from vetrina import Shop
+from vetrina.data import image_download, images
+from vetrina.data.image_download import RefusedUrl, fetch_image, is_public
 from vetrina.models.image import decode
 from vetrina.models.image.decode import Pixels, decode_images
-from vetrina.store import image_download, images
-from vetrina.store.image_download import RefusedUrl, fetch_image, is_public
 
 pytestmark = pytest.mark.security
 

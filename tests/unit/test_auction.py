@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.metrics import calibration
-from vetrina.metrics.calibration import Calibration, isotonic_regression
+from vetrina.model_selection import calibration
+from vetrina.model_selection.calibration import Calibration, isotonic_regression
 from vetrina.scenarios.ads.auction import run_auction
 from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, expected_slots, solve_pace
 from vetrina.simulate import pacing_policies

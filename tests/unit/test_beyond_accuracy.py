@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vetrina.metrics.beyond_accuracy import beyond_accuracy_metrics
+from vetrina.evaluation.beyond_accuracy import beyond_accuracy_metrics
 
 COUNTS = np.array([6.0, 2.0, 0.0, 0.0])
 

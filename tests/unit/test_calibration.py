@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.metrics import delays, field_calibration
-from vetrina.metrics.classification import log_loss
+from vetrina.evaluation import delays
+from vetrina.evaluation.classification import log_loss
+from vetrina.model_selection import field_calibration
 
 DAY = 86_400.0
 

@@ -9,11 +9,11 @@ import pytest
 from shops import checkerboard
 
 from vetrina import Shop
+from vetrina.data import dataset
+from vetrina.data.click_fraud import detect_click_fraud, exclude_click_fraud
 from vetrina.simulate.attacks import click_fraud_events
 from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.world import World
-from vetrina.store import dataset
-from vetrina.store.click_fraud import detect_click_fraud, exclude_click_fraud
 
 TARGETS = ("p17", "p23", "p31")
 

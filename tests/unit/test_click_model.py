@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vetrina.store.click_model import MAX_GRADE, grades_from_clicks
+from vetrina.data.click_model import MAX_GRADE, grades_from_clicks
 
 WANTED = np.array([0.6, 0.3, 0.15, 0.05])  # chance of a click where a product is looked at
 LOOKED = 1.0 / np.arange(1, 11)

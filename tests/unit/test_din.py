@@ -8,7 +8,7 @@ import pytest
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.metrics.classification import roc_auc
+from vetrina.evaluation.classification import roc_auc
 from vetrina.models.din import online, train
 
 KINDS = 6

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from vetrina.core.health_types import Moments
-from vetrina.metrics import drift, position_bias
-from vetrina.metrics.moments import moments
+from vetrina.data import position_bias
+from vetrina.evaluation import drift
+from vetrina.evaluation.moments import moments
 
 ROWS = arrays.arrays(float, st.tuples(st.integers(2, 30), st.integers(1, 4)), elements=st.floats(-5, 5))
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from vetrina.metrics.classification import log_loss
-from vetrina.metrics.ensemble_weights import MEAN, WEIGHTED_MEAN, choose_weights, select_greedily, weighted_mean
-from vetrina.metrics.regression import squared_error
+from vetrina.evaluation.classification import log_loss
+from vetrina.evaluation.regression import squared_error
+from vetrina.model_selection.ensemble_weights import MEAN, WEIGHTED_MEAN, choose_weights, select_greedily, weighted_mean
 
 ROWS = 4_000
 

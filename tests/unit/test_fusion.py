@@ -13,11 +13,11 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, Floats, Interactions, TrainingData, TrainingPlan
+from vetrina.data import dataset
 from vetrina.models.fusion import online, train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows, whiten
 from vetrina.pipeline.api import Shop
 from vetrina.retrieval.reserved_positions import fill_reserved_positions
-from vetrina.store import dataset
 
 ITEMS = 60
 USERS = 80

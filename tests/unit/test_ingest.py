@@ -13,7 +13,7 @@ import shops
 from vetrina import Shop
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Snapshot
-from vetrina.store import dataset
+from vetrina.data import dataset
 from vetrina.store.shop_folder import ShopFolder
 
 

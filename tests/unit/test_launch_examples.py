@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue, Interactions
+from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
 from vetrina.features.segments import rfm_segments, segment_members
-from vetrina.layers import launch_examples
 from vetrina.pipeline.channels import hash_email
 
 NONE = np.full(3, np.nan)

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from vetrina.core.types import Interactions
-from vetrina.layers import lambdamart, tree_ensemble, truncated_svd
-from vetrina.layers.cooccurrence import cooccurrence
+from vetrina.data import truncated_svd
+from vetrina.data.cooccurrence import cooccurrence
+from vetrina.layers import lambdamart, tree_ensemble
 from vetrina.layers.next_item.embedding_init import positive_mutual_information
 from vetrina.layers.sparse_rows import top_k_of_dense
 from vetrina.models.ease.train import solve_ease

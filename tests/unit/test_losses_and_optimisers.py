@@ -7,9 +7,9 @@ import torch
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Interactions, TrainingData, TrainingPlan
+from vetrina.evaluation.classification import roc_auc
 from vetrina.layers import losses
 from vetrina.layers.optimisers import MOMENTUM, build_optimiser
-from vetrina.metrics.classification import roc_auc
 from vetrina.models.mlp import online, train
 
 SAID = torch.tensor([0.8, 0.4])

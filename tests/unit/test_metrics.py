@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.metrics import blend
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
-from vetrina.metrics.classification import confusion, log_loss, precision_recall_curve, roc_auc, roc_curve
-from vetrina.metrics.ranking import graded_ndcg, mid_ranks, ndcg, recall, reciprocal_rank
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
+from vetrina.evaluation.classification import confusion, log_loss, precision_recall_curve, roc_auc, roc_curve
+from vetrina.evaluation.ranking import graded_ndcg, mid_ranks, ndcg, recall, reciprocal_rank
+from vetrina.model_selection import blend
 
 
 def test_ties_get_the_middle_rank():

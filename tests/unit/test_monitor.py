@@ -16,7 +16,7 @@ from vetrina.core.health_types import (
     ReferenceWindow,
 )
 from vetrina.core.types import Interval
-from vetrina.metrics.moments import moments
+from vetrina.evaluation.moments import moments
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts
 from vetrina.monitor.log_columns import AnswerColumns, ImpressionColumns

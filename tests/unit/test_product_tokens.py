@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from vetrina.store.product_tokens import product_tokens
+from vetrina.data.product_tokens import product_tokens
 
 
 def said(column: str, value: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vetrina.core.clock import DAY
 from vetrina.core.settings import ReleaseSettings
 from vetrina.core.types import Reason, ReleaseResult, Verdict
-from vetrina.metrics.sequential import confidence_radius, estimate_effect, outcome_statistics
+from vetrina.evaluation.sequential import confidence_radius, estimate_effect, outcome_statistics
 from vetrina.release import (
     LiveTraffic,
     TrafficEstimate,

@@ -27,7 +27,7 @@ from vetrina.core.rollout_types import (
 )
 from vetrina.core.settings import ReleaseSettings
 from vetrina.core.types import RankedItem
-from vetrina.metrics.sequential import outcome_statistics
+from vetrina.evaluation.sequential import outcome_statistics
 from vetrina.release.decision import decide, guardrail_limits
 from vetrina.release.evidence import count_preferences
 from vetrina.serve.interleaving import team_draft

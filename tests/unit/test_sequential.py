@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.rollout_types import OutcomeStatistics
-from vetrina.metrics.sequential import (
+from vetrina.evaluation.sequential import (
     confidence_radius,
     estimate_effect,
     log_e_above,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from vetrina.core.types import EvaluationData, Judgments, Targets
-from vetrina.pipeline.splits import sample_holdout
+from vetrina.data.splits import sample_holdout
 
 
 def _targets(n_users: int) -> Targets:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.metrics.classification import Confusion, confusion
-from vetrina.metrics.threshold import choose_threshold
+from vetrina.evaluation.classification import Confusion, confusion
+from vetrina.model_selection.threshold import choose_threshold
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 8)), min_size=2, max_size=40).filter(
     lambda rows: any(r[0] for r in rows)

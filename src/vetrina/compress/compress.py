@@ -22,7 +22,7 @@ from vetrina.core.errors import UnusableVariant
 from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
-from vetrina.metrics.quality_loss import quality_loss
+from vetrina.evaluation.quality_loss import quality_loss
 from vetrina.scenarios.agreement import Agreement
 
 _MIN_AGREEMENT = 0.95  # share of answers that stay the same, where labels cannot resolve the allowed loss
@@ -290,7 +290,7 @@ def judge_with_labels(
     """Judge a variant on labelled data and by agreement with the float models' answers.
 
     It is kept if the upper 95 % bound of the loss is at most max(0.5 %, the data's resolution) and the point loss at most 0.5 %
-    (``metrics.quality_loss``), if it is smaller, and if the answers agree: ``_MIN_AGREEMENT_LABELLED`` of them,
+    (``evaluation.quality_loss``), if it is smaller, and if the answers agree: ``_MIN_AGREEMENT_LABELLED`` of them,
     ``_MIN_AGREEMENT`` where labels cannot resolve a loss of 0.5 %. Aggressive variants need ``_MIN_AGREEMENT`` on unlabelled
     requests, too; the least aggressive one is not tested there.
 

@@ -11,8 +11,8 @@ from vetrina.console.charts import to_svg
 from vetrina.core.errors import NotFound
 from vetrina.core.labelled_tables import LabelledTable, LabelScaler
 from vetrina.core.types import Interval
-from vetrina.metrics.classification import classification_metrics, precision_recall_curve, roc_curve
-from vetrina.metrics.regression import regression_metrics
+from vetrina.evaluation.classification import classification_metrics, precision_recall_curve, roc_curve
+from vetrina.evaluation.regression import regression_metrics
 from vetrina.pipeline.api import Shop
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.scenarios.predict.rules import split_conditions

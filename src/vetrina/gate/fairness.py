@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vetrina.core import plugins
 from vetrina.core.types import EvaluationData, Reason
-from vetrina.metrics.bootstrap import resampled_means
+from vetrina.evaluation.bootstrap import resampled_means
 from vetrina.retrieval.catalogue_index import CatalogueIndex
 
 _MAX_REQUESTS = 500

@@ -11,11 +11,11 @@ import numpy as np
 from vetrina.core import plugins
 from vetrina.core.progress import Progress
 from vetrina.core.types import EvaluationData, MetricValues, Reason, Verdict, VerdictOutcome
+from vetrina.evaluation.bootstrap import paired_difference, resampled_means
 from vetrina.gate.fairness import check_fairness
 from vetrina.gate.off_policy_value import check_off_policy_value
 from vetrina.gate.probe import BATCH_ROWS, ProbeResult, probe_in_fresh_process
 from vetrina.gate.robustness import perturb_data
-from vetrina.metrics.bootstrap import paired_difference, resampled_means
 from vetrina.scenarios.agreement import ReferenceAnswers
 
 _MIN_PARITY = 0.9  # share of the float models' answers that the packaged file has to give

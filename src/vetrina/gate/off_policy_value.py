@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from vetrina.core import plugins
 from vetrina.core.types import LoggedAnswer, Reason
-from vetrina.metrics.off_policy import LoggedSamples, OffPolicyValue, estimate_value
+from vetrina.evaluation.off_policy import LoggedSamples, OffPolicyValue, estimate_value
 
 _MIN_ANSWERS = 200  # randomised answers
 _MIN_EFFECTIVE_POSITIONS = 200.0  # effective sample size

@@ -1,7 +1,7 @@
 """Deduplication of events and an order-independent content digest.
 
 Rows are compared by 64-bit hashes, and the sorted hashes represent the content, so that rows need not be sorted. The order of
-events is restored when they are read (``store.dataset``).
+events is restored when they are read (``data.dataset``).
 """
 
 from hashlib import sha256

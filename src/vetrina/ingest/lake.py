@@ -17,11 +17,11 @@ import xxhash
 from vetrina.core.columns import ANONYMOUS_COLUMN, OVER_CAP_COLUMN, TABLES
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write, write_bytes
+from vetrina.data import images
+from vetrina.data.dataset import DELETED
 from vetrina.ingest.deduplicate import deduplicate_events
 from vetrina.ingest.identities import Identities
 from vetrina.ingest.read import FILE, parse_rows, read_table_file, shape_log_rows
-from vetrina.store import images
-from vetrina.store.dataset import DELETED
 
 QUARANTINE = "quarantine"
 _INDEX_FILE = "parts.json"

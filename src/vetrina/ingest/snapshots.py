@@ -15,9 +15,9 @@ from vetrina.core.columns import KEY_COLUMNS
 from vetrina.core.files import atomic_folder, digest_of, write_bytes
 from vetrina.core.settings import Settings
 from vetrina.core.types import Cuts, Snapshot
+from vetrina.data import click_fraud, dataset
 from vetrina.ingest.deduplicate import deduplicate_events
 from vetrina.ingest.lake import Lake, LakePart, write_parquet
-from vetrina.store import click_fraud, dataset
 
 _TABLES = ("products", "events", "users", "judgments", "ads", "table")
 # Largest share of the active time for validation data, and for hold-out data.
@@ -102,7 +102,7 @@ def split_times(events: pl.DataFrame, settings: Settings) -> Cuts:
     Validation and hold-out data have the lengths of the settings, or a tenth of a log that is too short for them. Only days with
     events count: a log with a gap (an old export, then live events) is split where it is dense. Neither period has more than a
     fifth of the events, but at least those of one timestamp, so that short sequences are split at their last steps. A log with
-    a single timestamp is split at random, since ``store.dataset`` spreads its events over a second.
+    a single timestamp is split at random, since ``data.dataset`` spreads its events over a second.
     """
     times = np.sort(events["timestamp"].cast(pl.Int64).to_numpy())
     if times[0] == times[-1]:

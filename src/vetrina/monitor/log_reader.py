@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.types import Ints
-from vetrina.metrics.attribution import attributed_request
+from vetrina.evaluation.attribution import attributed_request
 from vetrina.monitor.log_columns import (
     N_POSITIONS,
     NO_VALUE,

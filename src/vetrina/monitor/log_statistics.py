@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics, Moments, PositionCounts
-from vetrina.metrics.moments import moments
+from vetrina.evaluation.moments import moments
 from vetrina.monitor import bin_edges as measure
 from vetrina.monitor.log_columns import (
     N_POSITIONS,

@@ -22,7 +22,8 @@ from vetrina.core.health_types import (
     ReferenceWindow,
 )
 from vetrina.core.types import Interval
-from vetrina.metrics import drift, position_bias
+from vetrina.data import position_bias
+from vetrina.evaluation import drift
 from vetrina.monitor.log_columns import N_POSITIONS
 
 FALSE_DISCOVERY_RATE = 0.1  # over all features of a day

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
+from vetrina.evaluation.moments import moments
 from vetrina.features.table_encoding import N_BINS, CategoricalColumn, ColumnEncoder, TableEncoding
-from vetrina.metrics.moments import moments
 from vetrina.monitor import bin_edges as measure
 
 LABEL_EVENT = "label"  # type of an event that reports the outcome of a prediction

@@ -18,15 +18,15 @@ from vetrina.core.files import shared_lock
 from vetrina.core.filters import parse_filters
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.types import Answer, DataReport, InputFiles, Interval, ReleaseResult, Request, Snapshot
-from vetrina.metrics.bootstrap import mean_interval
+from vetrina.data import dataset
+from vetrina.data.splits import DataSplits
+from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.pipeline.splits import DataSplits
 from vetrina.serve.audience import RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
 from vetrina.serve.released_models import ReleasedModels
 from vetrina.serve.spend_ledger import StoredSpendLedger
-from vetrina.store import dataset
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder
 

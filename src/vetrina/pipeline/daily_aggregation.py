@@ -13,6 +13,7 @@ from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics
 from vetrina.core.progress import track
 from vetrina.core.rollout_types import CHAMPION
 from vetrina.core.types import Ints
+from vetrina.data import dataset
 from vetrina.monitor.bin_edges import fit_quantiles
 from vetrina.monitor.log_reader import AnswerReader, EventReader, IndexLookup
 from vetrina.monitor.log_statistics import TextEncoder, answer_statistics, event_statistics
@@ -20,7 +21,7 @@ from vetrina.monitor.prediction_statistics import LABEL_EVENT, label_sums, predi
 from vetrina.pipeline.replay import replay_overlap, replay_requests
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.retrieval.catalogue_index import CatalogueIndex
-from vetrina.store import daily_statistics, dataset, event_log
+from vetrina.store import daily_statistics, event_log
 
 RETENTION_DAYS = 56
 _RANKING_SCENARIOS = ("search", "recommend")

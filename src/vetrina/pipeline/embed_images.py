@@ -15,6 +15,7 @@ import numpy as np
 
 from vetrina.core import clock
 from vetrina.core.image_vector import ImageVector
+from vetrina.data.images import download_images, read_image_file, resolve_reference
 from vetrina.models.image import online
 from vetrina.models.image.decode import Pixels, decode_images
 from vetrina.models.image.embed import Embedder
@@ -22,7 +23,6 @@ from vetrina.pipeline.shop_context import ShopContext
 from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
-from vetrina.store.images import download_images, read_image_file, resolve_reference
 
 _SCENARIO = "recommend"  # whose versions know images
 _BATCH = 32  # images of a turn

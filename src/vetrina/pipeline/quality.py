@@ -13,8 +13,8 @@ from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.files import write_bytes
 from vetrina.core.types import EvaluationData, Interval, MetricValues
-from vetrina.metrics.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
-from vetrina.metrics.bootstrap import mean_interval, paired_difference
+from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
+from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.pipeline.api import Shop
 
 PROTOCOL = (

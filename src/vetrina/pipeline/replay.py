@@ -10,7 +10,7 @@ from vetrina.core.errors import BadInput
 from vetrina.core.filters import parse_filters
 from vetrina.core.protocols import Context
 from vetrina.core.types import LoggedAnswer, Request
-from vetrina.metrics.attribution import attributed_request
+from vetrina.evaluation.attribution import attributed_request
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.recorded_context import OMITTED, ReplayLedger

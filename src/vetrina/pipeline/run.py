@@ -37,16 +37,16 @@ from vetrina.core.types import (
     Verdict,
 )
 from vetrina.core.version import BUNDLE_FORMAT, VERSION
+from vetrina.data import dataset
+from vetrina.data.splits import DataSplits, sample_holdout
 from vetrina.gate import Candidate, Policy, check_served_file, gate
+from vetrina.model_selection.budget_planner import plan_text, plan_training
 from vetrina.pipeline import rollout_controller
-from vetrina.pipeline.budget_planner import plan_text, plan_training
 from vetrina.pipeline.replay import explored_answers
 from vetrina.pipeline.rollout_controller import PreReleaseEvidence
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.pipeline.splits import DataSplits, sample_holdout
 from vetrina.release import LiveTraffic, VersionOrigin, days_to_decision, decide_release, kind_of_change
 from vetrina.scenarios import samples
-from vetrina.store import dataset
 from vetrina.store.database import read
 from vetrina.store.registry import ResourceUsage, VersionRegistration
 from vetrina.store.rollouts import NewRollout

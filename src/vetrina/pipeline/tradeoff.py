@@ -8,7 +8,7 @@ import numpy as np
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Interval
-from vetrina.metrics.bootstrap import mean_interval
+from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.api import Shop
 from vetrina.retrieval.business_value import GOALS, reweight_scores, score_factors
 

@@ -25,7 +25,7 @@ from vetrina.core.rollout_types import (
 )
 from vetrina.core.settings import ReleaseSettings
 from vetrina.core.types import Reason
-from vetrina.metrics.sequential import (
+from vetrina.evaluation.sequential import (
     confidence_radius,
     estimate_effect,
     log_e_above,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import ceil, inf, sqrt
 
 from vetrina.core.settings import ReleaseSettings
-from vetrina.metrics.sequential import EffectEstimate, confidence_radius
+from vetrina.evaluation.sequential import EffectEstimate, confidence_radius
 
 _MINUTES_PER_DAY = 1_440.0
 _HOURS_PER_DAY = 24.0

@@ -22,8 +22,8 @@ from vetrina.core.rollout_types import (
     OutcomeStatistics,
     PreReleaseStatistics,
 )
-from vetrina.metrics.attribution import attributed_request
-from vetrina.metrics.sequential import outcome_statistics
+from vetrina.evaluation.attribution import attributed_request
+from vetrina.evaluation.sequential import outcome_statistics
 
 PURCHASE = "purchase"  # type of an event
 _MAX_CLOCK_SKEW_SECONDS = 60.0  # by which an event may be older than its answer

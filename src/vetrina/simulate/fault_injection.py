@@ -9,12 +9,12 @@ import msgspec
 
 from vetrina.core.errors import BadInput, NotReady
 from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
+from vetrina.data import dataset
 from vetrina.models.drill.online import FAULT_KINDS
 from vetrina.pipeline.api import Shop
 from vetrina.pipeline.rollout_controller import start_rollout
 from vetrina.pipeline.run import Run
 from vetrina.retrieval.catalogue_index import CatalogueIndex
-from vetrina.store import dataset
 from vetrina.store.object_storage import MANIFEST, SIGNATURE
 from vetrina.store.registry import VersionRegistration
 

@@ -20,10 +20,10 @@ from vetrina.core import plugins
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import EvaluationData, Recipe, TrainingData, TrainingPlan
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.classification import log_loss
-from vetrina.metrics.regression import squared_error
-from vetrina.train.table_folds import Fold, fit_and_predict
+from vetrina.data.table_folds import Fold, fit_and_predict
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.classification import log_loss
+from vetrina.evaluation.regression import squared_error
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from vetrina.core import plugins
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, EvaluationData, Recipe, TrainingData, TrainingPlan
+from vetrina.data.table_folds import Fold, encode_folds, out_of_fold_predictions
 from vetrina.train.hyperparameter_search import search_hyperparameters
 from vetrina.train.model_cache import fit_cached
-from vetrina.train.table_folds import Fold, encode_folds, out_of_fold_predictions
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
 _Notes = Mapping[str, Any]  # what a model's training or a tuning reports

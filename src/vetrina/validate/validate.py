@@ -9,7 +9,7 @@ from importlib import import_module
 import polars as pl
 
 from vetrina.core.types import CheckResult, DataReport, Readiness, Snapshot
-from vetrina.store import click_fraud, dataset
+from vetrina.data import click_fraud, dataset
 from vetrina.validate import checks
 
 # Required tables by scenario, and what is served without them.

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan
-from vetrina.layers.item_tokens import item_token_matrix
+from vetrina.data.item_tokens import item_token_matrix
 from vetrina.layers.next_item import embedding_init, warm_start
 from vetrina.layers.next_item.baskets import Baskets, Batch
 from vetrina.layers.next_item.item_embeddings import ItemEmbeddings

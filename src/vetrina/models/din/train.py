@@ -11,10 +11,10 @@ from torch import Tensor
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
 from vetrina.core.types import Ints, TrainingData, TrainingPlan
+from vetrina.data.random_split import held_out_mask
 from vetrina.layers import early_stopping, losses
 from vetrina.layers.onnx_export import export
 from vetrina.layers.optimisers import build_optimiser
-from vetrina.layers.random_split import held_out_mask
 from vetrina.models.din.network import DINNetwork
 from vetrina.models.din.online import embedding_ids
 

@@ -1,6 +1,6 @@
 """EASE (Steck 2019): closed-form linear item-to-item model with an empty diagonal.
 
-P = (X'X + penalty I)^-1, B[i, j] = -P[i, j] / P[j, j] off the diagonal; X of ``layers.interaction_matrix``, its rows
+P = (X'X + penalty I)^-1, B[i, j] = -P[i, j] / P[j, j] off the diagonal; X of ``data.interaction_matrix``, its rows
 multiplied by Du^-``even``, Du being their sums. Only the MAX_ITEMS most frequent products are in it: the inverse is
 dense.
 """
@@ -17,7 +17,7 @@ from scipy.linalg import get_lapack_funcs
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.layers.interaction_matrix import interaction_matrix
+from vetrina.data.interaction_matrix import interaction_matrix
 from vetrina.layers.sparse_rows import save, top_k_of_dense, top_k_per_row
 
 MAX_ITEMS = 6_000

@@ -21,8 +21,8 @@ from vetrina.core.progress import Progress
 from vetrina.core.tokeniser import tokenise
 from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
 from vetrina.core.version import VERSION
-from vetrina.layers import truncated_svd
-from vetrina.layers.item_tokens import item_token_matrix, tfidf
+from vetrina.data import truncated_svd
+from vetrina.data.item_tokens import item_token_matrix, tfidf
 from vetrina.layers.next_item import embedding_init
 from vetrina.layers.sparse_rows import shape_of
 from vetrina.models.image import train as image_training

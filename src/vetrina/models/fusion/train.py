@@ -20,8 +20,8 @@ from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan
 from vetrina.core.version import VERSION
+from vetrina.data.cooccurrence import cooccurrence
 from vetrina.layers import quantised_table_writer
-from vetrina.layers.cooccurrence import cooccurrence
 from vetrina.models.fusion.modalities import COOCCURRENCE_WINDOW, content_modalities, cooccurrence_vectors
 from vetrina.models.fusion.modality_weights import ID_MODALITY, fit_modality_weights
 from vetrina.retrieval import int4

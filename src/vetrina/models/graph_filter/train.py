@@ -1,6 +1,6 @@
 """GF-CF (Shen et al. 2021): linear graph filter with an ideal low-pass, in closed form.
 
-R = Du^-1/2 X Di^-1/2 with X of ``layers.interaction_matrix`` and D the sums of its rows and columns;
+R = Du^-1/2 X Di^-1/2 with X of ``data.interaction_matrix`` and D the sums of its rows and columns;
 M = Di^-1/2 (R'R + low V V') Di^1/2, V the right singular vectors of the ``rank`` largest singular values of R;
 score(u) = x_u M.
 
@@ -19,9 +19,9 @@ from scipy import sparse
 
 from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
-from vetrina.layers.interaction_matrix import interaction_matrix
+from vetrina.data.interaction_matrix import interaction_matrix
+from vetrina.data.truncated_svd import right_singular_vectors
 from vetrina.layers.sparse_rows import save, shape_of, top_k_of_dense, top_k_per_row
-from vetrina.layers.truncated_svd import right_singular_vectors
 
 MAX_NEIGHBOURS = 100  # of each product
 MIN_EVENTS = 5  # of a product, to be in the matrix

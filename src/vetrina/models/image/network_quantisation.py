@@ -18,10 +18,10 @@ from torch.nn import functional
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
+from vetrina.evaluation.quality_loss import quality_loss
 from vetrina.layers.losses import listwise_kl
 from vetrina.layers.onnx_export import export, quantize_static
 from vetrina.layers.quantisation_aware_training import FakeQuantisation
-from vetrina.metrics.quality_loss import quality_loss
 from vetrina.models.image.image_student import IMAGE_SIZE, resize
 from vetrina.models.image.preprocessing import Pixels, normalise
 
@@ -90,7 +90,7 @@ def quantise_student(
 ) -> dict[str, Any]:
     """Replaces the ONNX file by the student in int8 where it is as good as the teacher and smaller.
 
-    It must lose no more accuracy than ``metrics.quality_loss`` allows, and predict the same category for nine in ten
+    It must lose no more accuracy than ``evaluation.quality_loss`` allows, and predict the same category for nine in ten
     images.
 
     Args:

@@ -3,8 +3,8 @@
 sim[a, b] = c[a, b] / (n_a ** out_power * n_b ** in_power)
           + like * s * cos[a, b] * (n_b + 1) ** SIMILARITY_POPULARITY_POWER
 
-with c of ``layers.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
-(``layers.item_tokens``) and s what makes both terms' largest values of a row equal on average. The MAX_NEIGHBOURS
+with c of ``data.cooccurrence``, n the number of a product's events by weight, cos the cosine of properties
+(``data.item_tokens``) and s what makes both terms' largest values of a row equal on average. The MAX_NEIGHBOURS
 largest of each row and term are stored, MAX_COLD_NEIGHBOURS for a product of fewer than MIN_WARM_EVENTS events.
 ``newest_events`` limits co-occurrence to that many of the newest events, 0 to none.
 ``decay`` (in training) and ``fade`` (in scoring) are the factors of one step back in time: where a user takes ten
@@ -24,8 +24,8 @@ from scipy import sparse
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
-from vetrina.layers.cooccurrence import cooccurrence
-from vetrina.layers.item_tokens import item_token_matrix, tfidf
+from vetrina.data.cooccurrence import cooccurrence
+from vetrina.data.item_tokens import item_token_matrix, tfidf
 from vetrina.layers.sparse_rows import save, shape_of, top_k_per_row
 
 HYPERPARAMETERS = {

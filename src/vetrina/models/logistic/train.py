@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
-from vetrina.layers.random_split import held_out_mask
+from vetrina.data.random_split import held_out_mask
 
 L2_PENALTIES = (1e-3, 1e-4, 1e-5)
 _MIN_ROWS = 1_000  # rows; with fewer the first penalty is used

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.data.random_split import held_out_mask
 from vetrina.layers import losses
 from vetrina.layers.onnx_export import export
 from vetrina.layers.optimisers import build_optimiser
-from vetrina.layers.random_split import held_out_mask
 from vetrina.models.mlp.online import HIDDEN_DIMS
 
 BATCH_SIZE = 64  # rows

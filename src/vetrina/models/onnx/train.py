@@ -15,8 +15,8 @@ from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
-from vetrina.metrics.classification import log_loss
-from vetrina.metrics.regression import squared_error
+from vetrina.evaluation.classification import log_loss
+from vetrina.evaluation.regression import squared_error
 from vetrina.models.onnx.online import INPUT_TYPES, INPUTS_FILE, MODEL_FILE, SCALER_FILE, ExternalModel
 
 _WAY_OUT = "docs/how-to/foreign-model.md says what a file must have"

@@ -12,9 +12,9 @@ import lightgbm
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.data.launch_examples import COLUMNS, build_examples
 from vetrina.features import category_levels
 from vetrina.layers import tree_ensemble
-from vetrina.layers.launch_examples import COLUMNS, build_examples
 from vetrina.models.content import train as content
 
 HYPERPARAMETERS = {"rate": 0.05, "leaves": 31, "least": 50, "columns": 0.6, "penalty": 5.0}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
-from vetrina.layers.random_split import held_out_mask
+from vetrina.data.random_split import held_out_mask
 
 L2_PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 

@@ -20,9 +20,9 @@ from torch.nn import functional as F
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interval, Ints, TrainingPlan
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.layers.fine_tuning import FineTuner, FineTuning
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.ranking import graded_ndcg
 from vetrina.models.text.pretrained import PretrainedEncoder, load_backbone, transformer_layers
 from vetrina.models.text.training_queries import TrainingQuery
 

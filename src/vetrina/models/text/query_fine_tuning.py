@@ -18,10 +18,10 @@ from torch import Tensor
 
 from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingPlan
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.layers import fine_tuning
 from vetrina.layers.losses import listwise
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.ranking import graded_ndcg
 from vetrina.models.text.cross_encoder import CrossEncoderScores
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, transformer_layers

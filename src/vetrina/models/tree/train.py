@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
-from vetrina.layers.random_split import held_out_mask
-from vetrina.metrics.classification import log_loss
-from vetrina.metrics.regression import squared_error
+from vetrina.data.random_split import held_out_mask
+from vetrina.evaluation.classification import log_loss
+from vetrina.evaluation.regression import squared_error
 from vetrina.models.tree.online import TREE_FILE, DecisionTree, Node
 
 LEAF_COUNTS = (2, 4, 8, 16, 32)

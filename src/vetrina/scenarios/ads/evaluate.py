@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.types import EvaluationData, Interactions, MetricValues
-from vetrina.metrics.classification import log_loss
+from vetrina.evaluation.classification import log_loss
 from vetrina.scenarios.ads.examples import lookup_rows
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, ImpressionFeatures
 from vetrina.scenarios.ads.online import AdServer

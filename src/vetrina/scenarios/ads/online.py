@@ -21,7 +21,7 @@ from vetrina.features.affinities import COLUMNS
 from vetrina.features.category_levels import LEVELS, CategoryLevels
 from vetrina.features.histories import Histories
 from vetrina.features.table_encoding import TableEncoding
-from vetrina.metrics.calibration import from_options
+from vetrina.model_selection.calibration import from_options
 from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.scenarios.ads.auction import AuctionOutcome, run_auction
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, NO_EVENT, ImpressionFeatures

@@ -5,9 +5,9 @@ from typing import Any
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import EvaluationData, TrainingPlan
-from vetrina.metrics import calibration
-from vetrina.metrics.classification import calibration_error
-from vetrina.metrics.ensemble import choose_ensemble
+from vetrina.evaluation.classification import calibration_error
+from vetrina.model_selection import calibration
+from vetrina.model_selection.ensemble import choose_ensemble
 from vetrina.scenarios.ads.evaluate import evaluation_impressions
 from vetrina.scenarios.ads.online import AdServer
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.types import EvaluationData, MetricValues, Targets
-from vetrina.metrics.ranking import mid_ranks
+from vetrina.evaluation.ranking import mid_ranks
 from vetrina.scenarios.launch.online import AudienceSelector
 
 AUDIENCE_SHARE = 0.05  # of all users

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.core.types import Recipe, TrainingData
+from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels, similarity
-from vetrina.layers import launch_examples
 from vetrina.retrieval import catalogue_index
 
 RECIPE = Recipe(scenario="launch", models=("affinity", "content", "reach"), baselines=("affinity",), metric="Reach@5%")

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from vetrina.core.types import EvaluationData, MetricValues
+from vetrina.evaluation.classification import log_loss
+from vetrina.evaluation.regression import squared_error
 from vetrina.features.table_encoding import CategoricalColumn, ColumnEncoder, TextColumn
-from vetrina.metrics.classification import log_loss
-from vetrina.metrics.regression import squared_error
 from vetrina.scenarios.predict.online import Predictor
 
 _SAMPLE_SEED = 42

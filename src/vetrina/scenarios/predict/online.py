@@ -14,9 +14,9 @@ from vetrina.core import plugins
 from vetrina.core.protocols import Context
 from vetrina.core.types import Floats
 from vetrina.features.table_encoding import TableEncoding
-from vetrina.metrics import calibration, field_calibration
-from vetrina.metrics.ensemble_weights import weighted_mean
-from vetrina.metrics.threshold import DEFAULT_THRESHOLD
+from vetrina.model_selection import calibration, field_calibration
+from vetrina.model_selection.ensemble_weights import weighted_mean
+from vetrina.model_selection.threshold import DEFAULT_THRESHOLD
 
 
 class Predictor:

@@ -9,11 +9,11 @@ import numpy as np
 from vetrina.core.labelled_tables import LabelledTable, OutOfFoldPredictions
 from vetrina.core.progress import Progress
 from vetrina.core.types import EvaluationData, Floats, TrainingPlan
+from vetrina.evaluation.classification import log_loss
+from vetrina.evaluation.regression import squared_error
 from vetrina.features.table_encoding import CategoricalColumn
-from vetrina.metrics import calibration, field_calibration, threshold
-from vetrina.metrics.classification import log_loss
-from vetrina.metrics.ensemble_weights import choose_weights
-from vetrina.metrics.regression import squared_error
+from vetrina.model_selection import calibration, field_calibration, threshold
+from vetrina.model_selection.ensemble_weights import choose_weights
 from vetrina.scenarios.predict.online import Predictor
 
 _SINGLE_ONLY = ("tree", "onnx")  # never in an ensemble: a tree is for people to read, a foreign model is used as it is

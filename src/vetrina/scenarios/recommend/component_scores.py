@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from vetrina.core import plugins
 from vetrina.core.protocols import History, Scorer
 from vetrina.core.types import EvaluationData, Floats, Ints, MetricValues
-from vetrina.metrics.ranking import mid_ranks, ndcg
+from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.scenarios.agreement import max_unlabelled
 from vetrina.scenarios.component_scores import SampledResults
 from vetrina.scenarios.recommend.evaluate import (

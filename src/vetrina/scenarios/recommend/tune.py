@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.types import EvaluationData, Floats, Ints, TrainingPlan
-from vetrina.metrics import blend
-from vetrina.metrics.bootstrap import paired_difference
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.model_selection import blend
 from vetrina.scenarios.recommend import evaluation_units
 from vetrina.scenarios.recommend.evaluation_units import EvaluationUnit
 from vetrina.scenarios.recommend.features import feature_names

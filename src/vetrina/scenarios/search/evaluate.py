@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.core.types import EvaluationData, MetricValues
-from vetrina.metrics.ranking import graded_ndcg
+from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.scenarios.search.online import Searcher
 
 _K = 10

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from vetrina.core.progress import NoProgress, Progress, track
 from vetrina.core.types import EvaluationData, Floats, TrainingPlan
-from vetrina.metrics import blend
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.ranking import graded_ndcg
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.ranking import graded_ndcg
+from vetrina.model_selection import blend
 from vetrina.scenarios.search.features import feature_names
 from vetrina.scenarios.search.online import (
     BLEND_SCALE_FOR_TREES,

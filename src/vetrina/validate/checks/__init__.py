@@ -18,7 +18,7 @@ class CheckInput:
         tables: Tables of the snapshot by name; events are sorted by time.
         label: Label column of the labelled table, empty without one.
         quarantined_rows: Number of rejected rows.
-        click_fraud: Suspected click fraud, as ``store.click_fraud.detect_click_fraud`` returns it.
+        click_fraud: Suspected click fraud, as ``data.click_fraud.detect_click_fraud`` returns it.
     """
 
     tables: dict[str, pl.DataFrame]

@@ -7,7 +7,7 @@ TABLE = "events"
 
 
 def run(data: CheckInput) -> CheckResult:
-    """Warns about products and weeks that ``store.click_fraud`` reports."""
+    """Warns about products and weeks that ``data.click_fraud`` reports."""
     n_single_day_users = int(data.click_fraud["brief"].sum() or 0)
     return check_result(
         "pushed_products",

@@ -20,7 +20,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vetrina.core.files import write_bytes
-from vetrina.store.image_download import MAX_IMAGE_BYTES, fetch_image
+from vetrina.data.image_download import MAX_IMAGE_BYTES, fetch_image
 
 IMAGE_FOLDER = "pictures"
 _STORED_IMAGE = re.compile(f"{IMAGE_FOLDER}/[0-9a-f]{{32}}")

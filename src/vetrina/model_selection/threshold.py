@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.metrics.classification import Floats
+from vetrina.evaluation.classification import Floats
 
 DEFAULT_THRESHOLD = 0.5
 

@@ -1,7 +1,7 @@
 """Click model: relevance grades of query-product pairs from clicks, corrected for position bias.
 
 rate(query, product) = sum of event grades / (sum over impressions of the examination probability of their position +
-SMOOTHING_IMPRESSIONS). Examination probabilities come from ``metrics.position_bias``. In a log without impressions each event
+SMOOTHING_IMPRESSIONS). Examination probabilities come from ``data.position_bias``. In a log without impressions each event
 counts 1 / examination of its position instead (inverse propensity weighting; Joachims, Swaminathan and Schnabel 2017,
 "Unbiased learning-to-rank with biased feedback"). The best product of a query has the grade MAX_GRADE, the others in proportion.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from vetrina.metrics import position_bias
+from vetrina.data import position_bias
 
 EVENT_GRADES = {"click": 1.0, "cart": 2.0, "purchase": 3.0}
 MAX_GRADE = 3.0

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.classification import log_loss
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.classification import log_loss
 
 _MIN_ROWS = 200
 _N_FOLDS = 2

@@ -27,8 +27,8 @@ from vetrina.core.types import (
     SocialGraph,
     Targets,
 )
-from vetrina.store import click_fraud, click_model, images
-from vetrina.store.product_tokens import product_tokens
+from vetrina.data import click_fraud, click_model, images
+from vetrina.data.product_tokens import product_tokens
 
 DELETED = "_deleted"  # column that marks deleted products
 _SMOOTHING_PURCHASES = 10.0  # purchases with the mean return rate that are added to each product's own

@@ -11,8 +11,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.classification import log_loss
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.classification import log_loss
 
 Floats = NDArray[np.floating]
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import Interactions, Recipe, TrainingData, TrainingPlan
+from vetrina.data.table_folds import MAX_FOLDS
 from vetrina.features.table_encoding import TableEncoding
-from vetrina.train.table_folds import MAX_FOLDS
 
 # Costs, measured with two threads
 SECONDS_PER_EVENT = 7.0e-6  # of a sequence network, an epoch

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.metrics.bootstrap import paired_difference
-from vetrina.metrics.classification import log_loss
+from vetrina.evaluation.bootstrap import paired_difference
+from vetrina.evaluation.classification import log_loss
 
 Floats = NDArray[np.floating]
 _PRIOR_STD = 0.5  # T of the formula, in log-odds

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.metrics.classification import log_loss
+from vetrina.evaluation.classification import log_loss
 
 Floats = NDArray[np.floating]
 RowLoss = Callable[[Floats, Floats], NDArray[np.float64]]

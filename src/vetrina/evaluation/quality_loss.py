@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.metrics.bootstrap import paired_difference
+from vetrina.evaluation.bootstrap import paired_difference
 
 MAX_POINT_LOSS = 0.005  # relative
 _MAX_RESOLUTION = 0.03  # relative: the most that the upper bound may be widened by noise

@@ -26,8 +26,8 @@ from vetrina.core.types import (
     Targets,
     TrainingData,
 )
+from vetrina.data import dataset
 from vetrina.retrieval.business_value import sale_values, score_factors
-from vetrina.store import dataset
 
 _HOLDOUT_SHARE = 0.2  # of a table's rows
 _VALIDATION_SHARE = 0.2  # of the rows that are not held out

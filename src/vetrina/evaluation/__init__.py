@@ -1,0 +1,1 @@
+"""Metrics and statistics: ranking, classification, regression, off-policy value, bootstrap, sequential tests, drift."""

@@ -1,1 +1,0 @@
-"""Quality metrics, their confidence intervals, and the choices made by them on validation data."""

@@ -1,0 +1,1 @@
+"""Choice among fitted models: blend weights, ensembles, thresholds, calibration and the training budget."""
