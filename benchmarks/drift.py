@@ -17,11 +17,11 @@ import numpy as np
 from scipy.stats import chi2
 
 from benchmarks.record import row
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.health_types import CurrentWindow, DailyStatistics, HealthReport, ReferenceWindow
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts
 from vetrina.monitor.log_statistics import answer_statistics, event_statistics
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.simulate.traffic import NO_SHIFT, PriceShift, Traffic, write_catalogue_index
 from vetrina.simulate.world import World
 

@@ -26,7 +26,7 @@ from vetrina.models.fusion import train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows
 from vetrina.models.fusion.online import Fusion
 from vetrina.models.text import product_vectors as texts
-from vetrina.retrieval.reserved_positions import fill_reserved_positions
+from vetrina.ranking.reserved_positions import fill_reserved_positions
 
 _K = 20
 _MOST_SOLD = 1_500

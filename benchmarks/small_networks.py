@@ -22,19 +22,19 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.pictures import clothes
 from benchmarks.record import note, record, row
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable
-from vetrina.core.onnx_session import open_session
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import calibration_error, log_loss, roc_auc
 from vetrina.features.table_encoding import TableEncoding
-from vetrina.layers.onnx_export import quantize_static
 from vetrina.models.dcn import compress, online, train
 from vetrina.models.image import category_training, image_student, network, network_quantisation
 from vetrina.models.image.preprocessing import normalise
 from vetrina.models.image.train import pca_projection
+from vetrina.nn.onnx_export import quantize_static
 from vetrina.scenarios.predict import recipe
 
 _STUDENT_EPOCHS = 8

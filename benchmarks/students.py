@@ -30,11 +30,15 @@ from benchmarks.product_search import Judged, _with, scores_of, search_files
 from benchmarks.record import note, record, row
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
+from vetrina.bundle import zstd_file
+from vetrina.bundle.dense import DenseIndex
+from vetrina.bundle.onnx_session import open_session
+from vetrina.bundle.sparse_rows import read as neighbours
+from vetrina.bundle.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
 from vetrina.compress import compress
-from vetrina.core import plugins, zstd_file
+from vetrina.core import plugins
 from vetrina.core.compression import DistillationData
 from vetrina.core.files import size_of
-from vetrina.core.onnx_session import open_session
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
@@ -45,15 +49,12 @@ from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.features import histories
 from vetrina.layers import student_onnx_export
 from vetrina.layers.distillation import DistillationRequests
-from vetrina.layers.onnx_export import export
 from vetrina.layers.repeat_student import RepeatStudent
 from vetrina.models.text import compress as text
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
+from vetrina.nn.onnx_export import export
 from vetrina.pipeline.run import DataSplits
-from vetrina.retrieval import neighbours
-from vetrina.retrieval.dense import DenseIndex
-from vetrina.retrieval.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
 from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation
 from vetrina.scenarios.recommend.blend_student import DistilledStudent, distil_student
 from vetrina.scenarios.recommend.evaluate import evaluate

@@ -24,12 +24,12 @@ from vetrina.core.types import TrainingPlan
 from vetrina.data import dataset
 from vetrina.data.splits import DataSplits
 from vetrina.evaluation.bootstrap import paired_difference
-from vetrina.layers.fine_tuning import ALL_LAYERS, FineTuner, FineTuning
 from vetrina.models.image import category_training, network
 from vetrina.models.text import query_fine_tuning, training_queries
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder, transformer_layers
 from vetrina.models.text.product_vectors import encode_with_cache, product_texts, write_pretrained_encoder
+from vetrina.nn.fine_tuning import ALL_LAYERS, FineTuner, FineTuning
 
 _MADE = 4_000
 _SIZE = 128

@@ -11,10 +11,10 @@ import pytest
 import servers
 from fsspec.core import url_to_fs
 
+from vetrina.bundle.bundles import BundleStore
+from vetrina.bundle.object_storage import MANIFEST, ObjectStorage
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.security.keys import BadSignature, load_or_create
-from vetrina.store.bundles import BundleStore
-from vetrina.store.object_storage import MANIFEST, ObjectStorage
 
 
 @dataclass
@@ -107,7 +107,7 @@ def test_changed_bytes_are_noticed_wherever_they_lie(place, tmp_path):
 def test_collecting_spares_what_is_kept(place, tmp_path, monkeypatch):
     old = place.here.pack(content(tmp_path / "a", shared="same", own="old"), "search", {})
     new = place.here.pack(content(tmp_path / "b", shared="same", own="new"), "search", {})
-    monkeypatch.setattr("vetrina.store.object_storage._GRACE_PERIOD", timedelta(hours=-1))
+    monkeypatch.setattr("vetrina.bundle.object_storage._GRACE_PERIOD", timedelta(hours=-1))
     place.here.collect_garbage({new.version})
     assert place.here.unpack(new.version, check_parts=True)[0] == new
     with pytest.raises(NotFound):
@@ -133,7 +133,7 @@ def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, mon
         pytest.skip("the disk alone has no other machines to wait for")
     old = place.here.pack(content(tmp_path / "a", own="old"), "search", {})
     new = place.here.pack(content(tmp_path / "b", own="new"), "search", {})
-    monkeypatch.setattr("vetrina.store.object_storage._GRACE_PERIOD", timedelta(hours=-1))
+    monkeypatch.setattr("vetrina.bundle.object_storage._GRACE_PERIOD", timedelta(hours=-1))
     assert place.here.collect_garbage({new.version}) == 2 * len("old"), "three bytes here, three there"
     fs, root = url_to_fs(place.url, use_listings_cache=False)
     assert not fs.exists(f"{root}/parts/{old.parts['own']}")
@@ -143,7 +143,7 @@ def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, mon
 def test_what_another_machine_sent_meanwhile_is_seen_and_spared(place, tmp_path, monkeypatch):
     if not place.url:
         pytest.skip("the disk alone has no other machines")
-    monkeypatch.setattr("vetrina.store.object_storage._GRACE_PERIOD", timedelta(hours=-1))
+    monkeypatch.setattr("vetrina.bundle.object_storage._GRACE_PERIOD", timedelta(hours=-1))
     first = place.here.pack(content(tmp_path / "a", own="first"), "search", {})
     place.here.collect_garbage({first.version})
     other = place.elsewhere()

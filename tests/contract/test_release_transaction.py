@@ -8,15 +8,15 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, select, update
 
+from vetrina.bundle.bundles import BundleStore
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutDecision, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
 from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
+from vetrina.release.operator_actions import rollback
 from vetrina.security.keys import BadSignature, Keys, load_or_create
 from vetrina.store import tables
-from vetrina.store.bundles import BundleStore
 from vetrina.store.database import open_store
-from vetrina.store.operator_actions import rollback
 from vetrina.store.registry import Registry, VersionRegistration
 from vetrina.store.rollouts import NewRollout, RolloutStore, RunningRollout
 

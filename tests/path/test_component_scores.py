@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from vetrina.bundle.tree_ensemble import write as tree_ensemble
 from vetrina.core.types import EvaluationData, Targets
-from vetrina.layers import tree_ensemble
 from vetrina.scenarios.component_scores import SampledResults
 from vetrina.scenarios.recommend import evaluate
 from vetrina.scenarios.recommend.component_scores import ComponentScores

@@ -13,7 +13,7 @@ import pytest
 from onnxruntime import InferenceSession
 
 from vetrina import Shop
-from vetrina.core.onnx_session import open_session
+from vetrina.bundle.onnx_session import open_session
 from vetrina.features.histories import Histories
 from vetrina.pipeline.export import export_student
 from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation

@@ -11,9 +11,9 @@ import torch
 from click.testing import CliRunner
 
 from vetrina import Shop
+from vetrina.bundle.onnx_session import open_session
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, NotFound, UnusableVariant
-from vetrina.core.onnx_session import open_session
 from vetrina.core.protocols import History
 from vetrina.layers import student_onnx_export
 from vetrina.layers.distillation import TeacherScores

@@ -11,12 +11,12 @@ import shops
 from litestar.testing import TestClient
 
 from vetrina import Shop
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.types import EvaluationData, Targets
 from vetrina.evaluation.off_policy import estimate_value
 from vetrina.gate.fairness import check_fairness
 from vetrina.gate.off_policy_value import check_off_policy_value, position_samples
 from vetrina.pipeline.replay import explored_answers
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.serve.app import create_app
 from vetrina.simulate.fault_injection import serve_popularity_baseline
 from vetrina.simulate.input_files import write_input_files

@@ -9,11 +9,11 @@ import shops
 from click.testing import CliRunner
 
 from vetrina import Shop
+from vetrina.bundle import business_value
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
 from vetrina.pipeline.tradeoff import GOAL_WEIGHTS, tradeoff_curve
-from vetrina.retrieval import business_value
 
 
 @pytest.fixture(scope="module")

@@ -187,7 +187,7 @@ def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch)
     into.mkdir(parents=True)
     plan = TrainingPlan(settings={"image": {"epochs": 30.0, "size": 48.0}})
     load_module("models", "image", "train").fit(TrainingData(catalogue), plan, into, NoProgress())
-    from vetrina.core.onnx_session import open_session
+    from vetrina.bundle.onnx_session import open_session
 
     fresh = np.stack(list(decode_images([drawing(SHAPES[n % 3], n) for n in range(1_000, 1_060)], 48)))
     said = open_session(into / "network.onnx").run(None, {"picture": normalise(fresh).numpy()})[1]

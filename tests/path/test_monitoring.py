@@ -10,6 +10,7 @@ from litestar.testing import TestClient
 from sqlalchemy import func, select
 
 from vetrina import Shop
+from vetrina.bundle.bundles import BundleStore
 from vetrina.core import clock
 from vetrina.core.errors import NotFound
 from vetrina.core.health_types import SHOP_SCOPE
@@ -20,7 +21,6 @@ from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
 from vetrina.store import daily_statistics
-from vetrina.store.bundles import BundleStore
 from vetrina.store.tables import events, exposures
 
 pytestmark = pytest.mark.simulation

@@ -17,8 +17,8 @@ from sqlalchemy import select, text
 from stored_values import holding
 
 from vetrina import Shop
+from vetrina.bundle import zstd_file
 from vetrina.console.version_page import write_version_page
-from vetrina.core import zstd_file
 from vetrina.core.types import Snapshot
 from vetrina.serve.app import create_app
 from vetrina.store import event_log

@@ -13,13 +13,13 @@ import shops
 import torch
 
 from vetrina import Shop
+from vetrina.bundle import transform_coding
 from vetrina.core import cpu_features
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import Context
 from vetrina.core.types import Request
 from vetrina.gate.probe import _NoChanges
-from vetrina.layers import onnx_export
-from vetrina.retrieval import transform_coding
+from vetrina.nn import onnx_export
 from vetrina.scenarios import samples
 from vetrina.scenarios.agreement import ReferenceAnswers, compare_answers
 from vetrina.scenarios.recommend import evaluate

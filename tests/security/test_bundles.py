@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from vetrina import Shop
+from vetrina.bundle.bundles import BundleStore
 from vetrina.pipeline.retention import clean_up
 from vetrina.security.keys import BadSignature
-from vetrina.store.bundles import BundleStore
 
 pytestmark = pytest.mark.security
 

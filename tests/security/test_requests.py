@@ -6,10 +6,10 @@ import sqlite3
 import msgspec
 import pytest
 
+from vetrina.bundle.spelling import SpellingCorrector
 from vetrina.core.logs import TextFormatter
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
-from vetrina.retrieval.spelling import SpellingCorrector
 from vetrina.serve.live_state import ServedVersion
 
 pytestmark = pytest.mark.security

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from instruction_count import instructions
 
+from vetrina.bundle import term_vectors
+from vetrina.bundle.term_vectors import TermVectors
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.filters import NO_FILTERS
 from vetrina.pipeline.retention import clean_up
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.retrieval import term_vectors
-from vetrina.retrieval.term_vectors import TermVectors
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
 from vetrina.store.shop_folder import ShopFolder

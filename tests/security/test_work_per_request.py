@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from instruction_count import instructions
 
+from vetrina.bundle.spelling import SpellingCorrector, write
 from vetrina.core.types import Catalogue
-from vetrina.retrieval.spelling import SpellingCorrector, write
 from vetrina.serve.live_state import Champions
 
 pytestmark = pytest.mark.security

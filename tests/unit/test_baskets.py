@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.types import Interactions
-from vetrina.layers.next_item.baskets import Baskets
+from vetrina.nn.next_item.baskets import Baskets
 
 
 def baskets(lines: list[tuple[int, int, int]], length: int = 4) -> Baskets:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vetrina.core import bit_packing
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle import bit_packing
+from vetrina.bundle.bit_packing import PackedIntegers
 
 LARGEST = [
     0,

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vetrina.bundle import catalogue_index
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.types import Catalogue, Interactions
 from vetrina.features import histories
 from vetrina.features.histories import Histories
-from vetrina.retrieval import catalogue_index
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 
 IDS = sorted(["a", "b10", "b2", "émile", "z" * 12, "日本", "🍎"])
 TITLES = ("Apple", "Birne, rot", "Apple", "", "Käse", "", "りんご")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vetrina.retrieval import dense
+from vetrina.bundle import dense
 
 
 @pytest.fixture

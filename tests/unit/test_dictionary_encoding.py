@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.core import dictionary_encoding
+from vetrina.bundle import dictionary_encoding
 
 RNG = np.random.default_rng(0)
 PRICES = RNG.choice([1.99, 0.1, 3.0, np.nan, 1e9 + 0.01, -0.0, np.inf], 900)

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vetrina.core import elias_fano
-from vetrina.core.elias_fano import EliasFanoLists
+from vetrina.bundle import elias_fano
+from vetrina.bundle.elias_fano import EliasFanoLists
 
 
 @given(

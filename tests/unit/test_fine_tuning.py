@@ -10,8 +10,8 @@ from torch import nn
 from vetrina import Shop
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.settings import Settings, load
-from vetrina.layers.fine_tuning import ALL_LAYERS, FineTuner, FineTuning, LoRA
 from vetrina.models.image import category_training, network
+from vetrina.nn.fine_tuning import ALL_LAYERS, FineTuner, FineTuning, LoRA
 
 EPOCHS = 3
 

@@ -17,7 +17,7 @@ from vetrina.data import dataset
 from vetrina.models.fusion import online, train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows, whiten
 from vetrina.pipeline.api import Shop
-from vetrina.retrieval.reserved_positions import fill_reserved_positions
+from vetrina.ranking.reserved_positions import fill_reserved_positions
 
 ITEMS = 60
 USERS = 80

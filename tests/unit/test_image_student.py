@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from vetrina.core.onnx_session import open_session
+from vetrina.bundle.onnx_session import open_session
 from vetrina.models.image import category_training, image_student, network, network_quantisation, train
 from vetrina.models.image.decode import decode_images
 from vetrina.models.image.embed import Embedder

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.retrieval import int4
+from vetrina.bundle.quantised_table import int4
 
 
 @given(st.integers(0, 1_000), st.integers(0, 40), st.sampled_from([16, 32, 48, 64, 128, 192]), st.floats(1e-4, 1e4))

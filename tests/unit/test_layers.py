@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from vetrina.bundle.sequence_scorer import gap_classes
+from vetrina.bundle.sparse_rows.write import top_k_of_dense
+from vetrina.bundle.tree_ensemble import write as tree_ensemble
 from vetrina.core.types import Interactions
 from vetrina.data import truncated_svd
 from vetrina.data.cooccurrence import cooccurrence
-from vetrina.layers import lambdamart, tree_ensemble
-from vetrina.layers.next_item.embedding_init import positive_mutual_information
-from vetrina.layers.sparse_rows import top_k_of_dense
 from vetrina.models.ease.train import solve_ease
 from vetrina.models.sessions.train import session_ids
-from vetrina.retrieval.sequence_scorer import gap_classes
+from vetrina.nn.next_item.embedding_init import positive_mutual_information
+from vetrina.ranking import lambdamart
 
 
 @pytest.mark.parametrize("short_side", [0, 100])

@@ -8,9 +8,9 @@ from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Interactions, TrainingData, TrainingPlan
 from vetrina.evaluation.classification import roc_auc
-from vetrina.layers import losses
-from vetrina.layers.optimisers import MOMENTUM, build_optimiser
 from vetrina.models.mlp import online, train
+from vetrina.nn import losses
+from vetrina.nn.optimisers import MOMENTUM, build_optimiser
 
 SAID = torch.tensor([0.8, 0.4])
 TRUE = torch.tensor([1.0, 0.0])
@@ -79,9 +79,9 @@ def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_bett
 
 def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_push():
     """One user with one step: pushed vectors can only raise the loss, and the gradient reaches the table."""
-    from vetrina.layers.next_item import training
-    from vetrina.layers.next_item.baskets import Baskets
-    from vetrina.layers.next_item.negative_sampling import NegativeSampler
+    from vetrina.nn.next_item import training
+    from vetrina.nn.next_item.baskets import Baskets
+    from vetrina.nn.next_item.negative_sampling import NegativeSampler
 
     class Looked(torch.nn.Module):
         def __init__(self) -> None:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle.bit_packing import PackedIntegers
+from vetrina.bundle.sparse_rows.read import MIN_NEIGHBOURS, Neighbours, pack, quantise
 from vetrina.core.errors import UnusableVariant
-from vetrina.retrieval.neighbours import MIN_NEIGHBOURS, Neighbours, pack, quantise
 
 
 def written(folder: Path, lengths: list[int], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch import nn
 
-from vetrina.core.onnx_session import open_session
-from vetrina.layers.onnx_export import quantize_static
-from vetrina.layers.quantisation_aware_training import FakeQuantisation
+from vetrina.bundle.onnx_session import open_session
 from vetrina.models.image import category_training, network, network_quantisation
 from vetrina.models.image.preprocessing import normalise
+from vetrina.nn.onnx_export import quantize_static
+from vetrina.nn.quantisation_aware_training import FakeQuantisation
 
 
 def test_a_rounded_network_computes_as_on_the_grid_and_keeps_its_weights_there():

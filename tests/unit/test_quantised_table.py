@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vetrina.bundle.quantised_table import read as quantised_table
+from vetrina.bundle.quantised_table import write as writing
 from vetrina.core.errors import UnusableVariant
-from vetrina.layers import quantised_table_writer as writing
-from vetrina.retrieval import quantised_table
 
 
 def table(rows: int = 300, width: int = 64, seed: int = 1) -> np.ndarray:

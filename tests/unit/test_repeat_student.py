@@ -8,9 +8,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.clock import DAY
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.onnx_session import open_session
 from vetrina.core.protocols import History
 from vetrina.core.types import Interactions
 from vetrina.features import histories

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vetrina.bundle.spelling import SpellingCorrector, write
 from vetrina.core.types import Catalogue
 from vetrina.gate.robustness import add_typo
-from vetrina.retrieval.spelling import SpellingCorrector, write
 
 TITLES = (
     "Wireless headphones",

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.onnx_session import open_session
-from vetrina.layers.onnx_export import MIN_CALIBRATION_BATCHES, export, quantize_static
+from vetrina.nn.onnx_export import MIN_CALIBRATION_BATCHES, export, quantize_static
 
 
 @pytest.fixture

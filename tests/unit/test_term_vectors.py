@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.retrieval import term_vectors
-from vetrina.retrieval.term_vectors import COLUMNS, TermVectors
+from vetrina.bundle import term_vectors
+from vetrina.bundle.term_vectors import COLUMNS, TermVectors
 
 TITLES = ("Red running shoe", "Shoe rack, red", "Laptop", "Laptop stand for a laptop", "红色连衣裙", "")
 TEXTS = ("light shoes for runners", "wood", "15 inch", "steel", "夏季", "")

@@ -12,6 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
 
+from vetrina.bundle import transform_coding
 from vetrina.core.compression import DistillationData as Taught
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.progress import NoProgress
@@ -28,7 +29,6 @@ from vetrina.models.text import (
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.models.text.query_encoder_training import QueryEncoderTrainer
 from vetrina.models.text.training_queries import TrainingQuery
-from vetrina.retrieval import transform_coding
 
 TITLES = ("red dress", "blue dress", "toy car", "red car")
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "ask", "product", "red", "blue", "dress", "toy", "car")

@@ -3,10 +3,10 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vetrina.bundle.lexical import LexicalIndex, build
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.filters import NO_FILTERS
 from vetrina.core.tokeniser import split_unspaced_scripts, tokenise
-from vetrina.retrieval.lexical import LexicalIndex, build
 
 
 def test_writing_without_spaces_is_taken_apart_by_characters_and_pairs():

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.retrieval import transform_coding
-from vetrina.retrieval.transform_coding import N_INDEXED_AXES, TransformCodedIndex, write
+from vetrina.bundle import transform_coding
+from vetrina.bundle.transform_coding import N_INDEXED_AXES, TransformCodedIndex, write
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from scipy import sparse
 
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import WARM_START_FILE, Catalogue, Interactions, TrainingData, TrainingPlan
-from vetrina.layers.next_item import warm_start
-from vetrina.layers.next_item.item_embeddings import ItemEmbeddings
+from vetrina.nn.next_item import warm_start
+from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
 from vetrina.train import model_cache as cache
 from vetrina.train.model_cache import evict, fit_cached
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.core import zstd_file
+from vetrina.bundle import zstd_file
 from vetrina.core.errors import UnusableVariant
 
 WEIGHTS = np.random.default_rng(0).normal(0, 9, 200_000).astype(np.int8).tobytes()

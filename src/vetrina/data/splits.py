@@ -12,6 +12,7 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.business_value import sale_values, score_factors
 from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import (
@@ -27,7 +28,6 @@ from vetrina.core.types import (
     TrainingData,
 )
 from vetrina.data import dataset
-from vetrina.retrieval.business_value import sale_values, score_factors
 
 _HOLDOUT_SHARE = 0.2  # of a table's rows
 _VALIDATION_SHARE = 0.2  # of the rows that are not held out
@@ -63,7 +63,7 @@ class DataSplits:
             snapshot: The data.
             weights: Weights by event type that differ from the defaults.
             scenario: Scenario that the splits are for.
-            business_goal: Goal of ``retrieval.business_value`` by which training events of recommend are weighted.
+            business_goal: Goal of ``bundle.business_value`` by which training events of recommend are weighted.
         """
         self._snapshot = snapshot
         self._cuts = snapshot.cuts or _NO_CUTS

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import bit_packing
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle import bit_packing
+from vetrina.bundle.bit_packing import PackedIntegers
+from vetrina.bundle.elias_fano import EliasFanoLists, save_elias_fano
 from vetrina.core.clock import DAY
-from vetrina.core.elias_fano import EliasFanoLists, save_elias_fano
 from vetrina.core.protocols import History
 from vetrina.core.types import Interactions
 from vetrina.features.decayed_counts import DecayedCounts

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core import dictionary_encoding
+from vetrina.bundle import dictionary_encoding
 from vetrina.core.clock import DAY
 from vetrina.core.types import Floats, TrainingData
 

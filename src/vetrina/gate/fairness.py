@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core import plugins
 from vetrina.core.types import EvaluationData, Reason
 from vetrina.evaluation.bootstrap import resampled_means
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 
 _MAX_REQUESTS = 500
 _N_PRICE_BANDS = 4

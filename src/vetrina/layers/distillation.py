@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vetrina.core.types import Floats, Ints, TrainingPlan
-from vetrina.layers.batches import BATCH_SIZE, length_bucketed_batches, linear_schedule_with_warmup
+from vetrina.nn.batches import BATCH_SIZE, length_bucketed_batches, linear_schedule_with_warmup
 
 TEACHER_TOP_K = 100
 TEMPERATURE = 0.08

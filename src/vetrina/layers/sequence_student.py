@@ -14,9 +14,9 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
 from vetrina.core.types import Floats, Ints
 from vetrina.layers.distillation import TeacherScores
-from vetrina.retrieval.sequence_scorer import N_GAP_CLASSES
 
 NEIGHBOURS = 32  # other items that an item boosts
 _QUERY_DIM = 32
@@ -33,7 +33,7 @@ class SequenceRequests:
 
     Attributes:
         items: (n, length) numbers of the user's last items, newest first, -1 for padding.
-        gaps: (n, length) classes of the time between them, see ``retrieval.sequence_scorer.gap_classes``.
+        gaps: (n, length) classes of the time between them, see ``bundle.sequence_scorer.gap_classes``.
     """
 
     items: NDArray[np.int64]

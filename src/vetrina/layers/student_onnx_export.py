@@ -14,12 +14,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from vetrina.bundle.quantised_table import int4
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.types import Floats
-from vetrina.layers.onnx_export import export
 from vetrina.layers.repeat_student import RepeatStudent
 from vetrina.layers.sequence_student import SequenceStudent
-from vetrina.retrieval import int4
+from vetrina.nn.onnx_export import export
 
 _MAX_UINT16_ITEMS = 65_536  # items that 16 bits can number
 _EXAMPLE_LENGTH = 5  # items of the request that the exporter traces

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics, Moments, PositionCounts
 from vetrina.evaluation.moments import moments
 from vetrina.monitor import bin_edges as measure
@@ -19,7 +20,6 @@ from vetrina.monitor.log_columns import (
     EventColumns,
     ImpressionColumns,
 )
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 
 TextEncoder = Callable[[list[str]], NDArray[np.floating]]  # texts to vectors (n, width)
 _DAY_PARTS = ("night", "morning", "afternoon", "evening")

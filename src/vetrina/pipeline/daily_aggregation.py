@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core import clock, plugins
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics
@@ -20,7 +21,6 @@ from vetrina.monitor.log_statistics import TextEncoder, answer_statistics, event
 from vetrina.monitor.prediction_statistics import LABEL_EVENT, label_sums, prediction_statistics, read_predictions
 from vetrina.pipeline.replay import replay_overlap, replay_requests
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.store import daily_statistics, event_log
 
 RETENTION_DAYS = 56

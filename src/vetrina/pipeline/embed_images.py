@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core import clock
 from vetrina.core.image_vector import ImageVector
 from vetrina.data.images import download_images, read_image_file, resolve_reference
@@ -20,7 +21,6 @@ from vetrina.models.image import online
 from vetrina.models.image.decode import Pixels, decode_images
 from vetrina.models.image.embed import Embedder
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from vetrina.bundle.bundles import BundleStore
 from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta_index import DeltaIndex
@@ -22,7 +23,6 @@ from vetrina.scenarios import samples
 from vetrina.serve.canary import CandidateClient, ShadowLogger
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import event_log, products
-from vetrina.store.bundles import BundleStore
 from vetrina.store.leases import CONTROLLER_LEASE, read_heartbeat
 from vetrina.store.products import Change
 from vetrina.store.registry import Registry

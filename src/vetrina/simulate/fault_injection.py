@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.object_storage import MANIFEST, SIGNATURE
 from vetrina.core.errors import BadInput, NotReady
 from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
 from vetrina.data import dataset
@@ -14,8 +16,6 @@ from vetrina.models.drill.online import FAULT_KINDS
 from vetrina.pipeline.api import Shop
 from vetrina.pipeline.rollout_controller import start_rollout
 from vetrina.pipeline.run import Run
-from vetrina.retrieval.catalogue_index import CatalogueIndex
-from vetrina.store.object_storage import MANIFEST, SIGNATURE
 from vetrina.store.registry import VersionRegistration
 
 CANDIDATE_KINDS = ("better", "worse", "same", *FAULT_KINDS)

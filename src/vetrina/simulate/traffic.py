@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle import catalogue_index
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.clock import DAY
 from vetrina.core.types import Catalogue
 from vetrina.monitor.log_columns import N_POSITIONS, NO_VALUE, AnswerColumns, EventColumns, ImpressionColumns
-from vetrina.retrieval import catalogue_index
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.simulate.world import WEEKDAY_TRAFFIC, World, weekday
 
 _EVENT_TYPES = ("view", "click", "purchase")

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from vetrina.bundle.bundles import BundleStore
+from vetrina.bundle.object_storage import ObjectStorage
 from vetrina.core import settings
 from vetrina.core.files import make_private
 from vetrina.core.settings import Settings
 from vetrina.security.keys import Keys, load, load_or_create
-from vetrina.store.bundles import BundleStore
-from vetrina.store.object_storage import ObjectStorage
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from vetrina.bundle.lexical import LexicalIndex
+from vetrina.bundle.term_vectors import TermVectors
 from vetrina.core.types import Floats, Ints
-from vetrina.retrieval.lexical import LexicalIndex
-from vetrina.retrieval.term_vectors import TermVectors
 
 REASON = "holds the words you typed"
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vetrina.bundle import term_vectors
+from vetrina.bundle.lexical import build
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
-from vetrina.retrieval import term_vectors
-from vetrina.retrieval.lexical import build
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.bundle.tree_ensemble.read import Trees
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.types import Floats
-from vetrina.retrieval.trees import Trees
 
 LOG_ODDS_FILE = "trees.onnx"
 REGRESSION_FILE = "numbers.onnx"

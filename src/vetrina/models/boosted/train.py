@@ -9,11 +9,11 @@ from typing import Any
 
 import lightgbm
 
+from vetrina.bundle.tree_ensemble import write as tree_ensemble
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.data.random_split import HELD_OUT_SHARE, held_out_mask
-from vetrina.layers import tree_ensemble
 from vetrina.models.boosted.online import LOG_ODDS_FILE, REGRESSION_FILE
 
 HYPERPARAMETERS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}

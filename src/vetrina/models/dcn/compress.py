@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.layers.onnx_export import quantize_dynamic
 from vetrina.models.dcn.online import DCN
 from vetrina.models.dcn.train import fit_networks, save_ensemble
+from vetrina.nn.onnx_export import quantize_dynamic
 
 # ``width``: hidden units relative to the teacher's
 VARIANTS = (

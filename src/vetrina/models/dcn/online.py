@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
 
 

@@ -18,10 +18,10 @@ from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.data.random_split import held_out_mask
-from vetrina.layers import early_stopping, losses
-from vetrina.layers.onnx_export import export
-from vetrina.layers.optimisers import build_optimiser
 from vetrina.models.dcn.network import DCNNetwork
+from vetrina.nn import early_stopping, losses
+from vetrina.nn.onnx_export import export
+from vetrina.nn.optimisers import build_optimiser
 
 HYPERPARAMETERS = {"rate": 1e-3, "penalty": 1e-2, "beginnings": 2.0}
 

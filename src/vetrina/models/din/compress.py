@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from vetrina.core.compression import CompressionVariant, DistillationData
-from vetrina.layers.onnx_export import quantize_dynamic
+from vetrina.nn.onnx_export import quantize_dynamic
 
 VARIANTS = (CompressionVariant(("int8",)),)
 

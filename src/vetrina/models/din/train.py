@@ -12,11 +12,11 @@ from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
 from vetrina.core.types import Ints, TrainingData, TrainingPlan
 from vetrina.data.random_split import held_out_mask
-from vetrina.layers import early_stopping, losses
-from vetrina.layers.onnx_export import export
-from vetrina.layers.optimisers import build_optimiser
 from vetrina.models.din.network import DINNetwork
 from vetrina.models.din.online import embedding_ids
+from vetrina.nn import early_stopping, losses
+from vetrina.nn.onnx_export import export
+from vetrina.nn.optimisers import build_optimiser
 
 HYPERPARAMETERS = {"rate": 1e-3, "penalty": 1e-3}
 _MIN_OCCURRENCES = 5  # of a category among candidates and events, for an embedding of its own

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 
+from vetrina.bundle.sparse_rows.write import save, top_k_of_dense, top_k_per_row
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.data.interaction_matrix import interaction_matrix
-from vetrina.layers.sparse_rows import save, top_k_of_dense, top_k_per_row
 
 MAX_ITEMS = 6_000
 MAX_NEIGHBOURS = 200  # of each product

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+from vetrina.bundle.sparse_rows.read import quantise
 from vetrina.core.compression import CompressionVariant, DistillationData
-from vetrina.retrieval.neighbours import quantise
 
 VARIANTS = (CompressionVariant(("int8",)),)
 

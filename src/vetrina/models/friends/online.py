@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle.bit_packing import PackedIntegers
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vetrina.bundle.sparse_rows.write import save, shape_of, top_k_per_row
 from vetrina.core.progress import Progress
 from vetrina.core.types import Interactions, Ints, SocialGraph, TrainingData, TrainingPlan
 from vetrina.features.histories import DECAYED_COUNTS
-from vetrina.layers.sparse_rows import save, shape_of, top_k_per_row
 
 MIN_FOLLOWED_BUYERS = 2
 FOLLOWER_POWER = 0.5

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.bundle.quantised_table import read as quantised_table
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
-from vetrina.retrieval import quantised_table
 
 REASON = "like what you looked at"
 MAX_RECENT_ITEMS = 5  # distinct products of a history

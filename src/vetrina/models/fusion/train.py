@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vetrina.bundle.quantised_table import int4
+from vetrina.bundle.quantised_table import write as quantised_table_writer
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan
 from vetrina.core.version import VERSION
 from vetrina.data.cooccurrence import cooccurrence
-from vetrina.layers import quantised_table_writer
 from vetrina.models.fusion.modalities import COOCCURRENCE_WINDOW, content_modalities, cooccurrence_vectors
 from vetrina.models.fusion.modality_weights import ID_MODALITY, fit_modality_weights
-from vetrina.retrieval import int4
 
 HYPERPARAMETERS = {"width": 128.0, "id_dropout": 0.5}
 _DECAY = 0.8  # of a co-occurrence by each event in between

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vetrina.bundle.sparse_rows.write import save, shape_of, top_k_of_dense, top_k_per_row
 from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
 from vetrina.data.interaction_matrix import interaction_matrix
 from vetrina.data.truncated_svd import right_singular_vectors
-from vetrina.layers.sparse_rows import save, shape_of, top_k_of_dense, top_k_per_row
 
 MAX_NEIGHBOURS = 100  # of each product
 MIN_EVENTS = 5  # of a product, to be in the matrix

@@ -1,4 +1,4 @@
-"""Training of GRU4Rec by ``layers.next_item``."""
+"""Training of GRU4Rec by ``nn.next_item``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import Any
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.layers.next_item import recurrent, training
+from vetrina.nn.next_item import recurrent, training
 
 HYPERPARAMETERS = training.HYPERPARAMETERS
 SEARCH_SPACE = training.SEARCH_SPACE
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the files of ``retrieval.sequence_scorer``.
+    """Writes the files of ``bundle.sequence_scorer``.
 
     Args:
         training_data: Needs the catalogue and interactions.

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vetrina.layers.fine_tuning import FineTuner, FineTuning
 from vetrina.models.image.network import Backbone
 from vetrina.models.image.preprocessing import Pixels, augment, normalise
+from vetrina.nn.fine_tuning import FineTuner, FineTuning
 
 _BATCH_SIZE = 32  # images
 _LEARNING_RATE = 1e-3

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from vetrina.layers.losses import listwise_kl
 from vetrina.models.image.network import ImageNetwork
 from vetrina.models.image.preprocessing import Pixels, augment
+from vetrina.nn.losses import listwise_kl
 
 IMAGE_SIZE = 128  # pixels a side
 N_FEATURES = 512

@@ -15,15 +15,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
 from vetrina.evaluation.quality_loss import quality_loss
-from vetrina.layers.losses import listwise_kl
-from vetrina.layers.onnx_export import export, quantize_static
-from vetrina.layers.quantisation_aware_training import FakeQuantisation
 from vetrina.models.image.image_student import IMAGE_SIZE, resize
 from vetrina.models.image.preprocessing import Pixels, normalise
+from vetrina.nn.losses import listwise_kl
+from vetrina.nn.onnx_export import export, quantize_static
+from vetrina.nn.quantisation_aware_training import FakeQuantisation
 
 _INFERENCE_BATCH_SIZE = 64  # images
 _MAX_CALIBRATION_IMAGES = 192

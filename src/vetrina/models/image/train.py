@@ -26,9 +26,9 @@ from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
 from vetrina.data.images import download_images, read_image_file
-from vetrina.layers import fine_tuning
 from vetrina.models.image import category_training, image_student, network, network_quantisation
 from vetrina.models.image.decode import Pixels, decode_images
+from vetrina.nn import fine_tuning
 
 HYPERPARAMETERS = {
     "epochs": 0.0,

@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
+from vetrina.bundle.sparse_rows.read import pack
 from vetrina.core.compression import CompressionVariant, DistillationData
-from vetrina.retrieval.neighbours import pack
 
 _NEIGHBOUR_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1)
 VARIANTS = (

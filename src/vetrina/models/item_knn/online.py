@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from vetrina.bundle.sparse_rows.read import Neighbours
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
-from vetrina.retrieval.neighbours import Neighbours
 
 REASON = "goes with what you took last"
 MAX_RECENT_ITEMS = 60  # products of a history

@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vetrina.bundle.sparse_rows.write import save, shape_of, top_k_per_row
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.data.item_tokens import item_token_matrix, tfidf
-from vetrina.layers.sparse_rows import save, shape_of, top_k_per_row
 
 HYPERPARAMETERS = {
     "window": 20,

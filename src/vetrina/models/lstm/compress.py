@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vetrina.core.compression import CompressionVariant, DistillationData
-from vetrina.layers.next_item import sequence_quantisation
+from vetrina.nn.next_item import sequence_quantisation
 
 _INT8 = CompressionVariant(("int8",))
 _INT4 = CompressionVariant(("int4",))

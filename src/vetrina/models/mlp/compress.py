@@ -5,8 +5,8 @@ import zlib
 from pathlib import Path
 
 from vetrina.core.compression import CompressionVariant, DistillationData
-from vetrina.layers.onnx_export import quantize_dynamic
 from vetrina.models.mlp.train import load_pruned, save_network
+from vetrina.nn.onnx_export import quantize_dynamic
 
 VARIANTS = (CompressionVariant(("prune 50 %", "int8")),)
 

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.data.random_split import held_out_mask
-from vetrina.layers import losses
-from vetrina.layers.onnx_export import export
-from vetrina.layers.optimisers import build_optimiser
 from vetrina.models.mlp.online import HIDDEN_DIMS
+from vetrina.nn import losses
+from vetrina.nn.onnx_export import export
+from vetrina.nn.optimisers import build_optimiser
 
 BATCH_SIZE = 64  # rows
 LEARNING_RATE = 1e-3

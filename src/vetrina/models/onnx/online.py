@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.labelled_tables import EncodedTable, LabelScaler
-from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
 
 MODEL_FILE = "model.onnx"

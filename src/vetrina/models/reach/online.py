@@ -5,8 +5,8 @@ The odds are up to the share of buyers among the training examples, so they rank
 
 from pathlib import Path
 
+from vetrina.bundle.tree_ensemble.read import Trees
 from vetrina.core.types import Floats
-from vetrina.retrieval.trees import Trees
 
 
 class AudienceModel:

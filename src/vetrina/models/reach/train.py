@@ -10,11 +10,11 @@ from typing import Any
 
 import lightgbm
 
+from vetrina.bundle.tree_ensemble import write as tree_ensemble
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.data.launch_examples import COLUMNS, build_examples
 from vetrina.features import category_levels
-from vetrina.layers import tree_ensemble
 from vetrina.models.content import train as content
 
 HYPERPARAMETERS = {"rate": 0.05, "leaves": 31, "least": 50, "columns": 0.6, "penalty": 5.0}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.core import dictionary_encoding
+from vetrina.bundle import dictionary_encoding
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan
 

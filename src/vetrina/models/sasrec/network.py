@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.layers.onnx_export import export
-from vetrina.retrieval.sequence_scorer import N_GAP_CLASSES
+from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
+from vetrina.nn.onnx_export import export
 
 N_HEADS = 2
 _POSITION_STD = 0.02  # of the initial position embeddings

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from vetrina.bundle.sequence_scorer import SequenceScorer
 from vetrina.core.protocols import Scorer
-from vetrina.retrieval.sequence_scorer import SequenceScorer
 
 REASON = "shoppers with baskets like yours took this next"
 

@@ -1,4 +1,4 @@
-"""Training of SASRec by ``layers.next_item``."""
+"""Training of SASRec by ``nn.next_item``."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,15 +8,15 @@ import torch
 
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.layers.next_item import training
 from vetrina.models.sasrec.network import SASRecEncoder
+from vetrina.nn.next_item import training
 
 HYPERPARAMETERS = training.HYPERPARAMETERS
 SEARCH_SPACE = training.SEARCH_SPACE
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the files of ``retrieval.sequence_scorer``.
+    """Writes the files of ``bundle.sequence_scorer``.
 
     Args:
         training_data: Needs the catalogue and interactions.

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import dictionary_encoding
-from vetrina.core.elias_fano import EliasFanoLists
+from vetrina.bundle import dictionary_encoding
+from vetrina.bundle.elias_fano import EliasFanoLists
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import dictionary_encoding
-from vetrina.core.elias_fano import save_elias_fano
+from vetrina.bundle import dictionary_encoding
+from vetrina.bundle.elias_fano import save_elias_fano
 from vetrina.core.progress import Progress
 from vetrina.core.types import Interactions, TrainingData, TrainingPlan
 from vetrina.models.sessions.online import SESSION_GAP_SECONDS

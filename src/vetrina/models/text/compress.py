@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core import zstd_file
+from vetrina.bundle import dense, transform_coding, zstd_file
+from vetrina.bundle.dense import DenseIndex
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.files import atomic_write
 from vetrina.core.types import Floats
 from vetrina.models.text import query_phrases, query_student
 from vetrina.models.text.online import TextEncoder
-from vetrina.retrieval import dense, transform_coding
-from vetrina.retrieval.dense import DenseIndex
 
 MIN_PRODUCTS = 2_000  # products; fewer yield too few distinct phrases for distillation
 _EPOCHS = 8

@@ -22,9 +22,9 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interval, Ints, TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
-from vetrina.layers.fine_tuning import FineTuner, FineTuning
 from vetrina.models.text.pretrained import PretrainedEncoder, load_backbone, transformer_layers
 from vetrina.models.text.training_queries import TrainingQuery
+from vetrina.nn.fine_tuning import FineTuner, FineTuning
 
 LIST_SIZE = 8  # texts scored for each query
 N_NEAREST_TEXTS = 50  # nearest texts of a training query, from which its negatives are sampled

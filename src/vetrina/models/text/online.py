@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from vetrina.core import zstd_file
-from vetrina.core.bit_packing import PackedIntegers
-from vetrina.core.elias_fano import concatenated_ranges
-from vetrina.core.onnx_session import open_session
+from vetrina.bundle import zstd_file
+from vetrina.bundle.bit_packing import PackedIntegers
+from vetrina.bundle.dense import DenseIndex
+from vetrina.bundle.elias_fano import concatenated_ranges
+from vetrina.bundle.onnx_session import open_session
+from vetrina.bundle.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
 from vetrina.core.types import Floats, Ints
-from vetrina.retrieval.dense import DenseIndex
-from vetrina.retrieval.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
 
 REASON = "means what you asked for"
 CONFIG_FILE = "encoder.json"

@@ -9,13 +9,13 @@ import msgspec
 import numpy as np
 import torch
 
-from vetrina.core import zstd_file
+from vetrina.bundle import zstd_file
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, Floats, Ints
-from vetrina.layers.onnx_export import export, quantize_dynamic
 from vetrina.models.text.online import CONFIG_FILE, TextEncoder
 from vetrina.models.text.pretrained import PretrainedEncoder, SentenceEncoder, locate_encoder
+from vetrina.nn.onnx_export import export, quantize_dynamic
 
 _MAX_TOKENS = 64  # of a text
 _BATCH_SIZE = 64  # texts

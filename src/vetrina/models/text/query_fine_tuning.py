@@ -20,12 +20,12 @@ from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
-from vetrina.layers import fine_tuning
-from vetrina.layers.losses import listwise
 from vetrina.models.text.cross_encoder import CrossEncoderScores
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, transformer_layers
 from vetrina.models.text.training_queries import TrainingQuery
+from vetrina.nn import fine_tuning
+from vetrina.nn.losses import listwise
 
 HYPERPARAMETERS = {
     "epochs": 0,

@@ -24,10 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vetrina.core.types import Floats, Ints, TrainingPlan
-from vetrina.layers.batches import BATCH_SIZE, length_bucketed_batches, linear_schedule_with_warmup
-from vetrina.layers.losses import listwise_kl
-from vetrina.layers.onnx_export import export
 from vetrina.models.text.cross_encoder import nearest_texts
+from vetrina.nn.batches import BATCH_SIZE, length_bucketed_batches, linear_schedule_with_warmup
+from vetrina.nn.losses import listwise_kl
+from vetrina.nn.onnx_export import export
 
 EMBEDDING_DIM = 256
 TEMPERATURE = 0.05

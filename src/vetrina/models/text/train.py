@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from vetrina.core import bit_packing
+from vetrina.bundle import bit_packing
+from vetrina.bundle.dense import build
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.models.text import query_fine_tuning
@@ -27,7 +28,6 @@ from vetrina.models.text.product_vectors import (
 )
 from vetrina.models.text.query_encoder_training import QueryEncoderTrainer
 from vetrina.models.text.training_queries import training_queries
-from vetrina.retrieval.dense import build
 
 HYPERPARAMETERS = query_fine_tuning.HYPERPARAMETERS
 _PARITY_TEXTS = 64  # texts on which int8 is compared with float

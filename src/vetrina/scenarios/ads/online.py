@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core import plugins
 from vetrina.core.protocols import Context
 from vetrina.core.tokeniser import tokenise
@@ -22,7 +23,6 @@ from vetrina.features.category_levels import LEVELS, CategoryLevels
 from vetrina.features.histories import Histories
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.model_selection.calibration import from_options
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.scenarios.ads.auction import AuctionOutcome, run_auction
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, NO_EVENT, ImpressionFeatures
 

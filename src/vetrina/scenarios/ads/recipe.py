@@ -6,12 +6,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from vetrina.bundle import catalogue_index
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import Recipe, TrainingData
 from vetrina.evaluation import delays
 from vetrina.features import affinities, category_levels, histories
 from vetrina.features.table_encoding import TableEncoding
-from vetrina.retrieval import catalogue_index
 from vetrina.scenarios.ads.examples import training_examples
 
 RECIPE = Recipe(

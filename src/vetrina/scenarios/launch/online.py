@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.protocols import Context
@@ -19,7 +20,6 @@ from vetrina.core.types import Audience, AudienceMember, AudienceRequest, Floats
 from vetrina.features import affinities, segments, similarity
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
 from vetrina.features.category_levels import LEVELS, CategoryLevels, category_levels
-from vetrina.retrieval.catalogue_index import CatalogueIndex
 from vetrina.scenarios.launch.lookalike import seed_similarity
 
 _N_PROBE_PRODUCTS = 60  # distinct products in the requests of a probe

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.bundle import catalogue_index
 from vetrina.core.types import Recipe, TrainingData
 from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels, similarity
-from vetrina.retrieval import catalogue_index
 
 RECIPE = Recipe(scenario="launch", models=("affinity", "content", "reach"), baselines=("affinity",), metric="Reach@5%")
 ANSWER_KIND = "users"  # requested by the shop, so that there are no users to split between two versions

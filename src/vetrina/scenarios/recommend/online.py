@@ -13,6 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle import business_value
+from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.tree_ensemble.read import Trees
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.filters import Filters
@@ -20,10 +23,7 @@ from vetrina.core.protocols import Context, History, Scorer
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
-from vetrina.retrieval import business_value
-from vetrina.retrieval.catalogue_index import CatalogueIndex
-from vetrina.retrieval.reserved_positions import fill_reserved_positions
-from vetrina.retrieval.trees import Trees
+from vetrina.ranking.reserved_positions import fill_reserved_positions
 from vetrina.scenarios.recommend.features import ranker_features
 
 # By placement: its blend, and whether products that the user has interacted with are excluded; None leaves it to the recipe.

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from vetrina.bundle import business_value, catalogue_index
 from vetrina.core.types import Recipe, TrainingData
 from vetrina.features import histories, item_statistics, retention
-from vetrina.retrieval import business_value, catalogue_index
 
 RECIPE = Recipe(
     scenario="recommend",

@@ -5,11 +5,11 @@ A student memorises the histories that it is trained on, so it gets many of them
 
 import numpy as np
 
+from vetrina.bundle.sequence_scorer import gap_classes
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Ints
 from vetrina.layers.distillation import TeacherScores
 from vetrina.layers.sequence_student import SequenceRequests
-from vetrina.retrieval.sequence_scorer import gap_classes
 from vetrina.scenarios.recommend.blend_teacher import MAX_REQUESTS, BlendTeacher, ItemSequence
 
 MAX_SEQUENCE_LENGTH = 20  # last items of a user that a device sends

@@ -265,7 +265,8 @@ def _fit_trees(
     Returns:
         None where too few units have a target among the candidates.
     """
-    from vetrina.layers import lambdamart, tree_ensemble
+    from vetrina.bundle.tree_ensemble import write as tree_ensemble
+    from vetrina.ranking import lambdamart
 
     features: list[Floats] = []
     gains: list[NDArray[np.int32]] = []

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.term_vectors import COLUMNS
 from vetrina.core.types import Floats
 from vetrina.features.item_statistics import STATISTIC_NAMES
-from vetrina.retrieval.term_vectors import COLUMNS
 
 _TOP_CANDIDATES = 50  # best candidates that a price, category or brand is compared with
 _RANKED_SIGNALS = ("bm25", "text", "agreement", "blend")
@@ -38,7 +38,7 @@ def ranker_features(
         signals: (n, signals) that start with bm25, text, words and agreement.
         blend: (n,) weighted sum of the signals.
         bm25: (n,) BM25 scores, not normalised.
-        match_features: (n, columns of ``retrieval.term_vectors``).
+        match_features: (n, columns of ``bundle.term_vectors``).
         statistics: (n, item statistics).
         codes: the category (n,) and the brand (n,) of each candidate.
         n_query_words: number of words of the query.

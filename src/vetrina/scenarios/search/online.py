@@ -13,6 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.spelling import SpellingCorrector
+from vetrina.bundle.tree_ensemble.read import Trees
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.errors import BadInput
@@ -21,9 +24,6 @@ from vetrina.core.protocols import Context, History
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
-from vetrina.retrieval.catalogue_index import CatalogueIndex
-from vetrina.retrieval.spelling import SpellingCorrector
-from vetrina.retrieval.trees import Trees
 from vetrina.scenarios.search.features import ranker_features
 
 SIGNALS = ("bm25", "text", "words", "agreement", "popular", "personal", "fusion")
@@ -71,7 +71,7 @@ class Candidates:
     """Products that may answer a query.
 
     ``items`` (n,), ``signals`` (n, SIGNALS) each between 0 and 1, ``bm25`` (n,) not normalised, ``match_features`` (n, columns
-    of ``retrieval.term_vectors``), ``n_query_words`` number of words of the query.
+    of ``bundle.term_vectors``), ``n_query_words`` number of words of the query.
     """
 
     items: Ints

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from pathlib import Path
 
+from vetrina.bundle import catalogue_index, spelling
 from vetrina.core.types import Recipe, TrainingData
 from vetrina.features import histories, item_statistics, keyword_stuffing
-from vetrina.retrieval import catalogue_index, spelling
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular", "fusion"), baselines=("bm25",), metric="NDCG@10")
 ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users

@@ -130,7 +130,8 @@ def _fit_trees(
         folder: folder with the trained models.
         threads: threads of the training.
     """
-    from vetrina.layers import lambdamart, tree_ensemble
+    from vetrina.bundle.tree_ensemble import write as tree_ensemble
+    from vetrina.ranking import lambdamart
 
     sizes = np.array([len(of_query.items) for of_query in candidates], np.int64)
     weighted_sums = [of_query.signals @ searcher.weights for of_query in candidates]

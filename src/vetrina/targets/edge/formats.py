@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.errors import BadInput, UnusableVariant
-from vetrina.core.onnx_session import open_session
 from vetrina.core.types import Floats
 from vetrina.layers import student_onnx_export
 from vetrina.layers.distillation import DistillationRequests

@@ -4,8 +4,8 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+from vetrina.bundle.bundles import BundleStore
 from vetrina.core.errors import Conflict, NotFound
-from vetrina.store.bundles import BundleStore
 from vetrina.store.registry import ROLLBACK, Registry
 from vetrina.store.rollouts import RolloutStore
 

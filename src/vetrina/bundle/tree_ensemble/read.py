@@ -4,12 +4,12 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.onnx_session import open_session
+from vetrina.bundle.onnx_session import open_session
 from vetrina.core.types import Floats
 
 
 class Trees:
-    """The tree ensemble that ``layers.tree_ensemble`` wrote."""
+    """The tree ensemble that ``bundle.tree_ensemble.write`` wrote."""
 
     def __init__(self, path: Path) -> None:
         self._session = open_session(path)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.layers import quantised_table_writer
-from vetrina.layers.onnx_export import quantize_dynamic
+from vetrina.bundle.quantised_table import write as quantised_table_writer
+from vetrina.nn.onnx_export import quantize_dynamic
 
 _COPIED_FILES = ("taken.npy", "lengths.npy", "settings.json")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import bit_packing
-from vetrina.core.bit_packing import PackedIntegers
-from vetrina.core.elias_fano import EliasFanoLists, PlainLists, save_elias_fano
+from vetrina.bundle import bit_packing
+from vetrina.bundle.bit_packing import PackedIntegers
+from vetrina.bundle.elias_fano import EliasFanoLists, PlainLists, save_elias_fano
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.types import Floats, Ints
 

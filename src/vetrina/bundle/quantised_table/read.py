@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.onnx_session import open_session
+from vetrina.bundle.onnx_session import open_session
+from vetrina.bundle.quantised_table import int4
 from vetrina.core.types import Floats
-from vetrina.retrieval import int4
 
 TABLE_FILE = "table.bin"
 SCALES_FILE = "scales.npy"
@@ -80,7 +80,7 @@ class Int4Table(QuantisedTable):
 
 
 def open_table(folder: Path, float_file: str) -> FloatTable | QuantisedTable:
-    """Return the table that ``layers.quantised_table_writer`` wrote in ``folder``, else the float table ``float_file``."""
+    """Return the table that ``bundle.quantised_table.write`` wrote in ``folder``, else the float table ``float_file``."""
     if not (folder / SCALES_FILE).exists():
         return FloatTable(folder / float_file)
     scales = np.load(folder / SCALES_FILE)

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.onnx_session import open_session
+from vetrina.bundle.onnx_session import open_session
+from vetrina.bundle.quantised_table import read as quantised_table
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
-from vetrina.retrieval import quantised_table
 
 N_GAP_CLASSES = 32
 # Of the training temperature: on Amazon Beauty's validation data a blend is better with scores at two to three times the

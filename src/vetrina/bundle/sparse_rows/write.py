@@ -1,4 +1,4 @@
-"""Sparse neighbour rows: top-k selection, and the writer of what ``retrieval.neighbours`` reads."""
+"""Sparse neighbour rows: top-k selection, and the writer of what ``bundle.sparse_rows.read`` reads."""
 
 from collections.abc import Iterator
 from pathlib import Path

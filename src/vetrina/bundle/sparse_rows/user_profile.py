@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.bundle.sparse_rows.read import Neighbours
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
-from vetrina.retrieval.neighbours import Neighbours
 
 
 class UserProfileScorer:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import bit_packing
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle import bit_packing
+from vetrina.bundle.bit_packing import PackedIntegers
 
 IntegerArray = NDArray[np.integer]
 # Candidates for the number of lower bits: those that ``bit_packing`` stores without waste.

@@ -1,4 +1,4 @@
-"""Writer of int8 and int4 embedding tables with their ONNX graph; the reader is ``retrieval.quantised_table``.
+"""Writer of int8 and int4 embedding tables with their ONNX graph; the reader is ``bundle.quantised_table.read``.
 
 The graph computes the inner products of query vectors with all rows of a table. Training side only.
 """
@@ -9,10 +9,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from vetrina.bundle.quantised_table import int4
+from vetrina.bundle.quantised_table.read import GRAPH_FILE, SCALES_FILE, TABLE_FILE
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.types import Floats
-from vetrina.retrieval import int4
-from vetrina.retrieval.quantised_table import GRAPH_FILE, SCALES_FILE, TABLE_FILE
 
 
 def write(table: Floats, into: Path, bits: int) -> None:

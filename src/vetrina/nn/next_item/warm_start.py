@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vetrina.core.types import Floats
-from vetrina.layers.next_item.item_embeddings import ItemEmbeddings
+from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
 
 _ENCODER_PREFIX = "encoder."
 

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.layers.next_item import training
-from vetrina.retrieval.sequence_scorer import N_GAP_CLASSES
+from vetrina.nn.next_item import training
 
 Cell = Literal["GRU", "LSTM"]
 # torch stacks the gates of a GRU as reset, update, new, those of an LSTM as in, forget, cell, out; this is ONNX's order.
@@ -27,7 +27,7 @@ _GATE_ORDER = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 def fit(
     name: str, cell: Cell, training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress
 ) -> Mapping[str, Any]:
-    """Train a recurrent model, write what ``retrieval.sequence_scorer`` reads, and return notes for the report.
+    """Train a recurrent model, write what ``bundle.sequence_scorer`` reads, and return notes for the report.
 
     Args:
         name: Name of the model, by which the plan has hyper-parameters.

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import bit_packing
-from vetrina.core.bit_packing import PackedIntegers
-from vetrina.core.elias_fano import concatenated_ranges
+from vetrina.bundle import bit_packing
+from vetrina.bundle.bit_packing import PackedIntegers
+from vetrina.bundle.dense import DenseIndex, build
+from vetrina.bundle.elias_fano import concatenated_ranges
 from vetrina.core.types import Floats, Ints
-from vetrina.retrieval.dense import DenseIndex, build
 
 N_INDEXED_AXES = 64
 MIN_VECTORS_PER_AXIS = 8  # with fewer the axes take nearly as many bytes as are saved

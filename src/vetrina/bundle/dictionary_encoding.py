@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import bit_packing
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle import bit_packing
+from vetrina.bundle.bit_packing import PackedIntegers
 
 # Columns with more distinct values are stored as they are: an index would hardly be smaller than the value.
 _MAX_DISTINCT_VALUES = 2**16

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.sequence_scorer import gap_classes
 from vetrina.core.types import Interactions
-from vetrina.retrieval.sequence_scorer import gap_classes
 
 
 @dataclass(frozen=True)

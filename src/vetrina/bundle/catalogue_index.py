@@ -9,8 +9,8 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from vetrina.core import bit_packing, dictionary_encoding
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle import bit_packing, dictionary_encoding
+from vetrina.bundle.bit_packing import PackedIntegers
 from vetrina.core.errors import BadInput
 from vetrina.core.filters import CATEGORICAL_FIELDS, NO_FILTERS, NUMERIC_FIELDS, Filters, with_ancestors
 from vetrina.core.types import Catalogue

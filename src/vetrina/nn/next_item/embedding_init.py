@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
+from vetrina.bundle.sparse_rows.write import shape_of
 from vetrina.core.types import Floats, Interactions
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.data.truncated_svd import right_singular_vectors
-from vetrina.layers.sparse_rows import shape_of
 
 _WINDOW = 20  # largest distance of two events that co-occur
 _DECAY = 0.8

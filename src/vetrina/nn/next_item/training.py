@@ -19,11 +19,11 @@ from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan
 from vetrina.data.item_tokens import item_token_matrix
-from vetrina.layers.next_item import embedding_init, warm_start
-from vetrina.layers.next_item.baskets import Baskets, Batch
-from vetrina.layers.next_item.item_embeddings import ItemEmbeddings
-from vetrina.layers.next_item.negative_sampling import NegativeSampler
-from vetrina.layers.optimisers import build_optimiser
+from vetrina.nn.next_item import embedding_init, warm_start
+from vetrina.nn.next_item.baskets import Baskets, Batch
+from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
+from vetrina.nn.next_item.negative_sampling import NegativeSampler
+from vetrina.nn.optimisers import build_optimiser
 
 POSITIONS_PER_BATCH = 1_500  # predicting positions in a batch, about
 MIN_WINDOWS_PER_BATCH = 64
@@ -101,7 +101,7 @@ def fit(
     into: Path,
     progress: Progress,
 ) -> Mapping[str, Any]:
-    """Train a sequence model and write what ``retrieval.sequence_scorer`` reads.
+    """Train a sequence model and write what ``bundle.sequence_scorer`` reads.
 
     Args:
         name: Name of the model, for messages.

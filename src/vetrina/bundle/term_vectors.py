@@ -13,8 +13,8 @@ import numpy as np
 import tantivy
 from numpy.typing import NDArray
 
-from vetrina.core import bit_packing
-from vetrina.core.bit_packing import PackedIntegers
+from vetrina.bundle import bit_packing
+from vetrina.bundle.bit_packing import PackedIntegers
 from vetrina.core.tokeniser import split_unspaced_scripts
 from vetrina.core.types import Floats, Ints
 

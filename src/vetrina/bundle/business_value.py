@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import dictionary_encoding
+from vetrina.bundle import dictionary_encoding
 from vetrina.core.types import Catalogue, Floats
 
 GOALS = ("revenue", "margin", "retention_7", "retention_28")

@@ -1,0 +1,1 @@
+"""Tables of vectors with 4-bit weights, multiplied by ONNX Runtime's MatMulNBits."""

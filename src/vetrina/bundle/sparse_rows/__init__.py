@@ -1,0 +1,1 @@
+"""Sparse rows: for each item its strongest neighbours, with quantised weights."""

@@ -1,0 +1,1 @@
+"""Final ranking of candidates: gradient-boosted rankers and reserved positions."""

@@ -1,1 +1,0 @@
-"""Indexes that a bundle serves from: words, vectors, neighbours and the catalogue itself."""
