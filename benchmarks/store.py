@@ -14,7 +14,7 @@ from statistics import median
 from sqlalchemy import Column, Engine, MetaData, String, Table, Text, insert
 
 from benchmarks.record import row
-from vetrina.security.keys import load_or_create
+from vetrina.core.keys import load_or_create
 from vetrina.store.database import open_store
 from vetrina.store.event_log import Event, EventLog
 

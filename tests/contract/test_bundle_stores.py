@@ -14,7 +14,7 @@ from fsspec.core import url_to_fs
 from vetrina.bundle.bundles import BundleStore
 from vetrina.bundle.object_storage import MANIFEST, ObjectStorage
 from vetrina.core.errors import BadInput, NotFound
-from vetrina.security.keys import BadSignature, load_or_create
+from vetrina.core.keys import BadSignature, load_or_create
 
 
 @dataclass

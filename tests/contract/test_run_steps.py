@@ -12,9 +12,9 @@ from sqlalchemy import Engine, func, select, update
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
+from vetrina.core.keys import Keys, load_or_create
 from vetrina.core.types import Bundle
 from vetrina.pipeline.steps import StoredJournal
-from vetrina.security.keys import Keys, load_or_create
 from vetrina.store.database import open_store
 from vetrina.store.run_steps import StepResultStore, delete_step_results
 from vetrina.store.runs import RunStore
@@ -184,7 +184,7 @@ from pathlib import Path
 from sqlalchemy import event
 
 from vetrina.pipeline.steps import StoredJournal
-from vetrina.security.keys import load_or_create
+from vetrina.core.keys import load_or_create
 from vetrina.store.database import open_store
 from vetrina.store.run_steps import StepResultStore
 

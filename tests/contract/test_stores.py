@@ -31,7 +31,7 @@ from vetrina.core.columns import OVER_CAP_COLUMN
 from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
 from vetrina.core.image_vector import ImageVector
-from vetrina.security.keys import Keys, load_or_create
+from vetrina.core.keys import Keys, load_or_create
 from vetrina.store import daily_statistics, database, event_log, products
 from vetrina.store.database import lock_log, open_store, read
 from vetrina.store.event_log import ANONYMOUS, Event, EventLog, Outcome

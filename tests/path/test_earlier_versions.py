@@ -13,15 +13,15 @@ from litestar.testing import TestClient
 from sqlalchemy import insert, select
 
 from vetrina import Shop
-from vetrina.console.version_page import write_version_page
 from vetrina.core import clock
 from vetrina.core.errors import OtherFormat
 from vetrina.core.types import Bundle, ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data import dataset
-from vetrina.pipeline.health import check_health
+from vetrina.operate.health import check_health
 from vetrina.pipeline.run import Run
 from vetrina.release import operator_actions
+from vetrina.reports.version_page import write_version_page
 from vetrina.serve.app import create_app
 from vetrina.store.registry import VersionRegistration
 from vetrina.store.shop_folder import ShopFolder

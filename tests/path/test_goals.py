@@ -13,7 +13,7 @@ from vetrina.bundle import business_value
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
-from vetrina.pipeline.tradeoff import GOAL_WEIGHTS, tradeoff_curve
+from vetrina.reports.tradeoff import GOAL_WEIGHTS, tradeoff_curve
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,6 @@ from litestar.testing import TestClient
 from PIL import Image, ImageDraw
 
 from vetrina import Shop
-from vetrina.console.version_page import write_version_page
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.image_vector import ImageVector
@@ -29,8 +28,9 @@ from vetrina.data import dataset, images
 from vetrina.models.image.decode import decode_images
 from vetrina.models.image.embed import Embedder
 from vetrina.models.image.preprocessing import augment, normalise
-from vetrina.pipeline.controller import Controller
-from vetrina.pipeline.embed_images import ImageEmbedding
+from vetrina.operate.controller import Controller
+from vetrina.operate.embed_images import ImageEmbedding
+from vetrina.reports.version_page import write_version_page
 from vetrina.serve.app import create_app
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products

@@ -17,9 +17,9 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.cli.main import cli
-from vetrina.console.version_page import write_version_page
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
+from vetrina.reports.version_page import write_version_page
 from vetrina.scenarios.launch.evaluate import reach_curve
 from vetrina.serve.app import create_app
 from vetrina.store import contacts

@@ -14,8 +14,8 @@ from vetrina.bundle.bundles import BundleStore
 from vetrina.core import clock
 from vetrina.core.errors import NotFound
 from vetrina.core.health_types import SHOP_SCOPE
-from vetrina.pipeline.daily_aggregation import DailyStatisticsReader, last_full_day
-from vetrina.pipeline.health import check_health
+from vetrina.operate.daily_aggregation import DailyStatisticsReader, last_full_day
+from vetrina.operate.health import check_health
 from vetrina.serve.app import create_app
 from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.simulated_users import SimulatedUsers

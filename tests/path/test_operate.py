@@ -19,12 +19,12 @@ from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.files import exclusive_lock
 from vetrina.core.types import Verdict
 from vetrina.data import dataset
-from vetrina.pipeline.alerting import send_alert
-from vetrina.pipeline.controller import Controller
-from vetrina.pipeline.cost import cost
-from vetrina.pipeline.embed_images import ImageEmbedding
-from vetrina.pipeline.retention import clean_up
+from vetrina.operate.alerting import send_alert
+from vetrina.operate.controller import Controller
+from vetrina.operate.embed_images import ImageEmbedding
+from vetrina.operate.retention import clean_up
 from vetrina.pipeline.run import Run
+from vetrina.reports.cost import cost
 from vetrina.simulate.fault_injection import inject_candidate, inject_refresh
 from vetrina.store import products
 from vetrina.store.leases import Lease

@@ -9,9 +9,9 @@ import shops
 from stored_values import holding
 
 from vetrina import Shop
-from vetrina.console.version_page import write_version_page
 from vetrina.core.errors import BadInput, NotReady
-from vetrina.pipeline.quality import load_quality, measure_quality, quality_text
+from vetrina.reports.quality import load_quality, measure_quality, quality_text
+from vetrina.reports.version_page import write_version_page
 
 
 def next_of(product: str) -> str:
@@ -180,7 +180,7 @@ def test_predict_learns_the_rule_and_ships_pruned(predicting):
 
 
 def test_report_draws_both_curves(predicting):
-    from vetrina.console.version_page import write_version_page
+    from vetrina.reports.version_page import write_version_page
 
     shop = Shop(predicting[0])
     page = write_version_page(shop, shop.shop_context.registry.list_versions()[0]["version"]).read_text()

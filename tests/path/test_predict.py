@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from vetrina import Shop
-from vetrina.console.version_page import write_version_page
+from vetrina.api.batch import predict_file
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
-from vetrina.pipeline.batch import predict_file
+from vetrina.reports.version_page import write_version_page
 
 BUDGET = 0.1  # minutes, in which the validation rows alone decide: folds are tried by themselves
 GOOD = ("love the colour", "fits so well", "soft and warm", "would buy again", "my favourite dress")

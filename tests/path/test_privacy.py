@@ -18,8 +18,8 @@ from stored_values import holding
 
 from vetrina import Shop
 from vetrina.bundle import zstd_file
-from vetrina.console.version_page import write_version_page
 from vetrina.core.types import Snapshot
+from vetrina.reports.version_page import write_version_page
 from vetrina.serve.app import create_app
 from vetrina.store import event_log
 from vetrina.store.tables import users

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event, text
 
 from vetrina.core.errors import BadInput
-from vetrina.security.keys import Keys, load_or_create
+from vetrina.core.keys import Keys, load_or_create
 from vetrina.store.database import open_older_store, open_store, stored_schema, upgrade_store
 from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import SCHEMA_VERSION

@@ -19,7 +19,7 @@ from litestar.testing import TestClient
 from sqlalchemy import Engine
 
 from vetrina import Shop
-from vetrina.security.keys import Keys, load_or_create
+from vetrina.core.keys import Keys, load_or_create
 from vetrina.serve.app import create_app
 from vetrina.serve.service import Service
 from vetrina.store.database import open_store

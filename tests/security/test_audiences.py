@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 
 from vetrina import Shop
+from vetrina.api import batch, channels
+from vetrina.api.webhook_signature import load_webhook_secret, webhook_signature
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import ChannelSettings
 from vetrina.core.types import Audience, AudienceMember
-from vetrina.pipeline import batch, channels
-from vetrina.security.webhook_signature import load_webhook_secret, webhook_signature
 from vetrina.serve.audience import Recipient, find_recipients
 
 pytestmark = pytest.mark.security

@@ -8,8 +8,8 @@ import pytest
 
 from vetrina import Shop
 from vetrina.bundle.bundles import BundleStore
-from vetrina.pipeline.retention import clean_up
-from vetrina.security.keys import BadSignature
+from vetrina.core.keys import BadSignature
+from vetrina.operate.retention import clean_up
 
 pytestmark = pytest.mark.security
 

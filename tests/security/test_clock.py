@@ -7,7 +7,7 @@ import pytest
 
 from vetrina.core import clock
 from vetrina.core.clock import DAY
-from vetrina.pipeline.controller import Controller
+from vetrina.operate.controller import Controller
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.event_log import Event, EventLog

@@ -12,8 +12,8 @@ from sqlalchemy.exc import OperationalError
 
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
-from vetrina.pipeline import controller as controller_module
-from vetrina.pipeline.controller import Controller, operate
+from vetrina.operate import controller as controller_module
+from vetrina.operate.controller import Controller, operate
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.live_state import ControllerHeartbeat
 from vetrina.store import alert_log

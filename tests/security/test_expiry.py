@@ -11,7 +11,7 @@ from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import load
-from vetrina.pipeline.retention import clean_up, delete_expired
+from vetrina.operate.retention import clean_up, delete_expired
 from vetrina.store import expiry
 from vetrina.store.event_log import Event, EventLog
 from vetrina.store.tables import (

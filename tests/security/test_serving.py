@@ -13,7 +13,7 @@ from vetrina.bundle.term_vectors import TermVectors
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.filters import NO_FILTERS
-from vetrina.pipeline.retention import clean_up
+from vetrina.operate.retention import clean_up
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products

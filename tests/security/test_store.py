@@ -16,8 +16,8 @@ from sqlalchemy import delete, event, func, select, update
 
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, VetrinaError
+from vetrina.core.keys import BadSignature, load_or_create
 from vetrina.pipeline.steps import StoredJournal
-from vetrina.security.keys import BadSignature, load_or_create
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
 from vetrina.store.run_steps import StepResultStore

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from vetrina.api.shop import Shop
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
@@ -16,7 +17,6 @@ from vetrina.core.types import Catalogue, Floats, Interactions, TrainingData, Tr
 from vetrina.data import dataset
 from vetrina.models.fusion import online, train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows, whiten
-from vetrina.pipeline.api import Shop
 from vetrina.ranking.reserved_positions import fill_reserved_positions
 
 ITEMS = 60

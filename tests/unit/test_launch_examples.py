@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vetrina.api.channels import hash_email
 from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue, Interactions
@@ -12,7 +13,6 @@ from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
 from vetrina.features.segments import rfm_segments, segment_members
-from vetrina.pipeline.channels import hash_email
 
 NONE = np.full(3, np.nan)
 

@@ -4,12 +4,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vetrina.api.shop import Shop
 from vetrina.bundle import business_value
 from vetrina.core.clock import DAY
 from vetrina.core.types import Catalogue, Interactions
 from vetrina.data import dataset
 from vetrina.features.retention import retention_rates
-from vetrina.pipeline.api import Shop
 
 ITEMS = 5
 _EVENT = st.tuples(st.integers(0, 3), st.integers(0, ITEMS - 1), st.integers(0, 60 * 24))

@@ -17,9 +17,9 @@ import msgspec
 from vetrina.bundle.object_storage import MANIFEST, PARTS, SIGNATURE, ObjectStorage
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.files import atomic_folder, atomic_write, digest_of, remove_folder, remove_leftovers, write_bytes
+from vetrina.core.keys import BadSignature, Keys
 from vetrina.core.types import Bundle
 from vetrina.core.version import BUNDLE_FORMAT
-from vetrina.security.keys import BadSignature, Keys
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ def audience(
     out: str | None,
 ) -> None:
     """Select users to contact about a new product."""
-    from vetrina.pipeline import batch
+    from vetrina.api import batch
 
     shop = state.open_shop()
     if products:
@@ -180,7 +180,7 @@ def predict(state: CliContext, features: str | None, table: Path | None, out: Pa
 
     FEATURES is a JSON list in column order, or an object by column name.
     """
-    from vetrina.pipeline.batch import predict_file
+    from vetrina.api.batch import predict_file
 
     shop = state.open_shop()
     if table:
@@ -197,7 +197,7 @@ def predict(state: CliContext, features: str | None, table: Path | None, out: Pa
 
 def _rank_file(state: CliContext, request_kind: str, file: Path, out: Path | None, options: dict[str, Any]) -> None:
     """Answer a file of requests into the file of ``--out``, and print how many rows were written."""
-    from vetrina.pipeline.batch import rank_file
+    from vetrina.api.batch import rank_file
 
     output_file = _require_value(out, "--out FILE")
     shop = state.open_shop()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from vetrina.pipeline.api import Shop
+    from vetrina.api.shop import Shop
 
 Row = TypeVar("Row")
 
@@ -28,8 +28,8 @@ class CliContext:
 
     def open_shop(self) -> "Shop":
         """The shop, which reports progress on the terminal."""
+        from vetrina.api.shop import Shop
         from vetrina.cli.progress import TerminalProgress
-        from vetrina.pipeline.api import Shop
 
         return Shop(self.shop_dir, TerminalProgress())
 

@@ -101,9 +101,9 @@ def operate(state: CliContext, until_input_ends: bool) -> None:
 
     The controller advances releases, starts retraining, cleans up and raises alerts.
     """
+    from vetrina.api.shop import Shop
     from vetrina.cli.supervision import call_after_input
-    from vetrina.pipeline.api import Shop
-    from vetrina.pipeline.controller import operate as run_controller
+    from vetrina.operate.controller import operate as run_controller
 
     shop = Shop(state.shop_dir)  # without progress bars: what is done is a line of the log
     log_format = shop.folder.settings.log.format
@@ -143,7 +143,7 @@ def _report_with_time(log_format: str, line: str) -> None:
 def status(state: CliContext) -> None:
     """Show champions, their health and whether to retrain."""
     from vetrina.core import plugins
-    from vetrina.pipeline.health import check_health
+    from vetrina.operate.health import check_health
 
     shop_context = state.open_shop().shop_context
     rows = [asdict(check_health(shop_context, scenario)) for scenario in plugins.names("scenarios")]

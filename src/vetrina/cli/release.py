@@ -26,7 +26,7 @@ def versions(state: CliContext) -> None:
 @click.pass_obj
 def show(state: CliContext, version: str) -> None:
     """Show a version: verdict, blend, compression, cost."""
-    from vetrina.pipeline.cost import cost
+    from vetrina.reports.cost import cost
 
     shop_context = state.open_shop().shop_context
     record = shop_context.registry.get_version(version)
@@ -64,7 +64,7 @@ def compare(state: CliContext, first_version: str, second_version: str) -> None:
 @click.pass_obj
 def report(state: CliContext, version: str) -> None:
     """Write an HTML report about a version."""
-    from vetrina.console.version_page import write_version_page
+    from vetrina.reports.version_page import write_version_page
 
     page = write_version_page(state.open_shop(), version)
     state.print_row({"report": str(page)}, formatting.format_report)
@@ -85,7 +85,7 @@ def quality(state: CliContext, scenario: str, version: str | None, against: str 
 
     Prints metrics with intervals, slices, each model alone, beyond-accuracy metrics of the lists and a paired gain.
     """
-    from vetrina.pipeline.quality import measure_quality, quality_text
+    from vetrina.reports.quality import measure_quality, quality_text
 
     state.print_row(measure_quality(state.open_shop(), scenario, version, against), quality_text)
 
@@ -99,7 +99,7 @@ def tradeoff(state: CliContext, goal: str) -> None:
     For each weight of GOAL (margin, revenue, retention_7 or retention_28): the NDCG on the holdout, and the mean business
     value of the products that are shown.
     """
-    from vetrina.pipeline.tradeoff import tradeoff_curve
+    from vetrina.reports.tradeoff import tradeoff_curve
 
     rows = [asdict(point) for point in tradeoff_curve(state.open_shop(), goal)]
 

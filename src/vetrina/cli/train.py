@@ -57,7 +57,7 @@ def _execute_queued_run(state: CliContext, run_id: str) -> None:
 
     They share the threads, too.
     """
-    from vetrina.pipeline.api import Shop
+    from vetrina.api.shop import Shop
     from vetrina.pipeline.run_execution import execute_run
     from vetrina.serve.readiness import MAX_PARALLEL_RUNS
 

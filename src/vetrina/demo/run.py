@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from vetrina.api.shop import Shop
 from vetrina.cli.progress import TerminalProgress
 from vetrina.core import clock
 from vetrina.core.files import write_bytes
 from vetrina.demo.complete_journey import curl_examples, write_input_files
-from vetrina.pipeline.api import Shop
 from vetrina.serve.serve import bind
 from vetrina.store.runs import PRIORITY_MANUAL
 

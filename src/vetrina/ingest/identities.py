@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from vetrina.core.columns import TABLES
+from vetrina.core.keys import ADDRESS, Keys, is_session_pseudonym
 from vetrina.ingest.read import as_text
-from vetrina.security.keys import ADDRESS, Keys, is_session_pseudonym
 
 ABOUT_PEOPLE = ("events", "users", "judgments", "ads")
 _LISTS_OF_USERS = ("follows", "friends")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from vetrina.api.shop import Shop
 from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.files import atomic_folder
 from vetrina.core.types import TrainingPlan
-from vetrina.pipeline.api import Shop
 from vetrina.scenarios.recommend.blend_student import distil_student, student_class
 from vetrina.targets import edge
 

@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from vetrina.core.errors import Conflict
+from vetrina.core.keys import BadSignature
 from vetrina.core.version import VERSION
-from vetrina.security.keys import BadSignature
 from vetrina.store.run_steps import StepResult, StepResultStore
 
 Result = TypeVar("Result")

@@ -10,9 +10,9 @@ from typing import Any
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
+from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
 from vetrina.core.types import AudienceRequest
-from vetrina.security.keys import Keys
 from vetrina.store import contacts
 
 CHANNELS = ("csv", "email", "push", "social", "webhook")

@@ -14,7 +14,7 @@ import msgspec
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
-from vetrina.security.keys import Keys
+from vetrina.core.keys import Keys
 from vetrina.serve.schemas import EventBody, parse_body, parse_past_time
 from vetrina.store.event_log import ANONYMOUS, SERVER, Event
 

@@ -11,9 +11,9 @@ from sqlalchemy import Engine
 
 from vetrina.core import clock, plugins
 from vetrina.core.errors import NotReady
+from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
-from vetrina.security.keys import Keys
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.local_query import LocalItem, LocalQuery
 from vetrina.store.database import open_store

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import httpx
 
+from vetrina.api.shop import Shop
 from vetrina.core.clock import DAY
 from vetrina.monitor.log_columns import EventColumns
-from vetrina.pipeline.api import Shop
-from vetrina.pipeline.daily_aggregation import last_full_day
+from vetrina.operate.daily_aggregation import last_full_day
 from vetrina.simulate.drill import build_simulated_shop
 from vetrina.simulate.processes import start_command, wait_until_ready
 from vetrina.simulate.traffic import NO_SHIFT, PriceShift, Traffic

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 
+from vetrina.api.shop import Shop
 from vetrina.core.files import write_bytes
-from vetrina.pipeline.api import Shop
 from vetrina.simulate.fault_injection import inject_candidate, serve_popularity_baseline
 from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.processes import start_command, wait_until_ready

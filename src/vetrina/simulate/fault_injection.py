@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
+from vetrina.api.shop import Shop
 from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.bundle.object_storage import MANIFEST, SIGNATURE
 from vetrina.core.errors import BadInput, NotReady
 from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
 from vetrina.data import dataset
 from vetrina.models.drill.online import FAULT_KINDS
-from vetrina.pipeline.api import Shop
 from vetrina.pipeline.rollout_controller import start_rollout
 from vetrina.pipeline.run import Run
 from vetrina.store.registry import VersionRegistration

@@ -32,7 +32,7 @@ from sqlalchemy.schema import CreateColumn
 from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict
 from vetrina.core.files import create_private
-from vetrina.security.keys import BadSignature, Keys
+from vetrina.core.keys import BadSignature, Keys
 from vetrina.store.pseudonyms import name_sessions
 from vetrina.store.tables import SCHEMA_VERSION, events, exposures, log_locks, metadata, schema_version, stages, users
 

@@ -33,8 +33,8 @@ from sqlalchemy import (
 from vetrina.core import clock
 from vetrina.core.columns import ANONYMOUS_COLUMN, OVER_CAP_COLUMN
 from vetrina.core.errors import Overloaded
+from vetrina.core.keys import Keys
 from vetrina.core.recent_keys import RecentKeys
-from vetrina.security.keys import Keys
 from vetrina.store import weight_caps
 from vetrina.store.database import lock_log, read
 from vetrina.store.refused_rows import write_accepted

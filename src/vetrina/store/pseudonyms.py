@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Column, Connection, Row, Select, bindparam, or_, select, update
 
-from vetrina.security.keys import Keys
+from vetrina.core.keys import Keys
 from vetrina.store.tables import events, expectations, exposures
 
 _CHUNK_SIZE = 1_000  # rows that are rewritten at once

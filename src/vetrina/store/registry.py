@@ -16,8 +16,8 @@ from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
+from vetrina.core.keys import Keys
 from vetrina.core.types import Bundle, ReleaseResult, Verdict
-from vetrina.security.keys import Keys
 from vetrina.store.database import read
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
 

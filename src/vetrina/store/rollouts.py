@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Row, case, delete, func, insert, sele
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict
+from vetrina.core.keys import Keys
 from vetrina.core.rollout_types import (
     INTERLEAVED,
     AnswerCounts,
@@ -30,7 +31,6 @@ from vetrina.core.rollout_types import (
 )
 from vetrina.core.settings import ReleaseSettings, with_current_names
 from vetrina.core.types import Reason
-from vetrina.security.keys import Keys
 from vetrina.store.database import lock_log, read
 from vetrina.store.registry import ROLLBACK, Registry, VersionRegistration
 from vetrina.store.tables import expectations, exposures, rollout_log, rollouts, shadow_answers

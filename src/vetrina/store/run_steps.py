@@ -10,7 +10,7 @@ from sqlalchemy import Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
-from vetrina.security.keys import BadSignature, Keys
+from vetrina.core.keys import BadSignature, Keys
 from vetrina.store.database import read
 from vetrina.store.tables import run_steps, runs
 

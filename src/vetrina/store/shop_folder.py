@@ -8,8 +8,8 @@ from vetrina.bundle.bundles import BundleStore
 from vetrina.bundle.object_storage import ObjectStorage
 from vetrina.core import settings
 from vetrina.core.files import make_private
+from vetrina.core.keys import Keys, load, load_or_create
 from vetrina.core.settings import Settings
-from vetrina.security.keys import Keys, load, load_or_create
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
-from vetrina.security.keys import Keys
+from vetrina.core.keys import Keys
 from vetrina.store.database import open_older_store, stored_schema, upgrade_steps, upgrade_store
 
 

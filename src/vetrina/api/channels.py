@@ -21,11 +21,11 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
+from vetrina.api.webhook_signature import SIGNATURE_HEADER, webhook_signature
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
 from vetrina.core.settings import ChannelSettings
-from vetrina.security.webhook_signature import SIGNATURE_HEADER, webhook_signature
 from vetrina.serve.audience import Recipient, with_email
 
 _MAX_PUSH_RECIPIENTS = 20_000  # of one request
@@ -61,7 +61,7 @@ def write_audience(
 def post_audience(recipients: Sequence[Recipient], product: Product | None, url: str, secret: str) -> int:
     """Send an audience to a webhook; returns the number of users sent.
 
-    Each body is signed with the time at which it is sent (``security.webhook_signature``). Redirects are not followed.
+    Each body is signed with the time at which it is sent (``api.webhook_signature``). Redirects are not followed.
 
     Args:
         recipients: Users, best first.

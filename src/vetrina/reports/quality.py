@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from vetrina.api.shop import Shop
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.files import write_bytes
 from vetrina.core.types import EvaluationData, Interval, MetricValues
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
-from vetrina.pipeline.api import Shop
 
 PROTOCOL = (
     "judged file (fit and validation only) on the holdout; the whole catalogue is ranked; products a user had before are left "

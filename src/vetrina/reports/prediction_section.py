@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from vetrina.console.charts import to_svg
+from vetrina.api.shop import Shop
 from vetrina.core.errors import NotFound
 from vetrina.core.labelled_tables import LabelledTable, LabelScaler
 from vetrina.core.types import Interval
 from vetrina.evaluation.classification import classification_metrics, precision_recall_curve, roc_curve
 from vetrina.evaluation.regression import regression_metrics
-from vetrina.pipeline.api import Shop
+from vetrina.reports.charts import to_svg
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.scenarios.predict.rules import split_conditions
 

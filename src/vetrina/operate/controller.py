@@ -21,11 +21,11 @@ from vetrina.core import clock, plugins
 from vetrina.core.errors import BadInput, Conflict, describe_cause
 from vetrina.core.rollout_types import Rollout, RolloutDecision
 from vetrina.monitor.alerts import SHOP_WIDE_PREFIX
-from vetrina.pipeline.alerting import send_alert
-from vetrina.pipeline.embed_images import ImageEmbedding
-from vetrina.pipeline.health import HealthCheck, check_health
-from vetrina.pipeline.memory_limit import memory_limit_mb, resident_mb
-from vetrina.pipeline.retention import EXPIRY_SECONDS, clean_up, delete_expired
+from vetrina.operate.alerting import send_alert
+from vetrina.operate.embed_images import ImageEmbedding
+from vetrina.operate.health import HealthCheck, check_health
+from vetrina.operate.memory_limit import memory_limit_mb, resident_mb
+from vetrina.operate.retention import EXPIRY_SECONDS, clean_up, delete_expired
 from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order

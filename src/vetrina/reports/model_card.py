@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from vetrina.pipeline.quality import PROTOCOL
+from vetrina.reports.quality import PROTOCOL
 
 _INTENDED_USE = {
     "search": "ranks products for a query, personalised where the user is known",

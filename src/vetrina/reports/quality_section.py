@@ -5,9 +5,9 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from vetrina.console.charts import to_svg
 from vetrina.core.types import Interval
-from vetrina.pipeline.quality import Quality
+from vetrina.reports.charts import to_svg
+from vetrina.reports.quality import Quality
 
 _VERSION_COLOUR = "#2456a6"
 _MODEL_COLOUR = "#99aabb"

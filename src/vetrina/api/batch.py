@@ -6,14 +6,14 @@ from typing import Any
 
 import polars as pl
 
+from vetrina.api import channels
+from vetrina.api.shop import Shop
+from vetrina.api.webhook_signature import load_webhook_secret
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress, track
 from vetrina.core.types import Answer
 from vetrina.ingest.read import read_table_file
-from vetrina.pipeline import channels
-from vetrina.pipeline.api import Shop
-from vetrina.security.webhook_signature import load_webhook_secret
 from vetrina.serve.audience import RecipientList
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {

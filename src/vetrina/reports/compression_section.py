@@ -8,8 +8,8 @@ import msgspec
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vetrina.console.charts import to_svg
 from vetrina.core.compression import CompressionTrial
+from vetrina.reports.charts import to_svg
 
 _ACCEPTED_COLOUR = "#2456a6"
 _REJECTED_COLOUR = "#a31621"

@@ -16,7 +16,7 @@ from vetrina.core.health_types import (
 from vetrina.core.types import Reason
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts
-from vetrina.pipeline.daily_aggregation import DailyStatisticsReader, last_full_day
+from vetrina.operate.daily_aggregation import DailyStatisticsReader, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.retrain import retrain
 from vetrina.store import event_log

@@ -11,7 +11,7 @@ from vetrina.core import clock, plugins
 from vetrina.core.errors import Conflict
 from vetrina.core.files import exclusive_lock, remove_folder, remove_leftovers, waiting_lock
 from vetrina.ingest.lake import QUARANTINE, last_seqs, load_index, prune_events
-from vetrina.pipeline.daily_aggregation import RETENTION_DAYS, last_full_day
+from vetrina.operate.daily_aggregation import RETENTION_DAYS, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.store import daily_statistics, expiry
 from vetrina.store.contacts import FREQUENCY_WINDOW

@@ -9,16 +9,16 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from vetrina.console.audience_section import audience_section
-from vetrina.console.compression_section import compression_section, read_compression_trials
-from vetrina.console.model_card import model_card
-from vetrina.console.prediction_section import prediction_section
-from vetrina.console.quality_section import quality_section
+from vetrina.api.shop import Shop
 from vetrina.core.files import write_bytes
 from vetrina.core.types import CheckResult, Reason
-from vetrina.pipeline.api import Shop
-from vetrina.pipeline.cost import Cost, cost
-from vetrina.pipeline.quality import load_quality
+from vetrina.reports.audience_section import audience_section
+from vetrina.reports.compression_section import compression_section, read_compression_trials
+from vetrina.reports.cost import Cost, cost
+from vetrina.reports.model_card import model_card
+from vetrina.reports.prediction_section import prediction_section
+from vetrina.reports.quality import load_quality
+from vetrina.reports.quality_section import quality_section
 from vetrina.store.rollouts import DecisionRecord
 
 _STYLE = """

@@ -4,8 +4,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from vetrina.console.charts import to_svg
-from vetrina.pipeline.api import Shop
+from vetrina.api.shop import Shop
+from vetrina.reports.charts import to_svg
 from vetrina.scenarios.launch.evaluate import ReachPoint, reach_curve
 
 

@@ -1,0 +1,1 @@
+"""The controller, which runs a shop unattended: daily statistics, health, alerts, retention and image embedding."""

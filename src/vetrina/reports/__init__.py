@@ -1,0 +1,1 @@
+"""Pages and tables for people: a version, its model card, quality, cost and trade-offs."""

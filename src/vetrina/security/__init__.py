@@ -1,1 +1,0 @@
-"""Keys, pseudonyms, signatures and tokens."""
