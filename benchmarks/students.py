@@ -44,19 +44,18 @@ from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
 from vetrina.data import dataset
 from vetrina.demo import write_input_files as grocer
+from vetrina.edge import repeat_consumption_distillation, sequence_distillation, student_onnx_export
+from vetrina.edge.blend_student import DistilledStudent, distil_student
+from vetrina.edge.distillation import DistillationRequests
+from vetrina.edge.repeat_student import RepeatStudent
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.features import histories
-from vetrina.layers import student_onnx_export
-from vetrina.layers.distillation import DistillationRequests
-from vetrina.layers.repeat_student import RepeatStudent
 from vetrina.models.text import compress as text
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.nn.onnx_export import export
 from vetrina.pipeline.run import DataSplits
-from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation
-from vetrina.scenarios.recommend.blend_student import DistilledStudent, distil_student
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import Recommender

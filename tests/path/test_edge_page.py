@@ -14,9 +14,9 @@ from onnxruntime import InferenceSession
 
 from vetrina import Shop
 from vetrina.bundle.onnx_session import open_session
+from vetrina.edge import repeat_consumption_distillation, sequence_distillation
+from vetrina.edge.export import export_student
 from vetrina.features.histories import Histories
-from vetrina.pipeline.export import export_student
-from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation
 from vetrina.scenarios.recommend.online import Recommender
 
 pytestmark = pytest.mark.browser

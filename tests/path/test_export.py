@@ -15,19 +15,17 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, NotFound, UnusableVariant
 from vetrina.core.protocols import History
-from vetrina.layers import student_onnx_export
-from vetrina.layers.distillation import TeacherScores
-from vetrina.layers.sequence_student import InitialEmbeddings, SequenceStudent, initial_embeddings
-from vetrina.pipeline.export import export_student
-from vetrina.scenarios.recommend import repeat_consumption_distillation
-from vetrina.scenarios.recommend.online import Recommender
-from vetrina.scenarios.recommend.sequence_distillation import (
+from vetrina.edge import formats, repeat_consumption_distillation, student_onnx_export
+from vetrina.edge.distillation import TeacherScores
+from vetrina.edge.export import export_student
+from vetrina.edge.sequence_distillation import (
     MAX_SEQUENCE_LENGTH,
     continue_sequences,
     drop_items,
     student_inputs,
 )
-from vetrina.targets import edge
+from vetrina.edge.sequence_student import InitialEmbeddings, SequenceStudent, initial_embeddings
+from vetrina.scenarios.recommend.online import Recommender
 
 pytestmark = pytest.mark.deploy
 
@@ -170,12 +168,12 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
         export_student(shop, version, "litert", into, 40)
     with pytest.raises(BadInput, match="has no executorch"):
         export_student(shop, version, "executorch", into, 40, sys.executable)
-    monkeypatch.setattr("vetrina.pipeline.export.MAX_EXPORT_BYTES", 20_000)
+    monkeypatch.setattr("vetrina.edge.export.MAX_EXPORT_BYTES", 20_000)
     with pytest.raises(BadInput, match=r"ask for \d+ or fewer"):
         export_student(shop, version, "onnx", into, 40)
     # What can be known beforehand is said before anything is taught.
-    monkeypatch.setattr("vetrina.pipeline.export.distil_student", None)
-    monkeypatch.setattr("vetrina.pipeline.export.MAX_EXPORT_BYTES", 4_000)
+    monkeypatch.setattr("vetrina.edge.export.distil_student", None)
+    monkeypatch.setattr("vetrina.edge.export.MAX_EXPORT_BYTES", 4_000)
     with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 27 or fewer"):
         export_student(shop, version, "onnx", into, 50_000)
     with pytest.raises(BadInput, match="needs a Python"):
@@ -188,13 +186,13 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
 def test_a_file_that_answers_otherwise_is_not_handed_out(tmp_path, monkeypatch):
     student = untaught(60, 16)
     asked = student_inputs([(np.array([1, 2, 3]), np.arange(3.0)), (np.array([7]), np.zeros(1))])
-    assert edge.write_student(student, "onnx", tmp_path, asked).error < 0.05
+    assert formats.write_student(student, "onnx", tmp_path, asked).error < 0.05
     wrong = untaught(60, 16, seed=3)
     right = student_onnx_export.write
     monkeypatch.setattr(student_onnx_export, "write", lambda _, file, bits: right(wrong, file, bits))
     (tmp_path / "other").mkdir()
     with pytest.raises(UnusableVariant, match="of the spread of its scores"):
-        edge.write_student(student, "onnx", tmp_path / "other", asked)
+        formats.write_student(student, "onnx", tmp_path / "other", asked)
     assert list((tmp_path / "other").iterdir()) == []
 
 
@@ -214,4 +212,4 @@ def test_other_runtimes_say_what_the_network_says(shop, version, tmp_path, form,
         monkeypatch.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
     found = export_student(shop, version, form, tmp_path / form, 40, tools(form))
     assert found.error < 1e-3
-    assert {f.name for f in Path(found.folder).iterdir()} == {edge.FORMAT_FILES[form], "shelf.json"}
+    assert {f.name for f in Path(found.folder).iterdir()} == {formats.FORMAT_FILES[form], "shelf.json"}

@@ -13,17 +13,16 @@ from vetrina.core.clock import DAY
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import History
 from vetrina.core.types import Interactions
-from vetrina.features import histories
-from vetrina.features.histories import Histories
-from vetrina.layers import student_onnx_export
-from vetrina.layers.repeat_student import RepeatRequests, RepeatStudent
-from vetrina.scenarios.recommend import repeat_consumption_distillation
-from vetrina.scenarios.recommend.repeat_consumption_distillation import (
+from vetrina.edge import repeat_consumption_distillation, student_onnx_export
+from vetrina.edge.repeat_consumption_distillation import (
     HistoryPoint,
     history_at,
     repeat_consumption_features,
     sample_history_points,
 )
+from vetrina.edge.repeat_student import RepeatRequests, RepeatStudent
+from vetrina.features import histories
+from vetrina.features.histories import Histories
 
 USERS = ("a", "b", "c")
 

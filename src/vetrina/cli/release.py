@@ -182,7 +182,7 @@ def export(state: CliContext, version: str, file_format: str, out: Path | None, 
 
     The student is distilled from a version of recommend; with its catalogue it takes at most 2 MB.
     """
-    from vetrina.pipeline.export import export_student
+    from vetrina.edge.export import export_student
 
     into = out or Path(f"{version}-{file_format}")
     result = export_student(state.open_shop(), version, file_format, into, max_products, python)

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import History
 from vetrina.core.types import Ints
+from vetrina.edge.blend_teacher import BlendTeacher
+from vetrina.edge.distillation import TeacherScores
+from vetrina.edge.repeat_student import RepeatRequests
 from vetrina.features.histories import DECAYED_COUNTS, Histories
-from vetrina.layers.distillation import TeacherScores
-from vetrina.layers.repeat_student import RepeatRequests
-from vetrina.scenarios.recommend.blend_teacher import BlendTeacher
 from vetrina.scenarios.recommend.features import interaction_features
 
 MAX_ITEMS = 100  # items of a user that a device sends

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from vetrina.bundle.quantised_table import int4
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.types import Floats
-from vetrina.layers.repeat_student import RepeatStudent
-from vetrina.layers.sequence_student import SequenceStudent
+from vetrina.edge.repeat_student import RepeatStudent
+from vetrina.edge.sequence_student import SequenceStudent
 from vetrina.nn.onnx_export import export
 
 _MAX_UINT16_ITEMS = 65_536  # items that 16 bits can number

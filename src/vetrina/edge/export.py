@@ -14,12 +14,12 @@ from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.files import atomic_folder
 from vetrina.core.types import TrainingPlan
-from vetrina.scenarios.recommend.blend_student import distil_student, student_class
-from vetrina.targets import edge
+from vetrina.edge import formats
+from vetrina.edge.blend_student import distil_student, student_class
 
 EMBEDDING_WIDTH = 64
 MAX_EXPORT_BYTES = 2_000_000  # of the student and its item list
-_PAGE_FOLDER = Path(edge.__file__).parent / "page"
+_PAGE_FOLDER = Path(__file__).parent / "page"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def export_student(
     Args:
         shop: The shop.
         version: Version of recommend.
-        file_format: One of ``edge.FORMAT_FILES``.
+        file_format: One of ``formats.FORMAT_FILES``.
         into: Output folder; must not exist.
         max_products: Products that the student knows at most.
         python: Python interpreter with the converter of the format, where it needs one.
@@ -57,8 +57,8 @@ def export_student(
         BadInput: Unknown format, existing folder, a version of another scenario or without a student, or too large a result.
         NotFound: Unknown version.
     """
-    if file_format not in edge.FORMAT_FILES:
-        raise BadInput(f"format {file_format!r}", "is unknown", f"use one of {', '.join(edge.FORMAT_FILES)}")
+    if file_format not in formats.FORMAT_FILES:
+        raise BadInput(f"format {file_format!r}", "is unknown", f"use one of {', '.join(formats.FORMAT_FILES)}")
     if into.exists():
         raise BadInput(f"folder {str(into)!r}", "is there already", "name another one")
     record = shop.shop_context.registry.get_version(version)
@@ -69,7 +69,7 @@ def export_student(
     plan = TrainingPlan(settings.seed, threads=settings.threads)
     folder = shop.shop_context.version_folder(version)
     catalogue = CatalogueIndex(folder / "shelf")
-    tool = edge.find_tool(file_format, python)
+    tool = formats.find_tool(file_format, python)
     _check_least_size(folder, file_format, min(max_products, len(catalogue)))
     try:
         distilled = distil_student(folder, max_products, EMBEDDING_WIDTH, plan, progress)
@@ -86,7 +86,7 @@ def export_student(
         "products": products,
     }
     with atomic_folder(into) as scratch:
-        written = edge.write_student(distilled.student, file_format, scratch, distilled.held_out_requests, tool)
+        written = formats.write_student(distilled.student, file_format, scratch, distilled.held_out_requests, tool)
         item_list_file = scratch / "shelf.json"
         item_list_file.write_bytes(msgspec.json.encode(item_list))
         size = written.size_bytes + item_list_file.stat().st_size
@@ -109,7 +109,7 @@ def _check_least_size(folder: Path, file_format: str, n_products: int) -> None:
     student = student_class(folder)
     columns = 2 * EMBEDDING_WIDTH + student.EXTRA_COLUMNS
     boosts = min(student.BOOSTED_NEIGHBOURS, n_products)
-    bytes_per_product = columns * edge.BYTES_PER_WEIGHT[file_format] + boosts * edge.BYTES_PER_BOOST[file_format]
+    bytes_per_product = columns * formats.BYTES_PER_WEIGHT[file_format] + boosts * formats.BYTES_PER_BOOST[file_format]
     _check_export_size(n_products, n_products * bytes_per_product)
 
 

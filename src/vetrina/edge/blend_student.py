@@ -15,11 +15,11 @@ from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints, TrainingPlan
-from vetrina.layers.distillation import DistillationRequests, TeacherScores, distil
-from vetrina.layers.repeat_student import RepeatStudent
-from vetrina.layers.sequence_student import SequenceStudent, initial_embeddings
-from vetrina.scenarios.recommend import repeat_consumption_distillation, sequence_distillation
-from vetrina.scenarios.recommend.blend_teacher import BLEND, MAX_REQUESTS, BlendTeacher
+from vetrina.edge import repeat_consumption_distillation, sequence_distillation
+from vetrina.edge.blend_teacher import BLEND, MAX_REQUESTS, BlendTeacher
+from vetrina.edge.distillation import DistillationRequests, TeacherScores, distil
+from vetrina.edge.repeat_student import RepeatStudent
+from vetrina.edge.sequence_student import SequenceStudent, initial_embeddings
 from vetrina.scenarios.recommend.online import Recommender, top_k
 
 _MAX_HELD_OUT_USERS = 500

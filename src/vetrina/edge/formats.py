@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from vetrina.bundle.onnx_session import open_session
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.types import Floats
-from vetrina.layers import student_onnx_export
-from vetrina.layers.distillation import DistillationRequests
-from vetrina.layers.repeat_student import RepeatStudent
-from vetrina.layers.sequence_student import SequenceStudent
+from vetrina.edge import student_onnx_export
+from vetrina.edge.distillation import DistillationRequests
+from vetrina.edge.repeat_student import RepeatStudent
+from vetrina.edge.sequence_student import SequenceStudent
 
 FORMAT_FILES = {"onnx": "student.onnx", "litert": "student.tflite", "executorch": "student.pte"}
 TOOL_REQUIREMENTS = {

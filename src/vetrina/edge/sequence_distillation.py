@@ -8,9 +8,9 @@ import numpy as np
 from vetrina.bundle.sequence_scorer import gap_classes
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Ints
-from vetrina.layers.distillation import TeacherScores
-from vetrina.layers.sequence_student import SequenceRequests
-from vetrina.scenarios.recommend.blend_teacher import MAX_REQUESTS, BlendTeacher, ItemSequence
+from vetrina.edge.blend_teacher import MAX_REQUESTS, BlendTeacher, ItemSequence
+from vetrina.edge.distillation import TeacherScores
+from vetrina.edge.sequence_student import SequenceRequests
 
 MAX_SEQUENCE_LENGTH = 20  # last items of a user that a device sends
 _WHOLE_HISTORY_PART = 4  # a quarter of the requests at most are whole histories

@@ -14,7 +14,7 @@ from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
-from vetrina.layers.distillation import TEACHER_TOP_K, TeacherScores
+from vetrina.edge.distillation import TEACHER_TOP_K, TeacherScores
 from vetrina.scenarios.recommend.online import Recommender, top_k
 
 BLEND = "home"  # the blend that is distilled

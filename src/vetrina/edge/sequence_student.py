@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
 from vetrina.core.types import Floats, Ints
-from vetrina.layers.distillation import TeacherScores
+from vetrina.edge.distillation import TeacherScores
 
 NEIGHBOURS = 32  # other items that an item boosts
 _QUERY_DIM = 32

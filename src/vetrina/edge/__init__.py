@@ -1,0 +1,1 @@
+"""Students for devices: distillation data, small networks, their formats and their export."""

@@ -1,1 +1,0 @@
-"""Deployment targets of a version beside the shop's own service."""
