@@ -14,7 +14,7 @@ from benchmarks.record import row
 from vetrina.core.rollout_types import CANARY, CHAMPION, OutcomeStatistics
 from vetrina.core.types import RankedItem
 from vetrina.evaluation.sequential import confidence_radius, estimate_effect, log_e_above, outcome_statistics
-from vetrina.serve.interleaving import team_draft
+from vetrina.serve.experiments.interleaving import team_draft
 from vetrina.simulate.world import World
 
 _WORLD = World(products=300, users=5_000)

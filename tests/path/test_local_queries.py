@@ -20,7 +20,7 @@ from vetrina.core import clock
 from vetrina.core.errors import NotReady
 from vetrina.serve import released_models
 from vetrina.serve.app import create_app
-from vetrina.serve.local_server import bind_local_socket
+from vetrina.serve.local.server import bind_local_socket
 from vetrina.simulate.processes import start_command
 from vetrina.store import event_log
 from vetrina.store.database import open_store

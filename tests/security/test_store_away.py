@@ -108,7 +108,7 @@ def test_events_are_refused_without_the_store(own_client, store):
 
 def test_an_event_that_the_store_does_not_take_in_time_is_refused(own_client, store, monkeypatch):
     """S28: a store that hangs keeps no request for ever: events would take the places of requests that need no store."""
-    monkeypatch.setattr("vetrina.serve.events._WRITE_SECONDS", 0.2)
+    monkeypatch.setattr("vetrina.serve.routes.events._WRITE_SECONDS", 0.2)
     store.hanging.set()
     event_body = {"user_id": USER, "type": "view", "product_id": "p001", "event_id": "e1"}
     refused = own_client.post("/v1/events", json=event_body)

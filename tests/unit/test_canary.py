@@ -11,7 +11,7 @@ import pytest
 from vetrina.core.protocols import Context
 from vetrina.core.rollout_types import Rollout
 from vetrina.core.types import Answer, RankedItem, Request
-from vetrina.serve.canary import CandidateAnswer, CandidateClient
+from vetrina.serve.experiments.canary import CandidateAnswer, CandidateClient
 
 ROLLOUT = Rollout("r", "recommend", "new", "old", "salt", 0.0, 0.0, (0.5,))
 CONTEXT = Context(None, None, 0.0)
@@ -74,7 +74,7 @@ def test_requests_are_answered_one_after_the_other_in_their_order(candidate):
 
 def test_a_panic_is_an_error_and_the_thread_goes_on(candidate, monkeypatch):
     """What a library in Rust raises is no Exception; neither a request nor a shadow may end the thread by it."""
-    monkeypatch.setattr("vetrina.serve.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("vetrina.serve.experiments.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
     rows: list[dict] = []
     found = CandidateClient(ROLLOUT, candidate, LONG, rows.append)
     found.shadow(Request(query="panic"), CONTEXT, Answer((), 0))
@@ -118,7 +118,7 @@ def test_one_that_does_not_open_is_never_waited_for():
 
 def test_shadow_answers_that_wait_are_dropped_when_users_meet_the_candidate(candidate, monkeypatch):
     """S39: the first users do not wait behind answers that nobody sees."""
-    monkeypatch.setattr("vetrina.serve.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr("vetrina.serve.experiments.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
     found = trial(candidate, LONG)
     for query in ("hang", "a", "b"):
         found.shadow(Request(query=query), CONTEXT, Answer((), 0))
@@ -131,7 +131,7 @@ def test_shadow_answers_that_wait_are_dropped_when_users_meet_the_candidate(cand
 
 def test_threads_in_which_candidates_hang_are_bounded(candidate, monkeypatch):
     """S39: Python cannot end a thread, so no candidate is queried while too many hang."""
-    monkeypatch.setattr("vetrina.serve.canary._MAX_HANGING_THREADS", 1)
+    monkeypatch.setattr("vetrina.serve.experiments.canary._MAX_HANGING_THREADS", 1)
     assert ask(trial(candidate, SHORT), "hang")[0].fault == "timeout"
     other = trial(candidate, LONG)
     assert ask(other, "a")[0].fault == "hanging"
@@ -144,7 +144,7 @@ def test_threads_in_which_candidates_hang_are_bounded(candidate, monkeypatch):
 
 def test_a_candidate_that_hangs_at_the_end_of_its_release_leaves_no_thread_behind(candidate, monkeypatch):
     """S39: a release may end while a request waits; the thread is given up once, and none is started in its place."""
-    monkeypatch.setattr("vetrina.serve.canary._MAX_HANGING_THREADS", 1)
+    monkeypatch.setattr("vetrina.serve.experiments.canary._MAX_HANGING_THREADS", 1)
     n_threads = threading.active_count()
     ended = trial(candidate, SHORT)
 

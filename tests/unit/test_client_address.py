@@ -8,7 +8,7 @@ from litestar.testing import RequestFactory
 
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import load
-from vetrina.serve.client_address import client_address
+from vetrina.serve.http.client_address import client_address
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import uvicorn
 
-from vetrina.serve.eager_server import EagerServer
+from vetrina.serve.http.eager_server import EagerServer
 
 SECONDS = 30.0  # no machine is so slow
 

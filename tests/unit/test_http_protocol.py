@@ -9,8 +9,8 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from vetrina.serve import http_protocol
-from vetrina.serve.http_protocol import BoundedHttpProtocol
+from vetrina.serve.http import protocol as http_protocol
+from vetrina.serve.http.protocol import BoundedHttpProtocol
 
 SECONDS = 30.0  # no machine is so slow
 LARGE_BYTES = 30_000_000  # more than the buffers of a connection hold

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vetrina.core.types import Answer, RankedItem, Request
 from vetrina.evaluation.off_policy import LoggedSamples, estimate_value
-from vetrina.serve.exploration import keep_order, may_explore, sample_order, widen_request
+from vetrina.serve.experiments.exploration import keep_order, may_explore, sample_order, widen_request
 
 ARMS = np.array([0.05, 0.1, 0.2, 0.4])
 

@@ -30,7 +30,7 @@ from vetrina.core.types import RankedItem
 from vetrina.evaluation.sequential import outcome_statistics
 from vetrina.release.decision import decide, guardrail_limits
 from vetrina.release.evidence import count_preferences
-from vetrina.serve.interleaving import team_draft
+from vetrina.serve.experiments.interleaving import team_draft
 
 RULES = ReleaseSettings()
 HOUR = 3_600.0

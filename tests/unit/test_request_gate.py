@@ -12,7 +12,7 @@ from vetrina.core.errors import BadInput
 from vetrina.core.logs import CURRENT_REQUEST
 from vetrina.core.settings import load
 from vetrina.serve.app import _cors_config
-from vetrina.serve.request_gate import RequestGate
+from vetrina.serve.http.request_gate import RequestGate
 
 
 @post("/echo", status_code=200)

@@ -11,8 +11,8 @@ from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
 from vetrina.cli.options import FILE_PATH, limit_option, output_file_option, renamed_option
 from vetrina.core.errors import BadInput
-from vetrina.serve.local_client import query_service
-from vetrina.serve.local_query import LocalItem, LocalQuery
+from vetrina.serve.local.client import query_service
+from vetrina.serve.local.query import LocalItem, LocalQuery
 
 if TYPE_CHECKING:
     from vetrina.core.types import RankedItem

@@ -19,9 +19,9 @@ from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from vetrina.core.errors import BadInput, Conflict, NotFound, NotReady, OtherFormat, Overloaded, describe_cause
 from vetrina.core.logs import escaped
 from vetrina.core.version import VERSION
-from vetrina.serve import admin, events, ranking
-from vetrina.serve.local_server import LocalSocket, answering_locally
-from vetrina.serve.request_gate import RequestGate
+from vetrina.serve.http.request_gate import RequestGate
+from vetrina.serve.local.server import LocalSocket, answering_locally
+from vetrina.serve.routes import admin, events, ranking
 from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 

@@ -20,7 +20,7 @@ from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.errors import NotReady, OtherFormat, describe_cause
 from vetrina.core.rollout_types import Rollout
 from vetrina.scenarios import samples
-from vetrina.serve.canary import CandidateClient, ShadowLogger
+from vetrina.serve.experiments.canary import CandidateClient, ShadowLogger
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import event_log, products
 from vetrina.store.leases import CONTROLLER_LEASE, read_heartbeat

@@ -15,7 +15,7 @@ from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
 from vetrina.serve.live_state import StoredChanges, StoredEvents
-from vetrina.serve.local_query import LocalItem, LocalQuery
+from vetrina.serve.local.query import LocalItem, LocalQuery
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
 from vetrina.store.shop_folder import ShopFolder

@@ -11,9 +11,9 @@ import uvicorn
 
 from vetrina.core.errors import BadInput
 from vetrina.serve.app import create_app
-from vetrina.serve.eager_server import EagerServer
-from vetrina.serve.http_protocol import BoundedHttpProtocol
-from vetrina.serve.local_server import bind_local_socket
+from vetrina.serve.http.eager_server import EagerServer
+from vetrina.serve.http.protocol import BoundedHttpProtocol
+from vetrina.serve.local.server import bind_local_socket
 
 _BACKLOG = 2_048  # connections that may wait to be accepted
 _MAX_CONNECTIONS = 8_000

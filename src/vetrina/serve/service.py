@@ -23,10 +23,9 @@ from vetrina.core.errors import NotReady, OtherFormat
 from vetrina.core.protocols import Context
 from vetrina.core.rollout_types import CANARY, CHAMPION, HOLDBACK, INTERLEAVED, SHADOW, Rollout
 from vetrina.core.types import Answer, Request
-from vetrina.serve.audience import RecipientList, find_recipients
-from vetrina.serve.canary import CandidateClient, is_valid_answer
-from vetrina.serve.exploration import Exploration, may_explore
-from vetrina.serve.interleaving import team_draft
+from vetrina.serve.experiments.canary import CandidateClient, is_valid_answer
+from vetrina.serve.experiments.exploration import Exploration, may_explore
+from vetrina.serve.experiments.interleaving import team_draft
 from vetrina.serve.live_state import (
     CandidateClients,
     Champions,
@@ -40,6 +39,7 @@ from vetrina.serve.live_state import (
 from vetrina.serve.readiness import expected_ends
 from vetrina.serve.recent_events import RecentEventsReader
 from vetrina.serve.recorded_context import OMITTED, RecordingLedger
+from vetrina.serve.routes.audience import RecipientList, find_recipients
 from vetrina.serve.schemas import ItemOut, RankedOut
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.serve.store_reader import StoreAway, StoreReader

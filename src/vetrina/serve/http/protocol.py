@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from vetrina.serve.request_gate import send_error
+from vetrina.serve.http.request_gate import send_error
 
 MAX_HEADER_BYTES = 65_536  # of the request line and all fields
 MAX_HEADER_FIELDS = 100

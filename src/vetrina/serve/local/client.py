@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from vetrina.core.errors import BadInput
-from vetrina.serve.local_query import SOCKET_FILE, LocalItem, LocalQuery, LocalReply
+from vetrina.serve.local.query import SOCKET_FILE, LocalItem, LocalQuery, LocalReply
 
 _TIMEOUT_SECONDS = 1.5  # of each step: connecting, sending, waiting for the answer
 

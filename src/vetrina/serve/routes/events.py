@@ -11,9 +11,9 @@ from litestar.params import JSONBody, SkipValidation
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, Overloaded
 from vetrina.serve.auth import has_token, require_token
-from vetrina.serve.client_address import client_address
 from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
-from vetrina.serve.http_protocol import MAX_REQUESTS
+from vetrina.serve.http.client_address import client_address
+from vetrina.serve.http.protocol import MAX_REQUESTS
 from vetrina.serve.schemas import (
     MAX_EVENTS,
     EventBody,

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from vetrina.core.errors import BadInput, NotReady
-from vetrina.serve.local_query import SOCKET_FILE, LocalQuery, LocalReply, Refusal
+from vetrina.serve.local.query import SOCKET_FILE, LocalQuery, LocalReply, Refusal
 from vetrina.serve.released_models import to_local_items, to_request
 from vetrina.serve.service import Service
 

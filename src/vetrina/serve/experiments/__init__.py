@@ -1,0 +1,1 @@
+"""Experiments on live requests: canary, interleaving and exploration."""

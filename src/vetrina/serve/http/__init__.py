@@ -1,0 +1,1 @@
+"""HTTP server: parsing, connections, admission and client addresses."""

@@ -1,0 +1,1 @@
+"""HTTP routes: events, ranked answers, audiences and operator actions."""
