@@ -14,9 +14,9 @@ from vetrina.core.keys import BadSignature, Keys, load_or_create
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutDecision, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
 from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
-from vetrina.release.operator_actions import rollback
 from vetrina.store import tables
 from vetrina.store.database import open_store
+from vetrina.store.operator_actions import rollback
 from vetrina.store.registry import Registry, VersionRegistration
 from vetrina.store.rollouts import NewRollout, RolloutStore, RunningRollout
 

@@ -20,9 +20,9 @@ from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data import dataset
 from vetrina.operate.health import check_health
 from vetrina.pipeline.run import Run
-from vetrina.release import operator_actions
 from vetrina.reports.version_page import write_version_page
 from vetrina.serve.app import create_app
+from vetrina.store import operator_actions
 from vetrina.store.registry import VersionRegistration
 from vetrina.store.shop_folder import ShopFolder
 from vetrina.store.tables import exposures, users

@@ -127,7 +127,7 @@ def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path:
     log = shop.shop_context.registry.promotions("recommend")
     assert next(e["to"] for e in log) == first.version
     if second.outcome == "promoted":
-        from vetrina.release.operator_actions import rollback
+        from vetrina.store.operator_actions import rollback
 
         shop_context = shop.shop_context
         gone_back = rollback(shop_context.registry, shop_context.rollouts, shop.folder.bundles, "recommend")

@@ -14,9 +14,9 @@ from vetrina.core.settings import ReleaseSettings
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.release.decision import decide
 from vetrina.release.evidence import statistics_by_outcome, unit_outcomes
-from vetrina.release.operator_actions import rollback
 from vetrina.release.pre_release import PreReleaseLog
 from vetrina.store import tables
+from vetrina.store.operator_actions import rollback
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import NewRollout, RolloutStore, RunningRollout
 from vetrina.store.shop_folder import ShopFolder

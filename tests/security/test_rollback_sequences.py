@@ -15,7 +15,7 @@ from vetrina.core.errors import NotFound
 from vetrina.core.keys import load_or_create
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
-from vetrina.release import operator_actions
+from vetrina.store import operator_actions
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import NewRollout, RolloutStore, RunningRollout

@@ -65,6 +65,13 @@ def ask(found: CandidateClient, *queries: str) -> list[CandidateAnswer]:
     return asyncio.run(together())
 
 
+def wait_until_none_hangs(client: CandidateClient) -> None:
+    """Threads that hang are counted for the whole process, so some may be left of a test before."""
+    deadline = time.monotonic() + LONG
+    while ask(client, "b")[0].fault == "hanging":
+        assert time.monotonic() < deadline
+
+
 def test_requests_are_answered_one_after_the_other_in_their_order(candidate):
     found = ask(trial(candidate, LONG), "a", "b", "error", "c")
     assert [t.fault for t in found] == [None, None, "error", None]
@@ -132,19 +139,20 @@ def test_shadow_answers_that_wait_are_dropped_when_users_meet_the_candidate(cand
 def test_threads_in_which_candidates_hang_are_bounded(candidate, monkeypatch):
     """S39: Python cannot end a thread, so no candidate is queried while too many hang."""
     monkeypatch.setattr("vetrina.serve.experiments.canary._MAX_HANGING_THREADS", 1)
-    assert ask(trial(candidate, SHORT), "hang")[0].fault == "timeout"
     other = trial(candidate, LONG)
+    wait_until_none_hangs(other)
+    assert ask(trial(candidate, SHORT), "hang")[0].fault == "timeout"
     assert ask(other, "a")[0].fault == "hanging"
     candidate.let_go.set()
-    faults: list[str | None] = ["hanging"]
-    while faults[-1] == "hanging":
-        faults += [answered.fault for answered in ask(other, "b")]
-    assert faults[-1] is None
+    wait_until_none_hangs(other)
 
 
 def test_a_candidate_that_hangs_at_the_end_of_its_release_leaves_no_thread_behind(candidate, monkeypatch):
     """S39: a release may end while a request waits; the thread is given up once, and none is started in its place."""
     monkeypatch.setattr("vetrina.serve.experiments.canary._MAX_HANGING_THREADS", 1)
+    before = trial(candidate, LONG)
+    wait_until_none_hangs(before)
+    before.close()
     n_threads = threading.active_count()
     ended = trial(candidate, SHORT)
 
@@ -157,12 +165,9 @@ def test_a_candidate_that_hangs_at_the_end_of_its_release_leaves_no_thread_behin
     assert asyncio.run(end_meanwhile()) == "timeout"
     candidate.let_go.set()
     other = trial(candidate, LONG)
-    faults: list[str | None] = ["hanging"]
-    deadline = time.monotonic() + LONG
-    while faults[-1] == "hanging" and time.monotonic() < deadline:
-        faults += [answered.fault for answered in ask(other, "b")]
-    assert faults[-1] is None
+    wait_until_none_hangs(other)
     other.close()
+    deadline = time.monotonic() + LONG
     while threading.active_count() > n_threads and time.monotonic() < deadline:
         time.sleep(SHORT)
-    assert threading.active_count() == n_threads
+    assert threading.active_count() <= n_threads

@@ -12,7 +12,7 @@ from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
 from vetrina.core.keys import BadSignature, load_or_create
 from vetrina.core.types import Bundle, MetricValues, ReleaseResult, Verdict
 from vetrina.gate.gate import check_non_inferiority, check_slices
-from vetrina.release import operator_actions
+from vetrina.store import operator_actions
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry, VersionRegistration
 from vetrina.store.rollouts import RolloutStore

@@ -114,7 +114,7 @@ def tradeoff(state: CliContext, goal: str) -> None:
 @click.pass_obj
 def promote(state: CliContext, version: str) -> None:
     """Make a version the champion without further tests."""
-    from vetrina.release import operator_actions
+    from vetrina.store import operator_actions
 
     shop_context = state.open_shop().shop_context
     promoted = operator_actions.promote(shop_context.registry, shop_context.folder.bundles, version)
@@ -130,7 +130,7 @@ def rollback(state: CliContext, scenario: str, leaving: str | None) -> None:
 
     Every server follows within a second. Repeated it changes nothing: to go back further, name the version to leave with --from.
     """
-    from vetrina.release import operator_actions
+    from vetrina.store import operator_actions
 
     shop_context = state.open_shop().shop_context
     result = operator_actions.rollback(

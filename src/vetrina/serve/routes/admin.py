@@ -12,12 +12,12 @@ from prometheus_client import generate_latest
 
 from vetrina.core import plugins
 from vetrina.core.errors import NotFound
-from vetrina.release import operator_actions
 from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
 from vetrina.serve.schemas import MAX_REFERENCE_CHARS, NO_CONTROL_CHARACTER, PathReference, RunBody, parse_body
 from vetrina.serve.service import Service
+from vetrina.store import operator_actions
 from vetrina.store.runs import PRIORITY_MANUAL, RunStore
 
 _Leaving = Annotated[str, QueryParameter(name="from", max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)]
