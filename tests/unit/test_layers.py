@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from vetrina.bundle.sequence_scorer import gap_classes
-from vetrina.bundle.sparse_rows.write import top_k_of_dense
-from vetrina.bundle.tree_ensemble import write as tree_ensemble
+from vetrina.bundle.sequence_scorer.read import gap_classes
+from vetrina.bundle.tree_ensemble.write import write_tree_ensemble
 from vetrina.core.types import Interactions
 from vetrina.data import truncated_svd
 from vetrina.data.cooccurrence import cooccurrence
+from vetrina.data.sparse_matrix import top_k_of_dense
 from vetrina.models.ease.train import solve_ease
 from vetrina.models.sessions.train import session_ids
 from vetrina.nn.next_item.embedding_init import positive_mutual_information
@@ -84,7 +84,7 @@ def test_trees_in_onnx_say_what_lightgbm_says(tmp_path):
     shown = rng.integers(0, 9, (4_000, 5)).astype(np.float32)  # whole numbers, so that thresholds lie on values
     gains = (shown[:, 0] + shown[:, 3] > 11).astype(np.int32)
     learnt = lambdamart.fit(lambdamart.RankingGroups(shown, gains, np.full(200, 20)), 10, seed=0, threads=1)
-    tree_ensemble.save(learnt.trees, tmp_path / "trees.onnx")
+    write_tree_ensemble(learnt.trees, tmp_path / "trees.onnx")
     said = onnxruntime.InferenceSession(tmp_path / "trees.onnx").run(None, {"features": shown})[0][:, 0]
     assert said == pytest.approx(learnt.trees.predict(shown), abs=1e-4)
     for start in range(0, 4_000, 400):  # what other lists taught orders a list that was not learnt from

@@ -12,7 +12,6 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.business_value import sale_values, score_factors
 from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import (
@@ -28,6 +27,7 @@ from vetrina.core.types import (
     TrainingData,
 )
 from vetrina.data import dataset
+from vetrina.features.business_value import sale_values, score_factors
 
 _HOLDOUT_SHARE = 0.2  # of a table's rows
 _VALIDATION_SHARE = 0.2  # of the rows that are not held out

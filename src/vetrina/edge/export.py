@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from vetrina.api.shop import Shop
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.files import atomic_folder
 from vetrina.core.types import TrainingPlan
@@ -68,7 +68,7 @@ def export_student(
     progress = shop.shop_context.progress
     plan = TrainingPlan(settings.seed, threads=settings.threads)
     folder = shop.shop_context.version_folder(version)
-    catalogue = CatalogueIndex(folder / "shelf")
+    catalogue = CatalogueIndex(folder / "catalogue")
     tool = formats.find_tool(file_format, python)
     _check_least_size(folder, file_format, min(max_products, len(catalogue)))
     try:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from vetrina.api.shop import Shop
-from vetrina.bundle.business_value import GOALS, reweight_scores, score_factors
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Interval
 from vetrina.evaluation.bootstrap import mean_interval
+from vetrina.features.business_value import GOALS, reweight_scores, score_factors
 
 GOAL_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
 _MAX_USERS = 1_000

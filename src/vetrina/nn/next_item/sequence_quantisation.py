@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.bundle.quantised_table import write as quantised_table_writer
+from vetrina.bundle.quantised_table.write import write_quantised_table
 from vetrina.nn.onnx_export import quantize_dynamic
 
-_COPIED_FILES = ("taken.npy", "lengths.npy", "settings.json")
+_COPIED_FILES = ("has_row.npy", "norms.npy", "settings.json")
 
 
 def quantise(source: Path, into: Path, bits: int) -> None:
@@ -22,7 +22,7 @@ def quantise(source: Path, into: Path, bits: int) -> None:
     Raises:
         UnusableVariant: The item table cannot be quantised.
     """
-    quantised_table_writer.write(np.load(source / "table.npy"), into, bits)
+    write_quantised_table(np.load(source / "table.npy"), into, bits)
     for name in _COPIED_FILES:
         shutil.copy(source / name, into / name)
     quantize_dynamic(source / "encoder.onnx", into / "encoder.onnx")

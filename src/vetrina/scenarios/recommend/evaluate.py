@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.business_value import reweight_scores, score_factors
 from vetrina.core.protocols import History
 from vetrina.core.types import EvaluationData, MetricValues
 from vetrina.evaluation.ranking import mid_ranks, ndcg, recall, reciprocal_rank
+from vetrina.features.business_value import reweight_scores, score_factors
 from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import PLACEMENTS, Recommender, top_k
 

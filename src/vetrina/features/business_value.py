@@ -11,6 +11,7 @@ from vetrina.core.types import Catalogue, Floats
 
 GOALS = ("revenue", "margin", "retention_7", "retention_28")
 TRAINABLE_GOALS = GOALS[:2]  # by these, events can be weighted before training
+_FILE_NAME = "business_value"
 _MAX_FACTOR = 4.0  # by which a score is raised or lowered at most
 
 
@@ -21,22 +22,21 @@ def sale_values(catalogue: Catalogue) -> NDArray[np.float64]:
     return np.stack([catalogue.prices * kept_share, (catalogue.prices - costs) * kept_share], 1)
 
 
-def write(catalogue: Catalogue, retention: Sequence[Floats], path: Path) -> None:
-    """Write the business values (items, GOALS) float32.
+def write(catalogue: Catalogue, retention: Sequence[Floats], folder: Path) -> None:
+    """Write the business values (items, GOALS) float32, dictionary-encoded.
 
     Args:
         catalogue: Prices, costs and return rates.
         retention: Shares (items,) of users who return within 7 and within 28 days.
-        path: File to write.
+        folder: Folder to write to.
     """
-    dictionary_encoding.save(
-        path.parent, path.stem, np.column_stack([sale_values(catalogue), *retention]).astype(np.float32)
-    )
+    values = np.column_stack([sale_values(catalogue), *retention])
+    dictionary_encoding.save(folder, _FILE_NAME, values.astype(np.float32))
 
 
-def read(path: Path) -> Floats:
+def read(folder: Path) -> Floats:
     """Return the business values (items, GOALS) that ``write`` wrote."""
-    return dictionary_encoding.load(path.parent, path.stem)
+    return dictionary_encoding.load(folder, _FILE_NAME)
 
 
 def reweight_scores(scores: Floats, factors: Floats | None) -> Floats:
