@@ -2,6 +2,11 @@
 
 A model that selects users for a product gets one row of numbers a user, the same for past launches in training and for a
 product without purchases in serving. There is only the batch form; it is computed anew with each bundle.
+
+- ``user_features.npy`` (users, USER_FEATURES) float32.
+- ``starts-N.npy`` (codes + 1,) int64, ``users-N.npy`` (rows,) int32 and ``values-N.npy`` (rows, 4) float16, of each category
+  level N: the users of each code, and the LEVEL_FEATURES of each pair.
+- ``users.npy`` (users,) pseudonyms, sorted; ``has_events.npy`` (items,) bool.
 """
 
 from collections.abc import Sequence
@@ -17,8 +22,8 @@ from vetrina.core.clock import DAY
 from vetrina.core.types import Floats, Interactions, Ints
 from vetrina.features.category_levels import LEVELS
 
-LEVEL_FEATURES = ("count", "lately", "products", "firsts")  # of each user and code of a category level
-USER_FEATURES = ("events", "events lately", "firsts", "new products", "products", "days since", "days known", "value")
+LEVEL_FEATURES = ("count", "recency", "products", "firsts")  # of each user and code of a category level
+USER_FEATURES = ("events", "recent events", "firsts", "new products", "products", "days since", "days known", "value")
 _LEVEL_COLUMNS = (*LEVEL_FEATURES, "lift", "buyers")
 COLUMNS = (*(f"{level}: {name}" for level in LEVELS for name in _LEVEL_COLUMNS), *USER_FEATURES, "price")
 _N_LEVEL_FEATURES = len(LEVEL_FEATURES)

@@ -1,6 +1,13 @@
 """User histories of a bundle: recent items and decayed counts of every user.
 
 Written by training; serving adds the events since then and gets the ``History`` that models score.
+
+- ``users.npy`` (users,) bytes: pseudonyms in UTF-8, in ascending order.
+- ``until.npy`` and ``last_seq.npy``: time and number of the log's end; events after it are not in the files.
+- ``recent_starts`` (users + 1,) and ``recent_items`` bit-packed: the last items of each user, oldest first.
+- ``start_time.npy`` and ``recent_times.npy``: time of each of these events after the start, uint32 seconds if that is exact.
+- ``recent_time_changes`` bit-packed, if most events share their time with the one before: the events whose times are stored.
+- ``count_items`` (users lists) Elias-Fano and ``counts.npy`` float32: all items of each user, and their decayed counts.
 """
 
 from collections.abc import Iterable

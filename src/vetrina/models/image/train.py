@@ -51,8 +51,8 @@ _NOTES_FILE = "notes.json"
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Fits the image network, or copies what an earlier fit of the same images wrote.
 
-    Writes ``vectors.npy`` (items, width) unit rows or zeros, ``network.onnx`` from an image to its vector and category
-    probabilities, and ``categories.json``, the names of the categories.
+    Writes ``vectors.npy`` (items, width) unit rows or zeros, and ``network.onnx`` from an image to its vector and category
+    probabilities.
 
     Args:
         training_data: Needs the catalogue with ``images``.
@@ -147,7 +147,6 @@ def _fit_images(
     image_network = network.ImageNetwork(backbone, head, pca_projection(features)).eval()
     network_file = into / "network.onnx"
     _write_vectors(into, image_network, features, items, len(catalogue))
-    (into / "categories.json").write_bytes(msgspec.json.encode(categories))
     network_quantisation.export_network(image_network, size, network_file)
     if not len(items):
         return notes
