@@ -22,7 +22,7 @@ from vetrina.core.clock import DAY
 from vetrina.core.types import Floats, Interactions, Ints
 from vetrina.features.category_levels import LEVELS
 
-LEVEL_FEATURES = ("count", "recency", "products", "firsts")  # of each user and code of a category level
+LEVEL_FEATURES = ("count", "recent count", "products", "firsts")  # of each user and code of a category level
 USER_FEATURES = ("events", "recent events", "firsts", "new products", "products", "days since", "days known", "value")
 _LEVEL_COLUMNS = (*LEVEL_FEATURES, "lift", "buyers")
 COLUMNS = (*(f"{level}: {name}" for level in LEVELS for name in _LEVEL_COLUMNS), *USER_FEATURES, "price")

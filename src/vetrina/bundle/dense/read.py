@@ -32,7 +32,9 @@ class DenseIndex:
 
     def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
         """Return row numbers and inner products of the nearest vectors, best first, at most ``limit``."""
-        n_candidates = max(limit, _MIN_PQ_CANDIDATES) if self._vector_store is not self._index else limit
+        n_candidates = limit
+        if self._vector_store is not self._index:
+            n_candidates = max(limit, _MIN_PQ_CANDIDATES)
         products, rows = self._index.search(vector[None].astype(np.float32), min(n_candidates, len(self)))
         is_found = rows[0] >= 0
         return rows[0][is_found][:limit].astype(np.int32), products[0][is_found][:limit]

@@ -28,28 +28,46 @@ def write_term_vectors(titles: Iterable[str], texts: Iterable[str], folder: Path
     for title, text in zip(titles, texts, strict=True):
         title_words = [_number(word, number_of_word) for word in stems(title)]
         text_words = dict.fromkeys(_number(word, number_of_word) for word in stems(text))
-        rows.append([*title_words, *(word for word in text_words if word not in title_words)])
+        words_outside_title = [word for word in text_words if word not in title_words]
+        rows.append([*title_words, *words_outside_title])
         title_lengths.append(len(title_words))
     key = _key_of(number_of_word)
     hashes = np.array([hash_word(word, key) for word in number_of_word], np.uint64)
     words_by_hash = np.argsort(hashes)  # a term's number is its place in the order of the hashes
     term_of_word = np.argsort(words_by_hash)
     document_counts = _document_counts(rows, len(hashes))[words_by_hash]
-    # A text is the length of the title and the terms: products with the same one share it.
-    number_of_text: dict[tuple[int, ...], int] = {}
-    text_of = [
-        number_of_text.setdefault((length, *row), len(number_of_text))
-        for length, row in zip(title_lengths, rows, strict=True)
-    ]
-    distinct_texts = list(number_of_text)
-    all_words = np.array([word for _, *words in distinct_texts for word in words], np.int64)
-    bit_packing.save(folder, "text_of", np.array(text_of, np.int64))
-    bit_packing.save(folder, "terms", term_of_word[all_words])
-    bit_packing.save(folder, "starts", np.cumsum([0, *(len(text) - 1 for text in distinct_texts)]))
-    bit_packing.save(folder, "title_lengths", np.array([length for length, *_ in distinct_texts], np.int64))
     (folder / KEY_FILE).write_bytes(key)
     np.save(folder / "term_hashes.npy", hashes[words_by_hash])
     np.save(folder / "idf.npy", inverse_document_frequency(document_counts, len(rows)))
+    _write_texts(rows, title_lengths, term_of_word, folder)
+
+
+def _write_texts(
+    rows: list[list[int]], title_lengths: list[int], term_of_word: NDArray[np.integer], folder: Path
+) -> None:
+    """Write each distinct text once: the length of its title, and its terms.
+
+    Args:
+        rows: Word numbers of each product, those of its title first.
+        title_lengths: How many of them are the title's.
+        term_of_word: (words,) term number of each word.
+        folder: Folder to write to.
+    """
+    number_of_text: dict[tuple[int, ...], int] = {}
+    text_of: list[int] = []
+    for length, row in zip(title_lengths, rows, strict=True):
+        text_of.append(number_of_text.setdefault((length, *row), len(number_of_text)))
+    words: list[int] = []
+    starts = [0]
+    lengths: list[int] = []
+    for length, *text_words in number_of_text:
+        words.extend(text_words)
+        starts.append(len(words))
+        lengths.append(length)
+    bit_packing.save(folder, "text_of", np.array(text_of, np.int64))
+    bit_packing.save(folder, "terms", term_of_word[np.array(words, np.int64)])
+    bit_packing.save(folder, "starts", np.array(starts, np.int64))
+    bit_packing.save(folder, "title_lengths", np.array(lengths, np.int64))
 
 
 def _document_counts(rows: list[list[int]], n_words: int) -> NDArray[np.int64]:
