@@ -60,21 +60,17 @@ def score_factors(business_values: NDArray[np.floating], goals: Mapping[str, flo
         business_values: (items, GOALS) business value of each product by goal.
         goals: Weight of each goal by name.
     """
-    factors: NDArray[np.float64] | None = None
     known_goals = GOALS[: business_values.shape[1]]
+    factors: list[NDArray[np.float64]] = []
     for name, weight in goals.items():
         if not weight or name not in known_goals:
             continue
         goal_factors = _goal_factors(np.asarray(business_values[:, GOALS.index(name)], np.float64), weight)
-        if goal_factors is None:
-            continue
-        if factors is None:
-            factors = goal_factors
-        else:
-            factors = factors * goal_factors
-    if factors is None:
+        if goal_factors is not None:
+            factors.append(goal_factors)
+    if not factors:
         return None
-    return np.clip(factors, 1.0 / _MAX_FACTOR, _MAX_FACTOR).astype(np.float32)
+    return np.clip(np.prod(factors, axis=0), 1.0 / _MAX_FACTOR, _MAX_FACTOR).astype(np.float32)
 
 
 def _goal_factors(values: NDArray[np.float64], weight: float) -> NDArray[np.float64] | None:
