@@ -1,5 +1,6 @@
 """Writer of a next-item model without its encoder, which the encoder's own class exports."""
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -7,9 +8,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.bundle.quantised_table.write import write_quantised_table
 from vetrina.core.types import Floats
 
 ENCODER_FILE = "encoder.onnx"
+_HAS_ROW_FILE = "has_row.npy"
+_TABLE_FILE = "table.npy"
+_NORMS_FILE = "norms.npy"
+_SETTINGS_FILE = "settings.json"
 _MIN_NORM = 1e-9
 
 
@@ -24,7 +30,23 @@ def write_sequence_table(
         hyperparameters: Those of the model, ``temperature`` and ``length`` among them.
         into: Folder to write to.
     """
-    np.save(into / "has_row.npy", has_row)
-    np.save(into / "table.npy", vectors)
-    np.save(into / "norms.npy", np.maximum(np.linalg.norm(vectors, axis=1), _MIN_NORM))
-    (into / "settings.json").write_bytes(msgspec.json.encode(dict(hyperparameters)))
+    np.save(into / _HAS_ROW_FILE, has_row)
+    np.save(into / _TABLE_FILE, vectors)
+    np.save(into / _NORMS_FILE, np.maximum(np.linalg.norm(vectors, axis=1), _MIN_NORM))
+    (into / _SETTINGS_FILE).write_bytes(msgspec.json.encode(dict(hyperparameters)))
+
+
+def write_quantised_sequence_table(source: Path, into: Path, bits: int) -> None:
+    """Write a copy of what ``write_sequence_table`` wrote with vectors of 4 or 8 bits a number.
+
+    Args:
+        source: Folder that ``write_sequence_table`` wrote to.
+        into: Folder to write to.
+        bits: Bits a number, 4 or 8.
+
+    Raises:
+        UnusableVariant: The vectors cannot be quantised.
+    """
+    write_quantised_table(np.load(source / _TABLE_FILE), into, bits)
+    for name in (_HAS_ROW_FILE, _NORMS_FILE, _SETTINGS_FILE):
+        shutil.copy(source / name, into / name)
