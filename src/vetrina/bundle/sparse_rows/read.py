@@ -11,11 +11,11 @@ from vetrina.core.types import Floats, Ints
 
 
 class SparseRows:
-    """The rows that ``write_rows`` or ``write_compressed_rows`` wrote."""
+    """The rows that ``write_rows`` or ``write_compressed_rows`` wrote; ``n_columns`` is the number of their columns."""
 
     def __init__(self, folder: Path) -> None:
         self._values = np.load(folder / "values.npy", mmap_mode="r")
-        self._n_columns = int(np.load(folder / "n_columns.npy"))
+        self.n_columns = int(np.load(folder / "n_columns.npy"))
         self._lists: _CsrLists | EliasFanoLists
         self._scales: Floats | None = None  # (rows,) of compressed rows
         if (folder / "starts.npy").exists():
@@ -25,28 +25,24 @@ class SparseRows:
             self._scales = np.zeros(len(self._lists), np.float32)
             self._scales[self._lists.lengths > 0] = np.load(folder / "scales.npy")
 
-    @property
-    def n_columns(self) -> int:
-        """Number of columns."""
-        return self._n_columns
-
     def weighted_sum(self, rows: Ints, weights: NDArray[np.floating]) -> Floats:
         """Return the sum (columns,) float32 over ``rows`` (n,) of weight * row."""
         selected = self._lists.take(rows)
         if not len(selected.values):
-            return np.zeros(self._n_columns, np.float32)
+            return np.zeros(self.n_columns, np.float32)
         scaled = weights
         if self._scales is not None:
             scaled = weights * self._scales[rows]
         values = self._values[selected.indices] * np.repeat(scaled, selected.lengths)
-        return np.bincount(selected.values, values, minlength=self._n_columns).astype(np.float32)
+        return np.bincount(selected.values, values, minlength=self.n_columns).astype(np.float32)
 
 
 class _CsrLists:
     """Columns of each row as fitted, in the order of their values."""
 
     def __init__(self, folder: Path) -> None:
-        self._starts = np.load(folder / "starts.npy", mmap_mode="r")
+        # As a plain array: each slice of a numpy.memmap takes some microseconds to remember its file.
+        self._starts = np.asarray(np.load(folder / "starts.npy", mmap_mode="r"))
         self._columns = np.load(folder / "items.npy", mmap_mode="r")
 
     def take(self, rows: IntegerArray) -> SelectedLists:
