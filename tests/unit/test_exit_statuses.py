@@ -1,8 +1,12 @@
 """Exit statuses of the command line."""
 
+import sys
+
+from click.testing import CliRunner
 from sqlalchemy.exc import OperationalError
 
 from vetrina.cli.errors import error_line_and_status
+from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
 
 
@@ -25,3 +29,15 @@ def test_a_command_that_serving_machines_lack_says_where_it_is_to_be_had():
 def test_a_missing_module_of_vetrina_itself_is_an_internal_error():
     error = ModuleNotFoundError("No module named 'vetrina.gone'", name="vetrina.gone")
     assert "internal error" in error_line_and_status(error)[0]
+
+
+def test_an_export_without_its_extra_names_the_extra(tmp_path, monkeypatch):
+    for module in [name for name in sys.modules if name.startswith("vetrina.edge")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "torch", None)  # as if it were not installed
+    failed = CliRunner().invoke(cli, ["--shop-dir", str(tmp_path), "export", "recommend-0014c957a6fb"])
+    assert failed.exception is not None
+    line, status = error_line_and_status(failed.exception)
+    assert status == 2
+    assert line == 'vetrina: export: needs torch; pip install "vetrina[edge]"'
+    assert list(tmp_path.iterdir()) == []
