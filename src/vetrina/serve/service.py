@@ -8,7 +8,7 @@ knows nothing of HTTP.
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from math import ceil
 from typing import Any
@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from vetrina.core import clock
 from vetrina.core.errors import NotReady, OtherFormat
+from vetrina.core.exposures import Exposure, LoggedItem, logged_item
 from vetrina.core.protocols import Context
 from vetrina.core.rollout_types import CANARY, CHAMPION, HOLDBACK, INTERLEAVED, SHADOW, Rollout
 from vetrina.core.types import Answer, Request
@@ -350,7 +351,7 @@ class Service:
             request: its parameters that differ from the defaults are logged.
             ledger: what the spend ledger answered is logged, so that the request can be replayed.
         """
-        rows = _exposure_rows(ranking, request.offset)
+        items = _logged_items(ranking, request.offset)
         if ranking.answer.offers:
             self.ledger.record_answer(record.request_id, request.user or request.session, ranking.answer, record.time)
         parameters = _request_parameters(request)
@@ -365,7 +366,7 @@ class Service:
         self._log_exposure(
             record,
             parameters,
-            rows,
+            items,
             arm=assignment.arm or CHAMPION,
             user=request.user,
             session=request.session,
@@ -389,13 +390,14 @@ class Service:
         predictions = bundle.answer(rows)
         seconds = time.perf_counter() - started
         is_classification = bundle.encoding.number is None
-        logged_field = "probability" if is_classification else "prediction"
-        logged_items = [
-            {"position": position, logged_field: prediction[logged_field]}
-            for position, prediction in enumerate(predictions[:_MAX_LOGGED_ROWS], start=1)
-        ]
+        logged_items = []
+        for position, prediction in enumerate(predictions[:_MAX_LOGGED_ROWS], start=1):
+            if is_classification:
+                logged_items.append(LoggedItem(position, probability=prediction["probability"]))
+            else:
+                logged_items.append(LoggedItem(position, prediction=prediction["prediction"]))
         record = AnswerRecord(uuid4().hex, "predict", serving.version, clock.now(), seconds)
-        self._log_exposure(record, {"bins": bundle.bins(rows[:_MAX_LOGGED_ROWS])}, logged_items)
+        self._log_exposure(record, {"bins": bundle.bins(rows[:_MAX_LOGGED_ROWS])}, tuple(logged_items))
         self._count_answer(record)
         return record.request_id, record.version, predictions
 
@@ -416,7 +418,7 @@ class Service:
         seconds = time.perf_counter() - started
         parameters = {name: body[name] for name in _LOGGED_AUDIENCE_FIELDS if body.get(name)}
         record = AnswerRecord(uuid4().hex, "launch", serving.version, context.now, seconds)
-        self._log_exposure(record, parameters, [])
+        self._log_exposure(record, parameters, ())
         self._count_answer(record)
         return record.request_id, record.version, recipients
 
@@ -424,7 +426,7 @@ class Service:
         self,
         record: AnswerRecord,
         parameters: Mapping[str, Any],
-        items: Sequence[Any],
+        items: tuple[LoggedItem, ...],
         arm: str = CHAMPION,
         *,
         user: str | None = None,
@@ -434,16 +436,22 @@ class Service:
         step: int | None = None,
     ) -> None:
         """Writes one row to the log of exposures."""
-        row = asdict(record)
-        row["request"] = msgspec.json.encode(parameters).decode()
-        row["items"] = msgspec.json.encode(items).decode()
-        row["arm"] = arm
-        row["user"] = user
-        row["session"] = session
-        row["fault"] = fault
-        row["rollout"] = rollout
-        row["step"] = step
-        self.event_log.log_exposure(row)
+        exposure = Exposure(
+            request_id=record.request_id,
+            scenario=record.scenario,
+            version=record.version,
+            time=record.time,
+            seconds=record.seconds,
+            arm=arm,
+            user=user,
+            session=session,
+            fault=fault,
+            rollout=rollout,
+            step=step,
+            request_json=msgspec.json.encode(parameters).decode(),
+            items=items,
+        )
+        self.event_log.log_exposure(exposure)
 
     def update_gauges(self) -> None:
         """Set the metrics that say how this worker is now."""
@@ -574,24 +582,14 @@ async def _answer_before(
     return _VersionAnswer(before.answer, client.rollout.alternative_version, fault, waited_seconds)
 
 
-def _exposure_rows(ranking: _ChosenRanking, offset: int) -> list[dict[str, Any]]:
-    """One row an item as it is logged: product, position from 1, propensity, score, the ad's price, the team."""
-    rows: list[dict[str, Any]] = []
-    items_with_propensities = zip(ranking.answer.items, ranking.propensities, strict=True)
-    for position, (item, propensity) in enumerate(items_with_propensities, start=offset + 1):
-        row: dict[str, Any] = {
-            "product_id": item.product_id,
-            "position": position,
-            "propensity": propensity,
-            "score": round(item.score, 4),
-        }
-        if item.ad is not None:
-            row |= asdict(item.ad)
-        rows.append(row)
-    if ranking.teams:
-        for row, team in zip(rows, ranking.teams, strict=True):
-            row["team"] = team
-    return rows
+def _logged_items(ranking: _ChosenRanking, offset: int) -> tuple[LoggedItem, ...]:
+    """The items as they are logged."""
+    teams = ranking.teams or ("",) * len(ranking.answer.items)
+    logged = []
+    ranked = zip(ranking.answer.items, ranking.propensities, teams, strict=True)
+    for position, (item, propensity, team) in enumerate(ranked, start=offset + 1):
+        logged.append(logged_item(item, position, propensity, team))
+    return tuple(logged)
 
 
 def _request_parameters(request: Request) -> dict[str, object]:
