@@ -23,9 +23,9 @@ from vetrina.data.splits import DataSplits
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
 from vetrina.serve.released_models import ReleasedModels
-from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder

@@ -614,7 +614,7 @@ class RankedItem:
         reasons: Why the item is there, for people; the main reason first.
         ad: The ad that won the position, if it was sold.
         propensity: Probability with which serving places the product there; below 1 where it explores.
-        team: The arm whose version picked the item of an interleaved list; empty if both have it there, None in other lists.
+        team: The arm whose version picked the item of an interleaved list; empty if both have it there, and in other lists.
     """
 
     product_id: str
@@ -623,7 +623,7 @@ class RankedItem:
     reasons: tuple[str, ...] = ()
     ad: "AdPlacement | None" = None
     propensity: float = 1.0
-    team: str | None = None
+    team: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from litestar import Litestar
 
 from vetrina.core import plugins
 from vetrina.core.filters import CATEGORICAL_FIELDS, NUMERIC_FIELDS
-from vetrina.serve.auth import require_token, require_token_from_elsewhere
 from vetrina.serve.answers.audience import CHANNELS
+from vetrina.serve.auth import require_token, require_token_from_elsewhere
 from vetrina.serve.schemas import (
     MAX_EVENTS,
     MAX_PRODUCTS,

@@ -7,7 +7,7 @@ import numpy as np
 
 from vetrina.core import clock
 from vetrina.core.errors import NotReady, OtherFormat
-from vetrina.core.exposure import Exposure
+from vetrina.core.exposures import Exposure
 from vetrina.core.protocols import Context, EmptySpendLedger, RecentEvents
 from vetrina.serve.live_state import (
     CandidateClients,

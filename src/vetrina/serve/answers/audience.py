@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import uuid4
 
+import msgspec
 from sqlalchemy import Engine
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
-from vetrina.core.exposure import Exposure
+from vetrina.core.exposures import Exposure
 from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
+from vetrina.core.rollout_types import CHAMPION
 from vetrina.core.types import Audience, AudienceRequest
 from vetrina.serve.service import Service
 from vetrina.store import contacts
@@ -98,7 +100,8 @@ def select_audience(service: Service, query: AudienceQuery) -> AudienceAnswer:
         version=serving.version,
         time=context.now,
         seconds=time.perf_counter() - started,
-        request=_logged_parameters(query),
+        arm=CHAMPION,
+        request_json=msgspec.json.encode(_logged_parameters(query)).decode(),
     )
     service.record(exposure)
     return AudienceAnswer(recipients, exposure)

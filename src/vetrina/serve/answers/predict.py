@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
+import msgspec
+
 from vetrina.core import clock
-from vetrina.core.exposure import ExposedPrediction, Exposure
+from vetrina.core.exposures import Exposure, LoggedItem
+from vetrina.core.rollout_types import CHAMPION
 from vetrina.serve.service import Service
 
 _SCENARIO = "predict"
@@ -44,19 +47,20 @@ async def predict(service: Service, rows: Sequence[Any]) -> PredictedRows:
         version=serving.version,
         time=clock.now(),
         seconds=seconds,
-        request={"bins": bundle.bins(rows[:_MAX_LOGGED_ROWS])},
-        items=_exposed_predictions(predictions[:_MAX_LOGGED_ROWS]),
+        arm=CHAMPION,
+        request_json=msgspec.json.encode({"bins": bundle.bins(rows[:_MAX_LOGGED_ROWS])}).decode(),
+        items=_logged_predictions(predictions[:_MAX_LOGGED_ROWS]),
     )
     service.record(exposure)
     return PredictedRows(predictions, exposure)
 
 
-def _exposed_predictions(predictions: Sequence[dict[str, Any]]) -> list[ExposedPrediction]:
+def _logged_predictions(predictions: Sequence[dict[str, Any]]) -> tuple[LoggedItem, ...]:
     """Of a yes or no only the probability is logged."""
-    exposed = []
+    items = []
     for position, prediction in enumerate(predictions, start=1):
         if "probability" in prediction:
-            exposed.append(ExposedPrediction(position, probability=prediction["probability"]))
+            items.append(LoggedItem(position, probability=prediction["probability"]))
         else:
-            exposed.append(ExposedPrediction(position, prediction=prediction["prediction"]))
-    return exposed
+            items.append(LoggedItem(position, prediction=prediction["prediction"]))
+    return tuple(items)

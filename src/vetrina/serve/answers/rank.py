@@ -8,10 +8,10 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
-from vetrina.core.exposure import Exposure
+from vetrina.core.exposures import Exposure
 from vetrina.core.rollout_types import CHAMPION
 from vetrina.core.types import Answer, Request
-from vetrina.serve.answers.exposed import exposed_items, logged_parameters
+from vetrina.serve.answers.exposed import logged_items, logged_request
 from vetrina.serve.experiments.arms import answer_arm, assign_arm
 from vetrina.serve.experiments.canary import CandidateClient
 from vetrina.serve.experiments.exploration import Exploration, may_explore
@@ -64,8 +64,8 @@ async def rank(service: Service, scenario: str, request: Request) -> RankedAnswe
         version=given.version,
         time=context.now,
         seconds=seconds,
-        request=logged_parameters(request, recorder),
-        items=exposed_items(answer, request.offset),
+        request_json=logged_request(request, recorder),
+        items=logged_items(answer, request.offset),
         arm=assignment.arm or CHAMPION,
         user=request.user,
         session=request.session,

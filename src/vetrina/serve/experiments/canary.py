@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vetrina.core.errors import describe_cause
-from vetrina.core.exposure import ShadowAnswer
+from vetrina.core.exposures import ShadowAnswer
 from vetrina.core.protocols import Context
 from vetrina.core.rollout_types import SHADOW, Rollout
 from vetrina.core.types import Answer, Request
@@ -137,7 +137,9 @@ class CandidateClient:
         now = time.monotonic()
         if now >= self._next_shadow_time:
             self._next_shadow_time = now + _MIN_SHADOW_INTERVAL_SECONDS
-            self._thread.submit_if_free(lambda: self._log_shadow(self._answer_in_shadow(request, context, champion_answer)))
+            self._thread.submit_if_free(
+                lambda: self._log_shadow(self._answer_in_shadow(request, context, champion_answer))
+            )
 
     def close(self) -> None:
         """Let the thread end."""

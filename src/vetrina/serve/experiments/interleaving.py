@@ -13,8 +13,6 @@ import numpy as np
 from vetrina.core.rollout_types import CANARY, CHAMPION
 from vetrina.core.types import RankedItem
 
-_NO_TEAM = ""  # of items that both versions have at the same position
-
 
 def team_draft(
     champion: Sequence[RankedItem], canary: Sequence[RankedItem], limit: int, rng: np.random.Generator
@@ -28,7 +26,7 @@ def team_draft(
         rng: the coin of each round.
     """
     n_common = _common_prefix_length(champion, canary, limit)
-    items = [replace(item, team=_NO_TEAM) for item in champion[:n_common]]
+    items = list(champion[:n_common])
     picked_ids = {item.product_id for item in items}
     rankings = {CHAMPION: champion[n_common:], CANARY: canary[n_common:]}
     while len(items) < limit:

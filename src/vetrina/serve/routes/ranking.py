@@ -13,10 +13,10 @@ from litestar.params import JSONBody, SkipValidation
 
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Request
-from vetrina.serve.auth import require_token, require_token_of
 from vetrina.serve.answers.audience import AudienceQuery, select_audience
 from vetrina.serve.answers.predict import predict as predict_rows
 from vetrina.serve.answers.rank import RankedAnswer, rank
+from vetrina.serve.auth import require_token, require_token_of
 from vetrina.serve.schemas import (
     AdsBody,
     AudienceBody,
