@@ -1,7 +1,7 @@
 """Ranked answers: from a request to the answer that a visitor gets, and the exposure that is logged of it.
 
-``rank`` reads as the way of a request: read the recent events, choose the arm of the experiment, decide whether to explore, answer
-with the arm's version, derive the exposure, record it. Nothing here knows HTTP.
+``rank`` reads as the way of a request: read the recent events, choose the arm of the experiment, decide whether to explore,
+answer with the arm's version, derive the exposure, record it. Nothing here knows HTTP.
 """
 
 import time
