@@ -14,8 +14,8 @@ The way of a request for ranked products. It has four shapes: body, ``Request``,
 10. ``routes.ranking`` builds the response from the answer and the exposure.
 
 The way of an event: ``routes.events.events`` takes the batch, ``event_decoding.decode_events`` parses each event and replaces
-ids by pseudonyms, ``store.event_log.EventLog.add`` queues them, its thread writes and commits all that wait together, and the route
-answers once they are on disk. From then on ``live_state.StoredEvents`` finds them as recent events of their user,
+ids by pseudonyms, ``store.event_log.EventLog.add`` queues them, its thread writes and commits all that wait together, and the
+route answers once they are on disk. From then on ``live_state.StoredEvents`` finds them as recent events of their user,
 ``spend_ledger`` charges clicks on ads, and ingest takes them into the lake.
 
 Each worker follows the store in threads of its own: ``live_state.StoreFollower``.
