@@ -24,6 +24,7 @@ from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, Pace, expected_slots, 
 from vetrina.store import event_queries, exposure_queries
 from vetrina.store.event_queries import AdClick
 
+_SCENARIO = "ads"  # whose answers are paid for
 _MAX_OFFERS_PER_CAMPAIGN = 2_000  # most recent auctions that a pace is solved on
 _PACE_INTERVAL_SECONDS = 1.0  # between two solutions of a campaign's pace
 _PRIOR_CLICKS = 5.0  # expected clicks by which a click correction is shrunk to 1
@@ -92,13 +93,13 @@ class StoredSpendLedger:
         now = clock.now()
         last_time = min(self._last_exposure_time, now)  # a clock set back must not hide what is shown from now on
         since = max(last_time - _MAX_LOG_DELAY_SECONDS, _day_start(now))
-        exposures = exposure_queries.list_exposures(self._engine, "ads", since, now + DAY, with_items=True)
+        exposures = exposure_queries.list_exposures(self._engine, _SCENARIO, since, now + DAY, with_items=True)
         # A click of yesterday must not be charged again today.
         clicks, last_event_number = event_queries.ad_clicks(
             self._engine, self._last_event_number, _day_start(now) - DAY
         )
         clicked_requests = {click.request_id for click in clicks}
-        answers = exposure_queries.exposures_by_request_id(self._engine, clicked_requests, "ads")
+        answers = exposure_queries.exposures_by_request_id(self._engine, clicked_requests, _SCENARIO)
         yesterday_requests = None
         if not self._has_read:
             yesterday_requests = self._load_yesterday_requests(now)
@@ -127,7 +128,7 @@ class StoredSpendLedger:
 
     def _load_yesterday_requests(self, now: float) -> NDArray[np.float64]:
         """Requests of the day before, by bucket of the day, for a worker that has just started."""
-        exposures = exposure_queries.list_exposures(self._engine, "ads", _day_start(now) - DAY, _day_start(now))
+        exposures = exposure_queries.list_exposures(self._engine, _SCENARIO, _day_start(now) - DAY, _day_start(now))
         buckets = [_bucket(exposure.time) for exposure in exposures]
         return np.bincount(buckets, minlength=BUCKETS_PER_DAY).astype(np.float64)
 
