@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import clock, plugins
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.exposures import Exposure
@@ -109,7 +109,7 @@ class DailyStatisticsReader:
         if not version:
             return None
         try:
-            folder = self._shop_context.version_folder(version) / "shelf"
+            folder = self._shop_context.version_folder(version) / "catalogue"
         except (NotFound, OtherFormat):
             return None
         if not folder.exists():
