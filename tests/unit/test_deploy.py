@@ -25,7 +25,7 @@ def test_prometheus_takes_the_rules(words):
 
 def test_rules_and_dashboard_name_metrics_that_exist(tmp_path):
     service = Service(ShopFolder(tmp_path))
-    there = {f"{sample}" for sample in service.metrics_registry._names_to_collectors}
+    there = {f"{sample}" for sample in service.metrics.registry._names_to_collectors}
     service.event_log.close()
     service.engine.dispose()
     dashboard = (DEPLOY / "grafana" / "vetrina.json").read_text()

@@ -208,16 +208,16 @@ PRODUCTS = st.lists(st.integers(0, 15), unique=True, max_size=12)
 def test_team_draft_is_fair_and_keeps_both_orders(own, other, limit, seed):
     champion, canary = ([RankedItem(str(n), "", 0.0) for n in numbers] for numbers in (own, other))
     mixed = team_draft(champion, canary, limit, np.random.default_rng(seed))
-    ids = [i.product_id for i in mixed.items]
+    ids = [i.product_id for i in mixed]
+    teams = [i.team for i in mixed]
     assert len(set(ids)) == len(ids) == min(limit, len({*own, *other}))
-    assert len(mixed.teams) == len(ids)
     for team, source in ((CHAMPION, own), (CANARY, other)):
-        picked = [int(i) for i, t in zip(ids, mixed.teams, strict=True) if t == team]
+        picked = [int(i) for i, t in zip(ids, teams, strict=True) if t == team]
         assert picked == [n for n in source if n in picked], "each captain picks in the order of its own list"
     if not {*own} & {*other} and min(len(own), len(other)) >= limit:
-        assert abs(mixed.teams.count(CHAMPION) - mixed.teams.count(CANARY)) <= 1
+        assert abs(teams.count(CHAMPION) - teams.count(CANARY)) <= 1
     if own == other:
-        assert set(mixed.teams) <= {""}, "equal lists vote for nobody"
+        assert set(teams) <= {""}, "equal lists vote for nobody"
 
 
 def test_a_vote_is_counted_once_and_only_within_its_time():

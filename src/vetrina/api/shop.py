@@ -23,9 +23,9 @@ from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
+from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
 from vetrina.serve.released_models import ReleasedModels
-from vetrina.serve.routes.audience import RecipientList, find_recipients, mark_contacted
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder
@@ -192,7 +192,8 @@ class Shop:
         engine = self.shop_context.engine
         selector = self.load("launch")
         context = self._released_models.context()
-        return find_recipients(selector, engine, self.folder.keys, context, channel, note, product_id=product, **call)
+        query = AudienceQuery(product, channel=channel, note=note, **call)
+        return find_recipients(selector, engine, self.folder.keys, context, query)
 
     def mark_contacted(self, recipients: RecipientList, product: str | None, channel: str) -> None:
         """Record that an audience was contacted, so that its users rank lower in the next ones.

@@ -608,13 +608,22 @@ class ReleaseResult:
 
 @dataclass(frozen=True)
 class RankedItem:
-    """One item of a ranked answer; ``ad`` is set if its position was sold."""
+    """One item of a ranked answer.
+
+    Attributes:
+        reasons: Why the item is there, for people; the main reason first.
+        ad: The ad that won the position, if it was sold.
+        propensity: Probability with which serving places the product there; below 1 where it explores.
+        team: The arm whose version picked the item of an interleaved list; empty if both have it there, and in other lists.
+    """
 
     product_id: str
     title: str
     score: float
     reasons: tuple[str, ...] = ()
     ad: "AdPlacement | None" = None
+    propensity: float = 1.0
+    team: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from vetrina.core.types import LoggedAnswer, Request
 from vetrina.evaluation.attribution import attributed_request
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.live_state import StoredChanges, StoredEvents
-from vetrina.serve.recorded_context import OMITTED, ReplayLedger
+from vetrina.serve.recorded_context import LEDGER, OMITTED, ReplayLedger
 from vetrina.store import event_queries, exposure_queries
 
 _MAX_EXPLORED_ANSWERS = 20_000
@@ -43,7 +43,7 @@ def replay_requests(shop_context: ShopContext, exposures: Sequence[Exposure]) ->
     settings = shop_context.folder.settings
     for exposure in exposures:
         fields = msgspec.json.decode(exposure.request_json)
-        ledger = ReplayLedger(fields.pop("ledger", {}))
+        ledger = ReplayLedger(fields.pop(LEDGER, {}))
         request = _parse_request(exposure, fields)
         if request is None:
             continue

@@ -19,7 +19,7 @@ from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.exposures import Exposure
 from vetrina.core.recent_keys import RecentKeys
-from vetrina.core.types import AdPlacement, Answer, AuctionEntry
+from vetrina.core.types import AdPlacement, AuctionEntry
 from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, Pace, expected_slots, solve_pace
 from vetrina.store import event_queries, exposure_queries
 from vetrina.store.event_queries import AdClick
@@ -132,19 +132,17 @@ class StoredSpendLedger:
         buckets = [_bucket(exposure.time) for exposure in exposures]
         return np.bincount(buckets, minlength=BUCKETS_PER_DAY).astype(np.float64)
 
-    def record_answer(self, request_id: str, user_or_session: str | None, answer: Answer, now: float) -> None:
+    def record_answer(self, exposure: Exposure, offers: Iterable[AuctionEntry]) -> None:
         """Count an answer of this worker.
 
         Args:
-            request_id: the id that its exposure will have in the log.
-            user_or_session: the pseudonym that frequency caps count by, None for neither.
-            answer: its items are impressions, its offers are what the pace of a campaign is solved on.
-            now: seconds since 1970.
+            exposure: its items are impressions; frequency caps count them by user or session.
+            offers: the ads that took part in its auction, which the pace of a campaign is solved on.
         """
-        ads = [item.ad for item in answer.items if item.ad is not None]
+        ads = [item.ad for item in exposure.items if item.ad is not None]
         with self._lock:
-            self._count_impressions(request_id, user_or_session, ads, now)
-            for offer in answer.offers:
+            self._count_impressions(exposure.request_id, exposure.unit, ads, exposure.time)
+            for offer in offers:
                 self._recent_offers[offer.campaign_id].append(offer)
 
     def daily_spend(self, campaign: str, now: float) -> float:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, Table, insert, select, tuple_
 
 from vetrina.core import clock
 from vetrina.core.errors import Overloaded
-from vetrina.core.exposures import Exposure
+from vetrina.core.exposures import Exposure, ShadowAnswer
 from vetrina.core.keys import Keys
 from vetrina.core.recent_keys import RecentKeys
 from vetrina.store import weight_caps
@@ -153,9 +153,9 @@ class EventLog:
         """Append an answer that was shown, without waiting. It is dropped and counted if too many wait already."""
         self._log_answer(exposures, _exposure_row(exposure))
 
-    def log_shadow_answer(self, row: dict[str, Any]) -> None:
+    def log_shadow_answer(self, answer: ShadowAnswer) -> None:
         """Append an answer that a candidate computed in shadow mode, like ``log_exposure``."""
-        self._log_answer(shadow_answers, row)
+        self._log_answer(shadow_answers, asdict(answer))
 
     def is_alive(self) -> bool:
         """Whether the writer thread runs: without it nothing is ever written."""
