@@ -102,8 +102,8 @@ def _one(name: str, root: Path, most: int) -> None:
             )
             for m in ("NDCG@10", "Recall@10")
         ]
-        shown = ", ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
-        row(f"{name} {model or 'released blend'}", shown, "" if model else REFERENCES[name])
+        text = ", ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
+        row(f"{name} {model or 'released blend'}", text, "" if model else REFERENCES[name])
 
 
 def _cpu() -> float:

@@ -119,13 +119,13 @@ def test_scores_the_whole_catalogue_with_finite_numbers(folder):
 
 
 def test_the_same_history_gives_the_same_scores_and_is_left_alone(folder):
-    asked = history(0, 2, 4)
-    before = asked.items.copy(), asked.counts.copy()
+    requested = history(0, 2, 4)
+    before = requested.items.copy(), requested.counts.copy()
     scorer = opened(folder)
-    first = np.array(scorer.score(asked))
-    np.testing.assert_array_equal(first, scorer.score(asked))
-    np.testing.assert_array_equal(before[0], asked.items)
-    np.testing.assert_array_equal(before[1], asked.counts)
+    first = np.array(scorer.score(requested))
+    np.testing.assert_array_equal(first, scorer.score(requested))
+    np.testing.assert_array_equal(before[0], requested.items)
+    np.testing.assert_array_equal(before[1], requested.counts)
 
 
 def test_says_why_in_words(folder):
@@ -144,8 +144,8 @@ def test_fitting_twice_gives_the_same_files(folder, tmp_path):
     again.mkdir(parents=True)
     plugins.load_module("models", folder[0], "train").fit(past(), PLAN, again, NoProgress())
     other = plugins.load_module("models", folder[0], "online").load(again)
-    asked = history(0, 2, 4)
-    np.testing.assert_array_equal(opened(folder).score(asked), other.score(asked))
+    requested = history(0, 2, 4)
+    np.testing.assert_array_equal(opened(folder).score(requested), other.score(requested))
 
 
 def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):

@@ -62,8 +62,8 @@ def recipients(shop: Shop, user_id: str) -> list[Recipient]:
     member = AudienceMember(shop.folder.keys.pseudonymise(user_id), 1.0, "a test")
     selector = SimpleNamespace(answer=lambda *_: Audience((member,), 1))
     query = AudienceQuery(segment="loyal")
-    found = find_recipients(selector, shop_context.engine, shop.folder.keys, SimpleNamespace(), query)
-    return list(found.recipients)
+    recipients = find_recipients(selector, shop_context.engine, shop.folder.keys, SimpleNamespace(), query)
+    return list(recipients.recipients)
 
 
 @pytest.fixture

@@ -102,9 +102,9 @@ class PositionCounts:
             return other
         if not other.columns:
             return self
-        shown = tuple(a + b for a, b in zip(self.shown, other.shown, strict=True))
+        impressions = tuple(a + b for a, b in zip(self.shown, other.shown, strict=True))
         clicked = tuple(a + b for a, b in zip(self.clicked, other.clicked, strict=True))
-        return PositionCounts(self.columns, shown, clicked)
+        return PositionCounts(self.columns, impressions, clicked)
 
 
 @dataclass(frozen=True)

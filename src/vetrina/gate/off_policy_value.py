@@ -93,8 +93,8 @@ def position_samples(scenario: str, folder: Path, logged: Sequence[LoggedAnswer]
     clicks: list[bool] = []
     for number, answer in enumerate(logged):
         ranking = [item.product_id for item in opened.answer(answer.request, answer.context).items]
-        shown = zip(answer.products, answer.propensities, answer.clicked, strict=True)
-        for position, (product, propensity, clicked) in enumerate(shown):
+        logged_positions = zip(answer.products, answer.propensities, answer.clicked, strict=True)
+        for position, (product, propensity, clicked) in enumerate(logged_positions):
             candidate_product = ""
             if position < len(ranking):
                 candidate_product = ranking[position]

@@ -189,7 +189,7 @@ def prune_events(folder: Path, arrived_before: float) -> int:
     """
     parts = load_index(folder)
     last_seq = last_seqs(parts)["events"]
-    kept: list[LakePart] = []
+    kept_parts: list[LakePart] = []
     removed: list[Path] = []
     for part in parts:
         file = _part_file(folder, part)
@@ -197,10 +197,10 @@ def prune_events(folder: Path, arrived_before: float) -> int:
         if part.table == "events" and not is_last_of_log and file.stat().st_mtime < arrived_before:
             removed.append(file)
         else:
-            kept.append(part)
+            kept_parts.append(part)
     if not removed:
         return 0
-    _write_index(folder, kept)
+    _write_index(folder, kept_parts)
     freed_bytes = 0
     for file in removed:
         freed_bytes += file.stat().st_size
