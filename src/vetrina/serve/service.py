@@ -61,7 +61,7 @@ class Service:
         self.stored_events = StoredEvents(self.engine, shop.settings.weights)
         self._store_reader = StoreReader()
         self.recent_events_reader = RecentEventsReader(self.stored_events, self._store_reader)
-        self._charging_scenarios = charging_scenarios()
+        self.charging_scenarios = charging_scenarios()
         self.ledger = StoredSpendLedger(self.engine)
         self.rng = np.random.default_rng()
         self._goals = shop.settings.goals.to_dict()
@@ -126,7 +126,7 @@ class Service:
 
     def ledger_recorder(self, scenario: str) -> RecordingLedger | None:
         """The spend ledger of an answer, which records its outputs; None for a scenario that charges nobody."""
-        if scenario not in self._charging_scenarios:
+        if scenario not in self.charging_scenarios:
             return None
         return RecordingLedger(self.ledger)
 
