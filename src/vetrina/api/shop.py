@@ -21,7 +21,7 @@ from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.scenarios.base import find_scenario, scenario_names
+from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
 from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
 from vetrina.serve.released_models import ReleasedModels
@@ -141,20 +141,24 @@ class Shop:
     # Answers
 
     def rank(self, scenario: str, user: str | None = None, **request: Any) -> Answer:
-        """The ranked answer of any scenario that ranks products; it is not counted as impressions.
+        """Products of any scenario that answers with products, for a user, a session, or a page.
+
+        They are not counted as impressions.
 
         Args:
             scenario: Name of the scenario.
-            user: The user, None for an anonymous visitor.
-            request: Fields of ``core.types.Request``, with the shop's own ids.
+            user: The shop's id of the user; None for an anonymous visitor.
+            **request: ``session``, ``query``, ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over
+                HTTP.
+
+        Raises:
+            BadInput: The scenario is unknown or answers with something else, or a value breaks a rule.
+            NotReady: Nothing is released yet.
         """
-        return self._released_models.answer(scenario, self._request(user, **request))
+        return self._released_models.answer(find_ranking_scenario(scenario).name, self._request(user, **request))
 
     def recommend(self, user: str | None = None, **request: Any) -> Answer:
-        """Recommended products for a user, a session, or a page.
-
-        ``session``, ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP.
-        """
+        """Recommended products for a user, a session, or a page; see ``rank``."""
         return self.rank("recommend", user, **request)
 
     def similar(self, product: str, **request: Any) -> Answer:

@@ -123,7 +123,7 @@ def count_preferences(
         if answer.time <= first_answer_times[unit] + outcome_seconds:
             team_by_product[answer.request_id] = {item.product_id: item.team for item in answer.items}
             unit_of_request[answer.request_id] = unit
-    products_by_request = {}
+    products_by_request: dict[str, frozenset[str]] = {}
     for request_id in team_by_product:
         if request_id in named_answers:
             products_by_request[request_id] = named_answers[request_id].product_ids
@@ -156,7 +156,7 @@ def statistics_by_outcome(
     mean_outcomes = tuple(pre_release.means.get(name, 0.0) for name in OUTCOMES)
     rows = [expected.get(name, mean_outcomes) for name in units.unit_ids]
     expected_table = np.array(rows, float).reshape(len(units.unit_ids), len(OUTCOMES))
-    statistics = {}
+    statistics: dict[str, OutcomeStatistics] = {}
     for column, name in enumerate(OUTCOMES):
         values = _cap_revenue(name, units.outcomes[name], pre_release)
         statistics[name] = outcome_statistics(units.is_candidate, values, expected_table[:, column], share)

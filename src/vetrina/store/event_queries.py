@@ -206,7 +206,7 @@ def recent_events(
     }
     with read(engine) as connection:
         rows = connection.execute(query, parameters).all()
-    recent = []
+    recent: list[RecentEvent] = []
     for row in reversed(rows):
         body = _RECENT_BODY.decode(row.body)
         recent.append(RecentEvent(row.time, body.type, body.product_id))
