@@ -8,8 +8,6 @@ from vetrina.bundle.bit_packing import PackedIntegers
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "several people whom you follow took it"
-
 
 class Friends:
     """CSR rows by follower, memory-mapped; uint8 values come with one scale a row."""

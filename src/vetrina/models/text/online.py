@@ -15,7 +15,6 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.bundle.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
 from vetrina.core.types import Floats, Ints
 
-REASON = "means what you asked for"
 CONFIG_FILE = "encoder.json"
 
 
