@@ -36,13 +36,13 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.bundle.sparse_rows import read as neighbours
 from vetrina.bundle.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
 from vetrina.compress import compress
-from vetrina.core import plugins
 from vetrina.core.compression import DistillationData
 from vetrina.core.files import size_of
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
 from vetrina.data import dataset
+from vetrina.data.splits import JudgmentSplits
 from vetrina.demo import write_input_files as grocer
 from vetrina.edge import repeat_consumption_distillation, sequence_distillation, student_onnx_export
 from vetrina.edge.blend_student import DistilledStudent, distil_student
@@ -51,15 +51,15 @@ from vetrina.edge.repeat_student import RepeatStudent
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.features import histories
+from vetrina.models.base import find_model
 from vetrina.models.text import compress as text
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.nn.onnx_export import export
-from vetrina.pipeline.run import DataSplits
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import Recommender
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.scenarios.search.online import DEFAULT_WEIGHTS, Searcher
 from vetrina.train import train
 
@@ -108,7 +108,7 @@ def _beauty(root: Path) -> None:
 
     of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
     folder_, judged, asked = _behaviour(of, root, *_BEAUTY)
-    knn = plugins.load_module("models", "item_knn", "online")
+    knn = find_model("item_knn")
     counts = {"item_knn, float": knn.load(folder_ / "item_knn").score}
     sizes = {"item_knn, float": size_of(folder_ / "item_knn")}
     for keep in (1.0, 0.5, 0.2):
@@ -219,7 +219,7 @@ def _text(root: Path) -> None:
     learnt = shop.shop_context.folder.work / "search" / "served"  # no form taken
     served = _with(DEFAULT_WEIGHTS, learnt, root / "plain")
     (root / "cache").mkdir()
-    held = DataSplits(shop.ingest(), {}, "search")
+    held = JudgmentSplits(shop.ingest(), {})
     judged: Judged = {
         q: j
         for half in (held._judgments.first, held._judgments.second)

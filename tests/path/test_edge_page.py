@@ -14,6 +14,7 @@ from onnxruntime import InferenceSession
 
 from vetrina import Shop
 from vetrina.bundle.onnx_session import open_session
+from vetrina.core.progress import NoProgress
 from vetrina.edge import repeat_consumption_distillation, sequence_distillation
 from vetrina.edge.export import export_student
 from vetrina.features.histories import Histories
@@ -48,7 +49,8 @@ def folder(request, pristine, tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         if request.param == "sequence":
             patched.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
-        export_student(shop, shop.shop_context.registry.champion("recommend")[0], "onnx", into, 40)
+        version = shop.shop_context.registry.champion("recommend")[0]
+        export_student(shop.folder, version, "onnx", into, 40, NoProgress())
     subprocess.run([NPM, "install", "--no-audit", "--no-fund"], cwd=into, check=True, capture_output=True, timeout=300)
     return into
 

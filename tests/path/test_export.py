@@ -14,10 +14,11 @@ from vetrina import Shop
 from vetrina.bundle.onnx_session import open_session
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput, NotFound, UnusableVariant
+from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.edge import formats, repeat_consumption_distillation, student_onnx_export
 from vetrina.edge.distillation import TeacherScores
-from vetrina.edge.export import export_student
+from vetrina.edge.export import ExportResult, export_student
 from vetrina.edge.sequence_distillation import (
     MAX_SEQUENCE_LENGTH,
     continue_sequences,
@@ -28,6 +29,10 @@ from vetrina.edge.sequence_student import InitialEmbeddings, SequenceStudent, in
 from vetrina.scenarios.recommend.online import Recommender
 
 pytestmark = pytest.mark.deploy
+
+
+def export(shop: Shop, version: str, file_format: str, into: Path, max_products: int, python: str = "") -> ExportResult:
+    return export_student(shop.folder, version, file_format, into, max_products, NoProgress(), python)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +49,7 @@ def version(shop) -> str:
 def written(shop, version, tmp_path_factory):
     """Users are shown what they had, so that the student reads habits."""
     into = tmp_path_factory.mktemp("device") / "shelf"
-    return into, export_student(shop, version, "onnx", into, 40)
+    return into, export(shop, version, "onnx", into, 40)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +58,7 @@ def read_in_order(shop, version, tmp_path_factory):
     into = tmp_path_factory.mktemp("device") / "shelf"
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
-        return into, export_student(shop, version, "onnx", into, 40)
+        return into, export(shop, version, "onnx", into, 40)
 
 
 @pytest.mark.parametrize("kind", ["written", "read_in_order"])
@@ -156,28 +161,28 @@ def test_every_width_of_numbers_says_nearly_the_same(tmp_path):
 def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, written, tmp_path, monkeypatch):
     into = tmp_path / "out"
     with pytest.raises(BadInput, match="is there already"):
-        export_student(shop, version, "onnx", written[0], 40)
+        export(shop, version, "onnx", written[0], 40)
     with pytest.raises(NotFound):
-        export_student(shop, "recommend-000000000000", "onnx", into, 40)
+        export(shop, "recommend-000000000000", "onnx", into, 40)
     with pytest.raises(BadInput, match="is of search"):
-        export_student(shop, shop.shop_context.registry.champion("search")[0], "onnx", into, 40)
+        export(shop, shop.shop_context.registry.champion("search")[0], "onnx", into, 40)
     with pytest.raises(BadInput, match="is unknown"):
-        export_student(shop, version, "tflite", into, 40)
+        export(shop, version, "tflite", into, 40)
     monkeypatch.delenv("VETRINA_EDGE_PYTHON", raising=False)
     with pytest.raises(BadInput, match="needs a Python that has its tools"):
-        export_student(shop, version, "litert", into, 40)
+        export(shop, version, "litert", into, 40)
     with pytest.raises(BadInput, match="has no executorch"):
-        export_student(shop, version, "executorch", into, 40, sys.executable)
+        export(shop, version, "executorch", into, 40, sys.executable)
     monkeypatch.setattr("vetrina.edge.export.MAX_EXPORT_BYTES", 20_000)
     with pytest.raises(BadInput, match=r"ask for \d+ or fewer"):
-        export_student(shop, version, "onnx", into, 40)
+        export(shop, version, "onnx", into, 40)
     # What can be known beforehand is said before anything is taught.
     monkeypatch.setattr("vetrina.edge.export.distil_student", None)
     monkeypatch.setattr("vetrina.edge.export.MAX_EXPORT_BYTES", 4_000)
     with pytest.raises(BadInput, match=r"40 products: take 0.0 MB.*ask for 27 or fewer"):
-        export_student(shop, version, "onnx", into, 50_000)
+        export(shop, version, "onnx", into, 50_000)
     with pytest.raises(BadInput, match="needs a Python"):
-        export_student(shop, version, "executorch", into, 40)
+        export(shop, version, "executorch", into, 40)
     assert list(tmp_path.iterdir()) == []
     ran = CliRunner().invoke(cli, ["--shop-dir", str(shop.folder.root), "export", version, "--format", "coreml"])
     assert ran.exit_code == 2
@@ -210,6 +215,6 @@ def test_other_runtimes_say_what_the_network_says(shop, version, tmp_path, form,
         pytest.skip(f"VETRINA_{form.upper()}_PYTHON names no Python with its tools")
     if reads == "gaps":
         monkeypatch.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
-    found = export_student(shop, version, form, tmp_path / form, 40, tools(form))
+    found = export(shop, version, form, tmp_path / form, 40, tools(form))
     assert found.error < 1e-3
     assert {f.name for f in Path(found.folder).iterdir()} == {formats.FORMAT_FILES[form], "shelf.json"}

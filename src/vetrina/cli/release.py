@@ -10,6 +10,7 @@ import click
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext, to_json_value
 from vetrina.cli.options import renamed_option
+from vetrina.core.errors import BadInput
 
 _MACHINE_NOTES = ("baseline", "samples")  # notes of a version that only programs read
 
@@ -182,10 +183,16 @@ def export(state: CliContext, version: str, file_format: str, out: Path | None, 
 
     The student is distilled from a version of recommend; with its catalogue it takes at most 2 MB.
     """
-    from vetrina.edge.export import export_student
+    from vetrina.cli.progress import TerminalProgress
+    from vetrina.store.shop_folder import ShopFolder
 
+    try:
+        from vetrina.edge.export import export_student
+    except ModuleNotFoundError as error:
+        raise BadInput("export", f"needs {error.name}", 'pip install "vetrina[edge]"') from None
     into = out or Path(f"{version}-{file_format}")
-    result = export_student(state.open_shop(), version, file_format, into, max_products, python)
+    folder = ShopFolder(state.shop_dir.resolve())
+    result = export_student(folder, version, file_format, into, max_products, TerminalProgress(), python)
     state.print_row(asdict(result), formatting.format_export)
 
 

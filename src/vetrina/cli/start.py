@@ -29,6 +29,7 @@ def init(folder: Path) -> None:
 @click.pass_obj
 def demo(state: CliContext, exit_when_trained: bool, port: int) -> None:
     """Serve, train and release on one year of a real grocer's data."""
+    from vetrina.cli.progress import TerminalProgress
     from vetrina.demo.run import run_demo
 
     started = time.perf_counter()
@@ -36,7 +37,8 @@ def demo(state: CliContext, exit_when_trained: bool, port: int) -> None:
     def elapsed_seconds() -> float:
         return time.perf_counter() - started
 
-    run_demo(state.shop_dir_or("demo-shop"), port, exit_when_trained, click.echo, elapsed_seconds)
+    folder = state.shop_dir_or("demo-shop")
+    run_demo(folder, port, exit_when_trained, TerminalProgress(), click.echo, elapsed_seconds)
 
 
 COMMANDS = (init, demo)

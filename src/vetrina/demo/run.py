@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.api.shop import Shop
-from vetrina.cli.progress import TerminalProgress
 from vetrina.core import clock
 from vetrina.core.files import write_bytes
+from vetrina.core.progress import Progress
 from vetrina.demo.complete_journey import curl_examples, write_input_files
 from vetrina.serve.serve import bind
 from vetrina.store.runs import PRIORITY_MANUAL
@@ -29,7 +29,12 @@ _ENDED_TEXT = "the service ended with status {} before all was trained"
 
 
 def run_demo(
-    folder: Path, port: int, exit_when_trained: bool, echo: Callable[[str], None], elapsed_seconds: Callable[[], float]
+    folder: Path,
+    port: int,
+    exit_when_trained: bool,
+    progress: Progress,
+    echo: Callable[[str], None],
+    elapsed_seconds: Callable[[], float],
 ) -> None:
     """Ingest the demo's data, serve and train, and print the first answers as they come and requests to try; wait for Ctrl-C.
 
@@ -37,6 +42,7 @@ def run_demo(
         folder: the shop's folder.
         port: port of the service; 0 chooses a free one.
         exit_when_trained: stop once all runs have ended.
+        progress: reports the ingest.
         echo: prints a line.
         elapsed_seconds: gives the time since the command began.
     """
@@ -46,7 +52,7 @@ def run_demo(
     settings_file = folder / "vetrina.toml"
     if not settings_file.exists():
         write_bytes(settings_file, _SETTINGS)
-    shop = Shop(folder, TerminalProgress())
+    shop = Shop(folder, progress)
     echo("A grocer's year: 92,331 products, 2,469 households, 1.47 million purchases (Complete Journey, 84.51).")
     source = write_input_files(folder / "source", end_time=clock.now())
     shop.ingest(products=source.products, events=source.events, users=source.users)

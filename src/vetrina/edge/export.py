@@ -1,6 +1,7 @@
 """Export of a recommend version to devices: a distilled student with its item list.
 
-The ONNX format comes with a page that runs the student in a browser.
+It reads the bundle and the registry, no events, so it needs none of the libraries that read a shop's data. The ONNX format
+comes with a page that runs the student in a browser.
 """
 
 import shutil
@@ -9,13 +10,16 @@ from pathlib import Path
 
 import msgspec
 
-from vetrina.api.shop import Shop
 from vetrina.bundle.catalogue_index import CatalogueIndex
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.files import atomic_folder
+from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingPlan
 from vetrina.edge import formats
 from vetrina.edge.blend_student import distil_student, student_class
+from vetrina.store.database import open_store
+from vetrina.store.registry import Registry
+from vetrina.store.shop_folder import ShopFolder
 
 EMBEDDING_WIDTH = 64
 MAX_EXPORT_BYTES = 2_000_000  # of the student and its item list
@@ -41,16 +45,23 @@ class ExportResult:
 
 
 def export_student(
-    shop: Shop, version: str, file_format: str, into: Path, max_products: int, python: str = ""
+    shop_folder: ShopFolder,
+    version: str,
+    file_format: str,
+    into: Path,
+    max_products: int,
+    progress: Progress,
+    python: str = "",
 ) -> ExportResult:
     """Distil a student of a version and write it into a new folder.
 
     Args:
-        shop: The shop.
+        shop_folder: The shop's folder.
         version: Version of recommend.
         file_format: One of ``formats.FORMAT_FILES``.
         into: Output folder; must not exist.
         max_products: Products that the student knows at most.
+        progress: Reports the distillation.
         python: Python interpreter with the converter of the format, where it needs one.
 
     Raises:
@@ -61,13 +72,12 @@ def export_student(
         raise BadInput(f"format {file_format!r}", "is unknown", f"use one of {', '.join(formats.FORMAT_FILES)}")
     if into.exists():
         raise BadInput(f"folder {str(into)!r}", "is there already", "name another one")
-    record = shop.shop_context.registry.get_version(version)
-    if record["scenario"] != "recommend":
-        raise BadInput(f"version {version!r}", f"is of {record['scenario']}", "name one of recommend")
-    settings = shop.shop_context.folder.settings.train
-    progress = shop.shop_context.progress
+    scenario = _scenario_of(shop_folder, version)
+    if scenario != "recommend":
+        raise BadInput(f"version {version!r}", f"is of {scenario}", "name one of recommend")
+    settings = shop_folder.settings.train
     plan = TrainingPlan(settings.seed, threads=settings.threads)
-    folder = shop.shop_context.version_folder(version)
+    _, folder = shop_folder.bundles.unpack(version)
     catalogue = CatalogueIndex(folder / "shelf")
     tool = formats.find_tool(file_format, python)
     _check_least_size(folder, file_format, min(max_products, len(catalogue)))
@@ -102,6 +112,15 @@ def export_student(
         popular=distilled.popular_agreement,
         error=written.error,
     )
+
+
+def _scenario_of(shop_folder: ShopFolder, version: str) -> str:
+    """The scenario of a version. Raises NotFound."""
+    engine = open_store(shop_folder.store_url, shop_folder.keys)
+    try:
+        return Registry(engine, shop_folder.keys).get_version(version)["scenario"]
+    finally:
+        engine.dispose()
 
 
 def _check_least_size(folder: Path, file_format: str, n_products: int) -> None:

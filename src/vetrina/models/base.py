@@ -1,8 +1,10 @@
 """Interface of a model, and how models are found.
 
 A model is one folder, ``models/NAME``, whose module ``model.py`` holds one object, ``MODEL``: everything that the rest has to
-know of it. Only the scenarios that combine models, and a shop's settings, name them. Serving imports this module and ``model.py``,
-too; ``train.py`` and ``compress.py`` are imported when a model is fitted or compressed.
+know of it. Only the scenarios that combine models, and a shop's settings, name them.
+
+Serving imports this module and ``model.py``, too; ``train.py`` and ``compress.py`` are imported when a model is fitted or
+compressed.
 """
 
 import importlib
