@@ -104,7 +104,7 @@ def _beauty(root: Path) -> None:
         return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)
 
     def past(until: float) -> TrainingData:
-        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until), cache=root / "cache")
 
     of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
     folder_, judged, asked = _behaviour(of, root, *_BEAUTY)
@@ -131,7 +131,7 @@ def _households(root: Path) -> None:
         return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
 
     def past(until: float) -> TrainingData:
-        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until), cache=root / "cache")
 
     of = _Set("households", catalogue, past, evidence(VALIDATION, TEST), evidence(TEST, UNTIL), new_only=False)
     _behaviour(of, root, *_HOUSEHOLD)
@@ -238,7 +238,7 @@ def _text(root: Path) -> None:
     forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, transform coding": text.VARIANTS[0]}
     for form in forms.values():
         (root / form.name).mkdir()
-        lesson = DistillationData(lambda: TrainingData(catalogue), TrainingPlan(), NoProgress())
+        lesson = DistillationData(lambda: TrainingData(catalogue, cache=root / "cache"), TrainingPlan(), NoProgress())
         text.compress(served / "text", root / form.name, form, lesson)
     note(f"student trained in {time.process_time() - begun:.0f} CPU-s")
     folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.VARIANTS[1].name}

@@ -99,14 +99,13 @@ def taught(folder, into, monkeypatch):
         folder,
         into,
         compress.VARIANTS[1],
-        Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
+        Taught(lambda: TrainingData(catalogue, cache=folder.parent / "cache"), TrainingPlan(threads=1), NoProgress()),
     )
     return online.TextEncoder(into)
 
 
 def test_a_student_says_what_its_teacher_says_of_what_is_asked_in_the_shop(opened, tmp_path, monkeypatch):
-    folder = tmp_path / "work/fit/text"
-    (tmp_path / "work/cache").mkdir(exist_ok=True)
+    folder = tmp_path / "text"
     asked = [*TITLES, "dress", "car"]
     said = taught(folder, tmp_path / "small", monkeypatch).encode_queries(asked)
     told = online.TextEncoder(folder).encode_queries(asked)
@@ -141,10 +140,10 @@ def test_coded_vectors_find_what_the_whole_ones_find(opened, tmp_path, monkeypat
     nothing = Taught(TrainingData, TrainingPlan(), NoProgress())
     (tmp_path / "small").mkdir()
     with pytest.raises(UnusableVariant, match="4 texts of 16 numbers are too few for transform coding"):
-        compress.compress(tmp_path / "work/fit/text", tmp_path / "small", form, nothing)
+        compress.compress(tmp_path / "text", tmp_path / "small", form, nothing)
     monkeypatch.setattr(transform_coding, "MIN_VECTORS_PER_AXIS", 0)
     monkeypatch.setattr(transform_coding, "N_INDEXED_AXES", 8)
-    compress.compress(tmp_path / "work/fit/text", tmp_path / "small", form, nothing)
+    compress.compress(tmp_path / "text", tmp_path / "small", form, nothing)
     small = online.load(tmp_path / "small")
     for query in (*TITLES, "dress"):
         vector = opened.encode_query(query)
