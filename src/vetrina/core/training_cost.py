@@ -47,11 +47,11 @@ class BudgetShare:
 
     Attributes:
         purpose: What it is spent on.
-        share: Share of the budget of a run, 0 to 1.
+        of_budget: Share of the budget of a run, 0 to 1.
     """
 
     purpose: str
-    share: float
+    of_budget: float
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ def _plan_epochs(costs: Mapping[str, ModelCost], workload: Workload, plan: Train
         if name in left_out and not cost.is_used_by_others:
             continue
         is_first = cost.share not in seconds_left
-        seconds = seconds_left.setdefault(cost.share, cost.share.share * plan.budget_seconds)
+        seconds = seconds_left.setdefault(cost.share, cost.share.of_budget * plan.budget_seconds)
         planned = cost.plan_epochs(workload, seconds, is_first)
         seconds_left[cost.share] = seconds - planned.seconds
         if planned.is_left_out:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -25,6 +26,7 @@ from vetrina.data.cooccurrence import cooccurrence
 from vetrina.models.fusion.modalities import COOCCURRENCE_WINDOW, content_modalities, cooccurrence_vectors
 from vetrina.models.fusion.modality_weights import ID_MODALITY, fit_modality_weights
 from vetrina.models.fusion.model import MODEL
+from vetrina.models.text.pretrained import encoder_credit
 
 _DECAY = 0.8  # of a co-occurrence by each event in between
 _WEIGHT_FIT_USER_SHARE = 0.3  # of the users, for the modality weights
@@ -64,7 +66,10 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
             (temporary / "weights.json").write_bytes(msgspec.json.encode(fused.weights))
     shutil.copytree(cached, into, dirs_exist_ok=True)
     weights = msgspec.json.decode((into / "weights.json").read_bytes())
-    return TrainNotes(report={"weights": {name: round(value, 4) for name, value in weights.items()}})
+    report: dict[str, Any] = {"weights": {name: round(value, 4) for name, value in weights.items()}}
+    if "text" in weights:
+        report["credits"] = [encoder_credit(plan.encoder)]
+    return TrainNotes(report=report)
 
 
 def _remove_old_results(cache: Path) -> None:

@@ -61,7 +61,10 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         raise ValueError("image needs a catalogue")
     folder = fitted_folder(training_data.catalogue, plan, training_data.cache_folder, progress)
     shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES_FILE))
-    return TrainNotes(report=msgspec.json.decode((folder / _NOTES_FILE).read_bytes()))
+    report = msgspec.json.decode((folder / _NOTES_FILE).read_bytes())
+    if report["pretrained"]:
+        report["credits"] = [network.PRETRAINED_CREDIT]
+    return TrainNotes(report=report)
 
 
 def fitted_folder(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progress: Progress) -> Path:

@@ -4,6 +4,8 @@ They are trained on the shop's own judged queries. Where there are too few, the 
 little, so that they must be cheap.
 """
 
+from dataclasses import replace
+
 from vetrina.core.training_cost import REFERENCE_THREADS, BudgetShare, EpochPlan, ModelCost, Workload
 
 _SECONDS_PER_QUERY = 1.0e-2  # of the encoder, an epoch
@@ -26,11 +28,17 @@ class QueryEncoderCost(ModelCost):
             return EpochPlan()
         reference_seconds = seconds * workload.threads / REFERENCE_THREADS
         if workload.judged_queries >= _MIN_SHOP_QUERIES:
-            return _plan_shop_queries(workload.judged_queries, reference_seconds)
-        synthetic_epoch_seconds = _SECONDS_PER_QUERY * _SYNTHETIC_QUERIES
-        if reference_seconds >= _MIN_BUDGET_PER_SYNTHETIC_EPOCH * synthetic_epoch_seconds:
-            return EpochPlan({"epochs": 1.0}, synthetic_epoch_seconds * REFERENCE_THREADS / workload.threads)
+            planned = _plan_shop_queries(workload.judged_queries, reference_seconds)
+        else:
+            planned = _plan_synthetic_queries(reference_seconds)
+        return replace(planned, seconds=planned.seconds * REFERENCE_THREADS / workload.threads)
+
+
+def _plan_synthetic_queries(seconds: float) -> EpochPlan:
+    epoch_seconds = _SECONDS_PER_QUERY * _SYNTHETIC_QUERIES
+    if seconds < _MIN_BUDGET_PER_SYNTHETIC_EPOCH * epoch_seconds:
         return EpochPlan()
+    return EpochPlan({"epochs": 1.0}, epoch_seconds)
 
 
 def _plan_shop_queries(n_queries: int, seconds: float) -> EpochPlan:
@@ -38,11 +46,11 @@ def _plan_shop_queries(n_queries: int, seconds: float) -> EpochPlan:
     epochs = min(_MAX_EPOCHS, int(seconds / epoch_seconds))
     if not epochs:
         return EpochPlan()
-    hyperparameters = {"epochs": float(epochs)}
-    seconds_left = seconds - epochs * epoch_seconds
+    encoder_seconds = epochs * epoch_seconds
     teacher_pass_seconds = _SECONDS_PER_TEACHER_LIST * n_queries
-    teacher_passes = int(seconds_left / teacher_pass_seconds)
+    teacher_passes = int((seconds - encoder_seconds) / teacher_pass_seconds)
     teacher_epochs = min(_MAX_TEACHER_EPOCHS, teacher_passes - 1)  # one more pass scores the lists for the encoder
-    if teacher_epochs > 0:
-        hyperparameters["teacher"] = float(teacher_epochs)
-    return EpochPlan(hyperparameters)
+    if teacher_epochs <= 0:
+        return EpochPlan({"epochs": float(epochs)}, encoder_seconds)
+    total_seconds = encoder_seconds + (teacher_epochs + 1) * teacher_pass_seconds
+    return EpochPlan({"epochs": float(epochs), "teacher": float(teacher_epochs)}, total_seconds)

