@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 
-from vetrina.bundle.sparse_rows.write import save, top_k_of_dense, top_k_per_row
+from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.interaction_matrix import interaction_matrix
+from vetrina.data.sparse_matrix import top_k_of_dense, top_k_per_row
 from vetrina.models.ease.model import MODEL
 
 MAX_ITEMS = 6_000
@@ -32,7 +33,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports when it is done.
 
     Returns:
-        The report of ``sparse_rows.save``.
+        The report of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("ease needs a catalogue and events")
@@ -49,7 +50,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         step.advance()
     coordinates = (items[positive.row], items[positive.col])
     similarities = sparse.coo_array((positive.data, coordinates), shape=(n_items, n_items))
-    return TrainNotes(report=save(top_k_per_row(sparse.csr_array(similarities), MAX_NEIGHBOURS), into))
+    return TrainNotes(report=write_rows(top_k_per_row(sparse.csr_array(similarities), MAX_NEIGHBOURS), into))
 
 
 def _most_frequent_items(event_items: NDArray[np.int32], n_items: int) -> NDArray[np.intp]:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import save, shape_of, top_k_of_dense, top_k_per_row
+from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.interaction_matrix import interaction_matrix
+from vetrina.data.sparse_matrix import shape_of, top_k_of_dense, top_k_per_row
 from vetrina.data.truncated_svd import right_singular_vectors
 from vetrina.models.graph_filter.model import MODEL
 
@@ -41,7 +42,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the rows.
 
     Returns:
-        The report of ``sparse_rows.save``.
+        The report of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("graph_filter needs a catalogue and events")
@@ -60,7 +61,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         similarities = _similarities(normalised, item_roots, low_pass, rows_per_block, step)
     coordinates = (items[similarities.row], items[similarities.col])
     all_items = sparse.coo_array((similarities.data, coordinates), shape=(n_items, n_items))
-    return TrainNotes(report=save(top_k_per_row(sparse.csr_array(all_items), MAX_NEIGHBOURS), into))
+    return TrainNotes(report=write_rows(top_k_per_row(sparse.csr_array(all_items), MAX_NEIGHBOURS), into))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vetrina.bundle.sequence_scorer import SequenceScorer
+from vetrina.bundle.sequence_scorer.read import SequenceScorer
 
 
 def load(folder: Path) -> SequenceScorer:

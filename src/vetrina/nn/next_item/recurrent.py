@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
+from vetrina.bundle.sequence_scorer.read import N_GAP_CLASSES
 
 Cell = Literal["GRU", "LSTM"]
 # torch stacks the gates of a GRU as reset, update, new, those of an LSTM as in, forget, cell, out; this is ONNX's order.

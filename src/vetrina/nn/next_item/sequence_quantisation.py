@@ -1,18 +1,14 @@
 """Quantisation of sequence models: item table in 8 or 4 bits, encoder weights in int8."""
 
-import shutil
 from pathlib import Path
 
-import numpy as np
-
-from vetrina.bundle.quantised_table import write as quantised_table_writer
+from vetrina.bundle.sequence_scorer.write import ENCODER_FILE, write_quantised_sequence_table
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.nn.onnx_export import quantize_dynamic
 
 _INT8 = CompressionVariant(("int8",))
 _INT4 = CompressionVariant(("int4",))
 VARIANTS = (_INT8, _INT4)
-_COPIED_FILES = ("taken.npy", "lengths.npy", "settings.json")
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
@@ -30,7 +26,5 @@ def compress(source: Path, into: Path, variant: CompressionVariant, distillation
     bits = 8
     if variant == _INT4:
         bits = 4
-    quantised_table_writer.write(np.load(source / "table.npy"), into, bits)
-    for name in _COPIED_FILES:
-        shutil.copy(source / name, into / name)
-    quantize_dynamic(source / "encoder.onnx", into / "encoder.onnx")
+    write_quantised_sequence_table(source, into, bits)
+    quantize_dynamic(source / ENCODER_FILE, into / ENCODER_FILE)
