@@ -15,7 +15,6 @@ from vetrina.core.progress import track
 from vetrina.core.rollout_types import CHAMPION
 from vetrina.core.types import Ints
 from vetrina.data import dataset
-from vetrina.models.text import online
 from vetrina.monitor.bin_edges import fit_quantiles
 from vetrina.monitor.log_reader import AnswerReader, EventReader, IndexLookup
 from vetrina.monitor.log_statistics import TextEncoder, answer_statistics, event_statistics
@@ -304,6 +303,8 @@ class DailyStatisticsReader:
 
     def _text_encoder(self) -> TextEncoder | None:
         """The text encoder of the first scenario that serves with one."""
+        from vetrina.models.text import online  # opens libraries of indexes and tokens, which only this needs
+
         for scenario in _catalogue_scenarios():
             version = self._shop_context.champion(scenario.name)
             if not version or _TEXT_MODEL not in scenario.recipe.models:
