@@ -20,9 +20,12 @@ import polars as pl
 
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
+from vetrina.core.arrays import Floats
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.scenarios.predict.scenario import RECIPE

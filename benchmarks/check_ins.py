@@ -17,8 +17,10 @@ import polars as pl
 
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.scenario import RECIPE

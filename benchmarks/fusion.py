@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
+from vetrina.core.arrays import Floats
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.models.fusion import train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows

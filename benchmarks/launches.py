@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.record import heading, note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.ranking import mid_ranks

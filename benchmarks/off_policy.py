@@ -19,7 +19,7 @@ import polars as pl
 
 from benchmarks.data import folder
 from benchmarks.record import row
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.evaluation.off_policy import LoggedSamples, estimate_value
 

@@ -19,8 +19,10 @@ import polars as pl
 from benchmarks.launches import END, TEST
 from benchmarks.record import record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import Targets
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Targets, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import click_fraud, dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval

@@ -17,7 +17,8 @@ from benchmarks.record import record, row
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.search.online import Searcher
 from vetrina.scenarios.search.scenario import RECIPE

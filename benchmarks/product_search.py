@@ -19,7 +19,9 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, row
 from vetrina import Shop
-from vetrina.core.types import EvaluationData, Judgments, TrainingPlan
+from vetrina.core.evaluation_data import EvaluationData
+from vetrina.core.training_data import Judgments
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data.splits import JudgmentSplits
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.ranking import graded_ndcg

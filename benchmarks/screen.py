@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks.record import row
+from vetrina.core.answers import RankedItem
 from vetrina.core.rollout_types import CANARY, CHAMPION, OutcomeStatistics
-from vetrina.core.types import RankedItem
 from vetrina.evaluation.sequential import confidence_radius, estimate_effect, log_e_above, outcome_statistics
 from vetrina.serve.experiments.interleaving import team_draft
 from vetrina.simulate.world import World

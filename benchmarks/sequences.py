@@ -17,8 +17,10 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.features import histories

@@ -26,7 +26,8 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import calibration_error, log_loss, roc_auc
 from vetrina.features.table_encoding import TableEncoding

@@ -36,10 +36,12 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.bundle.sparse_rows.write import write_compressed_rows
 from vetrina.compress import compress
 from vetrina.core.compression import DistillationData
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.files import size_of
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.data.splits import JudgmentSplits
 from vetrina.demo import write_input_files as grocer

@@ -17,9 +17,11 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.classification import calibration_error, classification_metrics, log_loss, roc_auc
 from vetrina.evaluation.regression import regression_metrics, squared_error

@@ -20,7 +20,7 @@ from benchmarks.product_search import scores_of, search_files
 from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.data.splits import JudgmentSplits
 from vetrina.evaluation.bootstrap import paired_difference

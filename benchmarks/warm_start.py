@@ -16,8 +16,10 @@ import numpy as np
 
 from benchmarks.record import record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference

@@ -9,7 +9,8 @@ from opened_types import opened_type
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScaler
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.models.base import find_model, model_names
 from vetrina.scenarios.ads.scenario import RECIPE as ads

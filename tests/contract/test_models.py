@@ -15,7 +15,8 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History, Scorer
 from vetrina.core.training_cost import Workload
-from vetrina.core.types import Catalogue, Interactions, SocialGraph, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, SocialGraph, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.models.base import find_model, find_trainable_model, model_names
 from vetrina.scenarios.ads.scenario import RECIPE as ads
 from vetrina.scenarios.launch.scenario import RECIPE as launch

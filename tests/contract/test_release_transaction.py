@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from vetrina.bundle.bundles import BundleStore
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.keys import BadSignature, Keys, load_or_create
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutDecision, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
+from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
 from vetrina.store import tables
 from vetrina.store.database import open_store
 from vetrina.store.operator_actions import rollback

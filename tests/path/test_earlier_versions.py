@@ -14,8 +14,9 @@ from sqlalchemy import insert, select
 
 from vetrina import Shop
 from vetrina.core import clock
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import OtherFormat
-from vetrina.core.types import Bundle, ReleaseResult, Verdict
+from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data import dataset
 from vetrina.operate.health import check_health

@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.bundle.catalogue.read import CatalogueIndex
-from vetrina.core.types import EvaluationData, Targets
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.evaluation.off_policy import estimate_value
 from vetrina.gate.fairness import check_fairness
 from vetrina.gate.off_policy_value import check_off_policy_value, position_samples

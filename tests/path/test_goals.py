@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from vetrina import Shop
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.features import business_value
 from vetrina.reports.tradeoff import GOAL_WEIGHTS, tradeoff_curve
 

@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.core.rollout_types import CANARY, INTERLEAVED, INTERLEAVING, RolloutDecision
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.models.drill.online import FaultyModel
 from vetrina.serve.app import create_app
 from vetrina.simulate.fault_injection import inject_candidate

@@ -22,7 +22,8 @@ from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.image_vector import ImageVector
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset, images
 from vetrina.models.base import find_model
 from vetrina.models.image.decode import decode_images

@@ -14,7 +14,7 @@ from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
 from vetrina.core.rollout_types import INTERLEAVED, INTERLEAVING, SHADOW, GuardrailLimits, RolloutDecision
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.pipeline.rollout_controller import gather_evidence, reconcile_rollout, start_rollout
 from vetrina.release.decision import decide
 from vetrina.serve.app import create_app

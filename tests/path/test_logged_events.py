@@ -10,7 +10,7 @@ import shops
 
 from vetrina import Shop
 from vetrina.core import clock
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 from vetrina.serve.event_decoding import known_sender, to_event
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.schemas import EventBody

@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from vetrina import Shop
 from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.files import exclusive_lock
-from vetrina.core.types import Verdict
+from vetrina.core.verdicts import Verdict
 from vetrina.data import dataset
 from vetrina.operate.alerting import send_alert
 from vetrina.operate.controller import Controller

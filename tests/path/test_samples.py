@@ -16,7 +16,7 @@ from vetrina import Shop
 from vetrina.core import cpu_features
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import Context
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 from vetrina.gate.probe import _NoChanges
 from vetrina.nn import onnx_export
 from vetrina.scenarios import samples

@@ -6,7 +6,7 @@ import pytest
 import shops
 
 from vetrina import Shop
-from vetrina.core.types import EvaluationData
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.data.splits import JudgmentSplits
 from vetrina.scenarios.search.evaluate import evaluate
 from vetrina.scenarios.search.online import TREES_FILE, Searcher

@@ -14,9 +14,9 @@ import pytest
 from vetrina import Shop
 from vetrina.api import batch, channels
 from vetrina.api.webhook_signature import load_webhook_secret, webhook_signature
+from vetrina.core.answers import Audience, AudienceMember
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import ChannelSettings
-from vetrina.core.types import Audience, AudienceMember
 from vetrina.serve.answers.audience import AudienceQuery, Recipient, find_recipients
 
 pytestmark = pytest.mark.security

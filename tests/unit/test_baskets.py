@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.nn.next_item.baskets import Baskets
 
 

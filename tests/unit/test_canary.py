@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from vetrina.core.answers import Answer, RankedItem
 from vetrina.core.protocols import Context
+from vetrina.core.requests import Request
 from vetrina.core.rollout_types import Rollout
-from vetrina.core.types import Answer, RankedItem, Request
 from vetrina.serve.experiments.canary import CandidateAnswer, CandidateClient
 
 ROLLOUT = Rollout("r", "recommend", "new", "old", "salt", 0.0, 0.0, (0.5,))

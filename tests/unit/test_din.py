@@ -7,7 +7,8 @@ import pytest
 
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.models.din import online, train
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vetrina.api.shop import Shop
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Floats, Interactions, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.models.fusion import online, train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows, whiten

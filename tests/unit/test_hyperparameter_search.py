@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import train
 

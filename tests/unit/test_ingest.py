@@ -12,7 +12,7 @@ import shops
 
 from vetrina import Shop
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Snapshot
+from vetrina.core.snapshots import Snapshot
 from vetrina.data import dataset
 from vetrina.store.shop_folder import ShopFolder
 

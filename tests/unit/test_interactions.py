@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.data.cooccurrence import cooccurrence
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.features import keyword_stuffing
 from vetrina.simulate.attacks import stuff_keywords
 from vetrina.validate.checks import CheckInput, keyword_stuffed_titles

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vetrina.api.channels import hash_email
 from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Catalogue, Interactions
+from vetrina.core.training_data import Catalogue, Interactions
 from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels
 from vetrina.features.affinities import COLUMNS, USER_FEATURES

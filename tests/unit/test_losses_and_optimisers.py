@@ -6,7 +6,8 @@ import torch
 
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Interactions, TrainingData, TrainingPlan
+from vetrina.core.training_data import Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.models.mlp import online, train
 from vetrina.nn import losses

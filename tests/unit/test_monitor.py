@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.health_types import (
     BinEdges,
     CandidateUnderTest,
@@ -16,7 +17,6 @@ from vetrina.core.health_types import (
     ReferenceWindow,
 )
 from vetrina.core.logged_events import LoggedEvent
-from vetrina.core.types import Interval
 from vetrina.evaluation.moments import moments
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.core.types import Answer, RankedItem, Request
+from vetrina.core.answers import Answer, RankedItem
+from vetrina.core.requests import Request
 from vetrina.evaluation.off_policy import LoggedSamples, estimate_value
 from vetrina.serve.experiments.exploration import keep_order, may_explore, sample_order, widen_request
 

@@ -8,9 +8,11 @@ from sqlalchemy import update
 
 from vetrina.bundle import bundles
 from vetrina.bundle.bundles import BundleStore
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
+from vetrina.core.evaluation_data import MetricValues
 from vetrina.core.keys import BadSignature, load_or_create
-from vetrina.core.types import Bundle, MetricValues, ReleaseResult, Verdict
+from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.gate.gate import check_non_inferiority, check_slices
 from vetrina.store import operator_actions
 from vetrina.store.database import open_store

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vetrina.core.answers import RankedItem
 from vetrina.core.exposures import Exposure, LoggedItem
 from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.rollout_types import (
@@ -28,7 +29,6 @@ from vetrina.core.rollout_types import (
     StepEvidence,
 )
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import RankedItem
 from vetrina.evaluation.sequential import outcome_statistics
 from vetrina.release.decision import decide, guardrail_limits
 from vetrina.release.evidence import count_preferences

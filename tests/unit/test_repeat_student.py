@@ -12,7 +12,7 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.core.clock import DAY
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import History
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.edge import repeat_consumption_distillation, student_onnx_export
 from vetrina.edge.repeat_consumption_distillation import (
     HistoryPoint,

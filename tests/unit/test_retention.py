@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from vetrina.api.shop import Shop
 from vetrina.core.clock import DAY
-from vetrina.core.types import Catalogue, Interactions
+from vetrina.core.training_data import Catalogue, Interactions
 from vetrina.data import dataset
 from vetrina.features import business_value
 from vetrina.features.retention import retention_rates

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import EvaluationData, Judgments
+from vetrina.core.training_data import Judgments
 from vetrina.gate.robustness import add_typo, perturb_data
 
 

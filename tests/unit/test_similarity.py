@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.features import similarity
 from vetrina.features.similarity import N_LAST_ITEMS, SIMILARITY_FEATURES
 

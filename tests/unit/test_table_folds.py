@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data.table_folds import encode_folds
 from vetrina.scenarios.predict.scenario import RECIPE
 from vetrina.train import train

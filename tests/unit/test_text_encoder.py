@@ -15,7 +15,8 @@ from transformers import BertConfig, BertModel
 from vetrina.core.compression import DistillationData as Taught
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.models.text import (
     compress,
     cross_encoder,

@@ -9,7 +9,8 @@ import torch
 from scipy import sparse
 
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import WARM_START_FILE, Catalogue, Interactions, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import WARM_START_FILE, Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.nn.next_item import warm_start
 from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
 from vetrina.train import model_cache as cache

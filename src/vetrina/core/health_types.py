@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 
 # ``DailyStatistics.part`` of the events of the whole shop, which all scenarios share.
 SHOP_SCOPE = "shop"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 
 _N_RESAMPLES = 1_000
 _MAX_COUNTS_PER_CHUNK = 2_000_000  # counts (resamples, units) held in memory at once

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
-from vetrina.core.types import EvaluationData, Reason
+from vetrina.core.evaluation_data import EvaluationData
+from vetrina.core.verdicts import Reason
 from vetrina.evaluation.bootstrap import resampled_means
 from vetrina.scenarios.base import find_scenario
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import LoggedAnswer, Reason
+from vetrina.core.evaluation_data import LoggedAnswer
+from vetrina.core.verdicts import Reason
 from vetrina.evaluation.off_policy import LoggedSamples, OffPolicyValue, estimate_value
 from vetrina.scenarios.base import find_ranking_scenario
 

@@ -14,7 +14,7 @@ from vetrina.core.clock import DAY
 from vetrina.core.columns import KEY_COLUMNS
 from vetrina.core.files import atomic_folder, digest_of, write_bytes
 from vetrina.core.settings import Settings
-from vetrina.core.types import Cuts, Snapshot
+from vetrina.core.snapshots import Cuts, Snapshot
 from vetrina.data import click_fraud, dataset
 from vetrina.ingest.deduplicate import deduplicate_events
 from vetrina.ingest.lake import Lake, LakePart, write_parquet

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.clock import DAY
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.monitor.log_columns import N_POSITIONS, NO_VALUE, AnswerColumns, EventColumns, ImpressionColumns
 from vetrina.simulate.world import WEEKDAY_TRAFFIC, World, weekday
 

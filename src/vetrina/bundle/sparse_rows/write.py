@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.bundle.elias_fano import save_elias_fano
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.types import Floats
 
 MIN_KEPT_VALUES = 10  # of a pruned row, if it has them
 _MAX_UINT8 = 255

@@ -14,12 +14,13 @@ import msgspec
 from sqlalchemy import Engine
 
 from vetrina.core import clock
+from vetrina.core.answers import Audience
 from vetrina.core.errors import BadInput
 from vetrina.core.exposures import Exposure
 from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
+from vetrina.core.requests import AudienceRequest
 from vetrina.core.rollout_types import CHAMPION
-from vetrina.core.types import Audience, AudienceRequest
 from vetrina.serve.service import Service
 from vetrina.store import contacts
 
