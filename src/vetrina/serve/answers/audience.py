@@ -23,7 +23,6 @@ from vetrina.core.types import Audience, AudienceRequest
 from vetrina.serve.service import Service
 from vetrina.store import contacts
 
-_SCENARIO = "launch"
 CHANNELS = ("csv", "email", "push", "social", "webhook")
 
 
@@ -82,8 +81,13 @@ class AudienceAnswer:
     exposure: Exposure
 
 
-def select_audience(service: Service, query: AudienceQuery) -> AudienceAnswer:
+def select_audience(service: Service, scenario: str, query: AudienceQuery) -> AudienceAnswer:
     """The recipients of an audience, read from the store: runs in a thread. Their ids are not logged with the answer.
+
+    Args:
+        service: what the routes share.
+        scenario: the scenario that scores users.
+        query: which users, for which channel.
 
     Raises:
         NotReady: no version serves.
@@ -91,12 +95,12 @@ def select_audience(service: Service, query: AudienceQuery) -> AudienceAnswer:
         NotFound: the product or all seed users are unknown.
     """
     started = time.perf_counter()
-    serving = service.serving_in_thread(_SCENARIO)
+    serving = service.serving_in_thread(scenario)
     context = service.context(service.stored_events)
     recipients = find_recipients(serving.loaded_bundle, service.engine, service.keys, context, query)
     exposure = Exposure(
         request_id=uuid4().hex,
-        scenario=_SCENARIO,
+        scenario=scenario,
         version=serving.version,
         time=context.now,
         seconds=time.perf_counter() - started,
