@@ -88,6 +88,7 @@ def test_without_trials_nothing_is_searched(tmp_path):
 
 def test_the_luckiest_of_many_is_not_kept_where_nothing_can_be_foretold(tmp_path):
     past, holdout = circle(STEPS)
+    past = replace(past, cache=tmp_path / "cache")
     rng = np.random.default_rng(9)
     assert holdout.targets is not None
     chance = Targets(
