@@ -42,9 +42,10 @@ def main(most: int = 10**9) -> None:
     names = np.array([f"u{n:05d}" for n in range(len(lists))])
     products = _products(max(int(item.max()), int(test["item_ids"].explode().to_numpy().max())) + 1)
 
-    def past(rows: np.ndarray) -> TrainingData:
+    def past(rows: np.ndarray, cache: Path) -> TrainingData:
         ones = np.ones(int(rows.sum()), np.float32)
-        return TrainingData(products, Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL))
+        events = Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL)
+        return TrainingData(products, events, cache=cache)
 
     first = np.flatnonzero(np.r_[True, user[held][1:] != user[held][:-1]])
     wanted = Targets(tuple(names[user[held][first]].tolist()), tuple(np.split(item[held], first[1:])))
@@ -53,8 +54,10 @@ def main(most: int = 10**9) -> None:
         begun = time.perf_counter()
         worked = _cpu()
         evidence = EvaluationData(targets=wanted, now=_UNTIL)
-        _, settled = train(RECIPE, past(~held), "pinned", "fit", _PLAN, root / "fit", NoProgress(), validation=evidence)
-        everything = past(np.ones(len(item), bool))
+        _, settled = train(
+            RECIPE, past(~held, root / "cache"), "pinned", "fit", _PLAN, root / "fit", NoProgress(), validation=evidence
+        )
+        everything = past(np.ones(len(item), bool), root / "cache")
         judged, _ = train(
             RECIPE,
             everything,
