@@ -22,8 +22,8 @@ from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
-from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
+from vetrina.serve.recipients import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.released_models import ReleasedModels
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder

@@ -22,7 +22,7 @@ _MIN_OCCURRENCES = 5  # of a category among candidates and events, for an embedd
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
-    """Writes ``network.onnx`` and ``numbers.npz``, the vocabularies.
+    """Writes ``network.onnx`` and ``vocabularies.npz``, the vocabularies.
 
     Args:
         training_data: Needs the encoded table.
@@ -57,7 +57,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         )
     _export_network(network, rows.dense.shape[1], len(vocabularies), into / "network.onnx")
     arrays: dict[str, Any] = {f"level-{level}": vocabulary for level, vocabulary in enumerate(vocabularies)}
-    np.savez(into / "numbers.npz", **arrays)
+    np.savez(into / "vocabularies.npz", **arrays)
     n_embeddings = sum(int((vocabulary > 0).sum()) for vocabulary in vocabularies)
     return TrainNotes(report={"validation_loss": validation_loss, "vectors": n_embeddings})
 
