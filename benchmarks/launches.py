@@ -46,7 +46,7 @@ def main() -> None:
         found = list(new_items_with_buyers(opened, targets))
         buyers = sum(len(b) for _, b in found)
         note(f"{len(found)} launches, {buyers / len(found):.2f} buyers each, {len(opened.users)} households")
-        note(f"trees learnt from {fitted.notes['reach']['launches']} earlier launches in {spent:.0f} CPU-seconds")
+        note(f"trees learnt from {fitted.notes['reach'].report['launches']} earlier launches in {spent:.0f} CPU-seconds")
         ways = {
             "activity of the household": None,
             "category affinity": "affinity",
