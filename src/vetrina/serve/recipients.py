@@ -13,7 +13,7 @@ from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
-from vetrina.core.types import AudienceRequest
+from vetrina.core.requests import AudienceRequest
 from vetrina.scenarios.base import AudienceBundle
 from vetrina.store import contacts
 

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.onnx_session import open_session
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.core.types import Floats, Ints
 
 NO_EVENT = -2  # category of an event that is padding
 

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vetrina.core.arrays import Ints
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import Ints, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 from vetrina.models.din.model import MODEL
 from vetrina.models.din.network import DINNetwork

@@ -12,7 +12,7 @@ from vetrina.bundle.bit_packing import PackedIntegers
 from vetrina.bundle.dense.read import DenseIndex
 from vetrina.bundle.elias_fano import concatenated_ranges
 from vetrina.bundle.onnx_session import open_session
-from vetrina.core.types import Floats, Ints
+from vetrina.core.arrays import Floats, Ints
 
 CONFIG_FILE = "encoder.json"
 INDEX_FILE = "index.faiss"

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from vetrina.bundle import zstd_file
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Floats, Ints
+from vetrina.core.training_data import Catalogue
 from vetrina.models.text.online import CONFIG_FILE, TextEncoder
 from vetrina.models.text.pretrained import PretrainedEncoder, SentenceEncoder, locate_encoder
 from vetrina.nn.onnx_export import export, quantize_dynamic
