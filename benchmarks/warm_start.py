@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.record import record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
+from vetrina.core.tuning_result import TuningResult
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
 from vetrina.data import dataset
 from vetrina.demo import write_input_files
@@ -25,7 +26,7 @@ from vetrina.features import histories
 from vetrina.model_selection.budget_planner import plan_training
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.recipe import RECIPE
-from vetrina.train import TuningResult, train
+from vetrina.train import train
 
 DAY = 86_400.0
 TEST, END = (datetime(*d, tzinfo=UTC).timestamp() for d in ((2017, 12, 18), (2018, 2, 1)))

@@ -37,9 +37,9 @@ def test_the_page_is_all_it_takes(model, tmp_path):
     shop.ingest(products=[files["products"]], events=[files["events"]])
     release = shop.fit("recommend")["recommend"]
     assert release is not None
-    tuned = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
-    assert tuned["notes"]["home"]["alone"][model] >= 0.0
-    assert model in tuned["weights"]["home"]
+    tuned = shop.shop_context.registry.get_version(release.version).training.tuning
+    assert tuned.report["home"]["alone"][model] >= 0.0
+    assert model in tuned.weights["home"]
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):

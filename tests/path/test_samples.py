@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -88,21 +89,21 @@ def test_a_file_that_answers_otherwise_on_another_processor_is_refused(folder: P
     samples.verify_samples("predict", folder, None)
     samples.verify_samples("predict", folder, found)
     samples.verify_samples("predict", folder, found, processor_kind="another one")
-    wrong = [{str(k == "False"): 1.0 for k in answer} for answer in found["answers"]]
-    samples.verify_samples(
-        "predict", folder, {**found, "answers": wrong}
-    )  # on the same processor there is nothing to doubt
+    wrong = [{str(k == "False"): 1.0 for k in answer} for answer in found.answers]
+    # On the same processor there is nothing to doubt.
+    samples.verify_samples("predict", folder, replace(found, answers=wrong))
     with pytest.raises(
         UnusableVariant, match=r"returns 0% of the answers that it returned on .* compressed for another processor"
     ):
-        samples.verify_samples("predict", folder, {**found, "answers": wrong}, processor_kind="another one")
+        samples.verify_samples("predict", folder, replace(found, answers=wrong), processor_kind="another one")
 
 
 def test_a_server_that_verifies_loads_no_training_library(folder: Path):
     script = (
         "import sys; from pathlib import Path; from vetrina.scenarios import samples; import msgspec; "
+        "from vetrina.bundle.manifest import record_from_json; "
         f"folder = Path({str(folder)!r}); notes = msgspec.json.decode((folder / 'manifest.json').read_bytes())['notes']; "
-        "samples.verify_samples('predict', folder, notes['samples'], 'another one'); "
+        "samples.verify_samples('predict', folder, record_from_json(notes).samples, 'another one'); "
         "print([m for m in ('torch', 'polars', 'pyarrow', 'pandas', 'onnx', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -148,10 +149,14 @@ def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tm
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("search")
     shown = shop.shop_context.registry.get_version(shop.shop_context.registry.champion("search")[0])
-    tried = {step["model"]: step for step in shown["notes"]["compression"]}
-    assert tried["text"]["why"].startswith("nothing is labelled")
-    assert tried["text"]["agreement"] > 0.5
+    tried = {trial.model: trial for trial in shown.training.compression_trials}
+    assert tried["text"].why.startswith("nothing is labelled")
+    assert tried["text"].agreement > 0.5
     for step in tried.values():
         assert step["kept"] == (step["agreement"] >= 0.95 and step["bytes_after"] < step["bytes_before"])
-    judged = msgspec.json.decode((tmp_path / "shop/bundles" / shown["judged"] / "manifest.json").read_bytes())
-    assert judged["notes"]["kept"] == shown["notes"]["kept"] == {m: s["step"] for m, s in tried.items() if s["kept"]}
+    judged = msgspec.json.decode((tmp_path / "shop/bundles" / shown.judged / "manifest.json").read_bytes())
+    assert (
+        judged["notes"]["kept"]
+        == shown.training.kept_variants
+        == {m: trial.step for m, trial in tried.items() if trial.kept}
+    )

@@ -27,6 +27,7 @@ from vetrina.serve.readiness import quick_order
 from vetrina.serve.released_models import ReleasedModels
 from vetrina.serve.routes.audience import RecipientList, find_recipients, mark_contacted
 from vetrina.serve.spend_ledger import StoredSpendLedger
+from vetrina.store.registry import Version
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder
 
@@ -131,16 +132,16 @@ class Shop:
         record = self.shop_context.registry.get_version(self.champion(scenario))
         holdout = self.splits(record).holdout()
         evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-        scores = evaluation.evaluate(self.shop_context.version_folder(record["judged"]), holdout)
+        scores = evaluation.evaluate(self.shop_context.version_folder(record.judged), holdout)
         if not len(scores.values):
             raise NotFound(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
         return mean_interval(scores.values)
 
-    def splits(self, version_record: Mapping[str, Any]) -> DataSplits:
-        """The data splits that a version (as ``Registry.get_version`` describes it) was made from."""
-        snapshot = dataset.open_snapshot(self.folder.snapshots, version_record["snapshot"])
+    def splits(self, version: Version) -> DataSplits:
+        """The data splits that a version was made from."""
+        snapshot = dataset.open_snapshot(self.folder.snapshots, version.snapshot)
         settings = self.folder.settings
-        return DataSplits(snapshot, settings.weights, version_record["scenario"], settings.train.weight_events_by)
+        return DataSplits(snapshot, settings.weights, version.scenario, settings.train.weight_events_by)
 
     # Answers
 
@@ -205,8 +206,8 @@ class Shop:
         changed = catalogue_delta.changes_after(0).changed_products.get(product_id)
         if changed:
             return {"product_id": product_id, **changed}
-        version_record = self.shop_context.registry.get_version(self.champion("launch"))
-        snapshot = dataset.open_snapshot(self.folder.snapshots, version_record["snapshot"])
+        version = self.shop_context.registry.get_version(self.champion("launch"))
+        snapshot = dataset.open_snapshot(self.folder.snapshots, version.snapshot)
         product = dataset.product_row(snapshot, product_id)
         if product is None:
             raise NotFound(product_id, "is no product of this shop", "PUT it first, or ingest it")

@@ -483,27 +483,6 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A signed manifest of content-addressed parts with everything that a scenario needs for serving.
-
-    Attributes:
-        digest: SHA-256 of the manifest.
-        parts: SHA-256 of each file, by its path within the bundle.
-        notes: Facts of the training run for reports and serving.
-    """
-
-    digest: str
-    scenario: str
-    parts: Mapping[str, str]
-    notes: Mapping[str, Any]
-
-    @property
-    def version(self) -> str:
-        """Name of the version: the scenario and the first digits of the digest."""
-        return f"{self.scenario}-{self.digest[:12]}"
-
-
-@dataclass(frozen=True)
 class MetricValues:
     """Quality per evaluation unit: a user, a query or a row.
 
@@ -530,6 +509,21 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """What a candidate was compared with.
+
+    Attributes:
+        kind: The version that serves, or a simple model of the candidate's own.
+        name: The version, or the model.
+        quality: Its mean metric on the holdout.
+    """
+
+    kind: Literal["champion", "baseline"]
+    name: str
+    quality: float
+
+
+@dataclass(frozen=True)
 class Reason:
     """One finding of the gate or of a rollout.
 
@@ -539,6 +533,7 @@ class Reason:
         text: The finding in a sentence, for people.
         numbers: Figures behind the finding, by name.
         evaluable: False if there was too little data to decide; such a finding neither blocks a release nor supports it.
+        reference: What was compared with, for a comparison by the gate.
     """
 
     code: str
@@ -546,6 +541,7 @@ class Reason:
     text: str
     numbers: Mapping[str, float] = field(default_factory=dict)
     evaluable: bool = True
+    reference: Reference | None = None
 
 
 VerdictOutcome = Literal["pass", "fail", "baseline"]

@@ -1,18 +1,17 @@
 """The audience section of a launch version's report: reach against precision on the holdout."""
 
-from typing import Any
-
 from matplotlib.figure import Figure
 
 from vetrina.api.shop import Shop
 from vetrina.reports.charts import to_svg
 from vetrina.scenarios.launch.evaluate import ReachPoint, reach_curve
+from vetrina.store.registry import Version
 
 
-def audience_section(shop: Shop, version_record: dict[str, Any]) -> str:
-    """HTML for a version as ``registry.get_version`` returns it; its judged file on the holdout of its own snapshot."""
-    folder = shop.shop_context.version_folder(version_record["judged"])
-    points = reach_curve(folder, shop.splits(version_record).holdout())
+def audience_section(shop: Shop, version: Version) -> str:
+    """HTML for a version of launch: its judged file on the holdout of its own snapshot."""
+    folder = shop.shop_context.version_folder(version.judged)
+    points = reach_curve(folder, shop.splits(version).holdout())
     if not points:
         return (
             "<h2>Size of the audience</h2><p>No new product was bought in the holdout, so reach cannot be measured.</p>"

@@ -2,7 +2,6 @@
 
 from functools import partial
 from html import escape
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from vetrina.evaluation.regression import regression_metrics
 from vetrina.reports.charts import to_svg
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.scenarios.predict.rules import split_conditions
+from vetrina.store.registry import Version
 
 _MAX_CHART_POINTS = 2_000
 _CHART_SEED = 42  # of the sample of points
@@ -23,12 +23,12 @@ _BLUE = "#2456a6"
 _GREY = "#99a"
 
 
-def prediction_section(shop: Shop, version_record: dict[str, Any]) -> str:
-    """HTML for a version as ``registry.get_version`` returns it. Raises NotFound where its table is gone."""
-    predictor: Predictor = shop.load("predict", version_record["version"])
-    table = shop.splits(version_record).holdout().table
+def prediction_section(shop: Shop, version: Version) -> str:
+    """HTML for a version of predict. Raises NotFound where its table is gone."""
+    predictor: Predictor = shop.load("predict", version.name)
+    table = shop.splits(version).holdout().table
     if table is None:
-        raise NotFound(version_record["version"], "has lost its table", "ingest the table again")
+        raise NotFound(version.name, "has lost its table", "ingest the table again")
     label_scaler = predictor.encoding.number
     if label_scaler is None:
         metrics, figure = _classification_figures(predictor, table)

@@ -16,6 +16,7 @@ from vetrina.core.files import write_bytes
 from vetrina.core.types import EvaluationData, Interval, MetricValues
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
+from vetrina.store.registry import Version
 
 PROTOCOL = (
     "judged file (fit and validation only) on the holdout; the whole catalogue is ranked; products a user had before are left "
@@ -59,7 +60,7 @@ def measure_quality(shop: Shop, scenario: str, version: str | None = None, again
     record = _version_record(shop, scenario, version or shop.champion(scenario))
     evaluation = plugins.load_module("scenarios", scenario, "evaluate")
     holdout = shop.splits(record).holdout()
-    folder = shop.shop_context.version_folder(record["judged"])
+    folder = shop.shop_context.version_folder(record.judged)
     scores: MetricValues = evaluation.evaluate(folder, holdout)
     if not len(scores.values):
         raise BadInput(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
@@ -70,12 +71,12 @@ def measure_quality(shop: Shop, scenario: str, version: str | None = None, again
     if scenario == "recommend":
         list_metrics = _list_metrics(scenario, folder)
     quality = Quality(
-        version=record["version"],
+        version=record.name,
         protocol=PROTOCOL,
         units=len(scores.unit_ids),
         figures=_metric_intervals(scenario, evaluation, folder, holdout, scores),
         slices=_slice_intervals(scores),
-        alone=_model_intervals(scenario, evaluation, folder, holdout, record["notes"]["models"]),
+        alone=_model_intervals(scenario, evaluation, folder, holdout, record.training.models),
         lists=list_metrics,
         gain=gain,
     )
@@ -106,11 +107,11 @@ def quality_text(quality: Quality) -> str:
     return "\n".join(lines)
 
 
-def _version_record(shop: Shop, scenario: str, version: str) -> dict[str, Any]:
-    """The registry's record of a version. Raises BadInput where it is of another scenario."""
+def _version_record(shop: Shop, scenario: str, version: str) -> Version:
+    """A version on record. Raises BadInput where it is of another scenario."""
     record = shop.shop_context.registry.get_version(version)
-    if record["scenario"] != scenario:
-        raise BadInput(record["version"], f"is a version of {record['scenario']}", f"name one of {scenario}")
+    if record.scenario != scenario:
+        raise BadInput(record.name, f"is a version of {record.scenario}", f"name one of {scenario}")
     return record
 
 
@@ -118,7 +119,7 @@ def _gain(shop: Shop, scenario: str, against: str, holdout: EvaluationData, scor
     """Paired difference to another version on the same units."""
     record = _version_record(shop, scenario, against)
     evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    reference: MetricValues = evaluation.evaluate(shop.shop_context.version_folder(record["judged"]), holdout)
+    reference: MetricValues = evaluation.evaluate(shop.shop_context.version_folder(record.judged), holdout)
     if reference.unit_ids != scores.unit_ids:
         raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
     return paired_difference(scores.values, reference.values)

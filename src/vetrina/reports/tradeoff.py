@@ -35,10 +35,10 @@ def tradeoff_curve(shop: Shop, goal: str) -> list[TradeoffPoint]:
     if goal not in GOALS:
         raise BadInput(f"goal {goal!r}", "is unknown", f"use one of {', '.join(GOALS)}")
     record = shop.shop_context.registry.get_version(shop.champion("recommend"))
-    folder = shop.shop_context.version_folder(record["judged"])
+    folder = shop.shop_context.version_folder(record.judged)
     holdout = shop.splits(record).holdout()
     evaluation = plugins.load_module("scenarios", "recommend", "evaluate")
-    recommender = shop.load("recommend", record["judged"])
+    recommender = shop.load("recommend", record.judged)
     if score_factors(recommender.business_values, {goal: 1.0}) is None:
         way_out = "ingest products with a price"
         if goal == "margin":

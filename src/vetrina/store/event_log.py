@@ -612,6 +612,15 @@ def count_answers(engine: Engine, scenario: str, since: float, until: float) -> 
         return {(version, arm): count for version, arm, count in connection.execute(query)}
 
 
+def count_answers_since(engine: Engine, scenario: str, since: float) -> int:
+    """Number of logged answers of a scenario at or after ``since``, seconds since 1970."""
+    query = (
+        select(func.count()).select_from(exposures).where(exposures.c.scenario == scenario, exposures.c.time >= since)
+    )
+    with read(engine) as connection:
+        return connection.execute(query).scalar_one()
+
+
 def count_events(engine: Engine, since: float, until: float) -> int:
     """Number of events in (``since``, ``until``], seconds since 1970."""
     query = select(func.count()).select_from(events).where(events.c.time > since, events.c.time <= until)

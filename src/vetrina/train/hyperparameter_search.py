@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 from vetrina.core import plugins
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.search_range import SearchRange
+from vetrina.core.tuning_result import TuningResult
 from vetrina.core.types import EvaluationData, Recipe, TrainingData, TrainingPlan
 from vetrina.data.table_folds import Fold, fit_and_predict
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
-from vetrina.train.tuning_result import TuningResult, write_scenario_file
+from vetrina.train.scenario_file import write_scenario_file
 
 
 class Rung(NamedTuple):

@@ -9,11 +9,12 @@ from typing import Any
 
 from vetrina.core import plugins
 from vetrina.core.progress import Progress
+from vetrina.core.tuning_result import TuningResult
 from vetrina.core.types import Checkpoint, EvaluationData, Recipe, TrainingData, TrainingPlan
 from vetrina.data.table_folds import Fold, encode_folds, out_of_fold_predictions
 from vetrina.train.hyperparameter_search import search_hyperparameters
 from vetrina.train.model_cache import fit_cached
-from vetrina.train.tuning_result import TuningResult, write_scenario_file
+from vetrina.train.scenario_file import write_scenario_file
 
 _Notes = Mapping[str, Any]  # what a model's training or a tuning reports
 TREES_FOLDER = "trees"  # a scenario's LambdaMART rankers; like the weights they are selected once, on validation data
@@ -99,8 +100,8 @@ def train(
     if further_folds:
         out_of_fold = out_of_fold_predictions(names, further_folds, plan, into.parent / "fold", progress)
         validation = replace(validation, out_of_fold=out_of_fold)
-    weights, tuning_notes = tuning_module.tune(into, validation, plan, progress)
-    tuned = _tuning_result(weights, tuning_notes, notes, plan, search)
+    blend: TuningResult = tuning_module.tune(into, validation, plan, progress)
+    tuned = _with_hyperparameters_and_reports(blend, notes, plan, search)
     write_scenario_file(into, recipe, names, tuned)
     return checkpoint, tuned
 
@@ -175,14 +176,10 @@ def _with_hyperparameters(plan: TrainingPlan, search: _SearchResult) -> Training
     return replace(plan, settings=settings)
 
 
-def _tuning_result(
-    weights: Mapping[str, Mapping[str, float]],
-    tuning_notes: _Notes,
-    model_notes: Mapping[str, _Notes],
-    plan: TrainingPlan,
-    search: _SearchResult,
+def _with_hyperparameters_and_reports(
+    blend: TuningResult, model_notes: Mapping[str, _Notes], plan: TrainingPlan, search: _SearchResult
 ) -> TuningResult:
-    """Blend weights, the hyper-parameters to repeat, and the report of tuning, search and learning curves."""
+    """The tuned blend with the hyper-parameters to repeat, and the reports of search and learning curves."""
     settings: dict[str, Mapping[str, float]] = {}
     learning_curves: dict[str, list[float]] = {}
     for name, notes in model_notes.items():
@@ -193,8 +190,8 @@ def _tuning_result(
         if isinstance(curve, list):
             learning_curves[name] = curve
 
-    report = dict(tuning_notes)
+    report = dict(blend.report)
     if search.reports:
         report["search"] = search.reports
     report["learning"] = learning_curves
-    return TuningResult(weights, settings, report)
+    return replace(blend, settings=settings, report=report)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.progress import NoProgress, Progress
+from vetrina.core.tuning_result import TuningResult
 from vetrina.core.types import EvaluationData, Floats, Ints, TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.model_selection import blend
@@ -68,8 +69,8 @@ class ScoredUnit:
 
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Weights of each blend, and tuning notes.
+) -> TuningResult:
+    """Weights of each blend, and whether repeats are recommended.
 
     The blends are ``home`` (all items), ``discover`` (only items that are new to the user), ``session`` (anonymous visitors) and,
     where there is a social graph, ``arriving`` (new visitors before their first event). Writes ``trees/<blend>.onnx`` where trees
@@ -82,14 +83,14 @@ def tune(
         progress: gets the steps of each blend.
 
     Returns:
-        {blend: {model: weight}}, and notes with the NDCG of weights, models and trees, the shares of repeats and the options for
-        serving; the default weights without targets.
+        Weights of each blend, the options for serving, the shares of repeats and the NDCG of weights, models and trees; the
+        default weights without targets.
     """
     recommender = Recommender(folder)
     progress = progress or NoProgress()
     default = default_weights(recommender.models)
     if evaluation_data.targets is None or not evaluation_data.targets.user_ids:
-        return default, {}
+        return TuningResult(default)
     all_users = evaluation_units.user_units(
         recommender.histories, evaluation_data, new_items_only=False, max_users=_MAX_USERS
     )
@@ -112,10 +113,9 @@ def tune(
             recommender.histories, evaluation_data, max_visitors=_MAX_USERS
         )
     models_of_trees: dict[str, list[str]] = {}  # by blend, the models that its trees were trained on
-    options = {"exclude_seen": exclude_seen, "session_repeats": repeats_in_sessions, "ranked": models_of_trees}
+    options = {"exclude_seen": exclude_seen, "session_repeats": repeats_in_sessions}
     weights: dict[str, dict[str, float]] = {}
-    notes: dict[str, Any] = {
-        "options": options,
+    report: dict[str, Any] = {
         "repeat_share": user_repeat_share,
         "repeat_share_in_visits": session_repeat_share,
     }
@@ -129,7 +129,7 @@ def tune(
     for name in units:
         if name == "discover" and exclude_seen and "home" in weights:
             weights[name] = weights["home"]
-            notes[name] = notes.get("home", {})
+            report[name] = report.get("home", {})
             continue
         if name not in scored:
             scored |= _score_units(recommender, units[name], {name: new_items_only[name]}, progress)
@@ -138,19 +138,19 @@ def tune(
         if chosen is None:
             weights[name] = weights.get("home", default[name]) if name == "session" else default[name]
             continue
-        weights[name], notes[name] = chosen
+        weights[name], report[name] = chosen
         recommender.weights[name] = weights[name]
-        tree_notes = _fit_trees(
+        tree_report = _fit_trees(
             recommender, name, units[name], scored_units, new_items_only[name], folder, progress, plan.threads
         )
-        if tree_notes:
-            notes[name] |= tree_notes
-            if tree_notes["ranked"]:
+        if tree_report:
+            report[name] |= tree_report
+            if tree_report["ranked"]:
                 models_of_trees[name] = list(recommender.blend_weights(name))
     if exclude_seen and "home" in models_of_trees:
         models_of_trees["discover"] = models_of_trees["home"]
         (folder / "trees/discover.onnx").write_bytes((folder / "trees/home.onnx").read_bytes())
-    return weights, notes
+    return TuningResult(weights, options=options, blend_options={"ranked": models_of_trees}, report=report)
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -219,7 +219,7 @@ def _score_units(
 def _choose_weights(
     recommender: Recommender, blend_name: str, scored_units: Sequence[ScoredUnit]
 ) -> tuple[dict[str, float], dict[str, Any]] | None:
-    """Weights by NDCG@10 over the best candidates of each model, and notes with the NDCG of weights and single models.
+    """Weights by NDCG@10 over the best candidates of each model, and a report with the NDCG of weights and single models.
 
     None where too few units have targets.
     """
@@ -236,8 +236,8 @@ def _choose_weights(
     alone = {}
     for model, single_weights in zip(models, _single_model_weights(recommender), strict=True):
         alone[model] = float(units.ndcg(single_weights).mean())
-    notes = {"validation_ndcg": ndcg, "alone": alone, "units": len(units)}
-    return dict(zip(models, chosen, strict=True)), notes
+    report = {"validation_ndcg": ndcg, "alone": alone, "units": len(units)}
+    return dict(zip(models, chosen, strict=True)), report
 
 
 def _fit_trees(
@@ -250,7 +250,7 @@ def _fit_trees(
     progress: Progress,
     threads: int,
 ) -> dict[str, Any] | None:
-    """Notes about LambdaMART trees that re-rank a blend's best candidates; writes them if they are better in cross-validation.
+    """A report about LambdaMART trees that re-rank a blend's best candidates; writes them if they are better in cross-validation.
 
     Args:
         recommender: with the chosen weights of the blend.
