@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-Weights = Mapping[str, Mapping[str, float]]  # by blend and model
+BlendWeights = Mapping[str, Mapping[str, float]]  # by blend and model
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class TuningResult:
         report: Metrics of tuning, search and learning, for people.
     """
 
-    weights: Weights
+    weights: BlendWeights
     settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     blend_options: Mapping[str, Any] = field(default_factory=dict)

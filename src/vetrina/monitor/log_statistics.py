@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics, Moments, PositionCounts
 from vetrina.evaluation.moments import moments
 from vetrina.monitor import bin_edges as measure

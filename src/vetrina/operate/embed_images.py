@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import clock
 from vetrina.core.image_vector import ImageVector
 from vetrina.data.images import download_images, read_image_file, resolve_reference
@@ -131,7 +131,7 @@ class ImageEmbedding:
         if network is None:
             return None
         embedder = Embedder(folder / "image" / online.NETWORK)
-        return _Images(network, embedder, online.load(folder / "image"), CatalogueIndex(folder / "shelf"))
+        return _Images(network, embedder, online.load(folder / "image"), CatalogueIndex(folder / "catalogue"))
 
     def _without_vector(self, images: _Images) -> list[Product]:
         """Products with an image of which neither the version nor the log has a vector by its network, oldest first."""

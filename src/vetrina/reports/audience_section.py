@@ -1,17 +1,23 @@
-"""The audience section of a launch version's report: reach against precision on the holdout."""
+"""The audience section of a report on audiences: reach against precision on the holdout."""
 
 from matplotlib.figure import Figure
 
 from vetrina.api.shop import Shop
 from vetrina.reports.charts import to_svg
-from vetrina.scenarios.launch.evaluate import ReachPoint, reach_curve
+from vetrina.scenarios.base import AudienceScenario, ReachPoint
 from vetrina.store.registry import Version
 
 
-def audience_section(shop: Shop, version: Version) -> str:
-    """HTML for a version of launch: its judged file on the holdout of its own snapshot."""
+def audience_section(shop: Shop, scenario: AudienceScenario, version: Version) -> str:
+    """HTML for a version: its judged file on the holdout of its own snapshot.
+
+    Args:
+        shop: The shop.
+        scenario: Scenario of the version.
+        version: The version.
+    """
     folder = shop.shop_context.version_folder(version.judged)
-    points = reach_curve(folder, shop.splits(version).holdout())
+    points = scenario.reach_curve(folder, shop.splits(version).holdout())
     if not points:
         return (
             "<h2>Size of the audience</h2><p>No new product was bought in the holdout, so reach cannot be measured.</p>"

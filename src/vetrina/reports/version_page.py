@@ -11,7 +11,7 @@ from typing import Any
 
 from vetrina.api.shop import Shop
 from vetrina.core.files import write_bytes
-from vetrina.core.tuning_result import Weights
+from vetrina.core.tuning_result import BlendWeights
 from vetrina.core.types import CheckResult, Reason, Verdict
 from vetrina.reports.audience_section import audience_section
 from vetrina.reports.compression_section import compression_section, read_compression_trials
@@ -20,6 +20,7 @@ from vetrina.reports.model_card import model_card
 from vetrina.reports.prediction_section import prediction_section
 from vetrina.reports.quality import load_quality
 from vetrina.reports.quality_section import quality_section
+from vetrina.scenarios.base import AudienceScenario, PredictionScenario, find_scenario
 from vetrina.store.registry import Version
 from vetrina.store.rollouts import DecisionRecord, RolloutSummary
 
@@ -57,12 +58,13 @@ def write_version_page(shop: Shop, version: str) -> Path:
 
 
 def _scenario_sections(shop: Shop, record: Version) -> list[str]:
-    """Sections that depend on the scenario."""
-    if record.scenario == "predict":
-        return [prediction_section(shop, record)]
+    """Sections that depend on what the scenario answers with."""
+    scenario = find_scenario(record.scenario)
+    if isinstance(scenario, PredictionScenario):
+        return [prediction_section(shop, scenario, record)]
     sections = []
-    if record.scenario == "launch":
-        sections.append(audience_section(shop, record))
+    if isinstance(scenario, AudienceScenario):
+        sections.append(audience_section(shop, scenario, record))
     learning_curves = record.training.tuning.report.get("learning", {})
     sections.append(quality_section(load_quality(shop, record.name), learning_curves))
     return sections
@@ -147,7 +149,7 @@ def _format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _blend_section(weights_by_placement: Weights) -> str:
+def _blend_section(weights_by_placement: BlendWeights) -> str:
     rows = ""
     for placement, weights in weights_by_placement.items():
         text = ", ".join(f"{model} {weight:g}" for model, weight in weights.items())

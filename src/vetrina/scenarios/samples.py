@@ -6,9 +6,10 @@ Compressed models may compute differently on a processor of another kind.
 from pathlib import Path
 
 from vetrina.bundle.manifest import SampleAnswers
-from vetrina.core import cpu_features, plugins
+from vetrina.core import cpu_features
 from vetrina.core.errors import UnusableVariant
 from vetrina.scenarios.agreement import compare_answers
+from vetrina.scenarios.base import find_scenario
 
 _SAMPLED_REQUESTS = 24
 _MIN_AGREEMENT = 0.9  # share of the stored answers
@@ -16,10 +17,10 @@ _MIN_AGREEMENT = 0.9  # share of the stored answers
 
 def sample_answers(scenario: str, folder: Path) -> SampleAnswers:
     """Sample requests, a folder's answers to them and the kind of this processor."""
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    requests = evaluation.sample_requests(folder, _SAMPLED_REQUESTS)
-    answers = evaluation.answer_requests(folder, requests)
-    return SampleAnswers(cpu_features.cpu_description(), requests, answers)
+    sampled = find_scenario(scenario)
+    requests = sampled.sample_requests(folder, _SAMPLED_REQUESTS)
+    answers = sampled.answer_requests(folder, requests)
+    return SampleAnswers(cpu_features.cpu_description(), list(requests), list(answers))
 
 
 def verify_samples(
@@ -39,8 +40,7 @@ def verify_samples(
     processor_kind = processor_kind or cpu_features.cpu_description()
     if samples is None or samples.processor == processor_kind:
         return
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    answers = evaluation.answer_requests(folder, samples.requests)
+    answers = find_scenario(scenario).answer_requests(folder, samples.requests)
     agreement = compare_answers(answers, samples.answers)
     if agreement.share < _MIN_AGREEMENT:
         raise UnusableVariant(

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle import catalogue_index
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.clock import DAY
 from vetrina.core.types import Catalogue
 from vetrina.monitor.log_columns import N_POSITIONS, NO_VALUE, AnswerColumns, EventColumns, ImpressionColumns
@@ -35,7 +35,7 @@ def write_catalogue_index(world: World, folder: Path) -> CatalogueIndex:
     blank = ("",) * n
     missing = np.full(n, np.nan)
     catalogue = Catalogue(ids, titles, blank, categories, brands, blank, world.price, missing, missing)
-    catalogue_index.write(catalogue, folder)
+    write_catalogue(catalogue, folder)
     return CatalogueIndex(folder)
 
 

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.protocols import Context
@@ -20,6 +20,7 @@ from vetrina.core.types import Audience, AudienceMember, AudienceRequest, Floats
 from vetrina.features import affinities, segments, similarity
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
 from vetrina.features.category_levels import LEVELS, CategoryLevels, category_levels
+from vetrina.scenarios.base import AudienceBundle
 from vetrina.scenarios.launch.lookalike import seed_similarity
 
 _N_PROBE_PRODUCTS = 60  # distinct products in the requests of a probe
@@ -47,7 +48,7 @@ class TargetProduct:
     vector: Floats
 
 
-class AudienceSelector:
+class AudienceSelector(AudienceBundle):
     """A loaded bundle. ``users`` (n,) are its users' pseudonyms, ``is_sold`` (items,) the products with interactions."""
 
     def __init__(self, folder: Path) -> None:
@@ -55,8 +56,8 @@ class AudienceSelector:
         weights: dict[str, float] = content["weights"]["audience"]
         self.models: tuple[str, ...] = tuple(content["models"])
         self.active_model = next((name for name in self.models if weights.get(name)), self.models[0])
-        self.catalogue = CatalogueIndex(folder / "shelf")
-        self.category_levels = CategoryLevels(folder / "kinds")
+        self.catalogue = CatalogueIndex(folder / "catalogue")
+        self.category_levels = CategoryLevels(folder / "category_levels")
         self.affinities = affinities.read(folder / "affinities")
         self.users, self.is_sold = affinities.read_users(folder / "affinities")
         self._models = {}
@@ -65,7 +66,7 @@ class AudienceSelector:
         self._content_model = self._models.get("content")
         self._recent_purchases = _NO_PURCHASES
         if self._content_model:
-            self._recent_purchases = np.load(folder / "taken.npy", mmap_mode="r")
+            self._recent_purchases = np.load(folder / "recent_items.npy", mmap_mode="r")
 
     def scores(self, product: TargetProduct, only_model: str | None = None) -> Floats:
         """(users,) scores of one product by the selected model or ``only_model``; larger is likelier to buy."""
@@ -257,8 +258,3 @@ def top_users(scores: Floats, size: int) -> NDArray[np.intp]:
 def _to_probability(scores: Floats) -> Floats:
     """The sigmoid of the scores; 0 where a score is not finite."""
     return (1.0 / (1.0 + np.exp(-np.clip(scores, -30.0, 30.0)))).astype(np.float32) * np.isfinite(scores)
-
-
-def load(folder: Path) -> AudienceSelector:
-    """The audience selector of a bundle's folder."""
-    return AudienceSelector(folder)

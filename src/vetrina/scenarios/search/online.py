@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
-from vetrina.bundle.spelling import SpellingCorrector
+from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.bundle.spelling.read import SpellingCorrector
 from vetrina.bundle.tree_ensemble.read import Trees
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
@@ -24,6 +24,7 @@ from vetrina.core.protocols import Context, History
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
+from vetrina.scenarios.base import RankingBundle
 from vetrina.scenarios.search.features import ranker_features
 
 SIGNALS = ("bm25", "text", "words", "agreement", "popular", "personal", "fusion")
@@ -107,7 +108,7 @@ class _NoTextModel:
         return np.zeros((len(items), 1), np.float32)
 
 
-class Searcher:
+class Searcher(RankingBundle):
     """A loaded bundle. ``weights`` (SIGNALS,) are those of the weighted sum."""
 
     def __init__(self, folder: Path) -> None:
@@ -115,7 +116,7 @@ class Searcher:
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         weights = content["weights"]["search"]
         self.weights = np.array([weights.get(signal, 0.0) for signal in SIGNALS], np.float32)
-        self.catalogue = CatalogueIndex(folder / "shelf")
+        self.catalogue = CatalogueIndex(folder / "catalogue")
         self.histories = Histories(folder / "histories")
         self._bm25 = plugins.load_module("models", "bm25", "online").load(folder / "bm25")
         self._text: Any = _NoTextModel()
@@ -358,8 +359,3 @@ def _sort_values(values: np.ndarray, sort: str) -> np.ndarray:
     """Numbers whose ascending order is the requested one; missing values come last."""
     signed = -values if sort.startswith("-") else values
     return np.nan_to_num(signed, nan=np.inf)
-
-
-def load(folder: Path) -> Searcher:
-    """The searcher of a bundle's folder."""
-    return Searcher(folder)
