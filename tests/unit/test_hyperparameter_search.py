@@ -47,6 +47,7 @@ def circle(steps: int) -> tuple[TrainingData, EvaluationData]:
 def run(tmp_path, plan: TrainingPlan):
     """Fit and tune."""
     past, held = circle(STEPS)
+    past = replace(past, cache=tmp_path / "cache")
     return train(RECIPE, past, "digest", "fit", plan, tmp_path / "fit", NoProgress(), validation=held)
 
 

@@ -9,8 +9,8 @@ import click
 
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext, to_json_value
-from vetrina.cli.options import renamed_option
 from vetrina.core.errors import BadInput
+from vetrina.scenarios.commands import renamed_option
 
 if TYPE_CHECKING:
     from vetrina.store.registry import Version

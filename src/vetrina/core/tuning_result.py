@@ -34,11 +34,11 @@ class TuningResult:
     """
 
     weights: BlendWeights
-    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    options: Mapping[str, Any] = field(default_factory=dict)
-    blend_options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    blend_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     fallback: Fallback | None = None
-    report: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def serving_options(self) -> dict[str, Any]:

@@ -78,7 +78,7 @@ class Snapshot:
     cuts: Cuts | None
     quarantined: int = 0
     added: int = 0
-    logged: Mapping[str, int] = field(default_factory=dict)
+    logged: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 CheckStatus = Literal["PASS", "WARN", "FAIL"]
@@ -392,6 +392,7 @@ class TrainingData:
         encoded_table: The same kind of rows encoded as numbers.
         warm_start_file: State that the same model saved when it was trained on an earlier, shorter period; None for a cold
             start.
+        cache: Folder of what all fits of a shop share, such as the embeddings of texts and images; None where nothing is cached.
     """
 
     catalogue: Catalogue | None = None
@@ -403,6 +404,14 @@ class TrainingData:
     ad_impressions: AdImpressions | None = None
     ads: tuple[Ad, ...] = ()
     warm_start_file: Path | None = None
+    cache: Path | None = None
+
+    @property
+    def cache_folder(self) -> Path:
+        """The cache. Raises ValueError without one: models of texts and images are too slow without."""
+        if self.cache is None:
+            raise ValueError("this model needs a cache folder")
+        return self.cache
 
 
 @dataclass(frozen=True)
@@ -413,7 +422,7 @@ class TrainingPlan:
         seed: Seed of all random numbers.
         budget_seconds: Wall time of the whole run.
         threads: Threads that a model may use.
-        settings: Hyper-parameters by model, where they differ from the defaults (``HYPERPARAMETERS`` of its ``train.py``).
+        settings: Hyper-parameters by model, where they differ from the defaults (``hyperparameters`` of its ``model.py``).
         without: Models that are not trained, by choice or because the budget does not suffice.
         halvings: How often the chunk size was halved because memory was short.
         warm: Whether networks are initialised from the last training with the same architecture (warm start).
@@ -433,12 +442,12 @@ class TrainingPlan:
     seed: int = 42
     budget_seconds: float = 600.0
     threads: int = 2
-    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     without: tuple[str, ...] = ()
     halvings: int = 0
     warm: bool = False
     begin_before: float = math.inf
-    trials: Mapping[str, int] = field(default_factory=dict)
+    trials: Mapping[str, int] = field(default_factory=dict[str, int])
     folds: int = 0
     encoder: str = ""
     goal: str = ""
@@ -470,7 +479,22 @@ class Recipe:
     models: tuple[str, ...]
     baselines: tuple[str, ...]
     metric: str
-    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
+
+
+@dataclass(frozen=True)
+class TrainNotes:
+    """What the training of a model found.
+
+    Attributes:
+        hyperparameters: What later fits repeat, such as the epoch after which to stop; empty for the plan's hyper-parameters.
+        validation_curve: Metric on held-out data after each epoch; empty where nothing is held out.
+        report: Facts for people, as JSON values.
+    """
+
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    validation_curve: tuple[float, ...] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -479,7 +503,7 @@ class Checkpoint:
 
     scenario: str
     folder: Path
-    notes: Mapping[str, Any]
+    notes: Mapping[str, TrainNotes]
 
 
 @dataclass(frozen=True)
@@ -496,7 +520,7 @@ class MetricValues:
     metric: str
     unit_ids: tuple[str, ...]
     values: NDArray[np.float64]
-    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
 
 
 @dataclass(frozen=True)
@@ -539,7 +563,7 @@ class Reason:
     code: str
     passed: bool
     text: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
     evaluable: bool = True
     reference: Reference | None = None
 
@@ -604,13 +628,22 @@ class ReleaseResult:
 
 @dataclass(frozen=True)
 class RankedItem:
-    """One item of a ranked answer; ``ad`` is set if its position was sold."""
+    """One item of a ranked answer.
+
+    Attributes:
+        reasons: Why the item is there, for people; the main reason first.
+        ad: The ad that won the position, if it was sold.
+        propensity: Probability with which serving places the product there; below 1 where it explores.
+        team: The arm whose version picked the item of an interleaved list; empty if both have it there, and in other lists.
+    """
 
     product_id: str
     title: str
     score: float
     reasons: tuple[str, ...] = ()
     ad: "AdPlacement | None" = None
+    propensity: float = 1.0
+    team: str = ""
 
 
 @dataclass(frozen=True)
@@ -651,7 +684,7 @@ class Answer:
 
     items: tuple[RankedItem, ...]
     total: int
-    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     offers: tuple[AuctionEntry, ...] = ()
 
 
@@ -707,7 +740,7 @@ class AudienceRequest:
     size: int = 100
     seed_users: tuple[str, ...] = ()
     segment: str = ""
-    contact_counts: Mapping[str, int] = field(default_factory=dict)
+    contact_counts: Mapping[str, int] = field(default_factory=dict[str, int])
     eligible_users: frozenset[str] | None = None
 
 

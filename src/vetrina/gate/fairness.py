@@ -58,7 +58,7 @@ def check_fairness(
     rankings = {"own": _ranked_items(scenario, folder, catalogue, requests)}
     if champion is not None:
         rankings["champion"] = _ranked_items(scenario, champion, catalogue, requests)
-    reasons = []
+    reasons: list[Reason] = []
     for grouping in (_brand_groups(catalogue, interacted), _price_band_groups(catalogue)):
         n_groups = len(grouping.names)
         if n_groups < 2:

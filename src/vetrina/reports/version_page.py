@@ -45,7 +45,7 @@ def write_version_page(shop: Shop, version: str) -> Path:
         _rollout_section(shop, version),
         compression_section(trials),
         _blend_section(training.tuning.weights),
-        _miscategorised_section(training.models.get("image", {})),
+        _miscategorised_section(training.models),
         _data_section(shop, record.scenario),
         *_scenario_sections(shop, record),
         model_card(record),
@@ -157,9 +157,11 @@ def _blend_section(weights_by_placement: BlendWeights) -> str:
     return f"<h2>Blend weights, tuned on validation</h2><table>{rows}</table>"
 
 
-def _miscategorised_section(image_notes: Mapping[str, Any]) -> str:
-    """Products whose images a cross-validated classifier puts into another category."""
-    products = image_notes.get("misfiled", [])
+def _miscategorised_section(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """Products that a model's cross-validated classifier puts into another category by their images."""
+    products = []
+    for report in reports.values():
+        products += report.get("misfiled", [])
     if not products:
         return ""
     rows = ""

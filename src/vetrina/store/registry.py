@@ -5,7 +5,7 @@ what is promoted.
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -329,7 +329,7 @@ class Registry:
         return {"scenario": scenario, "version": version}
 
     @contextmanager
-    def transaction(self, scenario: str) -> Iterator[Connection]:
+    def transaction(self, scenario: str) -> Generator[Connection]:
         """A transaction; it raises Conflict if another one wrote the same row first."""
         try:
             with self._engine.begin() as connection:

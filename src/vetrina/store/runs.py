@@ -145,7 +145,7 @@ class RunStore:
         order = (runs.c.state.desc(), runs.c.priority.desc(), runs.c.asked)  # "running" sorts before "queued"
         query = select(runs).where(runs.c.state.in_(_UNFINISHED)).order_by(*order)
         with read(self._engine) as connection:
-            return [_record_of(row) for row in connection.execute(query)]
+            return [RunRecord(**row) for row in connection.execute(query).mappings()]
 
     def start(self, run: str) -> None:
         """Mark a queued run as running; an interrupted run stays running. Raises Conflict if it has ended."""
@@ -194,18 +194,17 @@ class RunStore:
         """A run with its finished stages. Raises NotFound."""
         stage_query = select(stages).where(stages.c.run == run).order_by(stages.c.seq)
         with read(self._engine) as connection:
-            row = connection.execute(select(runs).where(runs.c.id == run)).first()
+            row = connection.execute(select(runs).where(runs.c.id == run)).mappings().first()
             stage_rows = connection.execute(stage_query).all()
         if row is None:
             raise NotFound(run, "is no run of this shop", "vetrina runs lists them")
-        return RunDetails(**row._mapping, stages=tuple(_stage_of(stage) for stage in stage_rows))
+        return RunDetails(**row, stages=tuple(_stage_of(stage) for stage in stage_rows))
 
     def list_runs(self, limit: int = 100) -> list[RunRecord]:
         """Runs, newest first."""
         query = select(runs).order_by(runs.c.asked.desc()).limit(limit)
         with read(self._engine) as connection:
-            rows = connection.execute(query).all()
-        return [_record_of(row) for row in rows]
+            return [RunRecord(**row) for row in connection.execute(query).mappings()]
 
     def log_stage(self, run: str, scenario: str, stage: str, started: float, usage: ResourceUsage) -> None:
         """Record a finished stage.
@@ -245,10 +244,6 @@ def _new_run(scenario: str, reason: str, priority: int) -> dict[str, Any]:
         "attempts": 1,
         "halvings": 0,
     }
-
-
-def _record_of(row: Row[Any]) -> RunRecord:
-    return RunRecord(**row._mapping)
 
 
 def _stage_of(row: Row[Any]) -> FinishedStage:

@@ -14,7 +14,6 @@ from vetrina.bundle.elias_fano import concatenated_ranges
 from vetrina.bundle.onnx_session import open_session
 from vetrina.core.types import Floats, Ints
 
-REASON = "means what you asked for"
 CONFIG_FILE = "encoder.json"
 INDEX_FILE = "index.faiss"
 

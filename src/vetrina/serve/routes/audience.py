@@ -1,115 +1,36 @@
-"""Audience delivery: consent, contact fatigue, unsealed user ids and e-mail addresses.
+"""Route for audiences: users for the shop, which only its own servers may ask for."""
 
-Consent and recent messages are read when the audience is requested. User ids are unsealed last, only for the users who are
-delivered. How users are scored belongs to the launch scenario.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from vetrina.core import clock
-from vetrina.core.errors import BadInput
-from vetrina.core.keys import Keys
-from vetrina.core.protocols import Context
-from vetrina.core.types import AudienceRequest
-from vetrina.store import contacts
+import msgspec
+from litestar import post
+from litestar.datastructures import State
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody, SkipValidation
 
-CHANNELS = ("csv", "email", "push", "social", "webhook")
-
-
-@dataclass(frozen=True)
-class Recipient:
-    """A user of an audience under the shop's own user id: only for the channel that delivers the message."""
-
-    user_id: str
-    email: str | None
-    score: float
-    reason: str
+from vetrina.scenarios.base import AudienceScenario
+from vetrina.serve.answers.audience import AudienceQuery, select_audience
+from vetrina.serve.auth import require_token
+from vetrina.serve.schemas import AudienceBody, parse_body
 
 
-@dataclass(frozen=True)
-class RecipientList:
-    """The recipients, best first. ``total`` counts all users who were eligible."""
+def audience_route(scenario: AudienceScenario) -> HTTPRouteHandler:
+    """The route of a scenario that answers with users."""
+    name = scenario.name
 
-    recipients: tuple[Recipient, ...]
-    total: int
+    @post(list(scenario.paths), status_code=200, guards=[require_token], sync_to_thread=True)
+    def audience(data: SkipValidation[JSONBody[AudienceBody]], state: State) -> dict[str, Any]:
+        """Target users for a product, users similar to a list, or users of a segment; needs the token, since it names people."""
+        body = parse_body(data, AudienceBody)
+        answer = select_audience(state.service, name, AudienceQuery(**msgspec.structs.asdict(body)))
+        users = []
+        for recipient in answer.recipients.recipients:
+            users.append({"user_id": recipient.user_id, "score": recipient.score, "reason": recipient.reason})
+        return {
+            "request_id": answer.exposure.request_id,
+            "version": answer.exposure.version,
+            "users": users,
+            "total": answer.recipients.total,
+        }
 
-
-def find_recipients(
-    selector: Any, engine: Any, keys: Keys, context: Context, channel: str = "csv", note: bool = False, **call: Any
-) -> RecipientList:
-    """The recipients of an audience request, best first.
-
-    Args:
-        selector: the loaded launch bundle.
-        engine: the store with contacts and messages.
-        keys: keys that pseudonymise and unseal user ids.
-        context: catalogue changes at this moment.
-        channel: one of ``CHANNELS``; users without consent to it are left out.
-        note: whether to log the recipients as contacted. Users who were contacted recently rank lower in later audiences.
-        call: fields of ``core.types.AudienceRequest``; ``like`` holds the seed users by the shop's own user ids.
-
-    Raises:
-        BadInput: the channel is unknown or nobody consented to it, or the request is not valid.
-        NotFound: the product or all seed users are unknown.
-    """
-    if channel not in CHANNELS:
-        raise BadInput(f"channel {channel!r}", "is unknown", f"use one of {', '.join(CHANNELS)}")
-    seed_users = tuple(keys.pseudonymise(user) for user in call.pop("like", ()))
-    contact_counts = contacts.recent_message_counts(engine, clock.now())
-    eligible_users = contacts.consenting_users(engine, channel)
-    if eligible_users is not None and not eligible_users:
-        raise BadInput(f"channel {channel}", "is one that nobody agreed to", "consent must be yes, or name the channel")
-    request = AudienceRequest(
-        **call,
-        seed_users=seed_users,
-        contact_counts=contact_counts,
-        eligible_users=eligible_users,
-    )
-    audience = selector.answer(request, context)
-    contacts_by_user = contacts.get_contacts(engine, [member.user for member in audience.members])
-    members = [member for member in audience.members if member.user in contacts_by_user]
-    if note:
-        mark_contacted(engine, [member.user for member in members], call.get("product_id"), channel)
-    recipients = []
-    for member in members:
-        contact = contacts_by_user[member.user]
-        recipients.append(_unseal_recipient(keys, contact, member.score, member.reason))
-    return RecipientList(tuple(recipients), audience.total)
-
-
-def mark_contacted(engine: Any, pseudonyms: Sequence[str], product_id: str | None, channel: str) -> None:
-    """Log that users are contacted now.
-
-    Args:
-        engine: the store.
-        pseudonyms: the contacted users.
-        product_id: the product that the message is about, None for a segment or a list of similar users.
-        channel: one of ``CHANNELS``.
-    """
-    contacts.log_messages(engine, pseudonyms, product_id, channel, clock.now())
-
-
-def _unseal_recipient(keys: Keys, contact: contacts.Contact, score: float, reason: str) -> Recipient:
-    """The recipient in plain text.
-
-    A user id that is an e-mail address stands in for a missing one, if the shop named the user in a file of users.
-    """
-    user_id = keys.unseal(contact.sealed_id)
-    email = None
-    if contact.sealed_email:
-        email = keys.unseal(contact.sealed_email)
-    elif contact.is_listed and _is_email_address(user_id):
-        email = user_id
-    return Recipient(user_id, email, score, reason)
-
-
-def _is_email_address(text: str) -> bool:
-    name, _, host = text.partition("@")
-    return bool(name) and "." in host and " " not in text
-
-
-def with_email(recipients: Sequence[Recipient]) -> list[Recipient]:
-    """The recipients who have an e-mail address."""
-    return [recipient for recipient in recipients if recipient.email]
+    return audience
