@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vetrina.core.types import DataReport, Reason, ReleaseResult
+    from vetrina.core.data_report import DataReport
+    from vetrina.core.verdicts import Reason, ReleaseResult
     from vetrina.store.registry import VersionSummary
     from vetrina.store.rollouts import DecisionRecord, RolloutSummary
     from vetrina.store.runs import FinishedStage, RunRecord

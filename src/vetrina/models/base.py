@@ -21,7 +21,8 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.training_cost import ModelCost
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 
 
 class TrainModule(Protocol):

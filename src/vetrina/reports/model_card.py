@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.scenarios.base import find_scenario
 from vetrina.store.registry import Version
 

@@ -13,7 +13,7 @@ from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.manifest import Bundle
 from vetrina.bundle.object_storage import MANIFEST, SIGNATURE
 from vetrina.core.errors import BadInput, NotReady
-from vetrina.core.types import Reason, ReleaseResult, Verdict
+from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
 from vetrina.data import dataset
 from vetrina.models.drill.online import FAULT_KINDS
 from vetrina.pipeline.rollout_controller import start_rollout

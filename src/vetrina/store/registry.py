@@ -19,7 +19,7 @@ from vetrina.bundle.manifest import Bundle, TrainingRecord, record_from_json, re
 from vetrina.core import clock
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.keys import Keys
-from vetrina.core.types import ReleaseResult, Verdict, VerdictOutcome
+from vetrina.core.verdicts import ReleaseResult, Verdict, VerdictOutcome
 from vetrina.store.database import read
 from vetrina.store.tables import champions, promotions, verdicts, versions
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from vetrina.core.training_plan import Recipe
 from vetrina.core.tuning_result import TuningResult
-from vetrina.core.types import Recipe
 
 
 def write_scenario_file(

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import Progress
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.core.tuning_result import TuningResult
-from vetrina.core.types import EvaluationData, TrainingPlan
 from vetrina.scenarios.launch.evaluate import evaluate
 from vetrina.scenarios.launch.online import AudienceSelector
 

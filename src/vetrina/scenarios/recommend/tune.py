@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats, Ints
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress, Progress
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.core.tuning_result import TuningResult
-from vetrina.core.types import EvaluationData, Floats, Ints, TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.model_selection import blend
 from vetrina.scenarios.recommend import evaluation_units

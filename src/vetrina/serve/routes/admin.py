@@ -11,7 +11,7 @@ from litestar.routes import HTTPRoute
 from prometheus_client import generate_latest
 
 from vetrina.core.errors import NotFound
-from vetrina.core.types import Verdict
+from vetrina.core.verdicts import Verdict
 from vetrina.scenarios.base import find_scenario
 from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
