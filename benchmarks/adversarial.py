@@ -15,8 +15,10 @@ import numpy as np
 from benchmarks.record import record, row
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.features import histories
@@ -41,7 +43,7 @@ def _all(root: Path) -> None:
     catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
     last = END.timestamp()
-    learnt, known = (
+    learnt, validation = (
         TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until)) for until in (last - DAY, last)
     )
     evidence = EvaluationData(targets=dataset.targets(snapshot, catalogue, last, last + DAY), now=last)
@@ -54,7 +56,7 @@ def _all(root: Path) -> None:
         plan = TrainingPlan(loss=loss, without=without)
         fitted, _ = train(recipe, learnt, f"pinned {loss}", "fit", plan, into, NoProgress())
         spent = time.process_time() - begun
-        histories.write(known.interactions, fitted.folder / "histories")
+        histories.write(validation.interactions, fitted.folder / "histories")
         file = fitted.folder / "sasrec" / "table.npy"
         table = np.load(file)
         noise = np.random.default_rng(0).normal(size=table.shape).astype(np.float32)
@@ -62,11 +64,11 @@ def _all(root: Path) -> None:
         for moved in _MOVED:
             file.unlink()  # a hard link to what is cached
             np.save(file, table + moved * noise)
-            found = evaluate(
+            interval = evaluate(
                 fitted.folder, evidence, only_model="sasrec", metric="NDCG@10", new_items_only=True, max_units=_MOST
             ).values
-            gain = paired_difference(found, usual.setdefault(moved, found))
-            point = mean_interval(found)
+            gain = paired_difference(interval, usual.setdefault(moved, interval))
+            point = mean_interval(interval)
             row(
                 f"{loss}, vectors moved by {moved:g} of their length",
                 f"{point.point:.4f} [{point.low:.4f}, {point.high:.4f}]",

@@ -47,21 +47,23 @@ def _search(root: Path) -> None:
     named = set(frame["product_id"].cast(pl.String).gather(chosen.tolist()).to_list())
     frame.with_columns(title=pl.Series(titles.tolist())).write_parquet(root / "stuffed.parquet")
     other = _searching(root / "stuffed", root / "stuffed.parquet")
-    row("search, 1 % of the titles stuffed", _said(found := scores_of(judged, other.rank)[0]), _less(found, usual))
+    row("search, 1 % of the titles stuffed", _said(scores := scores_of(judged, other.rank)[0]), _less(scores, usual))
     for what, opened in {"before": clean, "stuffed": other}.items():
-        held = [np.isin(opened.rank(q, 0.0)[:_FIRST], opened.catalogue.index_of(list(named))).mean() for q in judged]
-        row(f"share of first pages that these products hold, {what}", f"{np.mean(held):.1%}")
+        stuffed_shares = [
+            np.isin(opened.rank(q, 0.0)[:_FIRST], opened.catalogue.index_of(list(named))).mean() for q in judged
+        ]
+        row(f"share of first pages that these products hold, {what}", f"{np.mean(stuffed_shares):.1%}")
 
 
 def _judged(opened: Searcher, file: Path) -> Judged:
     """Products and grades of each query with a relevant one."""
-    found = {}
+    judgments = {}
     for (query,), part in pl.read_parquet(file).group_by("query", maintain_order=True):
         items = opened.catalogue.index_of(part["product_id"].cast(pl.String).to_list())
         grades = part["grade"].cast(pl.Float32).to_numpy()
         if (grades[items >= 0] > 0).any():
-            found[str(query)] = items[items >= 0], grades[items >= 0]
-    return found
+            judgments[str(query)] = items[items >= 0], grades[items >= 0]
+    return judgments
 
 
 def _searching(into: Path, products: Path) -> Searcher:
@@ -74,13 +76,13 @@ def _searching(into: Path, products: Path) -> Searcher:
 
 
 def _said(values: np.ndarray) -> str:
-    found = mean_interval(values)
-    return f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]"
+    interval = mean_interval(values)
+    return f"{interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
 def _less(values: np.ndarray, usual: np.ndarray) -> str:
-    found = paired_difference(values, usual)
-    return f"{found.point:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
+    difference = paired_difference(values, usual)
+    return f"{difference.point:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]"
 
 
 if __name__ == "__main__":

@@ -20,9 +20,12 @@ import polars as pl
 
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
+from vetrina.core.arrays import Floats
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.scenarios.predict.scenario import RECIPE
@@ -70,7 +73,7 @@ def main() -> None:
             tuning_result=settled,
         )
         opened = Predictor(judged.folder)
-        said = opened.predict(test.columns)
+        probability = opened.predict(test.columns)
         note(f"{' + '.join(opened.active_models)} in {time.process_time() - begun:.0f} CPU-seconds")
         ways = {f"predict, {name} alone": opened.predict(test.columns, name) for name in opened.models}
     ways |= {
@@ -79,11 +82,11 @@ def main() -> None:
         "LightGBM, its defaults, this table": _boosted(past, test, tuple(rows.columns)),
     }
     household = frame.filter(began)["household_id"].to_numpy()
-    own = _drawn(test.label, said, household)
-    row("predict, as validation chose", _interval(roc_auc(test.label, said), own))
+    own = _drawn(test.label, probability, household)
+    row("predict, as validation chose", _interval(roc_auc(test.label, probability), own))
     for name, other in ways.items():
         drawn = _drawn(test.label, other, household)
-        above = _interval(roc_auc(test.label, said) - roc_auc(test.label, other), own - drawn)
+        above = _interval(roc_auc(test.label, probability) - roc_auc(test.label, other), own - drawn)
         row(name, _interval(roc_auc(test.label, other), drawn), f"predict above it by {above}")
 
 
@@ -113,8 +116,8 @@ def _pairs() -> Iterator[pl.DataFrame]:
             (pl.col("transaction_timestamp") < begins) & pl.col("household_id").is_in(pairs["household_id"].implode())
         ).with_columns(days=(pl.lit(begins) - pl.col("transaction_timestamp")).dt.total_seconds() / _DAY)
         wanted = coupons.filter(pl.col("campaign_id") == campaign["campaign_id"]).join(kinds, on="product_id")
-        told = (_history(got, used, campaign), _shopping(before, (begins - BEGIN).days), _match(before, wanted))
-        for part in told:
+        tables = (_history(got, used, campaign), _shopping(before, (begins - BEGIN).days), _match(before, wanted))
+        for part in tables:
             pairs = pairs.join(part, on="household_id", how="left")
         counts = [c for c in pairs.columns if c not in (*_KEY, "rate")]
         pairs = pairs.with_columns(pl.col(counts).fill_null(0), pl.col("rate").fill_null(pl.col("rate").min()))
@@ -137,11 +140,11 @@ def _history(got: pl.DataFrame, used: pl.DataFrame, campaign: dict[str, Any]) ->
         coupons_redeemed=pl.len(),
         lately_redeemed=-(pl.lit(begins) - pl.col("redemption_date")).dt.total_seconds().min() / _DAY,
     )
-    found = earlier.join(did, on="household_id", how="left").with_columns(
+    joined = earlier.join(did, on="household_id", how="left").with_columns(
         pl.col("redeemed", "redeemed_same", "coupons_redeemed").fill_null(0), pl.col("lately_redeemed").fill_null(-400)
     )
-    usual = float(found["redeemed"].to_numpy().sum()) / max(1, int(found["got"].to_numpy().sum()))
-    return found.with_columns(rate=(pl.col("redeemed") + _SMOOTH * usual) / (pl.col("got") + _SMOOTH))
+    usual = float(joined["redeemed"].to_numpy().sum()) / max(1, int(joined["got"].to_numpy().sum()))
+    return joined.with_columns(rate=(pl.col("redeemed") + _SMOOTH * usual) / (pl.col("got") + _SMOOTH))
 
 
 def _shopping(before: pl.DataFrame, age: int) -> pl.DataFrame:
@@ -180,8 +183,8 @@ def _match(before: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
         met_often=(pl.col("baskets") >= 3).sum() / many,
         met_by_coupon=(pl.col("coupon") > 0).sum() / many,
     )
-    held = products.join(wanted.select("product_id").unique(), on="product_id")
-    own = held.group_by("household_id").agg(own_products=pl.len(), own_coupons=pl.col("coupon").sum())
+    matching_products = products.join(wanted.select("product_id").unique(), on="product_id")
+    own = matching_products.group_by("household_id").agg(own_products=pl.len(), own_coupons=pl.col("coupon").sum())
     weight = 1.0 / pl.len().over("coupon_upc") / many
     kinds = {}
     for kind in ("product_category", "product_type"):
@@ -198,10 +201,10 @@ def _match(before: pl.DataFrame, wanted: pl.DataFrame) -> pl.DataFrame:
                 (pl.col("weight") * pl.col("coupon")).sum().alias(f"{kind}_coupons"),
             )
         )
-    found = coverage.join(own, on="household_id", how="full", coalesce=True)
+    features = coverage.join(own, on="household_id", how="full", coalesce=True)
     for part in kinds.values():
-        found = found.join(part, on="household_id", how="full", coalesce=True)
-    return found
+        features = features.join(part, on="household_id", how="full", coalesce=True)
+    return features
 
 
 def _raw(values: pl.Series) -> np.ndarray:
@@ -221,18 +224,18 @@ def _boosted(past: LabelledTable, test: LabelledTable, names: tuple[str, ...]) -
     return np.asarray(model.predict_proba(whole[len(past) :]))[:, 1].astype(np.float32)
 
 
-def _drawn(label: np.ndarray, said: np.ndarray, household: np.ndarray) -> np.ndarray:
+def _drawn(label: np.ndarray, probability: np.ndarray, household: np.ndarray) -> np.ndarray:
     """AUC (draws,) over households drawn with replacement; the same draws for every way."""
     rng = np.random.default_rng(42)
     (_, group) = np.unique(household, return_inverse=True)
     order = np.argsort(group, kind="stable")
     ends = [0, *np.cumsum(np.bincount(group)).tolist()]
-    found = []
+    resampled = []
     for _ in range(_DRAWS):
         picked = rng.integers(0, len(ends) - 1, len(ends) - 1)
         rows = order[np.concatenate([np.arange(ends[g], ends[g + 1]) for g in picked])]
-        found.append(roc_auc(label[rows], said[rows]))
-    return np.array(found)
+        resampled.append(roc_auc(label[rows], probability[rows]))
+    return np.array(resampled)
 
 
 def _interval(point: float, drawn: np.ndarray) -> str:

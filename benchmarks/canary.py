@@ -93,13 +93,13 @@ def ours(world: World, rng: np.random.Generator, rules: ReleaseSettings) -> End:
             )
             met += here[1]
         seen = RolloutEvidence(now, outcomes, tuple(steps), shadow)
-        found = decide(rollout, before, seen, rules, now)
-        if found.action == "advance":
+        decision = decide(rollout, before, seen, rules, now)
+        if decision.action == "advance":
             chosen = guardrail_limits(before, seen, rules)
             rollout = replace(rollout, step=rollout.following_step(), stepped=now, limits=chosen)
             steps.append(StepEvidence(rollout.candidate_share, (0, 0), AnswerCounts(), rollout.limits))
-        elif found.action != "stay":
-            return End(found.action, met, hour)
+        elif decision.action != "stay":
+            return End(decision.action, met, hour)
     raise AssertionError("the cap ends every release")
 
 

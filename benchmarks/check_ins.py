@@ -17,8 +17,10 @@ import polars as pl
 
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.scenario import RECIPE
@@ -38,23 +40,33 @@ def main(most: int = 10**9) -> None:
     item = lists["item_ids"].explode().to_numpy().astype(np.int32)
     rng = np.random.default_rng(42)
     item = item[np.lexsort((rng.random(len(item)), user))]  # the files sort each list by the number of the product
-    held = rng.random(len(item)) < _HELD_OUT
+    is_held_out = rng.random(len(item)) < _HELD_OUT
     names = np.array([f"u{n:05d}" for n in range(len(lists))])
     products = _products(max(int(item.max()), int(test["item_ids"].explode().to_numpy().max())) + 1)
 
-    def past(rows: np.ndarray) -> TrainingData:
+    def past(rows: np.ndarray, cache: Path) -> TrainingData:
         ones = np.ones(int(rows.sum()), np.float32)
-        return TrainingData(products, Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL))
+        events = Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL)
+        return TrainingData(products, events, cache=cache)
 
-    first = np.flatnonzero(np.r_[True, user[held][1:] != user[held][:-1]])
-    wanted = Targets(tuple(names[user[held][first]].tolist()), tuple(np.split(item[held], first[1:])))
+    first = np.flatnonzero(np.r_[True, user[is_held_out][1:] != user[is_held_out][:-1]])
+    wanted = Targets(tuple(names[user[is_held_out][first]].tolist()), tuple(np.split(item[is_held_out], first[1:])))
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         begun = time.perf_counter()
         worked = _cpu()
         evidence = EvaluationData(targets=wanted, now=_UNTIL)
-        _, settled = train(RECIPE, past(~held), "pinned", "fit", _PLAN, root / "fit", NoProgress(), validation=evidence)
-        everything = past(np.ones(len(item), bool))
+        _, settled = train(
+            RECIPE,
+            past(~is_held_out, root / "cache"),
+            "pinned",
+            "fit",
+            _PLAN,
+            root / "fit",
+            NoProgress(),
+            validation=evidence,
+        )
+        everything = past(np.ones(len(item), bool), root / "cache")
         judged, _ = train(
             RECIPE,
             everything,
@@ -67,23 +79,25 @@ def main(most: int = 10**9) -> None:
             trees_source=root / "fit",
         )
         note(f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s; {settled.weights['discover']}")
-        asked = np.sort(np.random.default_rng(42).permutation(len(test))[:most])
+        test_rows = np.sort(np.random.default_rng(42).permutation(len(test))[:most])
         lists_of = test["item_ids"].to_list()
-        users = tuple(names[test["user_id"].to_numpy()[asked]].tolist())
+        users = tuple(names[test["user_id"].to_numpy()[test_rows]].tolist())
         final = EvaluationData(
-            targets=Targets(users, tuple(np.array(lists_of[n], np.int32) for n in asked)), now=_UNTIL
+            targets=Targets(users, tuple(np.array(lists_of[n], np.int32) for n in test_rows)), now=_UNTIL
         )
         for model in (*(m for m, weight in settled.weights["discover"].items() if weight), None):
             figures = [
                 mean_interval(
                     evaluate(
-                        judged.folder, final, only_model=model, metric=m, new_items_only=True, max_units=len(asked)
+                        judged.folder, final, only_model=model, metric=m, new_items_only=True, max_units=len(test_rows)
                     ).values
                 )
                 for m in ("Recall@20", "NDCG@20")
             ]
-            shown = " / ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
-            row(f"{model or 'blend'}, {len(asked)} users", f"Recall@20 / NDCG@20 {shown}", "" if model else REFERENCE)
+            text = " / ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
+            row(
+                f"{model or 'blend'}, {len(test_rows)} users", f"Recall@20 / NDCG@20 {text}", "" if model else REFERENCE
+            )
 
 
 def _products(count: int) -> Catalogue:

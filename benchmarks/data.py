@@ -11,7 +11,7 @@ class MissingData(Exception):
 def folder(name: str) -> Path:
     """A folder below VETRINA_BENCH_DATA. Raises MissingData."""
     root = os.environ.get("VETRINA_BENCH_DATA", "")
-    found = Path(root) / name
-    if not root or not found.exists():
+    path = Path(root) / name
+    if not root or not path.exists():
         raise MissingData(f"{name} is not there; set VETRINA_BENCH_DATA to the folder that holds it")
-    return found
+    return path

@@ -39,9 +39,9 @@ def days(
     for number in numbers:
         events, answers = traffic.day(number, shift)
         shop = event_statistics(number, events, shelf, None, rulers[0])
-        shown = answer_statistics("recommend", number, "v", answers, shelf, None, rulers[1])
-        rulers = shop.rulers, shown.rulers
-        yield shop, shown
+        answer_day = answer_statistics("recommend", number, "v", answers, shelf, None, rulers[1])
+        rulers = shop.rulers, answer_day.rulers
+        yield shop, answer_day
 
 
 def report(both: list[tuple[DailyStatistics, DailyStatistics]], at: int) -> HealthReport:
@@ -58,10 +58,10 @@ def quiet(case: tuple[int, int, float]) -> tuple[int, int, int]:
     traffic = _traffic(seed, shoppers, wobble)
     with tempfile.TemporaryDirectory() as folder:
         shelf = write_catalogue_index(traffic.world, Path(folder))
-        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE + _QUIET), NO_SHIFT, ({}, {})))
-    reports = [report(found, at) for at in range(_BEFORE, len(found))]
-    said = [{a.code for a in find_alerts(reports[max(0, n - 2) : n + 1])} for n in range(len(reports))]
-    false = sum(bool(now - before) for before, now in zip([set(), *said], said, strict=False))
+        all_days = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE + _QUIET), NO_SHIFT, ({}, {})))
+    reports = [report(all_days, at) for at in range(_BEFORE, len(all_days))]
+    codes_by_day = [{a.code for a in find_alerts(reports[max(0, n - 2) : n + 1])} for n in range(len(reports))]
+    false = sum(bool(now - before) for before, now in zip([set(), *codes_by_day], codes_by_day, strict=False))
     return len(reports), false, sum(any(d.drifted for d in r.drift.values()) for r in reports)
 
 
@@ -71,10 +71,12 @@ def planted(case: tuple[int, int, float]) -> bool:
     traffic = _traffic(1_000 + seed, shoppers, wobble)
     with tempfile.TemporaryDirectory() as folder:
         shelf = write_catalogue_index(traffic.world, Path(folder))
-        found = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE), NO_SHIFT, ({}, {})))
-        rulers = found[-1][0].rulers, found[-1][1].rulers
-        found += days(traffic, shelf, range(_FIRST + _BEFORE, _FIRST + _BEFORE + 2), _SHIFT, rulers)
-    return "price in events" in persistent_drift([report(found, len(found) - 2), report(found, len(found) - 1)])
+        all_days = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE), NO_SHIFT, ({}, {})))
+        rulers = all_days[-1][0].rulers, all_days[-1][1].rulers
+        all_days += days(traffic, shelf, range(_FIRST + _BEFORE, _FIRST + _BEFORE + 2), _SHIFT, rulers)
+    return "price in events" in persistent_drift(
+        [report(all_days, len(all_days) - 2), report(all_days, len(all_days) - 1)]
+    )
 
 
 def main() -> None:
@@ -92,10 +94,10 @@ def main() -> None:
                 row(f"{shoppers:,} shoppers a day, wobble {wobble:.0%}", value, "goal: at most 1")
         for wobble in (0.0, 0.05):
             for shoppers in (1_000, 3_000, 5_000, 10_000, 30_000):
-                found = list(pool.map(planted, [(seed, shoppers, wobble) for seed in range(40)]))
+                results = list(pool.map(planted, [(seed, shoppers, wobble) for seed in range(40)]))
                 row(
                     f"planted, {shoppers:,} shoppers, wobble {wobble:.0%}",
-                    f"found in 2 days in {sum(found)} of 40 shops",
+                    f"found in 2 days in {sum(results)} of 40 shops",
                 )
 
 

@@ -45,11 +45,11 @@ def _measure_demo(shop_folder: Path) -> None:
     for line in demo.stdout:
         print(line, end="", flush=True)
         seconds = time.perf_counter() - started
-        found = _ANSWER.match(line)
+        answer_line = _ANSWER.match(line)
         if _TRAINED.match(line):
             answers["trained"] = seconds
-        elif found is not None:
-            kind = "recommend" if "recommended" in found.group(2) else "search"
+        elif answer_line is not None:
+            kind = "recommend" if "recommended" in answer_line.group(2) else "search"
             answers[kind] = seconds
     status = demo.wait()
     if status != 0:

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
+from vetrina.core.arrays import Floats
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.models.fusion import train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows
@@ -67,8 +69,8 @@ def _set(name: str, shop: Shop, root: Path) -> None:
     _shown(f"{name}: fusion", _by(whole.vectors, root), shop, reference)
     for left in parts:
         rest = {k: v for k, v in parts.items() if k != left}
-        found = train.fuse(rest, shop.events, many, plan.seed, MODEL.hyperparameters)
-        _shown(f"{name}: without {left}", _by(found.vectors, root), shop, reference)
+        fused = train.fuse(rest, shop.events, many, plan.seed, MODEL.hyperparameters)
+        _shown(f"{name}: without {left}", _by(fused.vectors, root), shop, reference)
     without = train.fuse(parts, None, many, plan.seed, MODEL.hyperparameters)
     _shown(f"{name}: without behaviour, all alike", _by(without.vectors, root), shop, reference)
     score = _by(whole.vectors, root)
@@ -95,39 +97,39 @@ def _asked(opened: Fusion) -> Callable[[Row], Floats]:
 
 
 def _shown(what: str, score: Callable[[Row], Floats], shop: Shop, reference: NDArray[np.float64] | None) -> np.ndarray:
-    found = np.array([_hit(score(row), row) for row in shop.asked])
+    hits = np.array([_hit(score(row), row) for row in shop.asked])
     among = np.array([_hit(np.where(shop.new, score(row), -np.inf), row) for row in shop.asked])
     sold = np.array([_hit(score(row), row) for row in shop.sold])
-    of = "" if reference is None else f"{found.mean() / reference.mean():.2f} times the text (goal 2)"
-    row(what, f"{_said(found)}; among the new {_said(among)}; sold {_said(sold)}", of)
-    return found
+    of = "" if reference is None else f"{hits.mean() / reference.mean():.2f} times the text (goal 2)"
+    row(what, f"{_said(hits)}; among the new {_said(among)}; sold {_said(sold)}", of)
+    return hits
 
 
 def _kept(what: str, score: Callable[[Row], Floats], shop: Shop, share: float, reference: np.ndarray) -> None:
     """Every 1 / share-th place goes to a new product."""
 
     def hit(row: Row) -> float:
-        found = score(row).copy()
-        found[row[0]] = -np.inf
-        usual = np.argsort(-found, kind="stable")
-        new = np.argsort(-np.where(shop.new, found, -np.inf), kind="stable")
+        scores = score(row).copy()
+        scores[row[0]] = -np.inf
+        usual = np.argsort(-scores, kind="stable")
+        new = np.argsort(-np.where(shop.new, scores, -np.inf), kind="stable")
         return float(row[1] in fill_reserved_positions(usual[:_K], new[:_K], share, _K))
 
-    found, sold = (np.array([hit(row) for row in rows]) for rows in (shop.asked, shop.sold))
-    row(what, f"{_said(found)}; sold {_said(sold)}", f"{found.mean() / reference.mean():.2f} times the text")
+    hits, sold = (np.array([hit(row) for row in rows]) for rows in (shop.asked, shop.sold))
+    row(what, f"{_said(hits)}; sold {_said(sold)}", f"{hits.mean() / reference.mean():.2f} times the text")
 
 
 def _hit(score: Floats, row: Row) -> float:
     history, target = row
-    found = score.copy()
-    found[history] = -np.inf
-    own = found[target]
-    return float((found > own).sum() + ((found == own).sum() - 1) / 2 < _K)
+    scores = score.copy()
+    scores[history] = -np.inf
+    own = scores[target]
+    return float((scores > own).sum() + ((scores == own).sum() - 1) / 2 < _K)
 
 
 def _said(values: np.ndarray) -> str:
-    found = mean_interval(values)
-    return f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]"
+    interval = mean_interval(values)
+    return f"{interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
 def read(name: str) -> Shop:
@@ -153,8 +155,8 @@ def read(name: str) -> Shop:
     )
     new = np.ones(many, bool)
     new[item] = False
-    asked = [(np.array(history, np.int32), target) for _, history, target in _rows(at / f"{name}_test.parquet")]
-    wanted, sold = ([r for r in asked if new[r[1]] == is_new] for is_new in (True, False))
+    requests = [(np.array(history, np.int32), target) for _, history, target in _rows(at / f"{name}_test.parquet")]
+    wanted, sold = ([r for r in requests if new[r[1]] == is_new] for is_new in (True, False))
     return Shop(catalogue, events, new, tuple(wanted), tuple(sold[:_MOST_SOLD]))
 
 

@@ -28,11 +28,11 @@ def main() -> None:
         csv = root / "events.csv"
         pl.read_parquet(events).write_csv(csv)
         for file in (csv, events):
-            found = {"bare": [], "ours": []}
+            seconds = {"bare": [], "ours": []}
             for turn in range(_RUNS):
-                for how, runs in found.items():
+                for how, runs in seconds.items():
                     runs.append(_alone(how, file, root / f"{how}-{file.suffix}-{turn}"))
-            ours, bare = (tuple(median(x) for x in zip(*found[how], strict=True)) for how in ("ours", "bare"))
+            ours, bare = (tuple(median(x) for x in zip(*seconds[how], strict=True)) for how in ("ours", "bare"))
             row(
                 f"ingest 1.47 M events, {file.suffix}",
                 f"{ours[0]:.2f} s ({ours[1]:.2f} CPU-s)",
@@ -43,8 +43,8 @@ def main() -> None:
 def _alone(how: str, file: Path, into: Path) -> tuple[float, float]:
     """Wall and CPU seconds in a fresh process."""
     command = [sys.executable, "-m", "benchmarks.ingest", how, str(file), str(into)]
-    said = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    wall, cpu = said.split()
+    output = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    wall, cpu = output.split()
     return float(wall), float(cpu)
 
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from benchmarks.record import heading, note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.ranking import mid_ranks
@@ -43,18 +44,20 @@ def main() -> None:
         spent = time.process_time() - begun
         opened = AudienceSelector(fitted.folder)
         targets = dataset.targets(snapshot, catalogue, TEST, END)
-        found = list(new_items_with_buyers(opened, targets))
-        buyers = sum(len(b) for _, b in found)
-        note(f"{len(found)} launches, {buyers / len(found):.2f} buyers each, {len(opened.users)} households")
-        note(f"trees learnt from {fitted.notes['reach']['launches']} earlier launches in {spent:.0f} CPU-seconds")
+        new_items = list(new_items_with_buyers(opened, targets))
+        buyers = sum(len(b) for _, b in new_items)
+        note(f"{len(new_items)} launches, {buyers / len(new_items):.2f} buyers each, {len(opened.users)} households")
+        note(
+            f"trees learnt from {fitted.notes['reach'].report['launches']} earlier launches in {spent:.0f} CPU-seconds"
+        )
         ways = {
             "activity of the household": None,
             "category affinity": "affinity",
             "content alone": "content",
             "reach": "reach",
         }
-        hits = {way: _hits(opened, found, model) for way, model in ways.items()}
-        sizes = np.array([len(b) for _, b in found], np.float64)
+        hits = {way: _hits(opened, new_items, model) for way, model in ways.items()}
+        sizes = np.array([len(b) for _, b in new_items], np.float64)
         for at, share in enumerate(SHARES):
             heading(f"first {share:.0%} of households: lift (95 % interval)")
             best = max(list(hits)[:2], key=lambda way: hits[way][:, at].sum())
@@ -64,12 +67,12 @@ def main() -> None:
 
 
 def _hits(
-    opened: AudienceSelector, found: list[tuple[int, NDArray[np.intp]]], model: str | None
+    opened: AudienceSelector, new_items: list[tuple[int, NDArray[np.intp]]], model: str | None
 ) -> NDArray[np.float64]:
     """(launches, SHARES) how many buyers stand among the first households."""
     first = [max(1, round(share * len(opened.users))) for share in SHARES]
-    rows = np.zeros((len(found), len(SHARES)))
-    for at, (item, buyers) in enumerate(found):
+    rows = np.zeros((len(new_items), len(SHARES)))
+    for at, (item, buyers) in enumerate(new_items):
         score = (
             opened.affinities.user_features[:, 0]
             if model is None

@@ -15,8 +15,10 @@ import numpy as np
 from benchmarks.record import heading, note, row
 from vetrina import Shop
 from vetrina.compress import compress
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
@@ -47,12 +49,12 @@ def main() -> None:
         def evidence(since: float, until: float) -> EvaluationData:
             return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
 
-        held = evidence(VALIDATION, TEST)
+        holdout = evidence(VALIDATION, TEST)
         plan = TrainingPlan()
         fitted, settled = train(
-            RECIPE, past(VALIDATION), "pinned", "fit", plan, root / "w/fit", NoProgress(), validation=held
+            RECIPE, past(VALIDATION), "pinned", "fit", plan, root / "w/fit", NoProgress(), validation=holdout
         )
-        small = compress(fitted, past(VALIDATION), plan, root / "w/fit-small", NoProgress(), validation=held)
+        small = compress(fitted, past(VALIDATION), plan, root / "w/fit-small", NoProgress(), validation=holdout)
         plan = replace(plan, settings=settled.settings)
         final = past(TEST)
         weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in settled.weights.items()}
@@ -84,27 +86,27 @@ def main() -> None:
         forms = {"float": judged.folder, "int8": packed.folder}
         for new_only in (False, True):
             heading("products new to the household" if new_only else "all products")
-            asked: dict[str, tuple[Path, str | None]] = {"personal frequency, decayed": (frequency, "repeat")}
+            baselines: dict[str, tuple[Path, str | None]] = {"personal frequency, decayed": (frequency, "repeat")}
             for model in (*judged.notes, None):
                 for form, folder in (
                     forms.items() if model is None or model in small.kept_variants else [("", judged.folder)]
                 ):
-                    asked[f"{model or 'blend'} {form}".strip()] = (folder, model)
-            for what, (folder, model) in asked.items():
+                    baselines[f"{model or 'blend'} {form}".strip()] = (folder, model)
+            for what, (folder, model) in baselines.items():
                 _score(what, folder, model, frequency, test, new_only, sold)
 
 
 def _score(
     what: str, folder: Path, model: str | None, frequency: Path, test: EvaluationData, new_only: bool, sold: np.ndarray
 ) -> None:
-    shown = []
+    columns = []
     reference = REFERENCES.get(what, "")
     for metric in ("NDCG@10", "Recall@20"):
         scores = evaluate(folder, test, only_model=model, metric=metric, new_items_only=new_only, allowed_items=sold)
-        found = mean_interval(scores.values)
-        shown.append(f"{metric} {found.point:.4f} [{found.low:.4f}, {found.high:.4f}]")
+        interval = mean_interval(scores.values)
+        columns.append(f"{metric} {interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}]")
         if metric == "NDCG@10" and not new_only and model is None:
             base = evaluate(frequency, test, only_model="repeat", allowed_items=sold)
             gain = paired_difference(scores.values, base.values)
             reference = f"over personal frequency {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    row(f"{what} ({len(scores.unit_ids)} households)", ", ".join(shown), "" if new_only and model else reference)
+    row(f"{what} ({len(scores.unit_ids)} households)", ", ".join(columns), "" if new_only and model else reference)

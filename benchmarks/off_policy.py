@@ -19,7 +19,7 @@ import polars as pl
 
 from benchmarks.data import folder
 from benchmarks.record import row
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.evaluation.off_policy import LoggedSamples, estimate_value
 
@@ -35,13 +35,13 @@ def main() -> None:
     for campaign in ("all", "women"):
         logged = pl.read_parquet(root / f"bts_{campaign}.parquet")
         truth = mean_interval(pl.read_parquet(root / f"random_{campaign}.parquet")["click"].to_numpy().astype(float))
-        found = estimate_value(_samples(logged, len(pl.read_parquet(root / f"items_{campaign}.parquet"))))
-        named = zip(("SNIPS", "DR", "beta*-IPS"), found.estimates, strict=True)
-        said = ", ".join(f"{name} {_percent(e)}" for name, e in named)
+        value = estimate_value(_samples(logged, len(pl.read_parquet(root / f"items_{campaign}.parquet"))))
+        named = zip(("SNIPS", "DR", "beta*-IPS"), value.estimates, strict=True)
+        text = ", ".join(f"{name} {_percent(e)}" for name, e in named)
         what = f"click rate of random choice, campaign {campaign}"
         row(
             what,
-            f"{said}; {found.effective_samples:,.0f} effective of {found.n_samples:,} rows",
+            f"{text}; {value.effective_samples:,.0f} effective of {value.n_samples:,} rows",
             f"earned {_percent(truth)}",
         )
     _simulated()
@@ -53,26 +53,28 @@ def _simulated() -> None:
     chance = rng.uniform(0.02, 0.12, _ACTIONS)
     logging, target = (_softmax(rng.normal(12.0 * chance, 0.5)) for _ in range(2))
     truth = float(target @ chance)
-    held = np.zeros(3)
+    n_covered = np.zeros(3)
     missed = np.zeros(3)
     others = np.zeros(2)
     for _ in range(_TIMES):
         action = rng.choice(_ACTIONS, _ROWS, p=logging)
         click = (rng.random(_ROWS) < chance[action]).astype(float)
-        shown = np.bincount(action, minlength=_ACTIONS)
+        impressions = np.bincount(action, minlength=_ACTIONS)
         mean = float(click.mean())
-        expected = (np.bincount(action, click, _ACTIONS) + _SHRINK * mean) / (shown + _SHRINK)
+        expected = (np.bincount(action, click, _ACTIONS) + _SHRINK * mean) / (impressions + _SHRINK)
         w = target[action] / logging[action]
         samples = LoggedSamples(np.arange(_ROWS), w, click, expected[action], np.full(_ROWS, float(target @ expected)))
-        found = estimate_value(samples, seed=int(rng.integers(2**31))).estimates
-        held += [e.low <= truth <= e.high for e in found]
-        missed += [(e.point - truth) ** 2 for e in found]
+        estimates = estimate_value(samples, seed=int(rng.integers(2**31))).estimates
+        n_covered += [e.low <= truth <= e.high for e in estimates]
+        missed += [(e.point - truth) ** 2 for e in estimates]
         if reference is not None:
-            others += [(said - truth) ** 2 for said in reference(click, action, logging[action], target, expected)]
+            others += [
+                (estimate - truth) ** 2 for estimate in reference(click, action, logging[action], target, expected)
+            ]
     for at, name in enumerate(("SNIPS", "DR", "beta*-IPS")):
         error = np.sqrt(missed[at] / _TIMES)
         against = f"obp's {np.sqrt(others[at] / _TIMES):.5f}" if reference and at < len(others) else ""
-        row(f"simulated, {name}", f"holds the truth in {held[at] / _TIMES:.1%}, RMSE {error:.5f}", against)
+        row(f"simulated, {name}", f"holds the truth in {n_covered[at] / _TIMES:.1%}, RMSE {error:.5f}", against)
 
 
 def _softmax(values: np.ndarray) -> np.ndarray:
@@ -106,12 +108,12 @@ def _obp() -> Callable[..., tuple[float, float]] | None:
 def _samples(logged: pl.DataFrame, products: int) -> LoggedSamples:
     item = logged["item_id"].to_numpy()
     click = logged["click"].to_numpy().astype(float)
-    shown = np.bincount(item, minlength=products)
+    impressions = np.bincount(item, minlength=products)
     mean = float(click.mean())
-    expected = (np.bincount(item, click, products) + _SHRINK * mean) / (shown + _SHRINK)
+    expected = (np.bincount(item, click, products) + _SHRINK * mean) / (impressions + _SHRINK)
     w = 1.0 / products / logged["propensity_score"].to_numpy()
     return LoggedSamples(np.arange(len(item)), w, click, expected[item], np.full(len(item), expected.mean()))
 
 
-def _percent(found: Interval) -> str:
-    return f"{found.point:.2%} [{found.low:.2%}, {found.high:.2%}]"
+def _percent(interval: Interval) -> str:
+    return f"{interval.point:.2%} [{interval.low:.2%}, {interval.high:.2%}]"

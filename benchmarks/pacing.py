@@ -41,8 +41,8 @@ def main() -> None:
                 played = way(today, before, budget)
                 shares[name].append(played.value / best)
                 most = max(most, played.spent / budget)
-        for name, found in shares.items():
-            row(name, f"{np.mean(found):.4f} of hindsight, worst day {min(found):.4f}", "goal .98")
+        for name, share in shares.items():
+            row(name, f"{np.mean(share):.4f} of hindsight, worst day {min(share):.4f}", "goal .98")
         row("most spent of any budget", f"{most:.6f}", "never above 1")
     try:
         _ipinyou()
@@ -51,10 +51,10 @@ def main() -> None:
 
 
 def _ipinyou() -> None:
-    found = pl.read_parquet(folder("ipinyou-2997-auctions") / "test_auctions.parquet")
-    click = found["click"].cast(pl.Int64).to_numpy()
-    price = found["market_price"].cast(pl.Float64).to_numpy()
-    value = found["pctr"].cast(pl.Float64).to_numpy()
+    auctions = pl.read_parquet(folder("ipinyou-2997-auctions") / "test_auctions.parquet")
+    click = auctions["click"].cast(pl.Int64).to_numpy()
+    price = auctions["market_price"].cast(pl.Float64).to_numpy()
+    value = auctions["pctr"].cast(pl.Float64).to_numpy()
     heading("iPinYou 2997: clicks and cost of 156 episodes")
     for name, anew in (("linear bidding, one price an episode", False), ("dual, solved anew", True)):
         clicks, cost, worst = _bid(click, price, value, anew=anew)

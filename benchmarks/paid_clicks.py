@@ -19,8 +19,10 @@ import polars as pl
 from benchmarks.launches import END, TEST
 from benchmarks.record import record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import Targets
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Targets, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import click_fraud, dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval
@@ -65,10 +67,14 @@ def _recommend(root: Path) -> None:
         into = shutil.copytree(root / "clean", root / doubt)
         (into / "vetrina.toml").write_text(f"{settings}[ingest]\nexclude_click_fraud = {doubt}\n")
         shop = Shop(into)
-        told = _told(shop.ingest(events=[root / "fake.parquet"]).folder, targets)
+        pushed_shares = _told(shop.ingest(events=[root / "fake.parquet"]).folder, targets)
         release = shop.fit("recommend")["recommend"]
         verdict = "no release" if release is None else f"{release.outcome}: {release.note}"
-        row(f"recommend, attacked, doubt = {doubt}", _said(_pushed(shop, users, targets)), f"{told}; {verdict[:70]}")
+        row(
+            f"recommend, attacked, doubt = {doubt}",
+            _said(_pushed(shop, users, targets)),
+            f"{pushed_shares}; {verdict[:70]}",
+        )
 
 
 def _launch(root: Path) -> None:
@@ -91,8 +97,12 @@ def _launch(root: Path) -> None:
         honest = set(map(shop.folder.keys.pseudonymise, bought["user_id"].unique()))
         fake = np.array([str(u) not in honest for u in opened.users])
         lift, accounts = _reach(opened, dataset.targets(snapshot, catalogue, TEST, END), fake)
-        told = _told(snapshot.folder, targets)
-        row(f"launch, {what}, doubt = {doubt}: lift at 5 %", f"{lift:.2f}", f"accounts in it {accounts:.1%}; {told}")
+        pushed_shares = _told(snapshot.folder, targets)
+        row(
+            f"launch, {what}, doubt = {doubt}: lift at 5 %",
+            f"{lift:.2f}",
+            f"accounts in it {accounts:.1%}; {pushed_shares}",
+        )
 
 
 def _reach(opened: AudienceSelector, targets: Targets | None, fake: np.ndarray) -> tuple[float, float]:
@@ -120,9 +130,9 @@ def _ads(root: Path) -> None:
     share = _SHARE * len(events) / len(looks)
     fake = click_fraud_events(looks, [target], share, np.random.default_rng(42), days=_DAYS)
     own = fake.filter(pl.col("product_id") == target)  # each sees the ad, then clicks it
-    shown = own.with_columns(type=pl.lit("ad_impression"))
+    impressions = own.with_columns(type=pl.lit("ad_impression"))
     clicked = own.with_columns(type=pl.lit("ad_click"), timestamp=pl.col("timestamp") + pl.duration(seconds=5))
-    pl.concat([fake.filter(pl.col("product_id") != target), shown, clicked]).write_parquet(root / "fake.parquet")
+    pl.concat([fake.filter(pl.col("product_id") != target), impressions, clicked]).write_parquet(root / "fake.parquet")
     usual = None
     users = [_WORLD.user_ids[u] for u in range(_WORLD.users)]
     for what, more, doubt in (
@@ -134,10 +144,10 @@ def _ads(root: Path) -> None:
         release = shop.fit("ads")["ads"]
         opened = shop.load("ads")
         assert isinstance(opened, AdServer)
-        said = np.array([_chance(opened, shop.folder.keys.pseudonymise(user), target) for user in users])
-        usual = said if usual is None else usual
+        probability = np.array([_chance(opened, shop.folder.keys.pseudonymise(user), target) for user in users])
+        usual = probability if usual is None else usual
         verdict = "no release" if release is None else release.outcome
-        over = mean_interval(said / usual)
+        over = mean_interval(probability / usual)
         shown_as = f"{over.point:.3f} [{over.low:.3f}, {over.high:.3f}]"
         row(
             f"ads, {what}, doubt = {doubt}: chance over the usual",
@@ -160,9 +170,9 @@ def _bought(file: Path, until: float | None) -> tuple[pl.DataFrame, list[str]]:
     bought = events.filter(pl.col("type") == "purchase")
     if until is not None:
         bought = bought.filter(pl.col("timestamp") < datetime.fromtimestamp(until, UTC).replace(tzinfo=None))
-    known = bought["product_id"].value_counts(sort=True)["product_id"]
-    drawn = np.random.default_rng(42).integers(len(known) // 2, len(known), _TARGETS)
-    return bought, [str(known[int(n)]) for n in drawn]
+    popular = bought["product_id"].value_counts(sort=True)["product_id"]
+    drawn = np.random.default_rng(42).integers(len(popular) // 2, len(popular), _TARGETS)
+    return bought, [str(popular[int(n)]) for n in drawn]
 
 
 def _attack(bought: pl.DataFrame, targets: list[str]) -> pl.DataFrame:
@@ -184,16 +194,16 @@ def _folder(path: Path, settings: str) -> Path:
 def _pushed(shop: Shop, users: list[str], targets: list[str]) -> np.ndarray:
     """Of each user whether one of the targets stands among the first ten, of all products or of those new to them."""
     assert isinstance(shop.load("recommend"), Recommender)
-    found = [
+    lists = [
         {i.product_id for p in ("home", "discover") for i in shop.recommend(u, limit=_FIRST, placement=p).items}
         for u in users
     ]
-    return np.array([float(bool(shown & set(targets))) for shown in found])
+    return np.array([float(bool(products & set(targets))) for products in lists])
 
 
 def _said(values: np.ndarray) -> str:
-    found = mean_interval(values)
-    return f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]"
+    interval = mean_interval(values)
+    return f"{interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}]"
 
 
 if __name__ == "__main__":

@@ -17,7 +17,8 @@ from benchmarks.record import record, row
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.search.online import Searcher
 from vetrina.scenarios.search.scenario import RECIPE
@@ -51,17 +52,17 @@ def main() -> None:
 
 def _set(name: str, shop: Shop, opened: Searcher) -> None:
     carriers = Counter(w for title in shop.catalogue.titles for w in set(tokenise(title)))
-    asked = [(query, r) for r in (*shop.asked, *shop.sold[:_SOLD]) if (query := _query(shop, r[1], carriers))]
-    new = np.array([shop.new[target] for _, (_, target) in asked])
+    requests = [(query, r) for r in (*shop.asked, *shop.sold[:_SOLD]) if (query := _query(shop, r[1], carriers))]
+    new = np.array([shop.new[target] for _, (_, target) in requests])
     for what, rows in {"all": new | True, "new": new}.items():
-        chosen = [a for a, there in zip(asked, rows, strict=True) if there]
+        chosen = [a for a, there in zip(requests, rows, strict=True) if there]
         personal = np.array([_found(opened, query, r, r[0]) for query, r in chosen])
         usual = np.array([_found(opened, query, r, _NONE) for query, r in chosen])
         gain = paired_difference(personal, usual)
-        found = mean_interval(personal)
+        interval = mean_interval(personal)
         row(
             f"{name}, {what}: {len(chosen):,} queries",
-            f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]",
+            f"{interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}]",
             f"of nobody {usual.mean():.4f}; gain {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]",
         )
 
@@ -78,11 +79,11 @@ def _query(shop: Shop, target: int, carriers: Counter[str]) -> str:
     return " ".join(sorted(usual, key=lambda w: -carriers[w])[:_WORDS])
 
 
-def _found(opened: Searcher, query: str, row: Row, known: np.ndarray) -> float:
+def _found(opened: Searcher, query: str, row: Row, history_items: np.ndarray) -> float:
     """Gain of the target's place, ties at half rank, for a shopper of whom ``known`` products are known."""
     history, target = row
-    asked = History(known, np.zeros(len(known)), _NONE, np.empty(0), 0.0)
-    candidates = opened.candidates(opened.correct(query), asked)
+    personal_history = History(history_items, np.zeros(len(history_items)), _NONE, np.empty(0), 0.0)
+    candidates = opened.candidates(opened.correct(query), personal_history)
     candidates = candidates.take(~np.isin(candidates.items, history))
     score = opened.scores(candidates)
     own = candidates.items == target

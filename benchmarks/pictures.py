@@ -32,14 +32,16 @@ def main() -> None:
     names, pixels, label = clothes(_SIZE)
     backbone = network.load_pretrained(weights)
     frozen = {name: category_training.extract_features(backbone, pixels[name]) for name in ("train", "test")}
-    said = category_training.linear_probe_predict_proba(frozen["train"], label["train"], frozen["test"], _SEED)
-    _show("frozen, linear layer", said, label["test"], begun)
+    probability = category_training.linear_probe_predict_proba(frozen["train"], label["train"], frozen["test"], _SEED)
+    _show("frozen, linear layer", probability, label["test"], begun)
     begun = time.process_time()
     taught = category_training.train_classifier(
         backbone, pixels["train"], label["train"], len(names), _EPOCHS, _SEED, lambda: None
     )
-    said = category_training.predict_proba(taught, category_training.extract_features(taught.backbone, pixels["test"]))
-    _show(f"all layers, {_EPOCHS} epochs", said, label["test"], begun)
+    probability = category_training.predict_proba(
+        taught, category_training.extract_features(taught.backbone, pixels["test"])
+    )
+    _show(f"all layers, {_EPOCHS} epochs", probability, label["test"], begun)
 
 
 def clothes(size: int, most: int = 0) -> tuple[list[str], dict[str, Pixels], dict[str, np.ndarray]]:
@@ -54,9 +56,9 @@ def clothes(size: int, most: int = 0) -> tuple[list[str], dict[str, Pixels], dic
     return names, pixels, {n: np.array([names.index(kind) for kind in part["label"]]) for n, part in parts.items()}
 
 
-def _show(what: str, said: np.ndarray, label: np.ndarray, begun: float) -> None:
-    found = mean_interval((said.argmax(1) == label).astype(np.float64))
-    figure = f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}], {time.process_time() - begun:.0f} CPU-s"
+def _show(what: str, probability: np.ndarray, label: np.ndarray, begun: float) -> None:
+    accuracy = mean_interval((probability.argmax(1) == label).astype(np.float64))
+    figure = f"{accuracy.point:.4f} [{accuracy.low:.4f}, {accuracy.high:.4f}], {time.process_time() - begun:.0f} CPU-s"
     row(what, figure, "goal .92 in 900 CPU-s; measured elsewhere: frozen .858, from nothing .715")
 
 

@@ -19,7 +19,9 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, row
 from vetrina import Shop
-from vetrina.core.types import EvaluationData, Judgments, TrainingPlan
+from vetrina.core.evaluation_data import EvaluationData
+from vetrina.core.training_data import Judgments
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data.splits import JudgmentSplits
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
@@ -46,13 +48,13 @@ def main() -> None:
         shop.ingest(products=[products], judgments=[judgments])
         release = shop.fit("search")["search"]
         assert release is not None
-        shown = shop.shop_context.registry.get_version(shop.shop_context.registry.list_versions()[0]["version"])
+        version = shop.shop_context.registry.get_version(shop.shop_context.registry.list_versions()[0]["version"])
         note(f"{release.outcome}: {release.note}")
-        served = shop.shop_context.version_folder(shown["version"])
-        held = JudgmentSplits(shop.ingest(), {})
+        served = shop.shop_context.version_folder(version["version"])
+        splits = JudgmentSplits(shop.ingest(), {})
         judged = {
             q: j
-            for half in (held._judgments.first, held._judgments.second)
+            for half in (splits._judgments.first, splits._judgments.second)
             if half
             for q, j in half.by_query().items()
             if (j[1] > 0).any()
@@ -67,12 +69,12 @@ def main() -> None:
             "meaning alone (MiniLM, int8)": meaning.rank,
             "default weights, no judgments": plain.rank,
         }
-        found = {what: scores_of(judged, rank) for what, rank in ranks.items()}
-        found["five folds with judgments"] = _folds(judged, served, root)
-        for what, (full, only) in found.items():
+        scores = {what: scores_of(judged, rank) for what, rank in ranks.items()}
+        scores["five folds with judgments"] = _folds(judged, served, root)
+        for what, (full, only) in scores.items():
             _row(f"{what}, {len(full)} queries", full, only, _REFERENCES[what])
-        default = found["default weights, no judgments"]
-        folds = found["five folds with judgments"]
+        default = scores["default weights, no judgments"]
+        folds = scores["five folds with judgments"]
         gain = paired_difference(folds[0], default[0])
         note(f"folds over default, full retrieval: {gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]")
 
@@ -80,8 +82,8 @@ def main() -> None:
 def _row(what: str, full: np.ndarray, only: np.ndarray, reference: str) -> None:
     a = mean_interval(full)
     b = mean_interval(only)
-    shown = f"{a.point:.4f} [{a.low:.4f}, {a.high:.4f}] / {b.point:.4f} [{b.low:.4f}, {b.high:.4f}]"
-    row(what, f"NDCG@10 full / judged only {shown}", reference)
+    text = f"{a.point:.4f} [{a.low:.4f}, {a.high:.4f}] / {b.point:.4f} [{b.low:.4f}, {b.high:.4f}]"
+    row(what, f"NDCG@10 full / judged only {text}", reference)
 
 
 def scores_of(judged: Judged, rank: Callable[[str, float], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -89,10 +91,10 @@ def scores_of(judged: Judged, rank: Callable[[str, float], np.ndarray]) -> tuple
     full = []
     only = []
     for query, (items, grades) in judged.items():
-        found = rank(query, 0.0)
-        rest = np.setdiff1d(items, found)
-        full.append(graded_ndcg(found, items, grades))
-        only.append(graded_ndcg(np.concatenate([found[np.isin(found, items)], rest]), items, grades))
+        ranking = rank(query, 0.0)
+        rest = np.setdiff1d(items, ranking)
+        full.append(graded_ndcg(ranking, items, grades))
+        only.append(graded_ndcg(np.concatenate([ranking[np.isin(ranking, items)], rest]), items, grades))
     return np.array(full), np.array(only)
 
 

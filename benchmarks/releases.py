@@ -27,7 +27,7 @@ from vetrina.core.rollout_types import (
     StepEvidence,
 )
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import Verdict
+from vetrina.core.verdicts import Verdict
 from vetrina.evaluation.sequential import outcome_statistics
 from vetrina.release import (
     LiveTraffic,

@@ -11,8 +11,8 @@ from functools import partial
 import numpy as np
 
 from benchmarks.record import row
+from vetrina.core.answers import RankedItem
 from vetrina.core.rollout_types import CANARY, CHAMPION, OutcomeStatistics
-from vetrina.core.types import RankedItem
 from vetrina.evaluation.sequential import confidence_radius, estimate_effect, log_e_above, outcome_statistics
 from vetrina.serve.experiments.interleaving import team_draft
 from vetrina.simulate.world import World
@@ -38,11 +38,11 @@ def main() -> None:
         )
 
 
-def _said(found: list[int | None]) -> str:
-    shown = [n for n in found if n is not None]
-    if len(shown) < len(found) / 2:
-        return f"shown worse in {len(shown)} of {len(found)}"
-    return f"{int(np.median([n or _MOST for n in found])):,} shoppers (shown worse in {len(shown)} of {len(found)})"
+def _said(days: list[int | None]) -> str:
+    decided = [n for n in days if n is not None]
+    if len(decided) < len(days) / 2:
+        return f"shown worse in {len(decided)} of {len(days)}"
+    return f"{int(np.median([n or _MOST for n in days])):,} shoppers (shown worse in {len(decided)} of {len(days)})"
 
 
 def _lists(user: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -52,8 +52,8 @@ def _lists(user: int, noise: float, rng: np.random.Generator) -> tuple[np.ndarra
     return own, pool[np.argsort(-(appeal + rng.normal(0, noise, _POOL)))][:_LIST]
 
 
-def _clicks(user: int, shown: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rng.random(len(shown)) < _WORLD.click_probability(user, shown)
+def _clicks(user: int, products: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.random(len(products)) < _WORLD.click_probability(user, products)
 
 
 def _cost(noise: float) -> float:
@@ -61,7 +61,7 @@ def _cost(noise: float) -> float:
     clicked = np.zeros(2)
     for _ in range(20_000):
         user = int(rng.integers(_WORLD.users))
-        clicked += [1 - np.prod(1 - _WORLD.click_probability(user, shown)) for shown in _lists(user, noise, rng)]
+        clicked += [1 - np.prod(1 - _WORLD.click_probability(user, products)) for products in _lists(user, noise, rng)]
     return float(1 - clicked[1] / clicked[0])
 
 
@@ -72,7 +72,7 @@ def _mixed(noise: float, seed: int) -> int | None:
     item = partial(RankedItem, title="", score=0.0)
     for shoppers in range(1, _MOST + 1):
         user = int(rng.integers(_WORLD.users))
-        own, other = ([item(str(p)) for p in shown] for shown in _lists(user, noise, rng))
+        own, other = ([item(str(p)) for p in products] for products in _lists(user, noise, rng))
         mixed = team_draft(own, other, _LIST, rng)
         hit = _clicks(user, np.array([int(i.product_id) for i in mixed]), rng)
         teams = np.array([i.team for i in mixed])[hit]
@@ -86,17 +86,17 @@ def _mixed(noise: float, seed: int) -> int | None:
 
 def _arms(noise: float, seed: int) -> int | None:
     rng = np.random.default_rng([2, seed])
-    found = OutcomeStatistics()
+    statistics = OutcomeStatistics()
     usual = np.full(_BATCH, 0.5)
     for batch in range(_MOST // _BATCH):
         canary = rng.random(_BATCH) < 0.5
         clicked = np.zeros(_BATCH)
         for n in range(_BATCH):
             user = int(rng.integers(_WORLD.users))
-            shown = _lists(user, noise, rng)[int(canary[n])]
-            clicked[n] = _clicks(user, shown, rng).any()
-        found += outcome_statistics(canary, clicked, usual, 0.5)
-        estimate = estimate_effect(found, 0.02)
+            products = _lists(user, noise, rng)[int(canary[n])]
+            clicked[n] = _clicks(user, products, rng).any()
+        statistics += outcome_statistics(canary, clicked, usual, 0.5)
+        estimate = estimate_effect(statistics, 0.02)
         if estimate.point + confidence_radius(estimate, 2 * _ALPHA) < 0:
             return (batch + 1) * _BATCH
     return None

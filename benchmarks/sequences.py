@@ -17,8 +17,10 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.features import histories
@@ -102,8 +104,8 @@ def _one(name: str, root: Path, most: int) -> None:
             )
             for m in ("NDCG@10", "Recall@10")
         ]
-        shown = ", ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
-        row(f"{name} {model or 'released blend'}", shown, "" if model else REFERENCES[name])
+        text = ", ".join(f"{f.point:.4f} [{f.low:.4f}, {f.high:.4f}]" for f in figures)
+        row(f"{name} {model or 'released blend'}", text, "" if model else REFERENCES[name])
 
 
 def _cpu() -> float:

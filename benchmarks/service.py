@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.record import row
 from vetrina import Shop
 from vetrina.core.peak_memory import peak_memory_mb
-from vetrina.core.types import InputFiles
+from vetrina.core.snapshots import InputFiles
 from vetrina.demo import write_input_files
 from vetrina.pipeline.path import path
 from vetrina.simulate.processes import start_command

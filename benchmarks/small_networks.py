@@ -26,7 +26,8 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import calibration_error, log_loss, roc_auc
 from vetrina.features.table_encoding import TableEncoding
@@ -65,7 +66,7 @@ def _clicks(root: Path) -> None:
     }
     table = LabelledTable(columns, frame["label"].cast(pl.Float64).to_numpy())
     fold = np.random.default_rng(_SEED).permutation(len(table)) % _FOLDS
-    said: dict[str, np.ndarray] = {}
+    probabilities: dict[str, np.ndarray] = {}
     last: dict[str, Path] = {}
     rows: EncodedTable | None = None
     for number in range(_FOLDS):
@@ -86,32 +87,37 @@ def _clicks(root: Path) -> None:
                 DistillationData(lambda past=past: past, TrainingPlan(), NoProgress()),
             )
         for name, where in last.items():
-            said.setdefault(name, np.zeros(len(table)))[fold == number] = online.load(where).predict(rows)
+            probabilities.setdefault(name, np.zeros(len(table)))[fold == number] = online.load(where).predict(rows)
     assert rows is not None
     label = (table.label > 0.5).astype(np.float32)
     opened = {name: online.load(where).predict for name, where in last.items()}
     one, many = (_work(opened, _first(rows, n), n) for n in (1, 64))
     sizes = {name: (where / "network.onnx").stat().st_size for name, where in last.items()}
-    auc = {n: np.mean([roc_auc(label[fold == k], s[fold == k]) for k in range(_FOLDS)]) for n, s in said.items()}
-    for name, told in said.items():
-        worse = paired_difference(log_loss(label, told), log_loss(label, said["float"]))
+    auc = {
+        n: np.mean([roc_auc(label[fold == k], s[fold == k]) for k in range(_FOLDS)]) for n, s in probabilities.items()
+    }
+    for name, probability in probabilities.items():
+        worse = paired_difference(log_loss(label, probability), log_loss(label, probabilities["float"]))
         figure = (
             f"{sizes[name] / 1e6:.3f} MB ({sizes['float'] / sizes[name]:.1f} x), {one[name]:.0f} / {many[name]:.1f} CPU-us "
             f"({one['float'] / one[name]:.1f} / {many['float'] / many[name]:.1f} x), AUC {auc[name]:.4f} "
             f"({auc[name] - auc['float']:+.4f}), log loss {worse.point:+.4f} [{worse.low:+.4f}, {worse.high:+.4f}], "
-            f"calibration error {calibration_error(label, told):.4f} ({_worse_calibrated(label, told, said['float'])})"
+            f"calibration error {calibration_error(label, probability):.4f} "
+            f"({_worse_calibrated(label, probability, probabilities['float'])})"
         )
         row(f"criteo, DCN-V2: {name}", figure)
 
 
-def _worse_calibrated(label: np.ndarray, told: np.ndarray, usual: np.ndarray) -> str:
+def _worse_calibrated(label: np.ndarray, probability: np.ndarray, usual: np.ndarray) -> str:
     """The difference over resampled rows: median and 95 % interval."""
     rng = np.random.default_rng(_SEED)
-    found = []
+    differences = []
     for _ in range(_RESAMPLED):
         rows = rng.integers(0, len(label), len(label))
-        found.append(calibration_error(label[rows], told[rows]) - calibration_error(label[rows], usual[rows]))
-    low, middle, high = np.quantile(found, [0.025, 0.5, 0.975])
+        differences.append(
+            calibration_error(label[rows], probability[rows]) - calibration_error(label[rows], usual[rows])
+        )
+    low, middle, high = np.quantile(differences, [0.025, 0.5, 0.975])
     return f"{middle:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
@@ -129,12 +135,12 @@ def _pictures(root: Path) -> None:
     taught = category_training.train_classifier(
         network.load_pretrained(weights), lesson, label["train"], len(names), _EPOCHS, _SEED, lambda: None
     )
-    found = category_training.extract_features(taught.backbone, lesson)
-    whole = network.ImageNetwork(taught.backbone, taught.head, pca_projection(found)).eval()
+    features = category_training.extract_features(taught.backbone, lesson)
+    whole = network.ImageNetwork(taught.backbone, taught.head, pca_projection(features)).eval()
     files = {name: root / f"{name}.onnx" for name in ("float", "int8", "student, float", "student, int8")}
     network_quantisation.export_network(whole, _SIZE, files["float"])
     begun = time.process_time()
-    less = image_student.distil_network(whole, lesson, found, _STUDENT_EPOCHS, _SEED, lambda: None)
+    less = image_student.distil_network(whole, lesson, features, _STUDENT_EPOCHS, _SEED, lambda: None)
     note(f"student trained in {time.process_time() - begun:.0f} CPU-s")
     network_quantisation.export_network(less, image_student.IMAGE_SIZE, files["student, float"])
     quantize_static(files["float"], files["int8"], network_quantisation.calibration_batches(lesson))
@@ -143,36 +149,38 @@ def _pictures(root: Path) -> None:
         files["student, int8"],
         network_quantisation.calibration_batches(lesson, image_student.resize),
     )
-    held, truth = (np.concatenate([of["validation"], of["test"]]) for of in (pixels, label))
+    held_out, truth = (np.concatenate([of["validation"], of["test"]]) for of in (pixels, label))
     opened = {name: open_session(file) for name, file in files.items()}
 
-    def asked(name: str, shown: np.ndarray) -> dict[str, np.ndarray]:
-        pictures = normalise(shown)
+    def asked(name: str, images: np.ndarray) -> dict[str, np.ndarray]:
+        pictures = normalise(images)
         return {"picture": (image_student.resize(pictures) if "student" in name else pictures).contiguous().numpy()}
 
     def told(name: str) -> np.ndarray:
-        starts = range(0, len(held), 31)
-        return np.concatenate([opened[name].run(None, asked(name, held[at : at + 31]))[1].argmax(1) for at in starts])
+        starts = range(0, len(held_out), 31)
+        return np.concatenate(
+            [opened[name].run(None, asked(name, held_out[at : at + 31]))[1].argmax(1) for at in starts]
+        )
 
     right = {name: told(name) == truth for name in files}
     works = []
     for n in (1, 32):
-        given = {name: asked(name, held[:n]) for name in files}
+        given = {name: asked(name, held_out[:n]) for name in files}
         works.append(_work({n: (lambda _, n=n, x=x: opened[n].run(None, x)) for n, x in given.items()}, None, n))
     one, many = works
     sizes = {name: file.stat().st_size for name, file in files.items()}
-    for name, found in right.items():
-        lost = paired_difference(found.astype(float), right["float"].astype(float))
-        parts = " and ".join(f"{part.mean():.4f}" for part in np.split(found, [len(label["validation"])]))
+    for name, is_right in right.items():
+        lost = paired_difference(is_right.astype(float), right["float"].astype(float))
+        parts = " and ".join(f"{part.mean():.4f}" for part in np.split(is_right, [len(label["validation"])]))
         figure = (
             f"{sizes[name] / 1e6:.2f} MB ({sizes['float'] / sizes[name]:.2f} x), {one[name]:.0f} / {many[name]:.0f} CPU-us "
-            f"({one['float'] / one[name]:.1f} / {many['float'] / many[name]:.1f} x), accuracy {found.mean():.4f} ({parts}; "
+            f"({one['float'] / one[name]:.1f} / {many['float'] / many[name]:.1f} x), accuracy {is_right.mean():.4f} ({parts}; "
             f"{lost.point:+.4f} [{lost.low:+.4f}, {lost.high:+.4f}])"
         )
         row(f"clothing-images: {name}", figure)
 
 
-def _work(forms: Mapping[str, Callable[[Any], Any]], asked: Any, n: int) -> dict[str, float]:
+def _work(forms: Mapping[str, Callable[[Any], Any]], inputs: Any, n: int) -> dict[str, float]:
     """CPU-microseconds of each of ``n`` that are asked at once."""
     rounds: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(_ROUNDS):
@@ -180,7 +188,7 @@ def _work(forms: Mapping[str, Callable[[Any], Any]], asked: Any, n: int) -> dict
             times = max(1, _TIMES // n)
             begun = time.process_time()
             for _ in range(times):
-                form(asked)
+                form(inputs)
             rounds[name].append(1e6 * (time.process_time() - begun) / times / n)
     return {name: float(np.median(taken)) for name, taken in rounds.items()}
 

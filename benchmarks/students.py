@@ -36,10 +36,12 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.bundle.sparse_rows.write import write_compressed_rows
 from vetrina.compress import compress
 from vetrina.core.compression import DistillationData
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.files import size_of
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.data.splits import JudgmentSplits
 from vetrina.demo import write_input_files as grocer
@@ -106,7 +108,7 @@ def _beauty(root: Path) -> None:
         return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until), cache=root / "cache")
 
     of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
-    folder_, judged, asked = _behaviour(of, root, *_BEAUTY)
+    folder_, judged, requests = _behaviour(of, root, *_BEAUTY)
     knn = find_model("item_knn")
     counts = {"item_knn, float": knn.load(folder_ / "item_knn").score}
     sizes = {"item_knn, float": size_of(folder_ / "item_knn")}
@@ -117,7 +119,7 @@ def _beauty(root: Path) -> None:
         shutil.copy(folder_ / "item_knn/settings.json", into)
         name = f"item_knn, {keep:.0%} of neighbours, int8"
         counts[name], sizes[name] = knn.load(into).score, size_of(into)
-    _table("beauty, counts alone", counts, sizes, judged, asked)
+    _table("beauty, counts alone", counts, sizes, judged, requests)
 
 
 def _households(root: Path) -> None:
@@ -144,9 +146,9 @@ def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Jud
     small = compress(fitted, learnt, plan, root / "w/small", NoProgress(), validation=of.validation)
     note(f"{of.name}: {small.kept_variants}")
     begun = time.process_time()
-    found = distil_student(fitted.folder, len(of.catalogue), width, plan, NoProgress(), length)
+    distilled = distil_student(fitted.folder, len(of.catalogue), width, plan, NoProgress(), length)
     note(
-        f"student trained in {time.process_time() - begun:.0f} CPU-s, {found.agreement:.3f} of the first ten as before"
+        f"student trained in {time.process_time() - begun:.0f} CPU-s, {distilled.agreement:.3f} of the first ten as before"
     )
     for folder_ in (fitted.folder, small.folder):
         shutil.rmtree(folder_ / "histories")
@@ -175,24 +177,24 @@ def _behaviour(of: _Set, root: Path, width: int, length: int) -> tuple[Path, Jud
     }
     for bits in (32, 8, 4):
         file = root / f"{bits}.onnx"
-        student_onnx_export.write(found.student, file, bits)
+        student_onnx_export.write(distilled.student, file, bits)
         name = f"student, {'float' if bits == 32 else f'int{bits}'}"
-        whole[name], sizes[name] = _by_student(file, found, len(of.catalogue)), file.stat().st_size
-    asked = [u.history for u in units]
-    _table(f"{of.name}, {' + '.join(m for m in blend if blend[m] > 1e-3)}", whole, sizes, judged, asked)
+        whole[name], sizes[name] = _by_student(file, distilled, len(of.catalogue)), file.stat().st_size
+    requests = [u.history for u in units]
+    _table(f"{of.name}, {' + '.join(m for m in blend if blend[m] > 1e-3)}", whole, sizes, judged, requests)
     stated = evaluate(fitted.folder, of.test, new_items_only=of.new_only, max_units=_USERS).values.mean()
     note(f"the blend by evaluate(): {stated:.4f}")
-    return fitted.folder, judged, asked
+    return fitted.folder, judged, requests
 
 
-def _by_student(file: Path, found: DistilledStudent, products: int) -> Callable[[History], np.ndarray]:
+def _by_student(file: Path, distilled: DistilledStudent, products: int) -> Callable[[History], np.ndarray]:
     net = open_session(file)
     place = np.full(products, -1)
-    place[found.catalogue_rows] = np.arange(len(found.catalogue_rows))
-    length = found.held_out_requests.items.shape[1]
+    place[distilled.catalogue_rows] = np.arange(len(distilled.catalogue_rows))
+    length = distilled.held_out_requests.items.shape[1]
 
     def requests(history: History) -> DistillationRequests:
-        if isinstance(found.student, RepeatStudent):
+        if isinstance(distilled.student, RepeatStudent):
             return repeat_consumption_distillation.student_inputs(
                 [repeat_consumption_distillation.repeat_consumption_features(history)], place, length
             )
@@ -203,7 +205,7 @@ def _by_student(file: Path, found: DistilledStudent, products: int) -> Callable[
     def score(history: History) -> np.ndarray:
         given = requests(history).batch(np.zeros(1, np.intp))
         scores = np.full(products, -np.inf, np.float32)
-        scores[found.catalogue_rows] = net.run(None, dict(zip(found.student.INPUTS, given, strict=True)))[0][0]
+        scores[distilled.catalogue_rows] = net.run(None, dict(zip(distilled.student.INPUTS, given, strict=True)))[0][0]
         return scores
 
     return score
@@ -218,10 +220,10 @@ def _text(root: Path) -> None:
     learnt = shop.shop_context.folder.work / "search" / "served"  # no form taken
     served = _with(DEFAULT_WEIGHTS, learnt, root / "plain")
     (root / "cache").mkdir()
-    held = JudgmentSplits(shop.ingest(), {})
+    splits = JudgmentSplits(shop.ingest(), {})
     judged: Judged = {
         q: j
-        for half in (held._judgments.first, held._judgments.second)
+        for half in (splits._judgments.first, splits._judgments.second)
         if half
         for q, j in half.by_query().items()
         if (j[1] > 0).any()
@@ -277,11 +279,11 @@ def _table(
     forms: Mapping[str, Callable[[Any], Any]],
     sizes: Mapping[str, int],
     judged: Callable[[Callable[[Any], Any]], np.ndarray],
-    asked: Sequence[Any],
+    requests: Sequence[Any],
 ) -> None:
     """The first form is the reference."""
     values = {name: judged(form) for name, form in forms.items()}
-    work = _work(forms, asked[:_ASKED])
+    work = _work(forms, requests[:_ASKED])
     first = next(iter(forms))
     for name in forms:
         lost = paired_difference(values[name], values[first])
@@ -294,14 +296,14 @@ def _table(
         row(f"{of}: {name}", figure)
 
 
-def _work(forms: Mapping[str, Callable[[Any], Any]], asked: Sequence[Any]) -> dict[str, float]:
+def _work(forms: Mapping[str, Callable[[Any], Any]], requests: Sequence[Any]) -> dict[str, float]:
     rounds: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(_ROUNDS):
         for name, form in forms.items():
             begun = time.process_time()
-            for one in asked:
+            for one in requests:
                 form(one)
-            rounds[name].append(1e6 * (time.process_time() - begun) / len(asked))
+            rounds[name].append(1e6 * (time.process_time() - begun) / len(requests))
     return {name: float(np.median(taken)) for name, taken in rounds.items()}
 
 

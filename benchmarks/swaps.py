@@ -51,8 +51,8 @@ def _followed(shop: Shop, versions: list[str]) -> None:
         addresses.append(address)
     stop = threading.Event()
     failed = [0]
-    asked = [0]
-    shoppers = [threading.Thread(target=_ask, args=(a, stop, failed, asked)) for a in addresses]
+    n_requests = [0]
+    shoppers = [threading.Thread(target=_ask, args=(a, stop, failed, n_requests)) for a in addresses]
     for shopper in shoppers:
         shopper.start()
     delays: list[float] = []
@@ -75,10 +75,10 @@ def _followed(shop: Shop, versions: list[str]) -> None:
         worker.wait()
     p50, p99 = np.percentile(delays, [50, 99])
     row("a swap reaches a worker", f"p50 {p50:.2f} s, p99 {p99:.2f} s, all {_WORKERS} of them", "goal: p99 1 s")
-    row(f"failed requests during {_SWAPS} swaps", f"{failed[0]} of {asked[0]:,}", "goal: 0")
+    row(f"failed requests during {_SWAPS} swaps", f"{failed[0]} of {n_requests[0]:,}", "goal: 0")
 
 
-def _ask(address: str, stop: threading.Event, failed: list[int], asked: list[int]) -> None:
+def _ask(address: str, stop: threading.Event, failed: list[int], n_requests: list[int]) -> None:
     with httpx.Client(base_url=address, timeout=20) as client:
         n = 0
         while not stop.is_set():
@@ -87,7 +87,7 @@ def _ask(address: str, stop: threading.Event, failed: list[int], asked: list[int
                 good = client.post("/v1/recommend", json={"user_id": f"u{n % 400:04d}"}).status_code == 200
             except httpx.TransportError:
                 good = False
-            asked[0] += 1
+            n_requests[0] += 1
             failed[0] += not good
             time.sleep(0.01)
 

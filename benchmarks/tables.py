@@ -17,9 +17,11 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.classification import calibration_error, classification_metrics, log_loss, roc_auc
 from vetrina.evaluation.regression import regression_metrics, squared_error
@@ -47,15 +49,15 @@ def main() -> None:
 def _reviews(root: Path) -> None:
     opened, judged, test = _fitted(root, "recommended_ind", "rating")
     label = opened.encoding.encode_labels(test.label)
-    said = opened.predict(test.columns)
+    probability = opened.predict(test.columns)
     reference = _alone("boosted", judged, root / "alone").predict(test.columns)
-    for name, found in classification_metrics(label, said, opened.threshold).items():
+    for name, value in classification_metrics(label, probability, opened.threshold).items():
         row(
             f"reviews, {' + '.join(opened.active_models)}: {name}",
-            f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]",
+            f"{value.point:.4f} [{value.low:.4f}, {value.high:.4f}]",
             "",
         )
-    gain = _gain(label, said, reference)
+    gain = _gain(label, probability, reference)
     row("reviews: AUC less that of LightGBM on table and TF-IDF", gain, f"LightGBM {roc_auc(label, reference):.4f}")
 
 
@@ -64,19 +66,19 @@ def _stars(root: Path) -> None:
     scale = opened.encoding.number
     assert scale is not None
     label = test.label
-    said = scale.inverse_transform(opened.predict(test.columns))
+    predictions = scale.inverse_transform(opened.predict(test.columns))
     reference = scale.inverse_transform(_alone("boosted", judged, root / "alone").predict(test.columns))
-    for name, found in regression_metrics(label, said).items():
+    for name, value in regression_metrics(label, predictions).items():
         row(
             f"stars, {' + '.join(opened.active_models)}: {name}",
-            f"{found.point:.4f} [{found.low:.4f}, {found.high:.4f}]",
+            f"{value.point:.4f} [{value.low:.4f}, {value.high:.4f}]",
             "",
         )
-    gain = paired_difference(-squared_error(label, said), -squared_error(label, reference))
-    shown = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+    gain = paired_difference(-squared_error(label, predictions), -squared_error(label, reference))
+    text = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
     row(
         "stars: squared error less than LightGBM's",
-        shown,
+        text,
         f"RMSE {regression_metrics(label, reference)['RMSE'].point:.4f}",
     )
 
@@ -92,12 +94,12 @@ def _fitted(root: Path, label: str, dropped: str) -> tuple[Predictor, LabelledTa
     release = shop.fit("predict")["predict"]
     assert release is not None
     note(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
-    shown = shop.shop_context.registry.get_version(release.version)
-    compression = [(step["model"], step["kept"], step["why"]) for step in shown["notes"]["compression"]]
-    note(f"{shown['notes']['settled']['notes']} {compression}")
-    held = shop.splits(shown)
-    judged = held.judged_data().table
-    test = held.holdout().table
+    version = shop.shop_context.registry.get_version(release.version)
+    compression = [(step["model"], step["kept"], step["why"]) for step in version["notes"]["compression"]]
+    note(f"{version['notes']['settled']['notes']} {compression}")
+    splits = shop.splits(version)
+    judged = splits.judged_data().table
+    test = splits.holdout().table
     assert judged is not None
     assert test is not None
     return shop.load("predict"), judged, test
@@ -124,7 +126,7 @@ def _clicks(root: Path) -> None:
     }
     table = LabelledTable(columns, frame["label"].cast(pl.Float64).to_numpy())
     fold = np.random.default_rng(42).permutation(len(table)) % _FOLDS
-    said: dict[str, np.ndarray] = {}
+    probabilities: dict[str, np.ndarray] = {}
     label = (table.label > 0.5).astype(np.float32)
     worked = _cpu()
     for number in range(_FOLDS):
@@ -155,15 +157,15 @@ def _clicks(root: Path) -> None:
         each |= {"mean of logistic, boosted and dcn": weighted_mean(three, dict.fromkeys(three, 1.0))}
         each |= {"what validation chose": chosen}
         note(f"fold {number}: {weights}, {settled.notes['out_of_fold_log_loss']}")
-        for name, found in each.items():
-            said.setdefault(name, np.zeros(len(table), np.float32))[test] = found
+        for name, probability in each.items():
+            probabilities.setdefault(name, np.zeros(len(table), np.float32))[test] = probability
     note(f"{_cpu() - worked:.0f} CPU-s")
-    for name, found in said.items():
-        loss = mean_interval(log_loss(label, found))
-        shown = f"AUC {roc_auc(label, found):.4f}, log loss {loss.point:.4f} [{loss.low:.4f}, {loss.high:.4f}]"
-        row(f"clicks, {name}", f"{shown}, ECE {calibration_error(label, found):.4f}", "")
-    best = said["what validation chose"]
-    usual = said["mean of logistic, boosted and dcn"]
+    for name, probability in probabilities.items():
+        loss = mean_interval(log_loss(label, probability))
+        text = f"AUC {roc_auc(label, probability):.4f}, log loss {loss.point:.4f} [{loss.low:.4f}, {loss.high:.4f}]"
+        row(f"clicks, {name}", f"{text}, ECE {calibration_error(label, probability):.4f}", "")
+    best = probabilities["what validation chose"]
+    usual = probabilities["mean of logistic, boosted and dcn"]
     better = paired_difference(-log_loss(label, best), -log_loss(label, usual))
     row(
         "clicks: less log loss than the mean", f"{better.point:+.4f} [{better.low:+.4f}, {better.high:+.4f}]", "above 0"
@@ -175,11 +177,11 @@ def _clicks(root: Path) -> None:
 
 def _gain(label: np.ndarray, candidate: np.ndarray, reference: np.ndarray) -> str:
     rng = np.random.default_rng(42)
-    found = []
+    differences = []
     for _ in range(_DRAWS):
         rows = rng.integers(0, len(label), len(label))
-        found.append(roc_auc(label[rows], candidate[rows]) - roc_auc(label[rows], reference[rows]))
-    low, high = np.quantile(found, [0.025, 0.975])
+        differences.append(roc_auc(label[rows], candidate[rows]) - roc_auc(label[rows], reference[rows]))
+    low, high = np.quantile(differences, [0.025, 0.975])
     return f"{roc_auc(label, candidate) - roc_auc(label, reference):+.4f} [{low:+.4f}, {high:+.4f}]"
 
 

@@ -20,7 +20,7 @@ from benchmarks.product_search import scores_of, search_files
 from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.data.splits import JudgmentSplits
 from vetrina.evaluation.bootstrap import paired_difference
@@ -62,12 +62,12 @@ def main(names: Sequence[str] = ("text", "pictures")) -> None:
 def _text(root: Path) -> None:
     products, judgments = search_files(folder("chorus-electronics"), root)
     snapshot = Shop(root / "shop").ingest(products=[products], judgments=[judgments])
-    held = JudgmentSplits(snapshot, {})
+    splits = JudgmentSplits(snapshot, {})
     catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
     judged = {
         q: j
-        for half in (held._judgments.first, held._judgments.second)
+        for half in (splits._judgments.first, splits._judgments.second)
         if half
         for q, j in half.by_query().items()
         if (j[1] > 0).any()
@@ -78,7 +78,7 @@ def _text(root: Path) -> None:
     write_pretrained_encoder(root, pretrained, root, NoProgress())
     encoder = TextEncoder(root, plan.threads)
     vectors = encode_with_cache(list(texts), encoder, root / "vectors.npz", NoProgress())
-    asked = training_queries.synthetic_queries(catalogue, text_of.astype(np.int32), _MADE, plan.seed)
+    queries = training_queries.synthetic_queries(catalogue, text_of.astype(np.int32), _MADE, plan.seed)
 
     def worth(of: SentenceEncoder) -> np.ndarray:
         def rank(query: str, now: float) -> np.ndarray:
@@ -97,7 +97,7 @@ def _text(root: Path) -> None:
             "epochs": 1,
             "stop": 1,
         }
-        query_fine_tuning.fine_tune(taught, encoder, vectors, asked, [], None, plan, chosen, NoProgress())
+        query_fine_tuning.fine_tune(taught, encoder, vectors, queries, [], None, plan, chosen, NoProgress())
         return worth(taught)
 
     before = worth(SentenceEncoder(pretrained).eval())
@@ -117,8 +117,8 @@ def _pictures(root: Path) -> None:
         return
     kinds, pixels, label = clothes(_SIZE, _PICTURES)
 
-    def right(said: np.ndarray) -> np.ndarray:
-        return (said.argmax(1) == label["test"]).astype(float)
+    def right(predictions: np.ndarray) -> np.ndarray:
+        return (predictions.argmax(1) == label["test"]).astype(float)
 
     def learnt(how: FineTuning) -> np.ndarray:
         taught = category_training.train_classifier(
@@ -136,8 +136,8 @@ def _pictures(root: Path) -> None:
         )
 
     frozen = {
-        name: category_training.extract_features(network.load_pretrained(weights), found)
-        for name, found in pixels.items()
+        name: category_training.extract_features(network.load_pretrained(weights), values)
+        for name, values in pixels.items()
     }
     before = right(category_training.linear_probe_predict_proba(frozen["train"], label["train"], frozen["test"], _SEED))
     row("clothing-images, frozen, a linear layer", f"{before.mean():.4f}")

@@ -201,8 +201,8 @@ def _inputs(inputs: str, training: EncodedTable, rows: EncodedTable) -> np.ndarr
     for name, values in training.raw_columns.items():
         column = rows.raw_columns[name]
         if values.dtype == object:
-            known = sorted({value for value in values if value is not None})
-            categories = {value: number for number, value in enumerate(known)}
+            distinct = sorted({value for value in values if value is not None})
+            categories = {value: number for number, value in enumerate(distinct)}
             column = np.array([categories.get(value, np.nan) for value in column], float)
         columns.append(column)
     return np.column_stack(columns)
@@ -248,9 +248,9 @@ def _timed(name: str, measured: Callable[[], np.ndarray]) -> np.ndarray:
     """What ``measured`` returns; its wall and CPU seconds are a row."""
     begun = time.perf_counter()
     worked = _cpu_seconds()
-    found = measured()
+    measurements = measured()
     row(f"{name}: seconds / CPU-seconds", f"{time.perf_counter() - begun:.0f} / {_cpu_seconds() - worked:.0f}")
-    return found
+    return measurements
 
 
 def _cpu_seconds() -> float:

@@ -73,12 +73,12 @@ def _score(opened: Recommender, test: pl.DataFrame, what: str, reference: str) -
         history = opened.histories.history_of(None, seen, now)
         scores, _ = opened.ranking_scores(history, opened.select_blend(None, history, "home"), allowed)
         ranks.append(float(mid_ranks(scores, index[-1:])[0]) if index[-1] >= 0 else np.inf)
-    found = np.array(ranks)
-    hit = mean_interval((found <= _K).astype(float))
-    reciprocal = mean_interval(np.where(found <= _K, 1.0 / found, 0.0))
-    shown = f"P@20 {hit.point:.4f} [{hit.low:.4f}, {hit.high:.4f}], MRR@20 {reciprocal.point:.4f}"
+    ranks_found = np.array(ranks)
+    hit = mean_interval((ranks_found <= _K).astype(float))
+    reciprocal = mean_interval(np.where(ranks_found <= _K, 1.0 / ranks_found, 0.0))
+    text = f"P@20 {hit.point:.4f} [{hit.low:.4f}, {hit.high:.4f}], MRR@20 {reciprocal.point:.4f}"
     row(
-        f"{what} ({len(found):,} visits so far)", f"{shown} [{reciprocal.low:.4f}, {reciprocal.high:.4f}]", reference
+        f"{what} ({len(ranks_found):,} visits so far)", f"{text} [{reciprocal.low:.4f}, {reciprocal.high:.4f}]", reference
     )  # fmt: skip
 
 

@@ -16,8 +16,10 @@ import numpy as np
 
 from benchmarks.record import record, row
 from vetrina import Shop
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
@@ -60,15 +62,15 @@ def main() -> None:
             return evaluate(checkpoint.folder, test, only_model="sasrec", allowed_items=sold).values, took
 
         cold, base = learnt(TEST, root / "cold", False)
-        found = mean_interval(cold)
-        row("from nothing", f"NDCG@10 {found.point:.4f} [{found.low:.4f}, {found.high:.4f}], {base:.0f} CPU-s")
+        interval = mean_interval(cold)
+        row("from nothing", f"NDCG@10 {interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}], {base:.0f} CPU-s")
         for days in (1, 14):
             work = root / f"warm{days}"
             learnt(TEST - days * DAY, work, False)
             warm, took = learnt(TEST, work, True)
             gain = paired_difference(warm, cold)
-            shown = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], {took:.0f} CPU-s ({took / base:.2f})"
-            row(f"from a training {days} days earlier", shown)
+            text = f"{gain.point:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}], {took:.0f} CPU-s ({took / base:.2f})"
+            row(f"from a training {days} days earlier", text)
             shutil.rmtree(work)
 
 

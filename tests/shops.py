@@ -78,8 +78,8 @@ def table(folder: Path, rows: int = 600, seed: int = 3) -> Path:
             x = rng.gauss(0, 1)
             y = rng.gauss(0, 1)
             colour = rng.choice(COLOURS)
-            shown = "" if rng.random() < 0.1 else f"{x:.4f}"
-            out.writerow([shown, f"{y:.4f}", colour, int(x > y or colour == "red")])
+            cell = "" if rng.random() < 0.1 else f"{x:.4f}"
+            out.writerow([cell, f"{y:.4f}", colour, int(x > y or colour == "red")])
     return path
 
 
@@ -108,26 +108,26 @@ def launching(folder: Path, seed: int = 5) -> dict[str, Path]:
             wants = user % 2 == 0 and KINDS[user // 2 % 4] == kind
             if wants and rng.random() < 0.7:
                 events.append((START + day * DAY + rng.randrange(2 * DAY), f"u{user:03d}", name))
-    found = {"products": folder / "products.csv", "events": folder / "events.csv", "users": folder / "users.csv"}
+    files = {"products": folder / "products.csv", "events": folder / "events.csv", "users": folder / "users.csv"}
     _csv(
-        found["products"],
+        files["products"],
         ["product_id", "title", "category", "brand", "price"],
         [(name, f"{kind} {name}", f"home > {kind}", "Alder", 9) for name, kind, _ in products],
     )
     _csv(
-        found["events"],
+        files["events"],
         ["timestamp", "user_id", "type", "product_id"],
         [(t, u, "purchase", p) for t, u, p in sorted(events)],
     )
     _csv(
-        found["users"],
+        files["users"],
         ["user_id", "email", "consent"],
         [
             (f"u{u:03d}", f" U{u:03d}@Example.com ", "no" if u in (0, 8) else "email, push, csv, webhook")
             for u in range(80)
         ],
     )
-    return found
+    return files
 
 
 def advertising(folder: Path, until: float, seed: int = 6) -> dict[str, Path]:
@@ -159,16 +159,16 @@ def advertising(folder: Path, until: float, seed: int = 6) -> dict[str, Path]:
                 events.append((moment + 110, who, "ad_click", product, 1))
                 if rng.random() < 1 / 3:
                     events.append((moment + 300, who, "purchase", product, ""))
-    found = {name: folder / f"{name}.csv" for name in ("products", "events", "ads")}
+    files = {name: folder / f"{name}.csv" for name in ("products", "events", "ads")}
     _csv(
-        found["products"],
+        files["products"],
         ["product_id", "title", "category", "brand", "price", "stock"],
         [(name, f"{kind} {name}", f"home > {kind}", "Alder", 9, 10) for name, kind in products],
     )
-    _csv(found["events"], ["timestamp", "user_id", "type", "product_id", "position"], sorted(events))
+    _csv(files["events"], ["timestamp", "user_id", "type", "product_id", "position"], sorted(events))
     columns = ["ad_id", "product_id", "bid", "campaign_id", "daily_budget", "frequency_cap"]
-    _csv(found["ads"], columns, [(a, p, bid, c, 3.0, 4) for a, p, bid, c in ads])
-    return found
+    _csv(files["ads"], columns, [(a, p, bid, c, 3.0, 4) for a, p, bid, c in ads])
+    return files
 
 
 def _csv(path: Path, columns: list[str], rows: list[tuple[object, ...]]) -> None:

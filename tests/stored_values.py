@@ -22,12 +22,12 @@ def holding(folder: Path, needles: Iterable[str]) -> dict[str, str]:
     """
     wanted = list(needles)
     files = {file.stat().st_ino: file for file in sorted(folder.rglob("*")) if file.is_file()}
-    found: dict[str, str] = {}
+    places: dict[str, str] = {}
     for file in files.values():
         first = _first(file, wanted)
         if first:
-            found[str(file.relative_to(folder))] = first
-    return found
+            places[str(file.relative_to(folder))] = first
+    return places
 
 
 def _first(file: Path, needles: list[str]) -> str | None:

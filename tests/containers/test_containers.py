@@ -57,9 +57,9 @@ def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
 def wait_for(what: Callable[[], Any], seconds: float = SECONDS, explain: Callable[[], str] = str) -> Any:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        found = what()
-        if found:
-            return found
+        result = what()
+        if result:
+            return result
         time.sleep(0.2)
     raise AssertionError(explain())
 
@@ -301,7 +301,7 @@ def test_compose_starts_a_shop_on_postgresql_that_answers_and_is_watched(compose
     prometheus = int(compose.environment["PROMETHEUS_PORT"])
 
     def is_watched() -> bool:
-        found = ask(prometheus, "/api/v1/query?query=up%7Bjob%3D%22vetrina%22%7D")
-        return bool(found) and [series["value"][1] for series in found["data"]["result"]] == ["1"]
+        targets = ask(prometheus, "/api/v1/query?query=up%7Bjob%3D%22vetrina%22%7D")
+        return bool(targets) and [series["value"][1] for series in targets["data"]["result"]] == ["1"]
 
     wait_for(is_watched, explain=compose.logs)

@@ -122,9 +122,9 @@ def test_a_version_that_another_machine_has_just_packed_is_spared(place, tmp_pat
     """S38: its machine records it in a moment; until then nobody here can know it."""
     if not place.url:
         pytest.skip("the disk alone has no other machines")
-    kept = place.here.pack(content(tmp_path / "a", own="kept"), "search", {})
+    kept_bundle = place.here.pack(content(tmp_path / "a", own="kept"), "search", {})
     packed = place.elsewhere().pack(content(tmp_path / "b", own="packed"), "search", {})
-    place.here.collect_garbage({kept.version})
+    place.here.collect_garbage({kept_bundle.version})
     assert place.elsewhere().unpack(packed.version, check_parts=True)[0] == packed
 
 

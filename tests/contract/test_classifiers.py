@@ -9,7 +9,8 @@ from opened_types import opened_type
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScaler
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.models.base import find_model, model_names
 from vetrina.scenarios.ads.scenario import RECIPE as ads
@@ -58,19 +59,19 @@ def test_there_are_some():
 
 def test_rows_never_seen_are_told_apart_and_probabilities_are_right_on_the_whole(folder):
     x, label = drawn(2)
-    said = opened(folder).predict(EncodedTable(x))
-    assert said.shape == (ROWS,)
-    assert said.dtype == np.float32
-    assert roc_auc(label, said) > 0.85
-    assert abs(float(said.mean()) - float(label.mean())) < 0.04
-    assert abs(float(said[x[:, 0] > 0.3].mean()) - 0.9) < 0.08
+    predictions = opened(folder).predict(EncodedTable(x))
+    assert predictions.shape == (ROWS,)
+    assert predictions.dtype == np.float32
+    assert roc_auc(label, predictions) > 0.85
+    assert abs(float(predictions.mean()) - float(label.mean())) < 0.04
+    assert abs(float(predictions[x[:, 0] > 0.3].mean()) - 0.9) < 0.08
 
 
 def test_any_number_gives_a_probability(folder):
     wild = np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32)
-    said = opened(folder).predict(EncodedTable(wild))
-    assert np.isfinite(said).all()
-    assert ((said >= 0) & (said <= 1)).all()
+    predictions = opened(folder).predict(EncodedTable(wild))
+    assert np.isfinite(predictions).all()
+    assert ((predictions >= 0) & (predictions <= 1)).all()
 
 
 def test_fitting_twice_gives_the_same_answers(folder, tmp_path):
@@ -123,17 +124,17 @@ def number_folder(request, tmp_path_factory) -> tuple[str, Path]:
 
 def test_numbers_of_rows_never_seen_are_told(number_folder):
     x, label = measured(2)
-    said = opened(number_folder).predict(EncodedTable(x))
-    assert said.shape == (ROWS,)
-    assert said.dtype == np.float32
-    unexplained = float(((said - label) ** 2).mean() / label.var())
+    predictions = opened(number_folder).predict(EncodedTable(x))
+    assert predictions.shape == (ROWS,)
+    assert predictions.dtype == np.float32
+    unexplained = float(((predictions - label) ** 2).mean() / label.var())
     assert unexplained < (0.35 if number_folder[0] == "tree" else 0.1)
-    assert abs(float(said.mean()) - float(label.mean())) < 0.05
+    assert abs(float(predictions.mean()) - float(label.mean())) < 0.05
 
 
 def test_any_number_gives_a_number_and_twice_the_same(number_folder, tmp_path):
     wild = EncodedTable(np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32))
     again = find_model(number_folder[0]).load(numbered(number_folder[0], tmp_path / "b"))
-    said = opened(number_folder).predict(wild)
-    assert np.isfinite(said).all()
-    np.testing.assert_array_equal(said, again.predict(wild))
+    predictions = opened(number_folder).predict(wild)
+    assert np.isfinite(predictions).all()
+    np.testing.assert_array_equal(predictions, again.predict(wild))

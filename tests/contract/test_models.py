@@ -15,7 +15,8 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History, Scorer
 from vetrina.core.training_cost import Workload
-from vetrina.core.types import Catalogue, Interactions, SocialGraph, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, SocialGraph, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.models.base import find_model, find_trainable_model, model_names
 from vetrina.scenarios.ads.scenario import RECIPE as ads
 from vetrina.scenarios.launch.scenario import RECIPE as launch
@@ -148,13 +149,13 @@ def test_scores_the_whole_catalogue_with_finite_numbers(folder):
 
 
 def test_the_same_history_gives_the_same_scores_and_is_left_alone(folder):
-    asked = history(0, 2, 4)
-    before = asked.items.copy(), asked.counts.copy()
+    requested = history(0, 2, 4)
+    before = requested.items.copy(), requested.counts.copy()
     scorer = opened(folder)
-    first = np.array(scorer.score(asked))
-    np.testing.assert_array_equal(first, scorer.score(asked))
-    np.testing.assert_array_equal(before[0], asked.items)
-    np.testing.assert_array_equal(before[1], asked.counts)
+    first = np.array(scorer.score(requested))
+    np.testing.assert_array_equal(first, scorer.score(requested))
+    np.testing.assert_array_equal(before[0], requested.items)
+    np.testing.assert_array_equal(before[1], requested.counts)
 
 
 def test_says_why_in_words(folder):
@@ -171,10 +172,11 @@ def test_personal_models_stay_on_the_board_of_their_parity(folder):
 def test_fitting_twice_gives_the_same_files(folder, tmp_path):
     again = tmp_path / "again"
     again.mkdir()
-    find_model(folder[0]).fit(past(), PLAN, again, NoProgress())
+    with_empty_cache = replace(past(), cache=tmp_path / "cache")
+    find_model(folder[0]).fit(with_empty_cache, PLAN, again, NoProgress())
     other = find_model(folder[0]).load(again)
-    asked = history(0, 2, 4)
-    np.testing.assert_array_equal(opened(folder).score(asked), other.score(asked))
+    requested = history(0, 2, 4)
+    np.testing.assert_array_equal(opened(folder).score(requested), other.score(requested))
 
 
 def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):

@@ -9,11 +9,12 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from vetrina.bundle.bundles import BundleStore
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.keys import BadSignature, Keys, load_or_create
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutDecision, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
+from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
 from vetrina.store import tables
 from vetrina.store.database import open_store
 from vetrina.store.operator_actions import rollback
@@ -44,9 +45,9 @@ def engine(url, keys) -> Iterator[Engine]:
 @pytest.fixture
 def registry(engine, keys) -> Registry:
     """A registry in which "old" serves search."""
-    found = Registry(engine, keys)
-    found.promote("search", "old", (None, 0), "first", "first")
-    return found
+    opened_registry = Registry(engine, keys)
+    opened_registry.promote("search", "old", (None, 0), "first", "first")
+    return opened_registry
 
 
 @pytest.fixture
@@ -188,9 +189,9 @@ def test_of_a_release_and_a_rollback_at_once_the_pointer_follows_one_order(url, 
 def local(tmp_path, keys) -> Iterator[tuple[Registry, RolloutStore, Engine]]:
     """Registry and rollouts on SQLite."""
     opened = open_store(f"sqlite:///{tmp_path / 'local.db'}", keys)
-    found = Registry(opened, keys)
-    found.promote("search", "old", (None, 0), "first", "first")
-    yield found, RolloutStore(opened, keys, found), opened
+    opened_registry = Registry(opened, keys)
+    opened_registry.promote("search", "old", (None, 0), "first", "first")
+    yield opened_registry, RolloutStore(opened, keys, opened_registry), opened
     opened.dispose()
 
 

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import Engine, func, select, update
 
 from vetrina.core import clock
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import Conflict
 from vetrina.core.keys import Keys, load_or_create
-from vetrina.core.types import Bundle
 from vetrina.pipeline.steps import StoredJournal
 from vetrina.store.database import open_store
 from vetrina.store.run_steps import StepResultStore, delete_step_results

@@ -46,9 +46,9 @@ from vetrina.store.weight_caps import MAX_DAILY_WEIGHT
 @pytest.fixture
 def engine(url, keys) -> Iterator[Engine]:
     """An open store."""
-    found = open_store(url, keys)
-    yield found
-    found.dispose()
+    opened_engine = open_store(url, keys)
+    yield opened_engine
+    opened_engine.dispose()
 
 
 @pytest.fixture
@@ -157,14 +157,14 @@ def test_large_and_strange_text_comes_back_as_it_was(engine):
 
 
 def test_vectors_of_images_are_added_to_what_nobody_changed_meanwhile(engine):
-    said = [{"product_id": f"p{n}", "title": "t", "image": "i.png"} for n in range(3)]
-    seen = products.append_products(engine, said)
-    products.append_products(engine, [{**said[1], "title": "other"}])
+    rows = [{"product_id": f"p{n}", "title": "t", "image": "i.png"} for n in range(3)]
+    seen = products.append_products(engine, rows)
+    products.append_products(engine, [{**rows[1], "title": "other"}])
     products.append_deletion(engine, "p2")
     vector = ImageVector.of("n" * 64, np.array([0.6, -0.8], np.float32))
-    assert products.add_image_vectors(engine, [(product, vector) for product in said], seen) == 1
+    assert products.add_image_vectors(engine, [(product, vector) for product in rows], seen) == 1
     added = products.changes_after(engine, seen + 2)
-    assert [(change.product_id, change.product, change.image) for change in added] == [("p0", said[0], vector)]
+    assert [(change.product_id, change.product, change.image) for change in added] == [("p0", rows[0], vector)]
     np.testing.assert_allclose(vector.vector, [0.6, -0.8], atol=1e-3)
     statements, last = products.rows_after(engine, seen)
     assert [row["product_id"] for row in statements] == ["p1", "p2"], "ingest sees what the shop said"
@@ -259,7 +259,7 @@ def test_an_exposure_is_read_as_it_was_logged(engine, keys):
         1, "p1", propensity=1.0, score=0.5, ad_id="a1", campaign_id="c1", price=0.0, click_chance=0.1, team="canary"
     )
     organic = LoggedItem(2, "p2", propensity=0.25, score=None)
-    shown = Exposure(
+    exposure = Exposure(
         request_id="r1",
         scenario="ads",
         version="v",
@@ -273,13 +273,13 @@ def test_an_exposure_is_read_as_it_was_logged(engine, keys):
         items=(ad, organic),
     )
     row = LoggedItem(1, probability=0.0)
-    predicted = replace(shown, request_id="r2", scenario="predict", user=None, items=(row,))
+    predicted = replace(exposure, request_id="r2", scenario="predict", user=None, items=(row,))
     log = EventLog(engine, keys)
-    log.log_exposure(shown)
+    log.log_exposure(exposure)
     log.log_exposure(predicted)
     log.close()
-    assert exposure_queries.list_exposures(engine, "ads", 0.0, 2.0, with_items=True) == [shown]
-    assert exposure_queries.list_exposures(engine, "ads", 0.0, 2.0) == [replace(shown, request_json="", items=())]
+    assert exposure_queries.list_exposures(engine, "ads", 0.0, 2.0, with_items=True) == [exposure]
+    assert exposure_queries.list_exposures(engine, "ads", 0.0, 2.0) == [replace(exposure, request_json="", items=())]
     by_request_id = exposure_queries.exposures_by_request_id(engine, ["r1", "r2", "unknown"])
     assert by_request_id["r1"].product_ids == {"p1", "p2"}
     assert [item.predicted for item in by_request_id["r2"].items] == [0.0]
@@ -317,9 +317,9 @@ def test_events_of_schema_3_get_an_owner_for_their_ids(url, engine, keys):
             connection.execute(text("UPDATE schema_version SET version = 3"))
     upgrade_shop(url, keys, is_copied=True)
     log = EventLog(engine, keys)
-    known = Event("order-1", "alice", None, 5.0, '{"type":"view"}', b"x")
+    stored_event = Event("order-1", "alice", None, 5.0, '{"type":"view"}', b"x")
     theirs = Event("order-1", "bob", None, 5.0, '{"type":"view"}', b"x")
-    assert log.add([known, theirs]).result().outcomes == (Outcome.KNOWN, Outcome.NEW)
+    assert log.add([stored_event, theirs]).result().outcomes == (Outcome.KNOWN, Outcome.NEW)
     log.close()
     with engine.connect() as connection:
         arrived = connection.execute(select(events.c.arrived).order_by(events.c.seq)).scalars().all()
@@ -379,14 +379,22 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
     ]
     log.add([*visits, Event("bob@example.com/1", person, None, 2.0, '{"type":"view"}', sealed)]).result()
     log.close()
-    shown = {"time": 1.0, "scenario": "s", "version": "v", "arm": "canary", "items": "[]", "rollout": "r", "step": 0}
-    asked = [
+    exposure_row = {
+        "time": 1.0,
+        "scenario": "s",
+        "version": "v",
+        "arm": "canary",
+        "items": "[]",
+        "rollout": "r",
+        "step": 0,
+    }
+    requests = [
         {"request_id": "a", "user": None, "session": "cart-7", "request": '{"query":"bob@example.com"}'},
         {"request_id": "b", "user": person, "session": None, "request": '{"query":"shoes"}'},
     ]
     expected = {"rollout": "r", "clicks": 0.1, "conversion": 0.2, "revenue": 0.3}
     with engine.begin() as connection:
-        connection.execute(insert(exposures), [shown | row for row in asked])
+        connection.execute(insert(exposures), [exposure_row | row for row in requests])
         connection.execute(insert(expectations), [expected | {"unit": unit} for unit in ("cart-7", person)])
         connection.execute(text("UPDATE schema_version SET version = 2"))
     for _ in range(2):  # again it changes nothing more

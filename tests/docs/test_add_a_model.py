@@ -11,7 +11,7 @@ import vetrina.models
 from vetrina import Shop
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.model_selection.budget_planner import plan_training
 from vetrina.models.base import costs_of, model_names
 from vetrina.scenarios.base import find_scenario

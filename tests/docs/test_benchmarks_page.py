@@ -52,18 +52,18 @@ def test_a_run_is_recorded_with_protocol_commit_date_and_machine(results, capsys
 
     description = "Speed of a thing.\n\nTen times,\none thread.\n"
     record.record("speed", description, measure, ["small", "100"])
-    found = record.read_all(results)["speed-small"]
-    assert (found.title, found.protocol) == ("Speed of a thing", "Ten times, one thread.")
-    assert found.command == "python -m benchmarks.speed small 100"
-    assert [table.title for table in found.tables] == ["", "on other data"]
-    assert found.tables[0].rows == [("first", "1.5", "goal 1")]
-    assert found.notes == ["in 3 CPU-s"]
-    assert found.commit
-    assert found.date
-    assert found.machine
-    assert not found.transcribed
+    recorded = record.read_all(results)["speed-small"]
+    assert (recorded.title, recorded.protocol) == ("Speed of a thing", "Ten times, one thread.")
+    assert recorded.command == "python -m benchmarks.speed small 100"
+    assert [table.title for table in recorded.tables] == ["", "on other data"]
+    assert recorded.tables[0].rows == [("first", "1.5", "goal 1")]
+    assert recorded.notes == ["in 3 CPU-s"]
+    assert recorded.commit
+    assert recorded.date
+    assert recorded.machine
+    assert not recorded.transcribed
     assert "first" in capsys.readouterr().out
-    assert "| second | 2.5 |  |" in render.page({"speed-small": found})
+    assert "| second | 2.5 |  |" in render.page({"speed-small": recorded})
 
 
 def test_a_run_that_fails_leaves_the_result_of_before(results):

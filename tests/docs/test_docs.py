@@ -54,12 +54,12 @@ def test_links_between_pages_lead_somewhere():
 
 
 def test_settings_that_pages_name_exist():
-    known = settings.Settings()
+    defaults = settings.Settings()
     named = 0
     for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
         current = page.read_text().split("## Names that changed")[0]  # the glossary lists old names below
         for table, names in re.findall(r"`\[([a-z_.]+)\] ([a-z_0-9]+(?:`, `[a-z_0-9]+)*)", current):
-            entry = known
+            entry = defaults
             for part in table.split("."):
                 entry = getattr(entry, part, None)
                 assert entry is not None, f"{page}: [{table}]"

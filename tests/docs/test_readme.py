@@ -55,12 +55,12 @@ def test_it_has_at_most_150_lines():
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_in_the_minute_with_curl_an_event_changes_the_next_recommendation(address):
     commands = re.findall(r"^curl .*$", README, re.M)
-    shown = re.findall(r'"product_id": "(p\d+)"', README.split("```\n...")[1].split("```")[0])
+    product_ids = re.findall(r'"product_id": "(p\d+)"', README.split("```\n...")[1].split("```")[0])
     assert len(commands) == 3
     first, event, second = (_answer(command, address) for command in commands)
     before = [item["product_id"] for item in first["items"]]
     after = [item["product_id"] for item in second["items"]]
     assert event == {"accepted": 1, "new": 1}
     assert before != after
-    assert after[0] == shown[2]  # the README shows two products of each answer
-    assert shown[2] not in before
+    assert after[0] == product_ids[2]  # the README shows two products of each answer
+    assert product_ids[2] not in before

@@ -46,11 +46,11 @@ def open_tests(file: str) -> dict[str, bool]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and XFAIL in ast.unparse(node.value):
             marks |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    found = {}
+    tests_by_finding = {}
     for node in functions(tree):
         words = set(re.findall(r"\w+", ast.unparse(node)))
-        found[node.name] = bool(words & marks)
-    return found
+        tests_by_finding[node.name] = bool(words & marks)
+    return tests_by_finding
 
 
 def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

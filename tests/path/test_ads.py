@@ -54,14 +54,14 @@ def until(seen: Callable[[], bool]) -> None:
 
 
 def ask(client: TestClient[Any], **body: Any) -> dict[str, Any]:
-    found = client.post("/v1/ads", json=body)
-    assert found.status_code == 200, found.text
-    return found.json()
+    response = client.post("/v1/ads", json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 def test_the_gate_saw_that_the_released_model_tells_clicks(shop):
-    shown = shop.shop_context.registry.get_version(shop.champion("ads"))
-    floor = next(r for r in shown["verdict"]["reasons"] if r["code"] == "floor:logistic")
+    version = shop.shop_context.registry.get_version(shop.champion("ads"))
+    floor = next(r for r in version["verdict"]["reasons"] if r["code"] == "floor:logistic")
     # The best possible log loss of this shop: a quarter of the ads has a chance of 1/2, the others of 1/30.
     best = -(0.25 * 0.6931 + 0.75 * 0.1461)
     assert floor["passed"]
@@ -76,21 +76,21 @@ def test_ads_follow_what_somebody_looks_at_within_seconds(client):
 
 
 def test_a_page_decides_for_nobody_in_particular(client):
-    found = ask(client, session_id="s1", product_ids=["p005", "p009", "p013"], slots=2, explain=True)
-    assert KIND_OF[found["items"][0]["ad_id"]] == "shirt"
-    assert "price" in found["items"][0]["reasons"][0]
-    assert len({item["ad_id"] for item in found["items"]}) == 2
+    answer = ask(client, session_id="s1", product_ids=["p005", "p009", "p013"], slots=2, explain=True)
+    assert KIND_OF[answer["items"][0]["ad_id"]] == "shirt"
+    assert "price" in answer["items"][0]["reasons"][0]
+    assert len({item["ad_id"] for item in answer["items"]}) == 2
 
 
 def test_a_click_costs_what_its_answer_said_and_only_once(client, shop):
     service = client.app.state.service
-    found = ask(client, user_id="u002", slots=2)
+    answer = ask(client, user_id="u002", slots=2)
     service.event_log.add([]).result()  # what waited is written
-    request_id = found["request_id"]
+    request_id = answer["request_id"]
     exposure = exposure_queries.exposures_by_request_id(service.engine, [request_id])[request_id]
     product_id = exposure.items[0].product_id
     ad = exposure.items[0].ad
-    click = {"user_id": "u002", "type": "ad_click", "product_id": product_id, "request_id": found["request_id"]}
+    click = {"user_id": "u002", "type": "ad_click", "product_id": product_id, "request_id": answer["request_id"]}
     for number in range(3):
         client.post("/v1/events", json={**click, "event_id": f"e{number}"})
     until(lambda: service.ledger.daily_spend(ad.campaign_id, NOON) > 0)
@@ -102,9 +102,9 @@ def test_a_budget_is_never_overspent_and_another_worker_knows_the_same(client, s
     service = client.app.state.service
     spent = 0.0
     for number in range(60):  # everybody clicks whatever they see
-        found = ask(client, user_id=f"u{number:03d}", product_ids=["p000", "p004"], slots=1)
-        for item in found["items"]:
-            click = {"type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
+        answer = ask(client, user_id=f"u{number:03d}", product_ids=["p000", "p004"], slots=1)
+        for item in answer["items"]:
+            click = {"type": "ad_click", "product_id": item["product_id"], "request_id": answer["request_id"]}
             client.post("/v1/events", json={"user_id": f"u{number:03d}", **click})
         service.follower.refresh()
         spent = service.ledger.daily_spend("c0", NOON)
@@ -126,9 +126,9 @@ def test_every_decision_can_be_made_again_from_the_log(client, shop, monkeypatch
     ticks = count()
     monkeypatch.setattr(clock, "now", lambda: NOON + next(ticks))
     for number in range(40):
-        found = ask(client, user_id=f"u{number % 4:03d}", product_ids=["p000", "p004"], slots=3)
-        for item in found["items"]:
-            click = {"type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
+        ranked_ads = ask(client, user_id=f"u{number % 4:03d}", product_ids=["p000", "p004"], slots=3)
+        for item in ranked_ads["items"]:
+            click = {"type": "ad_click", "product_id": item["product_id"], "request_id": ranked_ads["request_id"]}
             client.post("/v1/events", json={"user_id": f"u{number % 4:03d}", **click})
         service.follower.refresh()
     service.event_log.add([]).result()

@@ -43,9 +43,9 @@ def trained_once(tmp_path_factory) -> Shop:
 
 def test_the_page_of_a_product_that_nobody_took_shows_its_kind(trained_once):
     for kind in shops.KINDS:
-        found = trained_once.similar(f"new-{kind}", limit=4).items
-        assert [kind in i.title for i in found].count(True) >= 3
-        assert found[0].reasons == ("like what you looked at",)
+        items = trained_once.similar(f"new-{kind}", limit=4).items
+        assert [kind in i.title for i in items].count(True) >= 3
+        assert items[0].reasons == ("like what you looked at",)
 
 
 def test_newcomers_get_their_share_of_places_and_no_more(trained_once, tmp_path):
@@ -53,13 +53,13 @@ def test_newcomers_get_their_share_of_places_and_no_more(trained_once, tmp_path)
     usual = [i.product_id for i in Shop(folder).recommend("u000", limit=20, exclude_seen=False).items]
     (folder / "vetrina.toml").write_text("[goals]\ncold_start_share = 0.2\n")
     shop = Shop(folder)
-    found = [i.product_id for i in shop.recommend("u000", limit=20, exclude_seen=False).items]
-    assert sum(p.startswith("new-") for p in usual) < sum(p.startswith("new-") for p in found)
-    assert [n for n, p in enumerate(found, start=1) if p.startswith("new-")][:3] == [5, 10, 15]
-    others = [p for p in found if not p.startswith("new-")]
+    product_ids = [i.product_id for i in shop.recommend("u000", limit=20, exclude_seen=False).items]
+    assert sum(p.startswith("new-") for p in usual) < sum(p.startswith("new-") for p in product_ids)
+    assert [n for n, p in enumerate(product_ids, start=1) if p.startswith("new-")][:3] == [5, 10, 15]
+    others = [p for p in product_ids if not p.startswith("new-")]
     assert len(others) >= 15, "beside the reserved positions a newcomer may stand where it would have stood"
     assert others == [p for p in usual if not p.startswith("new-")][: len(others)]
-    assert [i.product_id for i in shop.recommend("u000", limit=7, exclude_seen=False).items] == found[:7]
+    assert [i.product_id for i in shop.recommend("u000", limit=7, exclude_seen=False).items] == product_ids[:7]
     (folder / "vetrina.toml").write_text("[goals]\ncold_start_share = 0.7\n")
     with pytest.raises(BadInput, match=r"cold_start_share 0.7 is no share between 0 and 0.5"):
         Shop(folder).recommend("u000")
@@ -68,9 +68,9 @@ def test_newcomers_get_their_share_of_places_and_no_more(trained_once, tmp_path)
 def test_search_knows_what_somebody_looked_at(trained_once):
     """Every title holds the word: what a shopper takes otherwise decides, and of what they never had, too."""
     for user in range(3):
-        found = trained_once.search("number", f"u{user:03d}", limit=14).items
+        items = trained_once.search("number", f"u{user:03d}", limit=14).items
         kind = shops.KINDS[user % len(shops.KINDS)]
-        assert [kind in i.title for i in found].count(True) >= 10
-        assert f"new-{kind}" in {i.product_id for i in found}
+        assert [kind in i.title for i in items].count(True) >= 10
+        assert f"new-{kind}" in {i.product_id for i in items}
     nobody = trained_once.search("number", limit=14).items
     assert len({i.title.split()[1] for i in nobody}) > 1

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vetrina.bundle.tree_ensemble.write import write_tree_ensemble
-from vetrina.core.types import EvaluationData, Targets
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.scenarios.component_scores import SampledResults
 from vetrina.scenarios.recommend import evaluate
 from vetrina.scenarios.recommend.component_scores import ComponentScores

@@ -32,14 +32,14 @@ def test_the_whole_life(tmp_path: Path):
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell may have started us without it
     )
-    said = _until(again, "shows every route")
-    assert said.count("nothing new since") == 2, said
-    for line in (li.strip() for li in said.splitlines() if li.strip().startswith("curl ")):
+    output = _until(again, "shows every route")
+    assert output.count("nothing new since") == 2, output
+    for line in (li.strip() for li in output.splitlines() if li.strip().startswith("curl ")):
         answer = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
         assert answer.returncode == 0, line
-        found = json.loads(answer.stdout)
-        assert "error" not in found, f"{line}\n{answer.stdout}"
-        assert "items" not in found or found["items"], line
+        recommended = json.loads(answer.stdout)
+        assert "error" not in recommended, f"{line}\n{answer.stdout}"
+        assert "items" not in recommended or recommended["items"], line
     again.send_signal(signal.SIGINT)
     again.communicate(timeout=30)
     assert again.returncode == 130
@@ -52,13 +52,13 @@ def test_the_whole_life(tmp_path: Path):
 
 def _until(process: "subprocess.Popen[str]", words: str) -> str:
     """What was printed up to ``words``."""
-    said = ""
+    output = ""
     deadline = time.monotonic() + 10 * MINUTES
     assert process.stdout is not None
-    while words not in said and time.monotonic() < deadline:
+    while words not in output and time.monotonic() < deadline:
         line = process.stdout.readline()
         if not line:
             break
-        said += line
-    assert words in said, said
-    return said
+        output += line
+    assert words in output, output
+    return output

@@ -14,8 +14,9 @@ from sqlalchemy import insert, select
 
 from vetrina import Shop
 from vetrina.core import clock
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import OtherFormat
-from vetrina.core.types import Bundle, ReleaseResult, Verdict
+from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data import dataset
 from vetrina.operate.health import check_health
@@ -49,9 +50,9 @@ def old(tmp_path) -> Iterator[Shop]:
     folder, _ = unpacked("0.1.0", tmp_path)
     settings = '[train]\nexclude_models = ["fusion", "sasrec", "gru"]\n[gate]\nlatency_ms = 1e6\n'
     (folder / "vetrina.toml").write_text(settings)
-    found = Shop(folder)
-    yield found
-    found.shop_context.engine.dispose()
+    opened_shop = Shop(folder)
+    yield opened_shop
+    opened_shop.shop_context.engine.dispose()
 
 
 def test_there_is_a_shop_of_every_release():
@@ -71,8 +72,8 @@ def test_data_records_and_keys_are_all_there(version, tmp_path):
     assert catalogue.product_ids.tolist() == [f"p{n:03d}" for n in range(8)]
     assert catalogue.titles[0] == "red shoes number 0"
     with shop.shop_context.engine.connect() as connection:
-        known = {keys.unseal(row.sealed_id): row.pseudonym for row in connection.execute(select(users))}
-    assert known == {f"u{n:03d}": keys.pseudonymise(f"u{n:03d}") for n in range(10)}
+        pseudonym_by_user = {keys.unseal(row.sealed_id): row.pseudonym for row in connection.execute(select(users))}
+    assert pseudonym_by_user == {f"u{n:03d}": keys.pseudonymise(f"u{n:03d}") for n in range(10)}
     assert [e["to"] for e in registry.promotions("recommend")] == expected["promoted"]
     for row in registry.list_versions():
         assert registry.get_version(row["version"])["verdict"]["reasons"]

@@ -45,21 +45,21 @@ NAMES = (
 
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_whatever_there_is(name: str, tmp_path: Path):
-    found = lines(name)
-    text = "\n".join(f"{time},{user},purchase,{product}" for time, user, product in found)
+    output_lines = lines(name)
+    text = "\n".join(f"{time},{user},purchase,{product}" for time, user, product in output_lines)
     (tmp_path / "events.csv").write_text(f"timestamp,user_id,type,product_id\n{text}\n")
     shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(events=[tmp_path / "events.csv"])
     release = shop.fit("recommend", budget_minutes=0.2)["recommend"]
     assert release is not None
     assert release.outcome == "promoted"
-    most = len({product for _, _, product in found})
-    for asked in (
+    most = len({product for _, _, product in output_lines})
+    for query in (
         {},
-        {"user": found[0][1], "exclude_seen": False},
-        {"product_ids": (found[0][2],), "exclude_seen": False},
+        {"user": output_lines[0][1], "exclude_seen": False},
+        {"product_ids": (output_lines[0][2],), "exclude_seen": False},
     ):
-        items = shop.recommend(**asked, limit=50).items
+        items = shop.recommend(**query, limit=50).items
         assert 0 < len(items) <= most
         assert all(math.isfinite(i.score) for i in items)
 

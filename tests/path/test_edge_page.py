@@ -89,21 +89,21 @@ NOW = 2e6 + 500
 
 def habits_of(clicks: list[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
     """As the shop's own code has it, from the same clicks."""
-    known = Histories.__new__(Histories)  # of which nothing is asked but to fold events in
-    known.until = 0.0
-    history = known.history_of(None, ((item, time, 1.0) for item, time in clicks), NOW)
+    histories = Histories.__new__(Histories)  # of which nothing is asked but to fold events in
+    histories.until = 0.0
+    history = histories.history_of(None, ((item, time, 1.0) for item, time in clicks), NOW)
     return repeat_consumption_distillation.repeat_consumption_features(history)
 
 
 def test_the_browser_knows_the_facts_that_the_shop_knows(page):
     for clicks in CLICKS:
-        found = page.evaluate(FACTS, [[{"item": item, "at": at} for item, at in clicks], NOW])
+        browser_facts = page.evaluate(FACTS, [[{"item": item, "at": at} for item, at in clicks], NOW])
         items, facts = habits_of(clicks)
         if not clicks:
-            assert (found["items"], len(found["facts"])) == ([-1], 1)
+            assert (browser_facts["items"], len(browser_facts["facts"])) == ([-1], 1)
             continue
-        assert found["items"] == items.tolist()
-        np.testing.assert_allclose(found["facts"], facts, rtol=1e-5, atol=1e-6)
+        assert browser_facts["items"] == items.tolist()
+        np.testing.assert_allclose(browser_facts["facts"], facts, rtol=1e-5, atol=1e-6)
 
 
 def test_the_browser_ranks_as_the_runtime_here_does(page, folder):
@@ -114,16 +114,16 @@ def test_the_browser_ranks_as_the_runtime_here_does(page, folder):
         items = np.array([item for item, _ in clicks], np.int64)
         times = np.array([time for _, time in clicks])
         if shelf["reads"] == "gaps":
-            asked = sequence_distillation.student_inputs([(items, times)])
-            given = {"items": asked.items[:, : max(1, len(items))], "gaps": asked.gaps[:, : max(1, len(items))]}
+            inputs = sequence_distillation.student_inputs([(items, times)])
+            given = {"items": inputs.items[:, : max(1, len(items))], "gaps": inputs.gaps[:, : max(1, len(items))]}
         elif clicks:
             own, facts = habits_of(clicks)
             given = {"items": own[None].astype(np.int64), "facts": facts[None]}
         else:
             given = {"items": np.array([[-1]]), "facts": np.zeros((1, 1, facts_each(student)), np.float32)}
         wanted = student.run(None, given)[0][0]
-        said = page.evaluate(RANKED, [[{"id": ids[item], "at": at} for item, at in clicks], NOW])
-        np.testing.assert_allclose(said, wanted, atol=1e-4)
+        ranked = page.evaluate(RANKED, [[{"id": ids[item], "at": at} for item, at in clicks], NOW])
+        np.testing.assert_allclose(ranked, wanted, atol=1e-4)
 
 
 def facts_each(student: InferenceSession) -> int:
@@ -132,9 +132,9 @@ def facts_each(student: InferenceSession) -> int:
 
 
 def test_clicks_change_the_shelf_and_stay_on_the_device(page, tmp_path):
-    asked: list[str] = []
+    requested_urls: list[str] = []
     before = shown(page)
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: requested_urls.append(request.url))
     parity = int(before[0].strip("p")) % 2
 
     def share() -> float:
@@ -145,7 +145,7 @@ def test_clicks_change_the_shelf_and_stay_on_the_device(page, tmp_path):
         page.click(f"button[data-product='{other}']")
         page.locator("#said", has_text="looked at").wait_for()
     assert share() >= 0.75
-    assert asked == []
+    assert requested_urls == []
     assert len(json.loads(page.evaluate("localStorage.getItem('vetrina.clicks')"))) == 6
     # A page that is opened again still knows; one that is told to forget does not.
     page.reload()

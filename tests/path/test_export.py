@@ -63,12 +63,12 @@ def read_in_order(shop, version, tmp_path_factory):
 
 @pytest.mark.parametrize("kind", ["written", "read_in_order"])
 def test_the_student_keeps_the_taste_of_what_was_clicked(kind, request):
-    into, found = request.getfixturevalue(kind)
+    into, exported = request.getfixturevalue(kind)
     shelf = json.loads((into / "shelf.json").read_bytes())
     ids = [product["id"] for product in shelf["products"]]
-    assert found.products == len(ids) == 40
-    assert found.agreement > found.popular + 0.1
-    assert found.bytes < 2_000_000
+    assert exported.products == len(ids) == 40
+    assert exported.agreement > exported.popular + 0.1
+    assert exported.bytes < 2_000_000
     number = np.array([int("".join(filter(str.isdigit, i))) for i in ids])
     student = open_session(into / "student.onnx")
     assert shelf["reads"] == {"written": "facts", "read_in_order": "gaps"}[kind]
@@ -97,10 +97,10 @@ def test_the_student_keeps_the_taste_of_what_was_clicked(kind, request):
 def untaught(products: int, width: int, seed: int = 2) -> SequenceStudent:
     """A student that says something of everything."""
     rng = np.random.default_rng(seed)
-    asked, answers = rng.normal(0, 0.3, (2, products, width)).astype(np.float32)
+    queries, answers = rng.normal(0, 0.3, (2, products, width)).astype(np.float32)
     near = np.argsort(rng.random((products, products)), axis=1)[:, :7].astype(np.int32)
     return SequenceStudent(
-        InitialEmbeddings(asked, answers, near, rng.normal(0, 3, near.shape).astype(np.float32)), MAX_SEQUENCE_LENGTH
+        InitialEmbeddings(queries, answers, near, rng.normal(0, 3, near.shape).astype(np.float32)), MAX_SEQUENCE_LENGTH
     ).eval()
 
 
@@ -109,27 +109,31 @@ def test_a_student_begins_with_what_its_teacher_says_after_each_product_alone():
     products = 40
     scores = rng.random((products, products)).astype(np.float32) ** 8
     order = np.argsort(-scores, axis=1)[:, :30].astype(np.int32)
-    told = TeacherScores(order, np.take_along_axis(scores, order, 1), True)
-    student = SequenceStudent(initial_embeddings(told, products, 8, np.arange(products)), MAX_SEQUENCE_LENGTH).eval()
+    teacher_scores = TeacherScores(order, np.take_along_axis(scores, order, 1), True)
+    student = SequenceStudent(
+        initial_embeddings(teacher_scores, products, 8, np.arange(products)), MAX_SEQUENCE_LENGTH
+    ).eval()
     with torch.no_grad():
-        said = student(torch.arange(products)[:, None], torch.zeros(products, 1, dtype=torch.int64)).numpy()
+        student_scores = student(torch.arange(products)[:, None], torch.zeros(products, 1, dtype=torch.int64)).numpy()
     best = np.argsort(-scores, axis=1)[:, :10]
-    wanted, given = (np.take_along_axis(s, best, 1) for s in (scores / scores.max(1, keepdims=True), said / 20.0))
+    wanted, given = (
+        np.take_along_axis(s, best, 1) for s in (scores / scores.max(1, keepdims=True), student_scores / 20.0)
+    )
     np.testing.assert_allclose(given, wanted, atol=1e-3)
 
 
 def test_histories_that_go_on_mostly_follow_what_is_recommended():
-    asked = [(np.arange(25), np.arange(25.0)), (np.array([4]), np.zeros(1))] * 200
-    told = TeacherScores(
+    sequences = [(np.arange(25), np.arange(25.0)), (np.array([4]), np.zeros(1))] * 200
+    teacher_scores = TeacherScores(
         np.tile(np.array([[90, 91, 92]], np.int32), (400, 1)), np.tile(np.float32([[1, 0.9, 0]]), (400, 1)), True
     )
-    found = continue_sequences(asked, told, 100, 1)
-    assert {len(own) for own, _ in found} == {MAX_SEQUENCE_LENGTH, 2}
-    assert all((np.diff(times) > 0).all() for _, times in found)
+    continued = continue_sequences(sequences, teacher_scores, 100, 1)
+    assert {len(own) for own, _ in continued} == {MAX_SEQUENCE_LENGTH, 2}
+    assert all((np.diff(times) > 0).all() for _, times in continued)
     thin = [drop_items((np.arange(20), np.arange(20.0)), np.random.default_rng(n)) for n in range(200)]
     assert all(own[-1] == 19 and len(own) == len(times) for own, times in thin)
     assert 0.7 < np.mean([len(own) for own, _ in thin]) / 20 < 0.83
-    new = np.array([own[-1] for own, _ in found])
+    new = np.array([own[-1] for own, _ in continued])
     assert 0.6 < np.isin(new, [90, 91, 92]).mean() < 0.85
     assert (new == 90).sum() > (new == 91).sum() > (new == 92).sum()
     assert len(np.unique(new)) > 50
@@ -137,17 +141,17 @@ def test_histories_that_go_on_mostly_follow_what_is_recommended():
 
 def test_every_width_of_numbers_says_nearly_the_same(tmp_path):
     student = untaught(500, 32)
-    said = {}
+    scores_by_width = {}
     given = {"items": np.array([[3, 1, 4]]), "gaps": np.array([[2, 0, 5]])}
     for bits in (32, 8, 4):
         student_onnx_export.write(student, tmp_path / f"{bits}.onnx", bits)
         opened = open_session(tmp_path / f"{bits}.onnx")
-        said[bits] = opened.run(None, given)[0][0]
+        scores_by_width[bits] = opened.run(None, given)[0][0]
     with torch.no_grad():
         wanted = student(*(torch.from_numpy(given[name]) for name in ("items", "gaps")))[0].numpy()
-    np.testing.assert_allclose(said[32], wanted, rtol=1e-3, atol=1e-3)
-    assert np.corrcoef(said[32], said[8])[0, 1] > 0.999
-    assert np.corrcoef(said[32], said[4])[0, 1] > 0.97
+    np.testing.assert_allclose(scores_by_width[32], wanted, rtol=1e-3, atol=1e-3)
+    assert np.corrcoef(scores_by_width[32], scores_by_width[8])[0, 1] > 0.999
+    assert np.corrcoef(scores_by_width[32], scores_by_width[4])[0, 1] > 0.97
     sizes = [(tmp_path / f"{bits}.onnx").stat().st_size for bits in (4, 8, 32)]
     assert sizes == sorted(sizes)
     with pytest.raises(UnusableVariant, match="no multiple"):
@@ -190,14 +194,14 @@ def test_bad_wishes_are_refused_in_one_line_and_leave_nothing(shop, version, wri
 
 def test_a_file_that_answers_otherwise_is_not_handed_out(tmp_path, monkeypatch):
     student = untaught(60, 16)
-    asked = student_inputs([(np.array([1, 2, 3]), np.arange(3.0)), (np.array([7]), np.zeros(1))])
-    assert formats.write_student(student, "onnx", tmp_path, asked).error < 0.05
+    inputs = student_inputs([(np.array([1, 2, 3]), np.arange(3.0)), (np.array([7]), np.zeros(1))])
+    assert formats.write_student(student, "onnx", tmp_path, inputs).error < 0.05
     wrong = untaught(60, 16, seed=3)
     right = student_onnx_export.write
     monkeypatch.setattr(student_onnx_export, "write", lambda _, file, bits: right(wrong, file, bits))
     (tmp_path / "other").mkdir()
     with pytest.raises(UnusableVariant, match="of the spread of its scores"):
-        formats.write_student(student, "onnx", tmp_path / "other", asked)
+        formats.write_student(student, "onnx", tmp_path / "other", inputs)
     assert list((tmp_path / "other").iterdir()) == []
 
 
@@ -215,6 +219,6 @@ def test_other_runtimes_say_what_the_network_says(shop, version, tmp_path, form,
         pytest.skip(f"VETRINA_{form.upper()}_PYTHON names no Python with its tools")
     if reads == "gaps":
         monkeypatch.setattr(Recommender, "is_excluding_seen", lambda self, name: True)
-    found = export(shop, version, form, tmp_path / form, 40, tools(form))
-    assert found.error < 1e-3
-    assert {f.name for f in Path(found.folder).iterdir()} == {formats.FORMAT_FILES[form], "shelf.json"}
+    exported = export(shop, version, form, tmp_path / form, 40, tools(form))
+    assert exported.error < 1e-3
+    assert {f.name for f in Path(exported.folder).iterdir()} == {formats.FORMAT_FILES[form], "shelf.json"}

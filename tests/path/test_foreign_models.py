@@ -60,14 +60,18 @@ def test_a_forest_of_scikit_learn_wins_and_is_served(tmp_path):
     (tmp_path / "shop" / "forest.onnx").write_bytes(model.SerializeToString())
     released = made.fit("predict")["predict"]
     assert released is not None
-    shown = made.shop_context.registry.get_version(released.version)
+    version = made.shop_context.registry.get_version(released.version)
     assert released.outcome == "promoted"
-    assert shown["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "logistic": 0.0}
-    said = [a["probability"] for a in made.predict([[1.0, 1.0, "red"], [1.0, -1.0, "red"], {"x": -1, "y": -1}])]
-    assert said[0] > 0.8
-    assert said[1] < 0.2
-    assert said[2] > 0.8
-    np.testing.assert_allclose(said[0], forest().predict_proba(np.array([[1.0, 1.0]], np.float32))[0, 1], atol=1e-4)
+    assert version["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "logistic": 0.0}
+    probabilities = [
+        a["probability"] for a in made.predict([[1.0, 1.0, "red"], [1.0, -1.0, "red"], {"x": -1, "y": -1}])
+    ]
+    assert probabilities[0] > 0.8
+    assert probabilities[1] < 0.2
+    assert probabilities[2] > 0.8
+    np.testing.assert_allclose(
+        probabilities[0], forest().predict_proba(np.array([[1.0, 1.0]], np.float32))[0, 1], atol=1e-4
+    )
 
 
 def test_inputs_may_be_columns_by_their_names_words_among_them(tmp_path):
@@ -130,8 +134,8 @@ def test_a_model_may_say_a_number_in_the_unit_of_the_table(tmp_path):
     released = made.fit("predict")["predict"]
     assert released is not None
     assert released.outcome == "promoted"
-    shown = made.shop_context.registry.get_version(released.version)
-    assert shown["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "ridge": 0.0}
+    version = made.shop_context.registry.get_version(released.version)
+    assert version["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "ridge": 0.0}
     assert made.predict([[1.0, 1.0], [1.0, -1.0]]) == [
         {"prediction": pytest.approx(25.0, abs=0.01)},
         {"prediction": pytest.approx(15.0, abs=0.01)},

@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.bundle.catalogue.read import CatalogueIndex
-from vetrina.core.types import EvaluationData, Targets
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.evaluation.off_policy import estimate_value
 from vetrina.gate.fairness import check_fairness
 from vetrina.gate.off_policy_value import check_off_policy_value, position_samples
@@ -54,11 +54,11 @@ def answered(tmp_path_factory) -> Iterator[tuple[Shop, tuple, Path, Path]]:
 def test_the_value_of_what_served_is_what_it_earned(answered):
     _, logged, champion, _ = answered
     assert len(logged) == VISITS
-    found = estimate_value(position_samples("recommend", champion, logged))
-    assert found.support == pytest.approx(1.0, abs=0.1)
-    for estimate in found.estimates:
-        assert estimate.low <= found.logged_value * 1.1
-        assert estimate.high >= found.logged_value
+    value = estimate_value(position_samples("recommend", champion, logged))
+    assert value.support == pytest.approx(1.0, abs=0.1)
+    for estimate in value.estimates:
+        assert estimate.low <= value.logged_value * 1.1
+        assert estimate.high >= value.logged_value
     reason = check_off_policy_value("recommend", champion, logged)
     assert reason.passed
     assert reason.evaluable

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from vetrina import Shop
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.features import business_value
 from vetrina.reports.tradeoff import GOAL_WEIGHTS, tradeoff_curve
 
@@ -66,11 +66,11 @@ def test_what_events_count_by_teaches_every_model_anew(trained_once, tmp_path):
     first = trained_once.shop_context.registry.get_version(trained_once.champion("recommend"))["judged"]
     catalogue = shop.load("recommend", other).catalogue
     earns = np.array([int(catalogue.product_id(i)[1:]) % 4 < 2 for i in range(len(catalogue))])
-    found = {}
+    scores = {}
     for name, folder, version in (("plain", trained_once, first), ("bent", shop, other)):
         taken = np.load(folder.shop_context.version_folder(version) / "popular" / "scores.npy")
-        found[name] = float(taken[earns].sum() / taken.sum())
-    assert found["plain"] < 0.6 < 0.8 < found["bent"]
+        scores[name] = float(taken[earns].sum() / taken.sum())
+    assert scores["plain"] < 0.6 < 0.8 < scores["bent"]
 
 
 def test_what_cannot_be_judged_is_refused(trained_once, trained):
@@ -78,9 +78,9 @@ def test_what_cannot_be_judged_is_refused(trained_once, trained):
         tradeoff_curve(trained_once, "fame")
     with pytest.raises(BadInput, match="ingest products with a price and a cost"):
         tradeoff_curve(Shop(trained[0]), "margin")
-    said = CliRunner().invoke(cli, ["--shop-dir", str(trained_once.folder.root), "tradeoff", "revenue"])
-    assert said.exit_code == 0
-    assert said.output.count("NDCG@10") == len(GOAL_WEIGHTS)
+    result = CliRunner().invoke(cli, ["--shop-dir", str(trained_once.folder.root), "tradeoff", "revenue"])
+    assert result.exit_code == 0
+    assert result.output.count("NDCG@10") == len(GOAL_WEIGHTS)
 
 
 def test_unknown_worth_changes_nothing_and_losses_count_as_the_smallest_gain(tmp_path):
@@ -91,8 +91,8 @@ def test_unknown_worth_changes_nothing_and_losses_count_as_the_smallest_gain(tmp
         costs=np.array([5.0, 9.0, 30.0, 1.0]),
     )  # fmt: skip
     business_value.write(catalogue, [np.full(4, np.nan, np.float32)] * 2, tmp_path)
-    known = business_value.read(tmp_path)
-    lifted = business_value.score_factors(known, {"margin": 1.0})
+    values = business_value.read(tmp_path)
+    lifted = business_value.score_factors(values, {"margin": 1.0})
     assert lifted is not None
     assert lifted.tolist() == [4.0, 1.0, 0.25, 1.0]
-    assert business_value.score_factors(known, {}) is None
+    assert business_value.score_factors(values, {}) is None

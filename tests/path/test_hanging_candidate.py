@@ -12,7 +12,7 @@ from litestar.testing import TestClient
 
 from vetrina import Shop
 from vetrina.core.rollout_types import CANARY, INTERLEAVED, INTERLEAVING, RolloutDecision
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.models.drill.online import FaultyModel
 from vetrina.serve.app import create_app
 from vetrina.simulate.fault_injection import inject_candidate
@@ -40,10 +40,10 @@ class Hang:
 @pytest.fixture
 def hang(monkeypatch) -> Iterator[Hang]:
     """Every planted candidate hangs like this; let go at the end, whatever happens."""
-    found = Hang()
-    monkeypatch.setattr(FaultyModel, "score", found.score)
-    yield found
-    found.let_go.set()
+    candidate = Hang()
+    monkeypatch.setattr(FaultyModel, "score", candidate.score)
+    yield candidate
+    candidate.let_go.set()
 
 
 @pytest.fixture
@@ -51,18 +51,20 @@ def shop(pristine, tmp_path) -> Iterator[Shop]:
     """A released shop with a candidate that hangs."""
     folder = Path(shutil.copytree(pristine[0], tmp_path / "shop"))
     (folder / "vetrina.toml").write_text(SETTINGS)
-    found = Shop(folder)
-    inject_candidate(found, "hang")
-    yield found
-    found.shop_context.engine.dispose()
+    opened_shop = Shop(folder)
+    inject_candidate(opened_shop, "hang")
+    yield opened_shop
+    opened_shop.shop_context.engine.dispose()
 
 
 @pytest.mark.parametrize(("step", "waiting"), [(0, CANARY), (INTERLEAVING, INTERLEAVED)])
 def test_others_are_answered_while_a_request_waits_for_the_candidate(shop, hang, step, waiting):
-    known = shop.shop_context.rollouts.running()["recommend"]
-    rollout = replace(known.rollout, step=step)
+    running = shop.shop_context.rollouts.running()["recommend"]
+    rollout = replace(running.rollout, step=step)
     decision = RolloutDecision("advance", (Reason("test", True, "past the shadow"),))
-    shop.shop_context.rollouts.record_decision(known, known.seen, decision, rollout, "running", known.rollout.started)
+    shop.shop_context.rollouts.record_decision(
+        running, running.seen, decision, rollout, "running", running.rollout.started
+    )
     users = {rollout.arm(shop.folder.keys.pseudonymise(f"u{n:03d}"), None): f"u{n:03d}" for n in range(60)}
     meets = users.pop(waiting)
     other = next(iter(users.values()))

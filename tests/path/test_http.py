@@ -55,11 +55,11 @@ def test_search_and_recommend_answer_with_version_and_request_id(shop):
     for route, body in (("search", {"query": "red shoes"}), ("recommend", {"user_id": "u000", "explain": True})):
         answer = shop.post(f"/v1/{route}", json=body)
         assert answer.status_code == 200, answer.text
-        found = answer.json()
-        assert found["version"].startswith(route)
-        assert len(found["request_id"]) == 32
-        assert found["items"][0]["title"]
-    assert found["items"][0]["reasons"]
+        result = answer.json()
+        assert result["version"].startswith(route)
+        assert len(result["request_id"]) == 32
+        assert result["items"][0]["title"]
+    assert result["items"][0]["reasons"]
 
 
 def test_facets_filters_sort_and_pages(shop):
@@ -86,15 +86,15 @@ def test_a_new_product_is_found_within_a_second_and_a_deleted_one_gone(shop, tok
     assert shop.put("/v1/products/zebra", json={"title": "Zebra rug"}).status_code == 401
     assert shop.put("/v1/products/zebra", json={"title": "Zebra rug"}, headers=token).status_code == 200
     deadline = time.monotonic() + 1.0
-    found: list[str] = []
-    while "zebra" not in found and time.monotonic() < deadline:
-        found = [i["product_id"] for i in shop.post("/v1/search", json={"query": "zebra rug"}).json()["items"]]
-    assert found[0] == "zebra"
+    product_ids: list[str] = []
+    while "zebra" not in product_ids and time.monotonic() < deadline:
+        product_ids = [i["product_id"] for i in shop.post("/v1/search", json={"query": "zebra rug"}).json()["items"]]
+    assert product_ids[0] == "zebra"
     assert shop.get("/v1/products/zebra").json()["title"] == "Zebra rug"
     assert shop.delete("/v1/products/zebra", headers=token).status_code == 200
     time.sleep(0.8)
-    found = [i["product_id"] for i in shop.post("/v1/search", json={"query": "zebra rug"}).json()["items"]]
-    assert "zebra" not in found
+    product_ids = [i["product_id"] for i in shop.post("/v1/search", json={"query": "zebra rug"}).json()["items"]]
+    assert "zebra" not in product_ids
     assert shop.get("/v1/products/zebra").status_code == 404
 
 
@@ -135,8 +135,8 @@ def test_health_metrics_and_interface(shop):
     paths = shop.get("/openapi.json").json()["paths"]
     for route in ("/v1/search", "/v1/recommend", "/v1/predict", "/v1/events", "/v1/versions", "/readyz"):
         assert route in paths
-    said = [operation["description"] for methods in paths.values() for operation in methods.values()]
-    assert not any("thread pool" in text for text in said), "what stands there is ours"
+    descriptions = [operation["description"] for methods in paths.values() for operation in methods.values()]
+    assert not any("thread pool" in text for text in descriptions), "what stands there is ours"
     manual = shop.get("/schema")
     assert manual.headers["content-type"].startswith("text/html")
     assert all(route in manual.text for route in paths)

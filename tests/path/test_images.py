@@ -22,7 +22,8 @@ from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.image_vector import ImageVector
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset, images
 from vetrina.models.base import find_model
 from vetrina.models.image.decode import decode_images
@@ -91,8 +92,8 @@ def shop(tmp_path_factory) -> Shop:
 
 def test_products_that_look_alike_are_of_one_shape(shop):
     for n in (3, 25, 47):
-        found = [int(i.product_id[1:]) // 20 for i in shop.similar(f"p{n:02d}", placement="looks_like", limit=8).items]
-        assert found.count(n // 20) >= 7
+        shapes = [int(i.product_id[1:]) // 20 for i in shop.similar(f"p{n:02d}", placement="looks_like", limit=8).items]
+        assert shapes.count(n // 20) >= 7
 
 
 def test_a_picture_filed_wrongly_is_found(shop):
@@ -124,11 +125,11 @@ def test_bytes_in_a_table_are_pictures_too(tmp_path):
 
 
 def test_urls_are_fetched_once_and_given_up_when_nobody_answers(tmp_path):
-    asked: list[str] = []
+    requested_paths: list[str] = []
 
     class Pictures(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested_paths.append(self.path)
             self.send_response(200 if self.path == "/a" else 404)
             self.end_headers()
             self.wfile.write(drawing("circle", 1))
@@ -142,15 +143,15 @@ def test_urls_are_fetched_once_and_given_up_when_nobody_answers(tmp_path):
     missing = [f"{base}/{n}" for n in range(40)]
     try:
         for _ in range(2):
-            found = images.download_images([f"{base}/a", "there.png", *missing], tmp_path, ["127.0.0.1"])
+            downloaded = images.download_images([f"{base}/a", "there.png", *missing], tmp_path, ["127.0.0.1"])
     finally:
         server.shutdown()
         server.server_close()
-    assert Path(found[0]).read_bytes() == drawing("circle", 1)
-    assert found[1] == "there.png"
-    assert found[2:] == [""] * 40
-    assert asked.count("/a") == 1
-    assert len(asked) <= 30  # five failures in a row are enough, though some more are under way by then
+    assert Path(downloaded[0]).read_bytes() == drawing("circle", 1)
+    assert downloaded[1] == "there.png"
+    assert downloaded[2:] == [""] * 40
+    assert requested_paths.count("/a") == 1
+    assert len(requested_paths) <= 30  # five failures in a row are enough, though some more are under way by then
 
 
 def test_what_is_no_picture_is_none():
@@ -190,9 +191,9 @@ def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch)
     from vetrina.bundle.onnx_session import open_session
 
     fresh = np.stack(list(decode_images([drawing(SHAPES[n % 3], n) for n in range(1_000, 1_060)], 48)))
-    said = open_session(into / "network.onnx").run(None, {"picture": normalise(fresh).numpy()})[1]
+    probabilities = open_session(into / "network.onnx").run(None, {"picture": normalise(fresh).numpy()})[1]
     names = sorted(SHAPES)
-    right = [names[int(best)] == SHAPES[n % 3] for n, best in enumerate(said.argmax(1).tolist(), start=1_000)]
+    right = [names[int(best)] == SHAPES[n % 3] for n, best in enumerate(probabilities.argmax(1).tolist(), start=1_000)]
     assert np.mean(right) > 0.8
 
 
@@ -294,8 +295,8 @@ def test_an_image_that_cannot_be_read_stops_no_other_and_is_read_once(live):
     put(live, "damaged", bytes(damaged))
     embedding = ImageEmbedding(live.shop_context)
     assert embedding.batch() == 3
-    found = embedded(live)
-    assert {product for product, image in found.items() if len(image.vector)} == {"whole"}
+    vectors = embedded(live)
+    assert {product for product, image in vectors.items() if len(image.vector)} == {"whole"}
     assert embedding.batch() == 0
     assert ImageEmbedding(live.shop_context).batch() == 0, "nor by another controller"
     assert live.similar("text", placement="looks_like").items, "by category"
@@ -362,8 +363,8 @@ def test_only_products_that_training_did_not_see_are_embedded_and_once(live):
         put(live, product, drawing("circle", 1_004))
     assert ImageEmbedding(live.shop_context).batch() == 1
     assert set(embedded(live)) == {"p59"}
-    found = [int(i.product_id[1:]) // 20 for i in live.similar("p59", placement="looks_like", limit=8).items]
-    assert found.count(0) >= 7
+    shapes = [int(i.product_id[1:]) // 20 for i in live.similar("p59", placement="looks_like", limit=8).items]
+    assert shapes.count(0) >= 7
     put(live, "p59", drawing("stripes", 1_005))
     assert set(embedded(live)) == set(), "what was said anew has no vector yet"
 
@@ -384,14 +385,14 @@ def test_another_network_embeds_anew(live):
     second = live.folder.bundles.pack(folder, "recommend", {}).version
     live.shop_context.registry.set_champion("recommend", second, "a test")
     other = Shop(live.folder.root)
-    found = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
-    assert found <= {f"p{n:02d}" for n in range(19)}, "vectors of another network are not compared: its category"
+    product_ids = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
+    assert product_ids <= {f"p{n:02d}" for n in range(19)}, "vectors of another network are not compared: its category"
     before = embedded(live)["new"]
     assert embedding.batch() == 1
     assert embedded(live)["new"].network != before.network
     assert embedding.batch() == 0
-    found = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
-    assert len(found & {f"p{n:02d}" for n in range(40, 60)}) >= 7
+    product_ids = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}
+    assert len(product_ids & {f"p{n:02d}" for n in range(40, 60)}) >= 7
     other.shop_context.engine.dispose()
 
 

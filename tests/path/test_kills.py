@@ -118,13 +118,13 @@ def kept(folder: Path) -> list[str]:
     """The ids in the store's log."""
     shop = ShopFolder(folder)
     engine = open_store(shop.store_url, shop.keys)
-    found: list[str] = []
+    event_ids: list[str] = []
     more, at = event_queries.lake_rows_after(engine, 0)
     while more:
-        found += [e["event_id"] for e in more]
+        event_ids += [e["event_id"] for e in more]
         more, at = event_queries.lake_rows_after(engine, at)
     engine.dispose()
-    return found
+    return event_ids
 
 
 def cut_connections(folder: Path) -> None:

@@ -56,11 +56,11 @@ def read(path: Path) -> list[dict[str, str]]:
 
 
 def test_who_tries_new_products_was_learnt_and_beats_the_category(shop):
-    shown = shop.shop_context.registry.get_version(shop.champion("launch"))
-    reached = shown["notes"]["settled"]["notes"]["reach"]
+    version = shop.shop_context.registry.get_version(shop.champion("launch"))
+    reached = version["notes"]["settled"]["notes"]["reach"]
     assert min(reached["content"], reached["reach"]) > reached["affinity"] + 0.3
-    assert shown["notes"]["settled"]["weights"]["audience"]["affinity"] == 0.0
-    floor = next(r for r in shown["verdict"]["reasons"] if r["code"] == "floor:affinity")
+    assert version["notes"]["settled"]["weights"]["audience"]["affinity"] == 0.0
+    floor = next(r for r in version["verdict"]["reasons"] if r["code"] == "floor:affinity")
     assert floor["passed"]
     assert floor["numbers"]["candidate"] > floor["numbers"]["reference"] + 0.1
 
@@ -70,19 +70,19 @@ def test_a_product_nobody_has_seen_goes_to_who_will_buy_it(shop):
         token = {"authorization": f"Bearer {shop.folder.keys.api_token}"}
         body = {"title": "shoes of tomorrow", "category": "home > shoes", "brand": "Alder", "price": 9}
         assert client.put("/v1/products/tomorrow", json=body, headers=token).status_code == 200
-        asked = {"product_id": "tomorrow", "size": 8, "channel": "email"}
-        assert client.post("/v1/audience", json=asked).status_code == 401
+        audience_body = {"product_id": "tomorrow", "size": 8, "channel": "email"}
+        assert client.post("/v1/audience", json=audience_body).status_code == 401
         for _ in range(40):
-            found = client.post("/v1/audience", json=asked, headers=token)
-            if found.status_code == 200:
+            response = client.post("/v1/audience", json=audience_body, headers=token)
+            if response.status_code == 200:
                 break
             threading.Event().wait(0.1)
-        users = [u["user_id"] for u in found.json()["users"]]
+        users = [u["user_id"] for u in response.json()["users"]]
         assert set(users) <= PIONEERS
         assert len(users) == 8
         assert not {"u000", "u008"} & set(users)  # they said no
-        assert found.json()["total"] == 78
-        assert "shoes" in found.json()["users"][0]["reason"] or "new" in found.json()["users"][0]["reason"]
+        assert response.json()["total"] == 78
+        assert "shoes" in response.json()["users"][0]["reason"] or "new" in response.json()["users"][0]["reason"]
         assert client.post("/v1/audience", json={"product_id": "nothing"}, headers=token).status_code == 404
         assert (
             client.post("/v1/audience", json={"product_id": "tomorrow", "channel": "fax"}, headers=token).status_code
@@ -98,9 +98,9 @@ def test_whoever_was_told_lately_comes_later(shop):
 
 def test_users_like_a_few_are_of_their_kind(shop):
     seeds = ["u002", "u010", "u018"]  # lovers of shirts
-    found = [p.user_id for p in shop.audience(like=seeds, size=10, channel="push").recipients]
-    assert not set(seeds) & set(found)
-    assert all(int(u[1:]) // 2 % 4 == 1 for u in found)
+    user_ids = [p.user_id for p in shop.audience(like=seeds, size=10, channel="push").recipients]
+    assert not set(seeds) & set(user_ids)
+    assert all(int(u[1:]) // 2 % 4 == 1 for u in user_ids)
 
 
 def test_segments_narrow_and_stand_alone(shop):
@@ -132,8 +132,8 @@ def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
     )
     assert run(shop, "ingest", "--users-file", str(everybody))[0] == 0
     assert run(shop, "audience", "new119", "--channel", "social", "--size", "4", "--out", str(social))[0] == 0
-    told = [p.user_id for p in shop.audience("new119", channel="social", size=4).recipients]
-    assert [r["Email"] for r in read(social)] == [sha256(f"{u}@example.com".encode()).hexdigest() for u in told]
+    user_ids = [p.user_id for p in shop.audience("new119", channel="social", size=4).recipients]
+    assert [r["Email"] for r in read(social)] == [sha256(f"{u}@example.com".encode()).hexdigest() for u in user_ids]
     feed = read(tmp_path / "social-creatives.csv")[0]
     assert feed["id"] == "new119"
     assert feed["price"] == "9.00 EUR"
@@ -151,16 +151,16 @@ def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
 
 def test_the_page_shows_what_telling_more_reaches_and_costs(shop):
     version = shop.champion("launch")
-    shown = shop.shop_context.registry.get_version(version)
-    found = reach_curve(shop.shop_context.version_folder(shown["judged"]), shop.splits(shown).holdout())
-    assert [p.audience_share for p in found] == sorted(p.audience_share for p in found)
-    assert all(a.reach <= b.reach for a, b in pairwise(found))
+    record = shop.shop_context.registry.get_version(version)
+    curve = reach_curve(shop.shop_context.version_folder(record["judged"]), shop.splits(record).holdout())
+    assert [p.audience_share for p in curve] == sorted(p.audience_share for p in curve)
+    assert all(a.reach <= b.reach for a, b in pairwise(curve))
     tenth = next(
-        p for p in found if p.audience_share == 0.1
+        p for p in curve if p.audience_share == 0.1
     )  # eight of eighty users; ten want each launch, seven of them buy
     assert tenth.reach > 0.5
     assert tenth.precision == pytest.approx(0.7, abs=0.25)
-    assert found[-1].precision < tenth.precision
+    assert curve[-1].precision < tenth.precision
     page = write_version_page(shop, version).read_text()
     assert "of the buyers reached" in page
     assert f"{tenth.reach:.1%}" in page
@@ -183,11 +183,11 @@ def test_a_webhook_gets_a_signed_body(shop):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         address = f"http://127.0.0.1:{server.server_port}/hook"
-        status, said = run(shop, "audience", "new119", "--channel", "webhook", "--size", "4", "--out", address)
+        status, output = run(shop, "audience", "new119", "--channel", "webhook", "--size", "4", "--out", address)
     finally:
         server.shutdown()
         server.server_close()
-    assert status == 0, said
+    assert status == 0, output
     signature, body = seen[0]
     page = (Path(__file__).parents[2] / "docs/how-to/launch.md").read_text()
     documented: dict[str, Any] = {}
@@ -211,10 +211,10 @@ def test_a_webhook_gets_a_signed_body(shop):
 
 
 def test_a_file_of_products_gives_one_audience_each(shop, tmp_path):
-    asked = tmp_path / "asked.csv"
+    products_file = tmp_path / "asked.csv"
     out = tmp_path / "audiences.csv"
-    asked.write_text("product_id\nnew118\nnew119\n")
-    assert run(shop, "audience", "--products", str(asked), "--size", "3", "--out", str(out))[0] == 0
+    products_file.write_text("product_id\nnew118\nnew119\n")
+    assert run(shop, "audience", "--products", str(products_file), "--size", "3", "--out", str(out))[0] == 0
     rows = read(out)
     assert [r["product_id"] for r in rows] == ["new118"] * 3 + ["new119"] * 3
     assert Path(out).read_text().startswith("product_id,rank,user_id,score")
@@ -226,6 +226,6 @@ def test_wrong_calls_are_refused_in_one_line(shop):
         (("audience", "nothing"), "is no product of this shop"),
         (("audience", "new119", "--size", "0"), "is less than one"),
     ):
-        status, said = run(shop, *words)
+        status, output = run(shop, *words)
         assert status != 0
-        assert why in said
+        assert why in output

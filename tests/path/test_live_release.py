@@ -14,7 +14,7 @@ from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
 from vetrina.core.rollout_types import INTERLEAVED, INTERLEAVING, SHADOW, GuardrailLimits, RolloutDecision
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.pipeline.rollout_controller import gather_evidence, reconcile_rollout, start_rollout
 from vetrina.release.decision import decide
 from vetrina.serve.app import create_app
@@ -75,24 +75,24 @@ def known(tmp_path_factory) -> Path:
 @pytest.fixture
 def now(monkeypatch) -> Clock:
     """The only clock of the process."""
-    found = Clock()
-    monkeypatch.setattr(clock, "now", found)
-    return found
+    fake_clock = Clock()
+    monkeypatch.setattr(clock, "now", fake_clock)
+    return fake_clock
 
 
 @pytest.fixture
 def shop(known, tmp_path, now) -> Iterator[Shop]:
     """A copy for each test."""
-    found = Shop(shutil.copytree(known, tmp_path / "shop"))
-    yield found
-    found.shop_context.engine.dispose()
+    copied_shop = Shop(shutil.copytree(known, tmp_path / "shop"))
+    yield copied_shop
+    copied_shop.shop_context.engine.dispose()
 
 
 @pytest.fixture
 def client(shop) -> Iterator[TestClient]:
     """The service."""
-    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as found:
-        yield shops.as_server(found)
+    with TestClient(create_app(shop.folder.root), base_url="http://127.0.0.1:8337") as opened_client:
+        yield shops.as_server(opened_client)
 
 
 def live(
@@ -155,17 +155,17 @@ def test_a_worse_candidate_is_rolled_back(shop, client, now):
 def test_a_candidate_that_fails_disturbs_no_shopper_and_goes(shop, client, now, kind):
     candidate = inject_candidate(shop, kind)
     move_to_canary(shop, now)
-    found = live(shop, client, now, hours=4)
+    traffic = live(shop, client, now, hours=4)
     assert state(shop) == "rolled back"
-    assert candidate not in found.counts.answers
+    assert candidate not in traffic.counts.answers
     taken_again(shop)
 
 
 def test_a_candidate_that_fails_in_the_shadow_never_answers(shop, client, now):
     candidate = inject_candidate(shop, "error")
-    found = live(shop, client, now, hours=4)
+    traffic = live(shop, client, now, hours=4)
     assert state(shop) == "rolled back"
-    assert candidate not in found.counts.answers
+    assert candidate not in traffic.counts.answers
     assert (
         shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0]["release"])[
             -1
@@ -221,8 +221,8 @@ def test_a_person_takes_the_candidate_out_and_a_second_release_waits(shop, clien
     assert answer["changed"]
     assert state(shop) == "rolled back"
     assert shop.shop_context.registry.champion("recommend")[0] == champion
-    found = client.get("/v1/releases", headers=token).json()[0]
-    decisions = client.get(f"/v1/releases/{found['release']}", headers=token).json()
+    release = client.get("/v1/releases", headers=token).json()[0]
+    decisions = client.get(f"/v1/releases/{release['release']}", headers=token).json()
     assert decisions[0]["decision"]["reasons"][0]["code"] == "by-hand"
     assert client.get("/v1/releases/none", headers=token).status_code == 404
 
@@ -234,12 +234,12 @@ def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, 
         client = shops.as_server(opened)
         fresh = Shop(shop.folder.root)
         candidate = inject_candidate(fresh, "worse")
-        found = live(fresh, client, now, hours=8, visits=200)
+        traffic = live(fresh, client, now, hours=8, visits=200)
         assert state(fresh) == "rolled back"
         log = fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0]["release"])
         assert log[-1].decision.reasons[0].code == "screen"
         assert log[-1].seen.screen.losses > 2 * log[-1].seen.screen.wins
-        assert candidate not in found.counts.answers
+        assert candidate not in traffic.counts.answers
         exposures = exposure_queries.list_exposures(fresh.shop_context.engine, "recommend", 0, now(), with_items=True)
         interleaved = [exposure for exposure in exposures if exposure.arm == INTERLEAVED]
         assert len(interleaved) > 100
@@ -264,11 +264,11 @@ def test_mixed_lists_let_an_equal_candidate_pass_and_survive_one_that_fails(shop
         assert actions[:2] == ["advance", "advance"], "out of the shadow, out of the screen"
         fresh.shop_context.rollouts.abort("recommend")
         inject_candidate(fresh, "error")
-        known = fresh.shop_context.rollouts.running()["recommend"]
-        at_screen = replace(known.rollout, step=INTERLEAVING, stepped=now())
+        running = fresh.shop_context.rollouts.running()["recommend"]
+        at_screen = replace(running.rollout, step=INTERLEAVING, stepped=now())
         decision = RolloutDecision("advance", (Reason("test", True, "past the shadow"),))
         fresh.shop_context.rollouts.record_decision(
-            known, replace(known.seen, until=now()), decision, at_screen, "running", now()
+            running, replace(running.seen, until=now()), decision, at_screen, "running", now()
         )
         live(fresh, client, now, hours=3)
         assert state(fresh) == "rolled back"
@@ -384,11 +384,11 @@ def test_a_release_that_was_interrupted_after_it_was_recorded_is_not_repeated(sh
 
 def move_to_canary(shop: Shop, now: Clock) -> None:
     """Past the shadow, which would stop most of what is planted here."""
-    known: RunningRollout = shop.shop_context.rollouts.running()["recommend"]
-    seen = gather_evidence(shop.shop_context, known, now())
-    decision = decide(known.rollout, known.before, seen, known.rules, now())
-    moved = replace(known.rollout, step=1, stepped=now(), limits=GuardrailLimits(0.001, 0.015))
-    shop.shop_context.rollouts.record_decision(known, replace(seen, until=now()), decision, moved, "running", now())
+    running: RunningRollout = shop.shop_context.rollouts.running()["recommend"]
+    seen = gather_evidence(shop.shop_context, running, now())
+    decision = decide(running.rollout, running.before, seen, running.rules, now())
+    moved = replace(running.rollout, step=1, stepped=now(), limits=GuardrailLimits(0.001, 0.015))
+    shop.shop_context.rollouts.record_decision(running, replace(seen, until=now()), decision, moved, "running", now())
 
 
 def quiet(shop: Shop, now: Clock) -> None:

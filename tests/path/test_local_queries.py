@@ -120,7 +120,7 @@ def test_an_answer_on_the_command_line_is_neither_logged_nor_counted(shop, no_bu
     with serving(shop) as client:
         for command in COMMANDS:
             assert ask(shop, *command).exit_code == 0
-        shown = client.post("/v1/recommend", json={"user_id": "u003"}).json()
+        response_body = client.post("/v1/recommend", json={"user_id": "u003"}).json()
         client.post("/v1/events", json={"user_id": "u003", "type": "view"})  # waits for the log
         folder = ShopFolder(shop)
         metrics = client.get("/metrics", headers={"authorization": f"Bearer {folder.keys.api_token}"}).text
@@ -128,7 +128,7 @@ def test_an_answer_on_the_command_line_is_neither_logged_nor_counted(shop, no_bu
     logged = exposure_queries.list_exposures(engine, "recommend", 0, clock.now() + 10)
     logged += exposure_queries.list_exposures(engine, "search", 0, clock.now() + 10)
     engine.dispose()
-    assert [answer.request_id for answer in logged] == [shown["request_id"]]
+    assert [answer.request_id for answer in logged] == [response_body["request_id"]]
     counted = [line for line in metrics.splitlines() if line.startswith("vetrina_answers_total{")]
     assert [line.rsplit(" ", 1)[1] for line in counted] == ["1.0"]
 

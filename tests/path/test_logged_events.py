@@ -10,7 +10,7 @@ import shops
 
 from vetrina import Shop
 from vetrina.core import clock
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 from vetrina.serve.event_decoding import known_sender, to_event
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.schemas import EventBody
@@ -41,8 +41,8 @@ def history(shop: Shop, user: str):
     changes = StoredChanges(shop.shop_context.engine)
     from vetrina.core.protocols import Context
 
-    asked = Request(user=shop.folder.keys.pseudonymise(user))
-    return opened.history(asked, Context(events, changes, clock.now()))
+    request = Request(user=shop.folder.keys.pseudonymise(user))
+    return opened.history(request, Context(events, changes, clock.now()))
 
 
 def test_logged_events_enter_the_snapshot_once(shop):
@@ -110,9 +110,9 @@ def test_the_page_of_a_product_put_after_training_shows_its_category(shop):
     products.append_products(
         shop.shop_context.engine, [{"product_id": "zebra", "title": "Zebra", "category": "home > lamp"}]
     )
-    found = shop.similar("zebra", limit=8)
-    assert len(found.items) == 8
-    assert all("lamp" in i.title for i in found.items)
+    answer = shop.similar("zebra", limit=8)
+    assert len(answer.items) == 8
+    assert all("lamp" in i.title for i in answer.items)
 
 
 def test_a_version_is_evaluated_on_the_data_it_was_made_from(shop, tmp_path):
@@ -132,6 +132,6 @@ def test_filters_and_order_hold_for_products_put_after_training(shop):
     cheap = shop.search("lamp", sort="price", limit=100)
     assert cheap.items[0].product_id == "n1"
     assert cheap.items[-1].product_id == "n2"
-    found = shop.search("lamp", filters={"price": {"min": 500}})
-    assert [i.product_id for i in found.items] == ["n2"]
+    answer = shop.search("lamp", filters={"price": {"min": 500}})
+    assert [i.product_id for i in answer.items] == ["n2"]
     assert "n1" not in [i.product_id for i in shop.search("lamp", filters={"in_stock": True}, limit=100).items]

@@ -67,18 +67,18 @@ def lived(tmp_path_factory) -> Iterator[tuple[Shop, Clock, int]]:
 def test_a_day_is_kept_once_and_counts_what_the_log_holds(lived):
     shop, now, first = lived
     watch = DailyStatisticsReader(shop.shop_context, now.now)
-    kept = watch.load_days("recommend")
-    assert [d.number for d in kept] == list(range(first, first + DAYS))
+    days = watch.load_days("recommend")
+    assert [d.number for d in days] == list(range(first, first + DAYS))
     assert last_full_day(now.now) == first + DAYS - 1
     with shop.shop_context.engine.connect() as connection:
         answers = connection.execute(select(func.count()).where(exposures.c.scenario == "recommend")).scalar()
         logged = connection.execute(select(func.count()).select_from(events)).scalar()
-    assert sum(d.count for d in kept) == answers
+    assert sum(d.count for d in days) == answers
     assert sum(d.count for d in watch.load_days(SHOP_SCOPE)) == logged
-    assert sum(d.clicked for d in kept) > 50
-    assert DailyStatisticsReader(shop.shop_context, now.now).load_days("recommend") == kept
-    daily_statistics.save(shop.shop_context.engine, kept[0])  # another controller that was as fast changes nothing
-    assert daily_statistics.load_since(shop.shop_context.engine, "recommend", first) == kept
+    assert sum(d.clicked for d in days) > 50
+    assert DailyStatisticsReader(shop.shop_context, now.now).load_days("recommend") == days
+    daily_statistics.save(shop.shop_context.engine, days[0])  # another controller that was as fast changes nothing
+    assert daily_statistics.load_since(shop.shop_context.engine, "recommend", first) == days
 
 
 def test_what_was_served_is_given_again_by_the_same_version(lived):
@@ -91,16 +91,16 @@ def test_what_was_served_is_given_again_by_the_same_version(lived):
 
 def test_the_health_of_the_last_day_says_what_is_wrong(lived):
     shop, *_ = lived
-    found = check_health(shop.shop_context, "recommend")
-    health = found.health
+    report = check_health(shop.shop_context, "recommend")
+    health = report.health
     assert health.answers > 150
     assert health.events == 0
     assert {"score", "shown price", "shown category"} <= set(health.drift)
-    assert "shop-dead-feed" in [a.code for a in found.alarms]
+    assert "shop-dead-feed" in [a.code for a in report.alarms]
     assert "price in events" not in health.drift
     assert 0.0 < health.coverage <= 1.0
     assert health.replay_overlap > 0.99
-    assert not [a for a in found.alarms if "drift" in a.code]
+    assert not [a for a in report.alarms if "drift" in a.code]
     query = check_health(shop.shop_context, "search").health
     assert "query meaning" in {*query.drift, *query.not_evaluable}
 
@@ -136,16 +136,18 @@ def test_predictions_are_compared_with_what_was_learnt_and_with_what_came_true(p
     number = next(n for n in names if all(_is_number(r[n]) for r in rows))
     with TestClient(create_app(tmp_path / "shop"), base_url="http://127.0.0.1:8337") as client:
         for day in range(2):  # as learnt, then with one column moved
-            said = []
+            predictions = []
             for start in range(0, 300, 50):
-                asked = [r | {number: float(r[number]) + 40.0 * day} for r in rows[start : start + 50]]
-                answer = client.post("/v1/predict", json={"rows": asked})
+                shifted_rows = [r | {number: float(r[number]) + 40.0 * day} for r in rows[start : start + 50]]
+                answer = client.post("/v1/predict", json={"rows": shifted_rows})
                 assert answer.status_code == 200, answer.text
                 body = answer.json()
-                said += [(body["request_id"], n, p["probability"]) for n, p in enumerate(body["predictions"], start=1)]
+                predictions += [
+                    (body["request_id"], n, p["probability"]) for n, p in enumerate(body["predictions"], start=1)
+                ]
             labels = [
                 {"user_id": "feed", "type": "label", "request_id": r, "position": n, "value": 1.0, "timestamp": now.now}
-                for r, n, _ in said
+                for r, n, _ in predictions
             ]
             assert shops.as_server(client).post("/v1/events", json=labels).status_code == 202
             if day == 0:

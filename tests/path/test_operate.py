@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from vetrina import Shop
 from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.files import exclusive_lock
-from vetrina.core.types import Verdict
+from vetrina.core.verdicts import Verdict
 from vetrina.data import dataset
 from vetrina.operate.alerting import send_alert
 from vetrina.operate.controller import Controller
@@ -34,9 +34,9 @@ from vetrina.store.tables import alerts, leases
 @pytest.fixture
 def shop(pristine, tmp_path) -> Iterator[Shop]:
     """A trained shop of its own."""
-    found = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
-    yield found
-    found.shop_context.engine.dispose()
+    copied_shop = Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
+    yield copied_shop
+    copied_shop.shop_context.engine.dispose()
 
 
 def alerted(shop: Shop) -> list[str]:
@@ -57,13 +57,13 @@ def turns(operator: Controller, until, seconds: float = 120) -> None:
 def operator(shop) -> Iterator[Controller]:
     """A controller that looks for what is due only when it is told to."""
     (shop.folder.root / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\n")
-    said: list[str] = []
-    found = Controller(Shop(shop.folder.root).shop_context, said.append)
-    found._started_at["monitoring"] = time.monotonic()
-    found.said = said  # type: ignore[attr-defined]
-    yield found
-    found.close()
-    found._shop_context.engine.dispose()
+    messages: list[str] = []
+    controller = Controller(Shop(shop.folder.root).shop_context, messages.append)
+    controller._started_at["monitoring"] = time.monotonic()
+    controller.said = messages  # type: ignore[attr-defined]
+    yield controller
+    controller.close()
+    controller._shop_context.engine.dispose()
 
 
 def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
@@ -71,9 +71,9 @@ def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
     run = shop.shop_context.runs.enqueue("recommend", "a test")
     assert shop.shop_context.runs.enqueue("recommend", "again") == run, "the same wish is the same run"
     turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] not in ("queued", "running"))
-    found = shop.shop_context.runs.get_run(run)
-    assert found["state"] == "done"
-    assert found["note"] == "nothing new to do"
+    record = shop.shop_context.runs.get_run(run)
+    assert record["state"] == "done"
+    assert record["note"] == "nothing new to do"
     assert any(f"run {run} trains the next version" in line for line in operator.said)
 
 
@@ -289,10 +289,10 @@ def test_a_run_that_takes_too_much_memory_goes_on_in_smaller_pieces_until_there_
 def test_runs_that_nobody_asked_for_wait_for_their_hours(shop, monkeypatch):
     def may_begin(first: float, last: float, hour: int) -> bool:
         (shop.folder.root / "vetrina.toml").write_text(f"[operate]\nstart_between = [{first}, {last}]\n")
-        found = Controller(Shop(shop.folder.root).shop_context, lambda line: None)
+        controller = Controller(Shop(shop.folder.root).shop_context, lambda line: None)
         moment = time.mktime((2026, 11, 25, hour, 30, 0, 0, 0, -1))
-        answer = found._is_in_start_hours(moment)
-        found._shop_context.engine.dispose()
+        answer = controller._is_in_start_hours(moment)
+        controller._shop_context.engine.dispose()
         return answer
 
     assert may_begin(1, 5, 3)
@@ -304,10 +304,10 @@ def test_runs_that_nobody_asked_for_wait_for_their_hours(shop, monkeypatch):
 
 def test_a_version_knows_what_it_cost(shop):
     version, _ = shop.shop_context.registry.champion("recommend")
-    found = cost(shop.shop_context, version)
-    assert 0 < found.cpu_seconds < 20 * found.seconds
-    assert found.watt_hours == pytest.approx(found.cpu_seconds * 3.5 / 3_600)
-    assert found.peak_mb > 100
-    assert 0.05 < found.storage_mb < 500
+    costs = cost(shop.shop_context, version)
+    assert 0 < costs.cpu_seconds < 20 * costs.seconds
+    assert costs.watt_hours == pytest.approx(costs.cpu_seconds * 3.5 / 3_600)
+    assert costs.peak_mb > 100
+    assert 0.05 < costs.storage_mb < 500
     with pytest.raises(NotFound):
         cost(shop.shop_context, "recommend-nothing")

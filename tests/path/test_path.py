@@ -24,9 +24,9 @@ def test_first_release_is_promoted_with_readable_reasons(trained):
     versions = shop.shop_context.registry.list_versions()
     assert {v["scenario"] for v in versions} == {"recommend", "search"}
     assert all(v["serving"] and v["verdict"] == "pass" for v in versions)
-    shown = shop.shop_context.registry.get_version(versions[0]["version"])
-    assert all(r["text"] for r in shown["verdict"]["reasons"])
-    assert shown["judged"] != shown["version"], "judged and served file must not be the same file"
+    version = shop.shop_context.registry.get_version(versions[0]["version"])
+    assert all(r["text"] for r in version["verdict"]["reasons"])
+    assert version["judged"] != version["version"], "judged and served file must not be the same file"
 
 
 def test_recommend_knows_what_comes_next(trained):
@@ -58,22 +58,22 @@ def test_filters_and_exclusions_hold(trained):
     answer = shop.recommend("u002", limit=20, filters={"category": "home > shoes"})
     assert answer.items
     assert all("shoes" in i.title for i in answer.items)
-    shown = shop.similar("p004", limit=10)
-    assert "p004" not in [i.product_id for i in shown.items]
+    similar = shop.similar("p004", limit=10)
+    assert "p004" not in [i.product_id for i in similar.items]
 
 
 def test_search_finds_the_words_and_the_gate_saw_it(trained):
     shop = Shop(trained[0])
-    found = shop.search("blue lamp", limit=3)
-    assert all("blue lamp" in i.title for i in found.items[:2])
+    answer = shop.search("blue lamp", limit=3)
+    assert all("blue lamp" in i.title for i in answer.items[:2])
     assert shop.evaluate("search").point > 0.95
     assert shop.search("zzz qqq xxx").items, "words that nobody wrote still get the nearest meaning"
 
 
 def test_evaluation_comes_with_an_interval(trained):
-    found = Shop(trained[0]).evaluate("recommend")
-    assert found.low <= found.point <= found.high
-    assert found.point > 0.5
+    result = Shop(trained[0]).evaluate("recommend")
+    assert result.low <= result.point <= result.high
+    assert result.point > 0.5
 
 
 def test_quality_is_scored_under_a_printed_protocol(trained):
@@ -84,25 +84,25 @@ def test_quality_is_scored_under_a_printed_protocol(trained):
     assert "the whole catalogue is ranked" in page
     assert "vetrina bench quality" in page, "nobody has scored it yet"
     assert "held-out users" in page, "how its networks learnt"
-    found = measure_quality(shop, "recommend")
-    assert load_quality(shop, found.version) == found
-    assert found.figures["NDCG@10"].point == pytest.approx(shop.evaluate("recommend").point)
-    assert found.figures["Recall@20"].point >= found.figures["Recall@10"].point
-    assert found.alone["popular"].point < found.figures["NDCG@10"].point
-    assert found.lists is not None
-    assert 0.5 < found.lists.coverage <= 1.0, "each of the forty products follows some other"
-    same = measure_quality(shop, "recommend", against=found.version)
+    quality = measure_quality(shop, "recommend")
+    assert load_quality(shop, quality.version) == quality
+    assert quality.figures["NDCG@10"].point == pytest.approx(shop.evaluate("recommend").point)
+    assert quality.figures["Recall@20"].point >= quality.figures["Recall@10"].point
+    assert quality.alone["popular"].point < quality.figures["NDCG@10"].point
+    assert quality.lists is not None
+    assert 0.5 < quality.lists.coverage <= 1.0, "each of the forty products follows some other"
+    same = measure_quality(shop, "recommend", against=quality.version)
     assert same.gain is not None
     assert same.gain.low == same.gain.high == 0.0
-    assert found.protocol in quality_text(found)
-    page = write_version_page(shop, found.version).read_text()
-    for what in (*found.figures, *found.slices, "alone: popular", "gain, paired", "coverage", found.protocol):
+    assert quality.protocol in quality_text(quality)
+    page = write_version_page(shop, quality.version).read_text()
+    for what in (*quality.figures, *quality.slices, "alone: popular", "gain, paired", "coverage", quality.protocol):
         assert f"{what}" in page
-    assert f"{found.figures['Recall@20'].point:.4f}" in page
+    assert f"{quality.figures['Recall@20'].point:.4f}" in page
     assert "the version, and its models alone" in page
     assert measure_quality(shop, "search").lists is None
     with pytest.raises(BadInput, match="is a version of recommend"):
-        measure_quality(shop, "search", version=found.version)
+        measure_quality(shop, "search", version=quality.version)
 
 
 def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path: Path):
@@ -175,8 +175,8 @@ def test_predict_learns_the_rule_and_ships_pruned(predicting):
     assert shop.predict([[None, 0.0, "red"]])[0]["prediction"] is True
     assert shop.evaluate("predict").point > -0.4
     version = shop.shop_context.registry.list_versions()[0]["version"]
-    shown = shop.shop_context.registry.get_version(version)
-    assert any(s["model"] == "mlp" and s["bytes_after"] < s["bytes_before"] for s in shown["notes"]["compression"])
+    record = shop.shop_context.registry.get_version(version)
+    assert any(s["model"] == "mlp" and s["bytes_after"] < s["bytes_before"] for s in record["notes"]["compression"])
 
 
 def test_report_draws_both_curves(predicting):
@@ -197,6 +197,6 @@ def test_user_ids_are_nowhere_in_lake_snapshots_or_bundles(trained):
 def test_probabilities_are_finite_for_any_number(predicting):
     shop = Shop(predicting[0])
     for x in (1e30, -1e30, None):
-        found = shop.predict([[x, 0.0, "never seen"]])[0]["probability"]
-        assert np.isfinite(found)
-        assert 0.0 <= found <= 1.0
+        probability = shop.predict([[x, 0.0, "never seen"]])[0]["probability"]
+        assert np.isfinite(probability)
+        assert 0.0 <= probability <= 1.0

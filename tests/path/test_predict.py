@@ -27,15 +27,15 @@ def reviews(path: Path, rows: int = 1_200) -> Path:
         out.writerow(["review", "age", "returned", "label"])
         for number in range(rows):
             yes = rng.random() < 0.6
-            said = (
+            words = (
                 [*rng.sample(PLAIN, 3), rng.choice(GOOD if yes else BAD)]
                 if rng.random() < 0.9
                 else rng.sample(PLAIN, 3)
             )
-            rng.shuffle(said)
-            known = rng.random() < 0.5
+            rng.shuffle(words)
+            is_positive = rng.random() < 0.5
             out.writerow(
-                [f"{'. '.join(said)} {number}", rng.randrange(18, 80), int(not yes) if known else "", int(yes)]
+                [f"{'. '.join(words)} {number}", rng.randrange(18, 80), int(not yes) if is_positive else "", int(yes)]
             )
     return path
 
@@ -88,10 +88,10 @@ def test_a_tree_alone_ships_and_can_be_read(tmp_path: Path):
     for rule in ("spent &lt;= 6", "channel is &#x27;app&#x27;: yes 9", "The tree", "calibration error"):
         assert rule in page
     table = shop.splits(shop.shop_context.registry.get_version(release.version)).holdout().table
-    said = opened.predict(table.columns) >= opened.threshold
-    right = table.label[said] > 0.5
+    predicted = opened.predict(table.columns) >= opened.threshold
+    right = table.label[predicted] > 0.5
     assert right.mean() > 0.9
-    assert said.sum() > 100
+    assert predicted.sum() > 100
 
 
 def test_a_goal_that_is_none_and_a_model_that_is_none_are_refused(tmp_path: Path):
@@ -127,13 +127,13 @@ def test_a_number_is_told_as_well_as_its_noise_allows(tmp_path: Path):
     assert release.outcome == "promoted"
     opened = shop.load("predict")
     assert "logistic" not in opened.models
-    found = shop.predict([{"fabric": "wool", "days": 2}, {"fabric": "nylon", "days": 2}, {"fabric": "felt"}, {}])
-    good, bad, unheard, nothing = (row["prediction"] for row in found)
+    predictions = shop.predict([{"fabric": "wool", "days": 2}, {"fabric": "nylon", "days": 2}, {"fabric": "felt"}, {}])
+    good, bad, unheard, nothing = (row["prediction"] for row in predictions)
     assert abs(good - 4.0) < 0.25
     assert abs(bad - 2.0) < 0.25
     assert all(1.0 <= stars <= 5.0 for stars in (unheard, nothing))
-    shown = shop.shop_context.registry.get_version(release.version)
-    table = shop.splits(shown).holdout().table
+    version = shop.shop_context.registry.get_version(release.version)
+    table = shop.splits(version).holdout().table
     missed = (
         np.array([a["prediction"] for a in opened.answer([*zip(*table.columns.values(), strict=True)])]) - table.label
     )

@@ -18,7 +18,7 @@ from stored_values import holding
 
 from vetrina import Shop
 from vetrina.bundle import zstd_file
-from vetrina.core.types import Snapshot
+from vetrina.core.snapshots import Snapshot
 from vetrina.reports.version_page import write_version_page
 from vetrina.serve.app import create_app
 from vetrina.store import event_queries, exposure_queries

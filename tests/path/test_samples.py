@@ -16,7 +16,7 @@ from vetrina import Shop
 from vetrina.core import cpu_features
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import Context
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 from vetrina.gate.probe import _NoChanges
 from vetrina.nn import onnx_export
 from vetrina.scenarios import samples
@@ -30,12 +30,12 @@ ARM = "processor: 0\nFeatures\t: fp asimd asimddp\n"
 
 
 def test_processors_are_told_by_what_their_sums_hold(tmp_path: Path):
-    found = {}
+    features = {}
     for name, text in {"intel": INTEL, "older": OLDER, "arm": ARM}.items():
         (tmp_path / name).write_text(text)
-        found[name] = cpu_features.cpu_description(tmp_path / name)
-    assert found["intel"].endswith("avx2 avx512f avx512_vnni")
-    assert {name: cpu_features.int8_sums_saturate(kind) for name, kind in found.items()} == {
+        features[name] = cpu_features.cpu_description(tmp_path / name)
+    assert features["intel"].endswith("avx2 avx512f avx512_vnni")
+    assert {name: cpu_features.int8_sums_saturate(kind) for name, kind in features.items()} == {
         "intel": False,
         "older": True,
         "arm": False,
@@ -83,18 +83,18 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_a_file_that_answers_otherwise_on_another_processor_is_refused(folder: Path):
-    found = samples.sample_answers("predict", folder)
+    sampled = samples.sample_answers("predict", folder)
     samples.verify_samples("predict", folder, None)
-    samples.verify_samples("predict", folder, found)
-    samples.verify_samples("predict", folder, found, processor_kind="another one")
-    wrong = [{str(k == "False"): 1.0 for k in answer} for answer in found["answers"]]
+    samples.verify_samples("predict", folder, sampled)
+    samples.verify_samples("predict", folder, sampled, processor_kind="another one")
+    wrong = [{str(k == "False"): 1.0 for k in answer} for answer in sampled["answers"]]
     samples.verify_samples(
-        "predict", folder, {**found, "answers": wrong}
+        "predict", folder, {**sampled, "answers": wrong}
     )  # on the same processor there is nothing to doubt
     with pytest.raises(
         UnusableVariant, match=r"returns 0% of the answers that it returned on .* compressed for another processor"
     ):
-        samples.verify_samples("predict", folder, {**found, "answers": wrong}, processor_kind="another one")
+        samples.verify_samples("predict", folder, {**sampled, "answers": wrong}, processor_kind="another one")
 
 
 def test_a_server_that_verifies_loads_no_training_library(folder: Path):
@@ -114,14 +114,14 @@ def test_the_pages_that_no_label_stands_for_are_asked_as_a_page_asks(pristine, t
     version = shop.shop_context.registry.champion("recommend")[0]
     folder = shop.shop_context.version_folder(version)
     opened = shop.load("recommend")
-    asked = evaluate.sample_unlabelled_requests(folder, 9)
-    assert [where for *_, where in asked] == ["product", "cart"] * 3 + ["discover"] * 3
-    assert len({page for *_, page, _ in asked}) == 7
-    for (user, _, page, where), said in zip(asked, evaluate.answer_requests(folder, asked), strict=True):
+    requests = evaluate.sample_unlabelled_requests(folder, 9)
+    assert [where for *_, where in requests] == ["product", "cart"] * 3 + ["discover"] * 3
+    assert len({page for *_, page, _ in requests}) == 7
+    for (user, _, page, where), products in zip(requests, evaluate.answer_requests(folder, requests), strict=True):
         request = Request(user=user, product_ids=(page,) if page else (), placement=where, limit=10)
-        shown = opened.answer(request, Context(_NoChanges(), _NoChanges(), opened.histories.until)).items
-        assert [item.product_id for item in shown] == list(said)
-        assert page not in said
+        items = opened.answer(request, Context(_NoChanges(), _NoChanges(), opened.histories.until)).items
+        assert [item.product_id for item in items] == list(products)
+        assert page not in products
     like = ReferenceAnswers("recommend", folder, 40)
     assert (like.compare_folder(folder).share, like.compare_folder(folder).unjudged) == (1.0, 1.0)
 
@@ -132,12 +132,12 @@ def test_search_is_asked_as_known_shoppers_ask(pristine, tmp_path: Path):
     opened = shop.load("search")
     queries = of_search.sample_requests(folder, 100)
     assert len(queries) == len(set(queries)), "products with the same first words are one query"
-    asked = of_search.sample_unlabelled_requests(folder, 5)
-    assert len({user for _, user in asked}) == 5
-    for (query, user), said in zip(asked, of_search.answer_requests(folder, asked), strict=True):
+    requests = of_search.sample_unlabelled_requests(folder, 5)
+    assert len({user for _, user in requests}) == 5
+    for (query, user), products in zip(requests, of_search.answer_requests(folder, requests), strict=True):
         request = Request(query=query, user=user, personalise=True, limit=10)
-        shown = opened.answer(request, Context(_NoChanges(), _NoChanges(), opened.histories.until)).items
-        assert [item.product_id for item in shown] == list(said)
+        items = opened.answer(request, Context(_NoChanges(), _NoChanges(), opened.histories.until)).items
+        assert [item.product_id for item in items] == list(products)
 
 
 def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tmp_path: Path, monkeypatch):
@@ -146,11 +146,11 @@ def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tm
     shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("search")
-    shown = shop.shop_context.registry.get_version(shop.shop_context.registry.champion("search")[0])
-    tried = {step["model"]: step for step in shown["notes"]["compression"]}
+    version = shop.shop_context.registry.get_version(shop.shop_context.registry.champion("search")[0])
+    tried = {step["model"]: step for step in version["notes"]["compression"]}
     assert tried["text"]["why"].startswith("nothing is labelled")
     assert tried["text"]["agreement"] > 0.5
     for step in tried.values():
         assert step["kept"] == (step["agreement"] >= 0.95 and step["bytes_after"] < step["bytes_before"])
-    judged = msgspec.json.decode((tmp_path / "shop/bundles" / shown["judged"] / "manifest.json").read_bytes())
-    assert judged["notes"]["kept"] == shown["notes"]["kept"] == {m: s["step"] for m, s in tried.items() if s["kept"]}
+    judged = msgspec.json.decode((tmp_path / "shop/bundles" / version["judged"] / "manifest.json").read_bytes())
+    assert judged["notes"]["kept"] == version["notes"]["kept"] == {m: s["step"] for m, s in tried.items() if s["kept"]}

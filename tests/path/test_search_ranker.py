@@ -6,7 +6,7 @@ import pytest
 import shops
 
 from vetrina import Shop
-from vetrina.core.types import EvaluationData
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.data.splits import JudgmentSplits
 from vetrina.scenarios.search.evaluate import evaluate
 from vetrina.scenarios.search.online import TREES_FILE, Searcher
@@ -34,10 +34,10 @@ def shop(tmp_path_factory) -> Shop:
     pl.DataFrame(judged, schema=["query", "product_id", "grade"], orient="row").write_parquet(
         folder / "judgments.parquet"
     )
-    found = Shop(shops.without_networks(folder / "shop"))
-    found.ingest(products=[folder / "products.parquet"], judgments=[folder / "judgments.parquet"])
-    assert found.fit("search")["search"] is not None
-    return found
+    trained_shop = Shop(shops.without_networks(folder / "shop"))
+    trained_shop.ingest(products=[folder / "products.parquet"], judgments=[folder / "judgments.parquet"])
+    assert trained_shop.fit("search")["search"] is not None
+    return trained_shop
 
 
 def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_them(shop):
@@ -47,13 +47,13 @@ def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_th
     notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]["notes"]
     assert notes["trees"]["kept"]
     assert (folder / TREES_FILE).exists()
-    held = JudgmentSplits(shop.ingest(), {}).holdout().judgments
-    learnt = evaluate(folder, EvaluationData(judgments=held)).values.mean()
-    words = evaluate(folder, EvaluationData(judgments=held), only_model="bm25").values.mean()
+    judgments = JudgmentSplits(shop.ingest(), {}).holdout().judgments
+    learnt = evaluate(folder, EvaluationData(judgments=judgments)).values.mean()
+    words = evaluate(folder, EvaluationData(judgments=judgments), only_model="bm25").values.mean()
     assert learnt > 0.97
     assert words < 0.85
     opened = Searcher(folder)
-    query = next(iter(held.by_query())) if held else ""
+    query = next(iter(judgments.by_query())) if judgments else ""
     prices = opened.catalogue.sort_key("price")[opened.rank(query, 0.0)[:4]]
     assert (prices > 50).all()
 
@@ -69,9 +69,9 @@ def test_every_strange_query_gets_an_answer(shop):
         "title:*",
         " ".join(map(str, range(3_000))),
     ):
-        found = shop.search(query, limit=5).items
-        assert len(found) <= 5
-        assert all(np.isfinite(item.score) for item in found)
+        items = shop.search(query, limit=5).items
+        assert len(items) <= 5
+        assert all(np.isfinite(item.score) for item in items)
 
 
 def test_what_models_learn_from_is_neither_what_tunes_them_nor_what_judges_them(tmp_path):
@@ -80,19 +80,19 @@ def test_what_models_learn_from_is_neither_what_tunes_them_nor_what_judges_them(
     pl.DataFrame({"product_id": [f"p{n}" for n in range(7)], "title": [f"thing {n}" for n in range(7)]}).write_parquet(
         tmp_path / "products.parquet"
     )
-    found = Shop(tmp_path / "shop")
-    snapshot = found.ingest(products=[tmp_path / "products.parquet"], judgments=[tmp_path / "judged.parquet"])
-    held = JudgmentSplits(snapshot, {})
-    past, validation = held.fit_and_validation()
+    trained_shop = Shop(tmp_path / "shop")
+    snapshot = trained_shop.ingest(products=[tmp_path / "products.parquet"], judgments=[tmp_path / "judged.parquet"])
+    splits = JudgmentSplits(snapshot, {})
+    past, validation = splits.fit_and_validation()
     assert past.judgments is not None
     assert validation is not None
     assert validation.judgments is not None
-    judging = held.holdout().judgments
+    judging = splits.holdout().judgments
     assert judging is not None
     lots = [set(part.query) for part in (past.judgments, validation.judgments, judging)]
     assert [len(lot) > 500 for lot in lots] == [True, True, True]
     assert sum(map(len, lots)) == len(set.union(*lots)) == 2_600
-    assert held.judged_data().judgments is not None
-    assert set(held.judged_data().judgments.query) == lots[0] | lots[1], (
+    assert splits.judged_data().judgments is not None
+    assert set(splits.judged_data().judgments.query) == lots[0] | lots[1], (
         "the judged file learns from fit and validation"
     )

@@ -61,7 +61,7 @@ def test_validation_chose_the_weight_and_the_version_names_only_pseudonyms(shop:
     version = shop.champion("recommend")
     notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]
     assert notes["notes"]["arriving"]["alone"]["friends"] > 2 * notes["notes"]["arriving"]["alone"]["popular"]
-    held = [f for f in (shop.folder.root).rglob("*.npy") if "friends" in str(f)]
-    assert held
-    assert not any(b"m3_0" in f.read_bytes() or "m3_0".encode("utf-32-le") in f.read_bytes() for f in held)
+    graph_files = [f for f in (shop.folder.root).rglob("*.npy") if "friends" in str(f)]
+    assert graph_files
+    assert not any(b"m3_0" in f.read_bytes() or "m3_0".encode("utf-32-le") in f.read_bytes() for f in graph_files)
     assert msgspec.json.encode(notes).find(b"m3_0") < 0

@@ -55,9 +55,9 @@ class Up:
         """The first line that is meant, of those that either process has printed or prints yet."""
         assert self.supervisor.stderr is not None
         while True:
-            found = next(filter(what, self._said), None)
-            if found is not None:
-                return found
+            message = next(filter(what, self._said), None)
+            if message is not None:
+                return message
             line = self.supervisor.stderr.readline()
             assert line, f"it ended and said only {self._said}"
             self._said.append(line)
@@ -86,14 +86,14 @@ def command_of(process: psutil.Process) -> list[str]:
 @pytest.fixture
 def up(shop) -> Iterator[Up]:
     """Whatever a test leaves of it is killed."""
-    found = Up(shop)
-    yield found
-    if found.supervisor.poll() is None:
-        found.supervisor.kill()
-    for process in (found.service, found.controller):
+    running = Up(shop)
+    yield running
+    if running.supervisor.poll() is None:
+        running.supervisor.kill()
+    for process in (running.service, running.controller):
         if process.is_running():
             process.kill()
-    found.supervisor.communicate()
+    running.supervisor.communicate()
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ import pytest
 from vetrina import Shop
 from vetrina.api import batch, channels
 from vetrina.api.webhook_signature import load_webhook_secret, webhook_signature
+from vetrina.core.answers import Audience, AudienceMember
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import ChannelSettings
-from vetrina.core.types import Audience, AudienceMember
-from vetrina.serve.answers.audience import AudienceQuery, Recipient, find_recipients
+from vetrina.serve.recipients import AudienceQuery, Recipient, find_recipients
 
 pytestmark = pytest.mark.security
 
@@ -62,8 +62,8 @@ def recipients(shop: Shop, user_id: str) -> list[Recipient]:
     member = AudienceMember(shop.folder.keys.pseudonymise(user_id), 1.0, "a test")
     selector = SimpleNamespace(answer=lambda *_: Audience((member,), 1))
     query = AudienceQuery(segment="loyal")
-    found = find_recipients(selector, shop_context.engine, shop.folder.keys, SimpleNamespace(), query)
-    return list(found.recipients)
+    recipients = find_recipients(selector, shop_context.engine, shop.folder.keys, SimpleNamespace(), query)
+    return list(recipients.recipients)
 
 
 @pytest.fixture

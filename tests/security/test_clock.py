@@ -32,13 +32,13 @@ def set_clock(monkeypatch):
 def test_a_clock_that_steps_over_midnight_and_back_frees_no_budget(engine, keys, set_clock):
     """S31: what was spent on a day stays spent, wherever the clock was meanwhile."""
     item = LoggedItem(1, "p1", propensity=1.0, ad_id="a1", campaign_id="c1", price=1.0, click_chance=0.1)
-    shown = Exposure(
+    exposure = Exposure(
         request_id="r1", scenario="ads", version="v", time=MIDNIGHT + 5, arm="champion", user="alice", items=(item,)
     )
     click = msgspec.json.encode({"type": "ad_click", "product_id": "p1", "request_id": "r1"}).decode()
     set_clock(MIDNIGHT + 6)
     log = EventLog(engine, keys)
-    log.log_exposure(shown)
+    log.log_exposure(exposure)
     log.add([Event("e1", "alice", None, MIDNIGHT + 6, click, b"sealed")]).result()
     log.close()
     ledger = StoredSpendLedger(engine)

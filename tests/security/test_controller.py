@@ -39,18 +39,18 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch) -> Clock:
     """The monotonic clock of the controller."""
-    found = Clock()
-    monkeypatch.setattr(time, "monotonic", found)
-    return found
+    fake_clock = Clock()
+    monkeypatch.setattr(time, "monotonic", fake_clock)
+    return fake_clock
 
 
 @pytest.fixture
 def shop_context(tmp_path) -> Iterator[ShopContext]:
     """A shop in which nothing is due but releases, at every turn."""
     (tmp_path / "vetrina.toml").write_text("[operate]\nrelease_check_seconds = 0\ncheck_interval_minutes = 1e9\n")
-    found = ShopContext(ShopFolder(tmp_path))
-    yield found
-    found.engine.dispose()
+    context = ShopContext(ShopFolder(tmp_path))
+    yield context
+    context.engine.dispose()
 
 
 def start_release(shop_context: ShopContext, scenario: str) -> None:

@@ -18,7 +18,7 @@ from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.errors import Overloaded
 from vetrina.core.exposures import Exposure, LoggedItem
-from vetrina.core.types import Snapshot
+from vetrina.core.snapshots import Snapshot
 from vetrina.data import dataset
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import event_log

@@ -7,9 +7,10 @@ import msgspec
 import pytest
 
 from vetrina.bundle.spelling.read import SpellingCorrector
+from vetrina.core.answers import Answer
 from vetrina.core.logs import TextFormatter
 from vetrina.core.protocols import Context
-from vetrina.core.types import Answer, Request
+from vetrina.core.requests import Request
 from vetrina.serve.live_state import ServedVersion
 
 pytestmark = pytest.mark.security

@@ -39,11 +39,11 @@ class Store:
 @pytest.fixture
 def store(own_client) -> Iterator[Store]:
     """Let go at the end, so that all threads end."""
-    found = Store(own_client)
-    yield found
-    found.failing.clear()
-    found.hanging.clear()
-    found.let_go.set()
+    stopped_store = Store(own_client)
+    yield stopped_store
+    stopped_store.failing.clear()
+    stopped_store.hanging.clear()
+    stopped_store.let_go.set()
 
 
 def recommended(client: TestClient[Any], user: str = USER) -> Any:

@@ -11,7 +11,7 @@ from instruction_count import instructions
 
 from vetrina.bundle.spelling.read import SpellingCorrector
 from vetrina.bundle.spelling.write import write_word_counts
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.serve.live_state import Champions
 
 pytestmark = pytest.mark.security

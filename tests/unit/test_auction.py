@@ -28,14 +28,14 @@ def bids(draw):
 @settings(max_examples=200, deadline=None)
 def test_nobody_pays_more_than_the_bid_or_less_than_the_floor_and_campaigns_stand_once(given_bids):
     bid, share, chance, quality, campaign, slots = given_bids
-    found = run_auction(bid, share, chance, quality, campaign, slots, FLOOR)
+    outcome = run_auction(bid, share, chance, quality, campaign, slots, FLOOR)
     value = bid * share * chance * quality
-    assert len(found.order) <= slots
-    assert (np.diff(value[found.order]) <= 1e-12).all()
-    assert (found.price <= bid[found.order] + 1e-12).all()
-    assert (found.price >= FLOOR - 1e-12).all()
-    assert len(set(campaign[found.order].tolist())) == len(found.order)
-    assert (share[found.order] > 0).all()
+    assert len(outcome.order) <= slots
+    assert (np.diff(value[outcome.order]) <= 1e-12).all()
+    assert (outcome.price <= bid[outcome.order] + 1e-12).all()
+    assert (outcome.price >= FLOOR - 1e-12).all()
+    assert len(set(campaign[outcome.order].tolist())) == len(outcome.order)
+    assert (share[outcome.order] > 0).all()
 
 
 @given(bids())
@@ -43,9 +43,9 @@ def test_nobody_pays_more_than_the_bid_or_less_than_the_floor_and_campaigns_stan
 def test_an_ad_wins_a_place_from_its_ratio_on(given_bids):
     bid, share, chance, quality, campaign, slots = given_bids
     campaign = np.arange(len(bid))  # each its own
-    found = run_auction(bid, share, chance, quality, campaign, slots, FLOOR)
+    outcome = run_auction(bid, share, chance, quality, campaign, slots, FLOOR)
     for at in range(len(bid)):
-        ratio = float(found.min_winning_multiplier[at])
+        ratio = float(outcome.min_winning_multiplier[at])
         for factor, wins in ((1.001, True), (0.999, False)):
             tried = share.copy()
             tried[at] = ratio * factor
@@ -58,11 +58,11 @@ def test_an_ad_wins_a_place_from_its_ratio_on(given_bids):
 
 
 def test_the_second_price_is_what_keeps_the_place():
-    found = run_auction(
+    outcome = run_auction(
         np.array([2.0, 1.0]), np.ones(2), np.array([0.1, 0.1]), np.ones(2), np.array([0, 1]), slots=1, floor_price=FLOOR
     )
-    assert found.order.tolist() == [0]
-    assert found.price[0] == pytest.approx(1.0)
+    assert outcome.order.tolist() == [0]
+    assert outcome.price[0] == pytest.approx(1.0)
     quality = run_auction(
         np.array([2.0, 1.0]), np.ones(2), np.array([0.1, 0.1]), np.array([1.0, 4.0]), np.array([0, 1]), 1, FLOOR
     )
@@ -77,13 +77,13 @@ def test_a_pace_would_not_have_spent_more_than_the_rate(seed, rate):
     n = int(rng.integers(1, 200))
     ratio = rng.choice([0.0, 0.2, 0.5, 0.7, 1.5], n) + rng.choice([0.0, 0.01], n)
     spend = rng.uniform(0, 1, n)
-    found = solve_pace(ratio, spend, rate)
-    assert 0.0 <= found.multiplier <= 1.0
-    assert 0.0 <= found.participation_share <= 1.0
-    won = ratio < found.multiplier
-    assert found.participation_share * float(spend[won].sum()) / n <= rate + 1e-9
+    pace = solve_pace(ratio, spend, rate)
+    assert 0.0 <= pace.multiplier <= 1.0
+    assert 0.0 <= pace.participation_share <= 1.0
+    won = ratio < pace.multiplier
+    assert pace.participation_share * float(spend[won].sum()) / n <= rate + 1e-9
     if rate >= float(spend[ratio <= 1.0].sum()) / n:
-        assert found.multiplier == 1.0
+        assert pace.multiplier == 1.0
 
 
 def test_what_comes_is_yesterdays_rest_as_strong_as_the_last_hour():
@@ -117,20 +117,20 @@ def test_solving_anew_reaches_nearly_all_of_hindsight_through_a_shock():
 @settings(max_examples=100, deadline=None)
 def test_isotonic_steps_rise_and_keep_the_mean(seed):
     rng = np.random.default_rng(seed)
-    said = rng.uniform(size=int(rng.integers(1, 60)))
-    label = (rng.uniform(size=len(said)) < said**2).astype(float)
-    found = fit_isotonic(said, label)
-    assert (np.diff(found.y) >= 0).all()
-    steps = np.searchsorted(found.x, said)
-    assert len(steps) == len(said)
+    scores = rng.uniform(size=int(rng.integers(1, 60)))
+    label = (rng.uniform(size=len(scores)) < scores**2).astype(float)
+    isotonic = fit_isotonic(scores, label)
+    assert (np.diff(isotonic.y) >= 0).all()
+    steps = np.searchsorted(isotonic.x, scores)
+    assert len(steps) == len(scores)
     # Least squares over all rows keeps the sum of what turned out true.
-    order = np.argsort(said)
-    fitted = _steps(said[order], label[order])
+    order = np.argsort(scores)
+    fitted = _steps(scores[order], label[order])
     assert fitted.sum() == pytest.approx(label.sum())
-    assert sorted(set(np.round(fitted, 9))) == sorted(set(np.round(found.y, 9)))
+    assert sorted(set(np.round(fitted, 9))) == sorted(set(np.round(isotonic.y, 9)))
 
 
-def _steps(said: np.ndarray, label: np.ndarray) -> np.ndarray:
+def _steps(scores: np.ndarray, label: np.ndarray) -> np.ndarray:
     """The same by its definition: max over starts of min over ends of means."""
     n = len(label)
     total = np.concatenate([[0.0], np.cumsum(label)])

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.nn.next_item.baskets import Baskets
 
 
@@ -19,27 +19,27 @@ def baskets(lines: list[tuple[int, int, int]], length: int = 4) -> Baskets:
     return Baskets(events, item.astype(np.int64), 10, length)
 
 
-def asked(found: Baskets) -> list[tuple[int, int]]:
+def asked(basket_batch: Baskets) -> list[tuple[int, int]]:
     """(last item seen, item asked for) of every pair of every piece."""
-    batch = found.batch(found.windows)
+    batch = basket_batch.batch(basket_batch.windows)
     seen = batch.inputs.ravel()[batch.positions]
     return sorted(zip(seen[batch.pair_position].tolist(), batch.target_rows.tolist(), strict=True))
 
 
 def test_a_basket_is_asked_for_all_of_the_next_one_at_its_last_line():
-    found = baskets([(0, 1, 1), (0, 1, 2), (0, 2, 3), (0, 2, 4), (0, 3, 5), (1, 1, 6)])
-    assert asked(found) == [(2, 3), (2, 4), (4, 5)]
+    basket_batch = baskets([(0, 1, 1), (0, 1, 2), (0, 2, 3), (0, 2, 4), (0, 3, 5), (1, 1, 6)])
+    assert asked(basket_batch) == [(2, 3), (2, 4), (4, 5)]
 
 
 def test_single_events_are_plain_next_item():
-    found = baskets([(0, t, t) for t in range(4)])
-    assert asked(found) == [(0, 1), (1, 2), (2, 3)]
+    basket_batch = baskets([(0, t, t) for t in range(4)])
+    assert asked(basket_batch) == [(0, 1), (1, 2), (2, 3)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.integers(0, 9)), min_size=2, max_size=30))
 def test_every_basket_but_the_last_is_asked_once(lines):
-    found = baskets(lines)
-    if not len(found.windows):
+    basket_batch = baskets(lines)
+    if not len(basket_batch.windows):
         return
     expected = []
     for user in {u for u, _, _ in lines}:
@@ -47,4 +47,4 @@ def test_every_basket_but_the_last_is_asked_once(lines):
         for now, then in pairwise(times):
             mine = [i for u, t, i in lines if u == user and t == now]
             expected += [(mine[-1], i) for u, t, i in lines if u == user and t == then]
-    assert asked(found) == sorted(expected)
+    assert asked(basket_batch) == sorted(expected)

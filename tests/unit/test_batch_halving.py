@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.models.graph_filter.train import fit as fit_graph_filter
 from vetrina.models.sasrec.train import fit as fit_sasrec
 

@@ -9,12 +9,12 @@ COUNTS = np.array([6.0, 2.0, 0.0, 0.0])
 
 
 def test_by_hand():
-    found = beyond_accuracy_metrics([np.array([0, 1]), np.array([0, 2])], COUNTS, np.array([5, 5, 9, 9]))
-    assert found.coverage == 0.75
-    assert found.diversity == 0.5
+    metrics = beyond_accuracy_metrics([np.array([0, 1]), np.array([0, 2])], COUNTS, np.array([5, 5, 9, 9]))
+    assert metrics.coverage == 0.75
+    assert metrics.diversity == 0.5
     share = np.array([7.0, 3.0, 1.0, 1.0]) / 12.0
-    assert found.novelty == pytest.approx(-np.log2(share[[0, 1, 0, 2]]).mean())
-    assert found.popularity_bias == pytest.approx(np.mean([3.5, 2.5, 3.5, 1.0]) / 4)
+    assert metrics.novelty == pytest.approx(-np.log2(share[[0, 1, 0, 2]]).mean())
+    assert metrics.popularity_bias == pytest.approx(np.mean([3.5, 2.5, 3.5, 1.0]) / 4)
 
 
 def test_the_most_popular_alone_is_the_most_biased_and_the_least_novel():

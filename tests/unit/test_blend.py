@@ -17,8 +17,8 @@ def test_blend_counts_what_ranking_counts(seed: int):
     wanted = [int(gain.sum()) for gain in gains]
     ideal = [float((1 / np.log2(2.0 + np.arange(min(10, n)))).sum()) for n in wanted]
     weights = np.array([1.0, 0.5], np.float32)
-    found = blend.pad_candidates(lists, gains, ideal).ndcg(weights)
-    for rows, gain, relevant, value in zip(lists, gains, wanted, found, strict=True):
+    blended = blend.pad_candidates(lists, gains, ideal).ndcg(weights)
+    for rows, gain, relevant, value in zip(lists, gains, wanted, blended, strict=True):
         ranks = mid_ranks(rows @ weights, np.flatnonzero(gain).astype(np.int32))
         assert value == pytest.approx(ndcg(ranks, relevant, 10) if relevant else 0.0)
 

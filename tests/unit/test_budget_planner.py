@@ -16,7 +16,8 @@ from vetrina.core.training_cost import (
     TableFitCost,
     Workload,
 )
-from vetrina.core.types import Catalogue, Interactions, Judgments, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, Judgments, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.model_selection.budget_planner import plan_text, plan_training
 from vetrina.models.base import costs_of
 from vetrina.nn.next_item.cost import SequenceNetworkCost

@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
+from vetrina.core.answers import Answer, RankedItem
 from vetrina.core.protocols import Context
+from vetrina.core.requests import Request
 from vetrina.core.rollout_types import Rollout
-from vetrina.core.types import Answer, RankedItem, Request
 from vetrina.serve.experiments.canary import CandidateAnswer, CandidateClient
 
 ROLLOUT = Rollout("r", "recommend", "new", "old", "salt", 0.0, 0.0, (0.5,))
@@ -31,36 +32,36 @@ class Candidate:
         self.let_go = threading.Event()
         self.asked: list[str] = []
 
-    def answer(self, asked: Request, context: Context) -> Answer:
+    def answer(self, request: Request, context: Context) -> Answer:
         """One product, named like the query."""
-        self.asked.append(asked.query)
-        if asked.query == "hang":
+        self.asked.append(request.query)
+        if request.query == "hang":
             self.begun.set()
             self.let_go.wait()
-        if asked.query == "error":
+        if request.query == "error":
             raise RuntimeError("as asked for")
-        if asked.query == "panic":
+        if request.query == "panic":
             raise Panic
-        return Answer((RankedItem(asked.query, asked.query, 1.0),), 1)
+        return Answer((RankedItem(request.query, request.query, 1.0),), 1)
 
 
 @pytest.fixture
 def candidate() -> Iterator[Candidate]:
     """Let go at the end, so that its threads end."""
-    found = Candidate()
-    yield found
-    found.let_go.set()
+    own_candidate = Candidate()
+    yield own_candidate
+    own_candidate.let_go.set()
 
 
 def trial(candidate: object, timeout: float) -> CandidateClient:
     return CandidateClient(ROLLOUT, candidate, timeout, lambda row: None)
 
 
-def ask(found: CandidateClient, *queries: str) -> list[CandidateAnswer]:
+def ask(client: CandidateClient, *queries: str) -> list[CandidateAnswer]:
     """All at once."""
 
     async def together() -> list[CandidateAnswer]:
-        return await asyncio.gather(*(found.answer(Request(query=query), CONTEXT) for query in queries))
+        return await asyncio.gather(*(client.answer(Request(query=query), CONTEXT) for query in queries))
 
     return asyncio.run(together())
 
@@ -73,9 +74,9 @@ def wait_until_none_hangs(client: CandidateClient) -> None:
 
 
 def test_requests_are_answered_one_after_the_other_in_their_order(candidate):
-    found = ask(trial(candidate, LONG), "a", "b", "error", "c")
-    assert [t.fault for t in found] == [None, None, "error", None]
-    assert [t.answer.items[0].product_id for t in found if t.answer] == ["a", "b", "c"]
+    answers = ask(trial(candidate, LONG), "a", "b", "error", "c")
+    assert [t.fault for t in answers] == [None, None, "error", None]
+    assert [t.answer.items[0].product_id for t in answers if t.answer] == ["a", "b", "c"]
     assert candidate.asked == ["a", "b", "error", "c"]
 
 
@@ -83,9 +84,9 @@ def test_a_panic_is_an_error_and_the_thread_goes_on(candidate, monkeypatch):
     """What a library in Rust raises is no Exception; neither a request nor a shadow may end the thread by it."""
     monkeypatch.setattr("vetrina.serve.experiments.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
     rows: list[dict] = []
-    found = CandidateClient(ROLLOUT, candidate, LONG, rows.append)
-    found.shadow(Request(query="panic"), CONTEXT, Answer((), 0))
-    assert [answered.fault for answered in ask(found, "panic", "a")] == ["error", None]
+    client = CandidateClient(ROLLOUT, candidate, LONG, rows.append)
+    client.shadow(Request(query="panic"), CONTEXT, Answer((), 0))
+    assert [answered.fault for answered in ask(client, "panic", "a")] == ["error", None]
     assert [row.fault for row in rows] == ["error"]
 
 
@@ -126,13 +127,13 @@ def test_one_that_does_not_open_is_never_waited_for():
 def test_shadow_answers_that_wait_are_dropped_when_users_meet_the_candidate(candidate, monkeypatch):
     """S39: the first users do not wait behind answers that nobody sees."""
     monkeypatch.setattr("vetrina.serve.experiments.canary._MIN_SHADOW_INTERVAL_SECONDS", 0.0)
-    found = trial(candidate, LONG)
+    client = trial(candidate, LONG)
     for query in ("hang", "a", "b"):
-        found.shadow(Request(query=query), CONTEXT, Answer((), 0))
+        client.shadow(Request(query=query), CONTEXT, Answer((), 0))
         assert candidate.begun.wait(LONG)
-    found.set_rollout(replace(ROLLOUT, step=0))
+    client.set_rollout(replace(ROLLOUT, step=0))
     candidate.let_go.set()
-    assert [answered.fault for answered in ask(found, "c")] == [None]
+    assert [answered.fault for answered in ask(client, "c")] == [None]
     assert candidate.asked == ["hang", "c"]
 
 

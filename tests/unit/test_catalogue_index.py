@@ -7,7 +7,7 @@ import pytest
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.catalogue.write import write_catalogue
-from vetrina.core.types import Catalogue, Interactions
+from vetrina.core.training_data import Catalogue, Interactions
 from vetrina.features import histories
 from vetrina.features.histories import Histories
 

@@ -1,7 +1,8 @@
 """Lines that the command line prints, made from plain values."""
 
 from vetrina.cli import formatting
-from vetrina.core.types import CheckResult, DataReport, Readiness, ReleaseResult
+from vetrina.core.data_report import CheckResult, DataReport, Readiness
+from vetrina.core.verdicts import ReleaseResult
 
 
 def report(ready: bool, *checks: CheckResult) -> DataReport:

@@ -44,13 +44,13 @@ def test_pushed_products_are_found_and_only_the_accounts_lose_events(share):
     real = log(users=800)
     fake = click_fraud_events(real, TARGETS, share, np.random.default_rng(2))
     both = pl.concat([real, fake]).with_row_index("number").with_columns(row=pl.lit("a column of the shop"))
-    found = detect_click_fraud(both)
-    assert set(TARGETS) <= set(found["product_id"])
-    kept = exclude_click_fraud(both, found)
-    gone = both.join(kept, on=both.columns, how="anti")
+    fraud = detect_click_fraud(both)
+    assert set(TARGETS) <= set(fraud["product_id"])
+    honest = exclude_click_fraud(both, fraud)
+    gone = both.join(honest, on=both.columns, how="anti")
     assert (gone["user_id"].str.starts_with("account-")).mean() > 0.95
-    assert not kept.filter(pl.col("user_id").str.starts_with("account-") & pl.col("product_id").is_in(TARGETS)).height
-    assert kept["number"].is_sorted()
+    assert not honest.filter(pl.col("user_id").str.starts_with("account-") & pl.col("product_id").is_in(TARGETS)).height
+    assert honest["number"].is_sorted()
 
 
 def test_a_launch_that_everybody_takes_to_is_no_push():
@@ -91,10 +91,10 @@ def test_doubted_events_are_kept_reported_and_not_learnt_from(tmp_path: Path):
         catalogue = dataset.catalogue(snapshot)
         assert catalogue is not None
         assert snapshot.rows["events"] == len(real) + len(fake)
-        found = dataset.interactions(snapshot, catalogue, snapshot.cuts.end if snapshot.cuts else 0.0)
-        assert found is not None
+        interactions = dataset.interactions(snapshot, catalogue, snapshot.cuts.end if snapshot.cuts else 0.0)
+        assert interactions is not None
         item = catalogue.product_ids.tolist().index(str(target))
-        learnt[doubt] = int((found.item == item).sum())
+        learnt[doubt] = int((interactions.item == item).sum())
         check = next(c for c in shop.validate("recommend").checks if c.name == "pushed_products")
         assert (check.status, check.first) == (("WARN", str(target)) if doubt == "true" else ("PASS", ""))
     pushed = int((fake["product_id"] == target).sum())
@@ -111,11 +111,11 @@ def test_paid_clicks_on_an_ad_are_told_though_its_product_is_looked_at_anyway(tm
     looks = events.filter(pl.col("type") == "view")
     fake = click_fraud_events(looks, [target], 0.02, np.random.default_rng(number), days=28.0)
     own = fake.filter(pl.col("product_id") == target)
-    shown, clicked = (own.with_columns(type=pl.lit(kind)) for kind in ("ad_impression", "ad_click"))
-    both = pl.concat([events, fake.filter(pl.col("product_id") != target), shown, clicked])
-    found = detect_click_fraud(both)
-    assert set(found["product_id"]) == {target}
+    impressions, clicked = (own.with_columns(type=pl.lit(kind)) for kind in ("ad_impression", "ad_click"))
+    both = pl.concat([events, fake.filter(pl.col("product_id") != target), impressions, clicked])
+    fraud = detect_click_fraud(both)
+    assert set(fraud["product_id"]) == {target}
     theirs = pl.col("user_id").str.starts_with("account-") & (pl.col("type") == "ad_click")
-    left = exclude_click_fraud(both, found).filter(theirs).height
+    left = exclude_click_fraud(both, fraud).filter(theirs).height
     assert left <= 0.05 * clicked.height
     assert detect_click_fraud(events).is_empty()

@@ -23,8 +23,8 @@ def log(answers: int, impressions: bool = True, seed: int = 3) -> pl.DataFrame:
             rows.append(("impression", f"p{product}", place))
             if rng.random() < LOOKED[place - 1] * wanted:
                 rows.append(("click", f"p{product}", place))
-    kept = rows if impressions else [r for r in rows if r[0] == "click"]
-    frame = pl.DataFrame(kept, schema=["type", "product_id", "position"], orient="row")
+    logged_rows = rows if impressions else [r for r in rows if r[0] == "click"]
+    frame = pl.DataFrame(logged_rows, schema=["type", "product_id", "position"], orient="row")
     return frame.with_columns(pl.lit("Red Shoe ").alias("query"), pl.lit(datetime(2026, 1, 1)).alias("timestamp"))
 
 
@@ -39,11 +39,11 @@ def test_the_place_is_taken_out_of_the_clicks():
     events = log(4_000)
     counts = events.filter(pl.col("type") == "click")["product_id"].value_counts(sort=True)
     assert counts["product_id"][0] != "p0", "by mere clicks the best product is not the best"
-    found = of(grades_from_clicks(events))
-    assert found["p0"] == MAX_GRADE
-    assert sorted(found, key=found.__getitem__, reverse=True)[:4] == ["p0", "p1", "p2", "p3"]
+    grades = of(grades_from_clicks(events))
+    assert grades["p0"] == MAX_GRADE
+    assert sorted(grades, key=grades.__getitem__, reverse=True)[:4] == ["p0", "p1", "p2", "p3"]
     for product, wanted in zip(("p1", "p2", "p3"), WANTED[1:], strict=True):
-        assert found[product] / MAX_GRADE == pytest.approx(wanted / WANTED[0], abs=0.12)
+        assert grades[product] / MAX_GRADE == pytest.approx(wanted / WANTED[0], abs=0.12)
 
 
 def test_without_impressions_a_deed_at_a_low_place_counts_more():
@@ -55,9 +55,9 @@ def test_without_impressions_a_deed_at_a_low_place_counts_more():
             "position": [1, 1, 10, 10],
         }
     )
-    found = grades_from_clicks(deeds)
-    assert found is not None
-    by = dict(zip(found["product_id"], found["grade"], strict=True))
+    grades = grades_from_clicks(deeds)
+    assert grades is not None
+    by = dict(zip(grades["product_id"], grades["grade"], strict=True))
     assert by["tenth"] == MAX_GRADE
     assert by["first"] == pytest.approx(MAX_GRADE / np.log2(11))
 
@@ -74,11 +74,11 @@ def test_a_lucky_first_look_does_not_beat_what_proved_itself():
     rows = [("impression", "new", 1), ("click", "new", 1)]
     rows += [("impression", "known", 1)] * 100 + [("click", "known", 1)] * 60
     events = pl.DataFrame(rows, schema=["type", "product_id", "position"], orient="row")
-    found = dict(
+    grades = dict(
         grades_from_clicks(events.with_columns(pl.lit("tea").alias("query"))).select("product_id", "grade").iter_rows()
     )
-    assert found["known"] == MAX_GRADE
-    assert found["new"] < MAX_GRADE / 2
+    assert grades["known"] == MAX_GRADE
+    assert grades["new"] < MAX_GRADE / 2
 
 
 def test_nothing_done_is_nothing_known():

@@ -16,8 +16,10 @@ from vetrina.compress import compress, variant_evaluation
 from vetrina.compress.compress import judge_with_labels, variant_training_seconds
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Checkpoint, TrainingPlan, TrainNotes
 from vetrina.scenarios import agreement
 from vetrina.scenarios.agreement import Agreement, ReferenceAnswers
 from vetrina.scenarios.component_scores import SampledResults

@@ -12,8 +12,8 @@ from vetrina.bundle.dense.write import MIN_PQ_VECTORS, is_quantisable, write_den
 def vectors() -> np.ndarray:
     """Unit vectors in clumps, as texts are."""
     rng = np.random.default_rng(0)
-    found = rng.standard_normal((40, 64)).repeat(50, axis=0) + 0.4 * rng.standard_normal((2_000, 64))
-    return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
+    rows = rng.standard_normal((40, 64)).repeat(50, axis=0) + 0.4 * rng.standard_normal((2_000, 64))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
 @pytest.fixture(params=["exact", "lists", "codes", "codes in lists"])

@@ -26,9 +26,9 @@ PRICES = RNG.choice([1.99, 0.1, 3.0, np.nan, 1e9 + 0.01, -0.0, np.inf], 900)
 )
 def test_what_was_saved_comes_back_as_it_was(table: np.ndarray, tmp_path: Path):
     dictionary_encoding.save(tmp_path, "some", table)
-    found = dictionary_encoding.load(tmp_path, "some")
-    assert (found.shape, found.dtype) == (table.shape, table.dtype)
-    np.testing.assert_array_equal(found, table)
+    loaded = dictionary_encoding.load(tmp_path, "some")
+    assert (loaded.shape, loaded.dtype) == (table.shape, table.dtype)
+    np.testing.assert_array_equal(loaded, table)
 
 
 def test_few_numbers_take_a_byte_a_row_and_many_lie_as_they_are(tmp_path: Path):

@@ -17,11 +17,11 @@ ROWS = arrays.arrays(float, st.tuples(st.integers(2, 30), st.integers(1, 4)), el
 @given(ROWS, st.integers(0, 2**32 - 1))
 def test_moments_are_those_of_numpy_and_add_up(rows, seed):
     unit = np.random.default_rng(seed).integers(0, 5, len(rows))
-    found = moments(unit, rows)
+    computed = moments(unit, rows)
     each = np.array([rows[unit == u].mean(0) for u in np.unique(unit)])
-    assert found.units == len(each)
-    assert found.mean() == pytest.approx(each.mean(0), abs=1e-9)
-    assert found.covariance() == pytest.approx(np.atleast_2d(np.cov(each.T, bias=True)), abs=1e-9)
+    assert computed.units == len(each)
+    assert computed.mean() == pytest.approx(each.mean(0), abs=1e-9)
+    assert computed.covariance() == pytest.approx(np.atleast_2d(np.cov(each.T, bias=True)), abs=1e-9)
     half = moments(np.arange(len(rows)), rows)
     twice = half + half
     assert twice.units == 2 * half.units
@@ -74,12 +74,12 @@ def test_days_are_compared_with_their_weekday_once_there_are_two():
 
 @given(st.lists(st.floats(0, 1), max_size=30), st.floats(0.01, 0.5))
 def test_findings_are_those_of_benjamini_and_hochberg(p, rate):
-    found = drift.benjamini_hochberg(np.array(p, float), rate)
+    discoveries = drift.benjamini_hochberg(np.array(p, float), rate)
     ordered = sorted(p)
     last = max((k for k in range(1, len(p) + 1) if ordered[k - 1] <= rate * k / len(p)), default=0)
-    assert found.sum() >= last
-    assert all(found[i] for i in range(len(p)) if last and p[i] <= ordered[last - 1])
-    assert not found.any() or max(np.array(p)[found]) <= rate
+    assert discoveries.sum() >= last
+    assert all(discoveries[i] for i in range(len(p)) if last and p[i] <= ordered[last - 1])
+    assert not discoveries.any() or max(np.array(p)[discoveries]) <= rate
 
 
 def test_position_bias_is_told_from_what_is_wanted():
@@ -87,12 +87,12 @@ def test_position_bias_is_told_from_what_is_wanted():
     looked = 1.0 / (1.0 + 0.25 * np.arange(10))
     wanted = np.linspace(0.02, 0.3, 8)
     # What is wanted stands high: places are not alike in what they hold, and a plain rate by place is misled.
-    shown = np.round(30_000 * np.exp(-0.3 * np.abs(np.arange(8)[::-1, None] * 10 / 8 - np.arange(10)[None])))
-    clicked = rng.binomial(shown.astype(int), np.outer(wanted, looked))
-    found = position_bias.estimate_position_bias(shown, clicked.astype(float))
-    assert found.is_estimated
-    assert found.examination == pytest.approx(looked, rel=0.12)
-    assert found.relevance == pytest.approx(wanted, rel=0.12)
-    plain = clicked.sum(0) / shown.sum(0)
+    impressions = np.round(30_000 * np.exp(-0.3 * np.abs(np.arange(8)[::-1, None] * 10 / 8 - np.arange(10)[None])))
+    clicked = rng.binomial(impressions.astype(int), np.outer(wanted, looked))
+    bias = position_bias.estimate_position_bias(impressions, clicked.astype(float))
+    assert bias.is_estimated
+    assert bias.examination == pytest.approx(looked, rel=0.12)
+    assert bias.relevance == pytest.approx(wanted, rel=0.12)
+    plain = clicked.sum(0) / impressions.sum(0)
     assert np.abs(plain / plain[0] - looked).max() > 0.15
-    assert not position_bias.estimate_position_bias(shown, np.zeros_like(shown)).is_estimated
+    assert not position_bias.estimate_position_bias(impressions, np.zeros_like(impressions)).is_estimated

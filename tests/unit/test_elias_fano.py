@@ -26,12 +26,12 @@ def test_every_list_holds_what_was_saved(tmp_path: Path, lengths: list[int], lar
     )
     opened = EliasFanoLists(tmp_path, "some")
     assert len(opened) == len(lists)
-    asked = rng.integers(0, len(lists), 6) if lists else np.empty(0, np.intp)
-    found = opened.take(asked)
-    assert found.lengths.tolist() == [lengths[row] for row in asked]
-    assert found.values.tolist() == [n for row in asked for n in lists[row].tolist()]
+    rows = rng.integers(0, len(lists), 6) if lists else np.empty(0, np.intp)
+    lists_taken = opened.take(rows)
+    assert lists_taken.lengths.tolist() == [lengths[row] for row in rows]
+    assert lists_taken.values.tolist() == [n for row in rows for n in lists[row].tolist()]
     everything = np.concatenate([np.empty(0, np.int64), *lists])
-    assert everything[found.indices].tolist() == found.values.tolist()
+    assert everything[lists_taken.indices].tolist() == lists_taken.values.tolist()
 
 
 def test_a_number_takes_two_bits_more_than_its_gap(tmp_path: Path):

@@ -48,10 +48,10 @@ def test_graded_ndcg_by_hand():
 
 
 def test_confusion_by_hand():
-    found = confusion(np.array([1, 1, 0, 0, 1.0]), np.array([0.9, 0.4, 0.6, 0.1, 0.5]))
-    assert (found.true_positive, found.false_positive, found.true_negative, found.false_negative) == (2, 1, 1, 1)
-    assert found.accuracy == 0.6
-    assert found.precision == found.recall == found.f1 == pytest.approx(2 / 3)
+    table = confusion(np.array([1, 1, 0, 0, 1.0]), np.array([0.9, 0.4, 0.6, 0.1, 0.5]))
+    assert (table.true_positive, table.false_positive, table.true_negative, table.false_negative) == (2, 1, 1, 1)
+    assert table.accuracy == 0.6
+    assert table.precision == table.recall == table.f1 == pytest.approx(2 / 3)
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=4, max_size=60))
@@ -81,14 +81,14 @@ def test_bootstrap_covers_the_truth_about_as_often_as_it_says():
     rng = np.random.default_rng(0)
     inside = 0
     for seed in range(200):
-        found = mean_interval(rng.normal(1.0, 1.0, 80), repeats=400, seed=seed)
-        inside += found.low <= 1.0 <= found.high
+        interval = mean_interval(rng.normal(1.0, 1.0, 80), repeats=400, seed=seed)
+        inside += interval.low <= 1.0 <= interval.high
     assert 180 <= inside <= 199
 
 
 def test_paired_interval_is_narrower_than_two_apart():
     rng = np.random.default_rng(1)
     base = rng.normal(0, 1, 300)
-    found = paired_difference(base + 0.1, base)
-    assert found.point == pytest.approx(0.1)
-    assert found.high - found.low < 1e-9
+    interval = paired_difference(base + 0.1, base)
+    assert interval.point == pytest.approx(0.1)
+    assert interval.high - interval.low < 1e-9

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.features.decayed_counts import DecayedCounts
 from vetrina.features.histories import Histories, write
 from vetrina.features.recent_items import RecentItems

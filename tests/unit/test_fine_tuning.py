@@ -116,10 +116,10 @@ def test_pictures_learn_on_until_held_out_ones_gain_no_more():
         network.small_cnn(), pixels, label, 2, 12, 0, lambda: done.append(1), FineTuning(patience=1, trainable_layers=3)
     )
     assert len(done) < 12
-    said = category_training.predict_proba(taught, category_training.extract_features(taught.backbone, pixels)).argmax(
-        1
-    )
-    assert (said == label).mean() > 0.95
+    predicted = category_training.predict_proba(
+        taught, category_training.extract_features(taught.backbone, pixels)
+    ).argmax(1)
+    assert (predicted == label).mean() > 0.95
     torch.manual_seed(0)
     usual = network.small_cnn().blocks[0][0].weight  # pyright: ignore[reportIndexIssue]
     assert torch.equal(taught.backbone.blocks[0][0].weight, usual), "below the upper three nothing learns"  # pyright: ignore[reportIndexIssue]

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vetrina.api.shop import Shop
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
-from vetrina.core.types import Catalogue, Floats, Interactions, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.models.fusion import online, train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows, whiten
@@ -149,10 +151,10 @@ def test_whitening_takes_away_what_all_share():
     rng = np.random.default_rng(3)
     vectors: Floats = normalise_rows((rng.normal(size=(500, 12)) + 8.0).astype(np.float32))
     vectors[-1] = 0.0
-    found = whiten(vectors)
-    assert not found[-1].any()
+    whitened = whiten(vectors)
+    assert not whitened[-1].any()
     assert float((vectors[:-1] @ vectors[:-1].T).mean()) > 0.9
-    assert abs(float((found[:-1] @ found[:-1].T).mean())) < 0.05
+    assert abs(float((whitened[:-1] @ whitened[:-1].T).mean())) < 0.05
 
 
 def test_given_vectors_are_read_and_refused_by_name(tmp_path):
@@ -183,12 +185,12 @@ def test_given_vectors_are_read_and_refused_by_name(tmp_path):
     wanted=st.integers(0, 25),
 )
 def test_kept_places_keep_both_orders_and_longer_lists_begin_with_shorter_ones(usual, kept, share, wanted):
-    found = fill_reserved_positions(np.array(usual, np.intp), np.array(kept, np.intp), share, wanted).tolist()
-    assert len(found) == len(set(found)) == min(wanted, len({*usual, *kept}))
+    filled = fill_reserved_positions(np.array(usual, np.intp), np.array(kept, np.intp), share, wanted).tolist()
+    assert len(filled) == len(set(filled)) == min(wanted, len({*usual, *kept}))
     assert (
-        found[:5]
+        filled[:5]
         == fill_reserved_positions(np.array(usual, np.intp), np.array(kept, np.intp), share, min(5, wanted)).tolist()
     )
-    only = [n for n in found if n not in kept]
+    only = [n for n in filled if n not in kept]
     assert only == [n for n in usual if n not in kept][: len(only)]
-    assert set(kept[: int(len(found) * share + 1e-9)]) <= set(found)
+    assert set(kept[: int(len(filled) * share + 1e-9)]) <= set(filled)

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import train
 
@@ -46,9 +48,9 @@ def circle(steps: int) -> tuple[TrainingData, EvaluationData]:
 
 def run(tmp_path, plan: TrainingPlan):
     """Fit and tune."""
-    past, held = circle(STEPS)
+    past, holdout = circle(STEPS)
     past = replace(past, cache=tmp_path / "cache")
-    return train(RECIPE, past, "digest", "fit", plan, tmp_path / "fit", NoProgress(), validation=held)
+    return train(RECIPE, past, "digest", "fit", plan, tmp_path / "fit", NoProgress(), validation=holdout)
 
 
 def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_same(tmp_path):
@@ -85,14 +87,15 @@ def test_without_trials_nothing_is_searched(tmp_path):
 
 
 def test_the_luckiest_of_many_is_not_kept_where_nothing_can_be_foretold(tmp_path):
-    past, held = circle(STEPS)
+    past, holdout = circle(STEPS)
+    past = replace(past, cache=tmp_path / "cache")
     rng = np.random.default_rng(9)
-    assert held.targets is not None
+    assert holdout.targets is not None
     chance = Targets(
-        held.targets.user_ids, tuple(rng.integers(0, ITEMS, 1).astype(np.int32) for _ in held.targets.user_ids)
+        holdout.targets.user_ids, tuple(rng.integers(0, ITEMS, 1).astype(np.int32) for _ in holdout.targets.user_ids)
     )
     _, settled = train(
-        RECIPE, past, "digest", "fit", PLAN, tmp_path / "fit", NoProgress(), validation=replace(held, targets=chance)
+        RECIPE, past, "digest", "fit", PLAN, tmp_path / "fit", NoProgress(), validation=replace(holdout, targets=chance)
     )
     tried = settled.notes["search"]["item_knn"]
     assert tried["best"] >= tried["usual"]

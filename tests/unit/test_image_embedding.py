@@ -17,32 +17,32 @@ SIZE = 48
 def images(count: int) -> list[bytes]:
     """Larger than the network sees them, and not square."""
     rng = np.random.default_rng(5)
-    found: list[bytes] = []
+    bodies: list[bytes] = []
     for _ in range(count):
         blocks = rng.integers(0, 256, (6, 8, 3), np.uint8)
         out = io.BytesIO()
         Image.fromarray(blocks).resize((120, 90), Image.Resampling.BILINEAR).save(out, "PNG")
-        found.append(out.getvalue())
-    return found
+        bodies.append(out.getvalue())
+    return bodies
 
 
 def test_images_are_normalised_as_in_training():
     pixels = np.stack(list(decode.decode_images(images(3), SIZE)))
-    shown = decode.normalised(pixels)
-    assert shown.shape == (3, 3, SIZE, SIZE)
-    np.testing.assert_allclose(shown, preprocessing.normalise(pixels).numpy(), atol=1e-5)
-    np.testing.assert_allclose(shown[1, 2, 5, 7], (float(pixels[1, 5, 7, 2]) - 127) / 128, atol=1e-5)
+    normalised = decode.normalised(pixels)
+    assert normalised.shape == (3, 3, SIZE, SIZE)
+    np.testing.assert_allclose(normalised, preprocessing.normalise(pixels).numpy(), atol=1e-5)
+    np.testing.assert_allclose(normalised[1, 2, 5, 7], (float(pixels[1, 5, 7, 2]) - 127) / 128, atol=1e-5)
 
 
 def test_a_float_network_gives_the_vectors_that_training_writes(tmp_path):
     torch.manual_seed(1)
     pixels = np.stack(list(decode.decode_images(images(20), SIZE)))
     backbone = network.small_cnn()
-    found = category_training.extract_features(backbone, pixels)
-    whole = network.ImageNetwork(backbone, nn.Linear(backbone.width, 2), train.pca_projection(found)).eval()
+    extracted = category_training.extract_features(backbone, pixels)
+    whole = network.ImageNetwork(backbone, nn.Linear(backbone.width, 2), train.pca_projection(extracted)).eval()
     network_quantisation.export_network(whole, SIZE, tmp_path / "network.onnx")
     with torch.no_grad():
-        trained = functional.normalize(whole.projection(torch.from_numpy(found)), dim=1).numpy()
+        trained = functional.normalize(whole.projection(torch.from_numpy(extracted)), dim=1).numpy()
     embedder = Embedder(tmp_path / "network.onnx")
     assert embedder.size == SIZE
     vectors = embedder.vectors(list(pixels))

@@ -12,7 +12,7 @@ import shops
 
 from vetrina import Shop
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Snapshot
+from vetrina.core.snapshots import Snapshot
 from vetrina.data import dataset
 from vetrina.store.shop_folder import ShopFolder
 
@@ -45,9 +45,9 @@ def test_order_format_and_repetition_change_nothing(tmp_path, files):
     halves[0].write_text("\n".join([lines[0], *body[: len(body) // 2]]))
     halves[1].write_text("\n".join([lines[0], *body[len(body) // 3 :]]))
     given = [[files["events"]], [shuffled], [records], [parquet], [*halves], [halves[1], halves[0]]]
-    found = [same_keys(tmp_path, f"s{i}").ingest(events=g) for i, g in enumerate(given)]
-    assert len({snapshot.digest for snapshot in found}) == 1
-    learnt_from = [learning(snapshot) for snapshot in found]
+    snapshots = [same_keys(tmp_path, f"s{i}").ingest(events=g) for i, g in enumerate(given)]
+    assert len({snapshot.digest for snapshot in snapshots}) == 1
+    learnt_from = [learning(snapshot) for snapshot in snapshots]
     for other in learnt_from[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(learnt_from[0], other, strict=True))
 
@@ -65,15 +65,15 @@ def test_events_of_one_moment_are_read_in_one_order(tmp_path):
     """A basket has one time; the order of its lines in a file must not reach the models."""
     rows = [f"{shops.START},u{n % 3},purchase,p{n}" for n in range(40)]
     rows += rows[:5]
-    found = []
+    orders = []
     for turn in range(3):
         random.Random(turn).shuffle(rows)
         file = tmp_path / f"{turn}.csv"
         file.write_text("\n".join(["timestamp,user_id,type,product_id", *rows]))
-        found.append(same_keys(tmp_path, f"s{turn}").ingest(events=[file]))
-    assert {(s.digest, s.rows["events"]) for s in found} == {(found[0].digest, 40)}
-    assert [s.tolist() for s in learning(found[0])] == [s.tolist() for s in learning(found[1])]
-    assert [s.tolist() for s in learning(found[0])] == [s.tolist() for s in learning(found[2])]
+        orders.append(same_keys(tmp_path, f"s{turn}").ingest(events=[file]))
+    assert {(s.digest, s.rows["events"]) for s in orders} == {(orders[0].digest, 40)}
+    assert [s.tolist() for s in learning(orders[0])] == [s.tolist() for s in learning(orders[1])]
+    assert [s.tolist() for s in learning(orders[0])] == [s.tolist() for s in learning(orders[2])]
 
 
 def test_words_for_nothing_are_nothing_and_words_that_hold_them_stay(tmp_path):
@@ -219,10 +219,10 @@ def test_numbers_that_are_none_and_endless_names(tmp_path):
     frame = pl.read_parquet(shop.ingest(products=[path]).folder / "products.parquet")
     assert frame["price"].to_list() == [None, None, -3.0]
     assert frame["category"].str.len_chars().max() == 2_000
-    found = {c.name: c for c in shop.validate("search").checks}
-    assert found["bad_prices"].status == "WARN"
-    assert found["bad_prices"].first == "3"
-    assert found["long_text"].first == "2"
+    checks = {c.name: c for c in shop.validate("search").checks}
+    assert checks["bad_prices"].status == "WARN"
+    assert checks["bad_prices"].first == "3"
+    assert checks["long_text"].first == "2"
 
 
 def test_settings_with_a_wrong_entry_name_it(tmp_path):
@@ -310,8 +310,8 @@ def test_a_cell_that_is_no_number_changes_no_other(tmp_path):
         file.write_text(
             "\n".join(["timestamp,user_id,type,product_id,price", *rows, f"1700000099,u9,purchase,p9,{last}"])
         )
-        found = Shop(tmp_path / name).ingest(events=[file])
-        read.append(pl.read_parquet(found.folder / "events.parquet")["price"].to_list())
+        snapshot = Shop(tmp_path / name).ingest(events=[file])
+        read.append(pl.read_parquet(snapshot.folder / "events.parquet")["price"].to_list())
     assert read[0][:-1] == read[1][:-1] == [1.5, 2.25, 300.0, 0.1, 1234567.891, None, 7.0]
     assert (read[0][-1], read[1][-1]) == (8.0, None)
 
@@ -341,9 +341,9 @@ def test_events_of_one_moment_are_parted_by_chance(tmp_path):
     assert snapshot.cuts is not None
     assert catalogue is not None
     fitted = dataset.interactions(snapshot, catalogue, snapshot.cuts.validation)
-    held = dataset.targets(snapshot, catalogue, snapshot.cuts.holdout, snapshot.cuts.end)
+    targets = dataset.targets(snapshot, catalogue, snapshot.cuts.holdout, snapshot.cuts.end)
     assert fitted is not None
-    assert held is not None
+    assert targets is not None
     assert len(fitted) == 480
-    assert sum(map(len, held.items)) == 60
-    assert len(held.user_ids) > 15, "nearly every user has some of what is held back"
+    assert sum(map(len, targets.items)) == 60
+    assert len(targets.user_ids) > 15, "nearly every user has some of what is held back"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.data.cooccurrence import cooccurrence
 
 
@@ -11,11 +11,11 @@ def test_cooccurrence_has_a_direction_and_fades_by_steps_but_not_inside_a_basket
     item = np.array([0, 1, 2, 3, 4], np.int32)
     time = np.array([1.0, 2.0, 3.0, 5.0, 5.0])
     events = Interactions(np.array(["a", "b"]), user, item, time, np.ones(5, np.float32), 9.0)
-    found = cooccurrence(events, 5, window=2, decay=0.5, backward_weight=0.25).toarray()
-    assert found[0, 1] == 1.0
-    assert found[1, 0] == 0.25
-    assert found[0, 2] == 0.5
-    assert found[3, 4] == found[4, 3] == 1.0
+    matrix = cooccurrence(events, 5, window=2, decay=0.5, backward_weight=0.25).toarray()
+    assert matrix[0, 1] == 1.0
+    assert matrix[1, 0] == 0.25
+    assert matrix[0, 2] == 0.5
+    assert matrix[3, 4] == matrix[4, 3] == 1.0
 
 
 def test_moments_are_told_apart_however_many_users_there_are():

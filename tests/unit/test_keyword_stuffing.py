@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.features import keyword_stuffing
 from vetrina.simulate.attacks import stuff_keywords
 from vetrina.validate.checks import CheckInput, keyword_stuffed_titles
@@ -71,6 +71,6 @@ def test_the_check_names_the_first():
     clean = catalogue()
     new = [*clean.titles[:9], f"{clean.titles[9]} {' '.join(QUERIES)}", *clean.titles[10:]]
     frame = pl.DataFrame({"product_id": clean.product_ids.tolist(), "title": new, "description": clean.descriptions})
-    found = keyword_stuffed_titles.run(CheckInput({"products": frame}, "", 0))
-    assert (found.status, found.count, found.first) == ("WARN", 1, "p009")
+    check = keyword_stuffed_titles.run(CheckInput({"products": frame}, "", 0))
+    assert (check.status, check.count, check.first) == ("WARN", 1, "p009")
     assert keyword_stuffed_titles.run(CheckInput({"products": frame.drop("description")}, "", 0)).status == "PASS"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vetrina.api.channels import hash_email
 from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Catalogue, Interactions
+from vetrina.core.training_data import Catalogue, Interactions
 from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
@@ -50,9 +50,9 @@ def test_features_count_what_a_user_took(tmp_path):
     assert first[0] == -np.inf  # there when the log began
     assert first[1] == 98.0 * DAY
     codes = category_levels.level_codes(catalogue())[0]
-    found = affinities.build(events, codes, catalogue().prices, first, events.until)
-    affinities.write(found, tmp_path)
-    for one in (found, affinities.read(tmp_path)):
+    affinity = affinities.build(events, codes, catalogue().prices, first, events.until)
+    affinities.write(affinity, tmp_path)
+    for one in (affinity, affinities.read(tmp_path)):
         row = dict(zip(COLUMNS, one.features_for_product(codes[1], 20.0).T, strict=True))
         assert row["leaf: count"].tolist() == [3.0, 0.0]
         assert row["department: count"].tolist() == [3.0, 1.0]
@@ -62,8 +62,8 @@ def test_features_count_what_a_user_took(tmp_path):
         assert row["price"].tolist() == [20.0, 20.0]
         assert row["value"].tolist() == [40.0, 0.0]
         assert row["leaf: lift"][0] == pytest.approx(1.0 / 0.75, rel=1e-3)
-    some = found.features_for_product(codes[1], 20.0, np.array([1], np.int32))
-    assert some.tolist() == found.features_for_product(codes[1], 20.0)[1:].tolist()
+    some = affinity.features_for_product(codes[1], 20.0, np.array([1], np.int32))
+    assert some.tolist() == affinity.features_for_product(codes[1], 20.0)[1:].tolist()
 
 
 def test_nothing_after_a_window_began_is_in_its_examples():
@@ -73,11 +73,11 @@ def test_nothing_after_a_window_began_is_in_its_examples():
     events = log(rows, users=30, until=90.0)
     codes = np.zeros((60, len(category_levels.LEVELS)), np.int32)
     codes[:, -1] = np.arange(60)
-    found = launch_examples.build_examples(events, codes, np.full(60, 5.0), np.eye(60, dtype=np.float32), seed=1)
-    assert found.is_buyer.sum() > 20
+    examples = launch_examples.build_examples(events, codes, np.full(60, 5.0), np.eye(60, dtype=np.float32), seed=1)
+    assert examples.is_buyer.sum() > 20
     # The title of a launched product is its own: nobody has taken it before the window.
-    assert (found.features[:, COLUMNS.index("title: count")] == 0).all()
-    assert launch_examples.count_buyers(events, 60) >= found.is_buyer.sum()
+    assert (examples.features[:, COLUMNS.index("title: count")] == 0).all()
+    assert launch_examples.count_buyers(events, 60) >= examples.is_buyer.sum()
 
 
 def test_segments_are_fifths():
@@ -86,10 +86,10 @@ def test_segments_are_fifths():
     of_user[:, USER_FEATURES.index("value")] = np.arange(100)
     of_user[:, USER_FEATURES.index("days since")] = 100 - np.arange(100)
     of_user[:, USER_FEATURES.index("days known")] = 365
-    found = rfm_segments(of_user)
-    assert found["best"].tolist() == (np.arange(100) >= 60).tolist()
-    assert found["lost"].tolist() == (np.arange(100) < 20).tolist()
-    assert not found["new"].any()
+    segments = rfm_segments(of_user)
+    assert segments["best"].tolist() == (np.arange(100) >= 60).tolist()
+    assert segments["lost"].tolist() == (np.arange(100) < 20).tolist()
+    assert not segments["new"].any()
     with pytest.raises(BadInput, match="use one of"):
         segment_members(of_user, "rich")
 

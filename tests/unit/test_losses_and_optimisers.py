@@ -6,7 +6,8 @@ import torch
 
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Interactions, TrainingData, TrainingPlan
+from vetrina.core.training_data import Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.models.mlp import online, train
 from vetrina.nn import losses
@@ -29,10 +30,10 @@ def test_losses_are_those_of_the_page():
     scores = torch.tensor([[2.0, 1.0, 0.0]])
     shares = torch.tensor([[1.0, 0.0, 0.0]])
     assert float(losses.listwise(scores, shares)) == pytest.approx(0.4076, abs=5e-5)
-    found = losses.adversarial(
+    loss = losses.adversarial(
         Slope(), torch.tensor([[1.0]]), torch.tensor([1.0]), losses.cross_entropy, losses.ADVERSARIAL_STEP
     )
-    assert float(found.detach()) == pytest.approx(0.1400, abs=5e-5)
+    assert float(loss.detach()) == pytest.approx(0.1400, abs=5e-5)
 
 
 @pytest.mark.parametrize(("name", "times", "after"), [("sgd", 100, 0.64), ("momentum", 10, 0.46), ("adam", 1, 0.8004)])
@@ -66,15 +67,15 @@ def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_bett
     label = (rng.random(1_500) < 0.5).astype(np.float32)
     sign = 2 * label - 1
     x = np.column_stack([sign + rng.normal(0, 0.6, 1_500), sign * 0.05, rng.normal(size=1_500)]).astype(np.float32)
-    said = {}
+    scores = {}
     for loss in ("cross-entropy", "adversarial"):
         into = tmp_path / loss
         into.mkdir()
         past = TrainingData(encoded_table=EncodedTable(x, label=label))
         train.fit(past, TrainingPlan(threads=1, loss=loss), into, NoProgress())
         pushed = x - losses.ADVERSARIAL_STEP * np.outer(sign, [1, 1, 0]).astype(np.float32)
-        said[loss] = float(((online.load(into).predict(EncodedTable(pushed)) > 0.5) == (label > 0.5)).mean())
-    assert said["adversarial"] > said["cross-entropy"]
+        scores[loss] = float(((online.load(into).predict(EncodedTable(pushed)) > 0.5) == (label > 0.5)).mean())
+    assert scores["adversarial"] > scores["cross-entropy"]
 
 
 @pytest.mark.parametrize("n_steps", [1, 8, 9, 10, 30])
@@ -103,8 +104,8 @@ def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_pu
             super().__init__()
             self.vectors = torch.nn.Parameter(torch.randn(12, 6, generator=torch.Generator().manual_seed(1)))
 
-        def forward(self, asked: np.ndarray) -> torch.Tensor:
-            return self.vectors[torch.from_numpy(asked)]
+        def forward(self, inputs: np.ndarray) -> torch.Tensor:
+            return self.vectors[torch.from_numpy(inputs)]
 
     class Plain:
         def encode(self, x: torch.Tensor, ages: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:

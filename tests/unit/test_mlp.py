@@ -9,7 +9,8 @@ from onnx import numpy_helper
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.models.mlp import compress, online, train
 
 

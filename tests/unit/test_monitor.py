@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.health_types import (
     BinEdges,
     CandidateUnderTest,
@@ -16,7 +17,6 @@ from vetrina.core.health_types import (
     ReferenceWindow,
 )
 from vetrina.core.logged_events import LoggedEvent
-from vetrina.core.types import Interval
 from vetrina.evaluation.moments import moments
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts
@@ -50,12 +50,12 @@ class Days:
         """A day; of its clicks only a share may have happened."""
         events, answers = self.traffic.day(number, shift)
         rng = np.random.default_rng(number)
-        kept = answers.impressions.clicked & (rng.random(len(answers.impressions.clicked)) < clicks)
-        answers = replace(answers, impressions=replace(answers.impressions, clicked=kept))
+        clicked = answers.impressions.clicked & (rng.random(len(answers.impressions.clicked)) < clicks)
+        answers = replace(answers, impressions=replace(answers.impressions, clicked=clicked))
         shop = event_statistics(number, events, self.shelf, None, self.rulers[0])
-        shown = answer_statistics("recommend", number, "v", answers, self.shelf, None, self.rulers[1])
-        self.rulers = self.rulers if self.rulers[0] else (shop.rulers, shown.rulers)
-        return shop, shown
+        answer_day = answer_statistics("recommend", number, "v", answers, self.shelf, None, self.rulers[1])
+        self.rulers = self.rulers if self.rulers[0] else (shop.rulers, answer_day.rulers)
+        return shop, answer_day
 
     def report(self, day: tuple[DailyStatistics, DailyStatistics]) -> HealthReport:
         """The day beside those before."""
@@ -73,13 +73,13 @@ def days(tmp_path_factory) -> Days:
 def test_a_quiet_day_is_quiet_and_its_figures_are_right(days):
     quiet = [days.report(days.of(FIRST + BEFORE + n)) for n in range(3)]
     assert not persistent_drift(quiet)
-    found = quiet[-1]
-    assert len(found.drift) >= 8
-    assert found.version_age_days == BEFORE + 3
-    assert 0.9 < found.coverage <= 1.0
-    assert found.click_delay_seconds == pytest.approx(20, rel=0.5), "the delays are log-normal around e^3 seconds"
-    assert found.estimated_loss.low < 0.03
-    assert found.calibration.low < 1.0 < found.calibration.high
+    report = quiet[-1]
+    assert len(report.drift) >= 8
+    assert report.version_age_days == BEFORE + 3
+    assert 0.9 < report.coverage <= 1.0
+    assert report.click_delay_seconds == pytest.approx(20, rel=0.5), "the delays are log-normal around e^3 seconds"
+    assert report.estimated_loss.low < 0.03
+    assert report.calibration.low < 1.0 < report.calibration.high
     assert not find_alerts(quiet)
 
 
@@ -93,20 +93,20 @@ def test_a_planted_shift_is_found_by_name_on_its_second_day(days):
 
 
 def test_lost_clicks_are_measured_with_an_interval_that_holds_the_truth(days):
-    found = days.report(days.of(FIRST + BEFORE, clicks=0.7))
-    assert found.estimated_loss.low < 0.3 < found.estimated_loss.high
-    assert found.estimated_loss.low > 0.1
-    assert found.calibration.low < 0.7 < found.calibration.high
-    assert [a.code for a in find_alerts([found])] == ["loss", "calibration"]
+    report = days.report(days.of(FIRST + BEFORE, clicks=0.7))
+    assert report.estimated_loss.low < 0.3 < report.estimated_loss.high
+    assert report.estimated_loss.low > 0.1
+    assert report.calibration.low < 0.7 < report.calibration.high
+    assert [a.code for a in find_alerts([report])] == ["loss", "calibration"]
     slight = days.report(days.of(FIRST + BEFORE, clicks=0.97))
     assert not find_alerts([slight]), "what one day cannot show is not called sure"
 
 
 def test_what_the_version_before_lost_is_not_held_against_this_one(days):
     shop, answers = days.of(FIRST + BEFORE, clicks=0.5)
-    found = days.report((shop, replace(answers, version="another")))
-    assert found.estimated_loss is None
-    assert found.calibration is None
+    report = days.report((shop, replace(answers, version="another")))
+    assert report.estimated_loss is None
+    assert report.calibration is None
 
 
 def test_more_places_shown_is_not_a_loss():
@@ -120,34 +120,34 @@ def test_more_places_shown_is_not_a_loss():
         place = np.tile(np.arange(places), n)
         clicked = rng.random(n * places) < 0.3 / (1.0 + 0.25 * place)
         item = np.zeros(n * places, np.int32)
-        shown = ImpressionColumns(
+        impressions = ImpressionColumns(
             answer.astype(np.int32), place.astype(np.int32), rng.random(n * places), item, clicked
         )
         none = np.full(n, -1, np.int32)
         yes = np.ones(n, bool)
         unit = np.arange(n, dtype=np.int32)
         size = np.full(n, places, np.int32)
-        answers = AnswerColumns(unit, np.zeros(n, np.int32), none, yes, size, yes, shown, np.empty(0), ("home",))
+        answers = AnswerColumns(unit, np.zeros(n, np.int32), none, yes, size, yes, impressions, np.empty(0), ("home",))
         return answer_statistics("recommend", number, "v", answers, None, None, {"score@v": UNIFORM})
 
     before = [day(FIRST + n, 10 if n % 2 else 5) for n in range(14)]
-    found = monitor(
+    report = monitor(
         CurrentWindow("recommend", DailyStatistics("shop", 1), day(FIRST + 14, 10), 0.0),
         ReferenceWindow("v", 0.0, 1, (), before),
     )
     five, ten = (sum(d.response.first[:10]) / sum(d.response.first[10:]) for d in before[:2])
     assert ten < 0.8 * five, "the plain rate falls by more than a fifth"
-    assert found.estimated_loss.low < 0.0 < found.estimated_loss.high
-    assert abs(found.estimated_loss.point) < 0.06
+    assert report.estimated_loss.low < 0.0 < report.estimated_loss.high
+    assert abs(report.estimated_loss.point) < 0.06
 
 
 def test_what_cannot_be_evaluated_says_why(days):
     shop, answers = days.of(FIRST + BEFORE)
     young = ReferenceWindow("v", 0.0, 120, [s for s, _ in days.before[:3]], [a for _, a in days.before[:3]])
-    found = monitor(CurrentWindow("recommend", shop, answers, 0.0), young)
-    assert not found.drift
-    assert "3 days" in found.not_evaluable["price in events"]
-    assert found.estimated_loss is None
+    report = monitor(CurrentWindow("recommend", shop, answers, 0.0), young)
+    assert not report.drift
+    assert "3 days" in report.not_evaluable["price in events"]
+    assert report.estimated_loss is None
     empty = monitor(
         CurrentWindow("recommend", DailyStatistics("shop", 1), DailyStatistics("recommend", 1), 0.0),
         ReferenceWindow(None, None),
@@ -158,8 +158,8 @@ def test_what_cannot_be_evaluated_says_why(days):
 
 def test_a_dead_feed_is_called_dead(days):
     _, answers = days.of(FIRST + BEFORE)
-    found = days.report((DailyStatistics("shop", FIRST + BEFORE), answers))
-    assert "shop-dead-feed" in [a.code for a in find_alerts([found])]
+    report = days.report((DailyStatistics("shop", FIRST + BEFORE), answers))
+    assert "shop-dead-feed" in [a.code for a in find_alerts([report])]
     skewed = days.report((days.of(FIRST + BEFORE)[0], replace(answers, replayed=(100, 0.6))))
     assert "skew" in [a.code for a in find_alerts([skewed])]
 
@@ -201,16 +201,16 @@ def test_labels_find_their_rows_whatever_else_is_sent():
 def test_calibration_of_predictions_is_happened_over_expected():
     unit = moments(np.arange(300), np.ones((300, 1)))
     day = DailyStatistics("predict", 1, "v", 300, 300, features={"x": unit}, labelled=(300.0, 60.0, 48.0, 90.0))
-    found = monitor(
+    calibration = monitor(
         CurrentWindow("predict", DailyStatistics("shop", 1), day, 0.0), ReferenceWindow("v", 0.0)
     ).calibration
-    assert found.point == pytest.approx(1.5)
-    assert found.low > 1.2
+    assert calibration.point == pytest.approx(1.5)
+    assert calibration.low > 1.2
 
 
 def report(**changes) -> HealthReport:
     """Nothing wrong."""
-    known = {
+    fields = {
         "scenario": "recommend",
         "version": "v",
         "day": 1,
@@ -228,7 +228,7 @@ def report(**changes) -> HealthReport:
         "click_delay_seconds": None,
         "replay_overlap": None,
     }
-    return HealthReport(**known | changes)
+    return HealthReport(**fields | changes)
 
 
 def test_each_reason_to_train_and_drift_alone_never():
@@ -239,9 +239,9 @@ def test_each_reason_to_train_and_drift_alone_never():
     assert retrain(report(estimated_loss=Interval(0.2, 0.05, 0.35)), (), 100, 5).retrain
     assert not retrain(report(), ("price",), 100, 5).retrain
     unsure = report(estimated_loss=Interval(0.1, -0.1, 0.3))
-    found = retrain(unsure, ("price",), 100, 5)
-    assert found.retrain
-    assert "price" in found.why
+    decision = retrain(unsure, ("price",), 100, 5)
+    assert decision.retrain
+    assert "price" in decision.why
     assert not retrain(unsure, (), 100, 5).retrain, "an unsure loss alone is not enough"
 
 

@@ -37,13 +37,13 @@ def test_the_larger_share_of_each_row_stays_nearly_as_it_was(tmp_path_factory, l
     assert small.n_columns == N_COLUMNS
     for row in range(50):
         inside = slice(starts[row], starts[row + 1])
-        kept = min(len(values[inside]), max(MIN_KEPT_VALUES, int(np.ceil(keep * len(values[inside])))))
+        n_kept = min(len(values[inside]), max(MIN_KEPT_VALUES, int(np.ceil(keep * len(values[inside])))))
         expected = np.zeros(N_COLUMNS, np.float32)
-        best = np.argsort(-values[inside], kind="stable")[:kept]
+        best = np.argsort(-values[inside], kind="stable")[:n_kept]
         expected[items[inside][best]] = values[inside][best]
-        found = small.weighted_sum(np.array([row]), np.ones(1))
-        np.testing.assert_allclose(found, expected, atol=float(values[inside].max(initial=0.0)) / 255.0)
-        assert (found > 0).sum() == kept
+        sums = small.weighted_sum(np.array([row]), np.ones(1))
+        np.testing.assert_allclose(sums, expected, atol=float(values[inside].max(initial=0.0)) / 255.0)
+        assert (sums > 0).sum() == n_kept
 
 
 def test_few_rows_among_many_products_take_little_and_say_the_same(tmp_path):
@@ -62,8 +62,8 @@ def test_few_rows_among_many_products_take_little_and_say_the_same(tmp_path):
     whole = SparseRows(tmp_path / "float")
     small = SparseRows(tmp_path / "small")
     for rows in ([5], [many - 1], [5, 70_000, many - 1, 5], [0]):
-        asked = np.array(rows), np.arange(1.0, 1.0 + len(rows))
-        np.testing.assert_allclose(small.weighted_sum(*asked), whole.weighted_sum(*asked), atol=0.02)
+        basket = np.array(rows), np.arange(1.0, 1.0 + len(rows))
+        np.testing.assert_allclose(small.weighted_sum(*basket), whole.weighted_sum(*basket), atol=0.02)
     # Rows without any take a byte where their length does, or two.
     assert sum(f.stat().st_size for f in (tmp_path / "small").iterdir()) < 2 * many + 4_000
 

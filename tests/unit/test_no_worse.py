@@ -42,18 +42,18 @@ def test_equal_figures_differ_by_exactly_nothing():
 
 def test_a_loss_of_the_same_share_everywhere_has_no_spread():
     figures = np.random.default_rng(0).random(50) + 0.1
-    found = difference(0.9 * figures, figures)
-    np.testing.assert_allclose([found.point, found.low, found.high], -0.1)
+    interval = difference(0.9 * figures, figures)
+    np.testing.assert_allclose([interval.point, interval.low, interval.high], -0.1)
 
 
 def test_the_interval_is_that_of_the_paired_mean():
     rng = np.random.default_rng(1)
     reference = 1.0 + rng.normal(size=4_000)
     change = 0.02 * rng.normal(size=4_000)
-    found = difference(reference + change, reference)
+    interval = difference(reference + change, reference)
     half_width = 1.96 * change.std() / np.sqrt(4_000) / reference.mean()
-    assert found.point == pytest.approx(change.mean() / reference.mean())
-    assert found.high - found.low == pytest.approx(2 * half_width, rel=0.1)
+    assert interval.point == pytest.approx(change.mean() / reference.mean())
+    assert interval.high - interval.low == pytest.approx(2 * half_width, rel=0.1)
 
 
 @pytest.mark.parametrize(("candidate", "reference"), [(np.ones(3), np.ones(4)), (np.ones(0), np.ones(0))])

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.core.types import Answer, RankedItem, Request
+from vetrina.core.answers import Answer, RankedItem
+from vetrina.core.requests import Request
 from vetrina.evaluation.off_policy import LoggedSamples, estimate_value
 from vetrina.serve.experiments.exploration import keep_order, may_explore, sample_order, widen_request
 
@@ -24,26 +25,26 @@ def logged(n: int, policy: np.ndarray, target: np.ndarray, seed: int, model: np.
 def test_on_policy_every_estimate_is_the_plain_mean():
     even = np.full(4, 0.25)
     samples = logged(2_000, even, even, 1)
-    found = estimate_value(samples)
-    for estimate in found.estimates:
-        assert estimate.point == pytest.approx(found.logged_value, abs=0.01)
-    assert found.snips.point == found.logged_value
-    assert found.effective_samples == pytest.approx(2_000)
-    assert found.support == 1.0
+    value = estimate_value(samples)
+    for estimate in value.estimates:
+        assert estimate.point == pytest.approx(value.logged_value, abs=0.01)
+    assert value.snips.point == value.logged_value
+    assert value.effective_samples == pytest.approx(2_000)
+    assert value.support == 1.0
 
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say_and_the_baseline_tames():
     policy = np.array([0.4, 0.3, 0.2, 0.1])
     target = np.array([0.1, 0.1, 0.2, 0.6])
     truth = float(target @ ARMS)
-    held = np.zeros(3)
+    n_covered = np.zeros(3)
     widths = np.zeros(3)
     wrong = np.full(4, 0.5)  # a model of the reward that is far off: DR must stay unbiased
     for seed in range(100):
-        found = estimate_value(logged(1_500, policy, target, seed, wrong)).estimates
-        held += [e.low <= truth <= e.high for e in found]
-        widths += [e.high - e.low for e in found]
-    assert (held >= 86).all(), held
+        estimates = estimate_value(logged(1_500, policy, target, seed, wrong)).estimates
+        n_covered += [e.low <= truth <= e.high for e in estimates]
+        widths += [e.high - e.low for e in estimates]
+    assert (n_covered >= 86).all(), n_covered
     ips = [
         np.std(
             [(s.importance_weight * s.reward).mean() for s in (logged(1_500, policy, target, n) for n in range(100))]
@@ -59,8 +60,8 @@ def test_what_could_not_be_drawn_shows_as_missing_support():
     arm = rng.choice(2, 4_000, p=policy[:2])
     w = target[arm] / policy[arm]
     none = np.zeros(4_000)
-    found = estimate_value(LoggedSamples(np.arange(4_000), w, none, none, none))
-    assert found.support == pytest.approx(0.5, abs=0.05)
+    value = estimate_value(LoggedSamples(np.arange(4_000), w, none, none, none))
+    assert value.support == pytest.approx(0.5, abs=0.05)
 
 
 def test_samples_of_one_shopper_count_as_one():
@@ -97,11 +98,11 @@ def test_logged_chances_are_those_with_which_products_stand_where_they_stand(lim
     seen: dict[tuple[str, int], int] = {}
     for _ in range(draws):
         if rng.random() < share:
-            found = sample_order(answer(min(2 * limit, total), total), limit, share, rng)
+            sampled = sample_order(answer(min(2 * limit, total), total), limit, share, rng)
         else:
-            found = keep_order(answer(min(limit, total), total), limit, share)
-        assert len(found.items) == min(limit, total)
-        for place, item in enumerate(found.items):
+            sampled = keep_order(answer(min(limit, total), total), limit, share)
+        assert len(sampled.items) == min(limit, total)
+        for place, item in enumerate(sampled.items):
             key = (item.product_id, place)
             seen[key] = seen.get(key, 0) + 1
             assert chance.setdefault(key, item.propensity) == pytest.approx(item.propensity)

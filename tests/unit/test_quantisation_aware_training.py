@@ -26,8 +26,8 @@ def test_a_rounded_network_computes_as_on_the_grid_and_keeps_its_weights_there()
     layer(x).sum().backward()
     assert layer.parametrizations.weight.original.grad is not None  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     rounded.remove()
-    kept = layer.weight / steps
-    assert torch.allclose(kept, kept.round(), atol=1e-3)
+    weights_in_steps = layer.weight / steps
+    assert torch.allclose(weights_in_steps, weights_in_steps.round(), atol=1e-3)
     assert type(layer) is nn.Linear
 
 
@@ -45,16 +45,16 @@ def taught() -> tuple[nn.Module, np.ndarray]:
     """A network in which one channel speaks a hundred times as loud as the others: one scale for all leaves these few levels."""
     pixels, kind = drawings(256, 0)
     torch.manual_seed(0)
-    found = category_training.train_classifier(network.small_cnn(), pixels, kind, 3, 6, 0, lambda: None)
-    norm = found.backbone.stem[1]
-    after = found.backbone.blocks[0][0]
+    classifier = category_training.train_classifier(network.small_cnn(), pixels, kind, 3, 6, 0, lambda: None)
+    norm = classifier.backbone.stem[1]
+    after = classifier.backbone.blocks[0][0]
     with torch.no_grad():
         norm.weight[0] *= LOUD
         norm.bias[0] *= LOUD
         after.weight[:, 0] /= LOUD
     as_they_are = nn.Linear(128, 128)
     as_they_are.weight.data, as_they_are.bias.data = torch.eye(128), torch.zeros(128)
-    return network.ImageNetwork(found.backbone, found.head, as_they_are).eval(), pixels
+    return network.ImageNetwork(classifier.backbone, classifier.head, as_they_are).eval(), pixels
 
 
 LOUD = 300.0

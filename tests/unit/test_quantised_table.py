@@ -18,10 +18,10 @@ def table(rows: int = 300, width: int = 64, seed: int = 1) -> np.ndarray:
 @pytest.mark.parametrize("rows", [1, 300])
 def test_rows_and_products_are_nearly_as_they_were(tmp_path: Path, bits: int, off: float, smaller: float, rows: int):
     whole = table(rows)
-    asked = table(3, seed=2)
+    queries = table(3, seed=2)
     np.save(tmp_path / "table.npy", whole)
     usual = open_table(tmp_path, "table.npy")
-    np.testing.assert_allclose(usual.inner_products(asked), asked @ whole.T, rtol=1e-5)
+    np.testing.assert_allclose(usual.inner_products(queries), queries @ whole.T, rtol=1e-5)
     (tmp_path / "small").mkdir()
     write_quantised_table(whole, tmp_path / "small", bits)
     small = open_table(tmp_path / "small", "table.npy")
@@ -29,11 +29,11 @@ def test_rows_and_products_are_nearly_as_they_were(tmp_path: Path, bits: int, of
     for chosen in (np.array([0, rows - 1]), slice(None)):
         error = np.abs(small.vectors(chosen) - whole[chosen]).max() / np.abs(whole).max()
         assert error < (0.35 if bits == 4 else off)  # of 4 bits the largest may be clipped
-    one = small.inner_products(asked[:1])
-    several = small.inner_products(asked)
+    one = small.inner_products(queries[:1])
+    several = small.inner_products(queries)
     assert several.shape == (3, rows)
-    scale = float(np.sqrt((asked**2).sum(1).max() * (whole**2).sum(1).max()))
-    assert np.abs(several - asked @ whole.T).max() / scale < off
+    scale = float(np.sqrt((queries**2).sum(1).max() * (whole**2).sum(1).max()))
+    assert np.abs(several - queries @ whole.T).max() / scale < off
     assert np.abs(one - several[:1]).max() / scale < off
     if rows > 1:
         size = sum(f.stat().st_size for f in (tmp_path / "small").iterdir())

@@ -8,9 +8,11 @@ from sqlalchemy import update
 
 from vetrina.bundle import bundles
 from vetrina.bundle.bundles import BundleStore
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
+from vetrina.core.evaluation_data import MetricValues
 from vetrina.core.keys import BadSignature, load_or_create
-from vetrina.core.types import Bundle, MetricValues, ReleaseResult, Verdict
+from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.gate.gate import check_non_inferiority, check_slices
 from vetrina.store import operator_actions
 from vetrina.store.database import open_store
@@ -29,24 +31,24 @@ def registry(tmp_path):
 
 
 def test_promotion_happens_once_and_only_from_what_was_seen(registry):
-    found, _ = registry
-    assert found.promote("search", "v1", (None, 0), "d1", "first")
-    assert not found.promote("search", "v1", (None, 0), "d1", "first"), "the same decision again does nothing"
+    versions, _ = registry
+    assert versions.promote("search", "v1", (None, 0), "d1", "first")
+    assert not versions.promote("search", "v1", (None, 0), "d1", "first"), "the same decision again does nothing"
     with pytest.raises(Conflict):
-        found.promote("search", "v2", (None, 0), "d2", "stale")
-    assert found.promote("search", "v2", ("v1", 1), "d2", "better")
-    assert found.champion("search") == ("v2", 2)
-    assert found.previous_champion("search") == "v1"
-    assert [e["to"] for e in found.promotions("search")] == ["v1", "v2"]
+        versions.promote("search", "v2", (None, 0), "d2", "stale")
+    assert versions.promote("search", "v2", ("v1", 1), "d2", "better")
+    assert versions.champion("search") == ("v2", 2)
+    assert versions.previous_champion("search") == "v1"
+    assert [e["to"] for e in versions.promotions("search")] == ["v1", "v2"]
 
 
 def test_a_changed_log_is_noticed(registry):
-    found, engine = registry
-    found.promote("search", "v1", (None, 0), "d1", "first")
+    versions, engine = registry
+    versions.promote("search", "v1", (None, 0), "d1", "first")
     with engine.begin() as connection:
         connection.execute(update(promotions).values(body='{"to":"evil"}'))
     with pytest.raises(BadSignature):
-        found.promotions("search")
+        versions.promotions("search")
 
 
 def test_a_store_of_a_later_version_is_refused(registry, tmp_path):
@@ -91,23 +93,23 @@ def test_a_bundle_of_another_vetrina_is_refused_with_the_way_out(tmp_path, monke
 
 
 def test_going_back_to_a_bundle_that_does_not_open_leaves_the_pointer_alone(registry, tmp_path):
-    found, engine = registry
+    versions, engine = registry
     keys = load_or_create(tmp_path / "keys")
     stored = BundleStore(tmp_path / "bundles", keys)
-    rollouts = RolloutStore(engine, keys, found)
+    rollouts = RolloutStore(engine, keys, versions)
     (tmp_path / "source").mkdir()
     first, second = (stored.pack(tmp_path / "source", "search", {"n": n}).version for n in (1, 2))
-    found.set_champion("search", first, "a test")
-    found.set_champion("search", second, "a test")
+    versions.set_champion("search", first, "a test")
+    versions.set_champion("search", second, "a test")
     signature = tmp_path / "bundles" / first / "signature"
     signed = signature.read_text()
     signature.write_text(signed[::-1])
     with pytest.raises(BadSignature):
-        operator_actions.rollback(found, rollouts, stored, "search")
-    assert found.champion("search")[0] == second
+        operator_actions.rollback(versions, rollouts, stored, "search")
+    assert versions.champion("search")[0] == second
     signature.write_text(signed)
-    assert operator_actions.rollback(found, rollouts, stored, "search")["version"] == first
-    assert found.champion("search")[0] == first
+    assert operator_actions.rollback(versions, rollouts, stored, "search")["version"] == first
+    assert versions.champion("search")[0] == first
 
 
 def test_ids_seal_and_pseudonyms_hold_still(tmp_path):
@@ -121,20 +123,20 @@ def test_ids_seal_and_pseudonyms_hold_still(tmp_path):
 
 
 def test_a_run_is_concluded_whole_or_not_at_all(registry):
-    found, _ = registry
+    versions, _ = registry
     bundle = Bundle("f" * 64, "search", {}, {})
     verdict = Verdict("v" * 8, bundle.version, None, "pass", (), 0.01)
     promoted = ReleaseResult(bundle.version, "search", "first", "promoted", verdict.id, "")
     stale = VersionRegistration(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
     with pytest.raises(Conflict):
-        found.register_version(stale)
-    assert found.find_version("search", "s", "r") is None, "what was not promoted must be tried again"
+        versions.register_version(stale)
+    assert versions.find_version("search", "s", "r") is None, "what was not promoted must be tried again"
     with pytest.raises(NotFound):
-        found.get_verdict(verdict.id)
+        versions.get_verdict(verdict.id)
     for _ in range(2):
-        found.register_version(replace(stale, expected_champion=(None, 0)))
-    assert found.champion("search") == (bundle.version, 1)
-    assert len(found.promotions("search")) == 1
+        versions.register_version(replace(stale, expected_champion=(None, 0)))
+    assert versions.champion("search") == (bundle.version, 1)
+    assert len(versions.promotions("search")) == 1
 
 
 def scores(values, **inside) -> MetricValues:

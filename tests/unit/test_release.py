@@ -11,7 +11,7 @@ from vetrina.core.clock import DAY
 from vetrina.core.exposures import Exposure, LoggedItem
 from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import Reason, ReleaseResult, Verdict
+from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
 from vetrina.evaluation.sequential import confidence_radius, estimate_effect, outcome_statistics
 from vetrina.release import (
     LiveTraffic,

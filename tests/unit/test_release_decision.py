@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vetrina.core.answers import RankedItem
 from vetrina.core.exposures import Exposure, LoggedItem
 from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.rollout_types import (
@@ -28,7 +29,6 @@ from vetrina.core.rollout_types import (
     StepEvidence,
 )
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import RankedItem
 from vetrina.evaluation.sequential import outcome_statistics
 from vetrina.release.decision import decide, guardrail_limits
 from vetrina.release.evidence import count_preferences
@@ -55,14 +55,14 @@ def clicks(n: int, rates: tuple[float, float], share: float = 0.5) -> OutcomeSta
 def seen(n: int = 400_000, rates: tuple[float, float] = (0.1, 0.11), **other) -> RolloutEvidence:
     half = (n // 2, n // 2)
     step = StepEvidence(0.5, half, AnswerCounts(half, (0, 0), (n // 200, n // 200)), LAST.limits)
-    found = RolloutEvidence(
+    evidence = RolloutEvidence(
         2 * HOUR,
         {"clicks": clicks(n, rates)} if n else {},
         (step,),
         ShadowEvidence(500, 0, 0, 250.0),
         LogHealth(1_000, 0, 0, 0),
     )
-    return replace(found, **other)
+    return replace(evidence, **other)
 
 
 def decided(
@@ -122,9 +122,9 @@ def test_what_is_unclear_never_promotes_and_is_returned_at_the_cap(why, evidence
 )
 def test_what_is_shown_worse_is_rolled_back_at_any_time(code, evidence):
     for now in (2 * HOUR, 15 * 24 * HOUR, 1.0):
-        found = decided(evidence=evidence, now=now)
-        assert found.action == "roll back"
-        assert code in [r.code for r in found.reasons]
+        decision = decided(evidence=evidence, now=now)
+        assert decision.action == "roll back"
+        assert code in [r.code for r in decision.reasons]
 
 
 def test_a_candidate_that_fails_in_the_shadow_meets_nobody():
@@ -143,9 +143,9 @@ def test_a_step_needs_its_time_and_its_units():
 
 
 def test_limits_come_from_the_champion_and_before():
-    found = guardrail_limits(BEFORE, seen(), RULES)
-    assert found.faults == pytest.approx(0.001)
-    assert found.slow == pytest.approx(0.01 + 0.005)
+    limits = guardrail_limits(BEFORE, seen(), RULES)
+    assert limits.faults == pytest.approx(0.001)
+    assert limits.slow == pytest.approx(0.01 + 0.005)
     assert guardrail_limits(BEFORE, RolloutEvidence(0.0), RULES).slow == pytest.approx(0.015)
     busy = seen(steps=(StepEvidence(0.2, (9, 9), AnswerCounts((20_000, 9), (0, 0), (600, 0)), LAST.limits),))
     assert guardrail_limits(BEFORE, busy, RULES).slow == pytest.approx((200 + 600) / 40_000 + 0.005)
@@ -281,9 +281,9 @@ def a_step(
 )
 def test_a_watched_version_that_is_shown_worse_is_rolled_back_at_any_time(code, evidence):
     for now in (1.0, 2 * HOUR, 15 * DAY):
-        found = decided(WATCH, evidence, now)
-        assert found.action == "roll back"
-        assert [reason.code for reason in found.reasons] == [code]
+        decision = decided(WATCH, evidence, now)
+        assert decision.action == "roll back"
+        assert [reason.code for reason in decision.reasons] == [code]
 
 
 @pytest.mark.parametrize(
@@ -315,9 +315,9 @@ def test_arms_that_cannot_be_compared_roll_nothing_back():
     """Fewer units than the shares explain: what clicks seem to say is void, but failed answers still count."""
     mismatch = StepEvidence(0.9, (9_000, 40_000), AnswerCounts((9_000, 40_000)), LAST.limits)
     evidence = watched(rates=(0.1, 0.05), steps=(mismatch,))
-    found = decided(WATCH, evidence, 2 * HOUR)
-    assert found.action == "stay"
-    assert "sample-ratio" in [reason.code for reason in found.reasons]
+    decision = decided(WATCH, evidence, 2 * HOUR)
+    assert decision.action == "stay"
+    assert "sample-ratio" in [reason.code for reason in decision.reasons]
     failing = replace(mismatch, tally=AnswerCounts((9_000, 40_000), (0, 400)))
     assert decided(WATCH, replace(evidence, steps=(failing,)), 2 * HOUR).action == "roll back"
 
@@ -336,12 +336,12 @@ def test_a_watch_only_rolls_back_stays_or_keeps(n, rate_before, rate, faults, sl
     units = (n // 10, n - n // 10)
     tally = AnswerCounts(units, (0, min(faults, units[1])), (0, min(slow, units[1])))
     evidence = watched(n, (rate_before, rate), steps=(StepEvidence(0.9, units, tally, LAST.limits),))
-    found = decided(WATCH, evidence, now)
-    assert found == decided(WATCH, evidence, now)
-    if found.action == "roll back":
-        assert all(not reason.passed for reason in found.reasons)
+    decision = decided(WATCH, evidence, now)
+    assert decision == decided(WATCH, evidence, now)
+    if decision.action == "roll back":
+        assert all(not reason.passed for reason in decision.reasons)
     else:
-        assert found.action == ("promote" if now >= RULES.cap_days * DAY else "stay")
+        assert decision.action == ("promote" if now >= RULES.cap_days * DAY else "stay")
 
 
 def test_a_watch_holds_a_tenth_back_and_the_champion_answers_the_others():

@@ -12,7 +12,7 @@ from vetrina.bundle.onnx_session import open_session
 from vetrina.core.clock import DAY
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import History
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.edge import repeat_consumption_distillation, student_onnx_export
 from vetrina.edge.repeat_consumption_distillation import (
     HistoryPoint,
@@ -29,10 +29,10 @@ USERS = ("a", "b", "c")
 
 def log(events: list[tuple[int, int, float]], until: float) -> Interactions:
     """Of (user, item, time)."""
-    kept = sorted((e for e in events if e[2] < until), key=lambda e: e[2])
-    user, item, time = (np.array([e[at] for e in kept]) for at in range(3))
+    earlier = sorted((e for e in events if e[2] < until), key=lambda e: e[2])
+    user, item, time = (np.array([e[at] for e in earlier]) for at in range(3))
     return Interactions(
-        np.array(USERS), user.astype(np.int32), item.astype(np.int32), time, np.ones(len(kept), np.float32), until
+        np.array(USERS), user.astype(np.int32), item.astype(np.int32), time, np.ones(len(earlier), np.float32), until
     )
 
 
@@ -46,8 +46,8 @@ def test_facts_say_how_often_how_lately_and_in_which_order():
     items = np.array([5, 2, 5, 9], np.int32)
     times = np.array([10.0, 20.0, 30.0, 39.0]) * DAY
     history = History(items, times, np.array([2, 4, 5, 9], np.int32), np.array([1.0, 0.5, 2.0, 1.0]), now)
-    found, rows = repeat_consumption_features(history)
-    assert found.tolist() == [2, 4, 5, 9]
+    facts, rows = repeat_consumption_features(history)
+    assert facts.tolist() == [2, 4, 5, 9]
     two, four, five, nine = rows
     assert five[:5].tolist() == pytest.approx(
         [1.0, (2 ** (-10 / 14) + 2 ** (-30 / 14)) * 2 ** (1 / 14), 0.0, np.log(2), np.log(3)]
@@ -81,18 +81,18 @@ def test_what_is_undone_never_was(tmp_path_factory, events, back):
     """A history some events ago is that of a log which ends there."""
     folder = tmp_path_factory.mktemp("known")
     timed = [(user, item, hours * 3_600.0) for user, item, hours in events]
-    known = opened(timed, 10_001 * 3_600.0, folder / "all")
+    histories = opened(timed, 10_001 * 3_600.0, folder / "all")
     own = sorted(time for user, _, time in timed if user == 0)
     back = min(back, max(0, len(own) - 1))
     if not own:
         return
     now = own[len(own) - 1 - back] + 1.0
     then = opened(timed, now, folder / "then").history_of("a", (), now)
-    found = history_at(known, HistoryPoint("a", back, 0, now))
-    assert found.items.tolist() == then.items.tolist()
-    assert found.counts_items.tolist() == then.counts_items.tolist()
-    np.testing.assert_allclose(found.counts, then.counts, rtol=1e-3, atol=1e-5)
-    last = history_at(known, HistoryPoint("a", back, 2, now))
+    history = history_at(histories, HistoryPoint("a", back, 0, now))
+    assert history.items.tolist() == then.items.tolist()
+    assert history.counts_items.tolist() == then.counts_items.tolist()
+    np.testing.assert_allclose(history.counts, then.counts, rtol=1e-3, atol=1e-5)
+    last = history_at(histories, HistoryPoint("a", back, 2, now))
     assert last.items.tolist() == then.items[-2:].tolist()
     assert last.counts.sum() <= 2.0
 
@@ -100,18 +100,18 @@ def test_what_is_undone_never_was(tmp_path_factory, events, back):
 def test_moments_are_all_users_as_they_are_and_earlier_ones(tmp_path):
     rng = np.random.default_rng(3)
     events = [(u, int(rng.integers(9)), float(t) * 3_600) for u in (0, 1) for t in rng.permutation(500)[:50]]
-    known = opened(events, 501 * 3_600.0, tmp_path)
-    found = sample_history_points(known, list(USERS), 1_000, 1)
-    assert [(m.user, m.events_undone, m.events_kept) for m in found[:3]] == [(u, 0, 0) for u in USERS], (
+    histories = opened(events, 501 * 3_600.0, tmp_path)
+    points = sample_history_points(histories, list(USERS), 1_000, 1)
+    assert [(m.user, m.events_undone, m.events_kept) for m in points[:3]] == [(u, 0, 0) for u in USERS], (
         "c has taken nothing"
     )
-    assert 3 + 20 < len(found) <= 20 * len(USERS)
-    earlier = found[3:]
+    assert 3 + 20 < len(points) <= 20 * len(USERS)
+    earlier = points[3:]
     assert {m.user for m in earlier} == {"a", "b"}
     assert max(m.events_undone for m in earlier) < 0.6 * 50 + 1
     assert 0 < sum(m.events_kept > 0 for m in earlier) < len(earlier) / 2
     for moment in earlier:
-        history = history_at(known, moment)
+        history = history_at(histories, moment)
         assert history.now >= history.times.max()
         assert len(history.items) == (moment.events_kept or 50 - moment.events_undone)
 
@@ -120,27 +120,29 @@ def student(products: int, width: int) -> tuple[RepeatStudent, RepeatRequests]:
     rng = np.random.default_rng(5)
     items = np.stack([rng.permutation(products)[:12] for _ in range(20)]).astype(np.int64)
     items[3, 4:] = -1
-    known = RepeatRequests(items, rng.normal(3, 2, (20, 12, 7)).astype(np.float16))
+    requests = RepeatRequests(items, rng.normal(3, 2, (20, 12, 7)).astype(np.float16))
     torch.manual_seed(1)
-    found = RepeatStudent(rng.integers(1, 90, products).astype(np.float32), known, width)
-    for parameter in found.parameters():
+    network = RepeatStudent(rng.integers(1, 90, products).astype(np.float32), requests, width)
+    for parameter in network.parameters():
         parameter.data += 0.3 * torch.randn_like(parameter)
-    return found.eval(), known
+    return network.eval(), requests
 
 
 def test_its_file_says_what_it_says_in_every_width_of_numbers(tmp_path):
-    network, known = student(300, 32)
-    said: dict[int, np.ndarray] = {}
+    network, requests = student(300, 32)
+    scores_by_width: dict[int, np.ndarray] = {}
     for bits in (32, 8, 4):
         student_onnx_export.write(network, tmp_path / f"{bits}.onnx", bits)
         file = open_session(tmp_path / f"{bits}.onnx")
-        rows = (known.batch(np.array([row])) for row in range(len(known)))
-        said[bits] = np.concatenate([file.run(None, dict(zip(network.INPUTS, row, strict=True)))[0] for row in rows])
+        rows = (requests.batch(np.array([row])) for row in range(len(requests)))
+        scores_by_width[bits] = np.concatenate(
+            [file.run(None, dict(zip(network.INPUTS, row, strict=True)))[0] for row in rows]
+        )
     with torch.no_grad():
-        wanted = network(*map(torch.from_numpy, known.inputs)).numpy()
-    np.testing.assert_allclose(said[32], wanted, rtol=1e-3, atol=1e-3)
-    assert np.corrcoef(said[32].ravel(), said[8].ravel())[0, 1] > 0.999
-    assert np.corrcoef(said[32].ravel(), said[4].ravel())[0, 1] > 0.98
+        wanted = network(*map(torch.from_numpy, requests.inputs)).numpy()
+    np.testing.assert_allclose(scores_by_width[32], wanted, rtol=1e-3, atol=1e-3)
+    assert np.corrcoef(scores_by_width[32].ravel(), scores_by_width[8].ravel())[0, 1] > 0.999
+    assert np.corrcoef(scores_by_width[32].ravel(), scores_by_width[4].ravel())[0, 1] > 0.98
     sizes = [(tmp_path / f"{bits}.onnx").stat().st_size for bits in (4, 8, 32)]
     assert sizes == sorted(sizes)
     network.repeat_embedding.weight.data[3] = float("nan")
@@ -149,8 +151,8 @@ def test_its_file_says_what_it_says_in_every_width_of_numbers(tmp_path):
 
 
 def test_what_was_taken_lifts_itself_alone_and_what_is_missing_says_nothing():
-    network, known = student(300, 16)
-    items, facts_ = (torch.from_numpy(part[3:4]) for part in known.inputs)
+    network, requests = student(300, 16)
+    items, facts_ = (torch.from_numpy(part[3:4]) for part in requests.inputs)
     with torch.no_grad():
         whole = network(items, facts_)
         cut = network(items[:, :4], facts_[:, :4])
@@ -166,6 +168,6 @@ def test_of_many_products_those_taken_most_are_told():
     rows = np.zeros((5, 18), np.float32)
     rows[:, 0] = [0.9, 1.0, 0.1, 0.2, 0.3]
     rows[:, 1] = [0.0, 1.0, 0.9, 0.0, 0.0]
-    asked = repeat_consumption_distillation.student_inputs([(np.arange(5, dtype=np.int32), rows)], place, 2)
-    assert asked.items.tolist() == [[3, 0]]
-    assert asked.features[0, :, 0].tolist() == pytest.approx([0.9, 0.1], rel=1e-3)
+    inputs = repeat_consumption_distillation.student_inputs([(np.arange(5, dtype=np.int32), rows)], place, 2)
+    assert inputs.items.tolist() == [[3, 0]]
+    assert inputs.features[0, :, 0].tolist() == pytest.approx([0.9, 0.1], rel=1e-3)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from vetrina.api.shop import Shop
 from vetrina.core.clock import DAY
-from vetrina.core.types import Catalogue, Interactions
+from vetrina.core.training_data import Catalogue, Interactions
 from vetrina.data import dataset
 from vetrina.features import business_value
 from vetrina.features.retention import retention_rates
@@ -35,14 +35,14 @@ def test_as_counted_by_hand(rows, days):
             first = next((time for time, i in own if i == item), None)
             if first is not None and first + days * DAY <= until:
                 takers.append((item, any(first + DAY < time <= first + days * DAY for time, _ in own)))
-    found = retention_rates(log(rows, until), ITEMS, days)
+    rates = retention_rates(log(rows, until), ITEMS, days)
     if not takers:
-        assert np.isnan(found).all()
+        assert np.isnan(rates).all()
         return
     mean = np.mean([back for _, back in takers])
     for item in range(ITEMS):
         own = [back for i, back in takers if i == item]
-        np.testing.assert_allclose(found[item], (sum(own) + 20 * mean) / (len(own) + 20), rtol=1e-5)
+        np.testing.assert_allclose(rates[item], (sum(own) + 20 * mean) / (len(own) + 20), rtol=1e-5)
 
 
 def test_without_behaviour_nothing_is_known():
@@ -61,10 +61,10 @@ def test_what_is_sent_back_earns_nothing(tmp_path):
         Shop(tmp_path / "shop").ingest(products=[tmp_path / "products.csv"], events=[tmp_path / "events.csv"])
     )
     assert isinstance(catalogue, Catalogue)
-    back, kept = business_value.sale_values(catalogue)
+    back, kept_value = business_value.sale_values(catalogue)
     # Half of one, none of the other, each drawn to the quarter of all by ten purchases.
     np.testing.assert_allclose(back, np.array([10.0, 6.0]) * (1 - 52.5 / 110))
-    np.testing.assert_allclose(kept, np.array([10.0, 6.0]) * (1 - 2.5 / 110))
+    np.testing.assert_allclose(kept_value, np.array([10.0, 6.0]) * (1 - 2.5 / 110))
     lifted = business_value.score_factors(business_value.sale_values(catalogue), {"revenue": 1.0})
     assert lifted is not None
     assert lifted[0] < lifted[1]

@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import EvaluationData, Judgments
+from vetrina.core.training_data import Judgments
 from vetrina.gate.robustness import add_typo, perturb_data
 
 
@@ -20,14 +21,14 @@ def test_a_slip_changes_one_word_at_most(query, seed):
 
 def test_queries_stay_apart_and_keep_their_grades():
     queries = ("coffee", "coffee", "toffee", "tea")
-    found = Judgments(queries, np.arange(4, dtype=np.int32), np.ones(4, np.float32))
-    (rough,) = perturb_data(EvaluationData(judgments=found))
+    judgments = Judgments(queries, np.arange(4, dtype=np.int32), np.ones(4, np.float32))
+    (rough,) = perturb_data(EvaluationData(judgments=judgments))
     changed = rough.evaluation_data.judgments
     assert changed is not None
     assert len(set(changed.query)) == 3
     assert changed.query[0] == changed.query[1] != "coffee"
     assert changed.query[3] == "tea", "short words stay"
-    assert (changed.item == found.item).all()
+    assert (changed.item == judgments.item).all()
 
 
 def test_a_tenth_of_the_cells_go_missing():

@@ -55,9 +55,9 @@ def test_an_expectation_that_knows_the_unit_narrows_the_interval():
     canary = rng.random(4_000) < 0.5
     outcome = taste + 0.1 * rng.normal(size=4_000) + 0.05 * canary
     blind = estimate_effect(outcome_statistics(canary, outcome, np.full(4_000, 0.5), 0.5))
-    told = estimate_effect(outcome_statistics(canary, outcome, taste, 0.5))
-    assert confidence_radius(told, 0.05) < 0.5 * confidence_radius(blind, 0.05)
-    assert abs(told.point - 0.05) < confidence_radius(told, 0.05)
+    estimate = estimate_effect(outcome_statistics(canary, outcome, taste, 0.5))
+    assert confidence_radius(estimate, 0.05) < 0.5 * confidence_radius(blind, 0.05)
+    assert abs(estimate.point - 0.05) < confidence_radius(estimate, 0.05)
 
 
 def test_the_sequence_covers_at_all_looks_at_once():

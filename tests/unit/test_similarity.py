@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.features import similarity
 from vetrina.features.similarity import N_LAST_ITEMS, SIMILARITY_FEATURES
 
@@ -16,11 +16,11 @@ def log(rows: list[tuple[int, int, float]], users: int) -> Interactions:
 
 def test_the_last_distinct_products_come_newest_first_and_nothing_after_the_moment():
     events = log([(0, 3, 1.0), (0, 5, 2.0), (0, 3, 4.0), (0, 9, 50.0), (2, 1, 3.0)], users=3)
-    found = similarity.last_items(events, n_items=10, until=10.0)
-    assert found.shape == (3, N_LAST_ITEMS)
-    assert found[0, :3].tolist() == [3, 5, -1]
-    assert (found[1] == -1).all()
-    assert found[2, :2].tolist() == [1, -1]
+    items = similarity.last_items(events, n_items=10, until=10.0)
+    assert items.shape == (3, N_LAST_ITEMS)
+    assert items[0, :3].tolist() == [3, 5, -1]
+    assert (items[1] == -1).all()
+    assert items[2, :2].tolist() == [1, -1]
     many = similarity.last_items(log([(0, n, float(n)) for n in range(150)], users=1), n_items=150, until=1_000.0)
     assert many[0].tolist() == list(range(149, 149 - N_LAST_ITEMS, -1))
 
@@ -31,12 +31,12 @@ def test_columns_are_means_of_the_most_alike_and_some_users_are_rows_of_all():
     last = np.full((3, N_LAST_ITEMS), -1, np.int32)
     last[0, :3] = [2, 1, 0]
     last[1, :2] = [2, 3]
-    found = similarity.similarity_features(last, vectors, vectors[0])
-    row = dict(zip(SIMILARITY_FEATURES, found.T.tolist(), strict=True))
+    features = similarity.similarity_features(last, vectors, vectors[0])
+    row = dict(zip(SIMILARITY_FEATURES, features.T.tolist(), strict=True))
     assert row["similarity: nearest"] == pytest.approx([1.0, 0.0, 0.0])
     assert row["similarity: best three"] == pytest.approx([1.6 / 3, 0.0, 0.0])
-    assert row["similarity: many near"][0] > row["likeness: many near"][1]
-    np.testing.assert_allclose(similarity.similarity_features(last[:1], vectors, vectors[0]), found[:1])
+    assert row["similarity: many near"][0] > row["similarity: many near"][1]
+    np.testing.assert_allclose(similarity.similarity_features(last[:1], vectors, vectors[0]), features[:1])
     assert similarity.most_similar_item(last, vectors, vectors[0]).tolist()[0] == 0
     assert similarity.most_similar_item(last, vectors, vectors[3]).tolist()[1:] == [3, -1]
 

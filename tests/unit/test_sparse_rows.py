@@ -13,13 +13,13 @@ def test_keeps_the_largest_in_order_with_ties_by_column(seed, k):
     rng = np.random.default_rng(seed)
     each = [k] * 7 if isinstance(k, int) else k
     dense = rng.integers(0, 5, (7, 9)).astype(np.float32)
-    found = top_k_per_row(sparse.csr_array(dense), k if isinstance(k, int) else np.array(k))
+    top_rows = top_k_per_row(sparse.csr_array(dense), k if isinstance(k, int) else np.array(k))
     for row in range(7):
         columns = np.flatnonzero(dense[row])
         expected = columns[np.lexsort((columns, -dense[row, columns]))][: each[row]]
-        mine = slice(found.indptr[row], found.indptr[row + 1])
-        np.testing.assert_array_equal(found.indices[mine], expected)
-        np.testing.assert_array_equal(found.data[mine], dense[row, expected])
+        mine = slice(top_rows.indptr[row], top_rows.indptr[row + 1])
+        np.testing.assert_array_equal(top_rows.indices[mine], expected)
+        np.testing.assert_array_equal(top_rows.data[mine], dense[row, expected])
 
 
 @settings(max_examples=30)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from vetrina.bundle.spelling.read import SpellingCorrector
 from vetrina.bundle.spelling.write import write_word_counts
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.gate.robustness import add_typo
 
 TITLES = (

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from vetrina.core.types import EvaluationData, Judgments, Targets
+from vetrina.core.evaluation_data import EvaluationData, Targets
+from vetrina.core.training_data import Judgments
 from vetrina.data.splits import sample_holdout
 
 

@@ -16,9 +16,9 @@ LONG = 60.0  # seconds, longer than any test takes
 @pytest.fixture
 def reader():
     """Its threads end with the test."""
-    found = StoreReader()
-    yield found
-    found.close()
+    opened_reader = StoreReader()
+    yield opened_reader
+    opened_reader.close()
 
 
 def test_a_busy_event_loop_is_no_fault_of_the_store(reader):

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data.table_folds import encode_folds
 from vetrina.scenarios.predict.scenario import RECIPE
 from vetrina.train import train
@@ -48,10 +50,10 @@ def test_a_prediction_knows_nothing_of_its_own_row(tmp_path: Path):
     training = by_chance.take(np.arange(480))
     validation = by_chance.take(np.arange(480, 600))
     folds = encode_folds(training, validation, 5, seed=42)
-    found = out_of_fold_predictions(("boosted", "logistic"), folds, PLAN, tmp_path / "fold", NoProgress())
-    assert len(found.table) == 600
-    for prediction in found.predictions.values():
-        assert abs(np.corrcoef(prediction, found.table.label)[0, 1]) < 0.15
+    predictions = out_of_fold_predictions(("boosted", "logistic"), folds, PLAN, tmp_path / "fold", NoProgress())
+    assert len(predictions.table) == 600
+    for prediction in predictions.predictions.values():
+        assert abs(np.corrcoef(prediction, predictions.table.label)[0, 1]) < 0.15
     assert not (tmp_path / "fold").exists()
 
 
@@ -60,8 +62,8 @@ def test_numbers_are_in_the_unit_of_the_table_whatever_a_fold_scales_them_by(tmp
     x = rng.normal(size=500)
     amounts = LabelledTable({"x": x}, 1_000 + 100 * x)
     folds = encode_folds(amounts.take(np.arange(400)), amounts.take(np.arange(400, 500)), 5, seed=42)
-    found = out_of_fold_predictions(("ridge",), folds, PLAN, tmp_path / "fold", NoProgress())
-    np.testing.assert_allclose(found.predictions["ridge"], found.table.label, rtol=0.02)
+    predictions = out_of_fold_predictions(("ridge",), folds, PLAN, tmp_path / "fold", NoProgress())
+    np.testing.assert_allclose(predictions.predictions["ridge"], predictions.table.label, rtol=0.02)
 
 
 def test_weights_are_chosen_on_all_folds_and_a_replay_chooses_the_same(tmp_path: Path):

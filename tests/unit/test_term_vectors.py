@@ -26,9 +26,9 @@ def column(words: TermVectors, query: str, name: str) -> list[float]:
 
 
 def test_all_words_found_is_one_and_rare_words_weigh_more(words):
-    held = column(words, "red running shoes", "words")
-    assert held[0] == pytest.approx(1.0)
-    assert held[2] == held[5] == 0.0
+    shares = column(words, "red running shoes", "words")
+    assert shares[0] == pytest.approx(1.0)
+    assert shares[2] == shares[5] == 0.0
     assert column(words, "wood shoe", "words")[1] == pytest.approx(1.0)
     rare = column(words, "steel laptop", "words")[3]
     common = column(words, "steel laptop", "words")[2]
@@ -59,7 +59,7 @@ def test_nothing_asked_and_unknown_words_find_nothing(words):
 def test_whatever_the_texts_are_shares_are_shares(tmp_path_factory, titles, query):
     folder = tmp_path_factory.mktemp("any") / "words"
     write_term_vectors(titles, titles, folder)
-    found = TermVectors(folder).match_features(query, np.arange(len(titles), dtype=np.int32))
-    assert np.isfinite(found).all()
-    assert (found[:, :3] >= 0).all()
-    assert (found[:, :3] <= 1 + 1e-5).all()
+    features = TermVectors(folder).match_features(query, np.arange(len(titles), dtype=np.int32))
+    assert np.isfinite(features).all()
+    assert (features[:, :3] >= 0).all()
+    assert (features[:, :3] <= 1 + 1e-5).all()

@@ -28,22 +28,22 @@ def arrays(rows: list[tuple[bool, int]]) -> tuple[np.ndarray, np.ndarray]:
 def test_accuracy_and_f1_are_as_large_as_can_be(rows):
     label, probability = arrays(rows)
     for goal in ("accuracy", "f1"):
-        found = confusion(label, probability, choose_threshold(label, probability, goal))
+        matrix = confusion(label, probability, choose_threshold(label, probability, goal))
         best = max(getattr(one, goal) for one in every(label, probability))
-        assert getattr(found, goal) == pytest.approx(best)
+        assert getattr(matrix, goal) == pytest.approx(best)
 
 
 @given(ROWS, st.sampled_from([0.2, 0.5, 0.9, 1.0]))
 def test_at_least_so_much_of_one_and_as_much_as_can_be_of_the_other(rows, least):
     label, probability = arrays(rows)
     for goal, other in (("precision", "recall"), ("recall", "precision")):
-        found = confusion(label, probability, choose_threshold(label, probability, f"{goal} {least}"))
+        matrix = confusion(label, probability, choose_threshold(label, probability, f"{goal} {least}"))
         able = [one for one in every(label, probability) if getattr(one, goal) >= least]
         if able:
-            assert getattr(found, goal) >= least
-            assert getattr(found, other) == pytest.approx(max(getattr(one, other) for one in able))
+            assert getattr(matrix, goal) >= least
+            assert getattr(matrix, other) == pytest.approx(max(getattr(one, other) for one in able))
         else:
-            assert getattr(found, goal) == pytest.approx(max(getattr(o, goal) for o in every(label, probability)))
+            assert getattr(matrix, goal) == pytest.approx(max(getattr(o, goal) for o in every(label, probability)))
 
 
 def test_without_a_goal_it_is_one_half():

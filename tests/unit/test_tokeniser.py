@@ -30,9 +30,9 @@ def test_writing_without_spaces_is_taken_apart_by_characters_and_pairs():
 
 @given(st.text(max_size=60))
 def test_no_letter_is_lost_and_nothing_is_empty(text):
-    found = tokenise(text)
-    assert all(word and not word.isspace() for word in found)
-    assert {c for c in text.lower() if c.isalnum()} <= set("".join(found))
+    tokens = tokenise(text)
+    assert all(word and not word.isspace() for word in tokens)
+    assert {c for c in text.lower() if c.isalnum()} <= set("".join(tokens))
 
 
 def test_a_chinese_query_finds_the_product_that_holds_all_of_it_first(tmp_path):

@@ -19,7 +19,7 @@ def test_they_are_those_of_a_full_sort(count: int, k: int, kind: str, seed: int)
         scores = np.round(scores)
     if kind in ("few", "none"):
         scores[rng.random(count) < (0.95 if kind == "few" else 2.0)] = -np.inf
-    found = top_k(scores, k)
-    assert len(set(found.tolist())) == len(found)
-    np.testing.assert_array_equal(scores[found], np.sort(scores[np.isfinite(scores)])[::-1][:k])
-    assert all(a < b for a, b in pairwise(found.tolist()) if scores[a] == scores[b]), "ties by index"
+    rows = top_k(scores, k)
+    assert len(set(rows.tolist())) == len(rows)
+    np.testing.assert_array_equal(scores[rows], np.sort(scores[np.isfinite(scores)])[::-1][:k])
+    assert all(a < b for a, b in pairwise(rows.tolist()) if scores[a] == scores[b]), "ties by index"

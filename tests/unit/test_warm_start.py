@@ -9,7 +9,8 @@ import torch
 from scipy import sparse
 
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import WARM_START_FILE, Catalogue, Interactions, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import WARM_START_FILE, Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.nn.next_item import warm_start
 from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
 from vetrina.train import model_cache as cache
@@ -37,18 +38,18 @@ def before(share: float) -> TrainingData:
     return TrainingData(catalogue, events)
 
 
-def fit(root: Path, known: TrainingData, form: str, plan: TrainingPlan = PLAN) -> TrainNotes:
+def fit(root: Path, data: TrainingData, form: str, plan: TrainingPlan = PLAN) -> TrainNotes:
     """One run's notes of the model."""
-    assert known.interactions is not None
+    assert data.interactions is not None
     into = root / form
     into.mkdir(exist_ok=True)
-    digest = f"snapshot until {known.interactions.until}"
-    found = fit_cached("gru", known, digest, form, plan, into, NoProgress())
+    digest = f"snapshot until {data.interactions.until}"
+    report = fit_cached("gru", data, digest, form, plan, into, NoProgress())
     assert not (into / "gru" / WARM_START_FILE).exists(), "a memory is for the next training, never for a bundle"
     for file in (into / "gru").iterdir():
         file.unlink()
     (into / "gru").rmdir()
-    return found
+    return report
 
 
 def test_it_begins_from_the_newest_shorter_past_that_sees_no_more_and_says_so(tmp_path):
@@ -152,7 +153,7 @@ def test_it_begins_from_an_older_one_where_that_is_asked_for(tmp_path):
     fit(tmp_path, first, "fit")
     newest = fit(tmp_path, second, "fit")
     assert first.interactions is not None
-    asked = replace(PLAN, begin_before=first.interactions.until)
-    assert fit(tmp_path, before(0.9), "fit", asked).report["began_from"] == newest.report["began_from"]
+    plan = replace(PLAN, begin_before=first.interactions.until)
+    assert fit(tmp_path, before(0.9), "fit", plan).report["began_from"] == newest.report["began_from"]
     assert fit(tmp_path, before(0.9), "fit").report["began_from"] != newest.report["began_from"]
     assert "began_from" not in fit(tmp_path, before(0.9), "fit", replace(PLAN, begin_before=1.0)).report

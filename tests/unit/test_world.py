@@ -49,15 +49,15 @@ def test_every_kind_of_event_is_there(events):
 
 
 def test_clicks_fall_with_the_place_as_the_world_says(events):
-    shown = np.zeros(6)
+    impressions = np.zeros(6)
     clicked = np.zeros(6)
     for event in events:
         if event["type"] in ("impression", "click"):
-            (shown if event["type"] == "impression" else clicked)[int(event["position"]) - 1] += 1
-    rate = clicked / shown
+            (impressions if event["type"] == "impression" else clicked)[int(event["position"]) - 1] += 1
+    rate = clicked / impressions
     looked = WORLD.examination_probability(np.arange(6))
     # lists are in random order: what is left of the differences between places is how often they are looked at
-    error = 3.0 * np.sqrt(rate * (1 - rate) / shown) / rate[0]
+    error = 3.0 * np.sqrt(rate * (1 - rate) / impressions) / rate[0]
     np.testing.assert_allclose(rate / rate[0], looked, atol=float((error + error[0]).max()))
 
 

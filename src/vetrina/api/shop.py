@@ -11,19 +11,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from vetrina.core.answers import Answer
+from vetrina.core.data_report import DataReport
 from vetrina.core.errors import NotFound
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.files import shared_lock
 from vetrina.core.filters import parse_filters
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.protocols import DataSplits
-from vetrina.core.types import Answer, DataReport, InputFiles, Interval, ReleaseResult, Request, Snapshot
+from vetrina.core.requests import Request
+from vetrina.core.snapshots import InputFiles, Snapshot
+from vetrina.core.verdicts import ReleaseResult
 from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
-from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
+from vetrina.serve.recipients import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.released_models import ReleasedModels
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder

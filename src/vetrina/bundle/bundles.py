@@ -15,10 +15,10 @@ from typing import Any
 import msgspec
 
 from vetrina.bundle.object_storage import MANIFEST, PARTS, SIGNATURE, ObjectStorage
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.files import atomic_folder, atomic_write, digest_of, remove_folder, remove_leftovers, write_bytes
 from vetrina.core.keys import BadSignature, Keys
-from vetrina.core.types import Bundle
 from vetrina.core.version import BUNDLE_FORMAT
 
 

@@ -16,7 +16,7 @@ from vetrina.serve.local.client import query_service
 from vetrina.serve.local.query import LocalItem, LocalQuery
 
 if TYPE_CHECKING:
-    from vetrina.serve.answers.audience import RecipientList
+    from vetrina.serve.recipients import RecipientList
 
 
 class AskContext(CliContext):

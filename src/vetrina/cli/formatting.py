@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vetrina.core.types import DataReport, ReleaseResult
+    from vetrina.core.data_report import DataReport
+    from vetrina.core.verdicts import ReleaseResult
 
 Record = Mapping[str, Any]  # a row as the store or the registry returns it
 

@@ -18,9 +18,11 @@ import numpy as np
 from vetrina.compress.variant_evaluation import Quality, VariantEvaluation, open_evaluation
 from vetrina.core.compression import CompressionTrial, CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
-from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Checkpoint, TrainingPlan
 from vetrina.evaluation.quality_loss import quality_loss
 from vetrina.models.base import find_model
 from vetrina.scenarios.agreement import Agreement

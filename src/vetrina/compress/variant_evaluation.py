@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from vetrina.core.types import Checkpoint, EvaluationData, MetricValues
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
+from vetrina.core.training_plan import Checkpoint
 from vetrina.scenarios.agreement import Agreement, ReferenceAnswers, compare_answers
 from vetrina.scenarios.base import find_scenario
 from vetrina.scenarios.component_scores import ComponentScores, SampledResults

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 
 
 @dataclass(frozen=True)

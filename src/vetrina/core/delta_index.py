@@ -44,9 +44,11 @@ class DeltaIndex:
         wanted = frozenset(tokenise(query))
         if not wanted or not self.changed_products:
             return []
-        share = {p: len(wanted & held) / len(wanted) for p, held in self._tokens.items()}
-        found = [p for p, s in share.items() if s >= _MINIMUM_SHOULD_MATCH and filters.match(self.changed_products[p])]
-        return [(p, share[p]) for p in sorted(found, key=lambda p: (-share[p], p))]
+        share = {p: len(wanted & product_tokens) / len(wanted) for p, product_tokens in self._tokens.items()}
+        matches = [
+            p for p, s in share.items() if s >= _MINIMUM_SHOULD_MATCH and filters.match(self.changed_products[p])
+        ]
+        return [(p, share[p]) for p in sorted(matches, key=lambda p: (-share[p], p))]
 
 
 def _searchable_text(body: Mapping[str, Any]) -> str:

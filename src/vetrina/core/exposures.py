@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from vetrina.core.types import AdPlacement, RankedItem
+from vetrina.core.answers import AdPlacement, RankedItem
 
 
 class LoggedItem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 
 # ``DailyStatistics.part`` of the events of the whole shop, which all scenarios share.
 SHOP_SCOPE = "shop"
@@ -102,9 +102,9 @@ class PositionCounts:
             return other
         if not other.columns:
             return self
-        shown = tuple(a + b for a, b in zip(self.shown, other.shown, strict=True))
+        impressions = tuple(a + b for a, b in zip(self.shown, other.shown, strict=True))
         clicked = tuple(a + b for a, b in zip(self.clicked, other.clicked, strict=True))
-        return PositionCounts(self.columns, shown, clicked)
+        return PositionCounts(self.columns, impressions, clicked)
 
 
 @dataclass(frozen=True)

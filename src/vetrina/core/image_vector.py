@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 
 @dataclass(frozen=True)

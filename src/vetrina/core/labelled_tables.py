@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float32]
-Ints = NDArray[np.int32]
+from vetrina.core.arrays import Floats, Ints
 
 
 @dataclass(frozen=True)

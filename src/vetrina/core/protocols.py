@@ -10,8 +10,10 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.delta_index import DeltaIndex
-from vetrina.core.types import EvaluationData, Floats, Ints, TrainingData
+from vetrina.core.evaluation_data import EvaluationData
+from vetrina.core.training_data import TrainingData
 
 State = TypeVar("State")
 

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from vetrina.core.settings import OUTCOMES
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 
 CLICKS, CONVERSION, REVENUE = OUTCOMES
 CHAMPION = "champion"

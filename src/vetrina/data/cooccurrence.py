@@ -7,7 +7,7 @@ c[b, a] += ``backward_weight`` times that. Events of one moment (a basket) have 
 import numpy as np
 from scipy import sparse
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 
 
 def cooccurrence(

@@ -15,18 +15,10 @@ from numpy.typing import NDArray
 
 from vetrina.core.columns import ANONYMOUS_COLUMN, EVENT_WEIGHTS, OVER_CAP_COLUMN
 from vetrina.core.errors import BadInput, NotFound
+from vetrina.core.evaluation_data import Targets
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import (
-    Ad,
-    AdImpressions,
-    Catalogue,
-    Cuts,
-    Interactions,
-    Judgments,
-    Snapshot,
-    SocialGraph,
-    Targets,
-)
+from vetrina.core.snapshots import Cuts, Snapshot
+from vetrina.core.training_data import Ad, AdImpressions, Catalogue, Interactions, Judgments, SocialGraph
 from vetrina.data import click_fraud, click_model, images
 from vetrina.data.product_tokens import product_tokens
 

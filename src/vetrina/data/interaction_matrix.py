@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from vetrina.core.clock import DAY
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.data.sparse_matrix import top_k_per_row
 
 HALF_LIFE_SECONDS = 62 * DAY

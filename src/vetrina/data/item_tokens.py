@@ -4,7 +4,7 @@ import numpy as np
 from scipy import sparse
 
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.data.sparse_matrix import shape_of
 
 _MIN_ITEMS_PER_TOKEN = 2

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.clock import DAY
-from vetrina.core.types import Floats, Interactions, Ints
+from vetrina.core.training_data import Interactions
 from vetrina.features import affinities, similarity
 
 COLUMNS = (*affinities.COLUMNS, *similarity.SIMILARITY_FEATURES)

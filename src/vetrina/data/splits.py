@@ -14,19 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
+from vetrina.core.evaluation_data import EvaluationData, Targets
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import (
-    AdImpressions,
-    Catalogue,
-    Cuts,
-    EvaluationData,
-    Judgments,
-    Reason,
-    Snapshot,
-    SocialGraph,
-    Targets,
-    TrainingData,
-)
+from vetrina.core.snapshots import Cuts, Snapshot
+from vetrina.core.training_data import AdImpressions, Catalogue, Judgments, SocialGraph, TrainingData
+from vetrina.core.verdicts import Reason
 from vetrina.data import dataset
 from vetrina.features.business_value import sale_values, score_factors
 

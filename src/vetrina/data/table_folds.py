@@ -43,8 +43,8 @@ def encode_folds(training: LabelledTable, validation: LabelledTable, n_folds: in
     part_of_row = _deal_rows(training, seed)
     for part in range(min(n_folds, MAX_FOLDS) - 1):
         is_held_out = part_of_row == part
-        kept = training.take(np.flatnonzero(~is_held_out)).append(validation)
-        folds.append(_encode_fold(kept, training.take(np.flatnonzero(is_held_out))))
+        fitted_rows = training.take(np.flatnonzero(~is_held_out)).append(validation)
+        folds.append(_encode_fold(fitted_rows, training.take(np.flatnonzero(is_held_out))))
     return folds
 
 

@@ -10,7 +10,7 @@ import polars as pl
 from vetrina.core.clock import DAY
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
-from vetrina.core.types import InputFiles
+from vetrina.core.snapshots import InputFiles
 
 _LAST_PURCHASE_TIME = datetime(2018, 1, 1, 5, tzinfo=UTC).timestamp()  # minutes after the last purchase
 _WEEK = 7 * DAY  # seconds

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats, Ints, TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.edge import repeat_consumption_distillation, sequence_distillation
 from vetrina.edge.blend_teacher import BLEND, MAX_REQUESTS, BlendTeacher
 from vetrina.edge.distillation import DistillationRequests, TeacherScores, distil

@@ -10,10 +10,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
 from vetrina.edge.distillation import TEACHER_TOP_K, TeacherScores
 from vetrina.scenarios.recommend.online import Recommender, top_k
 

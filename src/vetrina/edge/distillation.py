@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vetrina.core.types import Floats, Ints, TrainingPlan
+from vetrina.core.arrays import Floats, Ints
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.nn.batches import BATCH_SIZE, length_bucketed_batches, linear_schedule_with_warmup
 
 TEACHER_TOP_K = 100

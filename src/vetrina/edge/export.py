@@ -14,7 +14,7 @@ from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.edge import formats
 from vetrina.edge.blend_student import distil_student, student_class
 from vetrina.store.database import open_store

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vetrina.bundle.onnx_session import open_session
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import BadInput, UnusableVariant
-from vetrina.core.types import Floats
 from vetrina.edge import student_onnx_export
 from vetrina.edge.distillation import DistillationRequests
 from vetrina.edge.repeat_student import RepeatStudent

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Ints
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import History
-from vetrina.core.types import Ints
 from vetrina.edge.blend_teacher import BlendTeacher
 from vetrina.edge.distillation import TeacherScores
 from vetrina.edge.repeat_student import RepeatRequests

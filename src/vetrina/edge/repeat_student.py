@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 REPEAT_EMBEDDING_DIM = 16  # columns of an item that describe how it is repeated
 _HIDDEN_DIM = 64

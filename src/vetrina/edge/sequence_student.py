@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vetrina.bundle.sequence_scorer.read import N_GAP_CLASSES
-from vetrina.core.types import Floats, Ints
+from vetrina.core.arrays import Floats, Ints
 from vetrina.edge.distillation import TeacherScores
 
 NEIGHBOURS = 32  # other items that an item boosts

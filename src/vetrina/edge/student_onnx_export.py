@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from vetrina.bundle.quantised_table import int4
 from vetrina.bundle.quantised_table.write import int4_product_node
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.types import Floats
 from vetrina.edge.repeat_student import RepeatStudent
 from vetrina.edge.sequence_student import SequenceStudent
 from vetrina.nn.onnx_export import export

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 
 _MAX_VALUES_PER_CHUNK = 5_000_000  # resampled values held in memory at once
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 
 Floats = NDArray[np.floating]
 

@@ -5,8 +5,8 @@ also differ in other ways: weather, promotions. So the distances among the earli
 distribution is wider (genomic control; Devlin and Roeder 1999); it is never below one.
 """
 
-# pyright: reportUnknownMemberType=false
-# SciPy's distributions have no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# SciPy has no types.
 
 from collections.abc import Sequence
 from functools import lru_cache, reduce
@@ -42,9 +42,11 @@ def squared_distance(a: Moments, b: Moments) -> tuple[float, int]:
     eigenvalues, eigenvectors = np.linalg.eigh(sampling_covariance)
     largest = max(float(eigenvalues.max(initial=0.0)), 1e-300)
     has_variance = eigenvalues > _MIN_RELATIVE_EIGENVALUE * largest
-    difference = (a.mean() - b.mean()) @ eigenvectors[:, has_variance]
-    distance = float((difference**2 / eigenvalues[has_variance]).sum())
-    return distance, int(has_variance.sum())
+    mean_difference = a.mean() - b.mean()
+    difference = mean_difference @ eigenvectors[:, has_variance]
+    variances = eigenvalues[has_variance]
+    distance = float((difference**2 / variances).sum())
+    return distance, len(variances)
 
 
 def largest_shift(a: Moments, b: Moments) -> float:

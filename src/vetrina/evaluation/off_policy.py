@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 
 _N_RESAMPLES = 1_000
 _MAX_COUNTS_PER_CHUNK = 2_000_000  # counts (resamples, units) held in memory at once
@@ -126,7 +126,10 @@ def _sums_by_unit(samples: LoggedSamples) -> NDArray[np.float64]:
 def _estimates(sums: NDArray[np.float64]) -> NDArray[np.float64]:
     """(m, 3) SNIPS, DR and beta*-IPS from the sums (m, 6) of ``_sums_by_unit``."""
     n, w, wr, w2, w2r, dr = sums.T
+    spread = w2 - w
     with np.errstate(divide="ignore", invalid="ignore"):
-        beta = np.where(w2 - w > 0, (w2r - wr) / (w2 - w), 0.0)
+        snips = wr / w
+        doubly_robust = dr / n
+        beta = np.where(spread > 0, (w2r - wr) / spread, 0.0)
         beta_ips = (wr - beta * w) / n + beta
-        return np.stack([wr / w, dr / n, beta_ips], 1)
+    return np.stack([snips, doubly_robust, beta_ips], 1)

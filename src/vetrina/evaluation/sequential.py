@@ -4,6 +4,9 @@ A fixed-horizon test that is repeated as data come in sooner or later raises a f
 Knows nothing of releases.
 """
 
+# pyright: reportMissingTypeStubs=false
+# SciPy has no types.
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp, isfinite, log, sqrt

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.clock import DAY
-from vetrina.core.types import Floats, Interactions, Ints
+from vetrina.core.training_data import Interactions
 from vetrina.features.category_levels import LEVELS
 
 LEVEL_FEATURES = ("count", "recent count", "products", "firsts")  # of each user and code of a category level

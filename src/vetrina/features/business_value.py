@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle import dictionary_encoding
-from vetrina.core.types import Catalogue, Floats
+from vetrina.core.arrays import Floats
+from vetrina.core.training_data import Catalogue
 
 GOALS = ("revenue", "margin", "retention_7", "retention_28")
 TRAINABLE_GOALS = GOALS[:2]  # by these, events can be weighted before training

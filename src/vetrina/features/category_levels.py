@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.core.types import Catalogue, Ints
+from vetrina.core.arrays import Ints
+from vetrina.core.training_data import Catalogue
 
 LEVELS = ("department", "category", "leaf", "brand", "brand in category", "brand in leaf", "title")
 _CATEGORY_DEPTH = 2  # levels of a category path that make the "category"; the whole path is the "leaf"

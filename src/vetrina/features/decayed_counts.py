@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 
 
 @dataclass(frozen=True)

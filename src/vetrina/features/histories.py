@@ -21,7 +21,7 @@ from vetrina.bundle.bit_packing import PackedIntegers
 from vetrina.bundle.elias_fano import EliasFanoLists, save_elias_fano
 from vetrina.core.clock import DAY
 from vetrina.core.protocols import History
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 from vetrina.features.decayed_counts import DecayedCounts
 from vetrina.features.decayed_counts import DecayedCountsState as Counts
 from vetrina.features.recent_items import RecentItems

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.bundle import dictionary_encoding
+from vetrina.core.arrays import Floats
 from vetrina.core.clock import DAY
-from vetrina.core.types import Floats, TrainingData
+from vetrina.core.training_data import TrainingData
 
 STATISTIC_NAMES = ("log events", "log recent events", "trend", "loyalty", "log price", "age in days")
 _RECENT_SHARE = 0.07  # of all events, the newest of which are recent

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 
 _MIN_OTHER_WORDS = 10  # below which a title is not judged
 _MIN_UNSUPPORTED_WORDS = 12  # below which a title is never suspected

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.clock import DAY
-from vetrina.core.types import Floats, Interactions
+from vetrina.core.training_data import Interactions
 
 _SMOOTHING_USERS = 20.0  # users by which a product's rate is shrunk to the mean rate
 

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import BadInput
-from vetrina.core.types import Floats
 from vetrina.features.affinities import USER_FEATURES
 
 _NEW_USER_DAYS = 28.0

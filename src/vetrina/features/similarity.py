@@ -6,7 +6,8 @@ The features depend on the product's embedding only, not on its events, so they 
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Floats, Interactions, Ints
+from vetrina.core.arrays import Floats, Ints
+from vetrina.core.training_data import Interactions
 
 N_LAST_ITEMS = 100  # distinct last items of a user that are compared
 SIMILARITY_FEATURES = (

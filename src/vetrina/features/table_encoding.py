@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScaler
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Floats
 
 _MAX_CATEGORIES = 32  # one-hot columns of a categorical column
 _MAX_TARGET_ENCODED = 20_000  # values of a categorical column with a target encoding

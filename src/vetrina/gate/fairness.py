@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
-from vetrina.core.types import EvaluationData, Reason
+from vetrina.core.evaluation_data import EvaluationData
+from vetrina.core.verdicts import Reason
 from vetrina.evaluation.bootstrap import resampled_means
 from vetrina.scenarios.base import find_scenario
 
@@ -143,8 +144,9 @@ def _exposure_shares(
     rows = np.zeros((len(ranked_items), n_groups))
     for row, items in enumerate(ranked_items):
         in_catalogue = items >= 0
-        exposure = position_exposure[: len(items)]
-        rows[row] = np.bincount(group[items[in_catalogue]], exposure[in_catalogue], n_groups)
+        groups = group[items[in_catalogue]]
+        exposure = position_exposure[: len(items)][in_catalogue]
+        rows[row] = np.bincount(groups, exposure, n_groups)
     total = rows.sum(1, keepdims=True)
     return np.divide(rows, total, out=np.zeros_like(rows), where=total > 0)
 
@@ -154,11 +156,16 @@ def _brand_groups(catalogue: CatalogueIndex, interacted: NDArray[np.intp]) -> _G
     brands, codes = catalogue.field_codes("brand")
     counts = np.bincount(codes[interacted], minlength=len(brands))
     min_count = _MIN_BRAND_SHARE * len(interacted)
-    frequent = [code for code in range(len(brands)) if brands[code] and counts[code] >= min_count]
-    group_of_brand = np.full(len(brands), len(frequent))
+    frequent: list[int] = []
+    for code, brand in enumerate(brands):
+        if brand and counts[code] >= min_count:
+            frequent.append(code)
+    other_brands = len(frequent)
+    group_of_brand = np.full(len(brands), other_brands)
     group_of_brand[frequent] = np.arange(len(frequent))
     names = [brands[code] for code in frequent]
-    return _Grouping("brands", group_of_brand[codes], [*names, "other brands"])
+    names.append("other brands")
+    return _Grouping("brands", group_of_brand[codes], names)
 
 
 def _price_band_groups(catalogue: CatalogueIndex) -> _Grouping:

@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, MetricValues, Reason, Verdict, VerdictOutcome
+from vetrina.core.verdicts import Reason, Verdict, VerdictOutcome
 from vetrina.evaluation.bootstrap import paired_difference, resampled_means
 from vetrina.gate.fairness import check_fairness
 from vetrina.gate.off_policy_value import check_off_policy_value

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import LoggedAnswer, Reason
+from vetrina.core.evaluation_data import LoggedAnswer
+from vetrina.core.verdicts import Reason
 from vetrina.evaluation.off_policy import LoggedSamples, OffPolicyValue, estimate_value
 from vetrina.scenarios.base import find_ranking_scenario
 
@@ -93,8 +94,8 @@ def position_samples(scenario: str, folder: Path, logged: Sequence[LoggedAnswer]
     clicks: list[bool] = []
     for number, answer in enumerate(logged):
         ranking = [item.product_id for item in opened.answer(answer.request, answer.context).items]
-        shown = zip(answer.products, answer.propensities, answer.clicked, strict=True)
-        for position, (product, propensity, clicked) in enumerate(shown):
+        logged_positions = zip(answer.products, answer.propensities, answer.clicked, strict=True)
+        for position, (product, propensity, clicked) in enumerate(logged_positions):
             candidate_product = ""
             if position < len(ranking):
                 candidate_product = ranking[position]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import EvaluationData, Judgments
+from vetrina.core.training_data import Judgments
 
 _MISSING_SHARE = 0.1  # of the cells of a table
 _MIN_WORD_LENGTH = 4  # letters of a word that gets a typo

@@ -80,10 +80,8 @@ class Identities:
     def _store_contacts(self, rows: pl.DataFrame) -> None:
         if "email" not in rows.columns and "consent" not in rows.columns:
             return
-        missing = [None] * len(rows)
-        emails = rows["email"].to_list() if "email" in rows.columns else missing
-        consents = rows["consent"].to_list() if "consent" in rows.columns else missing
-        self.keep_contacts(self._pseudonyms(rows["user_id"].to_list()), emails, consents)
+        pseudonyms = self._pseudonyms(rows["user_id"].to_list())
+        self.keep_contacts(pseudonyms, _values_or_nulls(rows, "email"), _values_or_nulls(rows, "consent"))
 
     def _name_users(self, rows: pl.DataFrame) -> pl.DataFrame:
         columns = [_renamed(rows["user_id"], self.name_users)]
@@ -110,14 +108,23 @@ class Identities:
         if "session_id" in rows.columns:
             rows = rows.with_columns(_renamed(rows["session_id"], names_of_sessions))
         text_columns = [name for name, dtype in rows.schema.items() if dtype == pl.String and name not in _PSEUDONYMS]
-        has_at_sign = rows.select(pl.col(text_columns).str.contains("@", literal=True).any())
+        contains_at_sign = pl.col(text_columns).str.contains("@", literal=True)
+        has_at_sign = rows.select(contains_at_sign.any())
         suspects = [name for name in text_columns if has_at_sign[name][0]]
         return rows.with_columns(self._without_addresses(rows[name]) for name in suspects)
 
     def _without_addresses(self, column: pl.Series) -> pl.Series:
-        texts = column.filter(column.str.contains(ADDRESS).fill_null(False)).unique()
+        has_address = column.str.contains(ADDRESS).fill_null(False)
+        texts = column.filter(has_address).unique()
         pseudonyms = pl.Series(self._pseudonyms(texts.to_list()), dtype=pl.String)
         return column.replace(texts, pseudonyms)
+
+
+def _values_or_nulls(rows: pl.DataFrame, name: str) -> list[str | None]:
+    """The values of a column, nulls where there is no such column."""
+    if name not in rows.columns:
+        return [None] * len(rows)
+    return rows[name].to_list()
 
 
 def _renamed(column: pl.Series, names_of: NameUsers) -> pl.Series:

@@ -8,7 +8,7 @@ from typing import Any
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress, Progress, track
 from vetrina.core.settings import Settings
-from vetrina.core.types import InputFiles, Snapshot
+from vetrina.core.snapshots import InputFiles, Snapshot
 from vetrina.ingest import earlier, snapshots
 from vetrina.ingest.identities import Identities
 from vetrina.ingest.lake import Lake

@@ -140,39 +140,61 @@ class Lake:
         """Accepted rows of a file under pseudonyms, and its quarantined rows."""
         mapping = self._column_mapping.get(table, {})
         types = {mapping.get(name, name): column_type for name, column_type in TABLES.get(table, {}).items()}
-        numbers, times = ([n for n, t in types.items() if t in wanted] for wanted in (("float", "int"), ("time",)))
-        raw = read_table_file(file, keep_ragged=table != "table", number_columns=numbers, time_columns=times)
+        number_columns = [name for name, column_type in types.items() if column_type in ("float", "int")]
+        time_columns = [name for name, column_type in types.items() if column_type == "time"]
+        raw = read_table_file(
+            file, keep_ragged=table != "table", number_columns=number_columns, time_columns=time_columns
+        )
         if table == "table":
-            if label not in raw.columns:
-                names = ", ".join(raw.columns[:12])
-                raise BadInput(f"{file}: column {label!r}", "is the label and missing", f"--label one of: {names}")
+            _require_label(raw, label, file)
             return raw, raw.clear()
-        for name in _RESERVED_COLUMNS:
-            if name in raw.columns:
-                raise BadInput(f"{file}: column {name!r}", "is a name that Vetrina keeps for itself", "rename it")
-        image = mapping.get("image", "image")
-        if table == "products" and image in raw.columns:
-            given = raw[image].to_list()
-            references = images.store_images(self.folder.parent, given, file.parent)
-            n_refused = references.count(None) - sum(not reference for reference in given)
-            if n_refused:
-                _LOG.warning("%s: %d images are left out: no images, or no files below its folder", file, n_refused)
-            raw = raw.with_columns(pl.Series(image, references, dtype=pl.String))
+        _refuse_reserved_columns(raw, file)
+        image_column = mapping.get("image", "image")
+        if table == "products" and image_column in raw.columns:
+            raw = self._with_stored_images(raw, image_column, file)
         accepted, rejected = parse_rows(raw, table, mapping, str(file))
         if accepted.is_empty():
             raise BadInput(str(file), f"has no usable row (row 0: {rejected['_reason'][0]})", "correct the export")
         return self._identities.pseudonymised(accepted, table), rejected
 
+    def _with_stored_images(self, products: pl.DataFrame, image_column: str, file: Path) -> pl.DataFrame:
+        """Products whose images are stored in the shop's folder; those that are refused are null."""
+        given = products[image_column].to_list()
+        references = images.store_images(self.folder.parent, given, file.parent)
+        n_without_image = sum(not reference for reference in given)
+        n_refused = references.count(None) - n_without_image
+        if n_refused:
+            _LOG.warning("%s: %d images are left out: no images, or no files below its folder", file, n_refused)
+        return products.with_columns(pl.Series(image_column, references, dtype=pl.String))
+
+
+def _require_label(table: pl.DataFrame, label: str, file: Path) -> None:
+    if label not in table.columns:
+        names = ", ".join(table.columns[:12])
+        raise BadInput(f"{file}: column {label!r}", "is the label and missing", f"--label one of: {names}")
+
+
+def _refuse_reserved_columns(rows: pl.DataFrame, file: Path) -> None:
+    for name in _RESERVED_COLUMNS:
+        if name in rows.columns:
+            raise BadInput(f"{file}: column {name!r}", "is a name that Vetrina keeps for itself", "rename it")
+
 
 def load_index(folder: Path) -> list[LakePart]:
     """The parts of the lake in a folder."""
     index = folder / _INDEX_FILE
-    return msgspec.json.decode(index.read_bytes(), type=list[LakePart]) if index.exists() else []
+    if not index.exists():
+        return []
+    return msgspec.json.decode(index.read_bytes(), type=list[LakePart])
 
 
 def last_seqs(parts: Sequence[LakePart]) -> dict[str, int]:
     """Last sequence number of each of the service's logs ("events" and "products") in parts of a lake, 0 without any."""
-    return {t: max((p.logged for p in parts if p.table == t), default=0) for t in ("events", "products")}
+    last_seq_of_table = {"events": 0, "products": 0}
+    for part in parts:
+        if part.table in last_seq_of_table:
+            last_seq_of_table[part.table] = max(last_seq_of_table[part.table], part.logged)
+    return last_seq_of_table
 
 
 def prune_events(folder: Path, arrived_before: float) -> int:
@@ -189,7 +211,7 @@ def prune_events(folder: Path, arrived_before: float) -> int:
     """
     parts = load_index(folder)
     last_seq = last_seqs(parts)["events"]
-    kept: list[LakePart] = []
+    kept_parts: list[LakePart] = []
     removed: list[Path] = []
     for part in parts:
         file = _part_file(folder, part)
@@ -197,10 +219,10 @@ def prune_events(folder: Path, arrived_before: float) -> int:
         if part.table == "events" and not is_last_of_log and file.stat().st_mtime < arrived_before:
             removed.append(file)
         else:
-            kept.append(part)
+            kept_parts.append(part)
     if not removed:
         return 0
-    _write_index(folder, kept)
+    _write_index(folder, kept_parts)
     freed_bytes = 0
     for file in removed:
         freed_bytes += file.stat().st_size

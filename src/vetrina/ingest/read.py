@@ -61,16 +61,26 @@ def parse_rows(
     """
     raw_rows = _rename_columns(raw_rows, mapping, source, table)
     types = {name: column_type for name, column_type in TABLES[table].items() if name in raw_rows.columns}
-    typed = raw_rows.with_columns(_typed_column(raw_rows, name, column_type) for name, column_type in types.items())
-    for name, column_type in types.items():
-        if column_type == "time" and typed[name].null_count() > raw_rows[name].null_count():
-            typed = typed.with_columns(_parse_other_time_formats(raw_rows[name], typed[name]))
+    typed = _typed_rows(raw_rows, types)
     rules = _rules(raw_rows, table)
     reasons = _rejection_reasons(typed, rules)
-    if reasons.null_count() == len(reasons):
-        return typed.drop(EXTRA_COLUMN, strict=False), _quarantine(raw_rows.clear(), reasons.clear(), rules)
-    accepted = typed.filter(reasons.is_null()).drop(EXTRA_COLUMN, strict=False)
-    return accepted, _quarantine(raw_rows, reasons, rules)
+    typed = typed.drop(EXTRA_COLUMN, strict=False)
+    is_accepted = reasons.is_null()
+    if is_accepted.all():
+        return typed, _quarantine(raw_rows.clear(), reasons.clear(), rules)
+    return typed.filter(is_accepted), _quarantine(raw_rows, reasons, rules)
+
+
+def _typed_rows(raw_rows: pl.DataFrame, types: Mapping[str, str]) -> pl.DataFrame:
+    """``raw_rows`` with the columns in ``types`` cast; null where a value cannot be."""
+    typed = raw_rows.with_columns(_typed_column(raw_rows, name, column_type) for name, column_type in types.items())
+    for name, column_type in types.items():
+        if column_type != "time":
+            continue
+        n_unreadable = typed[name].null_count() - raw_rows[name].null_count()
+        if n_unreadable > 0:
+            typed = typed.with_columns(_parse_other_time_formats(raw_rows[name], typed[name]))
+    return typed
 
 
 def shape_log_rows(
@@ -98,13 +108,19 @@ def _shape_halves(
     """``shape_log_rows`` of either half of rows that cannot be shaped together, until the bad one is alone."""
     if len(rows) == 1:
         dtypes = {name: _DTYPES[TABLES[table][name]] for name in REQUIRED_COLUMNS[table]}
-        row = {ROW_COLUMN: first_row, REASON_COLUMN: "a value cannot be stored in a table", COLUMN: None, PATTERN: None}
-        return pl.DataFrame(schema=dtypes), pl.DataFrame([row], schema=_QUARANTINE_DTYPES)
+        nothing_accepted = pl.DataFrame(schema=dtypes)
+        quarantined_row = {
+            ROW_COLUMN: first_row,
+            REASON_COLUMN: "a value cannot be stored in a table",
+            COLUMN: None,
+            PATTERN: None,
+        }
+        return nothing_accepted, pl.DataFrame([quarantined_row], schema=_QUARANTINE_DTYPES)
     half = len(rows) // 2
-    first = shape_log_rows(rows[:half], table, source, first_row)
-    second = shape_log_rows(rows[half:], table, source, first_row + half)
-    accepted = pl.concat([first[0], second[0]], how="diagonal_relaxed")
-    rejected = pl.concat([first[1], second[1]], how="diagonal_relaxed")
+    first_accepted, first_rejected = shape_log_rows(rows[:half], table, source, first_row)
+    second_accepted, second_rejected = shape_log_rows(rows[half:], table, source, first_row + half)
+    accepted = pl.concat([first_accepted, second_accepted], how="diagonal_relaxed")
+    rejected = pl.concat([first_rejected, second_rejected], how="diagonal_relaxed")
     return accepted, rejected
 
 
@@ -167,26 +183,33 @@ def _read_csv(path: Path, number_columns: Collection[str] = (), time_columns: Co
 
 def _scan_csv(path: Path, number_columns: Collection[str], time_columns: Collection[str]) -> pl.DataFrame:
     # Missing values are not passed to the reader: it would compare every cell with each of them, a quarter slower.
-    lazy = pl.scan_csv(path, infer_schema=False, schema_overrides=dict.fromkeys(number_columns, pl.Float64))
+    number_types = dict.fromkeys(number_columns, pl.Float64)
+    lazy = pl.scan_csv(path, infer_schema=False, schema_overrides=number_types)
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        first_row: Mapping[str, str] = next(csv.DictReader(file), {})
+        no_row: dict[str, str] = {}
+        first_row = next(csv.DictReader(file), no_row)
     time_formats: dict[str, _TimeFormat] = {}
     for name in time_columns:
         if name in first_row:
-            time_formats[name] = _detect_time_format(pl.Series([first_row[name]], dtype=pl.String))
-    typed = lazy.with_columns(parse(pl.col(name), True) for name, parse in time_formats.items())
-    return typed.collect(engine="in-memory")
+            first_value = pl.Series([first_row[name]], dtype=pl.String)
+            time_formats[name] = _detect_time_format(first_value)
+    times = [parse(pl.col(name), True) for name, parse in time_formats.items()]
+    return lazy.with_columns(times).collect(engine="in-memory")
 
 
 def _nullify_missing(frame: pl.DataFrame) -> pl.DataFrame:
     """``frame`` with null in place of the texts that stand for a missing value."""
     text = pl.col(pl.String)
     short_text = text.filter(text.str.len_bytes() <= _MAX_MISSING_LENGTH)
-    has_missing = frame.lazy().select(short_text.is_in(_MISSING_VALUES).any()).collect(engine="streaming")
-    names = [name for name in has_missing.columns if has_missing[name][0]]
-    return frame.with_columns(
-        pl.when(~pl.col(name).is_in(_MISSING_VALUES)).then(pl.col(name)).alias(name) for name in names
-    )
+    is_missing = short_text.is_in(_MISSING_VALUES)
+    has_missing = frame.lazy().select(is_missing.any()).collect(engine="streaming")
+    nullified: list[pl.Expr] = []
+    for name in has_missing.columns:
+        if has_missing[name][0]:
+            column = pl.col(name)
+            is_present = ~column.is_in(_MISSING_VALUES)
+            nullified.append(pl.when(is_present).then(column).alias(name))
+    return frame.with_columns(nullified)
 
 
 def _read_ragged_csv(path: Path) -> pl.DataFrame:
@@ -197,12 +220,20 @@ def _read_ragged_csv(path: Path) -> pl.DataFrame:
     cells: list[list[str | None]] = []
     extra_fields: list[str | None] = []
     for row in rows:
-        values = [None if value in _MISSING_VALUES else value for value in row[:width]]
         padding = [None] * (width - len(row))
-        cells.append([*values, *padding])
-        extra_fields.append(",".join(row[width:]) if len(row) > width else None)
+        cells.append([*map(_present_value, row[:width]), *padding])
+        extra_text = None
+        if len(row) > width:
+            extra_text = ",".join(row[width:])
+        extra_fields.append(extra_text)
     frame = pl.DataFrame(cells, schema=dict.fromkeys(header, pl.String), orient="row")
     return frame.with_columns(pl.Series(EXTRA_COLUMN, extra_fields))
+
+
+def _present_value(value: str) -> str | None:
+    if value in _MISSING_VALUES:
+        return None
+    return value
 
 
 _READERS = {".parquet": pl.read_parquet, ".jsonl": pl.read_ndjson, ".ndjson": pl.read_ndjson}
@@ -398,11 +429,13 @@ def _rejection_reasons(typed: pl.DataFrame, rules: Sequence[_Rule]) -> pl.Series
     """(n,) reason of the first rule that each row breaks; null for accepted rows."""
     hints = typed.select(rule.may_be_broken.any().alias(rule.reason) for rule in rules)
     if not any(hints.row(0)):
-        return pl.Series(REASON_COLUMN, [None], pl.String).new_from_index(0, len(typed))
+        no_reason = pl.Series(REASON_COLUMN, [None], pl.String)
+        return no_reason.new_from_index(0, len(typed))
     reason = pl.lit(None, pl.String)
-    for rule in reversed(rules):
-        reason = pl.when(rule.is_broken).then(pl.lit(rule.reason)).otherwise(reason)
-    return typed.select(reason.alias(REASON_COLUMN))[REASON_COLUMN]
+    for rule in reversed(rules):  # the first rule is applied last and wins
+        own_reason = pl.lit(rule.reason)
+        reason = pl.when(rule.is_broken).then(own_reason).otherwise(reason)
+    return typed.select(reason.alias(REASON_COLUMN)).to_series()
 
 
 def _quarantine(raw: pl.DataFrame, reasons: pl.Series, rules: Sequence[_Rule]) -> pl.DataFrame:
@@ -410,13 +443,18 @@ def _quarantine(raw: pl.DataFrame, reasons: pl.Series, rules: Sequence[_Rule]) -
 
     In a row with too many or too few fields, any column may hold a value that identifies a person.
     """
-    column_of = {rule.reason: rule.column for rule in rules}
-    columns = list(dict.fromkeys(column_of.values()))
-    rejected = raw.select(columns).with_row_index(ROW_COLUMN).with_columns(reasons).filter(reasons.is_not_null())
-    column = pl.col(REASON_COLUMN).replace_strict(column_of, return_dtype=pl.String)
-    rejected = rejected.with_columns(column.alias(COLUMN))
-    patterns = [pl.when(pl.col(COLUMN) == name).then(_pattern(rejected, name)) for name in columns]
-    return rejected.select(ROW_COLUMN, REASON_COLUMN, COLUMN, pl.coalesce(patterns).alias(PATTERN))
+    column_of_reason = {rule.reason: rule.column for rule in rules}
+    columns = list(dict.fromkeys(column_of_reason.values()))
+    numbered = raw.select(columns).with_row_index(ROW_COLUMN)
+    rejected = numbered.with_columns(reasons).filter(reasons.is_not_null())
+    bad_column = pl.col(REASON_COLUMN).replace_strict(column_of_reason, return_dtype=pl.String)
+    rejected = rejected.with_columns(bad_column.alias(COLUMN))
+    patterns: list[pl.Expr] = []
+    for name in columns:
+        is_bad = pl.col(COLUMN) == name
+        patterns.append(pl.when(is_bad).then(_pattern(rejected, name)))
+    pattern = pl.coalesce(patterns).alias(PATTERN)
+    return rejected.select(ROW_COLUMN, REASON_COLUMN, COLUMN, pattern)
 
 
 def _pattern(frame: pl.DataFrame, name: str) -> pl.Expr:

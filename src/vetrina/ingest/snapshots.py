@@ -14,7 +14,7 @@ from vetrina.core.clock import DAY
 from vetrina.core.columns import KEY_COLUMNS
 from vetrina.core.files import atomic_folder, digest_of, write_bytes
 from vetrina.core.settings import Settings
-from vetrina.core.types import Cuts, Snapshot
+from vetrina.core.snapshots import Cuts, Snapshot
 from vetrina.data import click_fraud, dataset
 from vetrina.ingest.deduplicate import deduplicate_events
 from vetrina.ingest.lake import Lake, LakePart, write_parquet
@@ -134,8 +134,10 @@ def _limit_held_back_events(times: NDArray[np.int64], since: float) -> float:
     if min_earlier <= first_row < len(times):
         return since
     if first_row < min_earlier:
-        first_row = int(np.searchsorted(times, times[min_earlier - 1], side="right"))
-    first_row_of_last_time = int(np.searchsorted(times, times[-1]))
+        last_earlier_time: np.int64 = times[min_earlier - 1]
+        first_row = int(np.searchsorted(times, last_earlier_time, side="right"))
+    last_time: np.int64 = times[-1]
+    first_row_of_last_time = int(np.searchsorted(times, last_time))
     return float(times[min(first_row, first_row_of_last_time)] / _MICROSECONDS)
 
 
@@ -147,7 +149,8 @@ class _ActiveDayClock:
 
     def to_active_seconds(self, timestamp: float) -> float:
         """Seconds on this clock of a timestamp that lies on one of its days, or at the very end of one."""
-        day = int(np.searchsorted(self._days, np.ceil(timestamp / DAY) - 1))
+        calendar_day: float = np.ceil(timestamp / DAY) - 1
+        day = int(np.searchsorted(self._days, calendar_day))
         return day * DAY + (timestamp - self._days[day] * DAY)
 
     def to_timestamp(self, seconds: float) -> float:

@@ -11,7 +11,8 @@ import numpy as np
 
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.training_cost import BudgetShare, ModelCost, Workload
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data.table_folds import MAX_FOLDS
 from vetrina.features.table_encoding import TableEncoding
 

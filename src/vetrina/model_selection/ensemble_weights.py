@@ -92,8 +92,8 @@ def select_greedily(label: Floats, predictions: Mapping[str, Floats], row_loss: 
         total += predictions[best]
         chosen.append(best)
         losses.append(candidates[best])
-    kept = chosen[: 1 + int(np.argmin(losses))]
-    return {name: kept.count(name) / len(kept) for name in predictions}
+    best_models = chosen[: 1 + int(np.argmin(losses))]
+    return {name: best_models.count(name) / len(best_models) for name in predictions}
 
 
 def weighted_mean(predictions: Mapping[str, Floats], weights: Mapping[str, float]) -> NDArray[np.float32]:

@@ -21,7 +21,8 @@ from vetrina.core.errors import BadInput
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.training_cost import ModelCost
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 
 
 class TrainModule(Protocol):
@@ -91,8 +92,8 @@ class Model:
     name: str
     reason: str = ""
     cost: ModelCost = field(default_factory=ModelCost)
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
-    search_space: Mapping[str, SearchRange] = field(default_factory=dict)
+    hyperparameters: Mapping[str, float] = field(default_factory=dict[str, float])
+    search_space: Mapping[str, SearchRange] = field(default_factory=dict[str, SearchRange])
 
     @property
     def is_trainable(self) -> bool:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.health_types import HealthReport
-from vetrina.core.types import Interval, Reason
+from vetrina.core.verdicts import Reason
 from vetrina.monitor.monitor import persistent_drift
 from vetrina.retrain.retrain import MIN_CLICK_LOSS
 

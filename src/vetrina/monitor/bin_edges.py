@@ -30,9 +30,14 @@ def fit_quantiles(values: NDArray[np.floating]) -> BinEdges:
 def fit_groups(names: Sequence[str], counts: NDArray[np.integer]) -> BinEdges:
     """The most frequent of ``names``, by their ``counts`` (names,)."""
     min_count = _MIN_GROUP_SHARE * max(int(counts.sum()), 1)
-    most_frequent: list[int] = np.argsort(-counts, kind="stable")[:_MAX_GROUPS].tolist()
-    groups = [names[code] for code in most_frequent if names[code] and counts[code] >= min_count]
-    return BinEdges(groups=tuple(sorted(groups)))
+    by_frequency = np.argsort(-counts, kind="stable")
+    most_frequent: list[int] = by_frequency[:_MAX_GROUPS].tolist()
+    groups: list[str] = []
+    for code in most_frequent:
+        if names[code] and counts[code] >= min_count:
+            groups.append(names[code])
+    groups.sort()
+    return BinEdges(groups=tuple(groups))
 
 
 def encode_numbers(bins: BinEdges, values: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Ints
+from vetrina.core.arrays import Ints
 
 N_POSITIONS = 10  # of an answer that are counted
 NO_VALUE = -1  # code of an event without product, or without query

@@ -8,9 +8,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Ints
 from vetrina.core.exposures import Exposure
 from vetrina.core.logged_events import LoggedEvent
-from vetrina.core.types import Ints
 from vetrina.evaluation.attribution import attributed_request
 from vetrina.monitor.log_columns import (
     N_POSITIONS,

@@ -234,9 +234,9 @@ def _position_counts(score_quantile: NDArray[Any], impressions: ImpressionColumn
     score_bin = np.minimum(score_bin, _N_SCORE_BINS - 1)
     cell = score_bin * N_POSITIONS + impressions.position[has_score]
     n_cells = _N_SCORE_BINS * N_POSITIONS
-    shown = np.bincount(cell, minlength=n_cells)
+    impressions_by_cell = np.bincount(cell, minlength=n_cells)
     clicked = np.bincount(cell, impressions.clicked[has_score], n_cells)
-    return PositionCounts(N_POSITIONS, tuple(shown.tolist()), tuple(clicked.astype(int).tolist()))
+    return PositionCounts(N_POSITIONS, tuple(impressions_by_cell.tolist()), tuple(clicked.astype(int).tolist()))
 
 
 def _clicks_by_position(unit: NDArray[Any], impressions: ImpressionColumns) -> Moments:

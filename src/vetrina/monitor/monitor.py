@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.health_types import (
     CurrentWindow,
     DailyStatistics,
@@ -21,7 +22,6 @@ from vetrina.core.health_types import (
     PositionCounts,
     ReferenceWindow,
 )
-from vetrina.core.types import Interval
 from vetrina.data import position_bias
 from vetrina.evaluation import drift
 from vetrina.monitor.log_columns import N_POSITIONS

@@ -7,13 +7,13 @@ import numpy as np
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import clock
+from vetrina.core.arrays import Ints
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.exposures import Exposure
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics
 from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.progress import track
 from vetrina.core.rollout_types import CHAMPION
-from vetrina.core.types import Ints
 from vetrina.data import dataset
 from vetrina.monitor.bin_edges import fit_quantiles
 from vetrina.monitor.log_reader import AnswerReader, EventReader, IndexLookup

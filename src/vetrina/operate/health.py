@@ -13,7 +13,7 @@ from vetrina.core.health_types import (
     ReferenceWindow,
     RetrainDecision,
 )
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts
 from vetrina.operate.daily_aggregation import DailyStatisticsReader, last_full_day

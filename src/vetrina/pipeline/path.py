@@ -11,7 +11,8 @@ The path ends where a release begins:
 - ``controller.py`` runs all of this until stopped.
 """
 
-from vetrina.core.types import InputFiles, ReleaseResult
+from vetrina.core.snapshots import InputFiles
+from vetrina.core.verdicts import ReleaseResult
 from vetrina.pipeline.run import start_run
 from vetrina.pipeline.shop_context import ShopContext
 

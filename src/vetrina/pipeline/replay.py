@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 
 from vetrina.core.errors import BadInput
+from vetrina.core.evaluation_data import LoggedAnswer
 from vetrina.core.exposures import Exposure
 from vetrina.core.filters import parse_filters
 from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.protocols import Context
-from vetrina.core.types import LoggedAnswer, Request
+from vetrina.core.requests import Request
 from vetrina.evaluation.attribution import attributed_request
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.live_state import StoredChanges, StoredEvents

@@ -21,22 +21,17 @@ from sqlalchemy import func, select
 
 from vetrina.compress import CompressionResult, compress, least_aggressive_variant
 from vetrina.core import clock
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.compression import CompressionTrial
 from vetrina.core.errors import BadInput, NotFound
+from vetrina.core.evaluation_data import LoggedAnswer
 from vetrina.core.files import digest_of, write_bytes
 from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.protocols import DataSplits
-from vetrina.core.types import (
-    Bundle,
-    LoggedAnswer,
-    Reason,
-    Recipe,
-    ReleaseResult,
-    Snapshot,
-    TrainingData,
-    TrainingPlan,
-    Verdict,
-)
+from vetrina.core.snapshots import Snapshot
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.data import dataset
 from vetrina.data.splits import sample_holdout

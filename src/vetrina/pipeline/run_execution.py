@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from vetrina.core.errors import Conflict, VetrinaError
 from vetrina.core.files import exclusive_lock, shared_lock
-from vetrina.core.types import InputFiles, ReleaseResult
+from vetrina.core.snapshots import InputFiles
+from vetrina.core.verdicts import ReleaseResult
 from vetrina.pipeline.path import path
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.pipeline.steps import Journal, Result, StoredJournal

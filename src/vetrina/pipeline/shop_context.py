@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from vetrina.core.data_report import DataReport
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.files import PRIVATE_FOLDER, waiting_lock
 from vetrina.core.progress import NoProgress, Progress
-from vetrina.core.types import DataReport, InputFiles, Snapshot
+from vetrina.core.snapshots import InputFiles, Snapshot
 from vetrina.ingest import ingest
 from vetrina.ingest.identities import Identities
 from vetrina.pipeline.steps import DirectJournal, Journal

@@ -10,7 +10,7 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 LIGHTGBM_PARAMETERS = {
     "objective": "lambdarank",

@@ -24,7 +24,7 @@ from vetrina.core.rollout_types import (
     StepEvidence,
 )
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.evaluation.sequential import (
     confidence_radius,
     estimate_effect,

@@ -114,32 +114,42 @@ def count_preferences(
         Numbers of units: wins of the candidate, losses, ties.
     """
     preference = dict.fromkeys(first_answer_times, 0)  # clicks on the candidate's products less those on the champion's
-    team_by_product: dict[str, dict[str, str]] = {}  # of each request
-    unit_of_request: dict[str, str] = {}
-    for answer in answers:
-        unit = answer.unit
-        if unit is None or unit not in first_answer_times:
-            continue
-        if answer.time <= first_answer_times[unit] + outcome_seconds:
-            team_by_product[answer.request_id] = {item.product_id: item.team for item in answer.items}
-            unit_of_request[answer.request_id] = unit
-    products_by_request: dict[str, frozenset[str]] = {}
-    for request_id in team_by_product:
-        if request_id in named_answers:
-            products_by_request[request_id] = named_answers[request_id].product_ids
-    counted: set[tuple[str, str]] = set()
-    for event in events:
-        request_id = attributed_request(event, products_by_request)
-        if request_id is None or event.product_id is None or (request_id, event.product_id) in counted:
-            continue
-        counted.add((request_id, event.product_id))
-        team = team_by_product[request_id].get(event.product_id, "")
-        if team == CANARY:
-            preference[unit_of_request[request_id]] += 1
-        elif team == CHAMPION:
-            preference[unit_of_request[request_id]] -= 1
+    vote_of_team = {CANARY: 1, CHAMPION: -1}
+    counted_answers = _answers_in_window(first_answer_times, answers, outcome_seconds)
+    answers_with_events = counted_answers.keys() & named_answers.keys()
+    products_by_request = {request_id: named_answers[request_id].product_ids for request_id in answers_with_events}
+    for request_id, product_id in _clicked_products(events, products_by_request):
+        answer = counted_answers[request_id]
+        team_by_product = {item.product_id: item.team for item in answer.items}
+        team = team_by_product.get(product_id, "")
+        if answer.unit is not None:
+            preference[answer.unit] += vote_of_team.get(team, 0)
     values = np.array(list(preference.values()), int)
     return int((values > 0).sum()), int((values < 0).sum()), int((values == 0).sum())
+
+
+def _answers_in_window(
+    first_answer_times: Mapping[str, float], answers: Iterable[Exposure], outcome_seconds: float
+) -> dict[str, Exposure]:
+    """Answers to units within ``outcome_seconds`` from their first one, by request id."""
+    in_window: dict[str, Exposure] = {}
+    for answer in answers:
+        first_time = first_answer_times.get(answer.unit or "")
+        if first_time is not None and answer.time <= first_time + outcome_seconds:
+            in_window[answer.request_id] = answer
+    return in_window
+
+
+def _clicked_products(
+    events: Iterable[LoggedEvent], products_by_request: Mapping[str, frozenset[str]]
+) -> set[tuple[str, str]]:
+    """Request id and product of the answers' products that events followed, each once."""
+    clicked: set[tuple[str, str]] = set()
+    for event in events:
+        request_id = attributed_request(event, products_by_request)
+        if request_id is not None and event.product_id is not None:
+            clicked.add((request_id, event.product_id))
+    return clicked
 
 
 def statistics_by_outcome(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vetrina.core.types import KindOfChange
+from vetrina.core.verdicts import KindOfChange
 
 
 @dataclass(frozen=True)

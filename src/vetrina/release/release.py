@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import isinf
 
 from vetrina.core.settings import ReleaseSettings
-from vetrina.core.types import KindOfChange, ReleaseResult, Verdict
+from vetrina.core.verdicts import KindOfChange, ReleaseResult, Verdict
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 
 from vetrina.api.shop import Shop
 from vetrina.core.errors import NotFound
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.labelled_tables import LabelledTable, LabelScaler
-from vetrina.core.types import Interval
 from vetrina.evaluation.classification import classification_metrics, precision_recall_curve, roc_curve
 from vetrina.evaluation.regression import regression_metrics
 from vetrina.reports.charts import to_svg

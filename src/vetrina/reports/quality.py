@@ -9,8 +9,8 @@ import msgspec
 
 from vetrina.api.shop import Shop
 from vetrina.core.errors import BadInput
+from vetrina.core.evaluation_data import EvaluationData, Interval, MetricValues
 from vetrina.core.files import write_bytes
-from vetrina.core.types import EvaluationData, Interval, MetricValues
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.base import Scenario, find_scenario

@@ -5,7 +5,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 from vetrina.reports.charts import to_svg
 from vetrina.reports.quality import Quality
 

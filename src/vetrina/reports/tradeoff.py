@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from vetrina.api.shop import Shop
 from vetrina.core.errors import BadInput, NotFound
-from vetrina.core.types import Interval
+from vetrina.core.evaluation_data import Interval
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.features.business_value import GOALS
 from vetrina.scenarios.base import RankingScenario, find_scenario, scenario_names

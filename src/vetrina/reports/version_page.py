@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.api.shop import Shop
+from vetrina.core.data_report import CheckResult
 from vetrina.core.files import write_bytes
-from vetrina.core.types import CheckResult, Reason
+from vetrina.core.verdicts import Reason
 from vetrina.reports.audience_section import audience_section
 from vetrina.reports.compression_section import compression_section, read_compression_trials
 from vetrina.reports.cost import Cost, cost

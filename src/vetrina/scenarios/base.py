@@ -19,24 +19,18 @@ import numpy as np
 
 from vetrina import scenarios
 from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.core.answers import Answer, Audience
+from vetrina.core.arrays import Floats
+from vetrina.core.data_report import Readiness
 from vetrina.core.errors import BadInput
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import Context, DataSplits
+from vetrina.core.requests import AudienceRequest, Request
 from vetrina.core.settings import Settings
-from vetrina.core.types import (
-    Answer,
-    Audience,
-    AudienceRequest,
-    EvaluationData,
-    Floats,
-    MetricValues,
-    Readiness,
-    Recipe,
-    Request,
-    Snapshot,
-    TrainingData,
-    TrainingPlan,
-)
+from vetrina.core.snapshots import Snapshot
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Recipe, TrainingPlan
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.features.histories import Histories
 from vetrina.features.table_encoding import TableEncoding

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from vetrina.core.types import MetricValues
+from vetrina.core.evaluation_data import MetricValues
 
 ScoredAnswers = Sequence[Mapping[str, float]]  # one mapping a request: answer to score, best first
 

@@ -7,7 +7,7 @@ import msgspec
 from vetrina.core.filters import NO_FILTERS, Filters
 from vetrina.core.keys import Keys
 from vetrina.core.request_fields import Id
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 
 
 class RankingBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):

@@ -12,8 +12,8 @@ import msgspec
 from litestar import Litestar
 
 from vetrina.scenarios.base import RankingScenario, Scenario, find_scenario, scenario_names
-from vetrina.serve.answers.audience import CHANNELS
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
+from vetrina.serve.recipients import CHANNELS
 from vetrina.serve.schemas import (
     MAX_EVENTS,
     MAX_PRODUCTS,

@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import Engine
 
 from vetrina.core import clock
+from vetrina.core.answers import Answer
 from vetrina.core.errors import NotReady
 from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
-from vetrina.core.types import Answer, Request
+from vetrina.core.requests import Request
 from vetrina.scenarios.base import RankingBundle, find_ranking_scenario, find_scenario
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.local.query import LocalItem, LocalQuery

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from vetrina.core import clock
+from vetrina.core.answers import AdPlacement, AuctionEntry
 from vetrina.core.clock import DAY
 from vetrina.core.exposures import Exposure
 from vetrina.core.recent_keys import RecentKeys
-from vetrina.core.types import AdPlacement, AuctionEntry
 from vetrina.scenarios.base import charging_scenarios
 from vetrina.serve.pacing import BUCKETS_PER_DAY, Pace, expected_slots, solve_pace
 from vetrina.store import event_queries, exposure_queries

@@ -10,8 +10,9 @@ import msgspec
 from vetrina.api.shop import Shop
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.object_storage import MANIFEST, SIGNATURE
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import BadInput, NotReady
-from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
+from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
 from vetrina.data import dataset
 from vetrina.models.drill.online import FAULT_KINDS
 from vetrina.pipeline.rollout_controller import start_rollout

@@ -134,8 +134,10 @@ class _HistoryGenerator:
     def __init__(self, world: World) -> None:
         self._world = world
         self._rng = np.random.default_rng([world.seed, 6])
-        nouns = np.array([world.noun(n) for n in range(world.products)])
-        self._products_by_noun = {str(noun): np.flatnonzero(nouns == noun) for noun in np.unique(nouns)}
+        nouns = np.array([world.noun(product) for product in range(world.products)])
+        self._products_by_noun: dict[str, NDArray[np.intp]] = {}
+        for noun in np.unique(nouns):
+            self._products_by_noun[str(noun)] = np.flatnonzero(nouns == noun)
 
     def events(self) -> Iterator[tuple[Any, ...]]:
         """Rows of the file, user by user."""
@@ -144,10 +146,12 @@ class _HistoryGenerator:
         for user in range(world.users):
             user_appeal = world.appeal(user)
             for day in range(first_day, first_day + world.days):
-                if self._rng.random() > _VISIT_PROBABILITY * WEEKDAY_TRAFFIC[weekday(day)]:
+                visit_probability = _VISIT_PROBABILITY * WEEKDAY_TRAFFIC[weekday(day)]
+                if self._rng.random() > visit_probability:
                     continue
                 moment = (day + self._rng.uniform(*_VISIT_HOURS)) * DAY
-                appeal = user_appeal + world.category_demand(day)[world.category]
+                product_demand = world.category_demand(day)[world.category]
+                appeal = user_appeal + product_demand
                 appeal = np.where(world.is_released(moment), appeal, -np.inf)
                 yield from self._visit_events(user, f"{world.user_ids[user]}-{day}", moment, appeal)
 
@@ -187,14 +191,19 @@ class _HistoryGenerator:
     def _visit_actions(self, user: int, appeal: NDArray[np.float64]) -> list[_Action]:
         """All actions of a visit, sampled before the times of its events."""
         is_search = self._rng.random() < _SEARCH_PROBABILITY
-        actions = list(self._search(user, appeal) if is_search else self._browse(appeal))
+        visit = self._browse(appeal)
+        if is_search:
+            visit = self._search(user, appeal)
+        actions = list(visit)
         if self._rng.random() < _AD_PROBABILITY:
             actions += self._see_ad(appeal)
         return actions
 
     def _browse(self, appeal: NDArray[np.float64]) -> Iterable[_Action]:
-        view_probability = np.exp(appeal) / np.exp(appeal).sum()
-        for product in self._rng.choice(len(appeal), _VIEWS_PER_VISIT, p=view_probability).tolist():
+        weights = np.exp(appeal)
+        view_probability = weights / weights.sum()
+        viewed: list[int] = self._rng.choice(len(appeal), _VIEWS_PER_VISIT, p=view_probability).tolist()
+        for product in viewed:
             yield _Action("view", product)
             if self._rng.random() < _interest_probability(appeal, product):
                 yield from self._buy(product, "")
@@ -226,7 +235,8 @@ class _HistoryGenerator:
         product = int(self._rng.choice(self._world.advertised))
         if np.isfinite(appeal[product]):
             yield _Action("ad_impression", product, "", 1)
-            if self._rng.random() < _AD_CLICK_FACTOR / (1.0 + np.exp(-appeal[product])):
+            click_probability = _AD_CLICK_FACTOR / (1.0 + np.exp(-appeal[product]))
+            if self._rng.random() < click_probability:
                 yield _Action("ad_click", product, "", 1)
 
 

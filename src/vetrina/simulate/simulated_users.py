@@ -100,11 +100,15 @@ class SimulatedUsers:
         self, user: int, product: int, ranked_products: NDArray[np.intp], request_id: str
     ) -> Iterator[dict[str, Any]]:
         """A click on a product, and a purchase by chance."""
-        position = int(np.flatnonzero(ranked_products == product)[0]) + 1
-        yield {**self._event(user, "click", product, request_id), "position": position}
+        index = int(np.flatnonzero(ranked_products == product)[0])
+        click = self._event(user, "click", product, request_id)
+        click["position"] = index + 1
+        yield click
         if self.rng.random() < _PURCHASE_PROBABILITY:
-            price = float(self._world.price[product])
-            yield {**self._event(user, "purchase", product, request_id), "price": price, "quantity": 1.0}
+            purchase = self._event(user, "purchase", product, request_id)
+            purchase["price"] = float(self._world.price[product])
+            purchase["quantity"] = 1.0
+            yield purchase
 
     def _bot_events(self, user: int, request_id: str) -> list[dict[str, Any]]:
         """Clicks of a bot on the first product of the world, a millisecond apart."""

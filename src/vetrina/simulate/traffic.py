@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.clock import DAY
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 from vetrina.monitor.log_columns import N_POSITIONS, NO_VALUE, AnswerColumns, EventColumns, ImpressionColumns
 from vetrina.simulate.world import WEEKDAY_TRAFFIC, World, weekday
 
@@ -69,12 +69,12 @@ class Traffic:
     def day(self, day_number: int, shift: PriceShift = NO_SHIFT) -> tuple[EventColumns, AnswerColumns]:
         """Events and answers of a day, counted from 1970; the same number gives the same day."""
         rng = np.random.default_rng([self.world.seed, self.seed, day_number])
-        expected_users = self.users_per_day * WEEKDAY_TRAFFIC[weekday(day_number)]
-        n_visitors: int = rng.poisson(expected_users)
+        expected_users: float = self.users_per_day * WEEKDAY_TRAFFIC[weekday(day_number)]
+        n_visitors = rng.poisson(expected_users)
         n_users = min(int(n_visitors), self.world.users)
         users = rng.choice(self.world.users, n_users, replace=False)
-        n_categories = self.world.category_preferences.shape[1]
-        daily_demand: NDArray[np.float64] = rng.normal(0.0, self.daily_demand_std, n_categories)
+        n_categories: int = self.world.category_preferences.shape[1]
+        daily_demand = rng.normal(0.0, self.daily_demand_std, n_categories)
         demand = self.world.category_demand(day_number) + daily_demand
         events = self._events(day_number, users, demand, shift, rng)
         answers = self._answers(users, demand, rng)
@@ -93,18 +93,28 @@ class Traffic:
         unit = np.repeat(np.arange(len(users)), events_per_user).astype(np.int32)
         n_events = len(unit)
         item = self._sample_products(users[unit], demand, rng)
-        price = self.world.price[item]
         sees_shift = rng.random(len(users)) < shift.user_share
-        price_factor = np.exp(shift.standard_deviations * np.log(self.world.price).std())
-        price = np.where(sees_shift[unit], price * price_factor, price)
-        purchase_probability = 1.0 / (1.0 + np.exp(-self._appeal(users[unit], item)))
+        price = self._shifted_prices(item, sees_shift[unit], shift)
+        appeal = self._appeal(users[unit], item)
+        purchase_probability = 1.0 / (1.0 + np.exp(-appeal))
         is_purchase = rng.random(n_events) < purchase_probability
         is_click = rng.random(n_events) < _CLICK_PROBABILITY
-        event_type = np.where(is_purchase, _PURCHASE, np.where(is_click, _CLICK, _VIEW))
+        event_type = np.full(n_events, _VIEW, np.int32)
+        event_type[is_click] = _CLICK
+        event_type[is_purchase] = _PURCHASE
         time_of_day = rng.normal(_MEAN_TIME_OF_DAY, _TIME_OF_DAY_STD, n_events) % 1.0
         time = day_number * DAY + time_of_day * DAY
         query = np.full(n_events, NO_VALUE, np.int32)
-        return EventColumns(unit, time, event_type.astype(np.int32), item.astype(np.int32), price, query, _EVENT_TYPES)
+        return EventColumns(unit, time, event_type, item.astype(np.int32), price, query, _EVENT_TYPES)
+
+    def _shifted_prices(
+        self, item: NDArray[np.intp], sees_shift: NDArray[np.bool_], shift: PriceShift
+    ) -> NDArray[np.float64]:
+        """(n,) prices of products, shifted in the events of users who see the shift."""
+        price = self.world.price[item]
+        log_price_std = np.log(self.world.price).std()
+        price_factor = np.exp(shift.standard_deviations * log_price_std)
+        return np.where(sees_shift, price * price_factor, price)
 
     def _answers(self, users: NDArray[np.intp], demand: NDArray[np.float64], rng: np.random.Generator) -> AnswerColumns:
         """Answers to ``users`` (n,) with log ``demand`` (categories,), each ranked by appeal."""
@@ -118,7 +128,8 @@ class Traffic:
         item = np.take_along_axis(item, order, 1)
         score = np.take_along_axis(score, order, 1)
         examination_probability = self.world.examination_probability(np.arange(N_POSITIONS))
-        clicked = rng.random((n_answers, N_POSITIONS)) < examination_probability / (1.0 + np.exp(-score))
+        click_probability = examination_probability / (1.0 + np.exp(-score))
+        clicked = rng.random((n_answers, N_POSITIONS)) < click_probability
         has_click = clicked.sum(1) > 0
         impressions = ImpressionColumns(
             np.repeat(np.arange(n_answers), N_POSITIONS).astype(np.int32),
@@ -143,8 +154,10 @@ class Traffic:
         category_edges = self._cumulative_category_probabilities(demand)[users]
         category = (rng.random((len(users), 1)) > category_edges).sum(1)
         starts, ends, cumulative_weights, order = self._products_by_category
-        low = np.where(starts[category] > 0, cumulative_weights[starts[category] - 1], 0.0)
-        high = cumulative_weights[ends[category] - 1]
+        start = starts[category]
+        end = ends[category]
+        low = np.where(start > 0, cumulative_weights[start - 1], 0.0)
+        high = cumulative_weights[end - 1]
         sampled_weight = low + rng.random(len(users)) * (high - low)
         index = np.searchsorted(cumulative_weights, sampled_weight, "right")
         return order[np.minimum(index, len(order) - 1)]
@@ -167,6 +180,7 @@ class Traffic:
     def _appeal(self, users: NDArray[np.intp], item: NDArray[np.intp]) -> NDArray[np.float64]:
         """How much each of ``users`` wants the product at the same place of ``item``; both of one shape."""
         world = self.world
-        price_distance = np.abs(np.log(world.price[item]) - world.preferred_log_price[users])
+        log_price = np.log(world.price[item])
+        price_distance = np.abs(log_price - world.preferred_log_price[users])
         preference = world.category_preferences[users, world.category[item]]
         return preference + world.quality[item] - 0.5 * price_distance - 5.5

@@ -460,7 +460,7 @@ def _rebuild_events(connection: Connection) -> None:
         return
     kept_columns = [column["name"] for column in inspector.get_columns(events.name) if column["name"] in events.c]
     for index in inspector.get_indexes(events.name):
-        if index["name"] in {known.name for known in events.indexes}:
+        if index["name"] in {own_index.name for own_index in events.indexes}:
             connection.execute(text(f"DROP INDEX {index['name']}"))
     connection.execute(text("ALTER TABLE events RENAME TO events_3"))
     events.create(connection)

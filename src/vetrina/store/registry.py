@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
+from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.keys import Keys
-from vetrina.core.types import Bundle, ReleaseResult, Verdict
+from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.store.database import read
 from vetrina.store.tables import champions, promotions, stages, verdicts, versions
 

@@ -30,7 +30,7 @@ from vetrina.core.rollout_types import (
     StepEvidence,
 )
 from vetrina.core.settings import ReleaseSettings, with_current_names
-from vetrina.core.types import Reason
+from vetrina.core.verdicts import Reason
 from vetrina.store.database import lock_log, read
 from vetrina.store.registry import ROLLBACK, Registry, VersionRegistration
 from vetrina.store.tables import expectations, exposures, rollout_log, rollouts, shadow_answers

@@ -16,8 +16,10 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress, Progress
-from vetrina.core.types import EvaluationData, Recipe, TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Recipe, TrainingPlan
 from vetrina.data.table_folds import Fold
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import log_loss

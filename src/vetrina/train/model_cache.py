@@ -12,7 +12,8 @@ import msgspec
 
 from vetrina.core.files import atomic_folder, remove_folder, remove_leftovers
 from vetrina.core.progress import Progress
-from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import WARM_START_FILE, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.models.base import find_model
 

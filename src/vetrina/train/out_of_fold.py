@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.labelled_tables import Floats, OutOfFoldPredictions
+from vetrina.core.arrays import Floats
+from vetrina.core.labelled_tables import OutOfFoldPredictions
 from vetrina.core.progress import NoProgress, Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.data.table_folds import Fold
 from vetrina.models.base import find_model
 

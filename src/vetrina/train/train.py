@@ -6,8 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import Progress
-from vetrina.core.types import Checkpoint, EvaluationData, Recipe, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Checkpoint, Recipe, TrainingPlan, TrainNotes
 from vetrina.data.table_folds import Fold, encode_folds
 from vetrina.scenarios.base import Scenario, find_scenario
 from vetrina.train.hyperparameter_search import search_hyperparameters

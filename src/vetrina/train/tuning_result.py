@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from vetrina.core.types import Recipe
+from vetrina.core.training_plan import Recipe
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from importlib import import_module
 
 import polars as pl
 
-from vetrina.core.types import CheckResult, DataReport, Readiness, Snapshot
+from vetrina.core.data_report import CheckResult, DataReport, Readiness
+from vetrina.core.snapshots import Snapshot
 from vetrina.data import click_fraud, dataset
 from vetrina.scenarios.base import find_scenario
 from vetrina.validate import checks

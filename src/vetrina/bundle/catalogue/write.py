@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle import bit_packing, dictionary_encoding
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 
 
 def write_catalogue(catalogue: Catalogue, folder: Path) -> None:

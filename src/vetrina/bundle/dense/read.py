@@ -5,7 +5,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from vetrina.core.types import Floats, Ints
+from vetrina.core.arrays import Floats, Ints
 
 _MIN_PQ_CANDIDATES = 100  # at least so many are requested of the codes, which miss more of few
 

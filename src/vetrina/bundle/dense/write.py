@@ -10,7 +10,7 @@ import faiss
 import numpy as np
 
 from vetrina.bundle.dense.read import DenseIndex
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 MIN_PQ_VECTORS = 1_000
 REFINE_FACTOR = 4  # candidates of the codes that are ranked again, for each nearest vector that is requested

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import tantivy
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Floats, Ints
 
 BOOSTS = {"everything": 1.0, "title": 0.5}
 

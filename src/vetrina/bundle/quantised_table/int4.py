@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 ZERO_POINT = 8  # of 0 to 15, the integer that stands for 0
 BLOCK_SIZES = (64, 32, 16)  # columns of a block; the largest that divides the width

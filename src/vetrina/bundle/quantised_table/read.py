@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from vetrina.bundle.onnx_session import open_session
 from vetrina.bundle.quantised_table import int4
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 TABLE_FILE = "table.bin"
 SCALES_FILE = "scales.npy"

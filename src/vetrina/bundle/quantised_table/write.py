@@ -8,8 +8,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from vetrina.bundle.quantised_table import int4
 from vetrina.bundle.quantised_table.read import GRAPH_FILE, SCALES_FILE, TABLE_FILE
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.types import Floats
 
 
 def write_quantised_table(table: Floats, into: Path, bits: int) -> None:

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from vetrina.bundle.onnx_session import open_session
 from vetrina.bundle.quantised_table.read import open_table
+from vetrina.core.arrays import Floats
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
 
 N_GAP_CLASSES = 32
 # Of the training temperature: on Amazon Beauty's validation data a blend is better with scores at two to three times the

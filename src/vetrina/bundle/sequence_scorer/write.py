@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.quantised_table.write import write_quantised_table
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 ENCODER_FILE = "encoder.onnx"
 _HAS_ROW_FILE = "has_row.npy"

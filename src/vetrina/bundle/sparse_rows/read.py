@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.elias_fano import EliasFanoLists, IntegerArray, SelectedLists, concatenated_ranges
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats, Ints
 
 
 class SparseRows:

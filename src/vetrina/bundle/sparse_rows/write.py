@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.bundle.elias_fano import save_elias_fano
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.types import Floats
 
 MIN_KEPT_VALUES = 10  # of a pruned row, if it has them
 _MAX_UINT8 = 255
@@ -82,5 +82,5 @@ def _prune(rows: _FittedRows, keep_share: float) -> _FittedRows:
     order = np.lexsort((-rows.values, rows.row))
     rank = np.arange(len(rows.row)) - starts[rows.row]  # as rows are sorted already, each starts where it did
     max_rank = np.maximum(np.ceil(keep_share * lengths), MIN_KEPT_VALUES)[rows.row]
-    kept = np.sort(order[rank < max_rank])
-    return _FittedRows(rows.n_rows, rows.n_columns, rows.row[kept], rows.column[kept], rows.values[kept])
+    kept_rows = np.sort(order[rank < max_rank])
+    return _FittedRows(rows.n_rows, rows.n_columns, rows.row[kept_rows], rows.column[kept_rows], rows.values[kept_rows])

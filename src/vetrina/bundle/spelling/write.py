@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 
 
 def write_word_counts(catalogue: Catalogue, path: Path) -> None:

@@ -8,8 +8,8 @@ import tantivy
 from numpy.typing import NDArray
 
 from vetrina.bundle.bit_packing import PackedIntegers
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.tokeniser import split_unspaced_scripts
-from vetrina.core.types import Floats, Ints
 
 MATCH_FEATURES = ("words", "title_words", "in_a_row", "first_place", "title_length")
 _NO_POSITION = 99

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.bundle.onnx_session import open_session
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 
 class Trees:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 from vetrina.features.affinities import COLUMNS
 
 # From the finest to the coarsest category level.

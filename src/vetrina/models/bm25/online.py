@@ -4,7 +4,7 @@ from pathlib import Path
 
 from vetrina.bundle.lexical.read import LexicalIndex
 from vetrina.bundle.term_vectors.read import TermVectors
-from vetrina.core.types import Floats, Ints
+from vetrina.core.arrays import Floats, Ints
 
 
 class BM25:

@@ -7,7 +7,8 @@ from typing import Any
 from vetrina.bundle.lexical.write import write_lexical_index
 from vetrina.bundle.term_vectors.write import write_term_vectors
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.bundle.tree_ensemble.read import Trees
+from vetrina.core.arrays import Floats
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.core.types import Floats
 
 LOG_ODDS_FILE = "trees.onnx"
 REGRESSION_FILE = "numbers.onnx"

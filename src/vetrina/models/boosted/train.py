@@ -11,7 +11,8 @@ import lightgbm
 
 from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.random_split import HELD_OUT_SHARE, held_out_mask
 from vetrina.models.boosted.model import MODEL
 from vetrina.models.boosted.online import LOG_ODDS_FILE, REGRESSION_FILE

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.types import Floats, Ints
+from vetrina.core.arrays import Floats, Ints
 from vetrina.features.affinities import COLUMNS
 from vetrina.features.similarity import SIMILARITY_FEATURES
 

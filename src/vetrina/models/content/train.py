@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Floats, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.models.content.online import INT8_SCALE
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows
 from vetrina.models.fusion.model import MODEL as FUSION

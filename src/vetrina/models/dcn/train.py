@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 from vetrina.models.dcn.model import MODEL
 from vetrina.models.dcn.network import DCNNetwork

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.onnx_session import open_session
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.core.types import Floats, Ints
 
 NO_EVENT = -2  # category of an event that is padding
 
@@ -17,7 +17,7 @@ class DIN:
 
     def __init__(self, folder: Path) -> None:
         self._session = open_session(folder / "network.onnx")
-        with np.load(folder / "numbers.npz") as arrays:
+        with np.load(folder / "vocabularies.npz") as arrays:
             self._vocabularies = [arrays[name] for name in arrays.files]
 
     def predict(self, rows: EncodedTable) -> Floats:

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vetrina.core.arrays import Ints
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import Ints, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 from vetrina.models.din.model import MODEL
 from vetrina.models.din.network import DINNetwork
@@ -22,7 +24,7 @@ _MIN_OCCURRENCES = 5  # of a category among candidates and events, for an embedd
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
-    """Writes ``network.onnx`` and ``numbers.npz``, the vocabularies.
+    """Writes ``network.onnx`` and ``vocabularies.npz``, the vocabularies.
 
     Args:
         training_data: Needs the encoded table.
@@ -57,7 +59,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         )
     _export_network(network, rows.dense.shape[1], len(vocabularies), into / "network.onnx")
     arrays: dict[str, Any] = {f"level-{level}": vocabulary for level, vocabulary in enumerate(vocabularies)}
-    np.savez(into / "numbers.npz", **arrays)
+    np.savez(into / "vocabularies.npz", **arrays)
     n_embeddings = sum(int((vocabulary > 0).sum()) for vocabulary in vocabularies)
     return TrainNotes(report={"validation_loss": validation_loss, "vectors": n_embeddings})
 

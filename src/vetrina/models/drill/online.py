@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
 
 FAULT_KINDS = ("error", "hang", "slow", "shape")
 _HANG_SECONDS = 2.0  # longer than a candidate's timeout

@@ -14,7 +14,8 @@ from scipy.linalg import get_lapack_funcs
 
 from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.interaction_matrix import interaction_matrix
 from vetrina.data.sparse_matrix import top_k_of_dense, top_k_per_row
 from vetrina.models.ease.model import MODEL

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.bundle.sparse_rows.write import write_rows
+from vetrina.core.arrays import Ints
 from vetrina.core.progress import Progress
-from vetrina.core.types import Interactions, Ints, SocialGraph, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Interactions, SocialGraph, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.sparse_matrix import shape_of, top_k_per_row
 from vetrina.features.histories import DECAYED_COUNTS
 

@@ -16,10 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from vetrina.core.arrays import Floats
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
+from vetrina.core.training_data import Catalogue, Interactions
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.core.version import VERSION
 from vetrina.data import truncated_svd
 from vetrina.data.item_tokens import item_token_matrix, tfidf

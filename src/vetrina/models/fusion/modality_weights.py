@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 from vetrina.data.sparse_matrix import shape_of
 
 ID_MODALITY = "id"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.bundle.quantised_table.read import open_table
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats, Ints
 
 MAX_RECENT_ITEMS = 5  # distinct products of a history
 POSITION_DECAY = 0.85  # weight of an item relative to that of the one after it

@@ -18,9 +18,11 @@ from scipy import sparse
 
 from vetrina.bundle.quantised_table import int4
 from vetrina.bundle.quantised_table.write import write_quantised_table
+from vetrina.core.arrays import Floats
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.models.fusion.modalities import COOCCURRENCE_WINDOW, content_modalities, cooccurrence_vectors

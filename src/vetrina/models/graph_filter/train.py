@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.bundle.sparse_rows.write import write_rows
+from vetrina.core.arrays import Floats
 from vetrina.core.progress import Progress, Step
-from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.interaction_matrix import interaction_matrix
 from vetrina.data.sparse_matrix import shape_of, top_k_of_dense, top_k_per_row
 from vetrina.data.truncated_svd import right_singular_vectors

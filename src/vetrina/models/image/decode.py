@@ -10,7 +10,7 @@ from contextlib import suppress
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 from vetrina.models.image.decoder_process import REQUEST
 
 Pixels = NDArray[np.uint8]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.bundle.onnx_session import open_session
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 from vetrina.models.image.decode import Pixels, normalised
 
 _BATCH_SIZE = 8  # images, to bound memory

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from vetrina.bundle.onnx_session import open_session
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import UnusableVariant
-from vetrina.core.types import Floats
 from vetrina.evaluation.quality_loss import quality_loss
 from vetrina.models.image.image_student import IMAGE_SIZE, resize
 from vetrina.models.image.preprocessing import Pixels, normalise

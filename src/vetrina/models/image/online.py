@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.files import digest_of
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats, Ints
 
 NETWORK = "network.onnx"
 _MAX_RECENT_ITEMS = 5

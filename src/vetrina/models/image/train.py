@@ -24,7 +24,8 @@ from torch.nn import functional
 
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data.images import download_images, read_image_file
 from vetrina.models.image import category_training, image_student, network, network_quantisation

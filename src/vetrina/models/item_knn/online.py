@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 
 from vetrina.bundle.sparse_rows.read import SparseRows
+from vetrina.core.arrays import Floats
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
 
 MAX_RECENT_ITEMS = 60  # products of a history
 

@@ -22,7 +22,8 @@ from scipy import sparse
 
 from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Catalogue, Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.data.item_tokens import item_token_matrix, tfidf
 from vetrina.data.sparse_matrix import shape_of, top_k_per_row

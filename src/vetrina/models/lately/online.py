@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.clock import DAY
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
 
 HALF_LIFE_SECONDS = 17 * DAY
 

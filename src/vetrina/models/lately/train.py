@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:

@@ -4,8 +4,8 @@ import zlib
 from pathlib import Path
 
 from vetrina.bundle.onnx_session import open_session
+from vetrina.core.arrays import Floats
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.core.types import Floats
 
 HIDDEN_DIMS = (64, 32)
 

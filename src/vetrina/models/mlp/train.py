@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 from vetrina.models.mlp.online import HIDDEN_DIMS
 from vetrina.nn import losses

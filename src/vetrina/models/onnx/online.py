@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.onnx_session import open_session
+from vetrina.core.arrays import Floats
 from vetrina.core.labelled_tables import EncodedTable, LabelScaler
-from vetrina.core.types import Floats
 
 MODEL_FILE = "model.onnx"
 INPUTS_FILE = "inputs.json"

@@ -9,10 +9,12 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
 from vetrina.models.onnx.online import INPUT_TYPES, INPUTS_FILE, MODEL_FILE, SCALER_FILE, ExternalModel

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
 
 
 class Popular:

@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Catalogue, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 
 HALF_LIFE_SECONDS = 21 * DAY
 MAX_UNSOLD_SCORE = 1e-3  # relative to the most popular product

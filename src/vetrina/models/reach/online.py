@@ -6,7 +6,7 @@ The odds are up to the share of buyers among the training examples, so they rank
 from pathlib import Path
 
 from vetrina.bundle.tree_ensemble.read import Trees
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 
 
 class AudienceModel:

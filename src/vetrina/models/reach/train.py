@@ -12,7 +12,8 @@ import lightgbm
 
 from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.launch_examples import COLUMNS, build_examples
 from vetrina.features import category_levels
 from vetrina.models.content import train as content

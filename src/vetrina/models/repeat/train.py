@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.bundle import dictionary_encoding
+from vetrina.core.arrays import Floats
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 
 PRIOR_BUYERS = 5.0
 LOYALTY_POWER = 0.3

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from vetrina.bundle import dictionary_encoding
 from vetrina.bundle.elias_fano import EliasFanoLists
+from vetrina.core.arrays import Floats
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats
 
 SESSION_GAP_SECONDS = 30 * 60.0  # without an event, after which a new session begins
 _MAX_RECENT_ITEMS = 20

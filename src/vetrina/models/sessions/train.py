@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from vetrina.bundle import dictionary_encoding
 from vetrina.bundle.elias_fano import save_elias_fano
 from vetrina.core.progress import Progress
-from vetrina.core.types import Interactions, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import Interactions, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.models.sessions.model import MODEL
 from vetrina.models.sessions.online import SESSION_GAP_SECONDS
 

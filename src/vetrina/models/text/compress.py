@@ -14,10 +14,10 @@ import numpy as np
 from vetrina.bundle import zstd_file
 from vetrina.bundle.dense.read import DenseIndex
 from vetrina.bundle.dense.write import is_quantisable, write_pq_index
+from vetrina.core.arrays import Floats
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.files import atomic_write
-from vetrina.core.types import Floats
 from vetrina.models.text import query_phrases, query_student
 from vetrina.models.text.online import INDEX_FILE, TextEncoder
 

@@ -18,8 +18,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vetrina.core.arrays import Floats, Ints
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Interval, Ints, TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.models.text.pretrained import PretrainedEncoder, load_backbone, transformer_layers

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from vetrina.bundle import zstd_file
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, Floats, Ints
+from vetrina.core.training_data import Catalogue
 from vetrina.models.text.online import CONFIG_FILE, TextEncoder
 from vetrina.models.text.pretrained import PretrainedEncoder, SentenceEncoder, locate_encoder
 from vetrina.nn.onnx_export import export, quantize_dynamic
@@ -80,10 +81,10 @@ def write_pretrained_encoder(into: Path, pretrained: PretrainedEncoder, cache_fo
     """
     zstd_file.write(into / "tokenizer.json", (pretrained.folder / "tokenizer.json").read_bytes())
     config = {
-        "longest": _MAX_TOKENS,
-        "pad": pretrained.pad_token_id,
-        "query": pretrained.query_prompt,
-        "document": pretrained.document_prompt,
+        "max_tokens": _MAX_TOKENS,
+        "padding_id": pretrained.pad_token_id,
+        "query_prompt": pretrained.query_prompt,
+        "document_prompt": pretrained.document_prompt,
     }
     (into / CONFIG_FILE).write_bytes(msgspec.json.encode(config))
     shared_folder = os.environ.get("VETRINA_CACHE")  # shops of one machine may share the exported encoder

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Ints, TrainingPlan, TrainNotes
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.models.text import cross_encoder, query_fine_tuning
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import PretrainedEncoder, SentenceEncoder

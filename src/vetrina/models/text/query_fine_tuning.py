@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vetrina.core.arrays import Floats
 from vetrina.core.progress import Progress, Step
-from vetrina.core.types import Floats, TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.models.text.cross_encoder import CrossEncoderScores

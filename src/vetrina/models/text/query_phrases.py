@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from vetrina.core.types import Catalogue
+from vetrina.core.training_data import Catalogue
 
 _SPANS_PER_TITLE = 4
 _MAX_SPAN_WORDS = 4

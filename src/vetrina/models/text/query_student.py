@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.core.types import Floats, Ints, TrainingPlan
+from vetrina.core.arrays import Floats, Ints
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.models.text.cross_encoder import nearest_texts
 from vetrina.nn.batches import BATCH_SIZE, length_bucketed_batches, linear_schedule_with_warmup
 from vetrina.nn.losses import listwise_kl

@@ -13,7 +13,8 @@ import torch
 from vetrina.bundle import bit_packing
 from vetrina.bundle.dense.write import write_dense_index
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.models.text.model import MODEL
 from vetrina.models.text.online import INDEX_FILE, TextEncoder
 from vetrina.models.text.pretrained import DEFAULT_ENCODER, SentenceEncoder, encoder_credit, locate_encoder

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vetrina.core.types import Catalogue, Floats, Ints, Judgments, TrainingData
+from vetrina.core.arrays import Floats, Ints
+from vetrina.core.training_data import Catalogue, Judgments, TrainingData
 
 MIN_SHOP_QUERIES = 200  # queries; with fewer of its own a shop gets synthetic ones
 MIN_PRODUCTS = 2_000  # products; a smaller catalogue yields too few distinct queries

@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.core.types import Floats
 
 TREE_FILE = "tree.json"
 _INDENT = "  "

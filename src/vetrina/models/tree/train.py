@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.sequence_scorer.read import gap_classes
-from vetrina.core.types import Interactions
+from vetrina.core.training_data import Interactions
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from vetrina.core.types import Floats, Interactions
+from vetrina.core.arrays import Floats
+from vetrina.core.training_data import Interactions
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.data.sparse_matrix import shape_of
 from vetrina.data.truncated_svd import right_singular_vectors

@@ -6,7 +6,7 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 from vetrina.data.sparse_matrix import shape_of
 
 _INITIAL_STD = 0.05

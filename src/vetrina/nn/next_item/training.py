@@ -16,7 +16,8 @@ from torch.nn import functional as F
 
 from vetrina.bundle.sequence_scorer.write import ENCODER_FILE, write_sequence_table
 from vetrina.core.progress import Progress
-from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan, TrainNotes
+from vetrina.core.training_data import WARM_START_FILE, TrainingData
+from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.item_tokens import item_token_matrix
 from vetrina.nn.next_item import embedding_init, warm_start
 from vetrina.nn.next_item.baskets import Baskets, Batch

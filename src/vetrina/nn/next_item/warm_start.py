@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
 
 _ENCODER_PREFIX = "encoder."

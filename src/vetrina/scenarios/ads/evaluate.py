@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import EvaluationData, Interactions, MetricValues
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
+from vetrina.core.training_data import Interactions
 from vetrina.evaluation.classification import log_loss
 from vetrina.scenarios.ads.examples import lookup_rows
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, ImpressionFeatures

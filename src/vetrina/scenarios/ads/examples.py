@@ -6,7 +6,8 @@ block, so no feature contains the click that it should predict.
 
 import numpy as np
 
-from vetrina.core.types import AdImpressions, Interactions, Ints
+from vetrina.core.arrays import Ints
+from vetrina.core.training_data import AdImpressions, Interactions
 from vetrina.features import affinities
 from vetrina.features.affinities import COLUMNS
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, NO_EVENT, ImpressionFeatures

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.labelled_tables import EncodedTable
-from vetrina.core.types import Floats, Ints
 from vetrina.features.affinities import COLUMNS
 from vetrina.features.category_levels import LEVELS
 from vetrina.features.table_encoding import TableEncoding

@@ -13,9 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.core.answers import AdPlacement, Answer, AuctionEntry, RankedItem
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.protocols import Context
+from vetrina.core.requests import Request
 from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Ad, AdPlacement, Answer, AuctionEntry, Floats, Ints, RankedItem, Request
+from vetrina.core.training_data import Ad
 from vetrina.features import affinities, segments
 from vetrina.features.affinities import COLUMNS
 from vetrina.features.category_levels import LEVELS, CategoryLevels

@@ -8,7 +8,7 @@ import numpy as np
 
 from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import TrainingData
+from vetrina.core.training_data import TrainingData
 from vetrina.evaluation import delays
 from vetrina.features import affinities, category_levels, histories
 from vetrina.features.table_encoding import TableEncoding

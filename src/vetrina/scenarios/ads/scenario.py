@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import DataSplits
 from vetrina.core.settings import Settings
-from vetrina.core.types import EvaluationData, MetricValues, Recipe, Snapshot, TrainingData, TrainingPlan
+from vetrina.core.snapshots import Snapshot
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Recipe, TrainingPlan
 from vetrina.scenarios.ads import evaluate
 from vetrina.scenarios.ads.online import AdServer
 from vetrina.scenarios.ads.schema import AdsBody

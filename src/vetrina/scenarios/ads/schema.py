@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from vetrina.core.keys import Keys
 from vetrina.core.request_fields import Name, PageProducts, Query
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 from vetrina.scenarios.ranking_body import RankingBody
 
 _Slots = Annotated[int, Meta(ge=1, le=50)]

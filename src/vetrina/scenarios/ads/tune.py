@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import calibration_error
 from vetrina.model_selection.ensemble import choose_ensemble
 from vetrina.model_selection.isotonic_regression import choose_calibration

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.types import EvaluationData, MetricValues, Targets
+from vetrina.core.evaluation_data import EvaluationData, MetricValues, Targets
 from vetrina.evaluation.ranking import mid_ranks
 from vetrina.scenarios.base import ReachPoint
 from vetrina.scenarios.launch.online import AudienceSelector

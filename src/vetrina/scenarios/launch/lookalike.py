@@ -6,7 +6,7 @@ is the mean of these weights over the user's interactions, summed over the compa
 
 import numpy as np
 
-from vetrina.core.types import Floats, Ints
+from vetrina.core.arrays import Floats, Ints
 from vetrina.features.affinities import LEVEL_FEATURES, Affinities
 from vetrina.features.category_levels import LEVELS
 

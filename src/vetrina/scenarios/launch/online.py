@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.core.answers import Audience, AudienceMember
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.protocols import Context
-from vetrina.core.types import Audience, AudienceMember, AudienceRequest, Floats, Ints
+from vetrina.core.requests import AudienceRequest
 from vetrina.features import affinities, segments, similarity
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
 from vetrina.features.category_levels import LEVELS, CategoryLevels, category_levels

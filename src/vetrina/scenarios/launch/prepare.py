@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from vetrina.bundle.catalogue.write import write_catalogue
-from vetrina.core.types import TrainingData
+from vetrina.core.training_data import TrainingData
 from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels, similarity
 from vetrina.scenarios.launch.scenario import RECIPE

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.scenarios.launch.evaluate import evaluate
 from vetrina.scenarios.launch.online import AudienceSelector
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.core.types import EvaluationData, MetricValues
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
 from vetrina.features.table_encoding import CategoricalColumn, ColumnEncoder, TextColumn

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from vetrina.core.arrays import Floats
 from vetrina.core.protocols import Context
-from vetrina.core.types import Floats
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.model_selection import calibration, field_calibration
 from vetrina.model_selection.ensemble_weights import weighted_mean

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from vetrina.core.types import TrainingData
+from vetrina.core.training_data import TrainingData
 from vetrina.features.table_encoding import TableEncoding, is_regression_label
 from vetrina.scenarios.predict.scenario import RECIPE
 

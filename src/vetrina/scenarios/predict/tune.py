@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from vetrina.core.arrays import Floats
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable, OutOfFoldPredictions
 from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, Floats, TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
 from vetrina.features.table_encoding import CategoricalColumn

@@ -17,8 +17,9 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats, Ints
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.protocols import History, Scorer
-from vetrina.core.types import EvaluationData, Floats, Ints, MetricValues
 from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.models.base import find_model
 from vetrina.scenarios.agreement import max_unlabelled

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.errors import BadInput
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.protocols import History
-from vetrina.core.types import EvaluationData, MetricValues
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
 from vetrina.evaluation.ranking import mid_ranks, ndcg, recall, reciprocal_rank
 from vetrina.features.business_value import GOALS, reweight_scores, score_factors

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vetrina.core.arrays import Ints
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.protocols import History
-from vetrina.core.types import EvaluationData, Ints
 from vetrina.features.histories import Histories
 from vetrina.scenarios.recommend.online import SESSION_EVENT_WEIGHT
 

@@ -6,9 +6,9 @@ Training and serving compute them with the same code.
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.clock import DAY
 from vetrina.core.protocols import History
-from vetrina.core.types import Floats, Ints
 from vetrina.features.item_statistics import STATISTIC_NAMES
 
 HALF_LIVES_SECONDS = (3 * DAY, 14 * DAY, 45 * DAY)  # of the decayed counts of a user's interactions with an item

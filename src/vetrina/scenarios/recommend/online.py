@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.tree_ensemble.read import Trees
+from vetrina.core.answers import Answer, RankedItem
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.filters import Filters
 from vetrina.core.protocols import Context, History, Scorer
-from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
+from vetrina.core.requests import Request
 from vetrina.features import business_value, item_statistics
 from vetrina.features.histories import Histories
 from vetrina.models.base import find_model

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vetrina.bundle.catalogue.write import write_catalogue
-from vetrina.core.types import TrainingData
+from vetrina.core.training_data import TrainingData
 from vetrina.features import business_value, histories, item_statistics, retention
 from vetrina.scenarios.recommend.scenario import RECIPE
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.core.types import TrainingData
+from vetrina.core.training_data import TrainingData
 
 MIN_REPEAT_SHARE = 0.05  # of next items that are repeats, from which repeats are recommended
 

@@ -4,10 +4,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from vetrina.core.data_report import Readiness
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import DataSplits
 from vetrina.core.settings import Settings
-from vetrina.core.types import EvaluationData, MetricValues, Readiness, Recipe, Snapshot, TrainingData, TrainingPlan
+from vetrina.core.snapshots import Snapshot
+from vetrina.core.training_data import TrainingData
+from vetrina.core.training_plan import Recipe, TrainingPlan
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.scenarios.base import GoalEffect, QuickRecipe, RankingScenario
 from vetrina.scenarios.component_scores import ComponentScores, ScoredAnswers

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from vetrina.core.keys import Keys
 from vetrina.core.request_fields import Limit, Name, PageProducts
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 from vetrina.scenarios.ranking_body import RankingBody
 from vetrina.scenarios.recommend.online import PLACEMENTS
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.core.types import EvaluationData, MetricValues
+from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.scenarios.search.online import Searcher
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.term_vectors.read import MATCH_FEATURES
-from vetrina.core.types import Floats
+from vetrina.core.arrays import Floats
 from vetrina.features.item_statistics import STATISTIC_NAMES
 
 _TOP_CANDIDATES = 50  # best candidates that a price, category or brand is compared with

@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.spelling.read import SpellingCorrector
 from vetrina.bundle.tree_ensemble.read import Trees
+from vetrina.core.answers import Answer, RankedItem
+from vetrina.core.arrays import Floats, Ints
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.errors import BadInput
 from vetrina.core.filters import NO_FILTERS
 from vetrina.core.protocols import Context, History
-from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
+from vetrina.core.requests import Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
 from vetrina.models.base import find_model

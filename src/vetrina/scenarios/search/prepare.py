@@ -5,7 +5,7 @@ from pathlib import Path
 
 from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.bundle.spelling.write import write_word_counts
-from vetrina.core.types import TrainingData
+from vetrina.core.training_data import TrainingData
 from vetrina.features import histories, item_statistics, keyword_stuffing
 from vetrina.scenarios.search.scenario import RECIPE
 

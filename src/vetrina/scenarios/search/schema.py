@@ -9,7 +9,7 @@ from vetrina.core.filters import CATEGORICAL_FIELDS, NUMERIC_FIELDS
 from vetrina.core.keys import Keys
 from vetrina.core.limits import MAX_FACETS
 from vetrina.core.request_fields import Limit, Name, Offset, SearchQuery
-from vetrina.core.types import Request
+from vetrina.core.requests import Request
 from vetrina.scenarios.ranking_body import RankingBody
 
 _SORT_ORDERS = ["", *NUMERIC_FIELDS, *(f"-{field}" for field in NUMERIC_FIELDS)]

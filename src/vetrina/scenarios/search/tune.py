@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.arrays import Floats
+from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress, Progress, track
-from vetrina.core.types import EvaluationData, Floats, TrainingPlan
+from vetrina.core.training_plan import TrainingPlan
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.model_selection import blend

@@ -4,8 +4,9 @@ from hashlib import blake2b
 
 import msgspec
 
+from vetrina.core.answers import Answer
 from vetrina.core.exposures import LoggedItem, logged_item
-from vetrina.core.types import Answer, Request
+from vetrina.core.requests import Request
 from vetrina.serve.recorded_context import LEDGER, OMITTED, RecordingLedger
 
 _LOGGED_FIELDS = (

@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass
 from uuid import uuid4
 
+from vetrina.core.answers import Answer
 from vetrina.core.exposures import Exposure
+from vetrina.core.requests import Request
 from vetrina.core.rollout_types import CHAMPION
-from vetrina.core.types import Answer, Request
 from vetrina.scenarios.base import find_ranking_scenario
 from vetrina.serve.answers.exposed import logged_items, logged_request
 from vetrina.serve.experiments.arms import answer_arm, assign_arm

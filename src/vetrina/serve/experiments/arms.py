@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from vetrina.core.answers import Answer
 from vetrina.core.protocols import Context
+from vetrina.core.requests import Request
 from vetrina.core.rollout_types import CANARY, HOLDBACK, INTERLEAVED, SHADOW, Rollout
-from vetrina.core.types import Answer, Request
 from vetrina.serve.experiments.canary import CandidateAnswer, CandidateClient, is_valid_answer
 from vetrina.serve.experiments.exploration import may_explore
 from vetrina.serve.experiments.interleaving import team_draft

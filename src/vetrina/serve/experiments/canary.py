@@ -19,11 +19,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+from vetrina.core.answers import Answer
 from vetrina.core.errors import describe_cause
 from vetrina.core.exposures import ShadowAnswer
 from vetrina.core.protocols import Context
+from vetrina.core.requests import Request
 from vetrina.core.rollout_types import SHADOW, Rollout
-from vetrina.core.types import Answer, Request
 
 _MAX_TIMEOUTS = 3  # timeouts after which the candidate is not queried any more
 _MAX_QUEUED_TASKS = 32  # requests that wait for the candidate's thread

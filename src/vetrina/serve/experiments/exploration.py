@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vetrina.core.types import Answer, Request
+from vetrina.core.answers import Answer
+from vetrina.core.requests import Request
 
 _POOL_FACTOR = 2  # products that are sampled from, per position
 

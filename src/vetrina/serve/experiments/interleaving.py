@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from vetrina.core.answers import RankedItem
 from vetrina.core.rollout_types import CANARY, CHAMPION
-from vetrina.core.types import RankedItem
 
 
 def team_draft(

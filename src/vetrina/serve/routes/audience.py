@@ -9,8 +9,9 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody, SkipValidation
 
 from vetrina.scenarios.base import AudienceScenario
-from vetrina.serve.answers.audience import AudienceQuery, select_audience
+from vetrina.serve.answers.audience import select_audience
 from vetrina.serve.auth import require_token
+from vetrina.serve.recipients import AudienceQuery
 from vetrina.serve.schemas import AudienceBody, parse_body
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from vetrina.core.types import CheckResult, CheckStatus
+from vetrina.core.data_report import CheckResult, CheckStatus
 
 
 @dataclass(frozen=True)

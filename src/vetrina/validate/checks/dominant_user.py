@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from vetrina.core.types import CheckResult
+from vetrina.core.data_report import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "events"

@@ -1,6 +1,6 @@
 """Check for a labelled table too small for a hold-out."""
 
-from vetrina.core.types import CheckResult
+from vetrina.core.data_report import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "table"

@@ -1,6 +1,6 @@
 """Check for too many quarantined rows."""
 
-from vetrina.core.types import CheckResult, CheckStatus
+from vetrina.core.data_report import CheckResult, CheckStatus
 from vetrina.validate.checks import CheckInput
 
 TABLE = "events"

@@ -1,6 +1,6 @@
 """Check for suspected click fraud."""
 
-from vetrina.core.types import CheckResult
+from vetrina.core.data_report import CheckResult
 from vetrina.validate.checks import CheckInput, check_result
 
 TABLE = "events"
