@@ -21,7 +21,7 @@ from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.features import histories
 from vetrina.scenarios.recommend.evaluate import evaluate
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import train
 
 _MOST = 6_000

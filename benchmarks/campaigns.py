@@ -24,8 +24,8 @@ from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, Floats, TrainingData, TrainingPlan
 from vetrina.evaluation.classification import roc_auc
-from vetrina.scenarios.predict import recipe
 from vetrina.scenarios.predict.online import Predictor
+from vetrina.scenarios.predict.scenario import RECIPE
 from vetrina.train import train
 
 BEGIN = datetime(2017, 1, 1)
@@ -57,10 +57,10 @@ def main() -> None:
         validation = EvaluationData(table=past.take(np.flatnonzero(tuned)))
         work = Path(scratch)
         _, settled = train(
-            recipe.RECIPE, fit, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=validation
+            RECIPE, fit, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=validation
         )
         judged, _ = train(
-            recipe.RECIPE,
+            RECIPE,
             TrainingData(table=past),
             "pinned",
             "judged",

@@ -21,7 +21,7 @@ from vetrina.core.progress import NoProgress
 from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.scenarios.recommend.evaluate import evaluate
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import train
 
 REFERENCE = "LightGCN .1830/.1554, SimpleX .1872/.1557 (published, other machines); goal .195/.163"

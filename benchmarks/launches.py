@@ -22,7 +22,7 @@ from vetrina.demo import write_input_files
 from vetrina.evaluation.ranking import mid_ranks
 from vetrina.scenarios.launch.evaluate import new_items_with_buyers
 from vetrina.scenarios.launch.online import AudienceSelector
-from vetrina.scenarios.launch.recipe import RECIPE
+from vetrina.scenarios.launch.scenario import RECIPE
 from vetrina.train import train
 
 TEST, END = (datetime(*d, tzinfo=UTC).timestamp() for d in ((2017, 12, 18), (2018, 2, 1)))

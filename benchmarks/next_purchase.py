@@ -21,7 +21,7 @@ from vetrina.data import dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.recommend.evaluate import evaluate
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import train
 
 VALIDATION, TEST, END = (datetime(*d, tzinfo=UTC).timestamp() for d in ((2017, 12, 4), (2017, 12, 18), (2018, 2, 1)))

@@ -28,7 +28,7 @@ from vetrina.evaluation.ranking import mid_ranks
 from vetrina.scenarios.ads.online import AdServer
 from vetrina.scenarios.launch.evaluate import new_items_with_buyers
 from vetrina.scenarios.launch.online import AudienceSelector
-from vetrina.scenarios.launch.recipe import RECIPE as LAUNCH
+from vetrina.scenarios.launch.scenario import RECIPE as LAUNCH
 from vetrina.scenarios.recommend.online import Recommender
 from vetrina.simulate import input_files as made_up
 from vetrina.simulate.attacks import click_fraud_events

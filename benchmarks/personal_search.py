@@ -20,7 +20,7 @@ from vetrina.core.tokeniser import tokenise
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.search.online import Searcher
-from vetrina.scenarios.search.recipe import RECIPE
+from vetrina.scenarios.search.scenario import RECIPE
 from vetrina.train import train
 
 _K = 10

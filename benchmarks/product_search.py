@@ -20,9 +20,9 @@ from benchmarks.data import folder
 from benchmarks.record import note, row
 from vetrina import Shop
 from vetrina.core.types import EvaluationData, Judgments, TrainingPlan
+from vetrina.data.splits import JudgmentSplits
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
-from vetrina.pipeline.run import DataSplits
 from vetrina.scenarios.search.online import DEFAULT_WEIGHTS, Searcher
 from vetrina.scenarios.search.tune import tune
 
@@ -49,7 +49,7 @@ def main() -> None:
         shown = shop.shop_context.registry.get_version(shop.shop_context.registry.list_versions()[0]["version"])
         note(f"{release.outcome}: {release.note}")
         served = shop.shop_context.version_folder(shown["version"])
-        held = DataSplits(shop.ingest(), {}, "search")
+        held = JudgmentSplits(shop.ingest(), {})
         judged = {
             q: j
             for half in (held._judgments.first, held._judgments.second)

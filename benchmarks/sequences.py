@@ -23,7 +23,7 @@ from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.features import histories
 from vetrina.scenarios.recommend.evaluate import evaluate
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import train
 
 END = datetime(2014, 7, 1, tzinfo=UTC)

@@ -35,7 +35,7 @@ from vetrina.models.image import category_training, image_student, network, netw
 from vetrina.models.image.preprocessing import normalise
 from vetrina.models.image.train import pca_projection
 from vetrina.nn.onnx_export import quantize_static
-from vetrina.scenarios.predict import recipe
+from vetrina.scenarios.predict.prepare import prepare
 
 _STUDENT_EPOCHS = 8
 _FOLDS = 5
@@ -71,7 +71,7 @@ def _clicks(root: Path) -> None:
     for number in range(_FOLDS):
         into = root / str(number)
         into.mkdir()
-        past = recipe.prepare(TrainingData(table=table.take(np.flatnonzero(fold != number))), into)
+        past = prepare(TrainingData(table=table.take(np.flatnonzero(fold != number))), into)
         encoding = msgspec.json.decode((into / "encoding.json").read_bytes(), type=TableEncoding)
         rows = encoding.encode(table.take(np.flatnonzero(fold == number)).columns)
         last = {"float": into / "float"} | {form.name: into / form.name for form in compress.VARIANTS}

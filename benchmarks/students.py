@@ -43,6 +43,7 @@ from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History
 from vetrina.core.types import Catalogue, EvaluationData, TrainingData, TrainingPlan
 from vetrina.data import dataset
+from vetrina.data.splits import JudgmentSplits
 from vetrina.demo import write_input_files as grocer
 from vetrina.edge import repeat_consumption_distillation, sequence_distillation, student_onnx_export
 from vetrina.edge.blend_student import DistilledStudent, distil_student
@@ -55,11 +56,10 @@ from vetrina.models.text import compress as text
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.nn.onnx_export import export
-from vetrina.pipeline.run import DataSplits
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import Recommender
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.scenarios.search.online import DEFAULT_WEIGHTS, Searcher
 from vetrina.train import train
 
@@ -219,7 +219,7 @@ def _text(root: Path) -> None:
     learnt = shop.shop_context.folder.work / "search" / "served"  # no form taken
     served = _with(DEFAULT_WEIGHTS, learnt, root / "plain")
     (root / "cache").mkdir()
-    held = DataSplits(shop.ingest(), {}, "search")
+    held = JudgmentSplits(shop.ingest(), {})
     judged: Judged = {
         q: j
         for half in (held._judgments.first, held._judgments.second)

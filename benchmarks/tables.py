@@ -25,8 +25,9 @@ from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.classification import calibration_error, classification_metrics, log_loss, roc_auc
 from vetrina.evaluation.regression import regression_metrics, squared_error
 from vetrina.model_selection.ensemble_weights import weighted_mean
-from vetrina.scenarios.predict import recipe
 from vetrina.scenarios.predict.online import Predictor
+from vetrina.scenarios.predict.prepare import prepare
+from vetrina.scenarios.predict.scenario import RECIPE
 from vetrina.train import train
 
 _FOLDS = 5
@@ -105,7 +106,7 @@ def _fitted(root: Path, label: str, dropped: str) -> tuple[Predictor, LabelledTa
 def _alone(name: str, table: LabelledTable, into: Path) -> Predictor:
     """One model learnt from all of a table."""
     into.mkdir()
-    encoded = recipe.prepare(TrainingData(table=table), into)
+    encoded = prepare(TrainingData(table=table), into)
     (into / name).mkdir()
     plugins.load_module("models", name, "train").fit(encoded, TrainingPlan(), into / name, NoProgress())
     (into / "scenario.json").write_text(f'{{"models": ["{name}"], "weights": {{"predict": {{"{name}": 1.0}}}}}}')
@@ -134,10 +135,10 @@ def _clicks(root: Path) -> None:
         evidence = EvaluationData(table=table.take(rest[tuned]))
         work = root / f"{number}"
         _, settled = train(
-            recipe.RECIPE, past, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=evidence
+            RECIPE, past, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=evidence
         )
         judged, _ = train(
-            recipe.RECIPE,
+            RECIPE,
             TrainingData(table=table.take(rest)),
             "pinned",
             "judged",

@@ -22,7 +22,7 @@ from vetrina import Shop
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingPlan
 from vetrina.data import dataset
-from vetrina.data.splits import DataSplits
+from vetrina.data.splits import JudgmentSplits
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.models.image import category_training, network
 from vetrina.models.text import query_fine_tuning, training_queries
@@ -61,7 +61,7 @@ def main(names: Sequence[str] = ("text", "pictures")) -> None:
 def _text(root: Path) -> None:
     products, judgments = search_files(folder("chorus-electronics"), root)
     snapshot = Shop(root / "shop").ingest(products=[products], judgments=[judgments])
-    held = DataSplits(snapshot, {}, "search")
+    held = JudgmentSplits(snapshot, {})
     catalogue = dataset.catalogue(snapshot)
     assert catalogue is not None
     judged = {

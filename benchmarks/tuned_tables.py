@@ -28,7 +28,7 @@ from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable
-from vetrina.data.splits import DataSplits
+from vetrina.core.protocols import DataSplits
 from vetrina.data.table_folds import MAX_FOLDS, encode_folds
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.classification import log_loss, roc_auc

@@ -24,7 +24,7 @@ from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.features import histories
 from vetrina.model_selection.budget_planner import plan_training
 from vetrina.scenarios.recommend.evaluate import evaluate
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import TuningResult, train
 
 DAY = 86_400.0

@@ -12,13 +12,13 @@ from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScale
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.evaluation.classification import roc_auc
-from vetrina.scenarios.ads import recipe as ads
-from vetrina.scenarios.predict.recipe import models_for
+from vetrina.scenarios.ads.scenario import RECIPE as ads
+from vetrina.scenarios.predict.prepare import models_for
 
 # The model `onnx` learns nothing: tests/path/test_foreign_models.py brings it files.
 FOUND = [name for name in trained() if name != "onnx" and hasattr(opened_type(name), "predict")]
 NUMBERS = models_for(TrainingData(table=LabelledTable({}, np.arange(3.0))))
-ASKED_FOR = {*models_for(TrainingData(table=LabelledTable({}, np.arange(2.0)))), *ads.RECIPE.models}
+ASKED_FOR = {*models_for(TrainingData(table=LabelledTable({}, np.arange(2.0)))), *ads.models}
 CLASSIFIERS = [n for n in FOUND if n in ASKED_FOR]
 ROWS = 1_500
 COLUMNS = 5

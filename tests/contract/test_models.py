@@ -15,12 +15,12 @@ from vetrina.core.compression import DistillationData
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History, Scorer
 from vetrina.core.types import Catalogue, Interactions, SocialGraph, TrainingData, TrainingPlan
-from vetrina.scenarios.ads import recipe as ads
-from vetrina.scenarios.launch import recipe as launch
-from vetrina.scenarios.predict import recipe as predict
+from vetrina.scenarios.ads.scenario import RECIPE as ads
+from vetrina.scenarios.launch.scenario import RECIPE as launch
+from vetrina.scenarios.predict.scenario import RECIPE as predict
 
 # Those that answer something else than a history: rows of a table, which users want a product, which texts meet a query.
-OTHERS = {*predict.RECIPE.models, "onnx", *ads.RECIPE.models, *launch.RECIPE.models, "bm25", "text"}
+OTHERS = {*predict.models, "onnx", *ads.models, *launch.models, "bm25", "text"}
 BEHAVIOUR = [name for name in trained() if name not in OTHERS]
 KNOWN = {
     "ease",

@@ -16,9 +16,8 @@ def test_serving_modules_load_no_training_library():
     code = (
         "import sys, vetrina.serve.serve, vetrina.gate.probe\n"
         "from vetrina.core import plugins\n"
-        "for s in plugins.names('scenarios'): plugins.load_module('scenarios', s, 'online')\n"
-        "from vetrina.serve.readiness import quick_order\n"
-        "for s in plugins.names('scenarios'): quick_order(s)\n"
+        "from vetrina.scenarios.base import find_scenario, scenario_names\n"
+        "for s in scenario_names(): find_scenario(s)\n"
         "for m in plugins.names('models'): plugins.load_module('models', m, 'online')\n"
         f"print([m for m in {FORBIDDEN} if m in sys.modules])"
     )

@@ -86,7 +86,7 @@ def test_a_click_costs_what_its_answer_said_and_only_once(client, shop):
     service = client.app.state.service
     found = ask(client, user_id="u002", slots=2)
     service.event_log.add([]).result()  # what waited is written
-    item = event_log.ad_answers(service.engine, [found["request_id"]])[found["request_id"]]["items"][0]
+    item = event_log.ad_answers(service.engine, "ads", [found["request_id"]])[found["request_id"]]["items"][0]
     click = {"user_id": "u002", "type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
     for number in range(3):
         client.post("/v1/events", json={**click, "event_id": f"e{number}"})

@@ -7,7 +7,7 @@ import shops
 
 from vetrina import Shop
 from vetrina.core.types import EvaluationData
-from vetrina.data.splits import DataSplits
+from vetrina.data.splits import JudgmentSplits
 from vetrina.scenarios.search.evaluate import evaluate
 from vetrina.scenarios.search.online import TREES_FILE, Searcher
 
@@ -47,7 +47,7 @@ def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_th
     notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]["notes"]
     assert notes["trees"]["kept"]
     assert (folder / TREES_FILE).exists()
-    held = DataSplits(shop.ingest(), {}, "search")._judgments.second
+    held = JudgmentSplits(shop.ingest(), {}).holdout().judgments
     learnt = evaluate(folder, EvaluationData(judgments=held)).values.mean()
     words = evaluate(folder, EvaluationData(judgments=held), only_model="bm25").values.mean()
     assert learnt > 0.97
@@ -82,7 +82,7 @@ def test_what_models_learn_from_is_neither_what_tunes_them_nor_what_judges_them(
     )
     found = Shop(tmp_path / "shop")
     snapshot = found.ingest(products=[tmp_path / "products.parquet"], judgments=[tmp_path / "judged.parquet"])
-    held = DataSplits(snapshot, {}, "search")
+    held = JudgmentSplits(snapshot, {})
     past, validation = held.fit_and_validation()
     assert past.judgments is not None
     assert validation is not None

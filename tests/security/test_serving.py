@@ -10,11 +10,11 @@ from instruction_count import instructions
 
 from vetrina.bundle import term_vectors
 from vetrina.bundle.term_vectors import TermVectors
-from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.filters import NO_FILTERS
 from vetrina.operate.retention import clean_up
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.scenarios.base import find_scenario
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
 from vetrina.store.shop_folder import ShopFolder
@@ -39,19 +39,15 @@ def a_product(number: int) -> dict[str, Any]:
 def opening(monkeypatch) -> SimpleNamespace:
     """Opening a version of recommend raises ``opening.error`` as long as there is one."""
     opening = SimpleNamespace(error=None)
-    part = plugins.load_module
+    scenario = find_scenario("recommend")
+    load = scenario.load
 
     def open_version(folder):
         if opening.error is not None:
             raise opening.error
-        return part("scenarios", "recommend", "online").load(folder)
+        return load(folder)
 
-    def replaced(kind: str, name: str, module: str) -> Any:
-        if (name, module) == ("recommend", "online"):
-            return SimpleNamespace(load=open_version)
-        return part(kind, name, module)
-
-    monkeypatch.setattr(plugins, "load_module", replaced)
+    monkeypatch.setattr(scenario, "load", open_version)
     return opening
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import Catalogue, Interactions, Judgments, Recipe, TrainingData, TrainingPlan
 from vetrina.model_selection.budget_planner import plan_text, plan_training
-from vetrina.scenarios.predict.recipe import RECIPE as PREDICT
+from vetrina.scenarios.predict.scenario import RECIPE as PREDICT
 
 RECIPE = Recipe("recommend", ("popular", "sasrec", "gru"), ("popular",), "NDCG@10")
 

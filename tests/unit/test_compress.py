@@ -11,13 +11,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from vetrina.compress import compress
+from vetrina.compress import compress, variant_evaluation
 from vetrina.compress.compress import judge_with_labels, variant_training_seconds
 from vetrina.core import plugins
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
+from vetrina.scenarios import agreement
 from vetrina.scenarios.agreement import Agreement, ReferenceAnswers
 from vetrina.scenarios.component_scores import SampledResults
 
@@ -65,11 +66,12 @@ class Model:
 def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
     """Runs the stage on a checkpoint of these models."""
 
-    evaluation = SimpleNamespace(
+    scenario = SimpleNamespace(
         evaluate=lambda folder, evidence: metric_values(
             sum(lost_in(file.parent) for file in folder.glob("*/lost.npy"))
         ),
         sample_requests=lambda folder, max_requests: list(range(REQUESTS)),
+        sample_unlabelled_requests=lambda folder, max_requests: [],
         answer_requests=lambda folder, requests: SAME_ANSWERS[: len(requests)],
     )
 
@@ -86,11 +88,10 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
             write(source / name, 0.0, 1_000)
         weights = {"weights": {"home": dict.fromkeys(models, 1.0)}}
         (source / "scenario.json").write_bytes(msgspec.json.encode(weights))
-        part = {("scenarios", "made-up", "evaluate"): evaluation}
-        part |= {("models", name, "compress"): model for name, model in models.items()}
-        if component_scores is not None:
-            module = SimpleNamespace(ComponentScores=component_scores)
-            part["scenarios", "made-up", "component_scores"] = module
+        part = {("models", name, "compress"): model for name, model in models.items()}
+        scenario.component_scores = component_scores or (lambda *_: None)
+        for module in (agreement, variant_evaluation):
+            monkeypatch.setattr(module, "find_scenario", lambda name: scenario)
         monkeypatch.setattr(plugins, "load_module", lambda *where: part[where])
         monkeypatch.setattr(plugins, "has_module", lambda *where: where in part)
         checkpoint = Checkpoint("made-up", source, {name: {} for name in models})

@@ -6,7 +6,7 @@ import numpy as np
 
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Catalogue, EvaluationData, Interactions, Targets, TrainingData, TrainingPlan
-from vetrina.scenarios.recommend.recipe import RECIPE
+from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import train
 
 USERS = 60

@@ -9,7 +9,7 @@ from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
 from vetrina.data.table_folds import encode_folds, out_of_fold_predictions
-from vetrina.scenarios.predict.recipe import RECIPE
+from vetrina.scenarios.predict.scenario import RECIPE
 from vetrina.train import train
 
 PLAN = TrainingPlan(threads=1, without=("mlp", "dcn", "tree"))

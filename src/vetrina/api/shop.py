@@ -12,17 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from vetrina.core import plugins
 from vetrina.core.errors import NotFound
 from vetrina.core.files import shared_lock
 from vetrina.core.filters import parse_filters
 from vetrina.core.progress import NoProgress, Progress
+from vetrina.core.protocols import DataSplits
 from vetrina.core.types import Answer, DataReport, InputFiles, Interval, ReleaseResult, Request, Snapshot
 from vetrina.data import dataset
-from vetrina.data.splits import DataSplits
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.scenarios.base import find_scenario, scenario_names
 from vetrina.serve.readiness import quick_order
 from vetrina.serve.released_models import ReleasedModels
 from vetrina.serve.routes.audience import RecipientList, find_recipients, mark_contacted
@@ -105,11 +105,11 @@ class Shop:
         self.shop_context.budget_minutes = budget_minutes or 0.0
         self.shop_context.quick = quick
         for name in scenarios:
-            plugins.load_module("scenarios", name, "recipe")  # an unknown name is refused before anything starts
+            find_scenario(name)  # an unknown name is refused before anything starts
         snapshot = self.ingest()
         wanted = list(scenarios)
         if not wanted:
-            wanted = [name for name in plugins.names("scenarios") if self._is_ready(snapshot, name)]
+            wanted = [name for name in scenario_names() if self._is_ready(snapshot, name)]
         results: dict[str, ReleaseResult | None] = {}
         for name in sorted(wanted, key=quick_order):
             results[name] = self._execute_run(name)
@@ -130,8 +130,7 @@ class Shop:
         """
         record = self.shop_context.registry.get_version(self.champion(scenario))
         holdout = self.splits(record).holdout()
-        evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-        scores = evaluation.evaluate(self.shop_context.version_folder(record["judged"]), holdout)
+        scores = find_scenario(scenario).evaluate(self.shop_context.version_folder(record["judged"]), holdout)
         if not len(scores.values):
             raise NotFound(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
         return mean_interval(scores.values)
@@ -139,8 +138,7 @@ class Shop:
     def splits(self, version_record: Mapping[str, Any]) -> DataSplits:
         """The data splits that a version (as ``Registry.get_version`` describes it) was made from."""
         snapshot = dataset.open_snapshot(self.folder.snapshots, version_record["snapshot"])
-        settings = self.folder.settings
-        return DataSplits(snapshot, settings.weights, version_record["scenario"], settings.train.weight_events_by)
+        return find_scenario(version_record["scenario"]).splits(snapshot, self.folder.settings)
 
     # Answers
 
@@ -216,7 +214,7 @@ class Shop:
 
     def champion(self, scenario: str) -> str:
         """The version that serves. Raises NotReady."""
-        plugins.load_module("scenarios", scenario, "recipe")
+        find_scenario(scenario)
         return self._released_models.champion(scenario)
 
     def load(self, scenario: str, version: str | None = None) -> Any:

@@ -58,12 +58,12 @@ def ingest(
 @click.pass_obj
 def validate(state: CliContext, scenarios: tuple[str, ...]) -> None:
     """Check the data and list the scenarios that it supports."""
-    from vetrina.core import plugins
+    from vetrina.scenarios.base import find_scenario, scenario_names
 
     shop = state.open_shop()
     any_not_ready = False
-    for scenario in scenarios or plugins.names("scenarios"):
-        plugins.load_module("scenarios", scenario, "recipe")
+    for scenario in scenarios or scenario_names():
+        find_scenario(scenario)
         report = shop.validate(scenario)
         if not report.is_ok:
             any_not_ready = True

@@ -142,11 +142,11 @@ def _report_with_time(log_format: str, line: str) -> None:
 @click.pass_obj
 def status(state: CliContext) -> None:
     """Show champions, their health and whether to retrain."""
-    from vetrina.core import plugins
     from vetrina.operate.health import check_health
+    from vetrina.scenarios.base import scenario_names
 
     shop_context = state.open_shop().shop_context
-    rows = [asdict(check_health(shop_context, scenario)) for scenario in plugins.names("scenarios")]
+    rows = [asdict(check_health(shop_context, scenario)) for scenario in scenario_names()]
     state.print_rows(rows, formatting.format_status)
 
 

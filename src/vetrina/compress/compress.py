@@ -24,6 +24,7 @@ from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
 from vetrina.evaluation.quality_loss import quality_loss
 from vetrina.scenarios.agreement import Agreement
+from vetrina.scenarios.base import find_scenario
 
 _MIN_AGREEMENT = 0.95  # share of answers that stay the same, where labels cannot resolve the allowed loss
 # The gate requires 0.9 of the judged file, which is trained on more data, so variants kept here need some room.
@@ -388,7 +389,7 @@ def _models_with_weight(folder: Path) -> set[str]:
 def _prepare_training_data(scenario: str, training_data: TrainingData) -> TrainingData:
     """The data as models are trained on it. What ``prepare`` writes for serving is discarded: the folder has it already."""
     with tempfile.TemporaryDirectory() as scratch:
-        return plugins.load_module("scenarios", scenario, "recipe").prepare(training_data, Path(scratch))
+        return find_scenario(scenario).prepare(training_data, Path(scratch))
 
 
 def _variants(name: str) -> tuple[CompressionVariant, ...]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from vetrina.core import plugins
 from vetrina.core.types import Checkpoint, EvaluationData, MetricValues
 from vetrina.scenarios.agreement import Agreement, ReferenceAnswers, compare_answers
+from vetrina.scenarios.base import find_scenario
 from vetrina.scenarios.component_scores import ComponentScores, SampledResults
 
 MAX_REQUESTS = 5_000  # like those of the evaluation
@@ -73,11 +73,11 @@ def open_evaluation(
         folder: Folder that gets the variants.
         validation: Validation data; None where nothing is labelled.
     """
-    if plugins.has_module("scenarios", checkpoint.scenario, "component_scores"):
-        module = plugins.load_module("scenarios", checkpoint.scenario, "component_scores")
-        scores = module.ComponentScores(checkpoint.folder, models, validation, MAX_REQUESTS, folder.parent)
-        return ComponentEvaluation(scores, folder)
-    return FolderEvaluation(checkpoint, folder, validation)
+    scenario = find_scenario(checkpoint.scenario)
+    scores = scenario.component_scores(checkpoint.folder, models, validation, MAX_REQUESTS, folder.parent)
+    if scores is None:
+        return FolderEvaluation(checkpoint, folder, validation)
+    return ComponentEvaluation(scores, folder)
 
 
 class FolderEvaluation:
@@ -125,15 +125,14 @@ class FolderEvaluation:
         """The scenario's metric; None where nothing is labelled."""
         if self._validation is None:
             return None
-        evaluation = plugins.load_module("scenarios", self._scenario, "evaluate")
-        metric_values: MetricValues = evaluation.evaluate(folder, self._validation)
+        metric_values = find_scenario(self._scenario).evaluate(folder, self._validation)
         if not len(metric_values.values):
             return None
         return metric_values
 
 
 class ComponentEvaluation:
-    """Evaluation on the component scores of a sample. Approximate as its scenario's ``component_scores.py`` describes."""
+    """Evaluation on the component scores of a sample. Approximate as its scenario's ``component_scores`` describes."""
 
     def __init__(self, scores: ComponentScores, folder: Path) -> None:
         """``scores`` are those of the float models, ``folder`` gets the variants."""

@@ -1,4 +1,4 @@
-"""Interfaces of models, scorers, scenarios and features, and of what serving injects.
+"""Interfaces of models, scorers, data splits and features, and of what serving injects.
 
 They know nothing of how a model is trained, how logs are stored or how the service is reached.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, Floats, Ints, MetricValues, Recipe, TrainingData, TrainingPlan
+from vetrina.core.types import EvaluationData, Floats, Ints, TrainingData, TrainingPlan
 
 State = TypeVar("State")
 
@@ -99,13 +99,23 @@ class Scorer(Protocol):
         ...
 
 
-class Scenario(Protocol):
-    """``scenarios/<name>``: a recipe, an answer and an evaluation."""
+class DataSplits(Protocol):
+    """The data of one snapshot for one scenario, split into fit, validation and holdout. ``data.splits`` has the usual ones."""
 
-    recipe: Recipe
+    def fit_and_validation(self) -> tuple[TrainingData, EvaluationData | None]:
+        """Data before the validation period, and the validation period; None where there is nothing to tune on."""
+        ...
 
-    def evaluate(self, folder: Path, evaluation_data: EvaluationData) -> MetricValues:
-        """One metric value per user, query or row of ``evaluation_data``, with the models in ``folder``."""
+    def judged_data(self) -> TrainingData:
+        """Fit and validation data together."""
+        ...
+
+    def holdout(self) -> EvaluationData:
+        """Held-out data, for the gate and reports only."""
+        ...
+
+    def all_data(self) -> TrainingData:
+        """All data, for the served file."""
         ...
 
 

@@ -1,6 +1,7 @@
 """Data splits of a snapshot: fit, validation and holdout.
 
-Logs are split by time, queries with judgments by a hash of the query, tables at random with a fixed seed.
+Logs and ad impressions are split by time, queries with judgments by a hash of the query, tables at random with a fixed seed.
+A scenario chooses one of the classes.
 """
 
 import math
@@ -51,32 +52,33 @@ class _JudgmentSplit:
     second: Judgments | None
 
 
-class DataSplits:
-    """The splits of one snapshot for one scenario."""
+class LogSplits:
+    """Splits of a log by time: the items that each user interacts with in a period are its targets."""
 
     def __init__(
-        self, snapshot: Snapshot, weights: Mapping[str, float], scenario: str, business_goal: str = ""
+        self,
+        snapshot: Snapshot,
+        weights: Mapping[str, float],
+        *,
+        business_goal: str = "",
+        has_social_graph: bool = False,
     ) -> None:
         """Nothing is read before it is needed.
 
         Args:
             snapshot: The data.
             weights: Weights by event type that differ from the defaults.
-            scenario: Scenario that the splits are for.
-            business_goal: Goal of ``bundle.business_value`` by which training events of recommend are weighted.
+            business_goal: Goal of ``bundle.business_value`` by which training events are weighted; empty for none.
+            has_social_graph: Whether the social graph of the users belongs to the training data.
         """
         self._snapshot = snapshot
         self._cuts = snapshot.cuts or _NO_CUTS
         self._weights = dict(weights)
-        self._scenario = scenario
-        self._business_goal = ""
-        if scenario == "recommend":
-            self._business_goal = business_goal
+        self._business_goal = business_goal
+        self._has_social_graph = has_social_graph
 
     def fit_and_validation(self) -> tuple[TrainingData, EvaluationData | None]:
         """Data before the validation period, and the validation period; None where there is nothing to tune on."""
-        if self._table is not None:
-            return TrainingData(table=self._table.fit), EvaluationData(table=self._table.validation)
         validation = self._validation_data()
         training_data = self._training_data_until(self._cuts.validation)
         training_data = replace(training_data, judgments=self._training_judgments.first)
@@ -87,16 +89,10 @@ class DataSplits:
 
     def judged_data(self) -> TrainingData:
         """Fit and validation data together."""
-        if self._table is not None:
-            return TrainingData(table=self._table.fit.append(self._table.validation))
         return self._training_data_until(self._cuts.holdout)
 
     def holdout(self) -> EvaluationData:
         """Held-out data, for the gate and reports only."""
-        if self._table is not None:
-            return EvaluationData(table=self._table.holdout)
-        if self._scenario == "search":
-            return EvaluationData(judgments=self._judgments.second, now=self._cuts.holdout)
         return self._evaluation_data_between(self._cuts.holdout, self._cuts.end)
 
     def all_data(self) -> TrainingData:
@@ -108,33 +104,10 @@ class DataSplits:
         return dataset.catalogue(self._snapshot)
 
     @cached_property
-    def _table(self) -> _TableSplit | None:
-        if self._scenario != "predict":
-            return None
-        table = dataset.table(self._snapshot)
-        if table is None:
-            return None
-        order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
-        n_holdout = round(_HOLDOUT_SHARE * len(table))
-        rest = order[n_holdout:]
-        n_validation = round(_VALIDATION_SHARE * len(rest))
-        return _TableSplit(
-            fit=table.take(rest[n_validation:]),
-            validation=table.take(rest[:n_validation]),
-            holdout=table.take(order[:n_holdout]),
-        )
-
-    @cached_property
     def _social_graph(self) -> SocialGraph | None:
-        if self._scenario != "recommend":
+        if not self._has_social_graph:
             return None
         return dataset.social_graph(self._snapshot)
-
-    @cached_property
-    def _impressions(self) -> AdImpressions | None:
-        if self._scenario != "ads" or self._catalogue is None:
-            return None
-        return dataset.ad_impressions(self._snapshot, self._catalogue)
 
     @cached_property
     def _judgments(self) -> _JudgmentSplit:
@@ -171,39 +144,107 @@ class DataSplits:
         if interactions is not None and value_factors is not None:
             weight = interactions.weight * value_factors[interactions.item]
             interactions = replace(interactions, weight=weight)
-        impressions = None
-        if self._impressions:
-            impressions = self._impressions.between(-math.inf, moment)
-        ads = ()
-        if self._scenario == "ads":
-            ads = dataset.ads(self._snapshot)
-        return TrainingData(
-            self._catalogue,
-            interactions,
-            self._judgments.first,
-            social_graph=self._social_graph,
-            ad_impressions=impressions,
-            ads=ads,
-        )
+        return TrainingData(self._catalogue, interactions, self._judgments.first, social_graph=self._social_graph)
 
     def _validation_data(self) -> EvaluationData:
-        if self._scenario == "search":
-            return EvaluationData(judgments=self._training_judgments.second, now=self._cuts.validation)
         return self._evaluation_data_between(self._cuts.validation, self._cuts.holdout)
 
     def _evaluation_data_between(self, since: float, until: float) -> EvaluationData:
         """What happened in a period."""
         if self._catalogue is None:
             return EvaluationData(now=since)
-        if self._scenario == "ads":
-            impressions = None
-            if self._impressions:
-                impressions = self._impressions.between(since, until)
-            events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
-            return EvaluationData(ad_impressions=impressions, events=events, now=since)
         targets = dataset.targets(self._snapshot, self._catalogue, since, until, self._weights)
         events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
         return EvaluationData(targets=targets, events=events, now=since)
+
+
+class JudgmentSplits(LogSplits):
+    """Splits of the judged queries by a hash of the query; the log is training data up to the same moments."""
+
+    def holdout(self) -> EvaluationData:
+        """Held-out queries, for the gate and reports only."""
+        return EvaluationData(judgments=self._judgments.second, now=self._cuts.holdout)
+
+    def _validation_data(self) -> EvaluationData:
+        return EvaluationData(judgments=self._training_judgments.second, now=self._cuts.validation)
+
+
+class ImpressionSplits(LogSplits):
+    """Splits of the ad impressions by time, with the shop's ads and the log up to the same moments."""
+
+    @cached_property
+    def _impressions(self) -> AdImpressions | None:
+        if self._catalogue is None:
+            return None
+        return dataset.ad_impressions(self._snapshot, self._catalogue)
+
+    def _impressions_between(self, since: float, until: float) -> AdImpressions | None:
+        if not self._impressions:
+            return None
+        return self._impressions.between(since, until)
+
+    def _training_data_until(self, moment: float) -> TrainingData:
+        """What happened before a moment. Raises BadInput without products."""
+        impressions = self._impressions_between(-math.inf, moment)
+        ads = dataset.ads(self._snapshot)
+        return replace(super()._training_data_until(moment), ad_impressions=impressions, ads=ads)
+
+    def _evaluation_data_between(self, since: float, until: float) -> EvaluationData:
+        """What happened in a period."""
+        if self._catalogue is None:
+            return EvaluationData(now=since)
+        impressions = self._impressions_between(since, until)
+        events = dataset.interactions(self._snapshot, self._catalogue, until, self._weights, since)
+        return EvaluationData(ad_impressions=impressions, events=events, now=since)
+
+
+class TableSplits:
+    """Splits of the labelled table at random, with a fixed seed."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Nothing is read before it is needed."""
+        self._snapshot = snapshot
+
+    def fit_and_validation(self) -> tuple[TrainingData, EvaluationData | None]:
+        """Rows to fit on, and rows to tune on. Raises BadInput without a table."""
+        split = self._existing()
+        return TrainingData(table=split.fit), EvaluationData(table=split.validation)
+
+    def judged_data(self) -> TrainingData:
+        """Fit and validation rows together. Raises BadInput without a table."""
+        split = self._existing()
+        return TrainingData(table=split.fit.append(split.validation))
+
+    def holdout(self) -> EvaluationData:
+        """Held-out rows, for the gate and reports only; no table where the snapshot has none."""
+        if self._split is None:
+            return EvaluationData()
+        return EvaluationData(table=self._split.holdout)
+
+    def all_data(self) -> TrainingData:
+        """All rows. Raises BadInput without a table."""
+        split = self._existing()
+        return TrainingData(table=split.fit.append(split.validation).append(split.holdout))
+
+    def _existing(self) -> _TableSplit:
+        if self._split is None:
+            raise BadInput(self._snapshot.digest[:12], "holds no table with a label", "ingest one first")
+        return self._split
+
+    @cached_property
+    def _split(self) -> _TableSplit | None:
+        table = dataset.table(self._snapshot)
+        if table is None:
+            return None
+        order = np.random.default_rng(_SPLIT_SEED).permutation(len(table))
+        n_holdout = round(_HOLDOUT_SHARE * len(table))
+        rest = order[n_holdout:]
+        n_validation = round(_VALIDATION_SHARE * len(rest))
+        return _TableSplit(
+            fit=table.take(rest[n_validation:]),
+            validation=table.take(rest[:n_validation]),
+            holdout=table.take(order[:n_holdout]),
+        )
 
 
 def sample_holdout(holdout: EvaluationData, max_units: int) -> tuple[EvaluationData, Reason | None]:

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue_index import CatalogueIndex
-from vetrina.core import plugins
 from vetrina.core.types import EvaluationData, Reason
 from vetrina.evaluation.bootstrap import resampled_means
+from vetrina.scenarios.base import find_scenario
 
 _MAX_REQUESTS = 500
 _N_PRICE_BANDS = 4
@@ -54,7 +54,7 @@ def check_fairness(
         text = f"fairness of exposure not evaluable: {len(interacted)} interactions, {_MIN_INTERACTIONS} required"
         return [Reason("fairness", True, text, {"taken": float(len(interacted))}, evaluable=False)]
     catalogue = CatalogueIndex(folder / "shelf")
-    requests = plugins.load_module("scenarios", scenario, "evaluate").sample_requests(folder, _MAX_REQUESTS)
+    requests = find_scenario(scenario).sample_requests(folder, _MAX_REQUESTS)
     rankings = {"own": _ranked_items(scenario, folder, catalogue, requests)}
     if champion is not None:
         rankings["champion"] = _ranked_items(scenario, champion, catalogue, requests)
@@ -131,7 +131,7 @@ def _ranked_items(
     scenario: str, folder: Path, catalogue: CatalogueIndex, requests: Sequence[object]
 ) -> list[NDArray[np.int32]]:
     """Catalogue indices of the first positions of each answer."""
-    answers = plugins.load_module("scenarios", scenario, "evaluate").answer_requests(folder, requests)
+    answers = find_scenario(scenario).answer_requests(folder, requests)
     return [catalogue.index_of(list(answer)[:_MAX_POSITIONS]) for answer in answers]
 
 

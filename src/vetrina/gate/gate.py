@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.core import plugins
 from vetrina.core.progress import Progress
 from vetrina.core.types import EvaluationData, MetricValues, Reason, Verdict, VerdictOutcome
 from vetrina.evaluation.bootstrap import paired_difference, resampled_means
@@ -17,6 +16,7 @@ from vetrina.gate.off_policy_value import check_off_policy_value
 from vetrina.gate.probe import BATCH_ROWS, ProbeResult, probe_in_fresh_process
 from vetrina.gate.robustness import perturb_data
 from vetrina.scenarios.agreement import ReferenceAnswers
+from vetrina.scenarios.base import AudienceScenario, RankingScenario, find_scenario
 
 _MIN_PARITY = 0.9  # share of the float models' answers that the packaged file has to give
 _MIN_JUDGED_AGREEMENT = 0.2  # share of the judged file's answers that the served file has to give
@@ -73,23 +73,23 @@ def gate(
         snapshot: Digest of the snapshot. The same candidate, champion, snapshot and policy give the same id of the verdict.
         progress: Where progress is reported.
     """
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+    evaluated = find_scenario(scenario)
     with progress.step(f"gate: {scenario}", 3 + len(baselines)) as step:
         reasons = [check_fresh_process(scenario, candidate.folder, policy), *_check_parity(scenario, candidate)]
         step.advance()
-        scores: MetricValues = evaluation.evaluate(candidate.folder, evaluation_data)
+        scores = evaluated.evaluate(candidate.folder, evaluation_data)
         has_scores = len(scores.values) > 0
         step.advance()
         if has_scores and champion is not None:
             reasons += _check_against_champion(scenario, scores, champion, evaluation_data, policy)
         if has_scores:
             reasons += _check_robustness(scenario, candidate, champion, scores, evaluation_data)
-        if plugins.load_module("scenarios", scenario, "recipe").ANSWER_KIND == "products":
+        if isinstance(evaluated, RankingScenario):
             reasons += _check_exposure(scenario, candidate, champion, evaluation_data, policy)
         step.advance()
         if has_scores:
             for name in baselines:
-                baseline_scores = evaluation.evaluate(candidate.folder, evaluation_data, only_model=name)
+                baseline_scores = evaluated.evaluate(candidate.folder, evaluation_data, only_model=name)
                 reasons.append(check_non_inferiority("floor", name, scores, baseline_scores, policy.margin))
                 step.advance()
     detectable_loss = None
@@ -213,7 +213,7 @@ def check_fresh_process(
         policy: Latency limit.
         measure: Opens the file in a fresh process and times its answers, or returns what went wrong.
     """
-    has_limit = plugins.load_module("scenarios", scenario, "recipe").ANSWER_KIND != "users"
+    has_limit = not isinstance(find_scenario(scenario), AudienceScenario)
     fastest = measure(scenario, folder)
     if isinstance(fastest, str):
         return _no_answer_reason(fastest)
@@ -262,8 +262,7 @@ def _check_against_champion(
     scenario: str, scores: MetricValues, champion: Candidate, evaluation_data: EvaluationData, policy: Policy
 ) -> list[Reason]:
     """Non-inferiority over all units, then slice by slice."""
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    champion_scores = evaluation.evaluate(champion.folder, evaluation_data)
+    champion_scores = find_scenario(scenario).evaluate(champion.folder, evaluation_data)
     overall = check_non_inferiority("champion", champion.version, scores, champion_scores, policy.margin)
     return [overall, *check_slices(scores, champion_scores, policy.slice_units)]
 
@@ -292,17 +291,17 @@ def _check_robustness(
     evaluation_data: EvaluationData,
 ) -> list[Reason]:
     """The metric on perturbed data; a veto only where the candidate is significantly worse on it than the champion."""
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+    evaluated = find_scenario(scenario)
     reasons = []
     for perturbed in perturb_data(evaluation_data):
-        scores: MetricValues = evaluation.evaluate(candidate.folder, perturbed.evaluation_data)
+        scores = evaluated.evaluate(candidate.folder, perturbed.evaluation_data)
         clean_mean = float(clean.values.mean())
         perturbed_mean = float(scores.values.mean())
         text = f"{perturbed.description} {scores.metric} is {perturbed_mean:.4f} instead of {clean_mean:.4f}"
         numbers = {"clean": clean_mean, "rough": perturbed_mean}
         is_worse = False
         if champion is not None:
-            champion_scores: MetricValues = evaluation.evaluate(champion.folder, perturbed.evaluation_data)
+            champion_scores = evaluated.evaluate(champion.folder, perturbed.evaluation_data)
             champion_mean = float(champion_scores.values.mean())
             difference = paired_difference(scores.values, champion_scores.values)
             is_worse = difference.high < 0

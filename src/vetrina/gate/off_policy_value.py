@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import plugins
 from vetrina.core.types import LoggedAnswer, Reason
 from vetrina.evaluation.off_policy import LoggedSamples, OffPolicyValue, estimate_value
+from vetrina.scenarios.base import find_ranking_scenario
 
 _MIN_ANSWERS = 200  # randomised answers
 _MIN_EFFECTIVE_POSITIONS = 200.0  # effective sample size
@@ -84,7 +84,7 @@ def position_samples(scenario: str, folder: Path, logged: Sequence[LoggedAnswer]
         folder: Folder of the candidate, which answers every request again in its recorded context.
         logged: Logged answers.
     """
-    opened = plugins.load_module("scenarios", scenario, "online").load(folder)
+    opened = find_ranking_scenario(scenario).load(folder)
     answer_numbers: list[int] = []
     positions: list[int] = []
     logged_products: list[str] = []

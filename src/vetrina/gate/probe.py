@@ -5,16 +5,16 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
 
-from vetrina.core import clock, cpu_features, plugins
+from vetrina.core import clock, cpu_features
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.files import size_of
 from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.protocols import Context
+from vetrina.scenarios.base import PredictionBundle, find_scenario
 
 BATCH_ROWS = 64
 _TIMED_REQUESTS = 60
@@ -62,7 +62,7 @@ def measure(scenario: str, folder: Path) -> ProbeResult:
     Raises RuntimeError where serving loads a training library.
     """
     open_start = time.perf_counter()
-    opened = plugins.load_module("scenarios", scenario, "online").load(folder)
+    opened = find_scenario(scenario).load(folder)
     open_ms = 1e3 * (time.perf_counter() - open_start)
     context = Context(_NoChanges(), _NoChanges(), clock.now())
     answer_ms: list[float] = []
@@ -78,7 +78,7 @@ def measure(scenario: str, folder: Path) -> ProbeResult:
     if loaded_libraries:
         raise RuntimeError(f"serving loaded {', '.join(loaded_libraries)}")
     row_cpu_us = None
-    if hasattr(opened, "answer_probe_rows"):
+    if isinstance(opened, PredictionBundle):
         row_cpu_us = _row_cpu_us(opened)
     return ProbeResult(
         open_ms=open_ms,
@@ -92,7 +92,7 @@ def measure(scenario: str, folder: Path) -> ProbeResult:
     )
 
 
-def _row_cpu_us(loaded_bundle: Any) -> float:
+def _row_cpu_us(loaded_bundle: PredictionBundle) -> float:
     """CPU-microseconds of one row, answered in batches of ``BATCH_ROWS``."""
     loaded_bundle.answer_probe_rows(BATCH_ROWS)
     cpu_start = time.process_time()

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-from vetrina.core import clock, plugins
+from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict, describe_cause
 from vetrina.core.rollout_types import Rollout, RolloutDecision
 from vetrina.monitor.alerts import SHOP_WIDE_PREFIX
@@ -28,6 +28,7 @@ from vetrina.operate.memory_limit import memory_limit_mb, resident_mb
 from vetrina.operate.retention import EXPIRY_SECONDS, clean_up, delete_expired
 from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.scenarios.base import scenario_names
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
 from vetrina.store.leases import CONTROLLER_LEASE, Lease
 from vetrina.store.rollouts import RunningRollout
@@ -233,7 +234,7 @@ class Controller:
         for run in reversed(self._shop_context.runs.list_runs()):
             last_run_ended[run["scenario"]] = run["ended"] or now
         # What can serve soon is trained first.
-        for scenario in sorted(plugins.names("scenarios"), key=quick_order):
+        for scenario in sorted(scenario_names(), key=quick_order):
             seconds_since_run = now - last_run_ended.get(scenario, 0.0)
             self._attempt(f"monitoring of {scenario}", partial(self._check_scenario, scenario, seconds_since_run))
 

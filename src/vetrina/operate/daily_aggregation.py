@@ -21,10 +21,19 @@ from vetrina.monitor.log_statistics import TextEncoder, answer_statistics, event
 from vetrina.monitor.prediction_statistics import LABEL_EVENT, label_sums, prediction_statistics, read_predictions
 from vetrina.pipeline.replay import replay_overlap, replay_requests
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.scenarios.base import (
+    LoadedBundle,
+    PredictionBundle,
+    PredictionScenario,
+    RankingBundle,
+    RankingScenario,
+    find_scenario,
+    scenario_names,
+)
 from vetrina.store import daily_statistics, event_log
 
 RETENTION_DAYS = 56
-_RANKING_SCENARIOS = ("search", "recommend")
+_TEXT_MODEL = "text"  # whose encoder embeds titles and queries
 _HOUR_SECONDS = 3_600.0
 _LOG_DELAY_SECONDS = (
     3_600.0  # a day is read an hour after its end, so that the clicks on its last answers are in the log
@@ -69,8 +78,8 @@ class DailyStatisticsReader:
         return sorted(days, key=lambda day: day.number)
 
     def training_statistics(self, scope: str, version: str | None) -> DailyStatistics | None:
-        """Statistics of a version's training data, for scenarios whose days are compared with it (predict)."""
-        if version is None or _answer_kind(scope) != "rows":
+        """Statistics of a version's training data, for scenarios whose days are compared with it (predictions)."""
+        if version is None or not isinstance(find_scenario(scope), PredictionScenario):
             return None
         engine = self._shop_context.engine
         name = f"learnt:{version}"
@@ -84,7 +93,7 @@ class DailyStatisticsReader:
         except NotFound:
             return None
         table = dataset.table(snapshot)
-        if table is None or predictor is None:
+        if table is None or not isinstance(predictor, PredictionBundle):
             return None
         bins = predictor.encoding.bins(table.columns)
         predictions = predictor.predict(table.columns)
@@ -119,18 +128,18 @@ class DailyStatisticsReader:
     def _reader_for(self, scope: str) -> DayReader:
         if scope == SHOP_SCOPE:
             return self._read_shop_day
-        reader_by_answer_kind: dict[str, DayReader] = {
-            "products": self._read_answers_day,
-            "rows": self._read_predictions_day,
-            "users": self._read_answer_counts,
-        }
-        return reader_by_answer_kind[_answer_kind(scope)]
+        scenario = find_scenario(scope)
+        if isinstance(scenario, RankingScenario):
+            return self._read_answers_day
+        if isinstance(scenario, PredictionScenario):
+            return self._read_predictions_day
+        return self._read_answer_counts
 
-    def _load_version(self, scope: str, version: str) -> Any | None:
+    def _load_version(self, scope: str, version: str) -> LoadedBundle | None:
         """A version opened for serving; None if its files were removed, or cannot be read any more."""
         try:
             folder = self._shop_context.version_folder(version)
-            return plugins.load_module("scenarios", scope, "online").load(folder)
+            return find_scenario(scope).load(folder)
         except (NotFound, OtherFormat):
             return None
 
@@ -143,9 +152,9 @@ class DailyStatisticsReader:
         return event_statistics(day_number, reader.columns(), catalogue, self._text_encoder(), _bin_edges(earlier_days))
 
     def _ranking_catalogue(self) -> CatalogueIndex | None:
-        """The catalogue of the first ranking scenario that serves."""
-        for scenario in _RANKING_SCENARIOS:
-            catalogue = self.catalogue(self._shop_context.champion(scenario))
+        """The catalogue of the first scenario that serves and ranks it."""
+        for scenario in _catalogue_scenarios():
+            catalogue = self.catalogue(self._shop_context.champion(scenario.name))
             if catalogue is not None:
                 return catalogue
         return None
@@ -167,7 +176,7 @@ class DailyStatisticsReader:
         answers = self._read_champion_answers(scope, day_number, version, sample_bound, reader)
         bundle = self._load_version(scope, version)
         replayed = None
-        if bundle is not None:
+        if isinstance(bundle, RankingBundle):
             bin_edges |= self._score_bin_edges(scope, version, bundle, bin_edges, earlier_days)
             by_request_id = sorted(answers, key=lambda answer: answer["request_id"])  # ids are random: a random sample
             replayed = replay_overlap(self._shop_context, bundle, by_request_id[:_MAX_REPLAYED_ANSWERS])
@@ -220,10 +229,10 @@ class DailyStatisticsReader:
         labels = self._label_events(day_number)
         training = self.training_statistics(scope, version)
         predictor = self._load_version(scope, version)
-        if predictor is None:
+        if not isinstance(predictor, PredictionBundle):
             return DailyStatistics(scope, day_number, version, sum(counts.values()))
         request_ids = {label["request_id"] for label in labels if label.get("request_id")}
-        labelled_predictions = event_log.predictions_by_request_id(engine, request_ids)
+        labelled_predictions = event_log.predictions_by_request_id(engine, scope, request_ids)
         bin_edges: Mapping[str, BinEdges] = {}
         if training is not None:
             bin_edges = training.rulers
@@ -251,7 +260,7 @@ class DailyStatisticsReader:
         self,
         scope: str,
         version: str,
-        loaded_bundle: Any,
+        loaded_bundle: RankingBundle,
         bin_edges: Mapping[str, BinEdges],
         earlier_days: Sequence[DailyStatistics],
     ) -> dict[str, BinEdges]:
@@ -288,19 +297,25 @@ class DailyStatisticsReader:
         return {name: fit_quantiles(np.array(scores))}
 
     def _text_encoder(self) -> TextEncoder | None:
-        """The text encoder of the search version that serves."""
-        version = self._shop_context.champion("search")
-        if not version:
-            return None
-        folder = self._shop_context.version_folder(version) / "text"
-        if not folder.exists():
-            return None
-        return plugins.load_module("models", "text", "online").TextEncoder(folder).encode_documents
+        """The text encoder of the first scenario that serves with one."""
+        for scenario in _catalogue_scenarios():
+            version = self._shop_context.champion(scenario.name)
+            if not version or _TEXT_MODEL not in scenario.recipe.models:
+                continue
+            folder = self._shop_context.version_folder(version) / _TEXT_MODEL
+            if folder.exists():
+                return plugins.load_module("models", _TEXT_MODEL, "online").TextEncoder(folder).encode_documents
+        return None
 
 
-def _answer_kind(scenario: str) -> str:
-    """``products``, ``rows`` or ``users``."""
-    return plugins.load_module("scenarios", scenario, "recipe").ANSWER_KIND
+def _catalogue_scenarios() -> list[RankingScenario]:
+    """Scenarios that rank the whole catalogue, those with a text encoder first."""
+    ranking_scenarios = []
+    for name in scenario_names():
+        scenario = find_scenario(name)
+        if isinstance(scenario, RankingScenario) and scenario.ranks_whole_catalogue:
+            ranking_scenarios.append(scenario)
+    return sorted(ranking_scenarios, key=lambda scenario: _TEXT_MODEL not in scenario.recipe.models)
 
 
 def _most_frequent_version(counts: Mapping[tuple[str, str], int]) -> str | None:

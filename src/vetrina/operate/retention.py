@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from vetrina.core import clock, plugins
+from vetrina.core import clock
 from vetrina.core.errors import Conflict
 from vetrina.core.files import exclusive_lock, remove_folder, remove_leftovers, waiting_lock
 from vetrina.ingest.lake import QUARANTINE, last_seqs, load_index, prune_events
 from vetrina.operate.daily_aggregation import RETENTION_DAYS, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.scenarios.base import scenario_names
 from vetrina.store import daily_statistics, expiry
 from vetrina.store.contacts import FREQUENCY_WINDOW
 from vetrina.store.run_steps import delete_step_results
@@ -69,7 +70,7 @@ def delete_expired(shop_context: ShopContext) -> int:
         partial(expiry.delete_sender_totals, engine, int(now // clock.DAY) - 1),  # a worker's clock may be behind
         partial(expiry.delete_of_ended_rollouts, engine),
     ]
-    for scenario in plugins.names("scenarios"):
+    for scenario in scenario_names():
         deletions.append(partial(expiry.delete_answers, engine, scenario, answers_before))
     return sum(_repeat(deletion) for deletion in deletions)
 

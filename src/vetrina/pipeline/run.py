@@ -25,6 +25,7 @@ from vetrina.core.compression import CompressionTrial
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.files import digest_of, write_bytes
 from vetrina.core.peak_memory import peak_memory_mb
+from vetrina.core.protocols import DataSplits
 from vetrina.core.types import (
     Bundle,
     LoggedAnswer,
@@ -38,7 +39,7 @@ from vetrina.core.types import (
 )
 from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.data import dataset
-from vetrina.data.splits import DataSplits, sample_holdout
+from vetrina.data.splits import sample_holdout
 from vetrina.gate import Candidate, Policy, check_served_file, gate
 from vetrina.model_selection.budget_planner import plan_text, plan_training
 from vetrina.pipeline import rollout_controller
@@ -47,6 +48,7 @@ from vetrina.pipeline.rollout_controller import PreReleaseEvidence
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.release import LiveTraffic, VersionOrigin, days_to_decision, decide_release, kind_of_change
 from vetrina.scenarios import samples
+from vetrina.scenarios.base import RankingScenario, find_scenario
 from vetrina.store.database import read
 from vetrina.store.registry import ResourceUsage, VersionRegistration
 from vetrina.store.rollouts import NewRollout
@@ -89,7 +91,7 @@ class Run:
         self._scenario = scenario
         self._folder = shop_context.folder
         self._settings = shop_context.folder.settings
-        self._recipe_module = plugins.load_module("scenarios", scenario, "recipe")
+        self._definition = find_scenario(scenario)
         self._recipe = self._recipe_with_added_models()
         self._run_id = shop_context.run_id or uuid4().hex[:12]
         self._plan = self._base_plan()
@@ -160,9 +162,9 @@ class Run:
     def refit_on_all_data(self, selected: SelectedConfig, judged: Bundle) -> Bundle:
         """The served file: the selection repeated on all data.
 
-        It is the judged file where ``refit = false``, and for predict, whose report needs a holdout the model has not seen.
+        It is the judged file where ``refit = false``, and for scenarios that serve it.
         """
-        if not self._settings.train.refit or self._scenario == "predict":
+        if not self._settings.train.refit or self._definition.serves_judged_file:
             return judged
 
         def work() -> Bundle:
@@ -203,22 +205,20 @@ class Run:
         """The scenario's recipe with the models that the shop's settings add. Raises BadInput for an unknown model."""
         if self._is_quick:
             return self._quick_recipe
-        added: tuple[str, ...] = ()
-        if self._recipe_module.DROPS_UNWEIGHTED_MODELS and self._recipe_module.ANSWER_KIND == "products":
-            added = self._settings.train.extra_models  # predict has classifiers of its own
-        if self._scenario == "predict" and self._settings.predict.onnx:
-            added = ("onnx",)
+        added = self._definition.added_models(self._settings)
         for name in (*added, *self._settings.train.exclude_models):
             plugins.load_module("models", name, "train")  # an unknown name is refused before anything starts
-        recipe: Recipe = self._recipe_module.RECIPE
+        recipe = self._definition.recipe
         models = dict.fromkeys((*recipe.models, *added))
         return replace(recipe, models=tuple(models))
 
     @property
     def _quick_recipe(self) -> Recipe:
         """The scenario's recipe with the models and hyper-parameters of its quick one."""
-        quick_module = plugins.load_module("scenarios", self._scenario, "quick")
-        return replace(self._recipe_module.RECIPE, models=quick_module.MODELS, settings=quick_module.SETTINGS)
+        quick = self._definition.quick_recipe
+        if quick is None:
+            raise ValueError(f"{self._scenario} has no quick recipe")
+        return replace(self._definition.recipe, models=quick.models, settings=quick.hyperparameters)
 
     def _base_plan(self) -> TrainingPlan:
         """The training plan as the settings say, before the budget planner."""
@@ -227,9 +227,6 @@ class Run:
         if self._shop_context.run_id:
             halvings = self._shop_context.runs.get_run(self._shop_context.run_id)["halvings"]
         budget_minutes = self._shop_context.budget_minutes or settings.budget_minutes
-        external_model = ""
-        if self._scenario == "predict":
-            external_model = self._external_model_file()
         return TrainingPlan(
             seed=settings.seed,
             budget_seconds=60.0 * budget_minutes,
@@ -243,16 +240,16 @@ class Run:
             goal=self._settings.predict.goal,
             optimiser=settings.optimiser,
             loss=settings.loss,
-            foreign=external_model,
+            foreign=self._external_model_file(),
             foreign_inputs=self._settings.predict.onnx_inputs,
             image_hosts=self._settings.ingest.image_hosts,
         )
 
     def _excluded_models(self) -> tuple[str, ...]:
         """Models that the settings exclude. Baselines stay, the gate needs them; so does what a scenario cannot do without."""
-        if not self._recipe_module.DROPS_UNWEIGHTED_MODELS:
+        if not self._definition.drops_unweighted_models:
             return ()
-        baselines = self._recipe_module.RECIPE.baselines
+        baselines = self._definition.recipe.baselines
         return tuple(model for model in self._settings.train.exclude_models if model not in baselines)
 
     def _warm_start_before(self) -> float:
@@ -272,7 +269,7 @@ class Run:
 
         Raises BadInput where the file does not exist.
         """
-        setting = self._settings.predict.onnx
+        setting = self._definition.external_model(self._settings)
         if not setting:
             return ""
         file = self._folder.root / setting
@@ -299,7 +296,7 @@ class Run:
 
     @cached_property
     def _splits(self) -> DataSplits:
-        return DataSplits(self._snapshot, self._settings.weights, self._scenario, self._settings.train.weight_events_by)
+        return self._definition.splits(self._snapshot, self._settings)
 
     @cached_property
     def _judged_data(self) -> TrainingData:
@@ -337,13 +334,11 @@ class Run:
     def _select_quickly(self) -> SelectedConfig:
         """The fixed weights of the quick recipe, for the models that the data supports. Its models stay as they are trained."""
         training_data = self._judged_data
-        tuning_module = plugins.load_module("scenarios", self._scenario, "tune")
-        quick_module = plugins.load_module("scenarios", self._scenario, "quick")
-        models = [name for name in self._recipe_module.models_for(training_data) if name in self._recipe.models]
-        weights = tuning_module.default_weights(tuple(models))
+        models = [name for name in self._definition.models_for(training_data) if name in self._recipe.models]
+        weights = self._definition.default_weights(tuple(models))
         cuts = self._snapshot.cuts
         since = cuts.validation if cuts else 0.0
-        options = quick_module.options(training_data, since)
+        options = self._definition.quick_options(training_data, since)
         tuning_result = TuningResult(weights, self._recipe.settings, {"options": options})
         return SelectedConfig(tuning_result, CompressionResult(self._work_folder, ()))
 
@@ -528,7 +523,7 @@ class Run:
     def _explored_answers(self) -> tuple[LoggedAnswer, ...]:
         """Logged answers of the holdout period whose ranking was randomised, with known propensities."""
         cuts = self._snapshot.cuts
-        if cuts is None or self._recipe_module.ANSWER_KIND != "products":
+        if cuts is None or not isinstance(self._definition, RankingScenario):
             return ()
         return explored_answers(self._shop_context, self._scenario, cuts.holdout, cuts.end)
 
@@ -623,7 +618,7 @@ class Run:
 
     def _exposures_last_day(self) -> int:
         """How many rankings of this scenario were shown in the last 24 hours; 0 for scenarios that rank no products."""
-        if self._recipe_module.ANSWER_KIND != "products":
+        if not isinstance(self._definition, RankingScenario):
             return 0
         query = (
             select(func.count())
@@ -670,7 +665,7 @@ def start_run(shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> R
         snapshot: The data.
         scenario: What is trained.
     """
-    if shop_context.quick and plugins.has_module("scenarios", scenario, "quick"):
+    if shop_context.quick and find_scenario(scenario).quick_recipe is not None:
         quick_run = Run(shop_context, snapshot, scenario, is_quick=True)
         if quick_run.is_needed():
             return quick_run

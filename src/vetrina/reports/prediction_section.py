@@ -1,6 +1,5 @@
-"""The quality section of a predict version's report: metrics with intervals, curves, and the rules of a decision tree."""
+"""The quality section of a report on predictions: metrics with intervals, curves, and the rules of a decision tree."""
 
-from functools import partial
 from html import escape
 from typing import Any
 
@@ -14,8 +13,7 @@ from vetrina.core.types import Interval
 from vetrina.evaluation.classification import classification_metrics, precision_recall_curve, roc_curve
 from vetrina.evaluation.regression import regression_metrics
 from vetrina.reports.charts import to_svg
-from vetrina.scenarios.predict.online import Predictor
-from vetrina.scenarios.predict.rules import split_conditions
+from vetrina.scenarios.base import PredictionBundle, PredictionScenario
 
 _MAX_CHART_POINTS = 2_000
 _CHART_SEED = 42  # of the sample of points
@@ -23,9 +21,18 @@ _BLUE = "#2456a6"
 _GREY = "#99a"
 
 
-def prediction_section(shop: Shop, version_record: dict[str, Any]) -> str:
-    """HTML for a version as ``registry.get_version`` returns it. Raises NotFound where its table is gone."""
-    predictor: Predictor = shop.load("predict", version_record["version"])
+def prediction_section(shop: Shop, scenario: PredictionScenario, version_record: dict[str, Any]) -> str:
+    """HTML for a version as ``registry.get_version`` returns it.
+
+    Args:
+        shop: The shop.
+        scenario: Scenario of the version.
+        version_record: The version.
+
+    Raises:
+        NotFound: Its table is gone.
+    """
+    predictor = scenario.load(shop.shop_context.version_folder(version_record["version"]))
     table = shop.splits(version_record).holdout().table
     if table is None:
         raise NotFound(version_record["version"], "has lost its table", "ingest the table again")
@@ -40,10 +47,10 @@ def prediction_section(shop: Shop, version_record: dict[str, Any]) -> str:
     models = _weighted_models(predictor)
     protocol = f"{len(table)} rows held out (20 %, seed 42), model {models}{detail}"
     chart = f"<figure>{to_svg(figure)}</figure>"
-    return f"<h2>Quality</h2><p>{protocol}.</p><table>{rows}</table>{chart}{_tree_rules(predictor, label_scaler)}"
+    return f"<h2>Quality</h2><p>{protocol}.</p><table>{rows}</table>{chart}{_rules_section(predictor)}"
 
 
-def _weighted_models(predictor: Predictor) -> str:
+def _weighted_models(predictor: PredictionBundle) -> str:
     """The models that predict, each with its weight where there are several."""
     if len(predictor.active_models) == 1:
         return predictor.active_models[0]
@@ -55,7 +62,7 @@ def _row(name: str, interval: Interval) -> str:
     return f"<tr><td>{name}</td><td>{value}</td></tr>"
 
 
-def _classification_figures(predictor: Predictor, table: LabelledTable) -> tuple[dict[str, Interval], Figure]:
+def _classification_figures(predictor: PredictionBundle, table: LabelledTable) -> tuple[dict[str, Interval], Figure]:
     label = predictor.encoding.encode_labels(table.label)
     probability = predictor.predict(table.columns)
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -70,7 +77,7 @@ def _classification_figures(predictor: Predictor, table: LabelledTable) -> tuple
 
 
 def _regression_figures(
-    predictor: Predictor, table: LabelledTable, label_scaler: LabelScaler
+    predictor: PredictionBundle, table: LabelledTable, label_scaler: LabelScaler
 ) -> tuple[dict[str, Interval], Figure]:
     label = table.label.astype(np.float64)
     prediction = label_scaler.inverse_transform(predictor.predict(table.columns))
@@ -87,19 +94,9 @@ def _regression_figures(
     return regression_metrics(label, prediction), figure
 
 
-def _tree_rules(predictor: Predictor, label_scaler: LabelScaler | None) -> str:
-    """The rules of a decision tree in words; nothing for a version with any other model."""
-    if predictor.active_models != ("tree",):
+def _rules_section(predictor: PredictionBundle) -> str:
+    """The rules of the model in words, where people can read it."""
+    rules = predictor.rules()
+    if not rules:
         return ""
-    tree = predictor.model("tree")
-    conditions = partial(split_conditions, predictor.encoding)
-    if label_scaler is None:
-        lines = tree.export_text(conditions)
-    else:
-
-        def format_value(scaled: float) -> str:
-            return f"{float(label_scaler.inverse_transform(np.array(scaled))):.4g}"
-
-        lines = tree.export_text(conditions, format_value)
-    text = escape("\n".join(lines))
-    return f"<h2>The tree</h2><pre>{text}</pre>"
+    return f"<h2>The tree</h2><pre>{escape(rules)}</pre>"

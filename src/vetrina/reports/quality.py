@@ -1,28 +1,19 @@
 """Quality of versions on held-out data under one printed protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from vetrina.api.shop import Shop
-from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.files import write_bytes
 from vetrina.core.types import EvaluationData, Interval, MetricValues
-from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
+from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
-
-PROTOCOL = (
-    "judged file (fit and validation only) on the holdout; the whole catalogue is ranked; products a user had before are left "
-    "out where the version leaves them out; ties at half rank; at most 4,000 units; 95 % bootstrap of 2,000 resamples, seed 42"
-)
-_METRICS = {"recommend": ("NDCG@10", "Recall@10", "Recall@20", "MRR@20")}
-_MAX_LISTS = 500  # rankings for metrics beyond accuracy
+from vetrina.scenarios.base import Scenario, find_scenario
 
 
 @dataclass(frozen=True)
@@ -57,26 +48,23 @@ def measure_quality(shop: Shop, scenario: str, version: str | None = None, again
         BadInput: A version is of another scenario or snapshot, or there is no held-out data.
     """
     record = _version_record(shop, scenario, version or shop.champion(scenario))
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
+    evaluated = find_scenario(scenario)
     holdout = shop.splits(record).holdout()
     folder = shop.shop_context.version_folder(record["judged"])
-    scores: MetricValues = evaluation.evaluate(folder, holdout)
+    scores = evaluated.evaluate(folder, holdout)
     if not len(scores.values):
         raise BadInput(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
     gain = None
     if against is not None:
-        gain = _gain(shop, scenario, against, holdout, scores)
-    list_metrics = None
-    if scenario == "recommend":
-        list_metrics = _list_metrics(scenario, folder)
+        gain = _gain(shop, evaluated, against, holdout, scores)
     quality = Quality(
         version=record["version"],
-        protocol=PROTOCOL,
+        protocol=evaluated.protocol,
         units=len(scores.unit_ids),
-        figures=_metric_intervals(scenario, evaluation, folder, holdout, scores),
+        figures=_metric_intervals(evaluated, folder, holdout, scores),
         slices=_slice_intervals(scores),
-        alone=_model_intervals(scenario, evaluation, folder, holdout, record["notes"]["models"]),
-        lists=list_metrics,
+        alone=_model_intervals(evaluated, folder, holdout, record["notes"]["models"]),
+        lists=evaluated.list_metrics(folder),
         gain=gain,
     )
     write_bytes(_quality_file(shop, quality.version), msgspec.json.encode(quality))
@@ -114,24 +102,22 @@ def _version_record(shop: Shop, scenario: str, version: str) -> dict[str, Any]:
     return record
 
 
-def _gain(shop: Shop, scenario: str, against: str, holdout: EvaluationData, scores: MetricValues) -> Interval:
+def _gain(shop: Shop, scenario: Scenario, against: str, holdout: EvaluationData, scores: MetricValues) -> Interval:
     """Paired difference to another version on the same units."""
-    record = _version_record(shop, scenario, against)
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    reference: MetricValues = evaluation.evaluate(shop.shop_context.version_folder(record["judged"]), holdout)
+    record = _version_record(shop, scenario.name, against)
+    reference = scenario.evaluate(shop.shop_context.version_folder(record["judged"]), holdout)
     if reference.unit_ids != scores.unit_ids:
         raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
     return paired_difference(scores.values, reference.values)
 
 
 def _metric_intervals(
-    scenario: str, evaluation: ModuleType, folder: Path, holdout: EvaluationData, scores: MetricValues
+    scenario: Scenario, folder: Path, holdout: EvaluationData, scores: MetricValues
 ) -> dict[str, Interval]:
     """The scenario's own metric, and further ones where it has them."""
     intervals = {scores.metric: mean_interval(scores.values)}
-    for metric in _METRICS.get(scenario, ()):
-        if metric not in intervals:
-            intervals[metric] = mean_interval(evaluation.evaluate(folder, holdout, metric=metric).values)
+    for further in scenario.further_metrics(folder, holdout):
+        intervals[further.metric] = mean_interval(further.values)
     return intervals
 
 
@@ -144,27 +130,14 @@ def _slice_intervals(scores: MetricValues) -> dict[str, Interval]:
 
 
 def _model_intervals(
-    scenario: str, evaluation: ModuleType, folder: Path, holdout: EvaluationData, models: Mapping[str, Any]
+    scenario: Scenario, folder: Path, holdout: EvaluationData, models: Iterable[str]
 ) -> dict[str, Interval]:
-    """The metric of each model by itself: of all models of recommend, of the baselines elsewhere."""
-    baselines = plugins.load_module("scenarios", scenario, "recipe").RECIPE.baselines
+    """The metric of each model by itself: of all models where the scenario reports them, else of the baselines."""
     intervals = {}
     for name in models:
-        if name in baselines or scenario == "recommend":
-            intervals[name] = mean_interval(evaluation.evaluate(folder, holdout, only_model=name).values)
+        if scenario.reports_every_model or name in scenario.recipe.baselines:
+            intervals[name] = mean_interval(scenario.evaluate(folder, holdout, only_model=name).values)
     return intervals
-
-
-def _list_metrics(scenario: str, folder: Path) -> BeyondAccuracyMetrics | None:
-    """Metrics of whole rankings: coverage, diversity, popularity. None where every ranking is empty."""
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    recommender = plugins.load_module("scenarios", scenario, "online").load(folder)
-    answers = evaluation.answer_requests(folder, evaluation.sample_requests(folder, _MAX_LISTS))
-    ranked_items = [recommender.catalogue.index_of(list(answer)) for answer in answers]
-    if not any(len(items) for items in ranked_items):
-        return None
-    _, category_codes = recommender.catalogue.field_codes("category")
-    return beyond_accuracy_metrics(ranked_items, recommender.item_counts, np.asarray(category_codes))
 
 
 def _quality_file(shop: Shop, version: str) -> Path:

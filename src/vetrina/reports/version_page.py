@@ -19,6 +19,7 @@ from vetrina.reports.model_card import model_card
 from vetrina.reports.prediction_section import prediction_section
 from vetrina.reports.quality import load_quality
 from vetrina.reports.quality_section import quality_section
+from vetrina.scenarios.base import AudienceScenario, PredictionScenario, find_scenario
 from vetrina.store.rollouts import DecisionRecord
 
 _STYLE = """
@@ -55,12 +56,13 @@ def write_version_page(shop: Shop, version: str) -> Path:
 
 
 def _scenario_sections(shop: Shop, record: dict[str, Any]) -> list[str]:
-    """Sections that depend on the scenario."""
-    if record["scenario"] == "predict":
-        return [prediction_section(shop, record)]
+    """Sections that depend on what the scenario answers with."""
+    scenario = find_scenario(record["scenario"])
+    if isinstance(scenario, PredictionScenario):
+        return [prediction_section(shop, scenario, record)]
     sections = []
-    if record["scenario"] == "launch":
-        sections.append(audience_section(shop, record))
+    if isinstance(scenario, AudienceScenario):
+        sections.append(audience_section(shop, scenario, record))
     learning_curves = record["notes"]["settled"]["notes"].get("learning", {})
     sections.append(quality_section(load_quality(shop, record["version"]), learning_curves))
     return sections

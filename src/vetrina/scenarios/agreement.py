@@ -1,21 +1,18 @@
 """Answer agreement: how far two versions of one scenario give the same answers to the same requests. Needs no labels.
 
-Compression uses it to check that a smaller variant of a model changes few answers. How a scenario samples and answers requests is
-in its ``evaluate.py``.
+Compression uses it to check that a smaller variant of a model changes few answers.
 """
 
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from vetrina.core import plugins
+from vetrina.scenarios.base import find_scenario
+from vetrina.scenarios.component_scores import ScoredAnswers
 
 _LABELLED_PER_UNLABELLED_REQUEST = 10  # labelled requests for each unlabelled one
-ScoredAnswers = Sequence[Mapping[str, float]]  # one mapping a request: answer to score, best first
 
 
 @dataclass(frozen=True)
@@ -51,12 +48,10 @@ class ReferenceAnswers:
             folder: the reference's folder, which suggests the requests: its users, words of its products, rows like its own.
             max_requests: at most so many labelled requests.
         """
-        evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-        self._evaluation = evaluation
-        self._requests = evaluation.sample_requests(folder, max_requests)
-        self._unlabelled_requests = []
-        if hasattr(evaluation, "sample_unlabelled_requests"):
-            self._unlabelled_requests = evaluation.sample_unlabelled_requests(folder, max_unlabelled(max_requests))
+        self._scenario = find_scenario(scenario)
+        self._requests = self._scenario.sample_requests(folder, max_requests)
+        n_unlabelled = max_unlabelled(max_requests)
+        self._unlabelled_requests = self._scenario.sample_unlabelled_requests(folder, n_unlabelled)
         self._answers, self.cpu_us = self._answer_and_time(folder)
         self._unlabelled_answers = self._answer_unlabelled(folder)
 
@@ -78,14 +73,14 @@ class ReferenceAnswers:
     def _answer_unlabelled(self, folder: Path) -> ScoredAnswers:
         if not self._unlabelled_requests:
             return []
-        return self._evaluation.answer_requests(folder, self._unlabelled_requests)
+        return self._scenario.answer_requests(folder, self._unlabelled_requests)
 
-    def _answer_and_time(self, folder: Path) -> tuple[list[Any], float]:
+    def _answer_and_time(self, folder: Path) -> tuple[ScoredAnswers, float]:
         """Answers to the labelled requests, and CPU microseconds of one answer without loading the folder."""
         started = time.process_time()
-        self._evaluation.answer_requests(folder, self._requests[:1])
+        self._scenario.answer_requests(folder, self._requests[:1])
         warmed_up = time.process_time()
-        answers = self._evaluation.answer_requests(folder, self._requests)
+        answers = self._scenario.answer_requests(folder, self._requests)
         finished = time.process_time()
         # Both calls load the folder and answer one request: the difference is the time of the other requests.
         seconds = (finished - warmed_up) - (warmed_up - started)

@@ -1,16 +1,17 @@
 """Component scores: what each model says of the candidates of sampled requests, stored to exchange one model.
 
-A scenario may offer a class ``ComponentScores(folder, models, evaluation_data, max_requests, scratch)`` in its module
-``component_scores``; ``models`` are those that may be exchanged. Compression judges a variant with it: only the changed
-model scores anew, then all are blended again.
+A scenario may offer them (``Scenario.component_scores``). Compression judges a variant with them: only the changed model scores
+anew, then all are blended again.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from vetrina.core.types import MetricValues
-from vetrina.scenarios.agreement import ScoredAnswers
+
+ScoredAnswers = Sequence[Mapping[str, float]]  # one mapping a request: answer to score, best first
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vetrina.core import cpu_features, plugins
+from vetrina.core import cpu_features
 from vetrina.core.errors import UnusableVariant
 from vetrina.scenarios.agreement import compare_answers
+from vetrina.scenarios.base import find_scenario
 
 _SAMPLED_REQUESTS = 24
 _MIN_AGREEMENT = 0.9  # share of the stored answers
@@ -17,12 +18,12 @@ _MIN_AGREEMENT = 0.9  # share of the stored answers
 
 def sample_answers(scenario: str, folder: Path) -> dict[str, Any]:
     """Sample requests, a folder's answers to them and the kind of this processor, as JSON stores them."""
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    requests = evaluation.sample_requests(folder, _SAMPLED_REQUESTS)
+    sampled = find_scenario(scenario)
+    requests = sampled.sample_requests(folder, _SAMPLED_REQUESTS)
     return {
         "processor": cpu_features.cpu_description(),
         "asked": requests,
-        "answers": evaluation.answer_requests(folder, requests),
+        "answers": sampled.answer_requests(folder, requests),
     }
 
 
@@ -43,8 +44,7 @@ def verify_samples(
     processor_kind = processor_kind or cpu_features.cpu_description()
     if not samples or samples["processor"] == processor_kind:
         return
-    evaluation = plugins.load_module("scenarios", scenario, "evaluate")
-    answers = evaluation.answer_requests(folder, samples["asked"])
+    answers = find_scenario(scenario).answer_requests(folder, samples["asked"])
     agreement = compare_answers(answers, samples["answers"])
     if agreement.share < _MIN_AGREEMENT:
         raise UnusableVariant(

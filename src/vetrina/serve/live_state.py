@@ -14,12 +14,12 @@ from typing import Any
 from sqlalchemy import Engine
 
 from vetrina.bundle.bundles import BundleStore
-from vetrina.core import plugins
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.errors import NotReady, OtherFormat, describe_cause
 from vetrina.core.rollout_types import Rollout
 from vetrina.scenarios import samples
+from vetrina.scenarios.base import RankingBundle, find_scenario
 from vetrina.serve.experiments.canary import CandidateClient, ShadowLogger
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import event_log, products
@@ -83,7 +83,7 @@ class LoadedBundles:
     def _load(self, scenario: str, version: str) -> Any:
         bundle, folder = self._bundles.unpack(version, check_parts=True)
         samples.verify_samples(scenario, folder, bundle.notes.get("samples"))
-        return plugins.load_module("scenarios", scenario, "online").load(folder)
+        return find_scenario(scenario).load(folder)
 
     def _note_failure(self, version: str, error: Exception, earlier: _FailedOpening | None) -> None:
         wait_seconds = _FIRST_RETRY_SECONDS
@@ -400,7 +400,9 @@ class StoreFollower:
         self._loaded_bundles.retain(self._champions.versions_in_use() | self._candidate_clients.versions_in_use())
 
     def _refresh_ledger(self) -> None:
-        daily_budgets = {}
-        if "ads" in self._champions.all():
-            daily_budgets = self._champions.get("ads").loaded_bundle.daily_budgets
+        daily_budgets: dict[str, float] = {}
+        for scenario in self._champions.all():
+            bundle = self._champions.get(scenario).loaded_bundle
+            if isinstance(bundle, RankingBundle):
+                daily_budgets.update(bundle.daily_budgets)
         self._ledger.refresh(daily_budgets)

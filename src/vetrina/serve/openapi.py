@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 from litestar import Litestar
 
-from vetrina.core import plugins
 from vetrina.core.filters import CATEGORICAL_FIELDS, NUMERIC_FIELDS
+from vetrina.scenarios.base import scenario_names
+from vetrina.scenarios.recommend.online import PLACEMENTS
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
 from vetrina.serve.routes.audience import CHANNELS
 from vetrina.serve.schemas import (
@@ -76,13 +77,13 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 def _body_schemas() -> dict[str, Any]:
     """The schemas of request bodies, with the names that a field may hold where it holds one of a few."""
     _, components = msgspec.json.schema_components(_BODIES, ref_template=_REFERENCE)
-    placements = plugins.load_module("scenarios", "recommend", "online").PLACEMENTS
+    placements = PLACEMENTS
     orders = ["", *NUMERIC_FIELDS, *(f"-{field}" for field in NUMERIC_FIELDS)]
     components["RecommendBody"]["properties"]["placement"]["enum"] = list(placements)
     components["SearchBody"]["properties"]["sort"]["enum"] = orders
     components["SearchBody"]["properties"]["facets"]["items"]["enum"] = list(CATEGORICAL_FIELDS)
     components["AudienceBody"]["properties"]["channel"]["enum"] = list(CHANNELS)
-    components["RunBody"]["properties"]["scenario"]["enum"] = plugins.names("scenarios")
+    components["RunBody"]["properties"]["scenario"]["enum"] = scenario_names()
     return _portable(components)
 
 

@@ -8,7 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 from math import inf
 from typing import Any
 
-from vetrina.core import clock, plugins
+from vetrina.core import clock
+from vetrina.scenarios.base import find_scenario
 from vetrina.store.runs import RunStore
 
 MAX_PARALLEL_RUNS = 2  # of different scenarios; each uses hardly more than one core on average
@@ -17,9 +18,10 @@ _FULL_RECIPE_SECONDS_SHARE = 0.6  # of the budget, which is an upper limit, that
 
 def quick_order(scenario: str) -> tuple[float, str]:
     """Sort key of scenarios that nothing serves: the sooner its quick recipe is released the earlier, those without one last."""
-    if not plugins.has_module("scenarios", scenario, "quick"):
+    quick_recipe = find_scenario(scenario).quick_recipe
+    if quick_recipe is None:
         return (inf, scenario)
-    return (plugins.load_module("scenarios", scenario, "quick").SECONDS, scenario)
+    return (quick_recipe.seconds, scenario)
 
 
 def expected_ends(runs: RunStore, served_scenarios: Collection[str], budget_seconds: float) -> dict[str, float]:

@@ -9,11 +9,12 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from vetrina.core import clock, plugins
+from vetrina.core import clock
 from vetrina.core.errors import NotReady
 from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
+from vetrina.scenarios.base import find_scenario
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.local.query import LocalItem, LocalQuery
 from vetrina.store.database import open_store
@@ -49,7 +50,7 @@ class ReleasedModels:
         version = version or self.champion(scenario)
         if version not in self._loaded_bundles:
             _, folder = self._folder.bundles.unpack(version)
-            self._loaded_bundles[version] = plugins.load_module("scenarios", scenario, "online").load(folder)
+            self._loaded_bundles[version] = find_scenario(scenario).load(folder)
         return self._loaded_bundles[version]
 
     def answer(self, scenario: str, request: Request) -> Answer:

@@ -23,6 +23,7 @@ from vetrina.core.types import Answer, AuctionEntry
 from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, Pace, expected_slots, solve_pace
 from vetrina.store import event_log
 
+_SCENARIO = "ads"  # whose answers are paid for
 _MAX_OFFERS_PER_CAMPAIGN = 2_000  # most recent auctions that a pace is solved on
 _PACE_INTERVAL_SECONDS = 1.0  # between two solutions of a campaign's pace
 _PRIOR_CLICKS = 5.0  # expected clicks by which a click correction is shrunk to 1
@@ -91,10 +92,10 @@ class StoredSpendLedger:
         now = clock.now()
         last_time = min(self._last_exposure_time, now)  # a clock set back must not hide what is shown from now on
         since = max(last_time - _MAX_LOG_DELAY_SECONDS, _day_start(now))
-        exposures = event_log.list_answers(self._engine, "ads", since, now + DAY, with_items=True)
+        exposures = event_log.list_answers(self._engine, _SCENARIO, since, now + DAY, with_items=True)
         # A click of yesterday must not be charged again today.
         clicks, last_event_number = event_log.ad_clicks(self._engine, self._last_event_number, _day_start(now) - DAY)
-        answers = event_log.ad_answers(self._engine, {click["request_id"] for click in clicks})
+        answers = event_log.ad_answers(self._engine, _SCENARIO, {click["request_id"] for click in clicks})
         yesterday_requests = None
         if not self._has_read:
             yesterday_requests = self._load_yesterday_requests(now)
@@ -124,7 +125,7 @@ class StoredSpendLedger:
 
     def _load_yesterday_requests(self, now: float) -> NDArray[np.float64]:
         """Requests of the day before, by bucket of the day, for a worker that has just started."""
-        rows = event_log.list_answers(self._engine, "ads", _day_start(now) - DAY, _day_start(now))
+        rows = event_log.list_answers(self._engine, _SCENARIO, _day_start(now) - DAY, _day_start(now))
         buckets = [_bucket(row["time"]) for row in rows]
         return np.bincount(buckets, minlength=BUCKETS_PER_DAY).astype(np.float64)
 

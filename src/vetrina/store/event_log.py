@@ -492,25 +492,37 @@ def ad_clicks(engine: Engine, after_seq: int, since: float) -> tuple[list[dict[s
     return clicks, rows[-1].seq
 
 
-def ad_answers(engine: Engine, request_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """User, session, time and items of the logged answers with these request ids."""
+def ad_answers(engine: Engine, scenario: str, request_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """User, session, time and items of the logged answers with these request ids.
+
+    Args:
+        engine: The store.
+        scenario: Scenario that answers with ads; answers of others are left out.
+        request_ids: Ids of the requests.
+    """
     columns = [exposures.c[name] for name in ("request_id", "user", "session", "time", "items")]
     answers: dict[str, dict[str, Any]] = {}
     with read(engine) as connection:
         for chunk in _chunks(list(request_ids)):
-            query = select(*columns).where(exposures.c.request_id.in_(chunk), exposures.c.scenario == "ads")
+            query = select(*columns).where(exposures.c.request_id.in_(chunk), exposures.c.scenario == scenario)
             for row in connection.execute(query).mappings():
                 answers[row["request_id"]] = {**row, "items": msgspec.json.decode(row["items"])}
     return answers
 
 
-def predictions_by_request_id(engine: Engine, request_ids: Iterable[str]) -> dict[str, list[float]]:
-    """Predicted probabilities or numbers, by row, of the logged answers with these request ids."""
+def predictions_by_request_id(engine: Engine, scenario: str, request_ids: Iterable[str]) -> dict[str, list[float]]:
+    """Predicted probabilities or numbers, by row, of the logged answers with these request ids.
+
+    Args:
+        engine: The store.
+        scenario: Scenario that answers with predictions.
+        request_ids: Ids of the requests.
+    """
     predictions: dict[str, list[float]] = {}
     with read(engine) as connection:
         for chunk in _chunks(list(request_ids)):
             query = select(exposures.c.request_id, exposures.c["items"]).where(
-                exposures.c.request_id.in_(chunk), exposures.c.scenario == "predict"
+                exposures.c.request_id.in_(chunk), exposures.c.scenario == scenario
             )
             for request_id, items in connection.execute(query):
                 rows = msgspec.json.decode(items)

@@ -24,6 +24,7 @@ from vetrina.data.table_folds import Fold, fit_and_predict
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
+from vetrina.scenarios.base import find_scenario
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
 
@@ -189,11 +190,10 @@ def _fit_trial(
 def _evaluate_trial(
     recipe: Recipe, folder: Path, evaluation_data: EvaluationData, name: str, max_units: int
 ) -> NDArray[np.float64]:
-    """The metric of each user, (n,), for the model alone on items that are new to the user."""
-    weights = {"home": {name: 1.0}, "discover": {name: 1.0}}
-    write_scenario_file(folder, recipe, (name,), TuningResult(weights))
-    evaluate = plugins.load_module("scenarios", recipe.scenario, "evaluate").evaluate
-    return evaluate(folder, evaluation_data, only_model=name, new_items_only=True, max_units=max_units).values
+    """The metric of each user, (n,), for the model alone."""
+    scenario = find_scenario(recipe.scenario)
+    write_scenario_file(folder, recipe, (name,), TuningResult(scenario.default_weights((name,))))
+    return scenario.evaluate_trial(folder, evaluation_data, name, max_units).values
 
 
 def _mean(values: NDArray[np.float64]) -> float:

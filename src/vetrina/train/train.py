@@ -4,13 +4,12 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from vetrina.core import plugins
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, EvaluationData, Recipe, TrainingData, TrainingPlan
 from vetrina.data.table_folds import Fold, encode_folds, out_of_fold_predictions
+from vetrina.scenarios.base import Scenario, find_scenario
 from vetrina.train.hyperparameter_search import search_hyperparameters
 from vetrina.train.model_cache import fit_cached
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
@@ -61,16 +60,15 @@ def train(
     Returns:
         The checkpoint and the tuning result that its ``scenario.json`` was written from.
     """
-    recipe_module = plugins.load_module("scenarios", recipe.scenario, "recipe")
-    tuning_module = plugins.load_module("scenarios", recipe.scenario, "tune")
+    scenario = find_scenario(recipe.scenario)
 
-    names = _planned_models(recipe, recipe_module, training_data, plan)
+    names = _planned_models(recipe, scenario, training_data, plan)
     if tuning_result is not None:
-        names = _without_unweighted(names, recipe, recipe_module, tuning_result, data_split)
+        names = _without_unweighted(names, recipe, scenario, tuning_result, data_split)
 
     shutil.rmtree(into, ignore_errors=True)
     into.mkdir(parents=True)
-    prepared = recipe_module.prepare(training_data, into)
+    prepared = scenario.prepare(training_data, into)
     if trees_source is not None:
         _copy_trees(trees_source, into)
 
@@ -90,7 +88,7 @@ def train(
         write_scenario_file(into, recipe, names, tuning_result)
         return checkpoint, tuning_result
 
-    untuned = TuningResult(tuning_module.default_weights(names))
+    untuned = TuningResult(scenario.default_weights(names))
     write_scenario_file(into, recipe, names, untuned)
     if validation is None:
         return checkpoint, untuned
@@ -99,31 +97,31 @@ def train(
     if further_folds:
         out_of_fold = out_of_fold_predictions(names, further_folds, plan, into.parent / "fold", progress)
         validation = replace(validation, out_of_fold=out_of_fold)
-    weights, tuning_notes = tuning_module.tune(into, validation, plan, progress)
+    weights, tuning_notes = scenario.tune(into, validation, plan, progress)
     tuned = _tuning_result(weights, tuning_notes, notes, plan, search)
     write_scenario_file(into, recipe, names, tuned)
     return checkpoint, tuned
 
 
 def _planned_models(
-    recipe: Recipe, recipe_module: ModuleType, training_data: TrainingData, plan: TrainingPlan
+    recipe: Recipe, scenario: Scenario, training_data: TrainingData, plan: TrainingPlan
 ) -> tuple[str, ...]:
     """The recipe's models that this data supports, then those that the shop added, without those the plan leaves out."""
-    supported = [name for name in recipe_module.models_for(training_data) if name in recipe.models]
-    added = [name for name in recipe.models if name not in recipe_module.RECIPE.models]
+    supported = [name for name in scenario.models_for(training_data) if name in recipe.models]
+    added = [name for name in recipe.models if name not in scenario.recipe.models]
     return tuple(name for name in (*supported, *added) if name not in plan.without)
 
 
 def _without_unweighted(
-    names: tuple[str, ...], recipe: Recipe, recipe_module: ModuleType, tuning_result: TuningResult, data_split: str
+    names: tuple[str, ...], recipe: Recipe, scenario: Scenario, tuning_result: TuningResult, data_split: str
 ) -> tuple[str, ...]:
     """Models that have to be fitted again: one without weight changes no answer.
 
     Baselines stay in the judged file, where the gate compares with them.
     """
-    if not recipe_module.DROPS_UNWEIGHTED_MODELS:
+    if not scenario.drops_unweighted_models:
         return names
-    required = set(recipe_module.ALWAYS_FITTED)
+    required = set(scenario.always_fitted)
     if data_split != "served":
         required.update(recipe.baselines)
     for blend_weights in tuning_result.weights.values():

@@ -25,6 +25,7 @@ from vetrina.features.table_encoding import TableEncoding
 from vetrina.model_selection.calibration import from_options
 from vetrina.scenarios.ads.auction import AuctionOutcome, run_auction
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, NO_EVENT, ImpressionFeatures
+from vetrina.scenarios.base import RankingBundle
 
 FLOOR_PRICE = 0.001  # of a click, in the currency of the bids
 _N_PROBE_PRODUCTS = 60  # distinct products in the requests of a probe
@@ -40,7 +41,7 @@ _LIFT_COLUMN = COLUMNS.index(f"{LEVELS[1]}: lift")
 _UNRELATED_AD_QUALITY = 0.5  # quality of an ad that shares no word with the query
 
 
-class AdServer:
+class AdServer(RankingBundle):
     """A loaded bundle. ``items`` (ads,) are the products of ``ads`` in the catalogue."""
 
     def __init__(self, folder: Path) -> None:
@@ -76,11 +77,6 @@ class AdServer:
     def daily_budgets(self) -> dict[str, float]:
         """Daily budget by campaign, infinite for none."""
         return {ad.campaign_id: _daily_budget(ad) for ad in self.ads}
-
-    @property
-    def item_counts(self) -> None:
-        """None: an ads bundle holds no popularity of products."""
-        return
 
     def raw_click_probability(self, features: ImpressionFeatures, only_model: str | None = None) -> Floats:
         """(n,) click probability before calibration: the mean of the active models, or one model's prediction.
@@ -288,8 +284,3 @@ def _pacing_multiplier(campaign: str, pace: tuple[float, float], request: Reques
 
 def _daily_budget(ad: Ad) -> float:
     return np.inf if ad.daily_budget is None else ad.daily_budget
-
-
-def load(folder: Path) -> AdServer:
-    """The ad server of a bundle's folder."""
-    return AdServer(folder)

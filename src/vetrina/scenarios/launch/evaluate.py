@@ -4,7 +4,6 @@ A new item is a product of the catalogue that users bought in the evaluation per
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from vetrina.core.types import EvaluationData, MetricValues, Targets
 from vetrina.evaluation.ranking import mid_ranks
+from vetrina.scenarios.base import ReachPoint
 from vetrina.scenarios.launch.online import AudienceSelector
 
 AUDIENCE_SHARE = 0.05  # of all users
@@ -95,19 +95,6 @@ def answer_requests(folder: Path, requests: list[int]) -> list[dict[str, float]]
         top = np.argsort(-scores, kind="stable")[:_MAX_ANSWER_USERS].tolist()
         answers.append({str(selector.users[row]): float(scores[row]) for row in top})
     return answers
-
-
-@dataclass(frozen=True)
-class ReachPoint:
-    """A point of the reach curve.
-
-    With an audience of the first ``audience_share`` of all users for each new item, ``reach`` is the share of buyers who are in
-    the audience, ``precision`` the share of the audience who buy.
-    """
-
-    audience_share: float
-    reach: float
-    precision: float
 
 
 def reach_curve(

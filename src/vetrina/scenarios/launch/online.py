@@ -20,6 +20,7 @@ from vetrina.core.types import Audience, AudienceMember, AudienceRequest, Floats
 from vetrina.features import affinities, segments, similarity
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
 from vetrina.features.category_levels import LEVELS, CategoryLevels, category_levels
+from vetrina.scenarios.base import AudienceBundle
 from vetrina.scenarios.launch.lookalike import seed_similarity
 
 _N_PROBE_PRODUCTS = 60  # distinct products in the requests of a probe
@@ -47,7 +48,7 @@ class TargetProduct:
     vector: Floats
 
 
-class AudienceSelector:
+class AudienceSelector(AudienceBundle):
     """A loaded bundle. ``users`` (n,) are its users' pseudonyms, ``is_sold`` (items,) the products with interactions."""
 
     def __init__(self, folder: Path) -> None:
@@ -257,8 +258,3 @@ def top_users(scores: Floats, size: int) -> NDArray[np.intp]:
 def _to_probability(scores: Floats) -> Floats:
     """The sigmoid of the scores; 0 where a score is not finite."""
     return (1.0 / (1.0 + np.exp(-np.clip(scores, -30.0, 30.0)))).astype(np.float32) * np.isfinite(scores)
-
-
-def load(folder: Path) -> AudienceSelector:
-    """The audience selector of a bundle's folder."""
-    return AudienceSelector(folder)

@@ -4,6 +4,7 @@ No training library is imported here.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from vetrina.features.table_encoding import TableEncoding
 from vetrina.model_selection import calibration, field_calibration
 from vetrina.model_selection.ensemble_weights import weighted_mean
 from vetrina.model_selection.threshold import DEFAULT_THRESHOLD
+from vetrina.scenarios.base import PredictionBundle
+from vetrina.scenarios.predict.rules import split_conditions
 
 
-class Predictor:
+class Predictor(PredictionBundle):
     """A loaded bundle."""
 
     def __init__(self, folder: Path) -> None:
@@ -54,9 +57,22 @@ class Predictor:
         encoded = self.encoding.encode(columns)
         return {name: self._models[name].predict(encoded) for name in models}
 
-    def model(self, name: str) -> Any:
-        """A loaded model."""
-        return self._models[name]
+    def rules(self) -> str:
+        """The rules of a decision tree in words; empty for a version with any other model."""
+        if self.active_models != ("tree",):
+            return ""
+        tree = self._models["tree"]
+        conditions = partial(split_conditions, self.encoding)
+        scaler = self.encoding.number
+        if scaler is None:
+            lines = tree.export_text(conditions)
+        else:
+
+            def format_value(scaled: float) -> str:
+                return f"{float(scaler.inverse_transform(np.array(scaled))):.4g}"
+
+            lines = tree.export_text(conditions, format_value)
+        return "\n".join(lines)
 
     def bins(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[list[int]]:
         """For each row the bins of its values, which are logged instead of the values; see ``TableEncoding.bins``."""
@@ -91,8 +107,3 @@ class Predictor:
         """Answer one request with ``n_rows`` rows of missing values."""
         row = [None] * len(self.encoding.columns)
         self.answer([row] * n_rows)
-
-
-def load(folder: Path) -> Predictor:
-    """The predictor of a bundle's folder."""
-    return Predictor(folder)

@@ -6,16 +6,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.business_value import reweight_scores, score_factors
+from vetrina.bundle.business_value import GOALS, reweight_scores, score_factors
+from vetrina.core.errors import BadInput
 from vetrina.core.protocols import History
 from vetrina.core.types import EvaluationData, MetricValues
+from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
 from vetrina.evaluation.ranking import mid_ranks, ndcg, recall, reciprocal_rank
+from vetrina.scenarios.base import GoalEffect
 from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import PLACEMENTS, Recommender, top_k
 
 METRICS = {"NDCG": ndcg, "Recall": recall, "MRR": lambda ranks, relevant, k: reciprocal_rank(ranks, k)}
+FURTHER_METRICS = ("Recall@10", "Recall@20", "MRR@20")  # of the report
 K = 10  # products of an answer to a sample request
 MAX_USERS = 4_000
+_MAX_LISTS = 500  # rankings for metrics beyond accuracy
+_MAX_GOAL_USERS = 1_000
+_GOAL_POSITIONS = 10  # whose business value is measured
 _UNLABELLED_PLACEMENTS = ("product", "cart")  # of anonymous sample requests, in turn
 # A user or None, and the time; for a placement other than "home" also the product of the page, and the placement.
 SampleRequest = tuple[str | None, float] | tuple[str | None, float, str, str]
@@ -73,6 +80,57 @@ def evaluate(
     is_returning = np.array(is_known, bool)
     slices = {"returning users": is_returning, "new users": ~is_returning}
     return MetricValues(metric, tuple(names), np.array(values), slices)
+
+
+def list_metrics(folder: Path) -> BeyondAccuracyMetrics | None:
+    """Metrics of whole rankings: coverage, diversity, popularity. None where every ranking is empty."""
+    recommender = Recommender(folder)
+    ranked_items = []
+    for answer in answer_requests(folder, sample_requests(folder, _MAX_LISTS)):
+        ranked_items.append(recommender.catalogue.index_of(list(answer)))
+    if not any(len(items) for items in ranked_items):
+        return None
+    _, category_codes = recommender.catalogue.field_codes("category")
+    return beyond_accuracy_metrics(ranked_items, recommender.item_counts, np.asarray(category_codes))
+
+
+def evaluate_goals(folder: Path, evaluation_data: EvaluationData, goals: Mapping[str, float], goal: str) -> GoalEffect:
+    """Relevance under business goals, and the mean business value of the first positions over users known to the bundle.
+
+    Args:
+        folder: the bundle's folder.
+        evaluation_data: its targets and events are used.
+        goals: weights of all goals.
+        goal: goal whose business value is measured.
+
+    Raises:
+        BadInput: no product's value is known for the goal.
+    """
+    recommender = Recommender(folder)
+    if score_factors(recommender.business_values, {goal: 1.0}) is None:
+        way_out = "ingest products with a price"
+        if goal == "margin":
+            way_out += " and a cost"
+        raise BadInput(f"goal {goal!r}", "cannot be judged", way_out)
+    relevance = evaluate(folder, evaluation_data, goals=goals, max_units=_MAX_GOAL_USERS)
+    return GoalEffect(relevance, _mean_business_value(recommender, goal, goals))
+
+
+def _mean_business_value(recommender: Recommender, goal: str, goals: Mapping[str, float]) -> float:
+    """Mean business value of the first positions over users known to the bundle; NaN without any."""
+    values = recommender.business_values[:, GOALS.index(goal)]
+    factors = score_factors(recommender.business_values, goals)
+    shown_values = []
+    for user in recommender.histories.sample_users(_MAX_GOAL_USERS):
+        history = recommender.histories.history_of(user, (), recommender.histories.until)
+        allowed_items = recommender.allowed_items("home", history)
+        scores, _ = recommender.ranking_scores(history, "home", allowed_items)
+        reweighted = reweight_scores(scores, factors)
+        first_positions = np.argsort(-reweighted, kind="stable")[:_GOAL_POSITIONS]
+        shown_values.append(np.asarray(values[first_positions], np.float64))
+    if not shown_values:
+        return float("nan")
+    return float(np.nanmean(np.concatenate(shown_values)))
 
 
 def sample_requests(folder: Path, max_requests: int) -> list[SampleRequest]:

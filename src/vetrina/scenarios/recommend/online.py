@@ -24,6 +24,7 @@ from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
 from vetrina.ranking.reserved_positions import fill_reserved_positions
+from vetrina.scenarios.base import RankingBundle
 from vetrina.scenarios.recommend.features import ranker_features
 
 # By placement: its blend, and whether products that the user has interacted with are excluded; None leaves it to the recipe.
@@ -55,7 +56,7 @@ class BlendTerm(NamedTuple):
     scores: Floats
 
 
-class Recommender:
+class Recommender(RankingBundle):
     """A loaded bundle. ``weights`` maps a blend to {model: weight}."""
 
     def __init__(self, folder: Path) -> None:
@@ -478,8 +479,3 @@ def top_k(scores: Floats, k: int) -> NDArray[np.intp]:
     if len(near) > k:
         near = near[np.argpartition(-scores[near], k - 1)[:k]] if k else near[:0]
     return near[np.lexsort((near, -scores[near]))]
-
-
-def load(folder: Path) -> Recommender:
-    """The recommender of a bundle's folder."""
-    return Recommender(folder)

@@ -1,7 +1,4 @@
-"""Quick recipe of recommend, released while nothing serves: popularity, repeat consumption, co-occurrence of the newest events.
-
-The service reads the estimate, so that nothing here loads a training library.
-"""
+"""Options of recommend's quick recipe, which is released while nothing serves and tunes nothing."""
 
 from typing import Any
 
@@ -9,11 +6,6 @@ import numpy as np
 
 from vetrina.core.types import TrainingData
 
-MODELS = ("popular", "repeat", "item_knn")
-SETTINGS = {
-    "item_knn": {"like": 0.0, "newest_events": 500_000.0}
-}  # no similarity of contents, and few events, to be quick
-SECONDS = 30.0  # about, to release it for a hundred thousand products and a million events
 MIN_REPEAT_SHARE = 0.05  # of next items that are repeats, from which repeats are recommended
 
 

@@ -24,6 +24,7 @@ from vetrina.core.protocols import Context, History
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
+from vetrina.scenarios.base import RankingBundle
 from vetrina.scenarios.search.features import ranker_features
 
 SIGNALS = ("bm25", "text", "words", "agreement", "popular", "personal", "fusion")
@@ -107,7 +108,7 @@ class _NoTextModel:
         return np.zeros((len(items), 1), np.float32)
 
 
-class Searcher:
+class Searcher(RankingBundle):
     """A loaded bundle. ``weights`` (SIGNALS,) are those of the weighted sum."""
 
     def __init__(self, folder: Path) -> None:
@@ -358,8 +359,3 @@ def _sort_values(values: np.ndarray, sort: str) -> np.ndarray:
     """Numbers whose ascending order is the requested one; missing values come last."""
     signed = -values if sort.startswith("-") else values
     return np.nan_to_num(signed, nan=np.inf)
-
-
-def load(folder: Path) -> Searcher:
-    """The searcher of a bundle's folder."""
-    return Searcher(folder)

@@ -24,7 +24,7 @@ from vetrina.scenarios.search.online import (
     Candidates,
     Searcher,
 )
-from vetrina.scenarios.search.recipe import RECIPE
+from vetrina.scenarios.search.scenario import RECIPE
 
 _K = 10
 _NDCG_TRUNCATION = 20  # positions that LambdaMART optimises

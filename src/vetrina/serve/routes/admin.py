@@ -10,8 +10,8 @@ from litestar.params import JSONBody, QueryParameter, SkipValidation
 from litestar.routes import HTTPRoute
 from prometheus_client import generate_latest
 
-from vetrina.core import plugins
 from vetrina.core.errors import NotFound
+from vetrina.scenarios.base import find_scenario
 from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
@@ -56,7 +56,7 @@ def release(release: PathReference, state: State) -> list[dict[str, Any]]:
 async def ask_run(data: SkipValidation[JSONBody[RunBody]], state: State) -> dict[str, Any]:
     """Queue a run, which `vetrina operate` executes. If the scenario has one that is queued or running, that one is returned."""
     body = parse_body(data, RunBody)
-    plugins.load_module("scenarios", body.scenario, "online")  # BadInput for an unknown scenario
+    find_scenario(body.scenario)  # BadInput for an unknown scenario
     runs: RunStore = state.service.runs
 
     def enqueue() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import JSONBody, SkipValidation
 
 from vetrina.core.errors import BadInput, Conflict, NotFound, Overloaded
+from vetrina.scenarios.base import RankingBundle
 from vetrina.serve.auth import has_token, require_token
 from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
 from vetrina.serve.http.client_address import client_address
@@ -31,7 +32,6 @@ from vetrina.store import products
 from vetrina.store.event_log import AddedEvents, Event, Outcome
 
 _INTERNAL_FIELDS = frozenset({"cost", "stock"})  # of a product
-_CATALOGUE_SCENARIOS = frozenset({"search", "recommend"})  # scenarios whose bundles hold the whole catalogue
 _MAX_WAITING_REQUESTS = MAX_REQUESTS // 2  # for their events to be written
 _WRITE_SECONDS = 5.0  # that a request waits for that
 _RETRY_SECONDS = 1.0
@@ -142,11 +142,13 @@ def _public_fields(service: Service, product_id: str) -> dict[str, Any]:
         product = changes.changed_products[product_id]
         return {name: value for name, value in product.items() if name not in _INTERNAL_FIELDS}
     if product_id not in changes.deleted_ids:
-        for scenario in _CATALOGUE_SCENARIOS & set(service.champions.all()):
-            catalogue = service.champions.get(scenario).loaded_bundle.catalogue
-            index = int(catalogue.index_of([product_id])[0])
+        for scenario in service.champions.all():
+            bundle = service.champions.get(scenario).loaded_bundle
+            if not isinstance(bundle, RankingBundle):
+                continue
+            index = int(bundle.catalogue.index_of([product_id])[0])
             if index >= 0:
-                return {"product_id": product_id, "title": catalogue.title(index)}
+                return {"product_id": product_id, "title": bundle.catalogue.title(index)}
     raise NotFound(product_id, "is no product of this shop", "PUT it first")
 
 

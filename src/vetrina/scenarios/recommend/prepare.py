@@ -1,34 +1,12 @@
-"""Recipe of recommend: models, baselines, metric, and the data that serving needs beside the models."""
+"""What serving of recommend needs beside the models, and the models that the data supports."""
 
 from pathlib import Path
 
 from vetrina.bundle import business_value, catalogue_index
-from vetrina.core.types import Recipe, TrainingData
+from vetrina.core.types import TrainingData
 from vetrina.features import histories, item_statistics, retention
+from vetrina.scenarios.recommend.scenario import RECIPE
 
-RECIPE = Recipe(
-    scenario="recommend",
-    models=(
-        "popular",
-        "repeat",
-        "lately",
-        "item_knn",
-        "sessions",
-        "graph_filter",
-        "ease",
-        "friends",
-        "image",
-        "fusion",
-        "sasrec",
-        "gru",
-    ),
-    baselines=("popular", "item_knn"),
-    metric="NDCG@10",
-)
-ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
-DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
-# Whatever their weight: popularity orders equals, and placements use the other two alone.
-ALWAYS_FITTED = ("popular", "image", "fusion")
 _MIN_EVENTS_FOR_NETWORKS = 200
 _MIN_IMAGES = 20  # products with an image, from which image similarity is used
 _NEURAL_MODELS = ("sasrec", "gru")

@@ -1,18 +1,15 @@
-"""Recipe of launch: category affinities, content similarity, and an audience model trained on earlier launches."""
+"""What serving of launch needs beside the models, and the models that the data supports."""
 
 from pathlib import Path
 
 import numpy as np
 
 from vetrina.bundle import catalogue_index
-from vetrina.core.types import Recipe, TrainingData
+from vetrina.core.types import TrainingData
 from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels, similarity
+from vetrina.scenarios.launch.scenario import RECIPE
 
-RECIPE = Recipe(scenario="launch", models=("affinity", "content", "reach"), baselines=("affinity",), metric="Reach@5%")
-ANSWER_KIND = "users"  # requested by the shop, so that there are no users to split between two versions
-DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
-ALWAYS_FITTED = ("content",)  # its embeddings are features of the audience model, whatever its own weight
 _MIN_BUYERS = 50  # of earlier launches, from which the audience model is trained
 
 

@@ -1,4 +1,4 @@
-"""Recipe of ads: click models on user-product affinities, the shop's ads, conversion lift."""
+"""What serving of ads needs beside the models, and the models that the data supports."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +8,13 @@ import numpy as np
 
 from vetrina.bundle import catalogue_index
 from vetrina.core.labelled_tables import LabelledTable
-from vetrina.core.types import Recipe, TrainingData
+from vetrina.core.types import TrainingData
 from vetrina.evaluation import delays
 from vetrina.features import affinities, category_levels, histories
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.scenarios.ads.examples import training_examples
+from vetrina.scenarios.ads.scenario import RECIPE
 
-RECIPE = Recipe(
-    scenario="ads", models=("boosted", "dcn", "din", "logistic"), baselines=("logistic",), metric="negative log loss"
-)
-ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
-DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
-ALWAYS_FITTED = ()  # no model is used whatever its weight
 _MIN_IMPRESSIONS = 200  # from which click models are trained
 _MIN_CLICKS = 10
 _CONVERSION_PRIOR_CLICKS = 20.0  # clicks by which a product's conversion rate is shrunk to the mean of the shop

@@ -1,16 +1,12 @@
-"""Recipe of search: models, baseline, metric, and the data that serving needs beside the models."""
+"""What serving of search needs beside the models."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from vetrina.bundle import catalogue_index, spelling
-from vetrina.core.types import Recipe, TrainingData
+from vetrina.core.types import TrainingData
 from vetrina.features import histories, item_statistics, keyword_stuffing
-
-RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular", "fusion"), baselines=("bm25",), metric="NDCG@10")
-ANSWER_KIND = "products"  # ranked products for users, so that candidates can be tested on users
-DROPS_UNWEIGHTED_MODELS = False  # a bundle needs all models, since every signal is computed
-ALWAYS_FITTED = ()  # no model is used whatever its weight
+from vetrina.scenarios.search.scenario import RECIPE
 
 
 def models_for(training_data: TrainingData) -> tuple[str, ...]:

@@ -1,21 +1,12 @@
-"""Recipe of predict: column encoding, classifiers and regressors."""
+"""The column encoding of predict, and the models that the data supports."""
 
 from pathlib import Path
 
 import msgspec
 
-from vetrina.core.types import Recipe, TrainingData
+from vetrina.core.types import TrainingData
 from vetrina.features.table_encoding import TableEncoding, is_regression_label
-
-RECIPE = Recipe(
-    scenario="predict",
-    models=("mlp", "boosted", "dcn", "tree", "logistic", "ridge"),
-    baselines=("logistic", "ridge"),
-    metric="negative log loss",
-)
-ANSWER_KIND = "rows"  # no answer is shown to users, so that there are no users to split between two versions
-DROPS_UNWEIGHTED_MODELS = True  # a bundle needs no models with weight 0
-ALWAYS_FITTED = ()  # no model is used whatever its weight
+from vetrina.scenarios.predict.scenario import RECIPE
 
 
 def models_for(training_data: TrainingData) -> tuple[str, ...]:
