@@ -6,14 +6,14 @@ READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: demo test test-fast test-heavy test-all check bench dist format lock clean
+.PHONY: demo test test-fast test-heavy test-all check bench dist image format lock clean
 
 demo: $(DEMO_READY)
 	$(BIN)/vetrina --shop-dir demo-shop demo
 
 # Tests of one file run in one process, so that what a file trains is trained once.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
-SUITES := security simulation feeds deploy browser kills
+SUITES := security simulation feeds deploy browser kills images
 
 test: $(READY)
 	$(PYTEST) -m "not heavy"
@@ -44,6 +44,17 @@ dist: $(READY)
 	rm -rf dist
 	$(PIP) wheel --no-deps --wheel-dir dist .
 	ls dist
+
+# Docker or Podman makes the images vetrina-serve and vetrina-train; IMAGE_OPTIONS are further words for its `build`.
+CONTAINER ?= $(or $(shell command -v docker),$(shell command -v podman))
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image:
+	@test -n "$(CONTAINER)" || { echo "make image: needs docker or podman; install one, or name it with CONTAINER=PATH"; exit 2; }
+	for target in serve train; do \
+	  BUILDAH_FORMAT=docker $(CONTAINER) build --file deploy/images/Containerfile --target $$target \
+	    --tag vetrina-$$target --tag vetrina-$$target:$(VERSION) --label org.opencontainers.image.version=$(VERSION) \
+	    $(IMAGE_OPTIONS) . || exit 2; \
+	done
 
 format: $(READY)
 	$(BIN)/ruff format .

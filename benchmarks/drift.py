@@ -17,7 +17,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from benchmarks.record import row
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.health_types import CurrentWindow, DailyStatistics, HealthReport, ReferenceWindow
 from vetrina.monitor import monitor, persistent_drift
 from vetrina.monitor.alerts import find_alerts

@@ -74,8 +74,8 @@ def _mixed(noise: float, seed: int) -> int | None:
         user = int(rng.integers(_WORLD.users))
         own, other = ([item(str(p)) for p in shown] for shown in _lists(user, noise, rng))
         mixed = team_draft(own, other, _LIST, rng)
-        hit = _clicks(user, np.array([int(i.product_id) for i in mixed.items]), rng)
-        teams = np.array(mixed.teams)[hit]
+        hit = _clicks(user, np.array([int(i.product_id) for i in mixed]), rng)
+        teams = np.array([i.team for i in mixed])[hit]
         votes = int((teams == CANARY).sum()) - int((teams == CHAMPION).sum())
         wins = wins + (votes > 0)
         losses = losses + (votes < 0)

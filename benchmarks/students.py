@@ -31,10 +31,9 @@ from benchmarks.record import note, record, row
 from benchmarks.sequences import DAY, END, files
 from vetrina import Shop
 from vetrina.bundle import zstd_file
-from vetrina.bundle.dense import DenseIndex
+from vetrina.bundle.dense.read import DenseIndex
 from vetrina.bundle.onnx_session import open_session
-from vetrina.bundle.sparse_rows import read as neighbours
-from vetrina.bundle.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
+from vetrina.bundle.sparse_rows.write import write_compressed_rows
 from vetrina.compress import compress
 from vetrina.core import plugins
 from vetrina.core.compression import DistillationData
@@ -53,7 +52,7 @@ from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.features import histories
 from vetrina.models.text import compress as text
-from vetrina.models.text.online import TextEncoder
+from vetrina.models.text.online import INDEX_FILE, TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.nn.onnx_export import export
 from vetrina.scenarios.recommend.evaluate import evaluate
@@ -114,7 +113,7 @@ def _beauty(root: Path) -> None:
     for keep in (1.0, 0.5, 0.2):
         into = root / f"kept{keep}"
         into.mkdir()
-        neighbours.pack(folder_ / "item_knn", into, keep)
+        write_compressed_rows(folder_ / "item_knn", into, keep)
         shutil.copy(folder_ / "item_knn/settings.json", into)
         name = f"item_knn, {keep:.0%} of neighbours, int8"
         counts[name], sizes[name] = knn.load(into).score, size_of(into)
@@ -235,7 +234,7 @@ def _text(root: Path) -> None:
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
-    forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, transform coding": text.VARIANTS[0]}
+    forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, product codes": text.VARIANTS[0]}
     for form in forms.values():
         (root / form.name).mkdir()
         lesson = DistillationData(lambda: TrainingData(catalogue), TrainingPlan(), NoProgress())
@@ -254,13 +253,13 @@ def _text(root: Path) -> None:
 
     _table("chorus", {n: e.encode_query for n, e in encoders.items()}, sizes, ranked, list(judged))
     opened._text.encode_query = usual
-    small = root / text.VARIANTS[0].name
-    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX_FILE), text.VARIANTS[0].name: TransformCodedIndex(small)}
+    small = root / text.VARIANTS[0].name / INDEX_FILE
+    opened_ = {"8 bits": DenseIndex(served / "text" / INDEX_FILE), text.VARIANTS[0].name: DenseIndex(small)}
     vectors = {query: encoders["MiniLM, int8"].encode_query(query) for query in judged}
 
-    def nearest(index: DenseIndex | TransformCodedIndex) -> Callable[[str], Any]:
+    def nearest(index: DenseIndex) -> Callable[[str], Any]:
         """Finds texts, and compares a page's candidates."""
-        return lambda query: index.vectors(index.nearest(index.to_index_space(vectors[query]), _MEANING)[0])
+        return lambda query: index.vectors(index.nearest(vectors[query], _MEANING)[0])
 
     ways = {name: nearest(index) for name, index in opened_.items()}
     index_of = {id(way): opened_[name] for name, way in ways.items()}
@@ -269,8 +268,7 @@ def _text(root: Path) -> None:
         opened._text._index = index_of[id(way)]
         return scores_of(judged, opened.rank)[0]
 
-    coded = sum(f.stat().st_size for f in small.iterdir() if f.name.startswith(("rest_", AXES_FILE, INDEX_FILE)))
-    sizes = dict(zip(opened_, ((served / "text" / INDEX_FILE).stat().st_size, coded), strict=True))
+    sizes = dict(zip(opened_, ((served / "text" / INDEX_FILE).stat().st_size, small.stat().st_size), strict=True))
     _table("chorus, texts", ways, sizes, by_index, list(judged))
 
 

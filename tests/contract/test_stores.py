@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -29,10 +30,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from vetrina.core import clock
 from vetrina.core.columns import OVER_CAP_COLUMN
 from vetrina.core.errors import BadInput, Conflict
+from vetrina.core.exposures import Exposure, LoggedItem
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
 from vetrina.core.image_vector import ImageVector
 from vetrina.core.keys import Keys, load_or_create
-from vetrina.store import daily_statistics, database, event_log, products
+from vetrina.store import daily_statistics, database, event_queries, exposure_queries, products
 from vetrina.store.database import lock_log, open_store, read
 from vetrina.store.event_log import ANONYMOUS, Event, EventLog, Outcome
 from vetrina.store.registry import Registry
@@ -66,10 +68,10 @@ def test_events_are_kept_once_and_in_order(engine, keys):
     assert log.add([an_event(1), an_event(2), an_event(1)]).result().n_new == 2
     assert log.add([an_event(2), an_event(3)]).result().n_new == 1
     log.close()
-    found, last = event_log.rows_after(engine, 0)
-    assert [e["event_id"] for e in found] == ["e1", "e2", "e3"]
-    assert last == event_log.last_seq(engine)
-    assert event_log.rows_after(engine, last) == ([], last)
+    rows, last = event_queries.lake_rows_after(engine, 0)
+    assert [row["event_id"] for row in rows] == ["e1", "e2", "e3"]
+    assert last == event_queries.last_seq(engine)
+    assert event_queries.lake_rows_after(engine, last) == ([], last)
 
 
 def test_an_event_id_is_one_of_its_user(engine, keys):
@@ -82,7 +84,7 @@ def test_an_event_id_is_one_of_its_user(engine, keys):
     added = log.add([again, other, theirs, theirs])
     log.close()
     assert added.result().outcomes == (Outcome.KNOWN, Outcome.CONFLICT, Outcome.NEW, Outcome.KNOWN)
-    assert [row["user_id"] for row in event_log.rows_after(engine, 0)[0]] == ["alice", "bob"]
+    assert [row["user_id"] for row in event_queries.lake_rows_after(engine, 0)[0]] == ["alice", "bob"]
 
 
 def test_a_row_that_no_database_can_hold_is_refused_alone(engine, keys):
@@ -101,7 +103,7 @@ def test_a_row_that_no_database_can_hold_is_refused_alone(engine, keys):
     assert refused == bad
     assert one.result().n_new == len(batch) - len(bad)
     assert other.result().n_new == 1
-    assert len(event_log.rows_after(engine, 0)[0]) == len(batch) - len(bad) + 1
+    assert len(event_queries.lake_rows_after(engine, 0)[0]) == len(batch) - len(bad) + 1
 
 
 def test_a_group_with_more_new_users_than_a_statement_has_parameters(engine, keys):
@@ -128,11 +130,11 @@ def test_what_an_anonymous_sender_adds_in_a_day_is_capped_for_all_workers(url, e
     log.add([purchase(5_000 + n, f"address {n}", "s-1") for n in range(cap + 3)]).result()
     log.add([an_event(n) for n in range(9_000, 9_200)]).result()  # with the token
     log.close()
-    evidence = event_log.list_events(engine, 0.0, 1e6)
-    assert sum(row["session"] == "s-1" for row in evidence) == cap
-    assert sum(row["type"] == "purchase" for row in evidence) == 2 * cap
-    assert sum(row["type"] == "click" for row in evidence) == 200
-    rows, _ = event_log.rows_after(engine, 0)
+    evidence = event_queries.list_events(engine, 0.0, 1e6)
+    assert sum(event.session == "s-1" for event in evidence) == cap
+    assert sum(event.type == "purchase" for event in evidence) == 2 * cap
+    assert sum(event.type == "click" for event in evidence) == 200
+    rows, _ = event_queries.lake_rows_after(engine, 0)
     assert sum(row.get(OVER_CAP_COLUMN, False) for row in rows) == cap - 20 + 3, "they are kept"
     other_engine.dispose()
 
@@ -175,7 +177,7 @@ def test_times_keep_their_microseconds(engine, keys):
     moment = 1_764_000_000.123457
     log.add([Event("e", "u", None, moment, "{}", b"x")]).result()
     log.close()
-    assert event_log.rows_after(engine, 0)[0][0]["timestamp"] == moment
+    assert event_queries.lake_rows_after(engine, 0)[0][0]["timestamp"] == moment
 
 
 def test_numbers_become_visible_in_their_order_with_many_writers(url, engine, keys):
@@ -186,9 +188,9 @@ def test_numbers_become_visible_in_their_order_with_many_writers(url, engine, ke
 
     def follow() -> None:
         at = 0
-        while not stop.is_set() or event_log.last_seq(engine) > at:
-            found, at = event_log.rows_after(engine, at)
-            seen.extend(e["event_id"] for e in found)
+        while not stop.is_set() or event_queries.last_seq(engine) > at:
+            rows, at = event_queries.lake_rows_after(engine, at)
+            seen.extend(row["event_id"] for row in rows)
 
     def write(n: int) -> None:
         log = EventLog(others[n], keys)
@@ -231,16 +233,16 @@ def test_one_of_many_who_saw_the_same_pointer_moves_it(url, engine, keys):
 
 
 def test_an_answer_that_the_store_refuses_is_counted_and_stands_in_nobodys_way(engine, keys):
-    row = {"time": 1.0, "scenario": "s", "version": "v", "arm": "champion", "request": "{}", "items": "[]"}
-    with engine.begin() as connection:
-        connection.execute(insert(exposures), [{"request_id": "r", **row}])
+    exposure = Exposure(request_id="r", scenario="s", version="v", time=1.0, arm="champion", request_json="{}")
     dropped: list[int] = []
     log = EventLog(engine, keys, dropped.append)
-    log.log_exposure({"request_id": "r", **row})  # the same key again
+    log.log_exposure(exposure)
+    log.add([]).result()
+    log.log_exposure(exposure)  # the same key again
     assert log.add([an_event(1)]).result().n_new == 1
     log.close()
     assert dropped == [1]
-    assert event_log.last_seq(engine) > 0
+    assert event_queries.last_seq(engine) > 0
 
 
 def test_a_store_is_opened_again_and_by_many_at_once(url, keys):
@@ -250,6 +252,38 @@ def test_a_store_is_opened_again_and_by_many_at_once(url, keys):
         assert len(connection.execute(select(schema_version)).all()) == 1
     for engine in engines:
         engine.dispose()
+
+
+def test_an_exposure_is_read_as_it_was_logged(engine, keys):
+    ad = LoggedItem(
+        1, "p1", propensity=1.0, score=0.5, ad_id="a1", campaign_id="c1", price=0.0, click_chance=0.1, team="canary"
+    )
+    organic = LoggedItem(2, "p2", propensity=0.25, score=None)
+    shown = Exposure(
+        request_id="r1",
+        scenario="ads",
+        version="v",
+        time=1.0,
+        arm="canary",
+        seconds=0.01,
+        user="alice",
+        rollout="release",
+        step=2,
+        request_json='{"limit":2}',
+        items=(ad, organic),
+    )
+    row = LoggedItem(1, probability=0.0)
+    predicted = replace(shown, request_id="r2", scenario="predict", user=None, items=(row,))
+    log = EventLog(engine, keys)
+    log.log_exposure(shown)
+    log.log_exposure(predicted)
+    log.close()
+    assert exposure_queries.list_exposures(engine, "ads", 0.0, 2.0, with_items=True) == [shown]
+    assert exposure_queries.list_exposures(engine, "ads", 0.0, 2.0) == [replace(shown, request_json="", items=())]
+    by_request_id = exposure_queries.exposures_by_request_id(engine, ["r1", "r2", "unknown"])
+    assert by_request_id["r1"].product_ids == {"p1", "p2"}
+    assert [item.predicted for item in by_request_id["r2"].items] == [0.0]
+    assert set(exposure_queries.exposures_by_request_id(engine, ["r1", "r2"], "ads")) == {"r1"}
 
 
 def old_events() -> Table:
@@ -359,17 +393,20 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
         upgrade_shop(url, keys, is_copied=True)
 
     session = keys.name_of_session("cart-7")
-    found = {row["event_id"]: row for row in event_log.list_events(engine, 0.0, 10.0)}
-    assert found["e7"]["session"] == found["e7"]["session_id"] == session
-    assert found["e7"]["query"] == keys.pseudonymise("mail to bob@example.com")
-    assert found["e1499"]["session"] == keys.name_of_session("cart-1499")
-    assert len(found) == 1_501
-    assert keys.pseudonymise("bob@example.com/1") in found
-    assert [row["type"] for row in event_log.recent_events(engine, None, session, 0.0, 0)] == ["view"]
-    assert event_log.first_exposures(engine, "r", 0, 0.0, 10.0) == {session: 1.0, person: 1.0}
-    answers = {row["request_id"]: row for row in event_log.list_answers(engine, "s", 0.0, 10.0, with_items=True)}
-    assert answers["a"]["request"] == f'{{"query":"{keys.pseudonymise("bob@example.com")}"}}'
-    assert answers["b"]["request"] == '{"query":"shoes"}'
+    event_by_id = {event.event_id: event for event in event_queries.list_events(engine, 0.0, 10.0)}
+    lake_rows, _ = event_queries.lake_rows_after(engine, 0)
+    session_ids = {row["event_id"]: row.get("session_id") for row in lake_rows}
+    assert event_by_id["e7"].session == session_ids["e7"] == session
+    assert event_by_id["e7"].query == keys.pseudonymise("mail to bob@example.com")
+    assert event_by_id["e1499"].session == keys.name_of_session("cart-1499")
+    assert len(event_by_id) == 1_501
+    assert keys.pseudonymise("bob@example.com/1") in event_by_id
+    assert [event.type for event in event_queries.recent_events(engine, None, session, 0.0, 0)] == ["view"]
+    assert exposure_queries.first_exposure_times(engine, "r", 0, 0.0, 10.0) == {session: 1.0, person: 1.0}
+    logged = exposure_queries.list_exposures(engine, "s", 0.0, 10.0, with_items=True)
+    answers = {exposure.request_id: exposure for exposure in logged}
+    assert answers["a"].request_json == f'{{"query":"{keys.pseudonymise("bob@example.com")}"}}'
+    assert answers["b"].request_json == '{"query":"shoes"}'
     with engine.connect() as connection:
         assert set(connection.execute(select(expectations.c.unit)).scalars()) == {session, person}
     engine.dispose()

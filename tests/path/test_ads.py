@@ -14,7 +14,7 @@ from vetrina import Shop
 from vetrina.core import clock
 from vetrina.pipeline.replay import replay_requests
 from vetrina.serve.app import create_app
-from vetrina.store import event_log
+from vetrina.store import exposure_queries
 
 NOON = 1_780_000_000.0 // clock.DAY * clock.DAY + clock.DAY / 2
 KIND_OF = dict(zip([f"a{n}" for n in range(8)], shops.KINDS[:4] * 2, strict=True))
@@ -86,13 +86,16 @@ def test_a_click_costs_what_its_answer_said_and_only_once(client, shop):
     service = client.app.state.service
     found = ask(client, user_id="u002", slots=2)
     service.event_log.add([]).result()  # what waited is written
-    item = event_log.ad_answers(service.engine, "ads", [found["request_id"]])[found["request_id"]]["items"][0]
-    click = {"user_id": "u002", "type": "ad_click", "product_id": item["product_id"], "request_id": found["request_id"]}
+    request_id = found["request_id"]
+    exposure = exposure_queries.exposures_by_request_id(service.engine, [request_id])[request_id]
+    product_id = exposure.items[0].product_id
+    ad = exposure.items[0].ad
+    click = {"user_id": "u002", "type": "ad_click", "product_id": product_id, "request_id": found["request_id"]}
     for number in range(3):
         client.post("/v1/events", json={**click, "event_id": f"e{number}"})
-    until(lambda: service.ledger.daily_spend(item["campaign_id"], NOON) > 0)
-    assert service.ledger.daily_spend(item["campaign_id"], NOON) == pytest.approx(item["price"])
-    assert 0 < item["price"] <= 1.0
+    until(lambda: service.ledger.daily_spend(ad.campaign_id, NOON) > 0)
+    assert service.ledger.daily_spend(ad.campaign_id, NOON) == pytest.approx(ad.price)
+    assert 0 < ad.price <= 1.0
 
 
 def test_a_budget_is_never_overspent_and_another_worker_knows_the_same(client, shop):
@@ -129,12 +132,11 @@ def test_every_decision_can_be_made_again_from_the_log(client, shop, monkeypatch
             client.post("/v1/events", json={"user_id": f"u{number % 4:03d}", **click})
         service.follower.refresh()
     service.event_log.add([]).result()
-    rows = list(event_log.list_answers(service.engine, "ads", NOON - 1, NOON + next(ticks), with_items=True))
-    assert sum("ledger" in row["request"] for row in rows) > 20
-    for asked in replay_requests(shop.shop_context, rows):
-        again = shop.load("ads").answer(asked.request, asked.context).items
-        said = [(i["ad_id"], i["price"]) for i in asked.row["items"]]
-        assert [(i.ad.ad_id, i.ad.price) for i in again] == said
+    exposures = exposure_queries.list_exposures(service.engine, "ads", NOON - 1, NOON + next(ticks), with_items=True)
+    assert sum("ledger" in exposure.request_json for exposure in exposures) > 20
+    for replayed in replay_requests(shop.shop_context, exposures):
+        answer = shop.load("ads").answer(replayed.request, replayed.context)
+        assert [item.ad for item in answer.items] == [item.ad for item in replayed.exposure.items]
 
 
 def test_nobody_sees_an_ad_more_often_than_its_cap(client):

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from vetrina.bundle.tree_ensemble import write as tree_ensemble
+from vetrina.bundle.tree_ensemble.write import write_tree_ensemble
 from vetrina.core.types import EvaluationData, Targets
 from vetrina.scenarios.component_scores import SampledResults
 from vetrina.scenarios.recommend import evaluate
@@ -34,7 +34,7 @@ def folder(pristine, tmp_path: Path) -> Path:
     scores_sum = features[:, : len(WEIGHTS)].sum(axis=1)
     trees = lightgbm.train({"verbose": -1, "num_threads": 1}, lightgbm.Dataset(features, scores_sum), 5)
     (folder / "trees").mkdir()
-    tree_ensemble.save(trees, folder / "trees" / "home.onnx")
+    write_tree_ensemble(trees, folder / "trees" / "home.onnx")
     return folder
 
 

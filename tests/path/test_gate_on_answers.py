@@ -11,7 +11,7 @@ import shops
 from litestar.testing import TestClient
 
 from vetrina import Shop
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.types import EvaluationData, Targets
 from vetrina.evaluation.off_policy import estimate_value
 from vetrina.gate.fairness import check_fairness
@@ -85,7 +85,7 @@ def test_without_drawn_answers_nothing_is_said_to_pass(answered):
 
 def test_a_version_that_hides_most_products_is_shown_to_be_unfair(answered):
     _, _, champion, dull = answered
-    shelf = CatalogueIndex(champion / "shelf")
+    shelf = CatalogueIndex(champion / "catalogue")
     taken = tuple(np.array([i], np.int32) for i in [*range(len(shelf))] * 4)
     evidence = EvaluationData(targets=Targets(tuple(str(i) for i in range(len(taken))), taken))
     same = check_fairness("recommend", champion, champion, evidence, 0.05)

@@ -9,10 +9,10 @@ import shops
 from click.testing import CliRunner
 
 from vetrina import Shop
-from vetrina.bundle import business_value
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
 from vetrina.core.types import Catalogue
+from vetrina.features import business_value
 from vetrina.reports.tradeoff import GOAL_WEIGHTS, tradeoff_curve
 
 
@@ -90,8 +90,8 @@ def test_unknown_worth_changes_nothing_and_losses_count_as_the_smallest_gain(tmp
         np.array(list("abcd")), text, text, text, text, text, np.array([10.0, 10.0, 10.0, np.nan]), number, number,
         costs=np.array([5.0, 9.0, 30.0, 1.0]),
     )  # fmt: skip
-    business_value.write(catalogue, [np.full(4, np.nan, np.float32)] * 2, tmp_path / "worth.npy")
-    known = business_value.read(tmp_path / "worth.npy")
+    business_value.write(catalogue, [np.full(4, np.nan, np.float32)] * 2, tmp_path)
+    known = business_value.read(tmp_path)
     lifted = business_value.score_factors(known, {"margin": 1.0})
     assert lifted is not None
     assert lifted.tolist() == [4.0, 1.0, 0.25, 1.0]

@@ -146,19 +146,19 @@ def test_health_metrics_and_interface(shop):
 
 def test_exposures_carry_position_version_and_propensity(shop, trained):
     from vetrina.core import clock
-    from vetrina.store import event_log
+    from vetrina.store import exposure_queries
     from vetrina.store.database import open_store
 
     request_id = shop.post("/v1/recommend", json={"user_id": "u004", "limit": 4}).json()["request_id"]
     shop.post("/v1/events", json={"user_id": "u004", "type": "view"})  # waits for the log
     folder = ShopFolder(trained[0])
     engine = open_store(folder.store_url, folder.keys)
-    shown = event_log.list_answers(engine, "recommend", 0, clock.now() + 10, with_items=True)
+    exposures = exposure_queries.list_exposures(engine, "recommend", 0, clock.now() + 10, with_items=True)
     engine.dispose()
-    mine = next(s for s in shown if s["request_id"] == request_id)
-    assert [i["position"] for i in mine["items"]] == [1, 2, 3, 4]
-    assert all(i["propensity"] == 1.0 for i in mine["items"])
-    assert mine["user"] != "u004"
+    (mine,) = [exposure for exposure in exposures if exposure.request_id == request_id]
+    assert [item.position for item in mine.items] == [1, 2, 3, 4]
+    assert all(item.propensity == 1.0 for item in mine.items)
+    assert mine.user != "u004"
 
 
 def test_versions_verdicts_and_refused_rollback(shop, token, trained):

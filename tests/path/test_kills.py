@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
 from vetrina.simulate.processes import start_command
-from vetrina.store import event_log
+from vetrina.store import event_queries
 from vetrina.store.database import open_store
 from vetrina.store.shop_folder import ShopFolder
 
@@ -119,10 +119,10 @@ def kept(folder: Path) -> list[str]:
     shop = ShopFolder(folder)
     engine = open_store(shop.store_url, shop.keys)
     found: list[str] = []
-    more, at = event_log.rows_after(engine, 0)
+    more, at = event_queries.lake_rows_after(engine, 0)
     while more:
         found += [e["event_id"] for e in more]
-        more, at = event_log.rows_after(engine, at)
+        more, at = event_queries.lake_rows_after(engine, at)
     engine.dispose()
     return found
 

@@ -22,7 +22,7 @@ from vetrina.simulate.fault_injection import inject_candidate, inject_refresh, s
 from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
-from vetrina.store import event_log
+from vetrina.store import exposure_queries
 from vetrina.store.rollouts import RunningRollout
 
 pytestmark = pytest.mark.simulation
@@ -240,10 +240,10 @@ def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, 
         assert log[-1].decision.reasons[0].code == "screen"
         assert log[-1].seen.screen.losses > 2 * log[-1].seen.screen.wins
         assert candidate not in found.counts.answers
-        shown = event_log.list_answers(fresh.shop_context.engine, "recommend", 0, now(), with_items=True)
-        lists = [a for a in shown if a["arm"] == INTERLEAVED]
-        assert len(lists) > 100
-        teams = Counter(i["team"] for a in lists for i in a["items"])
+        exposures = exposure_queries.list_exposures(fresh.shop_context.engine, "recommend", 0, now(), with_items=True)
+        interleaved = [exposure for exposure in exposures if exposure.arm == INTERLEAVED]
+        assert len(interleaved) > 100
+        teams = Counter(item.team for exposure in interleaved for item in exposure.items)
         assert teams["champion"] == pytest.approx(teams["canary"], rel=0.15)
         taken_again(fresh)
         fresh.shop_context.engine.dispose()

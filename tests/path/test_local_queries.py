@@ -22,7 +22,7 @@ from vetrina.serve import released_models
 from vetrina.serve.app import create_app
 from vetrina.serve.local.server import bind_local_socket
 from vetrina.simulate.processes import start_command
-from vetrina.store import event_log
+from vetrina.store import exposure_queries
 from vetrina.store.database import open_store
 from vetrina.store.shop_folder import ShopFolder
 
@@ -125,10 +125,10 @@ def test_an_answer_on_the_command_line_is_neither_logged_nor_counted(shop, no_bu
         folder = ShopFolder(shop)
         metrics = client.get("/metrics", headers={"authorization": f"Bearer {folder.keys.api_token}"}).text
     engine = open_store(folder.store_url, folder.keys)
-    logged = event_log.list_answers(engine, "recommend", 0, clock.now() + 10)
-    logged += event_log.list_answers(engine, "search", 0, clock.now() + 10)
+    logged = exposure_queries.list_exposures(engine, "recommend", 0, clock.now() + 10)
+    logged += exposure_queries.list_exposures(engine, "search", 0, clock.now() + 10)
     engine.dispose()
-    assert [answer["request_id"] for answer in logged] == [shown["request_id"]]
+    assert [answer.request_id for answer in logged] == [shown["request_id"]]
     counted = [line for line in metrics.splitlines() if line.startswith("vetrina_answers_total{")]
     assert [line.rsplit(" ", 1)[1] for line in counted] == ["1.0"]
 

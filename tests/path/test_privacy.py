@@ -21,7 +21,7 @@ from vetrina.bundle import zstd_file
 from vetrina.core.types import Snapshot
 from vetrina.reports.version_page import write_version_page
 from vetrina.serve.app import create_app
-from vetrina.store import event_log
+from vetrina.store import event_queries, exposure_queries
 from vetrina.store.tables import users
 from vetrina.store.upgrade import upgrade_shop
 
@@ -121,17 +121,18 @@ def test_a_session_has_one_name_whichever_way_it_came(fed):
         [pl.read_parquet(f) for f in (shop.folder.lake / "events").iterdir()], how="diagonal_relaxed"
     ).filter(pl.col("session_id") == session)
     assert set(lake["user_id"]) == {shop.folder.keys.pseudonymise(USERS[0]), shop.folder.keys.pseudonymise(HTTP_USER)}
-    answers = event_log.list_answers(engine, "search", 0.0, 1e12)
-    assert {row["session"] for row in answers} == {session, shop.folder.keys.name_of_session(HTTP_SESSION)}
-    assert len(event_log.recent_events(engine, None, session, 0.0, 0)) == 2
+    answers = exposure_queries.list_exposures(engine, "search", 0.0, 1e12)
+    assert {answer.session for answer in answers} == {session, shop.folder.keys.name_of_session(HTTP_SESSION)}
+    assert len(event_queries.recent_events(engine, None, session, 0.0, 0)) == 2
     assert shop.folder.keys.pseudonymise(SESSIONS[0]) not in session, "a user with the id of a session is somebody else"
     engine.dispose()
 
 
 def test_what_somebody_followed_joins_what_they_were_shown(fed):
     engine = fed.shop.shop_context.engine
-    shown = {row["request_id"]: row for row in event_log.list_answers(engine, "search", 0.0, 1e12, with_items=True)}
-    query = msgspec.json.decode(shown[fed.request_id]["request"])["query"]
+    answers = exposure_queries.list_exposures(engine, "search", 0.0, 1e12, with_items=True)
+    (answer,) = [answer for answer in answers if answer.request_id == fed.request_id]
+    query = msgspec.json.decode(answer.request_json)["query"]
     assert query == fed.shop.folder.keys.pseudonymise("mail typed@example.com")
     engine.dispose()
 

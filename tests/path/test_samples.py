@@ -13,7 +13,6 @@ import shops
 import torch
 
 from vetrina import Shop
-from vetrina.bundle import transform_coding
 from vetrina.core import cpu_features
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import Context
@@ -142,7 +141,7 @@ def test_search_is_asked_as_known_shoppers_ask(pristine, tmp_path: Path):
 
 
 def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(transform_coding, "MIN_VECTORS_PER_AXIS", 0)
+    monkeypatch.setattr("vetrina.bundle.dense.write.MIN_PQ_VECTORS", 0)
     files = shops.checkerboard(tmp_path)
     shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])

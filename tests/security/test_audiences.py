@@ -17,7 +17,7 @@ from vetrina.api.webhook_signature import load_webhook_secret, webhook_signature
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import ChannelSettings
 from vetrina.core.types import Audience, AudienceMember
-from vetrina.serve.routes.audience import Recipient, find_recipients
+from vetrina.serve.answers.audience import AudienceQuery, Recipient, find_recipients
 
 pytestmark = pytest.mark.security
 
@@ -61,7 +61,8 @@ def recipients(shop: Shop, user_id: str) -> list[Recipient]:
     shop_context = shop.shop_context
     member = AudienceMember(shop.folder.keys.pseudonymise(user_id), 1.0, "a test")
     selector = SimpleNamespace(answer=lambda *_: Audience((member,), 1))
-    found = find_recipients(selector, shop_context.engine, shop.folder.keys, SimpleNamespace(), segment="loyal")
+    query = AudienceQuery(segment="loyal")
+    found = find_recipients(selector, shop_context.engine, shop.folder.keys, SimpleNamespace(), query)
     return list(found.recipients)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from vetrina.core import clock
 from vetrina.core.clock import DAY
+from vetrina.core.exposures import Exposure, LoggedItem
 from vetrina.operate.controller import Controller
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.serve.spend_ledger import StoredSpendLedger
@@ -14,7 +15,6 @@ from vetrina.store.event_log import Event, EventLog
 from vetrina.store.leases import Lease
 from vetrina.store.rollouts import RolloutStore
 from vetrina.store.shop_folder import ShopFolder
-from vetrina.store.tables import exposures
 
 pytestmark = pytest.mark.security
 
@@ -31,14 +31,14 @@ def set_clock(monkeypatch):
 
 def test_a_clock_that_steps_over_midnight_and_back_frees_no_budget(engine, keys, set_clock):
     """S31: what was spent on a day stays spent, wherever the clock was meanwhile."""
-    item = {"product_id": "p1", "ad_id": "a1", "campaign_id": "c1", "price": 1.0, "click_chance": 0.1}
-    row = dict.fromkeys(column.name for column in exposures.columns)
-    row |= {"request_id": "r1", "time": MIDNIGHT + 5, "scenario": "ads", "version": "v", "arm": "champion"}
-    row |= {"user": "alice", "request": "{}", "items": msgspec.json.encode([item]).decode()}
+    item = LoggedItem(1, "p1", propensity=1.0, ad_id="a1", campaign_id="c1", price=1.0, click_chance=0.1)
+    shown = Exposure(
+        request_id="r1", scenario="ads", version="v", time=MIDNIGHT + 5, arm="champion", user="alice", items=(item,)
+    )
     click = msgspec.json.encode({"type": "ad_click", "product_id": "p1", "request_id": "r1"}).decode()
     set_clock(MIDNIGHT + 6)
     log = EventLog(engine, keys)
-    log.log_exposure(row)
+    log.log_exposure(shown)
     log.add([Event("e1", "alice", None, MIDNIGHT + 6, click, b"sealed")]).result()
     log.close()
     ledger = StoredSpendLedger(engine)

@@ -2,6 +2,7 @@
 
 import logging
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.errors import Overloaded
+from vetrina.core.exposures import Exposure, LoggedItem
 from vetrina.core.types import Snapshot
 from vetrina.data import dataset
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store import event_log
 from vetrina.store.database import lock_log, open_store
-from vetrina.store.event_log import Event, EventLog, rows_after
+from vetrina.store.event_log import Event, EventLog
+from vetrina.store.event_queries import lake_rows_after
 from vetrina.store.tables import exposures
 from vetrina.store.weight_caps import MAX_DAILY_WEIGHT
 
@@ -41,12 +44,12 @@ def an_event(event_id: str, user: str = "u", time: float = 1.0, **body: Any) -> 
     return Event(event_id, user, None, time, content, b"sealed")
 
 
-def an_exposure(request_id: str, **columns: Any) -> dict[str, Any]:
+def an_exposure(request_id: str, **fields: Any) -> Exposure:
     """A logged answer without items."""
-    row: dict[str, Any] = dict.fromkeys(column.name for column in exposures.columns)
-    row |= {"request_id": request_id, "time": 1.0, "scenario": "recommend", "version": "v", "arm": "champion"}
-    row |= {"request": "{}", "items": "[]"}
-    return row | columns
+    exposure = Exposure(
+        request_id=request_id, scenario="recommend", version="v", time=1.0, arm="champion", request_json="{}"
+    )
+    return replace(exposure, **fields)
 
 
 # What an event may hold
@@ -148,9 +151,8 @@ class Campaign:
 
     def show(self, request_id: str, user: str) -> None:
         """Log an answer that shows its ad to a user."""
-        item = {"product_id": "p1", "ad_id": "a1", "campaign_id": "c1", "price": PRICE, "click_chance": 0.1}
-        items = msgspec.json.encode([item]).decode()
-        self._log.log_exposure(an_exposure(request_id, scenario="ads", user=user, items=items, time=NOON))
+        item = LoggedItem(1, "p1", propensity=1.0, ad_id="a1", campaign_id="c1", price=PRICE, click_chance=0.1)
+        self._log.log_exposure(an_exposure(request_id, scenario="ads", user=user, items=(item,), time=NOON))
 
     def click(self, request_id: str, user: str, event_id: str = "", time: float = NOON) -> None:
         """Log a click on the ad of that answer; returns once it is on disk."""
@@ -211,7 +213,7 @@ def test_without_the_token_the_servers_clock_counts(own_client, token):
     anonymous = [{"user_id": "a", "type": "view", "timestamp": now - seconds} for seconds in (DAY, 300)]
     own_client.post("/v1/events", json=anonymous).raise_for_status()
     own_client.post("/v1/events", json={"user_id": "b", "type": "view", "timestamp": now - DAY}, headers=token)
-    rows, _ = rows_after(own_client.app.state.service.engine, 0)
+    rows, _ = lake_rows_after(own_client.app.state.service.engine, 0)
     ages = [now - row["timestamp"] for row in rows]
     assert ages[0] < 60
     assert ages[1:] == pytest.approx([300, DAY])
@@ -273,7 +275,7 @@ def test_a_full_queue_refuses_events_and_drops_answers(engine, keys, monkeypatch
     assert len(refusals) >= 16
     assert all(refusals)
     assert all(future.result().n_new == 2 for future in accepted)
-    assert len(rows_after(engine, 0)[0]) == 2 * len(accepted)
+    assert len(lake_rows_after(engine, 0)[0]) == 2 * len(accepted)
     assert sum(dropped) >= 16
 
 

@@ -9,6 +9,8 @@ import pytest
 from sqlalchemy import func, select
 
 from vetrina.core.errors import BadInput
+from vetrina.core.exposures import Exposure
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.rollout_types import CONVERSION, REVENUE, PreReleaseStatistics, Rollout, RolloutEvidence
 from vetrina.core.settings import ReleaseSettings
 from vetrina.pipeline.shop_context import ShopContext
@@ -46,19 +48,28 @@ def a_release(scenario: str = "recommend") -> RunningRollout:
     return RunningRollout(rollout, BEFORE, RolloutEvidence(began), RULES)
 
 
-def an_answer(user: str, arm: str) -> dict:
-    """A row of the log of answers."""
-    row = {"request_id": f"q-{user}", "time": 0.0, "user": user, "session": None, "arm": arm}
-    return row | {"fault": None, "seconds": 0.01, "items": []}
+def an_answer(user: str, arm: str) -> Exposure:
+    """A logged answer without items."""
+    return Exposure(
+        request_id=f"q-{user}", scenario="recommend", version="v1", time=0.0, arm=arm, seconds=0.01, user=user
+    )
 
 
-def a_purchase(user: str, price: float, quantity: float = 1.0) -> dict:
-    """A row of the log of events."""
-    row = {"user": user, "session": None, "time": 60.0, "type": "purchase", "product_id": "p"}
-    return row | {"price": price, "quantity": quantity}
+def a_purchase(user: str, price: float, quantity: float = 1.0) -> LoggedEvent:
+    """A logged purchase."""
+    return LoggedEvent(
+        event_id="e",
+        user=user,
+        session=None,
+        time=60.0,
+        type="purchase",
+        product_id="p",
+        price=price,
+        quantity=quantity,
+    )
 
 
-def evidence(users: int, *purchases: dict) -> dict:
+def evidence(users: int, *purchases: LoggedEvent) -> dict:
     """Sums of the outcomes of so many users, every other one with the candidate, after these purchases."""
     first = {f"u{number}": 0.0 for number in range(users)}
     answers = [an_answer(user, "canary" if number % 2 else "champion") for number, user in enumerate(first)]
@@ -103,7 +114,7 @@ def test_the_usual_level_is_finite_whatever_one_price_is():
     answers = [an_answer(f"u{number}", "champion") for number in range(10)]
     purchases = [a_purchase("u1", 1e308, 1e308), a_purchase("u2", 5.0)]
     log = PreReleaseLog("recommend", "v1", RULES, (-HOUR, 2 * HOUR), 1.0)
-    log.add_answers([answer | {"version": "v1"} for answer in answers])
+    log.add_answers(answers)
     log.add_events(purchases, {})
     before, expected = log.statistics()
     assert math.isfinite(before.means[REVENUE])

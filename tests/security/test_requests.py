@@ -6,7 +6,7 @@ import sqlite3
 import msgspec
 import pytest
 
-from vetrina.bundle.spelling import SpellingCorrector
+from vetrina.bundle.spelling.read import SpellingCorrector
 from vetrina.core.logs import TextFormatter
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from instruction_count import instructions
 
-from vetrina.bundle import term_vectors
-from vetrina.bundle.term_vectors import TermVectors
+from vetrina.bundle.term_vectors.read import MATCH_FEATURES, TermVectors
+from vetrina.bundle.term_vectors.write import write_term_vectors
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.filters import NO_FILTERS
 from vetrina.operate.retention import clean_up
@@ -140,9 +140,9 @@ def test_a_worker_that_starts_reads_each_product_once(tmp_path):
 def test_a_made_up_word_does_not_stand_for_a_popular_one(tmp_path):
     """S18: a seller cannot find a word whose hash is that of another: hashes are keyed."""
     titles = ["Ground coffee, dark roast", f"Cheap tyre {COFFEE}", "Green tea"]
-    term_vectors.write(titles, titles, tmp_path / "words")
+    write_term_vectors(titles, titles, tmp_path / "words")
     matches = TermVectors(tmp_path / "words").match_features("coffee", np.arange(len(titles), dtype=np.int32))
-    shares = dict(zip(titles, matches[:, term_vectors.COLUMNS.index("words")].tolist(), strict=True))
+    shares = dict(zip(titles, matches[:, MATCH_FEATURES.index("words")].tolist(), strict=True))
     assert shares[f"Cheap tyre {COFFEE}"] == 0.0
 
 
@@ -152,6 +152,6 @@ def test_the_hashes_of_words_depend_on_the_whole_catalogue(tmp_path):
     for made_up in ("", f" {COFFEE}"):
         titles = ["Ground coffee, dark roast", f"Cheap tyre{made_up}"]
         folder = tmp_path / f"words{made_up}"
-        term_vectors.write(titles, titles, folder)
+        write_term_vectors(titles, titles, folder)
         hashes.append(set(np.load(folder / "names.npy").tolist()))
     assert not hashes[0] & hashes[1]

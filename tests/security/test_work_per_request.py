@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from instruction_count import instructions
 
-from vetrina.bundle.spelling import SpellingCorrector, write
+from vetrina.bundle.spelling.read import SpellingCorrector
+from vetrina.bundle.spelling.write import write_word_counts
 from vetrina.core.types import Catalogue
 from vetrina.serve.live_state import Champions
 
@@ -28,7 +29,7 @@ def corrector_of(folder: Path, n_letters: int) -> SpellingCorrector:
     number = np.full(len(titles), np.nan)
     names = np.array([f"p{n}" for n in range(len(titles))])
     path = folder / f"{n_letters}.json"
-    write(Catalogue(names, titles, none, none, none, none, number, number, number), path)
+    write_word_counts(Catalogue(names, titles, none, none, none, none, number, number, number), path)
     return SpellingCorrector(path, lambda word: False)
 
 

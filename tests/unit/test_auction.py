@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vetrina.model_selection import calibration
-from vetrina.model_selection.calibration import Calibration, isotonic_regression
+from vetrina.model_selection.calibration import Calibration
+from vetrina.model_selection.isotonic_regression import choose_calibration, fit_isotonic
 from vetrina.scenarios.ads.auction import run_auction
 from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, expected_slots, solve_pace
 from vetrina.simulate import pacing_policies
@@ -119,7 +119,7 @@ def test_isotonic_steps_rise_and_keep_the_mean(seed):
     rng = np.random.default_rng(seed)
     said = rng.uniform(size=int(rng.integers(1, 60)))
     label = (rng.uniform(size=len(said)) < said**2).astype(float)
-    found = isotonic_regression(said, label)
+    found = fit_isotonic(said, label)
     assert (np.diff(found.y) >= 0).all()
     steps = np.searchsorted(found.x, said)
     assert len(steps) == len(said)
@@ -143,8 +143,8 @@ def test_calibration_is_kept_only_where_it_helps():
     rng = np.random.default_rng(3)
     chance = rng.uniform(0.0, 0.5, 4_000)
     label = (rng.uniform(size=4_000) < chance).astype(float)
-    twice = calibration.choose_calibration(2 * chance, label)  # a model that says twice as much
+    twice = choose_calibration(2 * chance, label)  # a model that says twice as much
     assert twice.x
     assert twice.transform(2 * chance).mean() == pytest.approx(label.mean(), rel=0.02)
     assert 0 < twice.transform(np.array([0.0]))[0] < 0.05
-    assert calibration.choose_calibration(chance[:50], label[:50]) == Calibration()
+    assert choose_calibration(chance[:50], label[:50]) == Calibration()

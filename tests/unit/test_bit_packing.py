@@ -70,8 +70,3 @@ def test_a_number_takes_hardly_more_bits_than_the_largest(tmp_path: Path, larges
     values = np.random.default_rng(1).integers(0, largest, 80_000, endpoint=True)
     bit_packing.save(tmp_path, "some", values)
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) <= 10_000 * bits + 300
-
-
-def test_arrays_that_were_saved_as_they_are_open_too(tmp_path: Path):
-    np.save(tmp_path / "some.npy", np.array([3, 1, 2], np.int64))
-    assert PackedIntegers(tmp_path, "some")[1:].tolist() == [1, 2]

@@ -86,7 +86,7 @@ def test_a_panic_is_an_error_and_the_thread_goes_on(candidate, monkeypatch):
     found = CandidateClient(ROLLOUT, candidate, LONG, rows.append)
     found.shadow(Request(query="panic"), CONTEXT, Answer((), 0))
     assert [answered.fault for answered in ask(found, "panic", "a")] == ["error", None]
-    assert [row["fault"] for row in rows] == ["error"]
+    assert [row.fault for row in rows] == ["error"]
 
 
 def test_requests_whose_turn_does_not_come_are_not_computed_and_are_no_hang(candidate):

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.bundle import catalogue_index
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.types import Catalogue, Interactions
 from vetrina.features import histories
 from vetrina.features.histories import Histories
@@ -23,7 +23,7 @@ def catalogue(stock: list[float]) -> Catalogue:
 
 def test_ids_titles_and_numbers_are_those_of_the_catalogue(tmp_path: Path):
     given = catalogue([1.0, np.nan, 3.0, 0.0, 5.0, 6.0, 7.0])
-    catalogue_index.write(given, tmp_path)
+    write_catalogue(given, tmp_path)
     opened = CatalogueIndex(tmp_path)
     assert [opened.product_id(i) for i in range(len(opened))] == IDS
     assert [opened.title(i) for i in range(len(opened))] == list(TITLES)
@@ -34,7 +34,7 @@ def test_ids_titles_and_numbers_are_those_of_the_catalogue(tmp_path: Path):
 
 
 def test_an_id_is_found_only_if_it_is_there_whole(tmp_path: Path):
-    catalogue_index.write(catalogue([np.nan] * len(IDS)), tmp_path)
+    write_catalogue(catalogue([np.nan] * len(IDS)), tmp_path)
     opened = CatalogueIndex(tmp_path)
     assert opened.index_of(IDS[::-1]).tolist() == list(range(len(IDS)))[::-1]
     unknown = ["", "A", "b1", "z" * 11, "z" * 13, "z" * 40, "日", "日本語の長い名前です", "\udcff"]

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from vetrina.bundle import dense
+from vetrina.bundle.dense import write
+from vetrina.bundle.dense.read import DenseIndex
+from vetrina.bundle.dense.write import MIN_PQ_VECTORS, is_quantisable, write_dense_index, write_pq_index
 
 
 @pytest.fixture
@@ -18,21 +20,21 @@ def vectors() -> np.ndarray:
 def built(request, monkeypatch, tmp_path):
     """Builds an index of one kind."""
     few, coded = (10_000, 10_000) if request.param in ("exact", "codes") else (100, 100)
-    monkeypatch.setattr(dense, "_MAX_EXACT_VECTORS", few)
-    monkeypatch.setattr(dense, "_MAX_FLAT_PQ_VECTORS", coded)
-    monkeypatch.setattr(dense, "_NLIST", 32)
-    monkeypatch.setattr(dense, "_NPROBE", 8)
+    monkeypatch.setattr(write, "_MAX_EXACT_VECTORS", few)
+    monkeypatch.setattr(write, "_MAX_FLAT_PQ_VECTORS", coded)
+    monkeypatch.setattr(write, "_NLIST", 32)
+    monkeypatch.setattr(write, "_NPROBE", 8)
 
-    def build(vectors: np.ndarray) -> dense.DenseIndex:
-        dense.build(vectors, tmp_path / "index")
+    def build(vectors: np.ndarray) -> DenseIndex:
+        write_dense_index(vectors, tmp_path / "index")
         if "codes" in request.param:
-            dense.build_pq(tmp_path / "index", tmp_path / "small")
+            write_pq_index(tmp_path / "index", tmp_path / "small")
             assert (tmp_path / "small").stat().st_size < (tmp_path / "index").stat().st_size
             again = tmp_path / "again"
-            dense.build_pq(tmp_path / "index", again)
+            write_pq_index(tmp_path / "index", again)
             assert again.read_bytes() == (tmp_path / "small").read_bytes()
-            return dense.DenseIndex(tmp_path / "small")
-        return dense.DenseIndex(tmp_path / "index")
+            return DenseIndex(tmp_path / "small")
+        return DenseIndex(tmp_path / "index")
 
     return build
 
@@ -50,16 +52,16 @@ def test_finds_nearly_the_true_neighbours_best_first(vectors, built, request):
 
 
 def test_few_vectors_or_ones_of_odd_width_show_no_codes():
-    assert dense.is_compressible(dense.MIN_PQ_VECTORS, 384)
-    assert not dense.is_compressible(dense.MIN_PQ_VECTORS - 1, 384)
-    assert not dense.is_compressible(dense.MIN_PQ_VECTORS, 300)
+    assert is_quantisable(MIN_PQ_VECTORS, 384)
+    assert not is_quantisable(MIN_PQ_VECTORS - 1, 384)
+    assert not is_quantisable(MIN_PQ_VECTORS, 300)
 
 
 def test_equal_vectors_give_an_equal_file_and_more_than_there_is_is_no_error(vectors, tmp_path):
     for name in ("a", "b"):
-        dense.build(vectors[:7], tmp_path / name)
+        write_dense_index(vectors[:7], tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    assert len(dense.DenseIndex(tmp_path / "a").nearest(vectors[0], 50)[0]) == 7
+    assert len(DenseIndex(tmp_path / "a").nearest(vectors[0], 50)[0]) == 7
 
 
 def test_vectors_of_chosen_rows(vectors, built):

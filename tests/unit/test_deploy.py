@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -24,7 +25,7 @@ def test_prometheus_takes_the_rules(words):
 
 def test_rules_and_dashboard_name_metrics_that_exist(tmp_path):
     service = Service(ShopFolder(tmp_path))
-    there = {f"{sample}" for sample in service.metrics_registry._names_to_collectors}
+    there = {f"{sample}" for sample in service.metrics.registry._names_to_collectors}
     service.event_log.close()
     service.engine.dispose()
     dashboard = (DEPLOY / "grafana" / "vetrina.json").read_text()
@@ -48,3 +49,19 @@ def test_nginx_takes_the_example(tmp_path):
     command = ["nginx", "-t", "-p", str(tmp_path), "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "log")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_systemd_takes_the_unit_for_several_shops(tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    unit = (DEPLOY / "systemd" / "vetrina@.service").read_text()
+    command = re.findall("^ExecStart=(.*)$", unit, re.M)
+    assert [shlex.split(words)[1:] for words in command] == [["up"]]
+    here = unit.replace(command[0], shutil.which("true") or "true").replace("=vetrina\n", "=root\n")
+    for instance in ("grocer", "books-2"):
+        file = tmp_path / f"vetrina@{instance}.service"
+        file.write_text(here)
+        words = ["systemd-analyze", "verify", "--man=no", str(file)]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        about_it = [line for line in done.stderr.splitlines() if "vetrina@" in line]
+        assert (done.returncode, about_it) == (0, [])

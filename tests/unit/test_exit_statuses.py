@@ -18,6 +18,19 @@ def test_a_store_that_cannot_be_reached_is_no_bad_input():
     assert "\n" not in line
 
 
+def test_a_command_that_serving_machines_lack_says_where_it_is_to_be_had():
+    """An installation, or an image, that only serves has no training library."""
+    line, status = error_line_and_status(ModuleNotFoundError("No module named 'polars'", name="polars"))
+    assert status == BadInput.exit_status
+    assert "needs polars" in line
+    assert "vetrina[all]" in line
+
+
+def test_a_missing_module_of_vetrina_itself_is_an_internal_error():
+    error = ModuleNotFoundError("No module named 'vetrina.gone'", name="vetrina.gone")
+    assert "internal error" in error_line_and_status(error)[0]
+
+
 def test_an_export_without_its_extra_names_the_extra(tmp_path, monkeypatch):
     for module in [name for name in sys.modules if name.startswith("vetrina.edge")]:
         monkeypatch.delitem(sys.modules, module)

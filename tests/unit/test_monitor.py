@@ -15,6 +15,7 @@ from vetrina.core.health_types import (
     HealthReport,
     ReferenceWindow,
 )
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.types import Interval
 from vetrina.evaluation.moments import moments
 from vetrina.monitor import monitor, persistent_drift
@@ -168,19 +169,33 @@ def test_a_day_survives_being_kept(days):
         assert msgspec.json.decode(msgspec.json.encode(day), type=DailyStatistics) == day
 
 
+def a_label(request_id: str, position: int, value: float | None) -> LoggedEvent:
+    """An event that reports the outcome of a row of a prediction."""
+    return LoggedEvent(
+        event_id="e",
+        user="u",
+        session=None,
+        time=0.0,
+        type="label",
+        request_id=request_id,
+        position=position,
+        value=value,
+    )
+
+
 def test_labels_find_their_rows_whatever_else_is_sent():
-    said = {"r": [0.9, 0.2]}
+    predictions = {"r": [0.9, 0.2]}
     labels = [
-        {"type": "label", "request_id": "r", "position": 1, "value": 1.0},
-        {"type": "label", "request_id": "r", "position": 2, "value": 0.0},
-        {"type": "label", "request_id": "r", "position": 3, "value": 0.0},
-        {"type": "label", "request_id": "other", "position": 1, "value": 1.0},
-        {"type": "label", "request_id": "r", "position": 1},
+        a_label("r", 1, 1.0),
+        a_label("r", 2, 0.0),
+        a_label("r", 3, 0.0),
+        a_label("other", 1, 1.0),
+        a_label("r", 1, None),
     ]
-    assert label_sums(labels, said) == pytest.approx((2.0, 1.1, 0.25, 1.0))
-    assert label_sums(labels[2:], said) is None
+    assert label_sums(labels, predictions) == pytest.approx((2.0, 1.1, 0.25, 1.0))
+    assert label_sums(labels[2:], predictions) is None
     # Of numbers that usually miss by half, what came true counts as it is.
-    assert label_sums(labels, said, 0.5) == pytest.approx((2.0, 1.1, 0.5, sum(e["value"] for e in labels[:2])))
+    assert label_sums(labels, predictions, 0.5) == pytest.approx((2.0, 1.1, 0.5, 1.0))
 
 
 def test_calibration_of_predictions_is_happened_over_expected():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from vetrina.bundle.sequence_scorer import gap_classes
+from vetrina.bundle.sequence_scorer.read import gap_classes
 from vetrina.nn.next_item.embedding_init import positive_mutual_information
 
 

@@ -100,11 +100,11 @@ def test_logged_chances_are_those_with_which_products_stand_where_they_stand(lim
             found = sample_order(answer(min(2 * limit, total), total), limit, share, rng)
         else:
             found = keep_order(answer(min(limit, total), total), limit, share)
-        assert len(found.propensities) == len(found.answer.items) == min(limit, total)
-        for place, (item, p) in enumerate(zip(found.answer.items, found.propensities, strict=True)):
+        assert len(found.items) == min(limit, total)
+        for place, item in enumerate(found.items):
             key = (item.product_id, place)
             seen[key] = seen.get(key, 0) + 1
-            assert chance.setdefault(key, p) == pytest.approx(p)
+            assert chance.setdefault(key, item.propensity) == pytest.approx(item.propensity)
     for key, count in seen.items():
         expected = chance[key] * draws
         assert abs(count - expected) < 6 * np.sqrt(expected) + 6, (key, count, expected)

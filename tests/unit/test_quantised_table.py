@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vetrina.bundle.quantised_table import read as quantised_table
-from vetrina.bundle.quantised_table import write as writing
+from vetrina.bundle.quantised_table.read import open_table
+from vetrina.bundle.quantised_table.write import write_quantised_table
 from vetrina.core.errors import UnusableVariant
 
 
@@ -20,11 +20,11 @@ def test_rows_and_products_are_nearly_as_they_were(tmp_path: Path, bits: int, of
     whole = table(rows)
     asked = table(3, seed=2)
     np.save(tmp_path / "table.npy", whole)
-    usual = quantised_table.open_table(tmp_path, "table.npy")
+    usual = open_table(tmp_path, "table.npy")
     np.testing.assert_allclose(usual.inner_products(asked), asked @ whole.T, rtol=1e-5)
     (tmp_path / "small").mkdir()
-    writing.write(whole, tmp_path / "small", bits)
-    small = quantised_table.open_table(tmp_path / "small", "table.npy")
+    write_quantised_table(whole, tmp_path / "small", bits)
+    small = open_table(tmp_path / "small", "table.npy")
     assert len(small) == rows
     for chosen in (np.array([0, rows - 1]), slice(None)):
         error = np.abs(small.vectors(chosen) - whole[chosen]).max() / np.abs(whole).max()
@@ -50,5 +50,5 @@ def test_rows_and_products_are_nearly_as_they_were(tmp_path: Path, bits: int, of
 )
 def test_what_cannot_be_packed_says_why_and_leaves_nothing(tmp_path: Path, what: np.ndarray, why: str):
     with pytest.raises(UnusableVariant, match=why):
-        writing.write(what, tmp_path, 4)
+        write_quantised_table(what, tmp_path, 4)
     assert not list(tmp_path.iterdir())

@@ -1,11 +1,15 @@
 """How a version is released: its kind of change, the days that a canary would take, and what follows from both."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from vetrina.core.clock import DAY
+from vetrina.core.exposures import Exposure, LoggedItem
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.settings import ReleaseSettings
 from vetrina.core.types import Reason, ReleaseResult, Verdict
 from vetrina.evaluation.sequential import confidence_radius, estimate_effect, outcome_statistics
@@ -158,21 +162,37 @@ def a_log(now: float) -> PreReleaseLog:
     return PreReleaseLog("recommend", "v1", SETTINGS, (now - SETTINGS.pre_period_days * DAY, now), 1.0)
 
 
-def visits(now: float) -> tuple[list[dict], list[dict], dict[str, dict]]:
+def visits(now: float) -> tuple[list[Exposure], list[LoggedEvent], dict[str, Exposure]]:
     """Answers that a hundred users saw on four days, two each; the clicks of ten of them, who buy as well; what clicks name."""
     answers = []
     events = []
     for number in range(100):
         for visit in range(2):
-            at = now - (1 + number % 4) * DAY + 60.0 * visit
-            request = f"r{number}-{visit}"
-            answer = {"request_id": request, "user": f"u{number}", "session": None, "time": at, "arm": "champion"}
-            answers.append({**answer, "scenario": "recommend", "version": "v1", "fault": None, "seconds": 0.1})
+            answer = Exposure(
+                request_id=f"r{number}-{visit}",
+                scenario="recommend",
+                version="v1",
+                time=now - (1 + number % 4) * DAY + 60.0 * visit,
+                arm="champion",
+                seconds=0.1,
+                user=f"u{number}",
+                items=(LoggedItem(1, "p", 1.0),),
+            )
+            answers.append(answer)
             if number < 10:
-                event = {"user": f"u{number}", "session": None, "product_id": "p", "request_id": request, "price": 5.0}
-                events.append({**event, "type": "click", "time": at + 1})
-                events.append({**event, "type": "purchase", "time": at + 2})
-    named = {answer["request_id"]: {**answer, "items": frozenset("p")} for answer in answers}
+                click = LoggedEvent(
+                    event_id=f"e{number}-{visit}",
+                    user=f"u{number}",
+                    session=None,
+                    time=answer.time + 1,
+                    type="click",
+                    product_id="p",
+                    request_id=answer.request_id,
+                    price=5.0,
+                )
+                events.append(click)
+                events.append(replace(click, type="purchase", time=answer.time + 2))
+    named = {answer.request_id: answer for answer in answers}
     return answers, events, named
 
 
@@ -182,26 +202,26 @@ def test_traffic_counts_each_unit_once_over_the_days_that_there_are():
     log = a_log(now)
     log.add_answers(answers)
     log.add_events(events, named)
-    found = log.traffic()
-    assert found.units_per_day == pytest.approx(100 / 4)
-    assert found.mean == pytest.approx(0.1)
-    assert found.variance == pytest.approx(0.09)
-    assert found.active_share == pytest.approx(0.1)
+    estimate = log.traffic()
+    assert estimate.units_per_day == pytest.approx(100 / 4)
+    assert estimate.mean == pytest.approx(0.1)
+    assert estimate.variance == pytest.approx(0.09)
+    assert estimate.active_share == pytest.approx(0.1)
     assert a_log(now).traffic() == TrafficEstimate()
 
 
 def test_a_log_in_pieces_says_what_it_says_as_a_whole():
     now = 20 * DAY
     answers, events, named = visits(now)
-    answers.append(answers[0] | {"version": "v0", "request_id": "other", "user": "u500"})
+    answers.append(replace(answers[0], version="v0", request_id="other", user="u500"))
     whole = a_log(now)
     whole.add_answers(answers)
     whole.add_events(events, named)
     pieces = a_log(now)
     for day in range(20):
-        pieces.add_answers([row for row in answers if row["time"] // DAY == day])
-        new_events = [row for row in events if row["time"] // DAY == day]
-        pieces.add_events(new_events, {row["request_id"]: named[row["request_id"]] for row in new_events})
+        pieces.add_answers([answer for answer in answers if answer.time // DAY == day])
+        new_events = [event for event in events if event.time // DAY == day]
+        pieces.add_events(new_events, {event.request_id: named[event.request_id] for event in new_events})
         pieces.add_events(new_events[:1], named)
     statistics, expected = pieces.statistics()
     of_whole, expected_of_whole = whole.statistics()

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vetrina.core.exposures import Exposure, LoggedItem
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.rollout_types import (
     CANARY,
     CHAMPION,
@@ -206,31 +208,43 @@ PRODUCTS = st.lists(st.integers(0, 15), unique=True, max_size=12)
 def test_team_draft_is_fair_and_keeps_both_orders(own, other, limit, seed):
     champion, canary = ([RankedItem(str(n), "", 0.0) for n in numbers] for numbers in (own, other))
     mixed = team_draft(champion, canary, limit, np.random.default_rng(seed))
-    ids = [i.product_id for i in mixed.items]
+    ids = [i.product_id for i in mixed]
+    teams = [i.team for i in mixed]
     assert len(set(ids)) == len(ids) == min(limit, len({*own, *other}))
-    assert len(mixed.teams) == len(ids)
     for team, source in ((CHAMPION, own), (CANARY, other)):
-        picked = [int(i) for i, t in zip(ids, mixed.teams, strict=True) if t == team]
+        picked = [int(i) for i, t in zip(ids, teams, strict=True) if t == team]
         assert picked == [n for n in source if n in picked], "each captain picks in the order of its own list"
     if not {*own} & {*other} and min(len(own), len(other)) >= limit:
-        assert abs(mixed.teams.count(CHAMPION) - mixed.teams.count(CANARY)) <= 1
+        assert abs(teams.count(CHAMPION) - teams.count(CANARY)) <= 1
     if own == other:
-        assert set(mixed.teams) <= {""}, "equal lists vote for nobody"
+        assert set(teams) <= {""}, "equal lists vote for nobody"
 
 
 def test_a_vote_is_counted_once_and_only_within_its_time():
-    items = [
-        {"product_id": "a", "team": CANARY},
-        {"product_id": "b", "team": CHAMPION},
-        {"product_id": "c", "team": ""},
-    ]
-    answers = [
-        {"request_id": r, "user": u, "session": None, "time": t, "items": items}
-        for r, u, t in (("r1", "u1", 0.0), ("r2", "u2", 0.0), ("r3", "u3", 0.0), ("late", "u3", 99.0))
-    ]
-    named = {a["request_id"]: {"items": frozenset("abc"), "time": a["time"]} for a in answers}
-    clicked = [("r1", "a"), ("r1", "a"), ("r1", "b"), ("r2", "b"), ("r3", "c"), ("late", "a")]
-    events = [{"type": "click", "user": "x", "request_id": r, "product_id": p, "time": 1.0} for r, p in clicked]
+    items = (
+        LoggedItem(1, "a", 1.0, team=CANARY),
+        LoggedItem(2, "b", 1.0, team=CHAMPION),
+        LoggedItem(3, "c", 1.0),
+    )
+    answers = []
+    for request_id, user, time in (("r1", "u1", 0.0), ("r2", "u2", 0.0), ("r3", "u3", 0.0), ("late", "u3", 99.0)):
+        answer = Exposure(
+            request_id=request_id, scenario="s", version="v", time=time, arm=INTERLEAVED, user=user, items=items
+        )
+        answers.append(answer)
+    named = {answer.request_id: answer for answer in answers}
+    events = []
+    for request_id, product_id in (("r1", "a"), ("r1", "a"), ("r1", "b"), ("r2", "b"), ("r3", "c"), ("late", "a")):
+        click = LoggedEvent(
+            event_id=f"e{len(events)}",
+            user="x",
+            session=None,
+            time=1.0,
+            type="click",
+            product_id=product_id,
+            request_id=request_id,
+        )
+        events.append(click)
     first = {"u1": 0.0, "u2": 0.0, "u3": 0.0}
     assert count_preferences(first, answers, events, named, 10.0) == (0, 1, 2)
     assert count_preferences(first, answers, events, named, 100.0) == (1, 1, 1)

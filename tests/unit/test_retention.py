@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vetrina.api.shop import Shop
-from vetrina.bundle import business_value
 from vetrina.core.clock import DAY
 from vetrina.core.types import Catalogue, Interactions
 from vetrina.data import dataset
+from vetrina.features import business_value
 from vetrina.features.retention import retention_rates
 
 ITEMS = 5

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import top_k_of_dense, top_k_per_row
+from vetrina.data.sparse_matrix import top_k_of_dense, top_k_per_row
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6) | st.lists(st.integers(1, 9), min_size=7, max_size=7))

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.bundle.spelling import SpellingCorrector, write
+from vetrina.bundle.spelling.read import SpellingCorrector
+from vetrina.bundle.spelling.write import write_word_counts
 from vetrina.core.types import Catalogue
 from vetrina.gate.robustness import add_typo
 
@@ -23,7 +24,9 @@ def opened(folder, known=lambda word: False) -> SpellingCorrector:
     none = ("",) * len(TITLES)
     number = np.full(len(TITLES), np.nan)
     names = np.array([f"p{n}" for n in range(len(TITLES))])
-    write(Catalogue(names, TITLES, none, none, none, none, number, number, number), folder / "spelling.json")
+    write_word_counts(
+        Catalogue(names, TITLES, none, none, none, none, number, number, number), folder / "spelling.json"
+    )
     return SpellingCorrector(folder / "spelling.json", known)
 
 

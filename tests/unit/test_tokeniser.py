@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vetrina.bundle.lexical import LexicalIndex, build
+from vetrina.bundle.lexical.read import LexicalIndex
+from vetrina.bundle.lexical.write import write_lexical_index
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.filters import NO_FILTERS
 from vetrina.core.tokeniser import split_unspaced_scripts, tokenise
@@ -36,7 +37,7 @@ def test_no_letter_is_lost_and_nothing_is_empty(text):
 
 def test_a_chinese_query_finds_the_product_that_holds_all_of_it_first(tmp_path):
     titles = ["红色长裤", "蓝色连衣裙", "红色连衣裙", "儿童玩具车", "Red dress 2026"]
-    build(tmp_path, ({"item": i, "title": t, "everything": t} for i, t in enumerate(titles)))
+    write_lexical_index(tmp_path, ({"item": i, "title": t, "everything": t} for i, t in enumerate(titles)))
     items, scores = LexicalIndex(tmp_path).search("红色连衣裙", 10)
     assert items[0] == 2
     assert set(items) == {0, 1, 2}

@@ -14,7 +14,7 @@ from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress, track
 from vetrina.core.types import Answer
 from vetrina.ingest.read import read_table_file
-from vetrina.serve.routes.audience import RecipientList
+from vetrina.serve.answers.audience import RecipientList
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": lambda frame, path: _without_formulas(frame).write_csv(path),

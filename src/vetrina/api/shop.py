@@ -22,10 +22,10 @@ from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.scenarios.base import find_scenario, scenario_names
+from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
+from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
 from vetrina.serve.released_models import ReleasedModels
-from vetrina.serve.routes.audience import RecipientList, find_recipients, mark_contacted
 from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder
@@ -142,12 +142,24 @@ class Shop:
 
     # Answers
 
-    def recommend(self, user: str | None = None, **request: Any) -> Answer:
-        """Recommended products for a user, a session, or a page.
+    def rank(self, scenario: str, user: str | None = None, **request: Any) -> Answer:
+        """Products of any scenario that answers with products, for a user, a session, or a page.
 
-        ``session``, ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over HTTP.
+        Args:
+            scenario: Name of the scenario.
+            user: The shop's id of the user; None for an anonymous visitor.
+            **request: ``session``, ``query``, ``product_ids``, ``placement``, ``limit``, ``filters``, ``exclude_seen`` as over
+                HTTP.
+
+        Raises:
+            BadInput: The scenario is unknown or answers with something else, or a value breaks a rule.
+            NotReady: Nothing is released yet.
         """
-        return self._released_models.answer("recommend", self._request(user, **request))
+        return self._released_models.answer(find_ranking_scenario(scenario).name, self._request(user, **request))
+
+    def recommend(self, user: str | None = None, **request: Any) -> Answer:
+        """Recommended products for a user, a session, or a page; see ``rank``."""
+        return self.rank("recommend", user, **request)
 
     def similar(self, product: str, **request: Any) -> Answer:
         """Products bought or viewed together with a product, or with ``placement="looks_like"`` products that look like it."""
@@ -156,7 +168,7 @@ class Shop:
 
     def search(self, query: str, user: str | None = None, **request: Any) -> Answer:
         """Products for a query, personalised where a user is named."""
-        return self._released_models.answer("search", self._request(user, query=query, **request))
+        return self.rank("search", user, query=query, **request)
 
     def ads(self, user: str | None = None, slots: int = 3, **request: Any) -> Answer:
         """Ads for a user: ``product_ids``, ``query``, ``filters`` as over HTTP. They are not counted as impressions."""
@@ -180,7 +192,8 @@ class Shop:
         engine = self.shop_context.engine
         selector = self.load("launch")
         context = self._released_models.context()
-        return find_recipients(selector, engine, self.folder.keys, context, channel, note, product_id=product, **call)
+        query = AudienceQuery(product, channel=channel, note=note, **call)
+        return find_recipients(selector, engine, self.folder.keys, context, query)
 
     def mark_contacted(self, recipients: RecipientList, product: str | None, channel: str) -> None:
         """Record that an audience was contacted, so that its users rank lower in the next ones.

@@ -17,7 +17,7 @@ _HIGH_BIT_WIDTHS = (1, 2, 4, 8)
 
 
 class PackedIntegers:
-    """Opens what ``save`` wrote; it also opens a plain ``.npy`` file of integers.
+    """Opens what ``save`` wrote.
 
     Args:
         folder: Folder of the files.
@@ -89,4 +89,4 @@ def _pack_bits(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def _high_bits_path(folder: Path, name: str) -> Path:
-    return folder / f"{name}_above.npy"
+    return folder / f"{name}_high.npy"

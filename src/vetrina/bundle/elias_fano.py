@@ -1,6 +1,6 @@
-"""Lists of integers on disk: plain, or sorted and Elias-Fano encoded.
+"""Sorted lists of integers on disk, Elias-Fano encoded.
 
-Encoded lists are read by memory-mapping and take about two bits per number more than the logarithm of the mean gap. The lower
+The lists are read by memory-mapping and take about two bits per number more than the logarithm of the mean gap. The lower
 bits of each number are stored side by side. The upper bits are stored as a bit vector per list, in which the k-th one stands at
 position upper + k (Elias 1974, "Efficient storage and retrieval by content and address of static files"; Vigna 2013,
 "Quasi-succinct indices"). Each bit vector starts at a whole byte.
@@ -33,29 +33,6 @@ class SelectedLists:
     values: IntegerArray
     indices: NDArray[np.int64]
     lengths: NDArray[np.int64]
-
-
-class PlainLists:
-    """Lists of numbers in any order.
-
-    Args:
-        starts: (lists + 1,) index of each list's first number; the last entry is the number of all numbers.
-        values: Numbers of all lists, concatenated.
-    """
-
-    def __init__(self, starts: PackedIntegers | IntegerArray, values: PackedIntegers | IntegerArray) -> None:
-        self._starts = starts
-        self._values = values
-
-    def __len__(self) -> int:
-        return len(self._starts) - 1
-
-    def take(self, rows: IntegerArray) -> SelectedLists:
-        """The lists at ``rows``, which may repeat."""
-        starts = self._starts[rows].astype(np.int64)
-        lengths = self._starts[rows + 1] - starts
-        indices = concatenated_ranges(starts, lengths)
-        return SelectedLists(self._values[indices], indices, lengths)
 
 
 class EliasFanoLists:

@@ -9,6 +9,7 @@ _STATUS_INTERNAL_ERROR = 1
 _STATUS_BAD_INPUT = 2
 _STATUS_TEMPORARY_FAILURE = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 _STATUS_INTERRUPTED = 130
+_FULL_INSTALLATION = 'pip install "vetrina[all]", or use the image vetrina-train'
 
 
 def error_line_and_status(error: BaseException) -> tuple[str, int]:
@@ -21,6 +22,9 @@ def error_line_and_status(error: BaseException) -> tuple[str, int]:
         return f"vetrina: {error.format_message().rstrip('.')}; see --help", error.exit_code
     if isinstance(error, VetrinaError):
         return f"vetrina: {error}", error.exit_status
+    if isinstance(error, ModuleNotFoundError) and error.name is not None and not error.name.startswith("vetrina"):
+        line = f"vetrina: this command needs {error.name}, which is not installed here; {_FULL_INSTALLATION}"
+        return line, _STATUS_BAD_INPUT
     if isinstance(error, OSError):
         place = error.filename or "disk"
         reason = error.strerror or message

@@ -25,9 +25,10 @@ def init(folder: Path) -> None:
 
 @click.command()
 @click.option("--exit", "exit_when_trained", is_flag=True, help="Stop once the full versions are trained.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8337, show_default=True, help="Port of the service.")
 @click.pass_obj
-def demo(state: CliContext, exit_when_trained: bool, port: int) -> None:
+def demo(state: CliContext, exit_when_trained: bool, host: str, port: int) -> None:
     """Serve, train and release on one year of a real grocer's data."""
     from vetrina.cli.progress import TerminalProgress
     from vetrina.demo.run import run_demo
@@ -38,7 +39,7 @@ def demo(state: CliContext, exit_when_trained: bool, port: int) -> None:
         return time.perf_counter() - started
 
     folder = state.shop_dir_or("demo-shop")
-    run_demo(folder, port, exit_when_trained, TerminalProgress(), click.echo, elapsed_seconds)
+    run_demo(folder, host, port, exit_when_trained, TerminalProgress(), click.echo, elapsed_seconds)
 
 
 COMMANDS = (init, demo)

@@ -26,7 +26,7 @@ class CompressionVariant:
     """
 
     steps: tuple[str, ...]
-    settings: Mapping[str, float] = field(default_factory=dict)
+    settings: Mapping[str, float] = field(default_factory=dict[str, float])
     training_seconds: float = 0.0
     is_aggressive: bool = False
 

@@ -22,9 +22,9 @@ class DeltaIndex:
         images: Image embeddings by id of a changed product.
     """
 
-    changed_products: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    changed_products: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     deleted_ids: frozenset[str] = frozenset()
-    images: Mapping[str, ImageVector] = field(default_factory=dict)
+    images: Mapping[str, ImageVector] = field(default_factory=dict[str, ImageVector])
 
     @cached_property
     def hidden_ids(self) -> frozenset[str]:

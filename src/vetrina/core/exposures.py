@@ -57,28 +57,21 @@ class LoggedItem(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.prediction
 
 
-def logged_item(item: RankedItem, position: int, propensity: float, team: str = "") -> LoggedItem:
-    """A ranked item as it is logged.
-
-    Args:
-        item: The item.
-        position: Its position in the whole ranking, from 1.
-        propensity: Probability with which the item was placed at this position.
-        team: Arm that contributed the item to an interleaved answer; empty for other answers.
-    """
+def logged_item(item: RankedItem, position: int) -> LoggedItem:
+    """A ranked item as it is logged, at its position in the whole ranking, from 1."""
     score = round(item.score, 4)
     if item.ad is None:
-        return LoggedItem(position, item.product_id, propensity, score, team=team)
+        return LoggedItem(position, item.product_id, item.propensity, score, team=item.team)
     return LoggedItem(
         position,
         item.product_id,
-        propensity,
+        item.propensity,
         score,
         ad_id=item.ad.ad_id,
         campaign_id=item.ad.campaign_id,
         price=item.ad.price,
         click_chance=item.ad.click_chance,
-        team=team,
+        team=item.team,
     )
 
 
@@ -127,3 +120,20 @@ class Exposure:
     def product_ids(self) -> frozenset[str]:
         """Products of the answer."""
         return frozenset(item.product_id for item in self.items)
+
+
+@dataclass(frozen=True)
+class ShadowAnswer:
+    """What is logged of an answer that a candidate computed in shadow mode.
+
+    Attributes:
+        rollout: Id of the rollout.
+        seconds: How long the candidate took.
+        fault: Why there is no valid answer, if there is none.
+        overlap: Share of the champion's products that the candidate's answer has, too.
+    """
+
+    rollout: str
+    seconds: float
+    fault: str | None = None
+    overlap: float = 0.0

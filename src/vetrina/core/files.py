@@ -11,7 +11,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 from vetrina.core.errors import BadInput, Conflict
@@ -24,7 +24,7 @@ _REMOVED_PREFIX = ".removed-"  # of folders that are being removed
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Generator[Path]:
     """Yield a temporary path in the same folder; rename it to ``path`` on success, remove it otherwise.
 
     Raises BadInput if the disk cannot be written.
@@ -45,7 +45,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def atomic_folder(path: Path, is_complete: Callable[[Path], bool] = Path.is_dir) -> Iterator[Path]:
+def atomic_folder(path: Path, is_complete: Callable[[Path], bool] = Path.is_dir) -> Generator[Path]:
     """Yield a temporary folder; rename it to ``path`` on success, remove it otherwise.
 
     Args:
@@ -86,28 +86,28 @@ def remove_leftovers(parent: Path) -> None:
 
 
 @contextlib.contextmanager
-def exclusive_lock(folder: Path) -> Iterator[None]:
+def exclusive_lock(folder: Path) -> Generator[None]:
     """Hold the only lock on ``folder``. The lock ends with the process, even if it is killed. Raises Conflict."""
     with _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
         yield
 
 
 @contextlib.contextmanager
-def shared_lock(folder: Path) -> Iterator[None]:
+def shared_lock(folder: Path) -> Generator[None]:
     """Hold a lock on ``folder`` beside other shared ones, but beside no exclusive one. Raises Conflict."""
     with _lock(folder, fcntl.LOCK_SH | fcntl.LOCK_NB):
         yield
 
 
 @contextlib.contextmanager
-def waiting_lock(folder: Path) -> Iterator[None]:
+def waiting_lock(folder: Path) -> Generator[None]:
     """Hold the only lock on ``folder``, after waiting for whoever holds it."""
     with _lock(folder, fcntl.LOCK_EX):
         yield
 
 
 @contextlib.contextmanager
-def _lock(folder: Path, operation: int) -> Iterator[None]:
+def _lock(folder: Path, operation: int) -> Generator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:

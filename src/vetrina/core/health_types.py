@@ -135,8 +135,8 @@ class DailyStatistics:
     count: int = 0
     units: int = 0
     clicked: int = 0
-    features: Mapping[str, Moments] = field(default_factory=dict)
-    rulers: Mapping[str, BinEdges] = field(default_factory=dict)
+    features: Mapping[str, Moments] = field(default_factory=dict[str, Moments])
+    rulers: Mapping[str, BinEdges] = field(default_factory=dict[str, BinEdges])
     places: PositionCounts = PositionCounts()
     response: Moments | None = None
     delays: tuple[int, ...] = ()

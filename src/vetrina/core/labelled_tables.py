@@ -105,7 +105,7 @@ class EncodedTable:
     category_sizes: tuple[int, ...] = ()
     label: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     secondary_label: Floats | None = None
-    raw_columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    raw_columns: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
     label_scaler: LabelScaler | None = None
     candidate_levels: Ints | None = None
     history_levels: Ints | None = None

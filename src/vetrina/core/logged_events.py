@@ -30,7 +30,7 @@ class LoggedEvent:
     product_id: str | None = None
     request_id: str | None = None
     query: str | None = None
-    position: int | None = None
+    position: float | None = None
     quantity: float | None = None
     price: float | None = None
     value: float | None = None

@@ -152,7 +152,7 @@ def _error_of(record: logging.LogRecord) -> BaseException | None:
 
 def _error_types(error: BaseException) -> str:
     """The types of an error and of its causes, the last one first: ``KeyError < ValueError``."""
-    names = []
+    names: list[str] = []
     cause: BaseException | None = error
     while cause is not None and len(names) < _MAX_CAUSES:
         names.append(type(cause).__qualname__)
@@ -162,7 +162,7 @@ def _error_types(error: BaseException) -> str:
 
 def _frames(traceback: TracebackType | None) -> list[str]:
     """File, line and function of each frame, the outermost first."""
-    frames = []
+    frames: list[str] = []
     while traceback is not None:
         code = traceback.tb_frame.f_code
         frames.append(f"{code.co_filename}:{traceback.tb_lineno} in {code.co_qualname}")

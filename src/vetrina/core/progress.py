@@ -1,6 +1,6 @@
 """Progress reporting for long-running steps. Silent by default."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TypeVar
 
@@ -37,7 +37,7 @@ class NoProgress:
         """Report nothing."""
 
     @contextmanager
-    def step(self, title: str, total: float) -> Iterator[Step]:
+    def step(self, title: str, total: float) -> Generator[Step]:
         """A step that reports nothing."""
         yield self
 

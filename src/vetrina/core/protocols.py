@@ -228,4 +228,4 @@ class Context:
     catalogue_delta: CatalogueDelta
     now: float
     spend_ledger: SpendLedger = field(default_factory=EmptySpendLedger)
-    goals: Mapping[str, float] = field(default_factory=dict)
+    goals: Mapping[str, float] = field(default_factory=dict[str, float])

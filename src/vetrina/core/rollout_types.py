@@ -185,8 +185,8 @@ class PreReleaseStatistics:
 
     units: int = 0
     answers: int = 0
-    active: Mapping[str, int] = field(default_factory=dict)
-    means: Mapping[str, float] = field(default_factory=dict)
+    active: Mapping[str, int] = field(default_factory=dict[str, int])
+    means: Mapping[str, float] = field(default_factory=dict[str, float])
     revenue_cap: float = 0.0
     faults: float = 0.0
     slow: float = 0.0
@@ -293,7 +293,7 @@ class RolloutEvidence:
     """
 
     until: float
-    outcomes: Mapping[str, OutcomeStatistics] = field(default_factory=dict)
+    outcomes: Mapping[str, OutcomeStatistics] = field(default_factory=dict[str, OutcomeStatistics])
     steps: tuple[StepEvidence, ...] = ()
     shadow: ShadowEvidence = ShadowEvidence()
     log: LogHealth = LogHealth()

@@ -5,7 +5,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -232,7 +232,7 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def trusted_networks(self) -> Sequence[IPv4Network | IPv6Network]:
         """The networks of ``trusted_proxies``. Raises ValueError where one is neither a network nor an address."""
-        networks = []
+        networks: list[IPv4Network | IPv6Network] = []
         for proxy in self.trusted_proxies:
             try:
                 networks.append(ip_network(proxy))
@@ -490,7 +490,10 @@ def _refuse_old_names(path: Path, raw: Mapping[str, Any]) -> None:
 
 def _table_of(raw: Mapping[str, Any], table: str) -> Mapping[str, Any]:
     """The entries of a table such as ``transfer.text``, empty if it is missing."""
-    values: Any = raw
+    entries = raw
     for part in table.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values if isinstance(values, dict) else {}
+        value = entries.get(part)
+        if not isinstance(value, Mapping):
+            return {}
+        entries = cast(Mapping[str, Any], value)
+    return entries

@@ -78,7 +78,7 @@ class Snapshot:
     cuts: Cuts | None
     quarantined: int = 0
     added: int = 0
-    logged: Mapping[str, int] = field(default_factory=dict)
+    logged: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 CheckStatus = Literal["PASS", "WARN", "FAIL"]
@@ -433,12 +433,12 @@ class TrainingPlan:
     seed: int = 42
     budget_seconds: float = 600.0
     threads: int = 2
-    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
     without: tuple[str, ...] = ()
     halvings: int = 0
     warm: bool = False
     begin_before: float = math.inf
-    trials: Mapping[str, int] = field(default_factory=dict)
+    trials: Mapping[str, int] = field(default_factory=dict[str, int])
     folds: int = 0
     encoder: str = ""
     goal: str = ""
@@ -470,7 +470,7 @@ class Recipe:
     models: tuple[str, ...]
     baselines: tuple[str, ...]
     metric: str
-    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, float]] = field(default_factory=dict[str, Mapping[str, float]])
 
 
 @dataclass(frozen=True)
@@ -517,7 +517,7 @@ class MetricValues:
     metric: str
     unit_ids: tuple[str, ...]
     values: NDArray[np.float64]
-    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    slices: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict[str, NDArray[np.bool_]])
 
 
 @dataclass(frozen=True)
@@ -544,7 +544,7 @@ class Reason:
     code: str
     passed: bool
     text: str
-    numbers: Mapping[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict[str, float])
     evaluable: bool = True
 
 
@@ -608,13 +608,22 @@ class ReleaseResult:
 
 @dataclass(frozen=True)
 class RankedItem:
-    """One item of a ranked answer; ``ad`` is set if its position was sold."""
+    """One item of a ranked answer.
+
+    Attributes:
+        reasons: Why the item is there, for people; the main reason first.
+        ad: The ad that won the position, if it was sold.
+        propensity: Probability with which serving places the product there; below 1 where it explores.
+        team: The arm whose version picked the item of an interleaved list; empty if both have it there, and in other lists.
+    """
 
     product_id: str
     title: str
     score: float
     reasons: tuple[str, ...] = ()
     ad: "AdPlacement | None" = None
+    propensity: float = 1.0
+    team: str = ""
 
 
 @dataclass(frozen=True)
@@ -655,7 +664,7 @@ class Answer:
 
     items: tuple[RankedItem, ...]
     total: int
-    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     offers: tuple[AuctionEntry, ...] = ()
 
 
@@ -711,7 +720,7 @@ class AudienceRequest:
     size: int = 100
     seed_users: tuple[str, ...] = ()
     segment: str = ""
-    contact_counts: Mapping[str, int] = field(default_factory=dict)
+    contact_counts: Mapping[str, int] = field(default_factory=dict[str, int])
     eligible_users: frozenset[str] | None = None
 
 

@@ -2,4 +2,4 @@
 
 VERSION = "0.2.0.dev1"
 # Raised whenever the files of a bundle change: bundles of another format are refused, and `vetrina run` makes new ones.
-BUNDLE_FORMAT = 3
+BUNDLE_FORMAT = 4

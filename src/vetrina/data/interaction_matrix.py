@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import top_k_per_row
 from vetrina.core.clock import DAY
 from vetrina.core.types import Interactions
+from vetrina.data.sparse_matrix import top_k_per_row
 
 HALF_LIFE_SECONDS = 62 * DAY
 MAX_ITEMS_PER_USER = 500

@@ -3,9 +3,9 @@
 import numpy as np
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import shape_of
 from vetrina.core.tokeniser import tokenise
 from vetrina.core.types import Catalogue
+from vetrina.data.sparse_matrix import shape_of
 
 _MIN_ITEMS_PER_TOKEN = 2
 _MAX_ITEM_SHARE = 0.05  # of all items, that may have a token

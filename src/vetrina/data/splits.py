@@ -13,7 +13,6 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.business_value import sale_values, score_factors
 from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import (
@@ -29,6 +28,7 @@ from vetrina.core.types import (
     TrainingData,
 )
 from vetrina.data import dataset
+from vetrina.features.business_value import sale_values, score_factors
 
 _HOLDOUT_SHARE = 0.2  # of a table's rows
 _VALIDATION_SHARE = 0.2  # of the rows that are not held out
@@ -68,7 +68,7 @@ class LogSplits:
         Args:
             snapshot: The data.
             weights: Weights by event type that differ from the defaults.
-            business_goal: Goal of ``bundle.business_value`` by which training events are weighted; empty for none.
+            business_goal: Goal of ``features.business_value`` by which training events are weighted; empty for none.
             has_social_graph: Whether the social graph of the users belongs to the training data.
         """
         self._snapshot = snapshot

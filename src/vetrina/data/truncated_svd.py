@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import eigh
 
-from vetrina.bundle.sparse_rows.write import shape_of
+from vetrina.data.sparse_matrix import shape_of
 
 _SHORT_SIDE = 4_000  # rows or columns, up to which the decomposition is exact
 _SMALLEST_VALUE = 1e-6  # by which is divided at least

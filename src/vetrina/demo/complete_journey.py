@@ -51,12 +51,11 @@ def _write_once(file: Path, make_frame: Callable[[], pl.DataFrame]) -> None:
         make_frame().write_parquet(temporary)
 
 
-def curl_examples(host: str, port: int, token: Path, user: str, product: str) -> str:
+def curl_examples(address: str, token: Path, user: str, product: str) -> str:
     """Requests to paste into another terminal.
 
     Args:
-        host: of the service.
-        port: of the service.
+        address: of the service.
         token: file of the API token.
         user: id of a user.
         product: id of a product.
@@ -64,16 +63,15 @@ def curl_examples(host: str, port: int, token: Path, user: str, product: str) ->
     Returns:
         Several lines.
     """
-    base = f"http://{host}:{port}"
     json = "-H 'content-type: application/json'"
     return f"""Try, in another terminal:
-  curl -s {base}/v1/search {json} -d '{{"query": "chocolate milk", "limit": 5}}'
-  curl -s {base}/v1/recommend {json} -d '{{"user_id": "{user}", "limit": 5, "explain": true}}'
-  curl -s {base}/v1/recommend {json} -d '{{"product_ids": ["{product}"], "placement": "product", "limit": 5}}'
-  curl -s {base}/v1/events {json} -d '{{"user_id": "{user}", "type": "purchase", "product_id": "{product}"}}'
-  curl -s -X PUT {base}/v1/products/new-1 {json} -H "authorization: Bearer $(cat {token})" -d '{{"title": "Blue moon cheese"}}'
-  curl -s {base}/v1/versions -H "authorization: Bearer $(cat {token})"
-  {base}/schema shows every route."""
+  curl -s {address}/v1/search {json} -d '{{"query": "chocolate milk", "limit": 5}}'
+  curl -s {address}/v1/recommend {json} -d '{{"user_id": "{user}", "limit": 5, "explain": true}}'
+  curl -s {address}/v1/recommend {json} -d '{{"product_ids": ["{product}"], "placement": "product", "limit": 5}}'
+  curl -s {address}/v1/events {json} -d '{{"user_id": "{user}", "type": "purchase", "product_id": "{product}"}}'
+  curl -s -X PUT {address}/v1/products/new-1 {json} -H "authorization: Bearer $(cat {token})" -d '{{"title": "Blue moon cheese"}}'
+  curl -s {address}/v1/versions -H "authorization: Bearer $(cat {token})"
+  {address}/schema shows every route."""
 
 
 def _package_data() -> Path:

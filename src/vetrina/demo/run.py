@@ -19,17 +19,23 @@ from vetrina.serve.serve import bind
 from vetrina.store.runs import PRIORITY_MANUAL
 
 _SCENARIOS = ("search", "recommend")
+_LOOPBACK = "127.0.0.1"
+_ALL_IPV4_ADDRESSES = "0.0.0.0"  # noqa: S104 - compared with, never bound by itself
+_ALL_IPV6_ADDRESSES = "::"
+_CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))  # written by Docker and by Podman
 _SETTINGS = b"[train]\nbudget_minutes = 5\n"  # the demo is to be tried, not to be tuned
 _POLL_SECONDS = 0.2
 _REQUEST_TIMEOUT_SECONDS = 10
 _STOP_SECONDS = 60  # time for the service and its controller to end
 _QUERY = "chocolate milk"
 _EXAMPLE_USER = "1042"
+_CONTAINER_TEXT = "Outside of a container, $(docker exec CONTAINER cat {0}) stands for $(cat {0})."
 _ENDED_TEXT = "the service ended with status {} before all was trained"
 
 
 def run_demo(
     folder: Path,
+    host: str,
     port: int,
     exit_when_trained: bool,
     progress: Progress,
@@ -40,15 +46,17 @@ def run_demo(
 
     Args:
         folder: the shop's folder.
+        host: address to listen on.
         port: port of the service; 0 chooses a free one.
         exit_when_trained: stop once all runs have ended.
         progress: reports the ingest.
         echo: prints a line.
         elapsed_seconds: gives the time since the command began.
     """
-    free_socket = bind("127.0.0.1", port)  # a port in use is reported now and not after the ingest
-    address = f"http://127.0.0.1:{free_socket.getsockname()[1]}"
+    free_socket = bind(host, port)  # a port in use is reported now and not after the ingest
+    bound_port = free_socket.getsockname()[1]
     free_socket.close()
+    address = local_address(host, bound_port)
     settings_file = folder / "vetrina.toml"
     if not settings_file.exists():
         write_bytes(settings_file, _SETTINGS)
@@ -60,7 +68,7 @@ def run_demo(
         shop.shop_context.runs.enqueue(scenario, "the demo", PRIORITY_MANUAL)
     # Polars takes SIGINT with SA_RESTART: without this a signal to this process alone would not end the wait.
     signal.siginterrupt(signal.SIGINT, True)
-    service = _start_service(folder, address)
+    service = _start_service(folder, host, bound_port)
     try:
         _follow(service, shop, address, echo, elapsed_seconds)
         if not exit_when_trained:
@@ -70,10 +78,39 @@ def run_demo(
         service.wait(timeout=_STOP_SECONDS)
 
 
-def _start_service(folder: Path, address: str) -> "subprocess.Popen[bytes]":
+def local_address(host: str, port: int) -> str:
+    """The address by which this machine reaches a service: loopback where it listens on every address.
+
+    A container's port that is published under the same number has that address outside of the container, too.
+    """
+    if host == _ALL_IPV4_ADDRESSES:
+        return f"http://{_LOOPBACK}:{port}"
+    if host == _ALL_IPV6_ADDRESSES:
+        return f"http://[::1]:{port}"
+    if ":" in host:
+        return f"http://[{host}]:{port}"
+    return f"http://{host}:{port}"
+
+
+def _is_in_container() -> bool:
+    """Whether Docker or Podman runs this process."""
+    return any(file.exists() for file in _CONTAINER_FILES)
+
+
+def _start_service(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":
     """``vetrina up``, whose controller executes the queued runs and says what serves and what is being trained."""
-    port = address.rsplit(":", 1)[1]
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), "up", "--port", port]
+    command = [
+        sys.executable,
+        "-m",
+        "vetrina.cli",
+        "--shop-dir",
+        str(folder),
+        "up",
+        "--host",
+        host,
+        "--port",
+        str(port),
+    ]
     return subprocess.Popen(command)  # noqa: S603
 
 
@@ -97,9 +134,10 @@ def _follow(
     echo(f'After {elapsed_seconds():.0f} s, "{_QUERY}" finds\n{_item_lines(search)}')
     recommended = _wait_for_answer(service, shop, f"{address}/v1/recommend", {"user_id": _EXAMPLE_USER, "limit": 3})
     echo(f"After {elapsed_seconds():.0f} s, household {_EXAMPLE_USER} is recommended\n{_item_lines(recommended)}")
-    port = int(address.rsplit(":", 1)[1])
     token_file = shop.folder.root / "keys" / "token"
-    echo(curl_examples("127.0.0.1", port, token_file, _EXAMPLE_USER, search["items"][0]["product_id"]))
+    echo(curl_examples(address, token_file, _EXAMPLE_USER, search["items"][0]["product_id"]))
+    if _is_in_container():
+        echo(_CONTAINER_TEXT.format(token_file))
     while service.poll() is None and _is_training(shop):
         time.sleep(_POLL_SECONDS)
     if service.poll() is not None:

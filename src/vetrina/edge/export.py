@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
@@ -78,7 +78,7 @@ def export_student(
     settings = shop_folder.settings.train
     plan = TrainingPlan(settings.seed, threads=settings.threads)
     _, folder = shop_folder.bundles.unpack(version)
-    catalogue = CatalogueIndex(folder / "shelf")
+    catalogue = CatalogueIndex(folder / "catalogue")
     tool = formats.find_tool(file_format, python)
     _check_least_size(folder, file_format, min(max_products, len(catalogue)))
     try:

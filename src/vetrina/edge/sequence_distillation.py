@@ -5,7 +5,7 @@ A student memorises the histories that it is trained on, so it gets many of them
 
 import numpy as np
 
-from vetrina.bundle.sequence_scorer import gap_classes
+from vetrina.bundle.sequence_scorer.read import gap_classes
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Ints
 from vetrina.edge.blend_teacher import MAX_REQUESTS, BlendTeacher, ItemSequence

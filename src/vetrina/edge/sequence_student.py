@@ -14,7 +14,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
+from vetrina.bundle.sequence_scorer.read import N_GAP_CLASSES
 from vetrina.core.types import Floats, Ints
 from vetrina.edge.distillation import TeacherScores
 

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from vetrina.bundle.quantised_table import int4
+from vetrina.bundle.quantised_table.write import int4_product_node
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.types import Floats
 from vetrina.edge.repeat_student import RepeatStudent
@@ -189,18 +190,7 @@ def _lookup_int4(name: str, table: Floats) -> GraphPart:
 
 def _multiply_int4(table: Floats) -> GraphPart:
     packed, scales = int4.quantise(table)
-    rows, width = table.shape
-    node = helper.make_node(
-        "MatMulNBits",
-        ["user", "answers", "answer_scales"],
-        ["dots"],
-        domain="com.microsoft",
-        K=width,
-        N=rows,
-        bits=4,
-        block_size=int4.block_size_of(width),
-        accuracy_level=4,
-    )
+    node = int4_product_node("user", "answers", "answer_scales", "dots", table.shape)
     constants = [
         numpy_helper.from_array(packed, "answers"),
         numpy_helper.from_array(scales.ravel(), "answer_scales"),

@@ -4,24 +4,21 @@ An event follows an answer if it names the answer's request and its product was 
 """
 
 from collections.abc import Container, Mapping
-from typing import Any
+
+from vetrina.core.logged_events import LoggedEvent
 
 ATTRIBUTED_EVENT_TYPES = frozenset({"click", "cart", "purchase"})
 
 
-def attributed_request(event: Mapping[str, Any], products_by_request: Mapping[str, Container[str]]) -> str | None:
+def attributed_request(event: LoggedEvent, products_by_request: Mapping[str, Container[str]]) -> str | None:
     """Return the id of the request whose answer ``event`` follows, or None.
 
     Args:
-        event: One event of the log with ``type``, ``product_id`` and ``request_id``.
+        event: One event of the log.
         products_by_request: The products of each answer, by request id.
     """
-    if event.get("type") not in ATTRIBUTED_EVENT_TYPES:
+    if event.type not in ATTRIBUTED_EVENT_TYPES or event.product_id is None or event.request_id is None:
         return None
-    product = event.get("product_id")
-    if product is None:
+    if event.product_id not in products_by_request.get(event.request_id, ()):
         return None
-    request = event.get("request_id") or ""
-    if product not in products_by_request.get(request, ()):
-        return None
-    return request
+    return event.request_id

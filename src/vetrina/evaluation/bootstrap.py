@@ -19,7 +19,7 @@ def resampled_means(values: NDArray[np.float64], repeats: int = 2_000, seed: int
     rng = np.random.default_rng(seed)
     n_values = len(values)
     chunk = max(1, _MAX_VALUES_PER_CHUNK // max(1, n_values))
-    means = []
+    means: list[NDArray[np.float64]] = []
     for done in range(0, repeats, chunk):
         n_resamples = min(chunk, repeats - done)
         rows = rng.integers(0, n_values, (n_resamples, n_values))

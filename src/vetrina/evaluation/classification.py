@@ -102,7 +102,7 @@ def calibration_error(label: Floats, probability: Floats, bins: int = 15) -> flo
         bins: Number of bins.
     """
     order = np.argsort(probability, kind="stable")
-    weighted_gaps = []
+    weighted_gaps: list[float] = []
     for rows in np.array_split(order, bins):
         if len(rows):
             gap = abs(float(label[rows].mean()) - float(probability[rows].mean()))

@@ -5,6 +5,9 @@ also differ in other ways: weather, promotions. So the distances among the earli
 distribution is wider (genomic control; Devlin and Roeder 1999); it is never below one.
 """
 
+# pyright: reportUnknownMemberType=false
+# SciPy's distributions have no types.
+
 from collections.abc import Sequence
 from functools import lru_cache, reduce
 from operator import add
@@ -59,7 +62,7 @@ def inflation_factor(days: Sequence[DayMoments]) -> float:
     """
     if len(days) < MIN_DAYS:
         return 1.0
-    distances = []
+    distances: list[float] = []
     degrees_of_freedom = 0
     for number, day in days:
         reference = reduce(add, comparable_days(number, days))

@@ -99,7 +99,7 @@ def _bootstrap_estimates(unit_sums: NDArray[np.float64], seed: int) -> NDArray[n
     n_units = len(unit_sums)
     equal_chances = np.full(n_units, 1.0 / n_units)
     chunk = max(1, _MAX_COUNTS_PER_CHUNK // n_units)
-    resampled = []
+    resampled: list[NDArray[np.float64]] = []
     for done in range(0, _N_RESAMPLES, chunk):
         n_resamples = min(chunk, _N_RESAMPLES - done)
         unit_counts = rng.multinomial(n_units, equal_chances, size=n_resamples)

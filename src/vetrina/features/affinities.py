@@ -2,6 +2,11 @@
 
 A model that selects users for a product gets one row of numbers a user, the same for past launches in training and for a
 product without purchases in serving. There is only the batch form; it is computed anew with each bundle.
+
+- ``user_features.npy`` (users, USER_FEATURES) float32.
+- ``starts-N.npy`` (codes + 1,) int64, ``users-N.npy`` (rows,) int32 and ``values-N.npy`` (rows, 4) float16, of each category
+  level N: the users of each code, and the LEVEL_FEATURES of each pair.
+- ``users.npy`` (users,) pseudonyms, sorted; ``has_events.npy`` (items,) bool.
 """
 
 from collections.abc import Sequence
@@ -17,8 +22,8 @@ from vetrina.core.clock import DAY
 from vetrina.core.types import Floats, Interactions, Ints
 from vetrina.features.category_levels import LEVELS
 
-LEVEL_FEATURES = ("count", "lately", "products", "firsts")  # of each user and code of a category level
-USER_FEATURES = ("events", "events lately", "firsts", "new products", "products", "days since", "days known", "value")
+LEVEL_FEATURES = ("count", "recent count", "products", "firsts")  # of each user and code of a category level
+USER_FEATURES = ("events", "recent events", "firsts", "new products", "products", "days since", "days known", "value")
 _LEVEL_COLUMNS = (*LEVEL_FEATURES, "lift", "buyers")
 COLUMNS = (*(f"{level}: {name}" for level in LEVELS for name in _LEVEL_COLUMNS), *USER_FEATURES, "price")
 _N_LEVEL_FEATURES = len(LEVEL_FEATURES)
@@ -261,11 +266,11 @@ def _build_level(
 def write(affinities: Affinities, folder: Path) -> None:
     """Write ``affinities`` as arrays that open by memory-mapping."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "of_user.npy", affinities.user_features)
+    np.save(folder / "user_features.npy", affinities.user_features)
     for number, level in enumerate(affinities.levels):
         np.save(folder / f"starts-{number}.npy", level.starts)
         np.save(folder / f"users-{number}.npy", level.users)
-        np.save(folder / f"numbers-{number}.npy", level.values.astype(np.float16))
+        np.save(folder / f"values-{number}.npy", level.values.astype(np.float16))
 
 
 def read(folder: Path) -> Affinities:
@@ -275,10 +280,10 @@ def read(folder: Path) -> Affinities:
         return np.load(folder / f"{name}.npy", mmap_mode="r")
 
     levels = [
-        LevelAffinities(array(f"starts-{number}"), array(f"users-{number}"), array(f"numbers-{number}"))
+        LevelAffinities(array(f"starts-{number}"), array(f"users-{number}"), array(f"values-{number}"))
         for number in range(len(LEVELS))
     ]
-    return Affinities(tuple(levels), np.load(folder / "of_user.npy"))
+    return Affinities(tuple(levels), np.load(folder / "user_features.npy"))
 
 
 def write_users(events: Interactions, n_items: int, folder: Path) -> None:
@@ -290,9 +295,9 @@ def write_users(events: Interactions, n_items: int, folder: Path) -> None:
         folder: Folder of the affinities.
     """
     np.save(folder / "users.npy", events.users)
-    np.save(folder / "sold.npy", np.bincount(events.item, minlength=n_items) > 0)
+    np.save(folder / "has_events.npy", np.bincount(events.item, minlength=n_items) > 0)
 
 
 def read_users(folder: Path) -> tuple[NDArray[np.str_], NDArray[np.bool_]]:
     """Return the users' pseudonyms (users,), sorted, and whether each item has events (items,)."""
-    return np.load(folder / "users.npy", mmap_mode="r"), np.load(folder / "sold.npy")
+    return np.load(folder / "users.npy", mmap_mode="r"), np.load(folder / "has_events.npy")

@@ -1,6 +1,9 @@
 """Category levels of a product, from department to title, as integer codes.
 
 The same function names the levels of the catalogue in training and those of a product that was added a moment ago.
+
+- ``codes.npy`` (items, levels) int32: number of each product's name, -1 for an empty one.
+- ``names.json``: the sorted names of each level.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,13 @@
 """User histories of a bundle: recent items and decayed counts of every user.
 
 Written by training; serving adds the events since then and gets the ``History`` that models score.
+
+- ``users.npy`` (users,) bytes: pseudonyms in UTF-8, in ascending order.
+- ``until.npy`` and ``last_seq.npy``: time and number of the log's end; events after it are not in the files.
+- ``recent_starts`` (users + 1,) and ``recent_items`` bit-packed: the last items of each user, oldest first.
+- ``start_time.npy`` and ``recent_times.npy``: time of each of these events after the start, uint32 seconds if that is exact.
+- ``recent_time_changes`` bit-packed, if most events share their time with the one before: the events whose times are stored.
+- ``count_items`` (users lists) Elias-Fano and ``counts.npy`` float32: all items of each user, and their decayed counts.
 """
 
 from collections.abc import Iterable
@@ -40,8 +47,8 @@ def write(interactions: Interactions | None, folder: Path) -> None:
     arrays = {
         "users": np.char.encode(interactions.users, "utf-8"),  # sorts like the names
         "until": np.array(interactions.until),
-        "logged": np.array(interactions.last_seq),
-        "begun": np.array(start_time),
+        "last_seq": np.array(interactions.last_seq),
+        "start_time": np.array(start_time),
         "recent_times": stored_times,
         "counts": counts.astype(np.float32),
     }
@@ -50,8 +57,8 @@ def write(interactions: Interactions | None, folder: Path) -> None:
     bit_packing.save(folder, "recent_starts", recent_starts)
     bit_packing.save(folder, "recent_items", recent_items)
     if change_indices is not None:
-        bit_packing.save(folder, "recent_moments", change_indices)
-    save_elias_fano(folder, "counted", np.diff(count_starts), count_items)
+        bit_packing.save(folder, "recent_time_changes", change_indices)
+    save_elias_fano(folder, "count_items", np.diff(count_starts), count_items)
 
 
 def _no_interactions() -> Interactions:
@@ -101,11 +108,11 @@ class Histories:
         self._starts = PackedIntegers(folder, "recent_starts")[:]
         self._items = PackedIntegers(folder, "recent_items")
         self._times = _EventTimes(folder)
-        self._counted_items = EliasFanoLists(folder, "counted")
+        self._count_items = EliasFanoLists(folder, "count_items")
         self._counts = np.asarray(np.load(folder / "counts.npy", mmap_mode="r"))
-        self._start_time = float(np.load(folder / "begun.npy"))
+        self._start_time = float(np.load(folder / "start_time.npy"))
         self.until = float(np.load(folder / "until.npy"))
-        self.last_seq = int(np.load(folder / "logged.npy"))
+        self.last_seq = int(np.load(folder / "last_seq.npy"))
 
     def __len__(self) -> int:
         return len(self._users)
@@ -139,7 +146,7 @@ class Histories:
         first, end = self._starts[row : row + 2].tolist()
         times = self._start_time + self._times.between(first, end)
         recent = Recent(self._items[first:end], times)
-        counted = self._counted_items.take(np.array([row]))
+        counted = self._count_items.take(np.array([row]))
         counts = self._counts[counted.indices].astype(np.float64)
         return recent, Counts(counted.values.astype(np.int32), counts, self.until)
 
@@ -161,8 +168,8 @@ class _EventTimes:
     def __init__(self, folder: Path) -> None:
         self._times = np.asarray(np.load(folder / "recent_times.npy", mmap_mode="r"))
         self._change_indices: NDArray[np.integer] | None = None
-        if (folder / "recent_moments.npy").exists():
-            self._change_indices = PackedIntegers(folder, "recent_moments")[:]
+        if (folder / "recent_time_changes.npy").exists():
+            self._change_indices = PackedIntegers(folder, "recent_time_changes")[:]
 
     def between(self, first: int, end: int) -> NDArray[np.float64]:
         """Return the times (end - first,) of one user's events, in seconds since the start time.

@@ -15,7 +15,7 @@ _UNKNOWN = -1.0
 
 
 def write(training_data: TrainingData, folder: Path) -> None:
-    """Write statistics (items, STATISTIC_NAMES) float32; unknown prices and ages are -1.
+    """Write statistics (items, STATISTIC_NAMES) float32, dictionary-encoded as ``values``; unknown prices and ages are -1.
 
     Raises:
         ValueError: The training data have no catalogue.

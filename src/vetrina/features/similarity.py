@@ -10,11 +10,11 @@ from vetrina.core.types import Floats, Interactions, Ints
 
 N_LAST_ITEMS = 100  # distinct last items of a user that are compared
 SIMILARITY_FEATURES = (
-    "likeness: nearest",
-    "likeness: best three",
-    "likeness: best ten",
-    "likeness: all",
-    "likeness: many near",
+    "similarity: nearest",
+    "similarity: best three",
+    "similarity: best ten",
+    "similarity: all",
+    "similarity: many near",
 )
 _MEANS_OF_LARGEST = (1, 3, 10, N_LAST_ITEMS)
 _SHARPNESS = 10.0

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.types import EvaluationData, Reason
 from vetrina.evaluation.bootstrap import resampled_means
 from vetrina.scenarios.base import find_scenario
@@ -53,12 +53,12 @@ def check_fairness(
     if len(interacted) < _MIN_INTERACTIONS:
         text = f"fairness of exposure not evaluable: {len(interacted)} interactions, {_MIN_INTERACTIONS} required"
         return [Reason("fairness", True, text, {"taken": float(len(interacted))}, evaluable=False)]
-    catalogue = CatalogueIndex(folder / "shelf")
+    catalogue = CatalogueIndex(folder / "catalogue")
     requests = find_scenario(scenario).sample_requests(folder, _MAX_REQUESTS)
     rankings = {"own": _ranked_items(scenario, folder, catalogue, requests)}
     if champion is not None:
         rankings["champion"] = _ranked_items(scenario, champion, catalogue, requests)
-    reasons = []
+    reasons: list[Reason] = []
     for grouping in (_brand_groups(catalogue, interacted), _price_band_groups(catalogue)):
         n_groups = len(grouping.names)
         if n_groups < 2:

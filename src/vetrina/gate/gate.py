@@ -128,7 +128,7 @@ def check_served_file(
     numbers = {"units": float(agreement.units), "share": agreement.share}
     reasons.append(Reason("twin", agreement.share >= _MIN_JUDGED_AGREEMENT, text, numbers))
     outcome = verdict.outcome
-    named_reasons = []
+    named_reasons: list[Reason] = []
     for reason in reasons:
         named_reasons.append(replace(reason, code=f"served:{reason.code}", text=f"served file {reason.text}"))
         if not reason.passed:
@@ -181,7 +181,7 @@ def check_slices(candidate: MetricValues, reference: MetricValues, min_units: in
             difference = candidate.values[inside] - reference.values[inside]
             p = float((resampled_means(difference) >= 0).mean())
             tests.append((p, name, float(difference.mean())))
-    reasons = []
+    reasons: list[Reason] = []
     is_worse = True  # Holm's procedure goes from the smallest p upwards and stops at the first that is not significant
     for rank, (p, name, mean_difference) in enumerate(sorted(tests)):
         is_worse = is_worse and p * (len(tests) - rank) < _SLICE_ALPHA
@@ -292,7 +292,7 @@ def _check_robustness(
 ) -> list[Reason]:
     """The metric on perturbed data; a veto only where the candidate is significantly worse on it than the champion."""
     evaluated = find_scenario(scenario)
-    reasons = []
+    reasons: list[Reason] = []
     for perturbed in perturb_data(evaluation_data):
         scores = evaluated.evaluate(candidate.folder, perturbed.evaluation_data)
         clean_mean = float(clean.values.mean())

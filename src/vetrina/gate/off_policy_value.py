@@ -66,7 +66,7 @@ def _value_reason(value: OffPolicyValue, n_answers: int, numbers: dict[str, floa
     finding = "not shown to earn less than"
     if is_worse:
         finding = "shown to earn less than"
-    estimate_texts = []
+    estimate_texts: list[str] = []
     for name, estimate in zip(_ESTIMATOR_NAMES, value.estimates, strict=True):
         estimate_texts.append(f"{name} {estimate.point:.4f} ({estimate.low:.4f} to {estimate.high:.4f})")
     text = (

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import EvaluationData, Judgments
@@ -67,7 +69,7 @@ def _add_typos(judgments: Judgments, rng: np.random.Generator) -> Judgments:
 
 
 def _drop_cells(table: LabelledTable, rng: np.random.Generator) -> LabelledTable:
-    columns = {}
+    columns: dict[str, NDArray[Any]] = {}
     for name, values in table.columns.items():
         missing = None
         if values.dtype.kind == "f":

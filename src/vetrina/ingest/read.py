@@ -169,7 +169,7 @@ def _scan_csv(path: Path, number_columns: Collection[str], time_columns: Collect
     # Missing values are not passed to the reader: it would compare every cell with each of them, a quarter slower.
     lazy = pl.scan_csv(path, infer_schema=False, schema_overrides=dict.fromkeys(number_columns, pl.Float64))
     with path.open(newline="", encoding="utf-8", errors="replace") as file:
-        first_row = next(csv.DictReader(file), {})
+        first_row: Mapping[str, str] = next(csv.DictReader(file), {})
     time_formats: dict[str, _TimeFormat] = {}
     for name in time_columns:
         if name in first_row:

@@ -142,7 +142,7 @@ def _limit_held_back_events(times: NDArray[np.int64], since: float) -> float:
 class _ActiveDayClock:
     """A clock that runs only on some ``days`` (days since 1970, sorted)."""
 
-    def __init__(self, days: np.ndarray) -> None:
+    def __init__(self, days: NDArray[np.int64]) -> None:
         self._days = days
 
     def to_active_seconds(self, timestamp: float) -> float:

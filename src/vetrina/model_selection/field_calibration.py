@@ -61,7 +61,7 @@ def choose_field_calibration(
         return FieldCalibration()
     fold_of_row = np.random.default_rng(seed).permutation(len(label)) % _N_FOLDS
     loss_before = log_loss(label, probability)
-    row_losses = {}
+    row_losses: dict[str, NDArray[np.float64]] = {}
     for name, field_values in columns.items():
         calibrated = _cross_fitted(probability, label, name, field_values, fold_of_row)
         row_losses[name] = log_loss(label, calibrated)

@@ -8,6 +8,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.exposures import Exposure
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.types import Ints
 from vetrina.evaluation.attribution import attributed_request
 from vetrina.monitor.log_columns import (
@@ -19,7 +21,6 @@ from vetrina.monitor.log_columns import (
     ImpressionColumns,
 )
 
-Row = Mapping[str, Any]
 IndexLookup = Callable[[Sequence[str]], Ints]  # product ids to catalogue indices, -1 for unknown ones
 
 
@@ -58,21 +59,21 @@ class EventReader:
     _unknown_products: set[str] = field(default_factory=set)
     _batches: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
 
-    def add(self, rows: Sequence[Row]) -> None:
-        """Add a batch of event rows."""
+    def add(self, events: Sequence[LoggedEvent]) -> None:
+        """Add a batch of events."""
         units: list[str] = []
         times: list[float] = []
         types: list[str] = []
         product_ids: list[str] = []
         prices: list[float] = []
         queries: list[str] = []
-        for row in rows:
-            units.append(_unit(row))
-            times.append(row["time"])
-            types.append(row["type"])
-            product_ids.append(row.get("product_id") or "")
-            prices.append(_to_float(row.get("price")))
-            queries.append(row.get("query") or "")
+        for event in events:
+            units.append(event.user)
+            times.append(event.time)
+            types.append(event.type)
+            product_ids.append(event.product_id or "")
+            prices.append(_to_float(event.price))
+            queries.append(event.query or "")
         batch = (
             self._units.encode(units),
             np.array(times, np.float64),
@@ -124,8 +125,8 @@ class AnswerReader:
     _impression_batches: list[tuple[NDArray[Any], ...]] = field(default_factory=list)
     _count: int = 0
 
-    def add(self, answers: Sequence[Row], events: Iterable[Row]) -> None:
-        """Add a batch of answer rows with their items, and the events that may be clicks on them."""
+    def add(self, answers: Sequence[Exposure], events: Iterable[LoggedEvent]) -> None:
+        """Add a batch of answers with their items, and the events that may be clicks on them."""
         clicks = self._attribute_clicks(answers, events)
         self._answer_batches.append(self._answer_columns(answers, clicks))
         self._impression_batches.append(self._impression_columns(answers, clicks))
@@ -149,7 +150,7 @@ class AnswerReader:
             queries=self._queries.names,
         )
 
-    def _answer_columns(self, answers: Sequence[Row], clicks: Mapping[str, set[str]]) -> tuple[NDArray[Any], ...]:
+    def _answer_columns(self, answers: Sequence[Exposure], clicks: Mapping[str, set[str]]) -> tuple[NDArray[Any], ...]:
         """Unit, placement, query, whether the user is identified, number of products, whether one was clicked."""
         units: list[str] = []
         placements: list[str] = []
@@ -158,13 +159,13 @@ class AnswerReader:
         n_items: list[int] = []
         clicked: list[bool] = []
         for answer in answers:
-            request = msgspec.json.decode(answer["request"])
-            units.append(_unit(answer) or answer["request_id"])
+            request = msgspec.json.decode(answer.request_json)
+            units.append(answer.unit or answer.request_id)
             placements.append(str(request.get("placement", "home")))
             queries.append(str(request.get("query", "")))
-            is_identified.append(answer["user"] is not None)
-            n_items.append(len(answer["items"]))
-            clicked.append(answer["request_id"] in clicks)
+            is_identified.append(answer.user is not None)
+            n_items.append(len(answer.items))
+            clicked.append(answer.request_id in clicks)
         return (
             self._units.encode(units),
             self._placements.encode(placements),
@@ -174,7 +175,9 @@ class AnswerReader:
             np.array(clicked, bool),
         )
 
-    def _impression_columns(self, answers: Sequence[Row], clicks: Mapping[str, set[str]]) -> tuple[NDArray[Any], ...]:
+    def _impression_columns(
+        self, answers: Sequence[Exposure], clicks: Mapping[str, set[str]]
+    ) -> tuple[NDArray[Any], ...]:
         """Answer, position, score, product, whether it was clicked: of the first ``N_POSITIONS`` products of each answer."""
         numbers: list[int] = []
         positions: list[int] = []
@@ -182,15 +185,15 @@ class AnswerReader:
         product_ids: list[str] = []
         clicked: list[bool] = []
         for number, answer in enumerate(answers, start=self._count):
-            clicked_products = clicks.get(answer["request_id"], ())
-            for item in answer["items"]:
-                if item["position"] > N_POSITIONS:
+            clicked_products = clicks.get(answer.request_id, ())
+            for item in answer.items:
+                if item.position > N_POSITIONS:
                     continue
                 numbers.append(number)
-                positions.append(item["position"] - 1)
-                scores.append(_to_float(item.get("score")))
-                product_ids.append(item["product_id"])
-                clicked.append(item["product_id"] in clicked_products)
+                positions.append(item.position - 1)
+                scores.append(_to_float(item.score))
+                product_ids.append(item.product_id)
+                clicked.append(item.product_id in clicked_products)
         return (
             np.array(numbers, np.int32),
             np.array(positions, np.int32),
@@ -199,28 +202,20 @@ class AnswerReader:
             np.array(clicked, bool),
         )
 
-    def _attribute_clicks(self, answers: Sequence[Row], events: Iterable[Row]) -> dict[str, set[str]]:
+    def _attribute_clicks(self, answers: Sequence[Exposure], events: Iterable[LoggedEvent]) -> dict[str, set[str]]:
         """Clicked products by answer; records the delay of each answer's first click."""
-        shown: dict[str, set[str]] = {}
-        answered_at: dict[str, float] = {}
-        for answer in answers:
-            shown[answer["request_id"]] = {item["product_id"] for item in answer["items"]}
-            answered_at[answer["request_id"]] = answer["time"]
+        products_by_request = {answer.request_id: answer.product_ids for answer in answers}
+        answered_at = {answer.request_id: answer.time for answer in answers}
         clicks: dict[str, set[str]] = {}
-        for event in sorted(events, key=lambda event: event["time"]):
-            request_id = attributed_request(event, shown)
-            if request_id is None:
+        for event in sorted(events, key=lambda event: event.time):
+            request_id = attributed_request(event, products_by_request)
+            if request_id is None or event.product_id is None:
                 continue
             if request_id not in clicks:
                 clicks[request_id] = set()
-                self._delays.append(max(0.0, event["time"] - answered_at[request_id]))
-            clicks[request_id].add(event["product_id"])
+                self._delays.append(max(0.0, event.time - answered_at[request_id]))
+            clicks[request_id].add(event.product_id)
         return clicks
-
-
-def _unit(row: Row) -> str:
-    """The user of a row, else its session, else nothing."""
-    return row["user"] or row["session"] or ""
 
 
 def _concatenate(batches: Sequence[tuple[NDArray[Any], ...]]) -> tuple[NDArray[Any], ...]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics, Moments, PositionCounts
 from vetrina.evaluation.moments import moments
 from vetrina.monitor import bin_edges as measure
@@ -35,7 +35,7 @@ class _FeatureBuilder:
     """Encodes the features of a day with the bin edges of earlier days; edges of new features are fitted to this day."""
 
     bin_edges: dict[str, BinEdges]
-    moments: dict[str, Moments] = field(default_factory=dict)
+    moments: dict[str, Moments] = field(default_factory=dict[str, Moments])
 
     def add_numbers(
         self, name: str, unit: NDArray[Any], values: NDArray[Any], *, edges_name: str = ""

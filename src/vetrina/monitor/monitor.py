@@ -187,7 +187,7 @@ def _drift_by_feature(day_number: int, comparisons: Mapping[str, _FeatureCompari
         [drift.p_value((day_number, comparisons[name].current), comparisons[name].reference) for name in names]
     )
     rejected = drift.benjamini_hochberg(p_values, FALSE_DISCOVERY_RATE)
-    drift_by_feature = {}
+    drift_by_feature: dict[str, Drift] = {}
     for number, name in enumerate(names):
         comparison = comparisons[name]
         pooled = reduce(add, drift.comparable_days(day_number, comparison.reference))

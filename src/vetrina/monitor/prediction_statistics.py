@@ -1,20 +1,30 @@
 """Daily statistics of predictions: distribution of the inputs, of the predictions, and of labels that came in."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from vetrina.core.exposures import Exposure
 from vetrina.core.health_types import BinEdges, DailyStatistics, Moments
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.evaluation.moments import moments
 from vetrina.features.table_encoding import N_BINS, CategoricalColumn, ColumnEncoder, TableEncoding
 from vetrina.monitor import bin_edges as measure
 
 LABEL_EVENT = "label"  # type of an event that reports the outcome of a prediction
 _MISSING_BIN = -1
-Row = Mapping[str, Any]
 LabelSums = tuple[float, float, float, float]  # rows, and their sums of prediction, of its variance and of the label
+
+
+class _LoggedRequest(msgspec.Struct):
+    """What the log holds of a request: the bins of the rows' columns."""
+
+    bins: list[list[int]]
+
+
+_REQUEST = msgspec.json.Decoder(_LoggedRequest)
 
 
 def prediction_statistics(
@@ -69,22 +79,21 @@ def prediction_statistics(
     )
 
 
-def read_predictions(answers: Sequence[Row]) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
-    """Bins (rows, columns) and predictions (rows,) of logged answers whose requests are decoded.
+def read_predictions(answers: Sequence[Exposure]) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
+    """Bins (rows, columns) and predictions (rows,) of logged answers with their items.
 
     A prediction is a probability, or a number for a numeric label.
     """
     bins: list[Sequence[int]] = []
     predictions: list[float | None] = []
     for answer in answers:
-        bins += answer["request"]["bins"]
-        for item in answer["items"]:
-            predictions.append(item.get("probability", item.get("prediction")))
+        bins += _REQUEST.decode(answer.request_json).bins
+        predictions += [item.predicted for item in answer.items]
     return np.array(bins, np.int16).reshape(len(bins), -1), np.array(predictions, float)
 
 
 def label_sums(
-    labels: Iterable[Row], predictions: Mapping[str, Sequence[float]], rmse: float | None = None
+    labels: Iterable[LoggedEvent], predictions: Mapping[str, Sequence[float | None]], rmse: float | None = None
 ) -> LabelSums | None:
     """Number of labelled rows, and their sums of p, of p (1 - p) and of the label; None without labels.
 
@@ -95,19 +104,18 @@ def label_sums(
         predictions: Predictions of the rows of each answer, by request id.
         rmse: Root mean squared error of a numeric prediction; None for probabilities.
     """
-    predicted: list[float] = []
+    predicted: list[float | None] = []
     observed: list[float] = []
     for event in labels:
-        row = int(event.get("position") or 1) - 1
-        answer = predictions.get(event.get("request_id") or "", ())
-        value = event.get("value")
-        if value is None or not 0 <= row < len(answer):
+        row = int(event.position or 1) - 1
+        answer = predictions.get(event.request_id or "", ())
+        if event.value is None or not 0 <= row < len(answer):
             continue
         predicted.append(answer[row])
         if rmse is None:
-            observed.append(float(value > 0))
+            observed.append(float(event.value > 0))
         else:
-            observed.append(float(value))
+            observed.append(event.value)
     if not predicted:
         return None
     p = np.array(predicted, float)

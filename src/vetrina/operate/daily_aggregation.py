@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-import msgspec
 import numpy as np
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import clock, plugins
 from vetrina.core.errors import NotFound, OtherFormat
+from vetrina.core.exposures import Exposure
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.progress import track
 from vetrina.core.rollout_types import CHAMPION
 from vetrina.core.types import Ints
@@ -30,7 +30,7 @@ from vetrina.scenarios.base import (
     find_scenario,
     scenario_names,
 )
-from vetrina.store import daily_statistics, event_log
+from vetrina.store import daily_statistics, event_queries, exposure_queries
 
 RETENTION_DAYS = 56
 _TEXT_MODEL = "text"  # whose encoder embeds titles and queries
@@ -109,7 +109,7 @@ class DailyStatisticsReader:
         if not version:
             return None
         try:
-            folder = self._shop_context.version_folder(version) / "shelf"
+            folder = self._shop_context.version_folder(version) / "catalogue"
         except (NotFound, OtherFormat):
             return None
         if not folder.exists():
@@ -120,10 +120,12 @@ class DailyStatisticsReader:
         """The first stored day, else the first day of the log."""
         if days:
             return days[0].number
-        first_timestamp = event_log.first_timestamp(self._shop_context.engine)
-        if first_timestamp is None:
+        engine = self._shop_context.engine
+        first_times = (event_queries.first_event_time(engine), exposure_queries.first_exposure_time(engine))
+        logged_times = [time for time in first_times if time is not None]
+        if not logged_times:
             return self._last_day
-        return int(first_timestamp // clock.DAY)
+        return int(min(logged_times) // clock.DAY)
 
     def _reader_for(self, scope: str) -> DayReader:
         if scope == SHOP_SCOPE:
@@ -148,7 +150,7 @@ class DailyStatisticsReader:
         catalogue = self._ranking_catalogue()
         reader = EventReader(_index_lookup(catalogue))
         for start in _hour_starts(day_number):
-            reader.add(event_log.list_events(self._shop_context.engine, start, start + _HOUR_SECONDS))
+            reader.add(event_queries.list_events(self._shop_context.engine, start, start + _HOUR_SECONDS))
         return event_statistics(day_number, reader.columns(), catalogue, self._text_encoder(), _bin_edges(earlier_days))
 
     def _ranking_catalogue(self) -> CatalogueIndex | None:
@@ -164,7 +166,7 @@ class DailyStatisticsReader:
     ) -> DailyStatistics:
         """Statistics of the answers of the champion that gave most of them; a candidate's are left out."""
         day_start = day_number * clock.DAY
-        counts = event_log.count_answers(self._shop_context.engine, scope, day_start, day_start + clock.DAY)
+        counts = exposure_queries.count_exposures(self._shop_context.engine, scope, day_start, day_start + clock.DAY)
         champion_counts = {version: count for (version, arm), count in counts.items() if arm == CHAMPION}
         if not champion_counts:
             return DailyStatistics(scope, day_number, rulers=_bin_edges(earlier_days))
@@ -172,13 +174,13 @@ class DailyStatisticsReader:
         bin_edges = _without_other_scores(_bin_edges(earlier_days), version)
         catalogue = self.catalogue(version)
         reader = AnswerReader(_index_lookup(catalogue))
-        sample_bound = event_log.sample_bound(_MAX_ANSWERS / sum(counts.values()))
+        sample_bound = exposure_queries.sample_bound(_MAX_ANSWERS / sum(counts.values()))
         answers = self._read_champion_answers(scope, day_number, version, sample_bound, reader)
         bundle = self._load_version(scope, version)
         replayed = None
         if isinstance(bundle, RankingBundle):
             bin_edges |= self._score_bin_edges(scope, version, bundle, bin_edges, earlier_days)
-            by_request_id = sorted(answers, key=lambda answer: answer["request_id"])  # ids are random: a random sample
+            by_request_id = sorted(answers, key=lambda answer: answer.request_id)  # ids are random: a random sample
             replayed = replay_overlap(self._shop_context, bundle, by_request_id[:_MAX_REPLAYED_ANSWERS])
         statistics = answer_statistics(
             scope, day_number, version, reader.columns(), catalogue, self._text_encoder(), bin_edges
@@ -187,16 +189,18 @@ class DailyStatisticsReader:
 
     def _read_champion_answers(
         self, scope: str, day_number: int, version: str, sample_bound: str, reader: AnswerReader
-    ) -> list[dict[str, Any]]:
+    ) -> list[Exposure]:
         """Add a version's answers as champion to a reader, hour by hour with the events that follow; returns the answers."""
         engine = self._shop_context.engine
-        champion_answers = []
+        champion_answers: list[Exposure] = []
         for start in _hour_starts(day_number):
             end = start + _HOUR_SECONDS
-            answers = event_log.list_answers(engine, scope, start, end, with_items=True, sample_bound=sample_bound)
-            answers = [answer for answer in answers if answer["version"] == version and answer["arm"] == CHAMPION]
-            reader.add(answers, event_log.list_events(engine, start, end + _LOG_DELAY_SECONDS))
-            champion_answers += answers
+            answers = exposure_queries.list_exposures(
+                engine, scope, start, end, with_items=True, sample_bound=sample_bound
+            )
+            own_answers = [answer for answer in answers if answer.version == version and answer.arm == CHAMPION]
+            reader.add(own_answers, event_queries.list_events(engine, start, end + _LOG_DELAY_SECONDS))
+            champion_answers += own_answers
         return champion_answers
 
     def _read_answer_counts(
@@ -204,7 +208,7 @@ class DailyStatisticsReader:
     ) -> DailyStatistics:
         """Only the number of answers, for audiences, which no customer sees."""
         day_start = day_number * clock.DAY
-        counts = event_log.count_answers(self._shop_context.engine, scope, day_start, day_start + clock.DAY)
+        counts = exposure_queries.count_exposures(self._shop_context.engine, scope, day_start, day_start + clock.DAY)
         version = _most_frequent_version(counts)
         return DailyStatistics(scope, day_number, version, sum(counts.values()), rulers=_bin_edges(earlier_days))
 
@@ -215,24 +219,25 @@ class DailyStatisticsReader:
         engine = self._shop_context.engine
         day_start = day_number * clock.DAY
         day_end = day_start + clock.DAY
-        counts = event_log.count_answers(engine, scope, day_start, day_end)
+        counts = exposure_queries.count_exposures(engine, scope, day_start, day_end)
         version = _most_frequent_version(counts)
         if version is None:
             return DailyStatistics(scope, day_number)
-        sample_bound = event_log.sample_bound(_MAX_ANSWERS / sum(counts.values()))
-        answers = []
-        for answer in event_log.list_answers(
+        sample_bound = exposure_queries.sample_bound(_MAX_ANSWERS / sum(counts.values()))
+        all_answers = exposure_queries.list_exposures(
             engine, scope, day_start, day_end, with_items=True, sample_bound=sample_bound
-        ):
-            if answer["version"] == version:
-                answers.append({**answer, "request": msgspec.json.decode(answer["request"])})
+        )
+        answers = [answer for answer in all_answers if answer.version == version]
         labels = self._label_events(day_number)
         training = self.training_statistics(scope, version)
         predictor = self._load_version(scope, version)
         if not isinstance(predictor, PredictionBundle):
             return DailyStatistics(scope, day_number, version, sum(counts.values()))
-        request_ids = {label["request_id"] for label in labels if label.get("request_id")}
-        labelled_predictions = event_log.predictions_by_request_id(engine, scope, request_ids)
+        request_ids = {label.request_id for label in labels if label.request_id}
+        labelled_answers = exposure_queries.exposures_by_request_id(engine, request_ids, scope)
+        labelled_predictions = {}
+        for request_id, answer in labelled_answers.items():
+            labelled_predictions[request_id] = [item.predicted for item in answer.items]
         bin_edges: Mapping[str, BinEdges] = {}
         if training is not None:
             bin_edges = training.rulers
@@ -248,12 +253,12 @@ class DailyStatisticsReader:
             label_sums(labels, labelled_predictions, predictor.rmse),
         )
 
-    def _label_events(self, day_number: int) -> list[dict[str, Any]]:
+    def _label_events(self, day_number: int) -> list[LoggedEvent]:
         """The day's events that report the outcome of a prediction."""
-        labels = []
+        labels: list[LoggedEvent] = []
         for start in _hour_starts(day_number):
-            events = event_log.list_events(self._shop_context.engine, start, start + _HOUR_SECONDS)
-            labels += [event for event in events if event["type"] == LABEL_EVENT]
+            events = event_queries.list_events(self._shop_context.engine, start, start + _HOUR_SECONDS)
+            labels += [event for event in events if event.type == LABEL_EVENT]
         return labels
 
     def _score_bin_edges(
@@ -280,13 +285,13 @@ class DailyStatisticsReader:
             return {}
         last_day = earlier_days[-1].number
         n_answers = sum(day.count for day in earlier_days[-_BIN_EDGE_DAYS:])
-        answers = event_log.list_answers(
+        answers = exposure_queries.list_exposures(
             self._shop_context.engine,
             scope,
             (last_day - _BIN_EDGE_DAYS + 1) * clock.DAY,
             (last_day + 1) * clock.DAY,
             with_items=True,
-            sample_bound=event_log.sample_bound(_MAX_BIN_EDGE_ANSWERS / max(1, n_answers)),
+            sample_bound=exposure_queries.sample_bound(_MAX_BIN_EDGE_ANSWERS / max(1, n_answers)),
         )
         scores = []
         for replay in replay_requests(self._shop_context, answers):

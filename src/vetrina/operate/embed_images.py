@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import clock
 from vetrina.core.image_vector import ImageVector
 from vetrina.data.images import download_images, read_image_file, resolve_reference
@@ -21,10 +21,11 @@ from vetrina.models.image import online
 from vetrina.models.image.decode import Pixels, decode_images
 from vetrina.models.image.embed import Embedder
 from vetrina.pipeline.shop_context import ShopContext
+from vetrina.scenarios.base import find_scenario, scenario_names
 from vetrina.serve.live_state import StoredChanges
 from vetrina.store import products
 
-_SCENARIO = "recommend"  # whose versions know images
+_IMAGE_MODEL = "image"  # versions with this model know images
 _BATCH = 32  # images of a turn
 _TRIES = 3  # to find the file behind a reference, before the product goes without a vector
 _RETRY_SECONDS = 600.0
@@ -117,7 +118,7 @@ class ImageEmbedding:
 
     def _of_champion(self) -> _Images | None:
         """The image network of the version that serves; None without such a version, or where it has no image network."""
-        version = self._registry.champions().get(_SCENARIO)
+        version = self._version_with_images()
         if version != self._version:
             self._images = None
             if version:
@@ -125,13 +126,21 @@ class ImageEmbedding:
             self._version = version
         return self._images
 
+    def _version_with_images(self) -> str | None:
+        """The champion of the first scenario that serves and has the image model; None without one."""
+        champions = self._registry.champions()
+        for scenario in scenario_names():
+            if scenario in champions and _IMAGE_MODEL in find_scenario(scenario).recipe.models:
+                return champions[scenario]
+        return None
+
     def _opened(self, version: str) -> _Images | None:
         bundle, folder = self._shop.bundles.unpack(version)
-        network = bundle.parts.get(f"image/{online.NETWORK}")
+        network = bundle.parts.get(f"{_IMAGE_MODEL}/{online.NETWORK}")
         if network is None:
             return None
-        embedder = Embedder(folder / "image" / online.NETWORK)
-        return _Images(network, embedder, online.load(folder / "image"), CatalogueIndex(folder / "shelf"))
+        embedder = Embedder(folder / _IMAGE_MODEL / online.NETWORK)
+        return _Images(network, embedder, online.load(folder / _IMAGE_MODEL), CatalogueIndex(folder / "catalogue"))
 
     def _without_vector(self, images: _Images) -> list[Product]:
         """Products with an image of which neither the version nor the log has a vector by its network, oldest first."""

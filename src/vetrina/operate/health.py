@@ -19,7 +19,7 @@ from vetrina.monitor.alerts import find_alerts
 from vetrina.operate.daily_aggregation import DailyStatisticsReader, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.retrain import retrain
-from vetrina.store import event_log
+from vetrina.store import event_queries
 
 _DAYS_CHECKED = 3
 
@@ -66,7 +66,7 @@ def check_health(shop_context: ShopContext, scenario: str) -> HealthCheck:
         )
         reports.append(monitor(CurrentWindow(scenario, shop_day, answer_day, now), reference))
 
-    new_events = event_log.last_seq(shop_context.engine) - events_trained_on
+    new_events = event_queries.last_seq(shop_context.engine) - events_trained_on
     drifted_features = tuple(persistent_drift(reports))
     candidate = _candidate_under_test(shop_context, scenario, now)
     decision = retrain(reports[-1], drifted_features, catalogue_size, new_events, candidate)

@@ -8,6 +8,8 @@ from uuid import uuid4
 import numpy as np
 
 from vetrina.core import clock
+from vetrina.core.exposures import Exposure
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.rollout_types import (
     INTERLEAVED,
     INTERLEAVING,
@@ -24,14 +26,13 @@ from vetrina.pipeline.shop_context import ShopContext
 from vetrina.release.decision import decide, guardrail_limits
 from vetrina.release.decision_time import TrafficEstimate
 from vetrina.release.evidence import (
-    LogRow,
     count_preferences,
     log_health,
     statistics_by_outcome,
     unit_outcomes,
 )
 from vetrina.release.pre_release import PreReleaseLog
-from vetrina.store import event_log
+from vetrina.store import event_queries, exposure_queries
 from vetrina.store.rollouts import NewRollout, RolloutState, RunningRollout
 
 _FINAL_STATES: dict[str, RolloutState] = {"promote": "promoted", "roll back": "rolled back", "return": "returned"}
@@ -70,8 +71,8 @@ def read_pre_release(shop_context: ShopContext, scenario: str, champion: str, no
     until = now + _MAX_CLOCK_SKEW_SECONDS
     log = PreReleaseLog(scenario, champion, settings, (since, now), _slow_seconds(shop_context))
     for start, end in _pieces(shop_context, scenario, since, until):
-        log.add_answers(event_log.list_answers(engine, scenario, start, min(end, now)))
-        events = event_log.list_events(engine, start, end)
+        log.add_answers(exposure_queries.list_exposures(engine, scenario, start, min(end, now)))
+        events = event_queries.list_events(engine, start, end)
         log.add_events(events, _answers_named_by(shop_context, events))
     statistics, expected = log.statistics()
     return PreReleaseEvidence(statistics, expected, log.traffic())
@@ -80,8 +81,8 @@ def read_pre_release(shop_context: ShopContext, scenario: str, champion: str, no
 def _pieces(shop_context: ShopContext, scenario: str, since: float, until: float) -> list[tuple[float, float]]:
     """Spans of time whose part of the log fits into memory: two weeks of it may not."""
     engine = shop_context.engine
-    n_answers = sum(event_log.count_answers(engine, scenario, since, until).values())
-    n_pieces = 1 + (n_answers + event_log.count_events(engine, since, until)) // _PIECE_ROWS
+    n_answers = sum(exposure_queries.count_exposures(engine, scenario, since, until).values())
+    n_pieces = 1 + (n_answers + event_queries.count_events(engine, since, until)) // _PIECE_ROWS
     bounds = np.linspace(since, until, n_pieces + 1).tolist()
     return list(pairwise(bounds))
 
@@ -227,13 +228,13 @@ def _gather_outcomes(
     rollout = running.rollout
     engine = shop_context.engine
     since = evidence.until
-    first_answer_times = event_log.first_exposures(engine, rollout.id, rollout.step, since, until)
+    first_answer_times = exposure_queries.first_exposure_times(engine, rollout.id, rollout.step, since, until)
     answers = [
         answer
-        for answer in event_log.list_answers(engine, rollout.scenario, since, now, rollout=rollout.id)
-        if answer["step"] == rollout.step
+        for answer in exposure_queries.list_exposures(engine, rollout.scenario, since, now, rollout=rollout.id)
+        if answer.step == rollout.step
     ]
-    events = event_log.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
+    events = event_queries.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
     named_answers = _answers_named_by(shop_context, events)
     units = unit_outcomes(
         first_answer_times, answers, events, named_answers, _window_seconds(running), rollout.candidate_arm
@@ -244,7 +245,7 @@ def _gather_outcomes(
         name: evidence.outcomes.get(name, OutcomeStatistics()) + statistics
         for name, statistics in new_statistics.items()
     }
-    new_events = [event for event in events if since < event["time"] <= until]
+    new_events = [event for event in events if since < event.time <= until]
     new_health = LogHealth()
     if new_events:
         new_health = log_health(new_events, named_answers)
@@ -263,13 +264,15 @@ def _gather_interleaving(
     if until is None:
         return replace(evidence, screen=screen)
     since = evidence.until
-    first_answer_times = event_log.first_exposures(engine, rollout.id, INTERLEAVING, since, until)
+    first_answer_times = exposure_queries.first_exposure_times(engine, rollout.id, INTERLEAVING, since, until)
     interleaved = [
         answer
-        for answer in event_log.list_answers(engine, rollout.scenario, since, now, with_items=True, rollout=rollout.id)
-        if answer["arm"] == INTERLEAVED
+        for answer in exposure_queries.list_exposures(
+            engine, rollout.scenario, since, now, with_items=True, rollout=rollout.id
+        )
+        if answer.arm == INTERLEAVED
     ]
-    events = event_log.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
+    events = event_queries.list_events(engine, since - _MAX_CLOCK_SKEW_SECONDS, now + _MAX_CLOCK_SKEW_SECONDS)
     named_answers = _answers_named_by(shop_context, events)
     wins, losses, ties = count_preferences(
         first_answer_times, interleaved, events, named_answers, _window_seconds(running)
@@ -294,10 +297,10 @@ def _window_seconds(running: RunningRollout) -> float:
     return running.rules.attribution_window_minutes * 60
 
 
-def _answers_named_by(shop_context: ShopContext, events: Sequence[LogRow]) -> Mapping[str, LogRow]:
+def _answers_named_by(shop_context: ShopContext, events: Sequence[LoggedEvent]) -> Mapping[str, Exposure]:
     """The answers that events name by request id."""
-    request_ids = {event["request_id"] for event in events if event.get("request_id")}
-    return event_log.answers_by_request_id(shop_context.engine, request_ids)
+    request_ids = {event.request_id for event in events if event.request_id}
+    return exposure_queries.exposures_by_request_id(shop_context.engine, request_ids)
 
 
 def _slow_seconds(shop_context: ShopContext) -> float:

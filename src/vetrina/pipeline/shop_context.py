@@ -15,7 +15,7 @@ from vetrina.core.types import DataReport, InputFiles, Snapshot
 from vetrina.ingest import ingest
 from vetrina.ingest.identities import Identities
 from vetrina.pipeline.steps import DirectJournal, Journal
-from vetrina.store import contacts, event_log, products
+from vetrina.store import contacts, event_queries, products
 from vetrina.store.database import lock_log, open_store, read
 from vetrina.store.registry import Registry
 from vetrina.store.rollouts import RolloutStore
@@ -127,7 +127,7 @@ class ShopContext:
     def _read_log(self, table: str, seq: int) -> tuple[list[dict[str, Any]], int]:
         """Rows of the log of ``events`` or ``products`` after a sequence number, and the last sequence number."""
         if table == "events":
-            return event_log.rows_after(self.engine, seq)
+            return event_queries.lake_rows_after(self.engine, seq)
         return products.rows_after(self.engine, seq)
 
 

@@ -1,5 +1,8 @@
 """LambdaMART ranker (Burges 2010) by LightGBM, with out-of-fold scores. Training side only."""
 
+# pyright: reportUnknownMemberType=false
+# LightGBM's functions have untyped parameters.
+
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +88,7 @@ def fit(groups: RankingGroups, truncation_level: int, seed: int, threads: int) -
     first, second = np.array_split(np.random.default_rng(seed).permutation(n_groups), 2)
     row_starts = np.cumsum(groups.group_sizes) - groups.group_sizes
     out_of_fold = np.zeros(len(groups.features), np.float32)
-    tree_counts = []
+    tree_counts: list[int] = []
     for fit_half, held_out_half in ((first, second), (second, first)):
         held_out = groups.take(held_out_half)
         stop = lightgbm.early_stopping(_PATIENCE, verbose=False)

@@ -147,7 +147,7 @@ def _with_concurrent_limits(steps: Sequence[StepEvidence], settings: ReleaseSett
 
     A watch is long: a busy day that slows both versions down is no harm of the newer one.
     """
-    concurrent_steps = []
+    concurrent_steps: list[StepEvidence] = []
     for step in steps:
         n_answers = max(step.tally.answers[0], 1)
         faults = step.tally.faults[0] / n_answers + settings.margin_errors

@@ -1,4 +1,4 @@
-"""Live evidence of a release: outcome statistics by unit from rows of the log. Pure; knows columns, not the store.
+"""Live evidence of a release: outcome statistics by unit from logged answers and events. Pure; does not know the store.
 
 The unit is a user (or a session without user) within a step of the ramp. It counts once its attribution window is over, so
 that no outcome changes after it was counted, and only if the window ended within the step: who moves arms counts anew.
@@ -7,10 +7,11 @@ that no outcome changes after it was counted, and only if the window ended withi
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
-from typing import Any
 
 import numpy as np
 
+from vetrina.core.exposures import Exposure
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.rollout_types import (
     CANARY,
     CHAMPION,
@@ -30,7 +31,6 @@ _MAX_CLOCK_SKEW_SECONDS = 60.0  # by which an event may be older than its answer
 _MAX_REPEAT_SECONDS = 1.0  # between an event and its repetition
 _REVENUE_CAP_QUANTILE = 0.99  # of the units that spend anything
 _MAXPURCHASE = 1e12  # of one purchase, in any currency: sums of squares of it stay finite
-LogRow = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -42,18 +42,11 @@ class UnitOutcomes:
     outcomes: Mapping[str, np.ndarray]
 
 
-def unit_id(row: LogRow) -> str | None:
-    """The user of an answer, else its session."""
-    if row["user"] is not None:
-        return row["user"]
-    return row["session"]
-
-
 def unit_outcomes(
     first_answer_times: Mapping[str, float],
-    answers: Iterable[LogRow],
-    events: Sequence[LogRow],
-    named_answers: Mapping[str, LogRow],
+    answers: Iterable[Exposure],
+    events: Sequence[LoggedEvent],
+    named_answers: Mapping[str, Exposure],
     outcome_seconds: float,
     candidate_arm: str = CANARY,
 ) -> UnitOutcomes:
@@ -61,8 +54,8 @@ def unit_outcomes(
 
     Args:
         first_answer_times: Time of the first answer of each unit, seconds since 1970.
-        answers: Rows of exposures.
-        events: Rows of the event log.
+        answers: Logged answers.
+        events: Logged events.
         named_answers: The answers that events name, by request id.
         outcome_seconds: Length of the attribution window.
         candidate_arm: The arm of answers that count for the candidate.
@@ -73,12 +66,12 @@ def unit_outcomes(
     is_candidate = np.zeros(len(names), bool)
     unit_of_request: dict[str, int] = {}
     for answer in answers:
-        number = number_of_unit.get(unit_id(answer) or "")
-        if number is None or answer["time"] > first_answer_times[names[number]] + outcome_seconds:
+        number = number_of_unit.get(answer.unit or "")
+        if number is None or answer.time > first_answer_times[names[number]] + outcome_seconds:
             continue
         n_answers[number] += 1
-        is_candidate[number] |= answer["arm"] == candidate_arm
-        unit_of_request[answer["request_id"]] = number
+        is_candidate[number] |= answer.arm == candidate_arm
+        unit_of_request[answer.request_id] = number
 
     clicked_answers = np.zeros(len(names))
     for request_id in clicked_request_ids(events, named_answers):
@@ -88,12 +81,12 @@ def unit_outcomes(
     has_purchase = np.zeros(len(names))
     revenue = np.zeros(len(names))
     for event in events:
-        if event.get("type") != PURCHASE:
+        if event.type != PURCHASE:
             continue
         number = _unit_index(event, number_of_unit)
         if number is None:
             continue
-        delay_seconds = event["time"] - first_answer_times[names[number]]
+        delay_seconds = event.time - first_answer_times[names[number]]
         if 0 <= delay_seconds <= outcome_seconds:
             has_purchase[number] = 1.0
             revenue[number] += purchase_revenue(event)
@@ -103,17 +96,17 @@ def unit_outcomes(
 
 def count_preferences(
     first_answer_times: Mapping[str, float],
-    answers: Iterable[LogRow],
-    events: Sequence[LogRow],
-    named_answers: Mapping[str, LogRow],
+    answers: Iterable[Exposure],
+    events: Sequence[LoggedEvent],
+    named_answers: Mapping[str, Exposure],
     outcome_seconds: float,
 ) -> tuple[int, int, int]:
     """Units that clicked more of the candidate's products in interleaved answers, more of the champion's, or as many of both.
 
     Args:
         first_answer_times: Time of the first interleaved answer of each unit, seconds since 1970.
-        answers: Rows of interleaved answers, whose items name their team. Each product of an answer counts once.
-        events: Rows of the event log.
+        answers: Interleaved answers, whose items name their team. Each product of an answer counts once.
+        events: Logged events.
         named_answers: The answers that events name, by request id.
         outcome_seconds: Length of the attribution window.
 
@@ -124,24 +117,23 @@ def count_preferences(
     team_by_product: dict[str, dict[str, str]] = {}  # of each request
     unit_of_request: dict[str, str] = {}
     for answer in answers:
-        unit = unit_id(answer)
+        unit = answer.unit
         if unit is None or unit not in first_answer_times:
             continue
-        if answer["time"] <= first_answer_times[unit] + outcome_seconds:
-            team_by_product[answer["request_id"]] = {
-                item["product_id"]: item.get("team", "") for item in answer["items"]
-            }
-            unit_of_request[answer["request_id"]] = unit
-    shown = {
-        request_id: named_answers[request_id]["items"] for request_id in team_by_product if request_id in named_answers
-    }
+        if answer.time <= first_answer_times[unit] + outcome_seconds:
+            team_by_product[answer.request_id] = {item.product_id: item.team for item in answer.items}
+            unit_of_request[answer.request_id] = unit
+    products_by_request: dict[str, frozenset[str]] = {}
+    for request_id in team_by_product:
+        if request_id in named_answers:
+            products_by_request[request_id] = named_answers[request_id].product_ids
     counted: set[tuple[str, str]] = set()
     for event in events:
-        request_id = attributed_request(event, shown)
-        if request_id is None or (request_id, event["product_id"]) in counted:
+        request_id = attributed_request(event, products_by_request)
+        if request_id is None or event.product_id is None or (request_id, event.product_id) in counted:
             continue
-        counted.add((request_id, event["product_id"]))
-        team = team_by_product[request_id].get(event["product_id"], "")
+        counted.add((request_id, event.product_id))
+        team = team_by_product[request_id].get(event.product_id, "")
         if team == CANARY:
             preference[unit_of_request[request_id]] += 1
         elif team == CHAMPION:
@@ -164,53 +156,53 @@ def statistics_by_outcome(
     mean_outcomes = tuple(pre_release.means.get(name, 0.0) for name in OUTCOMES)
     rows = [expected.get(name, mean_outcomes) for name in units.unit_ids]
     expected_table = np.array(rows, float).reshape(len(units.unit_ids), len(OUTCOMES))
-    statistics = {}
+    statistics: dict[str, OutcomeStatistics] = {}
     for column, name in enumerate(OUTCOMES):
         values = _cap_revenue(name, units.outcomes[name], pre_release)
         statistics[name] = outcome_statistics(units.is_candidate, values, expected_table[:, column], share)
     return statistics
 
 
-def log_health(events: Sequence[LogRow], named_answers: Mapping[str, LogRow]) -> LogHealth:
+def log_health(events: Sequence[LoggedEvent], named_answers: Mapping[str, Exposure]) -> LogHealth:
     """Of the events that name an answer: how many name an unknown one, are older than it, or repeat another under a new id."""
-    naming = [event for event in events if event.get("request_id")]
+    naming = [event for event in events if event.request_id]
     n_orphans = 0
     n_backwards = 0
     for event in naming:
-        answer = named_answers.get(event["request_id"])
+        answer = named_answers.get(event.request_id or "")
         if answer is None:
             n_orphans += 1
-        elif event["time"] < answer["time"] - _MAX_CLOCK_SKEW_SECONDS:
+        elif event.time < answer.time - _MAX_CLOCK_SKEW_SECONDS:
             n_backwards += 1
     n_doubled = 0
-    last_time: dict[tuple[Any, ...], float] = {}
-    for event in sorted(naming, key=lambda event: event["time"]):
-        key = (event["user"], event["type"], event.get("product_id"), event["request_id"])
-        if key in last_time and event["time"] - last_time[key] <= _MAX_REPEAT_SECONDS:
+    last_time: dict[tuple[str | None, ...], float] = {}
+    for event in sorted(naming, key=lambda event: event.time):
+        key = (event.user, event.type, event.product_id, event.request_id)
+        if key in last_time and event.time - last_time[key] <= _MAX_REPEAT_SECONDS:
             n_doubled += 1
-        last_time[key] = event["time"]
+        last_time[key] = event.time
     return LogHealth(len(naming), n_orphans, n_backwards, n_doubled)
 
 
-def clicked_request_ids(events: Iterable[LogRow], named_answers: Mapping[str, LogRow]) -> set[str]:
+def clicked_request_ids(events: Iterable[LoggedEvent], named_answers: Mapping[str, Exposure]) -> set[str]:
     """The answers that events followed."""
-    shown = {request_id: answer["items"] for request_id, answer in named_answers.items()}
-    clicked = {attributed_request(event, shown) for event in events}
+    products_by_request = {request_id: answer.product_ids for request_id, answer in named_answers.items()}
+    clicked = {attributed_request(event, products_by_request) for event in events}
     return {request_id for request_id in clicked if request_id is not None}
 
 
-def _unit_index(event: LogRow, number_of_unit: Mapping[str, int]) -> int | None:
+def _unit_index(event: LoggedEvent, number_of_unit: Mapping[str, int]) -> int | None:
     """The unit of an event: its user's, else its session's."""
-    number = number_of_unit.get(event["user"])
+    number = number_of_unit.get(event.user)
     if number is None:
-        return number_of_unit.get(event["session"] or "")
+        return number_of_unit.get(event.session or "")
     return number
 
 
-def purchase_revenue(event: LogRow) -> float:
+def purchase_revenue(event: LoggedEvent) -> float:
     """The money of a purchase, negative where it is taken back."""
-    price = event.get("price") or 0.0
-    quantity = event.get("quantity") or 1.0
+    price = event.price or 0.0
+    quantity = event.quantity or 1.0
     return _bounded(price * quantity, _MAXPURCHASE)
 
 

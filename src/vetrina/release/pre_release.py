@@ -1,4 +1,4 @@
-"""Outcomes of units before a release, from a log that is larger than memory. Pure; knows columns, not the store.
+"""Outcomes of units before a release, from a log that is larger than memory. Pure; does not know the store.
 
 Answers and events are added in pieces, oldest first. What is kept of them are a few numbers for each unit, click and purchase.
 """
@@ -11,10 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
+from vetrina.core.exposures import Exposure
+from vetrina.core.logged_events import LoggedEvent
 from vetrina.core.rollout_types import CLICKS, CONVERSION, REVENUE, PreReleaseStatistics
 from vetrina.core.settings import ReleaseSettings
 from vetrina.release.decision_time import TrafficEstimate
-from vetrina.release.evidence import PURCHASE, LogRow, clicked_request_ids, purchase_revenue, revenue_cap_of, unit_id
+from vetrina.release.evidence import PURCHASE, clicked_request_ids, purchase_revenue, revenue_cap_of
 
 _PRIOR_OBSERVATIONS = 20.0  # answers, or days: strength of the shrinkage of a unit's own past
 Floats = NDArray[np.float64]
@@ -108,29 +110,28 @@ class PreReleaseLog:
         self._click_is_champion = array("b")
         self._purchases: list[tuple[str, str | None, float, float]] = []  # user, session, time, revenue
 
-    def add_answers(self, answers: Iterable[LogRow]) -> None:
+    def add_answers(self, answers: Iterable[Exposure]) -> None:
         """Add a piece of the scenario's exposures, which are newer than those before."""
-        for answer in sorted(answers, key=_time_of):
-            is_champion = answer["version"] == self._champion
+        for answer in sorted(answers, key=lambda answer: answer.time):
+            is_champion = answer.version == self._champion
             if is_champion:
                 self._n_answers += 1
-                self._n_faults += answer["fault"] is not None
-                self._n_slow += (answer["seconds"] or 0.0) > self._slow_seconds
-            unit = unit_id(answer)
-            if unit is None:
+                self._n_faults += answer.fault is not None
+                self._n_slow += (answer.seconds or 0.0) > self._slow_seconds
+            if answer.unit is None:
                 continue
-            number = self._number_of(unit)
-            self._all.add(number, answer["time"])
+            number = self._number_of(answer.unit)
+            self._all.add(number, answer.time)
             if is_champion:
-                self._of_champion.add(number, answer["time"])
+                self._of_champion.add(number, answer.time)
 
-    def add_events(self, events: Sequence[LogRow], named_answers: Mapping[str, LogRow]) -> None:
+    def add_events(self, events: Sequence[LoggedEvent], named_answers: Mapping[str, Exposure]) -> None:
         """Add a piece of the event log, with the answers that its events name by request id."""
         for request_id in clicked_request_ids(events, named_answers):
             self._add_click(request_id, named_answers[request_id])
         for event in events:
-            if event.get("type") == PURCHASE:
-                self._purchases.append((event["user"], event["session"], event["time"], purchase_revenue(event)))
+            if event.type == PURCHASE:
+                self._purchases.append((event.user, event.session, event.time, purchase_revenue(event)))
 
     def statistics(self) -> tuple[PreReleaseStatistics, ExpectedOutcomes]:
         """What is fixed before a release starts: mean outcomes of the champion, and the expected outcomes of each known unit.
@@ -181,18 +182,17 @@ class PreReleaseLog:
             self._of_champion.add_unit()
         return number
 
-    def _add_click(self, request_id: str, answer: LogRow) -> None:
-        unit = unit_id(answer)
-        is_in_period = self._since < answer["time"] <= self._start_time
-        if unit is None or answer["scenario"] != self._scenario or not is_in_period:
+    def _add_click(self, request_id: str, answer: Exposure) -> None:
+        is_in_period = self._since < answer.time <= self._start_time
+        if answer.unit is None or answer.scenario != self._scenario or not is_in_period:
             return
         key = hash(request_id)
         if key in self._clicked:
             return
         self._clicked.add(key)
-        self._click_units.append(self._number_of(unit))
-        self._click_times.append(answer["time"])
-        self._click_is_champion.append(answer["version"] == self._champion)
+        self._click_units.append(self._number_of(answer.unit))
+        self._click_times.append(answer.time)
+        self._click_is_champion.append(answer.version == self._champion)
 
     def _outcomes(self, answers: _Answers, champion_only: bool) -> dict[str, Floats]:
         """Outcomes of all units (n,) within the attribution window from their first answer; 0 for units without answers."""
@@ -267,10 +267,6 @@ class PreReleaseLog:
         )
         values[~is_known] = np.nan
         return values
-
-
-def _time_of(row: LogRow) -> float:
-    return row["time"]
 
 
 def _column(values: "array[float]") -> Floats:

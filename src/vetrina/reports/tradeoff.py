@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from vetrina.api.shop import Shop
-from vetrina.bundle.business_value import GOALS
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.types import Interval
 from vetrina.evaluation.bootstrap import mean_interval
+from vetrina.features.business_value import GOALS
 from vetrina.scenarios.base import RankingScenario, find_scenario, scenario_names
 
 GOAL_WEIGHTS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)

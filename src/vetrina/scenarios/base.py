@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from vetrina import scenarios
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core.errors import BadInput
 from vetrina.core.progress import Progress
 from vetrina.core.protocols import Context, DataSplits

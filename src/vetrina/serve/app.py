@@ -74,7 +74,7 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
         logging_config=None,
     )
     # Around everything, so that unknown routes and methods, and the answers to preflights, are checked as well.
-    app.asgi_handler = RequestGate(app.asgi_handler, settings.hosts, service.count_error)
+    app.asgi_handler = RequestGate(app.asgi_handler, settings.hosts, service.metrics.count_error)
     return app
 
 
@@ -151,5 +151,5 @@ def _route_of(request: Request[Any, Any, Any]) -> str:
 
 def _error_response(request: Request[Any, Any, Any], status: int, text: str) -> Response[dict[str, str]]:
     service: Service = request.app.state.service
-    service.count_error(status)
+    service.metrics.count_error(status)
     return Response({"error": text}, status_code=status)

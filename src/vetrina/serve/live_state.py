@@ -22,7 +22,7 @@ from vetrina.scenarios import samples
 from vetrina.scenarios.base import RankingBundle, find_scenario
 from vetrina.serve.experiments.canary import CandidateClient, ShadowLogger
 from vetrina.serve.spend_ledger import StoredSpendLedger
-from vetrina.store import event_log, products
+from vetrina.store import event_queries, products
 from vetrina.store.leases import CONTROLLER_LEASE, read_heartbeat
 from vetrina.store.products import Change
 from vetrina.store.registry import Registry
@@ -239,10 +239,10 @@ class StoredEvents:
         Yields:
             product_id, time in seconds since 1970, weight above 0.
         """
-        for event in event_log.recent_events(self._engine, user, session, since, after_seq, as_of=self._as_of):
-            weight = self._weights.get(event["type"], 0.0)
-            if weight > 0 and event.get("product_id"):
-                yield event["product_id"], event["time"], weight
+        for event in event_queries.recent_events(self._engine, user, session, since, after_seq, as_of=self._as_of):
+            weight = self._weights.get(event.type, 0.0)
+            if weight > 0 and event.product_id:
+                yield event.product_id, event.time, weight
 
 
 class StoredChanges:

@@ -14,8 +14,8 @@ from litestar import Litestar
 from vetrina.core.filters import CATEGORICAL_FIELDS, NUMERIC_FIELDS
 from vetrina.scenarios.base import scenario_names
 from vetrina.scenarios.recommend.online import PLACEMENTS
+from vetrina.serve.answers.audience import CHANNELS
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
-from vetrina.serve.routes.audience import CHANNELS
 from vetrina.serve.schemas import (
     MAX_EVENTS,
     MAX_PRODUCTS,

@@ -5,10 +5,12 @@ side.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from math import inf
+from math import ceil, inf
+from time import localtime, strftime
 from typing import Any
 
 from vetrina.core import clock
+from vetrina.core.errors import NotReady
 from vetrina.scenarios.base import find_scenario
 from vetrina.store.runs import RunStore
 
@@ -45,6 +47,18 @@ def expected_ends(runs: RunStore, served_scenarios: Collection[str], budget_seco
         free_at[slot] = end
         ends.setdefault(scenario, end)
     return ends
+
+
+def with_ready_time(error: NotReady, ready_at: float | None) -> NotReady:
+    """The error with the time at which a version is expected; as it is where none is."""
+    if ready_at is None:
+        return error
+    seconds = max(1.0, ready_at - clock.now())
+    at = strftime("%H:%M", localtime(ready_at))
+    rule = f"is being trained and will be ready at about {at}, in {ceil(seconds / 60)} min"
+    not_ready = NotReady(error.value, rule, "ask again then; vetrina runs shows how far it is")
+    not_ready.ready_in_seconds = seconds
+    return not_ready
 
 
 def _expected_seconds(

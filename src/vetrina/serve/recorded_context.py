@@ -8,6 +8,7 @@ from typing import Any
 
 from vetrina.core.protocols import EmptySpendLedger, SpendLedger
 
+LEDGER = "ledger"  # in the log of a request: the recording
 OMITTED = "omitted"  # in the log of a request: the digest of fields that were too long to be logged
 _NO_PACING = (1.0, 1.0)  # bid multiplier, participation share
 _NO_CORRECTION = 1.0  # factor on the click probability

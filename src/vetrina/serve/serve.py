@@ -48,7 +48,7 @@ def serve(folder: Path, sock: socket.socket) -> None:
     app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
     make_protocol = functools.partial(
-        BoundedHttpProtocol, max_connections=_allow_connections(), count_refusal=app.state.service.count_error
+        BoundedHttpProtocol, max_connections=_allow_connections(), count_refusal=app.state.service.metrics.count_error
     )
     config = uvicorn.Config(
         app,

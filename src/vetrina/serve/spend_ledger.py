@@ -10,7 +10,6 @@ count at once, those of other workers as soon as they are in the log of exposure
 import threading
 from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,12 @@ from sqlalchemy import Engine
 
 from vetrina.core import clock
 from vetrina.core.clock import DAY
+from vetrina.core.exposures import Exposure
 from vetrina.core.recent_keys import RecentKeys
-from vetrina.core.types import Answer, AuctionEntry
+from vetrina.core.types import AdPlacement, AuctionEntry
 from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, Pace, expected_slots, solve_pace
-from vetrina.store import event_log
+from vetrina.store import event_queries, exposure_queries
+from vetrina.store.event_queries import AdClick
 
 _SCENARIO = "ads"  # whose answers are paid for
 _MAX_OFFERS_PER_CAMPAIGN = 2_000  # most recent auctions that a pace is solved on
@@ -92,10 +93,13 @@ class StoredSpendLedger:
         now = clock.now()
         last_time = min(self._last_exposure_time, now)  # a clock set back must not hide what is shown from now on
         since = max(last_time - _MAX_LOG_DELAY_SECONDS, _day_start(now))
-        exposures = event_log.list_answers(self._engine, _SCENARIO, since, now + DAY, with_items=True)
+        exposures = exposure_queries.list_exposures(self._engine, _SCENARIO, since, now + DAY, with_items=True)
         # A click of yesterday must not be charged again today.
-        clicks, last_event_number = event_log.ad_clicks(self._engine, self._last_event_number, _day_start(now) - DAY)
-        answers = event_log.ad_answers(self._engine, _SCENARIO, {click["request_id"] for click in clicks})
+        clicks, last_event_number = event_queries.ad_clicks(
+            self._engine, self._last_event_number, _day_start(now) - DAY
+        )
+        clicked_requests = {click.request_id for click in clicks}
+        answers = exposure_queries.exposures_by_request_id(self._engine, clicked_requests, _SCENARIO)
         yesterday_requests = None
         if not self._has_read:
             yesterday_requests = self._load_yesterday_requests(now)
@@ -104,13 +108,12 @@ class StoredSpendLedger:
                 self._account(_day_number(now) - 1).requests_by_bucket = yesterday_requests
             self._has_read = True
             for exposure in exposures:
-                time = exposure["time"]
-                self._last_exposure_time = max(self._last_exposure_time, time)
-                visitor = exposure["user"] or exposure["session"]
-                self._count_impressions(exposure["request_id"], visitor, exposure["items"], time)
+                self._last_exposure_time = max(self._last_exposure_time, exposure.time)
+                ads = [item.ad for item in exposure.items if item.ad is not None]
+                self._count_impressions(exposure.request_id, exposure.unit, ads, exposure.time)
             self._last_event_number = last_event_number
             for click in clicks:
-                answer = answers.get(click["request_id"])
+                answer = answers.get(click.request_id)
                 if answer is not None and _is_from_visitor(click, answer) and _is_in_time(click, answer):
                     self._charge_click(click, answer)
             self._account(_day_number(now))
@@ -125,23 +128,21 @@ class StoredSpendLedger:
 
     def _load_yesterday_requests(self, now: float) -> NDArray[np.float64]:
         """Requests of the day before, by bucket of the day, for a worker that has just started."""
-        rows = event_log.list_answers(self._engine, _SCENARIO, _day_start(now) - DAY, _day_start(now))
-        buckets = [_bucket(row["time"]) for row in rows]
+        exposures = exposure_queries.list_exposures(self._engine, _SCENARIO, _day_start(now) - DAY, _day_start(now))
+        buckets = [_bucket(exposure.time) for exposure in exposures]
         return np.bincount(buckets, minlength=BUCKETS_PER_DAY).astype(np.float64)
 
-    def record_answer(self, request_id: str, user_or_session: str | None, answer: Answer, now: float) -> None:
+    def record_answer(self, exposure: Exposure, offers: Iterable[AuctionEntry]) -> None:
         """Count an answer of this worker.
 
         Args:
-            request_id: the id that its exposure will have in the log.
-            user_or_session: the pseudonym that frequency caps count by, None for neither.
-            answer: its items are impressions, its offers are what the pace of a campaign is solved on.
-            now: seconds since 1970.
+            exposure: its items are impressions; frequency caps count them by user or session.
+            offers: the ads that took part in its auction, which the pace of a campaign is solved on.
         """
-        items = [_ad_row(item.ad) for item in answer.items if item.ad]
+        ads = [item.ad for item in exposure.items if item.ad is not None]
         with self._lock:
-            self._count_impressions(request_id, user_or_session, items, now)
-            for offer in answer.offers:
+            self._count_impressions(exposure.request_id, exposure.unit, ads, exposure.time)
+            for offer in offers:
                 self._recent_offers[offer.campaign_id].append(offer)
 
     def daily_spend(self, campaign: str, now: float) -> float:
@@ -196,42 +197,38 @@ class StoredSpendLedger:
         min_winning_multiplier, expected_spend = np.array(pairs).T
         return solve_pace(min_winning_multiplier, expected_spend, remaining_budget / n_expected)
 
-    def _count_impressions(
-        self, request_id: str, visitor: str | None, items: Iterable[Mapping[str, Any]], time: float
-    ) -> None:
+    def _count_impressions(self, request_id: str, visitor: str | None, ads: Iterable[AdPlacement], time: float) -> None:
         """Count a request and the impressions of its ads on the day of its answer, once."""
         if request_id in self._counted_requests:
             return
         self._counted_requests.add(request_id)
         account = self._account(_day_number(time))
         account.requests_by_bucket[_bucket(time)] += 1
-        for item in items:
+        for ad in ads:
             if visitor:
-                account.count_impression(visitor, item["ad_id"])
-            self._update_click_statistics(item["ad_id"], time, item["click_chance"], 0.0)
+                account.count_impression(visitor, ad.ad_id)
+            self._update_click_statistics(ad.ad_id, time, ad.click_chance, 0.0)
 
-    def _charge_click(self, click: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+    def _charge_click(self, click: AdClick, answer: Exposure) -> None:
         """Charge a click to the campaign of the ad that it is on, once, and at most what is left of the day's budget.
 
         The day is that of its arrival.
         """
-        account = self._account(_day_number(click["arrived"]))
+        account = self._account(_day_number(click.arrived))
         senders = _clicking_senders(click, answer)
         if any(account.clicks_by_sender[sender] >= _MAX_DAILY_CLICKS for sender in senders):
             return
-        for item in answer["items"]:
-            ad = item.get("ad_id", "")
-            key = (click["request_id"], ad)
-            if item["product_id"] != click.get("product_id") or not ad or self._is_charged(key):
+        for item in answer.items:
+            ad = item.ad
+            if ad is None or item.product_id != click.product_id or self._is_charged((click.request_id, ad.ad_id)):
                 continue
-            account.charged_clicks.add(key)
+            account.charged_clicks.add((click.request_id, ad.ad_id))
             account.clicks_by_sender.update(senders)
-            if click["request_id"] in self._counted_requests:  # so are the clicks that were expected of it
-                self._update_click_statistics(ad, click["arrived"], 0.0, 1.0)
-            campaign = item["campaign_id"]
-            remaining_budget = self._budgets.get(campaign, np.inf) - account.spent[campaign]
-            price = min(float(item["price"]), remaining_budget)
-            account.spent[campaign] += max(0.0, price)
+            if click.request_id in self._counted_requests:  # so are the clicks that were expected of it
+                self._update_click_statistics(ad.ad_id, click.arrived, 0.0, 1.0)
+            remaining_budget = self._budgets.get(ad.campaign_id, np.inf) - account.spent[ad.campaign_id]
+            price = min(ad.price, remaining_budget)
+            account.spent[ad.campaign_id] += max(0.0, price)
 
     def _is_charged(self, click: tuple[str, str]) -> bool:
         return any(click in account.charged_clicks for account in self._days.values())
@@ -244,35 +241,27 @@ class StoredSpendLedger:
         self._click_statistics[ad] = (max(now, updated_at), expected_clicks, clicks)
 
 
-def _is_from_visitor(click: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
+def _is_from_visitor(click: AdClick, answer: Exposure) -> bool:
     """Whether a click comes from the user or the session that the answer was shown to."""
-    is_same_user = answer["user"] is not None and click["user"] == answer["user"]
-    is_same_session = answer["session"] is not None and click["session"] == answer["session"]
+    is_same_user = answer.user is not None and click.user == answer.user
+    is_same_session = answer.session is not None and click.session == answer.session
     return is_same_user or is_same_session
 
 
-def _is_in_time(click: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
+def _is_in_time(click: AdClick, answer: Exposure) -> bool:
     """Whether a click arrived soon enough after its answer; what the sender says about its time is not looked at."""
-    delay_seconds = click["arrived"] - answer["time"]
+    delay_seconds = click.arrived - answer.time
     return -_MAX_CLOCK_SKEW_SECONDS <= delay_seconds <= _MAX_CLICK_DELAY_SECONDS
 
 
-def _clicking_senders(click: Mapping[str, Any], answer: Mapping[str, Any]) -> list[str]:
+def _clicking_senders(click: AdClick, answer: Exposure) -> list[str]:
     """Pseudonyms whose clicks of a day are limited: the visitor, and the address of a click without the token."""
-    senders = [answer["user"] or answer["session"]]
-    if click["sender"] is not None:
-        senders.append(click["sender"])
-    return senders
+    return [sender for sender in (answer.unit, click.sender) if sender is not None]
 
 
 def _decay(seconds: float) -> float:
     """The share of a click that is left after some seconds; 1 for a negative time."""
     return float(np.exp(-max(0.0, seconds) / _DECAY_SECONDS))
-
-
-def _ad_row(ad: Any) -> dict[str, Any]:
-    """The ad of an item as the log of exposures holds it."""
-    return {"ad_id": ad.ad_id, "campaign_id": ad.campaign_id, "price": ad.price, "click_chance": ad.click_chance}
 
 
 def _bucket(moment: float) -> int:

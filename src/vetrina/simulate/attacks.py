@@ -71,7 +71,7 @@ def stuff_keywords(
     """
     n_queries = min(queries_per_title, len(queries))
     samples = [rng.choice(len(queries), n_queries, replace=False) for _ in titles]
-    stuffed = []
+    stuffed: list[str] = []
     for title, sample in zip(titles, samples, strict=True):
         words = [queries[int(index)] for index in sample]
         stuffed.append(" ".join([title, *words]))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -91,7 +92,7 @@ def _send_events(client: httpx.Client, world: World, events: EventColumns) -> No
         events.time.tolist(),
         strict=True,
     )
-    rows = []
+    rows: list[dict[str, Any]] = []
     for user, event_type, product, price, seconds in columns:
         rows.append(
             {

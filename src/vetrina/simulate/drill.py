@@ -157,7 +157,7 @@ def _print_counts(users: SimulatedUsers, world: World, echo: Callable[[str], Non
 
 def _best_click_rate(world: World) -> float:
     """Mean probability over users that the best possible answer is clicked."""
-    probabilities = []
+    probabilities: list[float] = []
     for user in range(world.users):
         click_probability = world.click_probability(user, world.best_products(user))
         probabilities.append(1 - float((1 - click_probability).prod()))

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from vetrina.api.shop import Shop
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.object_storage import MANIFEST, SIGNATURE
 from vetrina.core.errors import BadInput, NotReady
 from vetrina.core.types import Bundle, Reason, ReleaseResult, Verdict
@@ -146,7 +146,7 @@ def _reason(kind: str) -> Reason:
 def _add_faulty_model(bundle_folder: Path, kind: str, content: dict[str, Any]) -> None:
     """Add model ``drill`` to a bundle, and to the ``content`` of its scenario.json."""
     content["models"].append("drill")
-    n_products = len(CatalogueIndex(bundle_folder / "shelf"))
+    n_products = len(CatalogueIndex(bundle_folder / "catalogue"))
     model_folder = bundle_folder / "drill"
     model_folder.mkdir()
     (model_folder / "drill.json").write_bytes(msgspec.json.encode({"kind": kind, "items": n_products}))

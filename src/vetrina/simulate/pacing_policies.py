@@ -90,7 +90,7 @@ def simulate_day(seed: int, n_slots: int = 20_000, *, shock: bool = False) -> Au
     evening = 0.3 * np.sin((hour - 4) / 6 * np.pi)
     rhythm = np.maximum(1 + morning + evening, 0.1)
     traffic_factor = np.where((minute_starts > _SHOCK_SECOND) & shock, _SHOCK_TRAFFIC_FACTOR, 1.0)
-    counts = rng.poisson(traffic_factor * rhythm / rhythm.sum() * n_slots)
+    counts: NDArray[np.int64] = rng.poisson(traffic_factor * rhythm / rhythm.sum() * n_slots)
     second_of_minute = _SECONDS_PER_MINUTE * rng.random(int(counts.sum()))
     time = np.sort(np.repeat(minute_starts, counts) + second_of_minute)
     value = rng.lognormal(0.0, 0.7, len(time))

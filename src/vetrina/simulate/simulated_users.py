@@ -29,8 +29,8 @@ class HttpClient(Protocol):
 class TrafficCounts:
     """Answers and clicked answers by version, and failed requests."""
 
-    answers: dict[str, int] = field(default_factory=dict)
-    clicked: dict[str, int] = field(default_factory=dict)
+    answers: dict[str, int] = field(default_factory=dict[str, int])
+    clicked: dict[str, int] = field(default_factory=dict[str, int])
     failed_requests: int = 0
 
 
@@ -84,7 +84,7 @@ class SimulatedUsers:
         click_probability = self._world.click_probability(user, products)
         clicked = products[self.rng.random(len(products)) < click_probability]
         self._count_answer(answer["version"], bool(len(clicked)))
-        events = []
+        events: list[dict[str, Any]] = []
         for product in clicked:
             events += self._click_events(user, int(product), products, answer["request_id"])
         if self.fault == _BOTS:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle import catalogue_index
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.clock import DAY
 from vetrina.core.types import Catalogue
 from vetrina.monitor.log_columns import N_POSITIONS, NO_VALUE, AnswerColumns, EventColumns, ImpressionColumns
@@ -35,7 +35,7 @@ def write_catalogue_index(world: World, folder: Path) -> CatalogueIndex:
     blank = ("",) * n
     missing = np.full(n, np.nan)
     catalogue = Catalogue(ids, titles, blank, categories, brands, blank, world.price, missing, missing)
-    catalogue_index.write(catalogue, folder)
+    write_catalogue(catalogue, folder)
     return CatalogueIndex(folder)
 
 
@@ -70,10 +70,12 @@ class Traffic:
         """Events and answers of a day, counted from 1970; the same number gives the same day."""
         rng = np.random.default_rng([self.world.seed, self.seed, day_number])
         expected_users = self.users_per_day * WEEKDAY_TRAFFIC[weekday(day_number)]
-        n_users = min(int(rng.poisson(expected_users)), self.world.users)
+        n_visitors: int = rng.poisson(expected_users)
+        n_users = min(int(n_visitors), self.world.users)
         users = rng.choice(self.world.users, n_users, replace=False)
         n_categories = self.world.category_preferences.shape[1]
-        demand = self.world.category_demand(day_number) + rng.normal(0.0, self.daily_demand_std, n_categories)
+        daily_demand: NDArray[np.float64] = rng.normal(0.0, self.daily_demand_std, n_categories)
+        demand = self.world.category_demand(day_number) + daily_demand
         events = self._events(day_number, users, demand, shift, rng)
         answers = self._answers(users, demand, rng)
         return events, answers

@@ -143,7 +143,7 @@ class World:
 
     def category_name(self, product: int) -> str:
         """One of twelve categories."""
-        return _CATEGORIES[self.category[product]]
+        return _CATEGORIES[int(self.category[product])]
 
     def appeal(self, user: int) -> NDArray[np.float64]:
         """(products,) how much a user wants each product."""

@@ -4,13 +4,13 @@ Ids and addresses are encrypted ("sealed") whenever they enter or leave this mod
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import Engine, delete, insert, select
 
 from vetrina.core.clock import DAY
+from vetrina.store.chunks import chunks
 from vetrina.store.database import read
 from vetrina.store.tables import contacts, message_log, users
 
@@ -18,7 +18,6 @@ from vetrina.store.tables import contacts, message_log, users
 FREQUENCY_WINDOW = 28 * DAY
 # Texts that mean consent to every channel.
 _GENERAL_CONSENT = frozenset({"yes", "true", "1", "all", "y", "opt-in"})
-_CHUNK_SIZE = 500  # rows in one statement
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def upsert_contacts(engine: Engine, rows: Sequence[Mapping[str, object]]) -> Non
     """Store addresses and consent; later rows replace earlier ones of the same user."""
     row_by_user = {row["pseudonym"]: dict(row) for row in rows}
     with engine.begin() as connection:
-        for pseudonyms in _chunks(list(row_by_user)):
+        for pseudonyms in chunks(row_by_user):
             connection.execute(delete(contacts).where(contacts.c.pseudonym.in_(pseudonyms)))
             connection.execute(insert(contacts), [row_by_user[pseudonym] for pseudonym in pseudonyms])
 
@@ -72,7 +71,7 @@ def get_contacts(engine: Engine, pseudonyms: Sequence[str]) -> dict[str, Contact
     query = select(*columns).select_from(users_with_contacts)
     contact_by_user: dict[str, Contact] = {}
     with read(engine) as connection:
-        for chunk in _chunks(pseudonyms):
+        for chunk in chunks(pseudonyms):
             for row in connection.execute(query.where(users.c.pseudonym.in_(chunk))):
                 contact_by_user[row.pseudonym] = Contact(row.sealed_id, row.sealed_email, row.listed is not None)
     return contact_by_user
@@ -90,7 +89,7 @@ def log_messages(engine: Engine, pseudonyms: Sequence[str], product_id: str | No
     """
     rows = [{"user": user, "product_id": product_id, "channel": channel, "time": now} for user in pseudonyms]
     with engine.begin() as connection:
-        for chunk in _chunks(rows):
+        for chunk in chunks(rows):
             connection.execute(insert(message_log), chunk)
 
 
@@ -99,8 +98,3 @@ def recent_message_counts(engine: Engine, now: float) -> Mapping[str, int]:
     query = select(message_log.c.user).where(message_log.c.time > now - FREQUENCY_WINDOW)
     with read(engine) as connection:
         return Counter(connection.execute(query).scalars())
-
-
-def _chunks(rows: Sequence[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(rows), _CHUNK_SIZE):
-        yield list(rows[start : start + _CHUNK_SIZE])

@@ -3,7 +3,7 @@
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -205,7 +205,7 @@ def _other_shop(engine: Engine) -> BadInput:
 
 
 @contextmanager
-def read(engine: Engine) -> Iterator[Connection]:
+def read(engine: Engine) -> Generator[Connection]:
     """A connection for a transaction that only reads: it takes no lock that a writer waits for."""
     with engine.connect().execution_options(**_READ_ONLY) as connection:
         yield connection
@@ -355,7 +355,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _schema_lock(connection: Connection) -> Iterator[None]:
+def _schema_lock(connection: Connection) -> Generator[None]:
     """Let only one process at a time create or upgrade the tables. Raises Conflict if another one takes too long.
 
     SQLite locks the whole file with each transaction.

@@ -74,13 +74,15 @@ def _name_expectations(connection: Connection, keys: Keys) -> None:
         connection.execute(change, renamed_rows)
 
 
-def _chunks(connection: Connection, query: Select[*tuple[Any, ...]], key: Column[Any]) -> Iterator[list[Row]]:
+def _chunks(
+    connection: Connection, query: Select[*tuple[Any, ...]], key: Column[Any]
+) -> Iterator[list[Row[*tuple[Any, ...]]]]:
     """Rows in the order of ``key``, a chunk at a time, since the log may be larger than memory."""
     ordered = query.order_by(key).limit(_CHUNK_SIZE)
     rows = connection.execute(ordered).all()
     while rows:
         yield list(rows)
-        last_key = rows[-1]._mapping[key]
+        last_key = getattr(rows[-1], key.name)
         rows = connection.execute(ordered.where(key > last_key)).all()
 
 

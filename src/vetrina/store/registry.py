@@ -4,10 +4,10 @@ The champion changes by compare-and-swap only, and every promotion is appended t
 what is promoted.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import msgspec
@@ -255,7 +255,7 @@ class Registry:
         return {"scenario": scenario, "version": version}
 
     @contextmanager
-    def transaction(self, scenario: str) -> Iterator[Connection]:
+    def transaction(self, scenario: str) -> Generator[Connection]:
         """A transaction; it raises Conflict if another one wrote the same row first."""
         try:
             with self._engine.begin() as connection:
@@ -395,5 +395,5 @@ def _to_builtins(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     if isinstance(value, Mapping):
-        return dict(value)
+        return dict(cast(Mapping[str, Any], value))
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")

@@ -6,7 +6,7 @@ A result is bytes here: what they mean is up to ``pipeline``.
 from dataclasses import dataclass
 
 import msgspec
-from sqlalchemy import Engine, delete, insert, select
+from sqlalchemy import ColumnElement, Engine, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from vetrina.core import clock
@@ -75,7 +75,7 @@ class StepResultStore:
         with self._engine.begin() as connection:
             connection.execute(delete(run_steps).where(*self._is_step(step)))
 
-    def _is_step(self, step: str) -> tuple:
+    def _is_step(self, step: str) -> tuple[ColumnElement[bool], ...]:
         return (run_steps.c.run == self._run, run_steps.c.attempt == self._attempt, run_steps.c.step == step)
 
     def _signed_content(self, step: str, code_version: str, content: bytes) -> bytes:

@@ -1,7 +1,4 @@
-"""Embedding tables in float32, int8 or int4, and their inner products with query vectors.
-
-A quantised table is on disk once: its ONNX graph maps the same bytes from which single rows are read.
-"""
+"""Tables of vectors in float32, int8 or int4, and their inner products with query vectors."""
 
 from pathlib import Path
 
@@ -52,7 +49,7 @@ class QuantisedTable:
 
     def inner_products(self, queries: Floats) -> Floats:
         """Return the inner products (n, rows) of some vectors (n, width) with every row."""
-        return self._session.run(None, {"asked": queries.astype(np.float32)})[0]
+        return self._session.run(None, {"queries": queries.astype(np.float32)})[0]
 
 
 class Int8Table(QuantisedTable):
@@ -80,7 +77,7 @@ class Int4Table(QuantisedTable):
 
 
 def open_table(folder: Path, float_file: str) -> FloatTable | QuantisedTable:
-    """Return the table that ``bundle.quantised_table.write`` wrote in ``folder``, else the float table ``float_file``."""
+    """Return the table that ``write_quantised_table`` wrote in ``folder``, else the float table ``float_file``."""
     if not (folder / SCALES_FILE).exists():
         return FloatTable(folder / float_file)
     scales = np.load(folder / SCALES_FILE)

@@ -1,7 +1,4 @@
-"""Writer of int8 and int4 embedding tables with their ONNX graph; the reader is ``bundle.quantised_table.read``.
-
-The graph computes the inner products of query vectors with all rows of a table. Training side only.
-"""
+"""Writer of quantised tables with their ONNX graph."""
 
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from vetrina.core.errors import UnusableVariant
 from vetrina.core.types import Floats
 
 
-def write(table: Floats, into: Path, bits: int) -> None:
+def write_quantised_table(table: Floats, into: Path, bits: int) -> None:
     """Write a quantised table and its graph.
 
     Args:
@@ -49,24 +46,38 @@ def _int8_graph(table: Floats, into: Path) -> onnx.ModelProto:
         numpy_helper.from_array(np.zeros((), np.int8), "zero"),
     ]
     nodes = [
-        helper.make_node("DynamicQuantizeLinear", ["asked"], ["asked_q", "asked_scale", "asked_zero"]),
-        helper.make_node("MatMulInteger", ["asked_q", "table", "asked_zero", "zero"], ["sums"]),
+        helper.make_node("DynamicQuantizeLinear", ["queries"], ["queries_q", "queries_scale", "queries_zero"]),
+        helper.make_node("MatMulInteger", ["queries_q", "table", "queries_zero", "zero"], ["sums"]),
         helper.make_node("Cast", ["sums"], ["product"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["product", "scales"], ["scaled"]),
-        helper.make_node("Mul", ["scaled", "asked_scale"], ["products"]),
+        helper.make_node("Mul", ["scaled", "queries_scale"], ["products"]),
     ]
     return _onnx_model(nodes, constants, table.shape)
 
 
 def _int4_graph(table: Floats, into: Path) -> onnx.ModelProto:
-    """As ``_int8_graph``, by MatMulNBits of ONNX Runtime: two columns a byte, one scale a block of a row, sums in int8."""
-    rows, width = table.shape
+    """As ``_int8_graph``: two columns a byte, one scale a block of a row, sums in int8."""
     packed, scales = int4.quantise(table)
     constants = [_write_table_bytes(packed, into), _write_scales(scales, (scales.size,), into)]
-    node = helper.make_node(
+    node = int4_product_node("queries", "table", "scales", "products", table.shape)
+    return _onnx_model([node], constants, table.shape)
+
+
+def int4_product_node(queries: str, table: str, scales: str, products: str, shape: tuple[int, ...]) -> onnx.NodeProto:
+    """Return the ONNX node that multiplies query vectors with all rows of an int4 table: MatMulNBits of ONNX Runtime.
+
+    Args:
+        queries: Name of the input (n, width) float.
+        table: Name of the table (rows, blocks, block / 2), packed by ``int4.quantise``.
+        scales: Name of its scales (rows * blocks,).
+        products: Name of the output (n, rows).
+        shape: Number of rows, and their width.
+    """
+    rows, width = shape
+    return helper.make_node(
         "MatMulNBits",
-        ["asked", "table", "scales"],
-        ["products"],
+        [queries, table, scales],
+        [products],
         domain="com.microsoft",
         K=width,
         N=rows,
@@ -74,7 +85,6 @@ def _int4_graph(table: Floats, into: Path) -> onnx.ModelProto:
         block_size=int4.block_size_of(width),
         accuracy_level=4,
     )
-    return _onnx_model([node], constants, table.shape)
 
 
 def _write_table_bytes(values: np.ndarray, into: Path) -> onnx.TensorProto:
@@ -109,8 +119,8 @@ def _onnx_model(
     nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto], shape: tuple[int, ...]
 ) -> onnx.ModelProto:
     rows, width = shape
-    queries = helper.make_tensor_value_info("asked", TensorProto.FLOAT, ["asked", width])
-    products = helper.make_tensor_value_info("products", TensorProto.FLOAT, ["asked", rows])
+    queries = helper.make_tensor_value_info("queries", TensorProto.FLOAT, ["queries", width])
+    products = helper.make_tensor_value_info("products", TensorProto.FLOAT, ["queries", rows])
     graph = helper.make_graph(nodes, "score", [queries], [products], constants)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10)

@@ -1,125 +1,86 @@
-"""Sparse neighbour rows: top-k selection, and the writer of what ``bundle.sparse_rows.read`` reads."""
+"""Writers of sparse rows, as fitted and compressed."""
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-_COLUMNS_PER_GROUP = 16
-_MAX_PADDED_VALUES = 2_000_000  # of rows whose largest values are searched at once
+from vetrina.bundle.elias_fano import save_elias_fano
+from vetrina.core.errors import UnusableVariant
+from vetrina.core.types import Floats
+
+MIN_KEPT_VALUES = 10  # of a pruned row, if it has them
+_MAX_UINT8 = 255
 
 
-def shape_of(matrix: sparse.csr_array) -> tuple[int, int]:
-    """Return the numbers of rows and columns, with a type that the type checker knows."""
-    rows, columns = matrix.shape or (0, 0)
-    return rows, columns
-
-
-def top_k_per_row(matrix: sparse.csr_array, k: int | NDArray[np.integer]) -> sparse.csr_array:
-    """Return the ``k`` largest values of each row, largest first, ties by column.
-
-    Args:
-        matrix: (rows, columns) sparse matrix with sorted columns.
-        k: At least 1, for all rows or of each row (rows,).
-    """
-    values = np.asarray(matrix.data, np.float32)
-    row_lengths = np.diff(matrix.indptr)
-    max_lengths = np.broadcast_to(k, row_lengths.shape)
-    is_long = row_lengths > max_lengths
-    selected = [np.flatnonzero(np.repeat(~is_long, row_lengths))]  # rows that stay whole
-    for length in np.unique(max_lengths[is_long]).tolist():
-        rows = np.flatnonzero(is_long & (max_lengths == length))
-        for group in _groups_of_similar_length(rows, row_lengths):
-            selected.append(_top_k_positions(values, matrix.indptr[group], row_lengths[group], length))
-    positions = np.concatenate(selected)
-    row_of_position = np.searchsorted(matrix.indptr, positions, side="right") - 1
-    order = np.lexsort((matrix.indices[positions], -values[positions], row_of_position))
-    positions = positions[order]
-    starts = np.concatenate([[0], np.cumsum(np.minimum(row_lengths, max_lengths))])
-    return sparse.csr_array((values[positions], matrix.indices[positions], starts), shape=matrix.shape)
-
-
-def _groups_of_similar_length(rows: np.ndarray, row_lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows in groups whose values fit into one padded matrix of at most _MAX_PADDED_VALUES; long rows come first."""
-    longest_first = rows[np.argsort(-row_lengths[rows], kind="stable")]
-    start = 0
-    while start < len(longest_first):
-        longest = int(row_lengths[longest_first[start]])
-        end = start + max(1, _MAX_PADDED_VALUES // longest)
-        yield longest_first[start:end]
-        start = end
-
-
-def _top_k_positions(values: np.ndarray, starts: np.ndarray, lengths: np.ndarray, k: int) -> np.ndarray:
-    """Positions of the ``k`` largest values of each row; of those tied for the last place the first columns.
-
-    Args:
-        values: Values of all rows.
-        starts: (rows,) position of each row's first value.
-        lengths: (rows,) number of each row's values, more than ``k``.
-        k: Number of values.
-    """
-    offsets = np.arange(lengths.max())
-    is_inside = offsets < lengths[:, None]
-    positions = starts[:, None] + np.where(is_inside, offsets, 0)
-    padded = np.where(is_inside, values[positions], -np.inf)
-    kth_largest = np.partition(padded, -k, axis=1)[:, -k, None]
-    is_larger = padded > kth_largest
-    is_tied = padded == kth_largest
-    n_tied = k - is_larger.sum(axis=1, keepdims=True)
-    is_selected = is_larger | (is_tied & (is_tied.cumsum(axis=1) <= n_tied))
-    return positions[is_selected]
-
-
-def top_k_of_dense(values: NDArray[np.float32], k: int) -> sparse.csr_array:
-    """Return the ``k`` largest of the positive values of each row.
-
-    A value among the k largest lies in one of the k groups of columns with the largest maxima, so only these are searched.
-
-    Args:
-        values: (rows, columns).
-        k: At least 1.
-    """
-    n_rows, n_columns = values.shape
-    n_groups = -(-n_columns // _COLUMNS_PER_GROUP)
-    if n_groups <= k:
-        columns = np.broadcast_to(np.arange(n_columns), values.shape)
-    else:
-        columns = _columns_of_top_groups(values, k, n_groups)
-    is_outside = columns >= n_columns
-    columns = np.where(is_outside, 0, columns)
-    candidates = np.where(is_outside, 0.0, np.take_along_axis(values, columns, axis=1))
-    if candidates.shape[1] > k:
-        best = np.argpartition(candidates, candidates.shape[1] - k, axis=1)[:, -k:]
-        columns = np.take_along_axis(columns, best, axis=1)
-        candidates = np.take_along_axis(candidates, best, axis=1)
-    starts = np.arange(0, candidates.size + 1, max(1, candidates.shape[1]))
-    top = sparse.csr_array((np.maximum(candidates, 0.0).ravel(), columns.ravel(), starts), shape=(n_rows, n_columns))
-    top.eliminate_zeros()
-    top.sort_indices()
-    return top
-
-
-def _columns_of_top_groups(values: NDArray[np.float32], k: int, n_groups: int) -> NDArray[np.intp]:
-    """Columns (rows, k * _COLUMNS_PER_GROUP) of the ``k`` groups with the largest maxima of each row.
-
-    Column c is in group c % ``n_groups``; a group that is not full gets numbers beyond the last column.
-    """
-    n_rows, n_columns = values.shape
-    maxima = values[:, :n_groups].copy()
-    for start in range(n_groups, n_columns, n_groups):
-        end = min(start + n_groups, n_columns)
-        np.maximum(maxima[:, : end - start], values[:, start:end], out=maxima[:, : end - start])
-    groups = np.argpartition(maxima, n_groups - k, axis=1)[:, -k:]
-    members = groups[:, :, None] + n_groups * np.arange(_COLUMNS_PER_GROUP)
-    return members.reshape(n_rows, -1)
-
-
-def save(matrix: sparse.csr_array, into: Path) -> dict[str, int]:
-    """Write ``starts`` (items + 1,), ``items`` int32 and ``values`` float32; return the notes for the report."""
+def write_rows(matrix: sparse.csr_array, into: Path) -> dict[str, int]:
+    """Write the rows of a matrix as fitted; return the notes for the report."""
+    _, n_columns = matrix.shape or (0, 0)
+    np.save(into / "n_columns.npy", np.array(n_columns))
     np.save(into / "starts.npy", matrix.indptr.astype(np.int64))
     np.save(into / "items.npy", matrix.indices.astype(np.int32))
     np.save(into / "values.npy", matrix.data.astype(np.float32))
     return {"pairs": int(matrix.nnz)}
+
+
+def write_compressed_rows(source: Path, into: Path, keep_share: float = 1.0) -> None:
+    """Write compressed rows; the smallest value is 1, so that none is lost.
+
+    Args:
+        source: Folder that ``write_rows`` wrote to.
+        into: Folder to write to.
+        keep_share: Share of each row that stays, by value; fewer values also sum faster.
+
+    Raises:
+        UnusableVariant: The values are not finite.
+    """
+    rows = _read_rows(source)
+    if not np.isfinite(rows.values).all():
+        raise UnusableVariant("its neighbours' values are not finite")
+    if keep_share < 1.0:
+        rows = _prune(rows, keep_share)
+    lengths = np.bincount(rows.row, minlength=rows.n_rows)
+    largest = np.zeros(rows.n_rows, np.float32)
+    np.maximum.at(largest, rows.row, rows.values)
+    scales = np.where(largest > 0, largest / _MAX_UINT8, 1.0).astype(np.float32)
+    values = np.rint(rows.values / scales[rows.row]).clip(1, _MAX_UINT8).astype(np.uint8)
+    by_column = np.lexsort((rows.column, rows.row))
+    np.save(into / "n_columns.npy", np.array(rows.n_columns))
+    save_elias_fano(into, "items", lengths, rows.column[by_column])
+    np.save(into / "values.npy", values[by_column])
+    np.save(into / "scales.npy", scales[lengths > 0])
+
+
+@dataclass(frozen=True)
+class _FittedRows:
+    """``row`` (ascending), ``column`` and value (n,) of each entry of a matrix."""
+
+    n_rows: int
+    n_columns: int
+    row: NDArray[np.integer]
+    column: NDArray[np.int32]
+    values: Floats
+
+
+def _read_rows(source: Path) -> _FittedRows:
+    lengths = np.diff(np.load(source / "starts.npy"))
+    return _FittedRows(
+        n_rows=len(lengths),
+        n_columns=int(np.load(source / "n_columns.npy")),
+        row=np.repeat(np.arange(len(lengths)), lengths),
+        column=np.load(source / "items.npy"),
+        values=np.load(source / "values.npy"),
+    )
+
+
+def _prune(rows: _FittedRows, keep_share: float) -> _FittedRows:
+    """The ``keep_share`` largest values of each row, at least MIN_KEPT_VALUES of them."""
+    lengths = np.bincount(rows.row, minlength=rows.n_rows)
+    starts = np.cumsum(lengths) - lengths
+    order = np.lexsort((-rows.values, rows.row))
+    rank = np.arange(len(rows.row)) - starts[rows.row]  # as rows are sorted already, each starts where it did
+    max_rank = np.maximum(np.ceil(keep_share * lengths), MIN_KEPT_VALUES)[rows.row]
+    kept = np.sort(order[rank < max_rank])
+    return _FittedRows(rows.n_rows, rows.n_columns, rows.row[kept], rows.column[kept], rows.values[kept])

@@ -9,7 +9,7 @@ from vetrina.core.types import Floats
 
 
 class Trees:
-    """The tree ensemble that ``bundle.tree_ensemble.write`` wrote."""
+    """The tree ensemble that ``write_tree_ensemble`` wrote."""
 
     def __init__(self, path: Path) -> None:
         self._session = open_session(path)

@@ -1,4 +1,4 @@
-"""ONNX export and feature importances of LightGBM tree ensembles. Training side only."""
+"""ONNX export and feature importances of LightGBM tree ensembles."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ _NODE_ATTRIBUTES = (
 )
 
 
-def save(trees: lightgbm.Booster, path: Path) -> None:
+def write_tree_ensemble(trees: lightgbm.Booster, path: Path) -> None:
     """Write an ONNX file from ``features`` (n, width) float to ``scores`` (n, 1) that needs no LightGBM."""
     nodes: list[dict[str, Any]] = []
     for tree in trees.dump_model()["tree_info"]:

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from vetrina.bundle.lexical import LexicalIndex
-from vetrina.bundle.term_vectors import TermVectors
+from vetrina.bundle.lexical.read import LexicalIndex
+from vetrina.bundle.term_vectors.read import TermVectors
 from vetrina.core.types import Floats, Ints
 
 REASON = "holds the words you typed"
@@ -14,14 +14,14 @@ class BM25:
 
     def __init__(self, folder: Path) -> None:
         self._index = LexicalIndex(folder / "index")
-        self._term_vectors = TermVectors(folder / "words")
+        self._term_vectors = TermVectors(folder / "term_vectors")
 
     def search(self, query: str, limit: int) -> tuple[Ints, Floats]:
         """Products (n,) that contain any word of the query and their BM25 scores (n,), best first."""
         return self._index.search(query, limit)
 
     def match_features(self, query: str, items: Ints) -> Floats:
-        """Term-match features (items, ``term_vectors.COLUMNS``) of some products."""
+        """Term-match features (items, ``MATCH_FEATURES``) of some products."""
         return self._term_vectors.match_features(query, items)
 
 

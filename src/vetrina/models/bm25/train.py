@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vetrina.bundle import term_vectors
-from vetrina.bundle.lexical import build
+from vetrina.bundle.lexical.write import write_lexical_index
+from vetrina.bundle.term_vectors.write import write_term_vectors
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
 
@@ -28,9 +28,9 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     (into / "index").mkdir()
     full_texts = _full_texts(catalogue)
     with progress.step("bm25: index", 2) as step:
-        build(into / "index", _documents(catalogue.titles, full_texts))
+        write_lexical_index(into / "index", _documents(catalogue.titles, full_texts))
         step.advance()
-        term_vectors.write(catalogue.titles, full_texts, into / "words")
+        write_term_vectors(catalogue.titles, full_texts, into / "term_vectors")
         step.advance()
     return {"documents": len(catalogue)}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import lightgbm
 
-from vetrina.bundle.tree_ensemble import write as tree_ensemble
+from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import TrainingData, TrainingPlan
@@ -57,9 +57,9 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         trees = lightgbm.train(settings, lightgbm.Dataset(x, table.label), n_trees)
         step.advance()
     file_name = REGRESSION_FILE if is_regression else LOG_ODDS_FILE
-    tree_ensemble.save(trees, into / file_name)
+    write_tree_ensemble(trees, into / file_name)
     column_names = [str(column) for column in range(x.shape[1])]
-    return {"trees": n_trees, "columns": tree_ensemble.feature_importances(trees, column_names)}
+    return {"trees": n_trees, "columns": feature_importances(trees, column_names)}
 
 
 def _lightgbm_settings(hyperparameters: Mapping[str, float], plan: TrainingPlan, is_regression: bool) -> dict[str, Any]:

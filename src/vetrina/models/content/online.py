@@ -9,7 +9,7 @@ from vetrina.features.affinities import COLUMNS
 from vetrina.features.similarity import SIMILARITY_FEATURES
 
 INT8_SCALE = np.float32(127.0)  # the int8 value of 1
-_NEAREST_COLUMN = len(COLUMNS) + SIMILARITY_FEATURES.index("likeness: nearest")
+_NEAREST_COLUMN = len(COLUMNS) + SIMILARITY_FEATURES.index("similarity: nearest")
 
 
 class Content:

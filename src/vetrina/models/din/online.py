@@ -23,7 +23,7 @@ class DIN:
     def predict(self, rows: EncodedTable) -> Floats:
         """Predicted label (rows,) of an encoded table."""
         candidate_ids, history_ids = embedding_ids(rows, self._vocabularies)
-        inputs = {"dense": rows.dense, "asked": candidate_ids, "before": history_ids}
+        inputs = {"dense": rows.dense, "candidate": candidate_ids, "history": history_ids}
         return self._session.run(None, inputs)[0]
 
 

@@ -91,14 +91,14 @@ class _BatchLoss:
 
 
 def _export_network(network: DINNetwork, n_columns: int, n_levels: int, path: Path) -> None:
-    """Writes ONNX: ``dense``, ``asked`` (rows, levels), ``before`` (rows, events, levels) to ``expected`` (rows,)."""
+    """Writes ONNX: ``dense``, ``candidate`` (rows, levels), ``history`` (rows, events, levels) to ``expected`` (rows,)."""
     example = (
         torch.zeros(2, n_columns),
         torch.zeros((2, n_levels), dtype=torch.int32),
         torch.zeros((2, 3, n_levels), dtype=torch.int32),
     )
     dynamic_axes = {0: {0: "rows"}, 1: {0: "rows"}, 2: {0: "rows", 1: "events"}}
-    export(network.eval(), example, ("dense", "asked", "before"), ("expected",), dynamic_axes, path)
+    export(network.eval(), example, ("dense", "candidate", "history"), ("expected",), dynamic_axes, path)
 
 
 def build_vocabularies(rows: EncodedTable) -> list[Ints]:

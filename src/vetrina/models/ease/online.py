@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vetrina.bundle.sparse_rows.user_profile import UserProfileScorer
+from vetrina.bundle.sparse_rows.read import UserProfileScorer
 
 REASON = "what you took points to this"
 

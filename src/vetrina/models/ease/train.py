@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import get_lapack_funcs
 
-from vetrina.bundle.sparse_rows.write import save, top_k_of_dense, top_k_per_row
+from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.data.interaction_matrix import interaction_matrix
+from vetrina.data.sparse_matrix import top_k_of_dense, top_k_per_row
 
 MAX_ITEMS = 6_000
 MAX_NEIGHBOURS = 200  # of each product
@@ -36,7 +37,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports when it is done.
 
     Returns:
-        Notes of ``sparse_rows.save``.
+        Notes of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("ease needs a catalogue and events")
@@ -53,7 +54,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         step.advance()
     coordinates = (items[positive.row], items[positive.col])
     similarities = sparse.coo_array((positive.data, coordinates), shape=(n_items, n_items))
-    return save(top_k_per_row(sparse.csr_array(similarities), MAX_NEIGHBOURS), into)
+    return write_rows(top_k_per_row(sparse.csr_array(similarities), MAX_NEIGHBOURS), into)
 
 
 def _most_frequent_items(event_items: NDArray[np.int32], n_items: int) -> NDArray[np.intp]:

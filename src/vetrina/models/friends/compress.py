@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from vetrina.bundle.sparse_rows.read import quantise
+from vetrina.bundle.sparse_rows.write import write_compressed_rows
 from vetrina.core.compression import CompressionVariant, DistillationData
 
 VARIANTS = (CompressionVariant(("int8",)),)
@@ -18,6 +18,5 @@ def compress(source: Path, into: Path, variant: CompressionVariant, distillation
         variant: The only one of ``VARIANTS``.
         distillation_data: Not used.
     """
-    quantise(source, into)
-    for name in ("users.npy", "products.npy"):
-        shutil.copy(source / name, into / name)
+    write_compressed_rows(source, into)
+    shutil.copy(source / "users.npy", into / "users.npy")

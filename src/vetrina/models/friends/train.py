@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import save, shape_of, top_k_per_row
+from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
 from vetrina.core.types import Interactions, Ints, SocialGraph, TrainingData, TrainingPlan
+from vetrina.data.sparse_matrix import shape_of, top_k_per_row
 from vetrina.features.histories import DECAYED_COUNTS
 
 MIN_FOLLOWED_BUYERS = 2
@@ -29,7 +30,7 @@ _USERS_PER_BLOCK = 4_000  # users at once, to bound memory
 
 
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``users.npy`` (pseudonyms of followers, sorted), a row of scores for each, and the number of products.
+    """Writes ``users.npy`` (pseudonyms of followers, sorted) and a row of scores for each.
 
     Args:
         training_data: Needs the catalogue and interactions; the social graph may be missing.
@@ -38,7 +39,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the blocks of users.
 
     Returns:
-        Notes: number of ties, of users with scores, and those of ``sparse_rows.save``.
+        Notes: number of ties, of users with scores, and those of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("friends needs a catalogue and events")
@@ -52,8 +53,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     scores = _followed_scores(graph, user_items, users_per_block, progress)
     users_with_scores = np.flatnonzero(np.diff(scores.indptr))
     np.save(into / "users.npy", graph.users[users_with_scores])
-    np.save(into / "products.npy", np.array(n_items))
-    row_notes = save(sparse.csr_array(scores[users_with_scores]), into)
+    row_notes = write_rows(sparse.csr_array(scores[users_with_scores]), into)
     return {"ties": len(graph), "listeners": len(users_with_scores), **row_notes}
 
 

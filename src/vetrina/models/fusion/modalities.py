@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import shape_of
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress
 from vetrina.core.tokeniser import tokenise
@@ -24,6 +23,7 @@ from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
 from vetrina.core.version import VERSION
 from vetrina.data import truncated_svd
 from vetrina.data.item_tokens import item_token_matrix, tfidf
+from vetrina.data.sparse_matrix import shape_of
 from vetrina.models.image import train as image_training
 from vetrina.models.text import product_vectors
 from vetrina.nn.next_item import embedding_init

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize
 
-from vetrina.bundle.sparse_rows.write import shape_of
 from vetrina.core.types import Floats
+from vetrina.data.sparse_matrix import shape_of
 
 ID_MODALITY = "id"
 _MAX_PAIRS = 6_000

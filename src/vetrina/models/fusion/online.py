@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.bundle.quantised_table import read as quantised_table
+from vetrina.bundle.quantised_table.read import open_table
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
 
@@ -17,7 +17,7 @@ class Fusion:
     """Item vectors (items, width): a quantised table, or float32 in ``vectors.npy``."""
 
     def __init__(self, folder: Path) -> None:
-        self._table = quantised_table.open_table(folder, "vectors.npy")
+        self._table = open_table(folder, "vectors.npy")
 
     def __len__(self) -> int:
         return len(self._table)

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from vetrina.bundle.quantised_table import int4
-from vetrina.bundle.quantised_table import write as quantised_table_writer
+from vetrina.bundle.quantised_table.write import write_quantised_table
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
 from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan
-from vetrina.core.version import VERSION
+from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.models.fusion.modalities import COOCCURRENCE_WINDOW, content_modalities, cooccurrence_vectors
 from vetrina.models.fusion.modality_weights import ID_MODALITY, fit_modality_weights
@@ -86,7 +86,7 @@ def write_vectors(vectors: Floats, into: Path) -> None:
     rotation, triangle = np.linalg.qr(gaussian)
     rotation *= np.sign(np.diag(triangle))
     rotated = vectors @ rotation[:n_columns].astype(np.float32)
-    quantised_table_writer.write(rotated, into, bits=4)
+    write_quantised_table(rotated, into, bits=4)
 
 
 def _cache_key(
@@ -96,7 +96,8 @@ def _cache_key(
     hyperparameters: Mapping[str, float],
 ) -> str:
     """Hash of everything the vectors are made of."""
-    key = sha256(f"{VERSION} {seed} {sorted(hyperparameters.items())} {sorted(modalities)}".encode())
+    # The format, as the cached files go into a bundle unchanged.
+    key = sha256(f"{VERSION} {BUNDLE_FORMAT} {seed} {sorted(hyperparameters.items())} {sorted(modalities)}".encode())
     arrays = [modalities[name] for name in sorted(modalities)]
     if events is not None:
         arrays += [events.user, events.item, events.time, events.weight, np.array(len(events.users))]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vetrina.bundle.sparse_rows.user_profile import UserProfileScorer
+from vetrina.bundle.sparse_rows.read import UserProfileScorer
 
 REASON = "shoppers with your taste take this"
 

@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import save, shape_of, top_k_of_dense, top_k_per_row
+from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress, Step
 from vetrina.core.types import Floats, TrainingData, TrainingPlan
 from vetrina.data.interaction_matrix import interaction_matrix
+from vetrina.data.sparse_matrix import shape_of, top_k_of_dense, top_k_per_row
 from vetrina.data.truncated_svd import right_singular_vectors
 
 MAX_NEIGHBOURS = 100  # of each product
@@ -42,7 +43,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the rows.
 
     Returns:
-        Notes of ``sparse_rows.save``.
+        Notes of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("graph_filter needs a catalogue and events")
@@ -61,7 +62,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         similarities = _similarities(normalised, item_roots, low_pass, rows_per_block, step)
     coordinates = (items[similarities.row], items[similarities.col])
     all_items = sparse.coo_array((similarities.data, coordinates), shape=(n_items, n_items))
-    return save(top_k_per_row(sparse.csr_array(all_items), MAX_NEIGHBOURS), into)
+    return write_rows(top_k_per_row(sparse.csr_array(all_items), MAX_NEIGHBOURS), into)
 
 
 @dataclass(frozen=True)

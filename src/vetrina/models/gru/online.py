@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vetrina.bundle.sequence_scorer import SequenceScorer
+from vetrina.bundle.sequence_scorer.read import SequenceScorer
 
 REASON = "comes next on the way that you took"
 

@@ -25,6 +25,7 @@ from torch.nn import functional
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data.images import download_images, read_image_file
 from vetrina.models.image import category_training, image_student, network, network_quantisation
 from vetrina.models.image.decode import Pixels, decode_images
@@ -50,8 +51,8 @@ _NOTES_FILE = "notes.json"
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Fits the image network, or copies what an earlier fit of the same images wrote.
 
-    Writes ``vectors.npy`` (items, width) unit rows or zeros, ``network.onnx`` from an image to its vector and category
-    probabilities, and ``kinds.json``, the names of the categories.
+    Writes ``vectors.npy`` (items, width) unit rows or zeros, and ``network.onnx`` from an image to its vector and category
+    probabilities.
 
     Args:
         training_data: Needs the catalogue with ``images``.
@@ -86,7 +87,8 @@ def fitted_folder(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progres
     n_missing = sum(bool(reference) and not file for reference, file in zip(catalogue.images, images, strict=True))
     if n_missing:
         progress.message(f"{n_missing} images could not be downloaded")
-    key_parts = [images, catalogue.categories, sorted(hyperparameters.items()), plan.seed]
+    # The format, as the cached files go into a bundle unchanged.
+    key_parts = [BUNDLE_FORMAT, images, catalogue.categories, sorted(hyperparameters.items()), plan.seed]
     key = sha256(msgspec.json.encode(key_parts))
     folder = cache / f"images-{key.hexdigest()[:24]}"
     if not folder.exists():
@@ -145,7 +147,6 @@ def _fit_images(
     image_network = network.ImageNetwork(backbone, head, pca_projection(features)).eval()
     network_file = into / "network.onnx"
     _write_vectors(into, image_network, features, items, len(catalogue))
-    (into / "kinds.json").write_bytes(msgspec.json.encode(categories))
     network_quantisation.export_network(image_network, size, network_file)
     if not len(items):
         return notes

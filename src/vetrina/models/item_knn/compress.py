@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from vetrina.bundle.sparse_rows.read import pack
+from vetrina.bundle.sparse_rows.write import write_compressed_rows
 from vetrina.core.compression import CompressionVariant, DistillationData
 
 _NEIGHBOUR_SHARES = (0.7, 0.5, 0.35, 0.2, 0.1)
@@ -22,5 +22,5 @@ def compress(source: Path, into: Path, variant: CompressionVariant, distillation
         variant: One of ``VARIANTS``; ``keep`` is the share of each row's neighbours.
         distillation_data: Not used.
     """
-    pack(source, into, variant.settings.get("keep", 1.0))
+    write_compressed_rows(source, into, variant.settings.get("keep", 1.0))
     shutil.copy(source / "settings.json", into / "settings.json")

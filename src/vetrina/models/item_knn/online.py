@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.bundle.sparse_rows.read import Neighbours
+from vetrina.bundle.sparse_rows.read import SparseRows
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
@@ -17,7 +17,7 @@ class ItemKnn:
     """The neighbours of each product, memory-mapped, and the decay of a product's weight by position."""
 
     def __init__(self, folder: Path) -> None:
-        self._neighbours = Neighbours(folder)
+        self._neighbours = SparseRows(folder)
         settings = msgspec.json.decode((folder / "settings.json").read_bytes())
         self._position_decay = float(settings["fade"])
 

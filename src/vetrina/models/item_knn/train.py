@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import save, shape_of, top_k_per_row
+from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.data.item_tokens import item_token_matrix, tfidf
+from vetrina.data.sparse_matrix import shape_of, top_k_per_row
 
 HYPERPARAMETERS = {
     "window": 20,
@@ -64,7 +65,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the two terms.
 
     Returns:
-        Notes of ``sparse_rows.save``.
+        Notes of ``write_rows``.
     """
     catalogue = training_data.catalogue
     events = training_data.interactions
@@ -88,7 +89,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     (into / "settings.json").write_bytes(msgspec.json.encode(hyperparameters))
     event_counts = np.bincount(events.item, minlength=len(catalogue))
     n_neighbours = np.where(event_counts >= MIN_WARM_EVENTS, MAX_NEIGHBOURS, MAX_COLD_NEIGHBOURS)
-    return save(top_k_per_row(rows, n_neighbours), into)
+    return write_rows(top_k_per_row(rows, n_neighbours), into)
 
 
 def _newest(events: Interactions, n_events: int) -> Interactions:

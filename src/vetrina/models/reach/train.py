@@ -10,7 +10,7 @@ from typing import Any
 
 import lightgbm
 
-from vetrina.bundle.tree_ensemble import write as tree_ensemble
+from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.data.launch_examples import COLUMNS, build_examples
@@ -56,14 +56,14 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         n_trees = max(1, round(trial.best_iteration * _HELD_OUT_ONE_IN / (_HELD_OUT_ONE_IN - 1)))
         trees = lightgbm.train(settings, lightgbm.Dataset(examples.features, examples.is_buyer), n_trees)
         step.advance()
-    tree_ensemble.save(trees, into / "trees.onnx")
+    write_tree_ensemble(trees, into / "trees.onnx")
     validation_loss = float(trial.best_score["valid_0"]["binary_logloss"])
     return {
         "launches": int(examples.launch_index.max()) + 1,
         "buyers": int(examples.is_buyer.sum()),
         "trees": n_trees,
         "held_out": round(validation_loss, 5),
-        "columns": tree_ensemble.feature_importances(trees, COLUMNS),
+        "columns": feature_importances(trees, COLUMNS),
     }
 
 

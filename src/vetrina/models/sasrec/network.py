@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
+from vetrina.bundle.sequence_scorer.read import N_GAP_CLASSES
 from vetrina.nn.onnx_export import export
 
 N_HEADS = 2

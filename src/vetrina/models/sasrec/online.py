@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vetrina.bundle.sequence_scorer import SequenceScorer
+from vetrina.bundle.sequence_scorer.read import SequenceScorer
 from vetrina.core.protocols import Scorer
 
 REASON = "shoppers with baskets like yours took this next"

@@ -24,10 +24,10 @@ class SessionKnn:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._items_of_session = EliasFanoLists(folder, "visit_items")
-        self._sessions_of_item = EliasFanoLists(folder, "item_visits")
-        self._session_weights = np.load(folder / "worth.npy", mmap_mode="r")
-        self._idf = dictionary_encoding.load(folder, "rarity")
+        self._items_of_session = EliasFanoLists(folder, "session_items")
+        self._sessions_of_item = EliasFanoLists(folder, "item_sessions")
+        self._session_weights = np.load(folder / "session_weights.npy", mmap_mode="r")
+        self._idf = dictionary_encoding.load(folder, "idf")
         settings = msgspec.json.decode((folder / "settings.json").read_bytes())
         self._position_decay = float(settings["fade"])
         self._n_neighbours = int(settings["neighbours"])

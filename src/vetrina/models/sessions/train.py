@@ -28,10 +28,10 @@ MIN_MEAN_SESSION_EVENTS = 1.5  # below, a user's whole history is one session
 def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
     """Writes the index of sessions.
 
-    Sorted lists in both directions: ``item_visits``, the sessions of an item, newest first, and ``visit_items``, the
-    items of a session; ``worth.npy`` (sessions,) = exp(-recency * age) / sqrt(items), age from 0 for the newest to 1;
-    ``rarity`` (items,), an inverse document frequency log((sessions + 1) / sessions with it); ``settings.json`` for
-    scoring.
+    Sorted lists in both directions: ``item_sessions``, the sessions of an item, newest first, and ``session_items``,
+    the items of a session; ``session_weights.npy`` (sessions,) = exp(-recency * age) / sqrt(items), age from 0 for the
+    newest to 1; ``idf`` (items,), an inverse document frequency log((sessions + 1) / sessions with it);
+    ``settings.json`` for scoring.
 
     Args:
         training_data: Needs the catalogue and interactions.
@@ -55,13 +55,13 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         items = (session_items % n_items).astype(np.int32)
         items_per_session = np.bincount(sessions, minlength=n_sessions)
         sessions_per_item = np.bincount(items, minlength=n_items)
-        save_elias_fano(into, "visit_items", items_per_session, items)
+        save_elias_fano(into, "session_items", items_per_session, items)
         _save_sessions_by_item(into, sessions, items, sessions_per_item)
         decay = np.exp(-hyperparameters["recency"] * recent.ages)
         weights = decay / np.sqrt(np.maximum(items_per_session, 1))
-        np.save(into / "worth.npy", weights.astype(np.float32))
+        np.save(into / "session_weights.npy", weights.astype(np.float32))
         idf = np.log((1.0 + len(items_per_session)) / np.maximum(sessions_per_item, 1))
-        dictionary_encoding.save(into, "rarity", idf.astype(np.float32))
+        dictionary_encoding.save(into, "idf", idf.astype(np.float32))
         settings = {**hyperparameters, "whole": recent.uses_whole_history}
         (into / "settings.json").write_bytes(msgspec.json.encode(settings))
         step.advance()
@@ -76,7 +76,7 @@ def _save_sessions_by_item(
     starts = np.cumsum(sessions_per_item) - sessions_per_item
     rank_in_item = np.arange(len(order)) - np.repeat(starts, sessions_per_item)
     newest = sessions[order][rank_in_item < MAX_SESSIONS_PER_ITEM]
-    save_elias_fano(into, "item_visits", np.minimum(sessions_per_item, MAX_SESSIONS_PER_ITEM), newest)
+    save_elias_fano(into, "item_sessions", np.minimum(sessions_per_item, MAX_SESSIONS_PER_ITEM), newest)
 
 
 @dataclass(frozen=True)

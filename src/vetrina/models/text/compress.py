@@ -1,7 +1,6 @@
-"""Compression of text search: a distilled query encoder, and product quantisation or transform coding of vectors.
+"""Compression of text search: product-quantised vectors, a distilled query encoder, or both.
 
-Product quantisation is fast to search, transform coding takes the fewest bytes. The distilled encoder is cached for the
-next fit with the same encoder and texts.
+The distilled encoder is cached for the next fit with the same encoder and texts.
 """
 
 import math
@@ -12,23 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.bundle import dense, transform_coding, zstd_file
-from vetrina.bundle.dense import DenseIndex
+from vetrina.bundle import zstd_file
+from vetrina.bundle.dense.read import DenseIndex
+from vetrina.bundle.dense.write import is_quantisable, write_pq_index
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.files import atomic_write
 from vetrina.core.types import Floats
 from vetrina.models.text import query_phrases, query_student
-from vetrina.models.text.online import TextEncoder
+from vetrina.models.text.online import INDEX_FILE, TextEncoder
 
 MIN_PRODUCTS = 2_000  # products; fewer yield too few distinct phrases for distillation
 _EPOCHS = 8
 _BATCH_SIZE = 128  # texts
-_INDEX_FILE = "index.faiss"
-# ``bits`` and ``fineness`` are bits a number of the index. The seconds are a third of what distillation takes: all fits
+# ``bits`` are those of a number of the vectors. The seconds are a third of what distillation takes: all fits
 # of a run share one student.
 VARIANTS = (
-    CompressionVariant(("transform",), {"fineness": 5.5}, is_aggressive=True),
+    CompressionVariant(("pq",), {"bits": 6}, is_aggressive=True),
     CompressionVariant(("distil", "int8"), {"bits": 8}, training_seconds=120.0),
     CompressionVariant(("distil", "int8", "pq"), {"bits": 6}, training_seconds=120.0),
 )
@@ -50,7 +49,7 @@ def compress(source: Path, into: Path, variant: CompressionVariant, distillation
     if "distil" in variant.steps:
         student_file = _cached_student(source, distillation_data)
     for file in source.iterdir():
-        if file.name != _INDEX_FILE:
+        if file.name != INDEX_FILE:
             shutil.copy(file, into / file.name)
     if student_file is not None:
         zstd_file.write(into / "encoder.onnx", student_file.read_bytes())
@@ -58,20 +57,16 @@ def compress(source: Path, into: Path, variant: CompressionVariant, distillation
 
 
 def _compress_index(source: Path, into: Path, variant: CompressionVariant) -> None:
-    index = DenseIndex(source / _INDEX_FILE)
-    if "pq" in variant.steps:
-        if not dense.is_compressible(len(index), index.width):
-            raise UnusableVariant(
-                f"{len(index):,} texts of {index.width} numbers are too few for product quantisation, "
-                "or of a width that it cannot divide"
-            )
-        dense.build_pq(source / _INDEX_FILE, into / _INDEX_FILE)
-    elif "transform" in variant.steps:
-        if not transform_coding.is_compressible(len(index), index.width):
-            raise UnusableVariant(f"{len(index):,} texts of {index.width} numbers are too few for transform coding")
-        transform_coding.write(_all_vectors(index), into, variant.settings["fineness"])
-    else:
-        shutil.copy(source / _INDEX_FILE, into / _INDEX_FILE)
+    if "pq" not in variant.steps:
+        shutil.copy(source / INDEX_FILE, into / INDEX_FILE)
+        return
+    index = DenseIndex(source / INDEX_FILE)
+    if not is_quantisable(len(index), index.width):
+        raise UnusableVariant(
+            f"{len(index):,} texts of {index.width} numbers are too few for product quantisation, "
+            "or of a width that it cannot divide"
+        )
+    write_pq_index(source / INDEX_FILE, into / INDEX_FILE)
 
 
 def _all_vectors(index: DenseIndex) -> Floats:
@@ -99,7 +94,7 @@ def _distil_student(source: Path, texts: list[str], distillation_data: Distillat
     plan = distillation_data.plan
     progress = distillation_data.progress
     encoder = TextEncoder(source, plan.threads)
-    index = DenseIndex(source / _INDEX_FILE)
+    index = DenseIndex(source / INDEX_FILE)
     with progress.step("text: encode the distillation data", len(texts)) as step:
         vectors = _encode_bucketed(encoder, texts, step.advance)
     token_vectors = _encode_bucketed(encoder, encoder.vocabulary(), lambda _: None)

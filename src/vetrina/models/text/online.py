@@ -9,14 +9,14 @@ from tokenizers import Tokenizer
 
 from vetrina.bundle import zstd_file
 from vetrina.bundle.bit_packing import PackedIntegers
-from vetrina.bundle.dense import DenseIndex
+from vetrina.bundle.dense.read import DenseIndex
 from vetrina.bundle.elias_fano import concatenated_ranges
 from vetrina.bundle.onnx_session import open_session
-from vetrina.bundle.transform_coding import AXES_FILE, INDEX_FILE, TransformCodedIndex
 from vetrina.core.types import Floats, Ints
 
 REASON = "means what you asked for"
 CONFIG_FILE = "encoder.json"
+INDEX_FILE = "index.faiss"
 
 
 class TextEncoder:
@@ -83,14 +83,11 @@ class TextRetriever:
         n_texts = int(self._text_of.max(initial=-1)) + 1
         self._items_by_text = order
         self._starts = np.searchsorted(self._text_of[order], np.arange(n_texts + 1))
-        if (folder / AXES_FILE).exists():
-            self._index = TransformCodedIndex(folder)
-        else:
-            self._index = DenseIndex(folder / INDEX_FILE)
+        self._index = DenseIndex(folder / INDEX_FILE)
 
     def encode_query(self, query: str) -> Floats:
-        """Unit vector (width,) of a query in the space of ``nearest`` and ``vectors``."""
-        return self._index.to_index_space(self._encoder.encode_query(query))
+        """Unit vector (width,) of a query."""
+        return self._encoder.encode_query(query)
 
     def has_token(self, word: str) -> bool:
         """Whether the encoder's vocabulary has a token for the whole word, as for the common words of its language."""

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 
 from vetrina.bundle import bit_packing
-from vetrina.bundle.dense import build
+from vetrina.bundle.dense.write import write_dense_index
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.models.text import query_fine_tuning
-from vetrina.models.text.online import TextEncoder
+from vetrina.models.text.online import INDEX_FILE, TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.models.text.product_vectors import (
     encode_with_cache,
@@ -63,7 +63,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     distinct, text_of = np.unique(np.array(texts, dtype=object), return_inverse=True)
     encoder = TextEncoder(into, plan.threads)
     vectors = encode_with_cache(list(distinct), encoder, vector_cache_file(cache_folder, pretrained), progress)
-    build(vectors, into / "index.faiss")
+    write_dense_index(vectors, into / INDEX_FILE)
     bit_packing.save(into, "text_of", text_of)
     notes: dict[str, Any] = {}
     if hyperparameters["epochs"] and hyperparameters["trainable_layers"]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.sequence_scorer import gap_classes
+from vetrina.bundle.sequence_scorer.read import gap_classes
 from vetrina.core.types import Interactions
 
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from vetrina.bundle.sparse_rows.write import shape_of
 from vetrina.core.types import Floats, Interactions
 from vetrina.data.cooccurrence import cooccurrence
+from vetrina.data.sparse_matrix import shape_of
 from vetrina.data.truncated_svd import right_singular_vectors
 
 _WINDOW = 20  # largest distance of two events that co-occur

@@ -6,8 +6,8 @@ from scipy import sparse
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vetrina.bundle.sparse_rows.write import shape_of
 from vetrina.core.types import Floats
+from vetrina.data.sparse_matrix import shape_of
 
 _INITIAL_STD = 0.05
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from vetrina.bundle.sequence_scorer import N_GAP_CLASSES
+from vetrina.bundle.sequence_scorer.read import N_GAP_CLASSES
 from vetrina.core.progress import Progress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.nn.next_item import training

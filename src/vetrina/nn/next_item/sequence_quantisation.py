@@ -1,14 +1,9 @@
 """Quantisation of sequence models: item table in 8 or 4 bits, encoder weights in int8."""
 
-import shutil
 from pathlib import Path
 
-import numpy as np
-
-from vetrina.bundle.quantised_table import write as quantised_table_writer
+from vetrina.bundle.sequence_scorer.write import ENCODER_FILE, write_quantised_sequence_table
 from vetrina.nn.onnx_export import quantize_dynamic
-
-_COPIED_FILES = ("taken.npy", "lengths.npy", "settings.json")
 
 
 def quantise(source: Path, into: Path, bits: int) -> None:
@@ -22,7 +17,5 @@ def quantise(source: Path, into: Path, bits: int) -> None:
     Raises:
         UnusableVariant: The item table cannot be quantised.
     """
-    quantised_table_writer.write(np.load(source / "table.npy"), into, bits)
-    for name in _COPIED_FILES:
-        shutil.copy(source / name, into / name)
-    quantize_dynamic(source / "encoder.onnx", into / "encoder.onnx")
+    write_quantised_sequence_table(source, into, bits)
+    quantize_dynamic(source / ENCODER_FILE, into / ENCODER_FILE)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vetrina.bundle.sequence_scorer.write import ENCODER_FILE, write_sequence_table
 from vetrina.core.progress import Progress
 from vetrina.core.search_range import SearchRange
 from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan
@@ -152,11 +152,9 @@ def fit(
     else:
         stop_epoch, held_out_ndcg = _train(name, embeddings, encoder, data, plan, hyperparameters, progress)
     vectors = embeddings.all_vectors()
-    np.save(into / "taken.npy", np.isin(np.arange(len(catalogue)), items))
-    np.save(into / "table.npy", vectors)
-    np.save(into / "lengths.npy", np.maximum(np.linalg.norm(vectors, axis=1), 1e-9))
-    (into / "settings.json").write_bytes(msgspec.json.encode(dict(hyperparameters)))
-    encoder.eval().export_onnx(into / "encoder.onnx")
+    has_row = np.isin(np.arange(len(catalogue)), items)
+    write_sequence_table(has_row, vectors, hyperparameters, into)
+    encoder.eval().export_onnx(into / ENCODER_FILE)
     warm_start.save_state(into / WARM_START_FILE, embeddings, encoder, product_ids, token_names, stop_epoch)
     return {"held_out": held_out_ndcg, "items": len(items), "settings": {**hyperparameters, "stop": stop_epoch}}
 

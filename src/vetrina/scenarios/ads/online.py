@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import plugins
 from vetrina.core.protocols import Context
 from vetrina.core.tokeniser import tokenise
@@ -50,8 +50,8 @@ class AdServer(RankingBundle):
         self.models: tuple[str, ...] = tuple(content["models"])
         self.active_models = tuple(name for name in self.models if weights.get(name))
         self.calibration = from_options(content["options"].get("calibration"))
-        self.catalogue = CatalogueIndex(folder / "shelf")
-        self.category_levels = CategoryLevels(folder / "kinds")
+        self.catalogue = CatalogueIndex(folder / "catalogue")
+        self.category_levels = CategoryLevels(folder / "category_levels")
         self.histories = Histories(folder / "histories")
         self.affinities = affinities.read(folder / "affinities")
         self.users, _ = affinities.read_users(folder / "affinities")

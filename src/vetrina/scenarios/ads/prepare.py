@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from vetrina.bundle import catalogue_index
+from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.types import TrainingData
 from vetrina.evaluation import delays
@@ -45,9 +45,9 @@ def prepare(training_data: TrainingData, into: Path) -> TrainingData:
     impressions = training_data.ad_impressions
     if catalogue is None or events is None:
         raise ValueError("ads need a catalogue and interactions")
-    catalogue_index.write(catalogue, into / "shelf")
+    write_catalogue(catalogue, into / "catalogue")
     histories.write(events, into / "histories")
-    codes = category_levels.write(catalogue, into / "kinds")
+    codes = category_levels.write(catalogue, into / "category_levels")
     first_seen = affinities.first_seen(events, len(catalogue))
     user_affinities = affinities.build(events, codes, catalogue.prices, first_seen, events.until)
     affinities.write(user_affinities, into / "affinities")

@@ -6,8 +6,8 @@ from typing import Any
 from vetrina.core.progress import Progress
 from vetrina.core.types import EvaluationData, TrainingPlan
 from vetrina.evaluation.classification import calibration_error
-from vetrina.model_selection import calibration
 from vetrina.model_selection.ensemble import choose_ensemble
+from vetrina.model_selection.isotonic_regression import choose_calibration
 from vetrina.scenarios.ads.evaluate import evaluation_impressions
 from vetrina.scenarios.ads.online import AdServer
 
@@ -35,7 +35,7 @@ def tune(
     clicked = impressions.clicked
     predictions = {name: ad_server.raw_click_probability(impressions.features, name) for name in ad_server.models}
     ensemble = choose_ensemble(clicked, predictions)
-    curve = calibration.choose_calibration(ensemble.predictions, clicked, plan.seed)
+    curve = choose_calibration(ensemble.predictions, clicked, plan.seed)
     options = {}
     if curve.x:
         options["calibration"] = {"x": curve.x, "y": curve.y}

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.protocols import Context
@@ -56,8 +56,8 @@ class AudienceSelector(AudienceBundle):
         weights: dict[str, float] = content["weights"]["audience"]
         self.models: tuple[str, ...] = tuple(content["models"])
         self.active_model = next((name for name in self.models if weights.get(name)), self.models[0])
-        self.catalogue = CatalogueIndex(folder / "shelf")
-        self.category_levels = CategoryLevels(folder / "kinds")
+        self.catalogue = CatalogueIndex(folder / "catalogue")
+        self.category_levels = CategoryLevels(folder / "category_levels")
         self.affinities = affinities.read(folder / "affinities")
         self.users, self.is_sold = affinities.read_users(folder / "affinities")
         self._models = {}
@@ -66,7 +66,7 @@ class AudienceSelector(AudienceBundle):
         self._content_model = self._models.get("content")
         self._recent_purchases = _NO_PURCHASES
         if self._content_model:
-            self._recent_purchases = np.load(folder / "taken.npy", mmap_mode="r")
+            self._recent_purchases = np.load(folder / "recent_items.npy", mmap_mode="r")
 
     def scores(self, product: TargetProduct, only_model: str | None = None) -> Floats:
         """(users,) scores of one product by the selected model or ``only_model``; larger is likelier to buy."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vetrina.bundle import catalogue_index
+from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.types import TrainingData
 from vetrina.data import launch_examples
 from vetrina.features import affinities, category_levels, similarity
@@ -40,11 +40,11 @@ def prepare(training_data: TrainingData, into: Path) -> TrainingData:
     events = training_data.interactions
     if catalogue is None or events is None:
         raise ValueError("launch needs a catalogue and interactions")
-    catalogue_index.write(catalogue, into / "shelf")
-    codes = category_levels.write(catalogue, into / "kinds")
+    write_catalogue(catalogue, into / "catalogue")
+    codes = category_levels.write(catalogue, into / "category_levels")
     first_seen = affinities.first_seen(events, len(catalogue))
     user_affinities = affinities.build(events, codes, catalogue.prices, first_seen, events.until)
     affinities.write(user_affinities, into / "affinities")
     affinities.write_users(events, len(catalogue), into / "affinities")
-    np.save(into / "taken.npy", similarity.last_items(events, len(catalogue), events.until))
+    np.save(into / "recent_items.npy", similarity.last_items(events, len(catalogue), events.until))
     return training_data

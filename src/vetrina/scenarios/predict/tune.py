@@ -12,8 +12,9 @@ from vetrina.core.types import EvaluationData, Floats, TrainingPlan
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
 from vetrina.features.table_encoding import CategoricalColumn
-from vetrina.model_selection import calibration, field_calibration, threshold
+from vetrina.model_selection import field_calibration, threshold
 from vetrina.model_selection.ensemble_weights import choose_weights
+from vetrina.model_selection.isotonic_regression import choose_calibration
 from vetrina.scenarios.predict.online import Predictor
 
 _SINGLE_ONLY = ("tree", "onnx")  # never in an ensemble: a tree is for people to read, a foreign model is used as it is
@@ -101,7 +102,7 @@ def _classification_options(
     for column in predictor.encoding.columns:
         if isinstance(column, CategoricalColumn):
             fields[column.name] = table.columns[column.name]
-    curve = calibration.choose_calibration(predictions, label, plan.seed, significant_only=True)
+    curve = choose_calibration(predictions, label, plan.seed, significant_only=True)
     calibrated = curve.transform(predictions)
     field = field_calibration.choose_field_calibration(calibrated, label, fields, plan.seed)
     probability = field.transform(calibrated, table.columns)

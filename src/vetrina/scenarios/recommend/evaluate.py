@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.business_value import GOALS, reweight_scores, score_factors
 from vetrina.core.errors import BadInput
 from vetrina.core.protocols import History
 from vetrina.core.types import EvaluationData, MetricValues
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics, beyond_accuracy_metrics
 from vetrina.evaluation.ranking import mid_ranks, ndcg, recall, reciprocal_rank
+from vetrina.features.business_value import GOALS, reweight_scores, score_factors
 from vetrina.scenarios.base import GoalEffect
 from vetrina.scenarios.recommend.evaluation_units import user_units
 from vetrina.scenarios.recommend.online import PLACEMENTS, Recommender, top_k

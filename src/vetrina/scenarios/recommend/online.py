@@ -13,15 +13,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle import business_value
-from vetrina.bundle.catalogue_index import CatalogueIndex
+from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.tree_ensemble.read import Trees
 from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.filters import Filters
 from vetrina.core.protocols import Context, History, Scorer
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
-from vetrina.features import item_statistics
+from vetrina.features import business_value, item_statistics
 from vetrina.features.histories import Histories
 from vetrina.ranking.reserved_positions import fill_reserved_positions
 from vetrina.scenarios.base import RankingBundle
@@ -67,7 +66,7 @@ class Recommender(RankingBundle):
         options = content["options"]
         self.exclude_seen = bool(options.get("exclude_seen", False))
         self.repeats_in_sessions = bool(options.get("session_repeats", False))
-        self.catalogue = CatalogueIndex(folder / "shelf")
+        self.catalogue = CatalogueIndex(folder / "catalogue")
         self.histories = Histories(folder / "histories")
         modules = {name: plugins.load_module("models", name, "online") for name in self.models}
         self._scorers: dict[str, Scorer] = {name: module.load(folder / name) for name, module in modules.items()}
@@ -94,7 +93,7 @@ class Recommender(RankingBundle):
     @cached_property
     def business_values(self) -> Floats:
         """(items, goals) business value of a sale of each product; read when a goal needs it."""
-        return business_value.read(self._folder / "worth.npy")
+        return business_value.read(self._folder)
 
     def scorer(self, model: str) -> Scorer:
         """The scorer of one of ``models``."""

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from vetrina.bundle import business_value, catalogue_index
+from vetrina.bundle.catalogue.write import write_catalogue
 from vetrina.core.types import TrainingData
-from vetrina.features import histories, item_statistics, retention
+from vetrina.features import business_value, histories, item_statistics, retention
 from vetrina.scenarios.recommend.scenario import RECIPE
 
 _MIN_EVENTS_FOR_NETWORKS = 200
@@ -48,9 +48,9 @@ def prepare(training_data: TrainingData, into: Path) -> TrainingData:
     catalogue = training_data.catalogue
     if catalogue is None:
         raise ValueError("recommend needs a catalogue")
-    catalogue_index.write(catalogue, into / "shelf")
+    write_catalogue(catalogue, into / "catalogue")
     histories.write(training_data.interactions, into / "histories")
     item_statistics.write(training_data, into / "statistics")
     rates = [retention.retention_rates(training_data.interactions, len(catalogue), days) for days in _RETENTION_DAYS]
-    business_value.write(catalogue, rates, into / "worth.npy")
+    business_value.write(catalogue, rates, into)
     return training_data

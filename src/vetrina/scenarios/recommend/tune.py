@@ -265,7 +265,7 @@ def _fit_trees(
     Returns:
         None where too few units have a target among the candidates.
     """
-    from vetrina.bundle.tree_ensemble import write as tree_ensemble
+    from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
     from vetrina.ranking import lambdamart
 
     features: list[Floats] = []
@@ -294,7 +294,7 @@ def _fit_trees(
     is_better = gain.low > 0
     if is_better:
         (folder / "trees").mkdir(exist_ok=True)
-        tree_ensemble.save(fitted.trees, folder / f"trees/{blend_name}.onnx")
+        write_tree_ensemble(fitted.trees, folder / f"trees/{blend_name}.onnx")
     names = feature_names(tuple(recommender.blend_weights(blend_name)))
     return {
         "ranked": is_better,
@@ -302,7 +302,7 @@ def _fit_trees(
         "crossed_ndcg": float(ndcg_after.mean()),
         "blend_ndcg": float(ndcg_before.mean()),
         "gain": [gain.low, gain.point, gain.high],
-        "features": tree_ensemble.feature_importances(fitted.trees, names),
+        "features": feature_importances(fitted.trees, names),
     }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.term_vectors import COLUMNS
+from vetrina.bundle.term_vectors.read import MATCH_FEATURES
 from vetrina.core.types import Floats
 from vetrina.features.item_statistics import STATISTIC_NAMES
 
@@ -20,7 +20,7 @@ def feature_names(signals: Sequence[str]) -> list[str]:
     """Names of the columns of ``ranker_features``, in their order."""
     ranks = [f"rank by {name}" for name in _RANKED_SIGNALS]
     comparisons = ("price beside the best", "share of its category", "share of its brand")
-    return [*signals, "blend", "bm25 as it is", *ranks, *COLUMNS, *STATISTIC_NAMES, *comparisons, "words asked"]
+    return [*signals, "blend", "bm25 as it is", *ranks, *MATCH_FEATURES, *STATISTIC_NAMES, *comparisons, "words asked"]
 
 
 def ranker_features(

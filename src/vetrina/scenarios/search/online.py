@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.bundle.catalogue_index import CatalogueIndex
-from vetrina.bundle.spelling import SpellingCorrector
+from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.bundle.spelling.read import SpellingCorrector
 from vetrina.bundle.tree_ensemble.read import Trees
 from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
@@ -116,7 +116,7 @@ class Searcher(RankingBundle):
         content = msgspec.json.decode((folder / "scenario.json").read_bytes())
         weights = content["weights"]["search"]
         self.weights = np.array([weights.get(signal, 0.0) for signal in SIGNALS], np.float32)
-        self.catalogue = CatalogueIndex(folder / "shelf")
+        self.catalogue = CatalogueIndex(folder / "catalogue")
         self.histories = Histories(folder / "histories")
         self._bm25 = plugins.load_module("models", "bm25", "online").load(folder / "bm25")
         self._text: Any = _NoTextModel()

@@ -3,7 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from vetrina.bundle import catalogue_index, spelling
+from vetrina.bundle.catalogue.write import write_catalogue
+from vetrina.bundle.spelling.write import write_word_counts
 from vetrina.core.types import TrainingData
 from vetrina.features import histories, item_statistics, keyword_stuffing
 from vetrina.scenarios.search.scenario import RECIPE
@@ -26,9 +27,9 @@ def prepare(training_data: TrainingData, into: Path) -> TrainingData:
     catalogue = training_data.catalogue
     if catalogue is None:
         raise ValueError("search needs a catalogue")
-    catalogue_index.write(catalogue, into / "shelf")
+    write_catalogue(catalogue, into / "catalogue")
     histories.write(training_data.interactions, into / "histories")
     item_statistics.write(training_data, into / "statistics")
     cleaned = replace(catalogue, titles=keyword_stuffing.clean_titles(catalogue))
-    spelling.write(cleaned, into / "spelling.json")
+    write_word_counts(cleaned, into / "spelling.json")
     return replace(training_data, catalogue=cleaned)

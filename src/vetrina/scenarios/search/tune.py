@@ -130,7 +130,7 @@ def _fit_trees(
         folder: folder with the trained models.
         threads: threads of the training.
     """
-    from vetrina.bundle.tree_ensemble import write as tree_ensemble
+    from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
     from vetrina.ranking import lambdamart
 
     sizes = np.array([len(of_query.items) for of_query in candidates], np.int64)
@@ -151,14 +151,14 @@ def _fit_trees(
     is_better = gain.low > 0
     if is_better:
         (folder / TREES_FILE).parent.mkdir(exist_ok=True)
-        tree_ensemble.save(fitted.trees, folder / TREES_FILE)
+        write_tree_ensemble(fitted.trees, folder / TREES_FILE)
     return {
         "kept": is_better,
         "count": fitted.trees.num_trees(),
         "crossed_ndcg": float(ndcg_after.mean()),
         "blend_ndcg": float(ndcg_before.mean()),
         "gain": [gain.low, gain.point, gain.high],
-        "features": tree_ensemble.feature_importances(fitted.trees, feature_names(SIGNALS[:N_RANKER_SIGNALS])),
+        "features": feature_importances(fitted.trees, feature_names(SIGNALS[:N_RANKER_SIGNALS])),
     }
 
 

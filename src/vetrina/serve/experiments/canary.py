@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vetrina.core.errors import describe_cause
+from vetrina.core.exposures import ShadowAnswer
 from vetrina.core.protocols import Context
 from vetrina.core.rollout_types import SHADOW, Rollout
 from vetrina.core.types import Answer, Request
@@ -28,7 +29,7 @@ _MAX_TIMEOUTS = 3  # timeouts after which the candidate is not queried any more
 _MAX_QUEUED_TASKS = 32  # requests that wait for the candidate's thread
 _MAX_HANGING_THREADS = 8  # of all candidates of this process, each until its call returns
 _MIN_SHADOW_INTERVAL_SECONDS = 0.05
-ShadowLogger = Callable[[dict[str, Any]], None]
+ShadowLogger = Callable[[ShadowAnswer], None]
 _LOG = logging.getLogger("vetrina.serve")
 
 
@@ -55,7 +56,7 @@ class CandidateClient:
             rollout: the rollout at its present step.
             loaded_bundle: the candidate's loaded bundle, None if it could not be loaded.
             timeout_seconds: how long a request waits for the candidate.
-            log_shadow: writes one row about a shadow answer.
+            log_shadow: logs a shadow answer.
         """
         self.rollout = rollout
         self._loaded_bundle = loaded_bundle
@@ -136,7 +137,9 @@ class CandidateClient:
         now = time.monotonic()
         if now >= self._next_shadow_time:
             self._next_shadow_time = now + _MIN_SHADOW_INTERVAL_SECONDS
-            self._thread.submit_if_free(lambda: self._log_shadow(self._shadow_row(request, context, champion_answer)))
+            self._thread.submit_if_free(
+                lambda: self._log_shadow(self._answer_in_shadow(request, context, champion_answer))
+            )
 
     def close(self) -> None:
         """Let the thread end."""
@@ -144,20 +147,13 @@ class CandidateClient:
             self._is_closed = True
             self._thread.abandon()
 
-    def _shadow_row(self, request: Request, context: Context, champion_answer: Answer) -> dict[str, Any]:
+    def _answer_in_shadow(self, request: Request, context: Context, champion_answer: Answer) -> ShadowAnswer:
         """Fault, seconds, and the share of the champion's products that the candidate's answer has too."""
-        started = time.perf_counter()
-        row: dict[str, Any] = {"rollout": self.rollout.id, "fault": None, "overlap": 0.0}
-        try:
-            answer = self._loaded_bundle.answer(request, context)
-            if is_valid_answer(answer, request):
-                row["overlap"] = _overlap(champion_answer, answer)
-            else:
-                row["fault"] = "shape"
-        except BaseException as error:  # noqa: BLE001 - a shadow must not disturb anything, nor end the thread
-            _LOG.warning("the candidate %s failed in the shadow: %r", self.rollout.candidate, error)
-            row["fault"] = "error"
-        return row | {"seconds": time.perf_counter() - started}
+        candidate = self._compute_answer(request, context)
+        overlap = 0.0
+        if candidate.answer is not None:
+            overlap = _overlap(champion_answer, candidate.answer)
+        return ShadowAnswer(self.rollout.id, candidate.seconds, candidate.fault, overlap)
 
 
 def is_valid_answer(answer: Any, request: Request) -> bool:

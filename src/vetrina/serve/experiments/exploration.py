@@ -15,14 +15,6 @@ _POOL_FACTOR = 2  # products that are sampled from, per position
 
 
 @dataclass(frozen=True)
-class AnswerWithPropensities:
-    """The answer that is returned, and the propensity of each of its items."""
-
-    answer: Answer
-    propensities: tuple[float, ...]
-
-
-@dataclass(frozen=True)
 class Exploration:
     """Whether the order of one answer is randomised, and how often that happens.
 
@@ -38,8 +30,8 @@ class Exploration:
         """The request that a version has to answer: for the whole pool where the order is sampled."""
         return widen_request(request) if self.is_sampled else request
 
-    def order(self, answer: Answer, limit: int, rng: np.random.Generator) -> AnswerWithPropensities:
-        """The answer that is returned, with propensities.
+    def order(self, answer: Answer, limit: int, rng: np.random.Generator) -> Answer:
+        """The answer that is returned, with the propensity of each item.
 
         Args:
             answer: the answer to the widened request.
@@ -47,7 +39,7 @@ class Exploration:
             rng: source of the random order.
         """
         if not self.share:
-            return AnswerWithPropensities(answer, (1.0,) * len(answer.items))
+            return answer
         if self.is_sampled:
             return sample_order(answer, limit, self.share, rng)
         return keep_order(answer, limit, self.share)
@@ -63,8 +55,8 @@ def may_explore(request: Request) -> bool:
     return not request.sort and request.offset == 0
 
 
-def keep_order(answer: Answer, limit: int, share: float) -> AnswerWithPropensities:
-    """An answer in its own order, with propensities.
+def keep_order(answer: Answer, limit: int, share: float) -> Answer:
+    """An answer in its own order, with the propensity of each item.
 
     Args:
         answer: at most ``limit`` items.
@@ -75,11 +67,11 @@ def keep_order(answer: Answer, limit: int, share: float) -> AnswerWithPropensiti
     propensity = 1.0
     if pool_size:
         propensity = (1.0 - share) + share / pool_size
-    return AnswerWithPropensities(answer, (propensity,) * len(answer.items))
+    return replace(answer, items=tuple(replace(item, propensity=propensity) for item in answer.items))
 
 
-def sample_order(widened_answer: Answer, limit: int, share: float, rng: np.random.Generator) -> AnswerWithPropensities:
-    """Items sampled without replacement from the answer to the widened request, with propensities.
+def sample_order(widened_answer: Answer, limit: int, share: float, rng: np.random.Generator) -> Answer:
+    """Items sampled without replacement from the answer to the widened request, each with its propensity.
 
     Args:
         widened_answer: the answer to ``widen_request(request)``.
@@ -90,9 +82,9 @@ def sample_order(widened_answer: Answer, limit: int, share: float, rng: np.rando
     pool_size = len(widened_answer.items)
     n_positions = min(limit, pool_size)
     order = rng.permutation(pool_size)[:n_positions].tolist()
-    items = tuple(widened_answer.items[index] for index in order)
-    propensities = []
+    items = []
     for position, index in enumerate(order):
         is_own_position = float(position == index)
-        propensities.append(share / pool_size + (1.0 - share) * is_own_position)
-    return AnswerWithPropensities(replace(widened_answer, items=items), tuple(propensities))
+        propensity = share / pool_size + (1.0 - share) * is_own_position
+        items.append(replace(widened_answer.items[index], propensity=propensity))
+    return replace(widened_answer, items=tuple(items))

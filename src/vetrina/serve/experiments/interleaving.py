@@ -6,7 +6,7 @@ retrieval quality?", CIKM 2008).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,18 +14,10 @@ from vetrina.core.rollout_types import CANARY, CHAMPION
 from vetrina.core.types import RankedItem
 
 
-@dataclass(frozen=True)
-class InterleavedList:
-    """One list, and the team of each item; an empty team where both versions agree on the item and its position."""
-
-    items: tuple[RankedItem, ...]
-    teams: tuple[str, ...]
-
-
 def team_draft(
     champion: Sequence[RankedItem], canary: Sequence[RankedItem], limit: int, rng: np.random.Generator
-) -> InterleavedList:
-    """At most ``limit`` distinct products of both rankings. The common beginning of the two belongs to no team.
+) -> tuple[RankedItem, ...]:
+    """At most ``limit`` distinct products of both rankings, each with its team. Their common beginning belongs to no team.
 
     Args:
         champion: the champion's items, best first.
@@ -35,7 +27,6 @@ def team_draft(
     """
     n_common = _common_prefix_length(champion, canary, limit)
     items = list(champion[:n_common])
-    teams = [""] * n_common
     picked_ids = {item.product_id for item in items}
     rankings = {CHAMPION: champion[n_common:], CANARY: canary[n_common:]}
     while len(items) < limit:
@@ -45,12 +36,11 @@ def team_draft(
         for team in order:
             pick = _first_unpicked(rankings[team], picked_ids)
             if pick is not None and len(items) < limit:
-                items.append(pick)
-                teams.append(team)
+                items.append(replace(pick, team=team))
                 picked_ids.add(pick.product_id)
         if len(items) == n_before:
             break  # both rankings are used up
-    return InterleavedList(tuple(items), tuple(teams))
+    return tuple(items)
 
 
 def _common_prefix_length(champion: Sequence[RankedItem], canary: Sequence[RankedItem], limit: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 import msgspec
 
 from vetrina.core.errors import BadInput, NotReady
+from vetrina.serve.answers.rank import answer_unlogged
 from vetrina.serve.local.query import SOCKET_FILE, LocalQuery, LocalReply, Refusal
 from vetrina.serve.released_models import to_local_items, to_request
 from vetrina.serve.service import Service
@@ -113,7 +114,7 @@ async def _read_query(reader: asyncio.StreamReader) -> LocalQuery | None:
 async def _reply(service: Service, query: LocalQuery) -> bytes:
     """The champion's answer, or why the query is refused; empty where nothing serves."""
     try:
-        answer = await service.answer_unlogged(query.scenario, to_request(query, service.keys))
+        answer = await answer_unlogged(service, query.scenario, to_request(query, service.keys))
     except NotReady:
         return b""
     except BadInput as error:

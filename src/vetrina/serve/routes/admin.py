@@ -151,7 +151,7 @@ def metrics(state: State) -> str:
     """Metrics in the Prometheus text format."""
     service: Service = state.service
     service.update_gauges()
-    return generate_latest(service.metrics_registry).decode()
+    return generate_latest(service.metrics.registry).decode()
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)

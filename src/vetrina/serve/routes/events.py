@@ -71,7 +71,7 @@ async def events(
         return Response(answer, status_code=207)
     first = answer.refused[0]
     status = _REFUSED if isinstance(data, list) else first.status
-    service.error_counter.labels(str(status)).inc()
+    service.metrics.count_error(status)
     return Response({"error": first.error, **msgspec.to_builtins(answer)}, status_code=status)
 
 
@@ -86,9 +86,9 @@ async def _add_events(batch: list[Any], service: Service, sender: Sender) -> Eve
         for index, outcome in zip(decoded.positions, added.outcomes, strict=True):
             if outcome in _REFUSAL_BY_OUTCOME:
                 refused.append(RefusedEvent(index, *_REFUSAL_BY_OUTCOME[outcome]))
-    service.event_counter.inc(n_new)
+    service.metrics.events.inc(n_new)
     for event in refused:
-        service.refused_event_counter.labels(str(event.status)).inc()
+        service.metrics.refused_events.labels(str(event.status)).inc()
     refused.sort(key=lambda event: event.index)
     return EventsOut(len(batch) - len(refused), n_new, refused)
 

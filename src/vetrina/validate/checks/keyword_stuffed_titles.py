@@ -27,7 +27,7 @@ def _keyword_stuffed(products: pl.DataFrame) -> pl.DataFrame:
     text_columns = [
         name
         for name, dtype in products.schema.items()
-        if name not in _EXCLUDED_COLUMNS and dtype in (pl.String, pl.Categorical)
+        if name not in _EXCLUDED_COLUMNS and dtype.base_type() in (pl.String, pl.Categorical)
     ]
     if "title" not in products.columns or not text_columns:
         return products.head(0)

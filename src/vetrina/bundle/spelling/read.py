@@ -7,9 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from vetrina.core.tokeniser import tokenise
-from vetrina.core.types import Catalogue
-
 _MIN_PRODUCTS_PER_WORD = 2
 _MIN_WORD_LENGTH = 4
 _MAX_WORD_LENGTH = 24
@@ -17,25 +14,11 @@ _MAX_LETTERS = 64  # of a script: alphabets have fewer; of a script of signs the
 _MAX_CORRECTED_WORDS = 8  # of one query
 
 
-def write(catalogue: Catalogue, path: Path) -> None:
-    """Write every word of the catalogue with the number of its products."""
-    texts = zip(
-        catalogue.titles,
-        catalogue.descriptions,
-        catalogue.brands,
-        catalogue.categories,
-        catalogue.attributes,
-        strict=True,
-    )
-    counts = Counter(word for row in texts for word in set(tokenise(" ".join(row))))
-    path.write_bytes(msgspec.json.encode(dict(sorted(counts.items()))))
-
-
 class SpellingCorrector:
     """Corrects unknown words of a query.
 
     Args:
-        path: File that ``write`` wrote.
+        path: File that ``write_word_counts`` wrote.
         is_known_word: Returns whether a word needs no correction.
     """
 

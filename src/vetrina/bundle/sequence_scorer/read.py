@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.onnx_session import open_session
-from vetrina.bundle.quantised_table import read as quantised_table
+from vetrina.bundle.quantised_table.read import open_table
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
@@ -29,22 +29,18 @@ def gap_classes(times: NDArray[np.float64], is_first: NDArray[np.bool_]) -> NDAr
 
 
 class SequenceScorer:
-    """Scores exp((cos(user, item) - the largest) / (TEMPERATURE_FACTOR * temperature)) of all items.
-
-    The folder has ``table.npy`` (rows, width) or a ``quantised_table``, ``lengths.npy`` (rows,) with the norms of the rows,
-    ``taken.npy`` (items,) which items have a row, in their order, ``settings.json`` and ``encoder.onnx``.
-    """
+    """Scores exp((cos(user, item) - the largest) / (TEMPERATURE_FACTOR * temperature)) of all items."""
 
     def __init__(self, folder: Path) -> None:
-        has_row = np.load(folder / "taken.npy")
+        has_row = np.load(folder / "has_row.npy")
         self._rows = np.where(has_row, np.cumsum(has_row, dtype=np.int32) - 1, -1)
         self._n_items = len(has_row)
         self._items_with_row = np.flatnonzero(has_row)
-        self._inverse_norms = 1.0 / np.load(folder / "lengths.npy")
+        self._inverse_norms = 1.0 / np.load(folder / "norms.npy")
         hyperparameters = msgspec.json.decode((folder / "settings.json").read_bytes())
         self._temperature = TEMPERATURE_FACTOR * float(hyperparameters["temperature"])
         self._max_recent_items = int(hyperparameters["length"])
-        self._table = quantised_table.open_table(folder, "table.npy")
+        self._table = open_table(folder, "table.npy")
         self._encoder = open_session(folder / "encoder.onnx")
 
     def score(self, history: History) -> Floats:

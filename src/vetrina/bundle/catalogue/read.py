@@ -1,4 +1,4 @@
-"""Catalogue index for serving: ids, titles, filters, facets and sort keys."""
+"""The catalogue at serving: ids, titles, filters, facets and sort keys."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -9,35 +9,14 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from vetrina.bundle import bit_packing, dictionary_encoding
+from vetrina.bundle import dictionary_encoding
 from vetrina.bundle.bit_packing import PackedIntegers
 from vetrina.core.errors import BadInput
 from vetrina.core.filters import CATEGORICAL_FIELDS, NO_FILTERS, NUMERIC_FIELDS, Filters, with_ancestors
-from vetrina.core.types import Catalogue
-
-
-def write(catalogue: Catalogue, folder: Path) -> None:
-    """Write the catalogue as arrays that open by memory-mapping."""
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "ids.npy", np.char.encode(catalogue.product_ids, "utf-8"))  # sorts like the ids
-    number_of_title = {title: at for at, title in enumerate(dict.fromkeys(catalogue.titles))}  # products may share one
-    titles = [title.encode() for title in number_of_title]
-    np.save(folder / "titles.npy", np.frombuffer(b"".join(titles), np.uint8))
-    bit_packing.save(folder, "title_ends", np.cumsum([0, *map(len, titles)])[1:])
-    bit_packing.save(folder, "title_of", np.array([number_of_title[title] for title in catalogue.titles], np.int64))
-    for name, values in (("category", catalogue.categories), ("brand", catalogue.brands)):
-        names, codes = np.unique(np.array(values, dtype=object), return_inverse=True)
-        (folder / f"{name}.json").write_bytes(msgspec.json.encode([str(n) for n in names]))
-        bit_packing.save(folder, name, codes)
-    for name, numbers in (("price", catalogue.prices), ("stock", catalogue.stock)):
-        as_float32 = numbers.astype(np.float32)
-        is_exact = np.array_equal(as_float32, numbers, equal_nan=True)
-        dictionary_encoding.save(folder, name, as_float32 if is_exact else numbers)
-    np.save(folder / "logged.npy", np.array(catalogue.last_seq))
 
 
 class CatalogueIndex:
-    """The catalogue that ``write`` wrote, with changes of the event log up to ``last_seq``. Items are catalogue indices."""
+    """The catalogue that ``write_catalogue`` wrote, with changes of the event log up to ``last_seq``."""
 
     def __init__(self, folder: Path) -> None:
         self._ids = np.load(folder / "ids.npy", mmap_mode="r")
@@ -47,7 +26,7 @@ class CatalogueIndex:
         self._title_of = PackedIntegers(folder, "title_of")[:]
         self._codes = {name: PackedIntegers(folder, name)[:] for name in CATEGORICAL_FIELDS}
         self._numbers = {name: dictionary_encoding.load(folder, name) for name in NUMERIC_FIELDS}
-        self.last_seq = int(np.load(folder / "logged.npy"))
+        self.last_seq = int(np.load(folder / "last_seq.npy"))
 
     def __len__(self) -> int:
         return len(self._ids)
