@@ -24,6 +24,7 @@ from vetrina.core.types import Catalogue, Floats, Interactions, TrainingPlan
 from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.models.fusion import train
 from vetrina.models.fusion.modalities import content_modalities, normalise_rows
+from vetrina.models.fusion.model import MODEL
 from vetrina.models.fusion.online import Fusion
 from vetrina.models.text import product_vectors as texts
 from vetrina.ranking.reserved_positions import fill_reserved_positions
@@ -52,25 +53,23 @@ def main() -> None:
 
 
 def _set(name: str, shop: Shop, root: Path) -> None:
-    into = root / "fit" / "fusion"
     plan = TrainingPlan()
     many = len(shop.catalogue)
-    into.mkdir(parents=True)
     vectors, text_of = texts.catalogue_vectors(shop.catalogue, "", 2, root / "cache", NoProgress())
     text = normalise_rows(vectors)[text_of]
     note(f"{name}: {many:,} products, {int(shop.new.sum())} new; {len(shop.asked)} rows with a new target")
     begun = time.process_time()
-    parts = content_modalities(shop.catalogue, plan, into, NoProgress())
-    whole = train.fuse(parts, shop.events, many, plan.seed, train.HYPERPARAMETERS)
+    parts = content_modalities(shop.catalogue, plan, root / "cache", NoProgress())
+    whole = train.fuse(parts, shop.events, many, plan.seed, MODEL.hyperparameters)
     note(f"{ ({k: round(v, 2) for k, v in whole.weights.items()}) } in {time.process_time() - begun:.0f} CPU-s")
     reference = _shown(f"{name}: text nearest to the last", lambda row: text @ text[row[0][-1]], shop, None)
     _shown(f"{name}: fusion, float", _as_learnt(whole.vectors), shop, reference)
     _shown(f"{name}: fusion", _by(whole.vectors, root), shop, reference)
     for left in parts:
         rest = {k: v for k, v in parts.items() if k != left}
-        found = train.fuse(rest, shop.events, many, plan.seed, train.HYPERPARAMETERS)
+        found = train.fuse(rest, shop.events, many, plan.seed, MODEL.hyperparameters)
         _shown(f"{name}: without {left}", _by(found.vectors, root), shop, reference)
-    without = train.fuse(parts, None, many, plan.seed, train.HYPERPARAMETERS)
+    without = train.fuse(parts, None, many, plan.seed, MODEL.hyperparameters)
     _shown(f"{name}: without behaviour, all alike", _by(without.vectors, root), shop, reference)
     score = _by(whole.vectors, root)
     for share in (0.1, 0.25, 0.5):

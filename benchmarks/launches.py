@@ -37,7 +37,7 @@ def main() -> None:
         snapshot = Shop(root / "shop").ingest(products=source.products, events=source.events)
         catalogue = dataset.catalogue(snapshot)
         assert catalogue is not None
-        past = TrainingData(catalogue, dataset.interactions(snapshot, catalogue, TEST))
+        past = TrainingData(catalogue, dataset.interactions(snapshot, catalogue, TEST), cache=root / "cache")
         begun = time.process_time()
         fitted, _ = train(RECIPE, past, "pinned", "judged", TrainingPlan(), root / "w/judged", NoProgress())
         spent = time.process_time() - begun

@@ -42,7 +42,7 @@ def main() -> None:
         assert catalogue is not None
 
         def past(until: float) -> TrainingData:
-            return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
+            return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until), cache=root / "cache")
 
         def evidence(since: float, until: float) -> EvaluationData:
             return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, until), now=since)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from benchmarks.data import MissingData, folder
 from benchmarks.record import heading, note, record, row
-from vetrina.scenarios.ads.pacing import solve_pace
+from vetrina.serve.pacing import solve_pace
 from vetrina.simulate import pacing_policies
 
 _SEEDS = range(10)

@@ -39,7 +39,7 @@ def main() -> None:
             into = Path(scratch) / "w/judged"
             train(
                 RECIPE,
-                TrainingData(shop.catalogue, shop.events),
+                TrainingData(shop.catalogue, shop.events, cache=Path(scratch) / "cache"),
                 "pinned",
                 "judged",
                 TrainingPlan(),

@@ -72,7 +72,7 @@ def _one(name: str, root: Path, most: int) -> None:
     last = END.timestamp()
 
     def past(until: float) -> TrainingData:
-        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until), cache=root / "cache")
 
     def evidence(since: float) -> EvaluationData:
         return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)

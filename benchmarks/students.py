@@ -35,7 +35,6 @@ from vetrina.bundle.dense.read import DenseIndex
 from vetrina.bundle.onnx_session import open_session
 from vetrina.bundle.sparse_rows.write import write_compressed_rows
 from vetrina.compress import compress
-from vetrina.core import plugins
 from vetrina.core.compression import DistillationData
 from vetrina.core.files import size_of
 from vetrina.core.progress import NoProgress
@@ -51,6 +50,7 @@ from vetrina.edge.repeat_student import RepeatStudent
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import mid_ranks, ndcg
 from vetrina.features import histories
+from vetrina.models.base import find_model
 from vetrina.models.text import compress as text
 from vetrina.models.text.online import INDEX_FILE, TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
@@ -103,11 +103,11 @@ def _beauty(root: Path) -> None:
         return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, since + DAY), now=since)
 
     def past(until: float) -> TrainingData:
-        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until), cache=root / "cache")
 
     of = _Set("beauty", catalogue, past, evidence(last - DAY), evidence(last), new_only=True)
     folder_, judged, asked = _behaviour(of, root, *_BEAUTY)
-    knn = plugins.load_module("models", "item_knn", "online")
+    knn = find_model("item_knn")
     counts = {"item_knn, float": knn.load(folder_ / "item_knn").score}
     sizes = {"item_knn, float": size_of(folder_ / "item_knn")}
     for keep in (1.0, 0.5, 0.2):
@@ -130,7 +130,7 @@ def _households(root: Path) -> None:
         return EvaluationData(targets=dataset.targets(snapshot, catalogue, since, until), now=since)
 
     def past(until: float) -> TrainingData:
-        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
+        return TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until), cache=root / "cache")
 
     of = _Set("households", catalogue, past, evidence(VALIDATION, TEST), evidence(TEST, UNTIL), new_only=False)
     _behaviour(of, root, *_HOUSEHOLD)
@@ -237,7 +237,7 @@ def _text(root: Path) -> None:
     forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, product codes": text.VARIANTS[0]}
     for form in forms.values():
         (root / form.name).mkdir()
-        lesson = DistillationData(lambda: TrainingData(catalogue), TrainingPlan(), NoProgress())
+        lesson = DistillationData(lambda: TrainingData(catalogue, cache=root / "cache"), TrainingPlan(), NoProgress())
         text.compress(served / "text", root / form.name, form, lesson)
     note(f"student trained in {time.process_time() - begun:.0f} CPU-s")
     folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.VARIANTS[1].name}

@@ -17,7 +17,6 @@ import polars as pl
 from benchmarks.data import folder
 from benchmarks.record import note, record, row
 from vetrina import Shop
-from vetrina.core import plugins
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
@@ -25,6 +24,7 @@ from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.evaluation.classification import calibration_error, classification_metrics, log_loss, roc_auc
 from vetrina.evaluation.regression import regression_metrics, squared_error
 from vetrina.model_selection.ensemble_weights import weighted_mean
+from vetrina.models.base import find_model
 from vetrina.scenarios.predict.online import Predictor
 from vetrina.scenarios.predict.prepare import prepare
 from vetrina.scenarios.predict.scenario import RECIPE
@@ -108,7 +108,7 @@ def _alone(name: str, table: LabelledTable, into: Path) -> Predictor:
     into.mkdir()
     encoded = prepare(TrainingData(table=table), into)
     (into / name).mkdir()
-    plugins.load_module("models", name, "train").fit(encoded, TrainingPlan(), into / name, NoProgress())
+    find_model(name).fit(encoded, TrainingPlan(), into / name, NoProgress())
     (into / "scenario.json").write_text(f'{{"models": ["{name}"], "weights": {{"predict": {{"{name}": 1.0}}}}}}')
     return Predictor(into)
 

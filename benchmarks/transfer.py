@@ -26,6 +26,7 @@ from vetrina.data.splits import JudgmentSplits
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.models.image import category_training, network
 from vetrina.models.text import query_fine_tuning, training_queries
+from vetrina.models.text.model import MODEL
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder, transformer_layers
 from vetrina.models.text.product_vectors import encode_with_cache, product_texts, write_pretrained_encoder
@@ -90,7 +91,7 @@ def _text(root: Path) -> None:
     def learnt(how: FineTuning) -> np.ndarray:
         taught = SentenceEncoder(pretrained)
         chosen = {
-            **query_fine_tuning.HYPERPARAMETERS,
+            **MODEL.hyperparameters,
             "layers": how.trainable_layers,
             "rank": how.lora_rank,
             "epochs": 1,

@@ -23,6 +23,7 @@ from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.features import histories
 from vetrina.model_selection.budget_planner import plan_training
+from vetrina.models.base import costs_of
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.scenario import RECIPE
 from vetrina.train import TuningResult, train
@@ -43,8 +44,9 @@ def main() -> None:
         alone = TuningResult({"home": {"sasrec": 1.0}, "discover": {"sasrec": 1.0}})
 
         def learnt(until: float, work: Path, warm: bool) -> tuple[np.ndarray, float]:
-            past = TrainingData(catalogue, dataset.interactions(snapshot, catalogue, until))
-            plan = replace(plan_training(RECIPE, past, TrainingPlan()), warm=warm)
+            events = dataset.interactions(snapshot, catalogue, until)
+            past = TrainingData(catalogue, events, cache=work / "cache")
+            plan = replace(plan_training(costs_of(RECIPE.models), past, TrainingPlan()), warm=warm)
             begun = time.process_time()
             checkpoint, _ = train(
                 RECIPE, past, str(until), "judged", plan, work / "judged", NoProgress(), tuning_result=alone

@@ -83,7 +83,8 @@ def podman(tmp_path_factory) -> Iterator[Podman]:
 @pytest.fixture(scope="session")
 def base(podman, tmp_path_factory) -> str:
     """A Debian without a registry: bootstrapped from the package mirror, or the tar file that VETRINA_TEST_BASE names."""
-    tar = Path(os.environ.get("VETRINA_TEST_BASE", tmp_path_factory.mktemp("base") / "debian.tar"))
+    named = os.environ.get("VETRINA_TEST_BASE")
+    tar = Path(named) if named else tmp_path_factory.mktemp("base") / "debian.tar"
     if not tar.exists():
         rootfs = tmp_path_factory.mktemp("rootfs")
         subprocess.run(["debootstrap", "--variant=minbase", "bookworm", rootfs], check=True, capture_output=True)

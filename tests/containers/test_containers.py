@@ -179,10 +179,8 @@ def test_a_service_answers_is_killed_and_has_kept_what_it_acknowledged(podman, i
 def test_a_later_image_takes_the_shop_over(podman, images, build_options, start, tmp_path):
     """The code changes and no package does: one small layer is all that is new."""
     later = tmp_path / "source"
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split(
-        "\n"
-    )
-    for file in filter(None, tracked):
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for file in listed.stdout.splitlines():
         if file.startswith(("src/", "deploy/")) or "/" not in file:
             (later / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, later / file)
@@ -227,7 +225,7 @@ def test_the_demo_prints_the_address_that_its_port_is_published_at(podman, image
         assert ask(port, "/v1/search", {"query": "chocolate milk", "limit": 3})["items"]
         wait_for(lambda: "shows every route" in said(), 600, said)
         assert f"  curl -s http://127.0.0.1:{port}/v1/search" in said()
-        assert "docker exec CONTAINER cat /shop/keys/token" in said()
+        wait_for(lambda: "docker exec CONTAINER cat /shop/keys/token" in said(), explain=said)
     finally:
         podman.run("rm", "--force", "--time", "0", "demo", check=False)
 

@@ -4,19 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opened_types import opened_type, trained
+from opened_types import opened_type
 
-from vetrina.core import plugins
 from vetrina.core.compression import DistillationData
 from vetrina.core.labelled_tables import EncodedTable, LabelledTable, LabelScaler
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import TrainingData, TrainingPlan
 from vetrina.evaluation.classification import roc_auc
+from vetrina.models.base import find_model, model_names
 from vetrina.scenarios.ads.scenario import RECIPE as ads
 from vetrina.scenarios.predict.prepare import models_for
 
 # The model `onnx` learns nothing: tests/path/test_foreign_models.py brings it files.
-FOUND = [name for name in trained() if name != "onnx" and hasattr(opened_type(name), "predict")]
+FOUND = [name for name in model_names() if name != "onnx" and hasattr(opened_type(name), "predict")]
 NUMBERS = models_for(TrainingData(table=LabelledTable({}, np.arange(3.0))))
 ASKED_FOR = {*models_for(TrainingData(table=LabelledTable({}, np.arange(2.0)))), *ads.models}
 CLASSIFIERS = [n for n in FOUND if n in ASKED_FOR]
@@ -36,7 +36,7 @@ def fitted(name: str, into: Path) -> Path:
     into.mkdir(parents=True)
     x, label = drawn(1)
     past = TrainingData(encoded_table=EncodedTable(x, label=label))
-    plugins.load_module("models", name, "train").fit(past, TrainingPlan(threads=1), into, NoProgress())
+    find_model(name).fit(past, TrainingPlan(threads=1), into, NoProgress())
     return into
 
 
@@ -48,7 +48,7 @@ def folder(request, tmp_path_factory) -> tuple[str, Path]:
 
 def opened(folder: tuple[str, Path]):
     """As it serves."""
-    return plugins.load_module("models", folder[0], "online").load(folder[1])
+    return find_model(folder[0]).load(folder[1])
 
 
 def test_there_are_some():
@@ -74,27 +74,27 @@ def test_any_number_gives_a_probability(folder):
 
 
 def test_fitting_twice_gives_the_same_answers(folder, tmp_path):
-    again = plugins.load_module("models", folder[0], "online").load(fitted(folder[0], tmp_path / "b"))
+    again = find_model(folder[0]).load(fitted(folder[0], tmp_path / "b"))
     np.testing.assert_array_equal(
         opened(folder).predict(EncodedTable(drawn(3)[0])), again.predict(EncodedTable(drawn(3)[0]))
     )
 
 
 def test_every_small_form_tells_rows_apart_nearly_as_well(folder, tmp_path):
-    if not plugins.has_module("models", folder[0], "compress"):
+    model = find_model(folder[0])
+    if not model.variants:
         pytest.skip("offers no smaller form")
-    part = plugins.load_module("models", folder[0], "compress")
     (x, label) = drawn(2)
     lesson = DistillationData(
         lambda: TrainingData(encoded_table=EncodedTable(drawn(1)[0], label=drawn(1)[1])),
         TrainingPlan(threads=1),
         NoProgress(),
     )
-    for number, form in enumerate(part.VARIANTS):
+    for number, form in enumerate(model.variants):
         into = tmp_path / str(number)
         into.mkdir()
-        part.compress(folder[1], into, form, lesson)
-        small = plugins.load_module("models", folder[0], "online").load(into).predict(EncodedTable(x))
+        model.compress(folder[1], into, form, lesson)
+        small = find_model(folder[0]).load(into).predict(EncodedTable(x))
         assert roc_auc(label, small) > roc_auc(label, opened(folder).predict(EncodedTable(x))) - 0.01
         assert abs(float(small.mean()) - float(label.mean())) < 0.06
 
@@ -111,7 +111,7 @@ def numbered(name: str, into: Path) -> Path:
     into.mkdir(parents=True)
     x, label = measured(1)
     past = TrainingData(encoded_table=EncodedTable(x, label=label, label_scaler=LabelScaler(0.0, 1.0, -5.0, 5.0)))
-    plugins.load_module("models", name, "train").fit(past, TrainingPlan(threads=1), into, NoProgress())
+    find_model(name).fit(past, TrainingPlan(threads=1), into, NoProgress())
     return into
 
 
@@ -133,7 +133,7 @@ def test_numbers_of_rows_never_seen_are_told(number_folder):
 
 def test_any_number_gives_a_number_and_twice_the_same(number_folder, tmp_path):
     wild = EncodedTable(np.array([[8.0] * COLUMNS, [-8.0] * COLUMNS, [0.0] * COLUMNS], np.float32))
-    again = plugins.load_module("models", number_folder[0], "online").load(numbered(number_folder[0], tmp_path / "b"))
+    again = find_model(number_folder[0]).load(numbered(number_folder[0], tmp_path / "b"))
     said = opened(number_folder).predict(wild)
     assert np.isfinite(said).all()
     np.testing.assert_array_equal(said, again.predict(wild))

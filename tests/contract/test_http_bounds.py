@@ -7,9 +7,10 @@ import pytest
 
 from vetrina.core.errors import BadInput
 from vetrina.core.filters import Filters, parse_filters
+from vetrina.scenarios.search.schema import SearchBody
 from vetrina.serve.app import create_app
 from vetrina.serve.openapi import describe
-from vetrina.serve.schemas import EventBody, ProductBody, SearchBody, parse_body
+from vetrina.serve.schemas import EventBody, ProductBody, parse_body
 
 ANSWERS = {"RankedOut", "ItemOut", "Refusal", "EventsOut", "RefusedEvent"}
 BOUNDS = {

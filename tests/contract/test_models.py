@@ -7,21 +7,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from opened_types import takes_history, trained
+from opened_types import takes_history
 from PIL import Image
 
-from vetrina.core import plugins
 from vetrina.core.compression import DistillationData
+from vetrina.core.errors import BadInput
 from vetrina.core.progress import NoProgress
 from vetrina.core.protocols import History, Scorer
+from vetrina.core.training_cost import Workload
 from vetrina.core.types import Catalogue, Interactions, SocialGraph, TrainingData, TrainingPlan
+from vetrina.models.base import find_model, find_trainable_model, model_names
 from vetrina.scenarios.ads.scenario import RECIPE as ads
 from vetrina.scenarios.launch.scenario import RECIPE as launch
 from vetrina.scenarios.predict.scenario import RECIPE as predict
 
 # Those that answer something else than a history: rows of a table, which users want a product, which texts meet a query.
 OTHERS = {*predict.models, "onnx", *ads.models, *launch.models, "bm25", "text"}
-BEHAVIOUR = [name for name in trained() if name not in OTHERS]
+BEHAVIOUR = [name for name in model_names() if name not in OTHERS]
 KNOWN = {
     "ease",
     "friends",
@@ -60,7 +62,14 @@ def past(items: int = ITEMS) -> TrainingData:
         np.array([f"u{u:02d}" for u in range(USERS)]), user.astype(np.int32), item.astype(np.int32), time,
         np.ones(len(rows), np.float32), 40_000.0,
     )  # fmt: skip
-    return TrainingData(replace(catalogue, images=_pictures(items)), events, social_graph=_circles(events.users))
+    graph = _circles(events.users)
+    return TrainingData(replace(catalogue, images=_pictures(items)), events, social_graph=graph, cache=_cache())
+
+
+@cache
+def _cache() -> Path:
+    """The cache that all models share."""
+    return Path(tempfile.mkdtemp())
 
 
 @cache
@@ -92,15 +101,35 @@ def history(*items: int) -> History:
 @pytest.fixture(scope="module", params=BEHAVIOUR)
 def folder(request, tmp_path_factory) -> tuple[str, Path]:
     """Each model fitted once."""
-    into = tmp_path_factory.mktemp(request.param) / "work" / "fit" / request.param
-    into.mkdir(parents=True)
-    plugins.load_module("models", request.param, "train").fit(past(), PLAN, into, NoProgress())
+    into = tmp_path_factory.mktemp(request.param)
+    find_model(request.param).fit(past(), PLAN, into, NoProgress())
     return request.param, into
 
 
 def opened(folder: tuple[str, Path]):
     """Its scorer."""
-    return plugins.load_module("models", folder[0], "online").load(folder[1])
+    return find_model(folder[0]).load(folder[1])
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_what_a_model_declares_fits_together(name):
+    model = find_model(name)
+    assert model.name == name
+    assert model.search_space.keys() <= model.hyperparameters.keys()
+    for key, bounds in model.search_space.items():
+        assert bounds.low <= model.hyperparameters[key] <= bounds.high
+    everything = Workload(products=100, images=100, judged_queries=500, events=900, event_products=90, cells=1_000)
+    assert bool(model.search_space) == (model.cost.trial_seconds(everything) is not None), "searched is what has a cost"
+    rich = model.cost.plan_epochs(everything, 1e9, is_first=True)
+    assert rich.hyperparameters.keys() <= model.hyperparameters.keys()
+    assert bool(rich.hyperparameters) == (model.cost.share is not None)
+
+
+def test_the_fault_injector_can_be_loaded_but_is_none_of_the_models():
+    assert "drill" not in model_names()
+    assert find_model("drill").is_trainable is False
+    with pytest.raises(BadInput, match="known: "):
+        find_trainable_model("drill")
 
 
 def test_no_model_of_behaviour_is_left_out():
@@ -129,7 +158,7 @@ def test_the_same_history_gives_the_same_scores_and_is_left_alone(folder):
 
 
 def test_says_why_in_words(folder):
-    assert len(plugins.load_module("models", folder[0], "online").REASON.split()) > 2
+    assert len(find_model(folder[0]).reason.split()) > 2
 
 
 def test_personal_models_stay_on_the_board_of_their_parity(folder):
@@ -140,27 +169,27 @@ def test_personal_models_stay_on_the_board_of_their_parity(folder):
 
 
 def test_fitting_twice_gives_the_same_files(folder, tmp_path):
-    again = tmp_path / "work" / "fit" / "again"
-    again.mkdir(parents=True)
-    plugins.load_module("models", folder[0], "train").fit(past(), PLAN, again, NoProgress())
-    other = plugins.load_module("models", folder[0], "online").load(again)
+    again = tmp_path / "again"
+    again.mkdir()
+    find_model(folder[0]).fit(past(), PLAN, again, NoProgress())
+    other = find_model(folder[0]).load(again)
     asked = history(0, 2, 4)
     np.testing.assert_array_equal(opened(folder).score(asked), other.score(asked))
 
 
 def test_the_compressed_form_ranks_alike_and_is_smaller(folder, tmp_path):
-    if not plugins.has_module("models", folder[0], "compress"):
+    model = find_model(folder[0])
+    if not model.variants:
         pytest.skip("offers no smaller form")
-    part = plugins.load_module("models", folder[0], "compress")
     lesson = DistillationData(past, PLAN, NoProgress())
-    assert len({form.name for form in part.VARIANTS}) == len(part.VARIANTS)
-    for number, form in enumerate(part.VARIANTS):
+    assert len({form.name for form in model.variants}) == len(model.variants)
+    for number, form in enumerate(model.variants):
         (tmp_path / str(number)).mkdir()
-        part.compress(folder[1], tmp_path / str(number), form, lesson)
-        small = plugins.load_module("models", folder[0], "online").load(tmp_path / str(number))
+        model.compress(folder[1], tmp_path / str(number), form, lesson)
+        small = find_model(folder[0]).load(tmp_path / str(number))
         a = opened(folder).score(history(0, 2, 4))
         b = small.score(history(0, 2, 4))
         # Many products score nearly alike: what the small form puts first must be worth nearly as much, not be the same.
         assert a[np.argsort(-b)[:8]].sum() > 0.85 * a[np.argsort(-a)[:8]].sum()
-        if form is part.VARIANTS[0]:  # bolder ones may say less, as long as they order alike
+        if form is model.variants[0]:  # bolder ones may say less, as long as they order alike
             assert np.abs(a / a.max() - b / b.max()).max() < 0.1

@@ -15,10 +15,11 @@ FORBIDDEN = ("torch", "polars", "pyarrow", "pandas", "transformers", "onnx", "ra
 def test_serving_modules_load_no_training_library():
     code = (
         "import sys, vetrina.serve.serve, vetrina.gate.probe\n"
-        "from vetrina.core import plugins\n"
+        "from vetrina.models.base import find_model, model_names\n"
         "from vetrina.scenarios.base import find_scenario, scenario_names\n"
         "for s in scenario_names(): find_scenario(s)\n"
-        "for m in plugins.names('models'): plugins.load_module('models', m, 'online')\n"
+        "import importlib\n"
+        "for m in (*model_names(), 'drill'): importlib.import_module(f'vetrina.models.{find_model(m).name}.online')\n"
         f"print([m for m in {FORBIDDEN} if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,6 +1,7 @@
 """Follows the how-to to the letter: its files, its setting, the whole path."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,13 @@ import shops
 
 import vetrina.models
 from vetrina import Shop
-from vetrina.core import plugins
 from vetrina.core.errors import BadInput
+from vetrina.core.progress import NoProgress
+from vetrina.core.types import TrainingPlan
+from vetrina.model_selection.budget_planner import plan_training
+from vetrina.models.base import costs_of, model_names
+from vetrina.scenarios.base import find_scenario
+from vetrina.train import train
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/add-a-model.md"
 
@@ -31,7 +37,7 @@ def model(tmp_path, monkeypatch) -> str:
 
 
 def test_the_page_is_all_it_takes(model, tmp_path):
-    assert model in plugins.names("models")
+    assert model in model_names()
     files = shops.checkerboard(tmp_path)
     shop = Shop(tmp_path / "shop")
     shop.ingest(products=[files["products"]], events=[files["events"]])
@@ -40,6 +46,23 @@ def test_the_page_is_all_it_takes(model, tmp_path):
     tuned = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
     assert tuned["notes"]["home"]["alone"][model] >= 0.0
     assert model in tuned["weights"]["home"]
+
+
+def test_its_cost_is_planned_with_and_its_hyper_parameter_is_searched(model, tmp_path):
+    files = shops.checkerboard(tmp_path, days=14)  # too few to have taken every product: trials are judged by new ones
+    shop = Shop(tmp_path / "shop")
+    snapshot = shop.ingest(products=[files["products"]], events=[files["events"]])
+    recommend = find_scenario("recommend")
+    past, validation = recommend.splits(snapshot, shop.folder.settings).fit_and_validation()
+    recipe = replace(recommend.recipe, models=("popular", model))
+    enough_users = 1_000
+    planned = plan_training(costs_of(recipe.models), past, TrainingPlan(), enough_users)
+    assert planned.trials.keys() == {model}
+    few = replace(planned, trials={model: 3})
+    _, tuned = train(recipe, past, "digest", "fit", few, tmp_path / "fit", NoProgress(), validation=validation)
+    search = tuned.notes["search"][model]
+    assert search["trials"] == 3
+    assert search["settings"].keys() == {"power"}
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones(tmp_path):

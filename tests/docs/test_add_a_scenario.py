@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 import shops
+from litestar.testing import TestClient
 
 import vetrina.scenarios
 from vetrina import Shop
 from vetrina.core.errors import BadInput
 from vetrina.scenarios.base import find_scenario, scenario_names
+from vetrina.serve.app import create_app
 
 PAGE = Path(__file__).parents[2] / "docs/how-to/add-a-scenario.md"
 
@@ -50,6 +52,11 @@ def test_the_page_is_all_it_takes(scenario, tmp_path):
     answer = shop.rank(scenario, product_ids=["p000"], limit=3)
     assert len(answer.items) == 3
     assert "p000" not in [item.product_id for item in answer.items]
+    with TestClient(create_app(tmp_path / "shop"), base_url="http://127.0.0.1") as client:
+        response = client.post(f"/v1/{scenario}", json={"product_ids": ["p000"], "limit": 3})
+        assert [item["product_id"] for item in response.json()["items"]] == [item.product_id for item in answer.items]
+        assert client.post(f"/v1/{scenario}", json={"product_ids": ["p000"], "limit": 0}).status_code == 400
+        assert f"/v1/{scenario}" in client.get("/openapi.json").json()["paths"]
 
 
 def test_an_unknown_scenario_is_refused_with_the_known_ones(tmp_path):

@@ -21,10 +21,10 @@ from vetrina import Shop
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.image_vector import ImageVector
-from vetrina.core.plugins import load_module
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
 from vetrina.data import dataset, images
+from vetrina.models.base import find_model
 from vetrina.models.image.decode import decode_images
 from vetrina.models.image.embed import Embedder
 from vetrina.models.image.preprocessing import augment, normalise
@@ -183,10 +183,10 @@ def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch)
     number = np.full(90, np.nan)
     ids = np.array([f"p{n:02d}" for n in range(90)])
     catalogue = Catalogue(ids, text, text, tuple(kinds), text, text, number, number, number, images=tuple(files))
-    into = tmp_path / "w" / "fit" / "image"
-    into.mkdir(parents=True)
+    into = tmp_path / "image"
+    into.mkdir()
     plan = TrainingPlan(settings={"image": {"epochs": 30.0, "size": 48.0}})
-    load_module("models", "image", "train").fit(TrainingData(catalogue), plan, into, NoProgress())
+    find_model("image").fit(TrainingData(catalogue, cache=tmp_path / "cache"), plan, into, NoProgress())
     from vetrina.bundle.onnx_session import open_session
 
     fresh = np.stack(list(decode_images([drawing(SHAPES[n % 3], n) for n in range(1_000, 1_060)], 48)))

@@ -17,7 +17,7 @@ from vetrina.api.webhook_signature import load_webhook_secret, webhook_signature
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import ChannelSettings
 from vetrina.core.types import Audience, AudienceMember
-from vetrina.serve.answers.audience import AudienceQuery, Recipient, find_recipients
+from vetrina.serve.recipients import AudienceQuery, Recipient, find_recipients
 
 pytestmark = pytest.mark.security
 

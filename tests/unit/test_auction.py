@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from vetrina.model_selection.calibration import Calibration
 from vetrina.model_selection.isotonic_regression import choose_calibration, fit_isotonic
 from vetrina.scenarios.ads.auction import run_auction
-from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, expected_slots, solve_pace
+from vetrina.serve.pacing import BUCKETS_PER_DAY, expected_slots, solve_pace
 from vetrina.simulate import pacing_policies
 
 FLOOR = 0.01

@@ -1,5 +1,6 @@
 """The compression stage on made-up models: which variants are tried, which one stays, what happens to the others."""
 
+import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,11 +14,10 @@ import pytest
 
 from vetrina.compress import compress, variant_evaluation
 from vetrina.compress.compress import judge_with_labels, variant_training_seconds
-from vetrina.core import plugins
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
+from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan, TrainNotes
 from vetrina.scenarios import agreement
 from vetrina.scenarios.agreement import Agreement, ReferenceAnswers
 from vetrina.scenarios.component_scores import SampledResults
@@ -49,7 +49,7 @@ class Model:
     """Float costs nothing and is large; each form loses what it is told to."""
 
     def __init__(self, forms: tuple[CompressionVariant, ...], lost: dict[str, float | None]) -> None:
-        self.VARIANTS = forms
+        self.variants = forms
         self._lost = lost
         self.made: list[str] = []
 
@@ -88,13 +88,11 @@ def stage(tmp_path: Path, monkeypatch) -> Callable[..., Any]:
             write(source / name, 0.0, 1_000)
         weights = {"weights": {"home": dict.fromkeys(models, 1.0)}}
         (source / "scenario.json").write_bytes(msgspec.json.encode(weights))
-        part = {("models", name, "compress"): model for name, model in models.items()}
         scenario.component_scores = component_scores or (lambda *_: None)
         for module in (agreement, variant_evaluation):
             monkeypatch.setattr(module, "find_scenario", lambda name: scenario)
-        monkeypatch.setattr(plugins, "load_module", lambda *where: part[where])
-        monkeypatch.setattr(plugins, "has_module", lambda *where: where in part)
-        checkpoint = Checkpoint("made-up", source, {name: {} for name in models})
+        monkeypatch.setattr(importlib.import_module("vetrina.compress.compress"), "find_model", models.__getitem__)
+        checkpoint = Checkpoint("made-up", source, {name: TrainNotes() for name in models})
         how = how or {"validation": EvaluationData()}
         return compress(checkpoint, TrainingData(), plan or TrainingPlan(), tmp_path / "small", NoProgress(), **how)
 

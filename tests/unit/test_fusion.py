@@ -63,9 +63,13 @@ def shop(by: str) -> TrainingData:
     return TrainingData(catalogue, events)
 
 
+def with_cache(past: TrainingData, root: Path) -> TrainingData:
+    return replace(past, cache=root / "cache")
+
+
 def fitted(past: TrainingData, into: Path) -> online.Fusion:
     into.mkdir(parents=True)
-    train.fit(past, TrainingPlan(threads=1), into, NoProgress())
+    train.fit(with_cache(past, into.parent), TrainingPlan(threads=1), into, NoProgress())
     return online.load(into)
 
 
@@ -77,8 +81,10 @@ def asked(*items: int) -> History:
 
 @pytest.mark.parametrize("by", ["colour", "kind"])
 def test_what_is_taken_together_says_which_modality_counts_and_new_products_follow(by, tmp_path):
-    opened = fitted(shop(by), tmp_path / "fit" / "fusion")
-    weights = train.fit(shop(by), TrainingPlan(threads=1), tmp_path / "fit" / "fusion", NoProgress())["weights"]
+    opened = fitted(shop(by), tmp_path / "fusion")
+    weights = train.fit(
+        with_cache(shop(by), tmp_path), TrainingPlan(threads=1), tmp_path / "fusion", NoProgress()
+    ).report["weights"]
     other, own = ("words", "attributes") if by == "colour" else ("attributes", "words")
     assert weights[own] > 2 * weights[other]
     score = opened.score(asked(0))
@@ -128,7 +134,7 @@ def test_pictures_and_given_vectors_of_sounds_are_modalities_and_some_may_lack_t
         Image.fromarray(rng.integers(0, 255, (24, 24, 3), dtype=np.uint8)).save(file)
         images.append(str(file) if number % 2 else "")
     catalogue = replace(past.catalogue, embeddings=sounds, prices=np.arange(1.0, ITEMS + 1), images=tuple(images))
-    parts = content_modalities(catalogue, TrainingPlan(threads=1), tmp_path / "fit" / "fusion", NoProgress())
+    parts = content_modalities(catalogue, TrainingPlan(threads=1), tmp_path / "cache", NoProgress())
     assert set(parts) == {"text", "words", "attributes", "price", "picture", "embedding"}
     assert not parts["embedding"][ITEMS // 2 :].any()
     assert not parts["picture"][::2].any()

@@ -47,6 +47,7 @@ def circle(steps: int) -> tuple[TrainingData, EvaluationData]:
 def run(tmp_path, plan: TrainingPlan):
     """Fit and tune."""
     past, held = circle(STEPS)
+    past = replace(past, cache=tmp_path / "cache")
     return train(RECIPE, past, "digest", "fit", plan, tmp_path / "fit", NoProgress(), validation=held)
 
 
@@ -85,6 +86,7 @@ def test_without_trials_nothing_is_searched(tmp_path):
 
 def test_the_luckiest_of_many_is_not_kept_where_nothing_can_be_foretold(tmp_path):
     past, held = circle(STEPS)
+    past = replace(past, cache=tmp_path / "cache")
     rng = np.random.default_rng(9)
     assert held.targets is not None
     chance = Targets(

@@ -22,7 +22,11 @@ for value in list(vars(importlib.import_module(sys.argv[1])).values()):
 """
 
 
-@pytest.mark.parametrize("module", ["vetrina.serve.schemas", "vetrina.core.filters", "vetrina.core.settings"])
+MODULES = ["vetrina.serve.schemas", "vetrina.core.filters", "vetrina.core.settings"]
+SCENARIOS_THAT_RANK = ["ads", "recommend", "search"]
+
+
+@pytest.mark.parametrize("module", [*MODULES, *(f"vetrina.scenarios.{name}.schema" for name in SCENARIOS_THAT_RANK)])
 def test_types_can_be_freed(module):
     """msgspec 0.22 crashes where a union of text and a list or a mapping gives the text a pattern."""
     environment = {**os.environ, "PYTHONMALLOC": "debug"}

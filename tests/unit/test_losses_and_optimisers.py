@@ -10,7 +10,7 @@ from vetrina.core.types import Interactions, TrainingData, TrainingPlan
 from vetrina.evaluation.classification import roc_auc
 from vetrina.models.mlp import online, train
 from vetrina.nn import losses
-from vetrina.nn.optimisers import MOMENTUM, build_optimiser
+from vetrina.nn.optimisers import MOMENTUM, build_optimiser, one_cycle_schedule
 
 SAID = torch.tensor([0.8, 0.4])
 TRUE = torch.tensor([1.0, 0.0])
@@ -75,6 +75,21 @@ def test_learnt_against_the_worst_row_nearby_it_stands_the_worst_row_nearby_bett
         pushed = x - losses.ADVERSARIAL_STEP * np.outer(sign, [1, 1, 0]).astype(np.float32)
         said[loss] = float(((online.load(into).predict(EncodedTable(pushed)) > 0.5) == (label > 0.5)).mean())
     assert said["adversarial"] > said["cross-entropy"]
+
+
+@pytest.mark.parametrize("n_steps", [1, 8, 9, 10, 30])
+def test_a_one_cycle_schedule_of_any_length_ends_low(n_steps):
+    """Nine steps and one more make a warm-up of one step, by whose length less one torch would divide."""
+    optimiser, rate = build_optimiser("adam", [torch.nn.Parameter(torch.zeros(1))], 1e-3)
+    schedule = one_cycle_schedule(optimiser, rate, n_steps)
+    rates = schedule.get_last_lr()
+    for _ in range(n_steps):
+        optimiser.step()
+        schedule.step()
+        rates += schedule.get_last_lr()
+    assert np.isfinite(rates).all()
+    assert rates[-1] < 1e-3 * rate
+    assert max(rates) <= rate * (1.0 + 1e-9)
 
 
 def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_push():

@@ -35,7 +35,7 @@ def test_columns_are_means_of_the_most_alike_and_some_users_are_rows_of_all():
     row = dict(zip(SIMILARITY_FEATURES, found.T.tolist(), strict=True))
     assert row["similarity: nearest"] == pytest.approx([1.0, 0.0, 0.0])
     assert row["similarity: best three"] == pytest.approx([1.6 / 3, 0.0, 0.0])
-    assert row["similarity: many near"][0] > row["likeness: many near"][1]
+    assert row["similarity: many near"][0] > row["similarity: many near"][1]
     np.testing.assert_allclose(similarity.similarity_features(last[:1], vectors, vectors[0]), found[:1])
     assert similarity.most_similar_item(last, vectors, vectors[0]).tolist()[0] == 0
     assert similarity.most_similar_item(last, vectors, vectors[3]).tolist()[1:] == [3, -1]

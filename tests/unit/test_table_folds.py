@@ -8,9 +8,10 @@ import numpy as np
 from vetrina.core.labelled_tables import LabelledTable
 from vetrina.core.progress import NoProgress
 from vetrina.core.types import EvaluationData, TrainingData, TrainingPlan
-from vetrina.data.table_folds import encode_folds, out_of_fold_predictions
+from vetrina.data.table_folds import encode_folds
 from vetrina.scenarios.predict.scenario import RECIPE
 from vetrina.train import train
+from vetrina.train.out_of_fold import out_of_fold_predictions
 
 PLAN = TrainingPlan(threads=1, without=("mlp", "dcn", "tree"))
 

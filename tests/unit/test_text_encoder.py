@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 from vetrina.core.compression import DistillationData as Taught
 from vetrina.core.errors import BadInput, UnusableVariant
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
 from vetrina.models.text import (
     compress,
     cross_encoder,
@@ -25,6 +25,7 @@ from vetrina.models.text import (
     train,
     training_queries,
 )
+from vetrina.models.text.model import MODEL
 from vetrina.models.text.pretrained import SentenceEncoder, locate_encoder
 from vetrina.models.text.query_encoder_training import QueryEncoderTrainer
 from vetrina.models.text.training_queries import TrainingQuery
@@ -65,11 +66,13 @@ def opened(encoder, tmp_path):
     nothing = np.full(4, np.nan)
     empty = ("",) * 4
     catalogue = Catalogue(names, TITLES, empty, empty, empty, empty, nothing, nothing, nothing)
-    into = tmp_path / "work/fit/text"
-    into.mkdir(parents=True)
-    notes = train.fit(TrainingData(catalogue), replace(TrainingPlan(), encoder=encoder), into, NoProgress())
-    assert notes["encoder"] == encoder
-    assert notes["parity_cosine"] > 0.99
+    into = tmp_path / "text"
+    into.mkdir()
+    report = train.fit(
+        TrainingData(catalogue, cache=tmp_path / "cache"), replace(TrainingPlan(), encoder=encoder), into, NoProgress()
+    ).report
+    assert report["encoder"] == encoder
+    assert report["parity_cosine"] > 0.99
     return online.load(into)
 
 
@@ -95,14 +98,13 @@ def taught(folder, into, monkeypatch):
         folder,
         into,
         compress.VARIANTS[1],
-        Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
+        Taught(lambda: TrainingData(catalogue, cache=folder.parent / "cache"), TrainingPlan(threads=1), NoProgress()),
     )
     return online.TextEncoder(into)
 
 
 def test_a_student_says_what_its_teacher_says_of_what_is_asked_in_the_shop(opened, tmp_path, monkeypatch):
-    folder = tmp_path / "work/fit/text"
-    (tmp_path / "work/cache").mkdir(exist_ok=True)
+    folder = tmp_path / "text"
     asked = [*TITLES, "dress", "car"]
     said = taught(folder, tmp_path / "small", monkeypatch).encode_queries(asked)
     told = online.TextEncoder(folder).encode_queries(asked)
@@ -132,19 +134,15 @@ def test_a_few_products_teach_no_student(opened, tmp_path):
         )
 
 
-def test_product_codes_find_what_the_whole_vectors_find(opened, tmp_path, monkeypatch):
-    variant = compress.VARIANTS[0]
-    nothing = Taught(TrainingData, TrainingPlan(), NoProgress())
+def test_a_few_texts_get_no_product_codes(opened, tmp_path):
     (tmp_path / "small").mkdir()
     with pytest.raises(UnusableVariant, match="4 texts of 16 numbers are too few for product quantisation"):
-        compress.compress(tmp_path / "work/fit/text", tmp_path / "small", variant, nothing)
-    monkeypatch.setattr("vetrina.bundle.dense.write.MIN_PQ_VECTORS", 0)
-    compress.compress(tmp_path / "work/fit/text", tmp_path / "small", variant, nothing)
-    small = online.load(tmp_path / "small")
-    for query in (*TITLES, "dress"):
-        vector = opened.encode_query(query)
-        assert small.nearest(vector, 4).tolist() == opened.nearest(vector, 4).tolist()
-        assert small.vectors(np.arange(4)) @ vector == pytest.approx(opened.vectors(np.arange(4)) @ vector, abs=0.05)
+        compress.compress(
+            tmp_path / "text",
+            tmp_path / "small",
+            compress.VARIANTS[0],
+            Taught(TrainingData, TrainingPlan(), NoProgress()),
+        )
 
 
 def test_a_product_is_nearest_to_its_own_text(encoder, opened):
@@ -173,13 +171,15 @@ KINDS = ("red dress", "blue dress", "toy car", "red car", "toy", "blue toy", "dr
 @pytest.fixture
 def lesson(encoder, tmp_path) -> QueryEncoderTrainer:
     """Eight kinds of things, as the shop has encoded them."""
-    into = tmp_path / "work/fit/text"
-    into.mkdir(parents=True)
+    into = tmp_path / "text"
+    into.mkdir()
     names = np.array([f"p{i}" for i in range(len(KINDS))])
     nothing = np.full(len(KINDS), np.nan)
     empty = ("",) * len(KINDS)
     catalogue = Catalogue(names, KINDS, empty, empty, empty, empty, nothing, nothing, nothing)
-    train.fit(TrainingData(catalogue), replace(TrainingPlan(), encoder=encoder), into, NoProgress())
+    train.fit(
+        TrainingData(catalogue, cache=tmp_path / "cache"), replace(TrainingPlan(), encoder=encoder), into, NoProgress()
+    )
     opened = online.TextEncoder(into)
     pretrained = locate_encoder(encoder)
     return QueryEncoderTrainer(
@@ -208,29 +208,37 @@ def unmeant() -> list[TrainingQuery]:
 
 
 def test_queries_learn_what_shoppers_meant_and_products_stay_where_they_are(encoder, lesson):
-    chosen = {**query_fine_tuning.HYPERPARAMETERS, "epochs": 8, "rate": 1e-2, "layers": 1}
+    chosen = {**MODEL.hyperparameters, "epochs": 8, "rate": 1e-2, "layers": 1}
     notes = lesson.fit(meant(), TrainingPlan(threads=1), chosen, NoProgress())
-    assert notes["settings"]["stop"] > 0
-    assert notes["after"] > notes["before"] + 0.1
+    assert notes.hyperparameters["stop"] > 0
+    assert notes.report["after"] > notes.report["before"] + 0.1
     frozen = {name for name, p in lesson.network.named_parameters() if not p.requires_grad}
     assert any("embeddings" in name for name in frozen)
     repeated = replace(lesson, network=SentenceEncoder(locate_encoder(encoder)))
-    again = repeated.fit(meant(), TrainingPlan(threads=1), notes["settings"], NoProgress())
-    assert again == {"settings": notes["settings"]}, "a later fit holds nobody out"
+    again = repeated.fit(meant(), TrainingPlan(threads=1), dict(notes.hyperparameters), NoProgress())
+    assert again == TrainNotes(notes.hyperparameters), "a later fit holds nobody out"
 
 
 def test_what_teaches_nothing_leaves_the_encoder_as_it_was(lesson):
     before = [p.detach().clone() for p in lesson.network.parameters()]
-    chosen = {**query_fine_tuning.HYPERPARAMETERS, "epochs": 2, "rate": 1e-4, "teacher": 2}
+    chosen = {**MODEL.hyperparameters, "epochs": 2, "rate": 1e-4, "teacher": 2}
     notes = lesson.fit(unmeant(), TrainingPlan(threads=1), chosen, NoProgress())
-    assert notes["settings"]["stop"] == notes["settings"]["teacher"] == 0
-    assert notes["teacher_gain_at_least"] <= 0, "a teacher that knows nothing better is sent home"
+    assert notes.hyperparameters["stop"] == notes.hyperparameters["teacher"] == 0
+    assert notes.report["teacher_gain_at_least"] <= 0, "a teacher that knows nothing better is sent home"
+    assert all(torch.equal(a, b) for a, b in zip(before, lesson.network.parameters(), strict=True))
+
+
+def test_too_few_queries_to_hold_any_out_leave_the_encoder_as_it_was(lesson):
+    before = [p.detach().clone() for p in lesson.network.parameters()]
+    chosen = {**MODEL.hyperparameters, "epochs": 2}
+    notes = lesson.fit(meant()[:4], TrainingPlan(threads=1), chosen, NoProgress())
+    assert notes == TrainNotes({**chosen, "epochs": 0, "stop": 0, "teacher": 0})
     assert all(torch.equal(a, b) for a, b in zip(before, lesson.network.parameters(), strict=True))
 
 
 def test_a_teacher_reads_query_and_product_together_and_its_margins_are_learnt(lesson, monkeypatch):
     monkeypatch.setattr(cross_encoder, "_LEARNING_RATE", 1e-2)
-    learnt, held = query_fine_tuning.split_queries(meant(), TrainingPlan(), query_fine_tuning.HYPERPARAMETERS)
+    learnt, held = query_fine_tuning.split_queries(meant(), TrainingPlan(), MODEL.hyperparameters)
 
     def nearest(asked: list[TrainingQuery]) -> np.ndarray:
         return cross_encoder.nearest_texts(
@@ -250,7 +258,7 @@ def test_a_teacher_reads_query_and_product_together_and_its_margins_are_learnt(l
     # Of the margins alone: no answer is named, and still the encoder finds more of them.
     before = found()
     unnamed = [replace(one, shares=one.shares * 0) for one in learnt]
-    chosen = {**query_fine_tuning.HYPERPARAMETERS, "epochs": 12, "stop": 12, "rate": 1e-2, "layers": 1, "margin": 1.0}
+    chosen = {**MODEL.hyperparameters, "epochs": 12, "stop": 12, "rate": 1e-2, "layers": 1, "margin": 1.0}
     query_fine_tuning.fine_tune(
         lesson.network, lesson.encoder, lesson.vectors, unnamed, [], told, TrainingPlan(threads=1), chosen, NoProgress()
     )

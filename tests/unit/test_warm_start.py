@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 
 from vetrina.core.progress import NoProgress
-from vetrina.core.types import WARM_START_FILE, Catalogue, Interactions, TrainingData, TrainingPlan
+from vetrina.core.types import WARM_START_FILE, Catalogue, Interactions, TrainingData, TrainingPlan, TrainNotes
 from vetrina.nn.next_item import warm_start
 from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
 from vetrina.train import model_cache as cache
@@ -37,13 +37,13 @@ def before(share: float) -> TrainingData:
     return TrainingData(catalogue, events)
 
 
-def fit(root: Path, known: TrainingData, form: str, plan: TrainingPlan = PLAN) -> dict:
+def fit(root: Path, known: TrainingData, form: str, plan: TrainingPlan = PLAN) -> TrainNotes:
     """One run's notes of the model."""
     assert known.interactions is not None
     into = root / form
     into.mkdir(exist_ok=True)
     digest = f"snapshot until {known.interactions.until}"
-    found = dict(fit_cached("gru", known, digest, form, plan, into, NoProgress()))
+    found = fit_cached("gru", known, digest, form, plan, into, NoProgress())
     assert not (into / "gru" / WARM_START_FILE).exists(), "a memory is for the next training, never for a bundle"
     for file in (into / "gru").iterdir():
         file.unlink()
@@ -52,15 +52,19 @@ def fit(root: Path, known: TrainingData, form: str, plan: TrainingPlan = PLAN) -
 
 
 def test_it_begins_from_the_newest_shorter_past_that_sees_no_more_and_says_so(tmp_path):
-    assert "began_from" not in fit(tmp_path, before(0.5), "fit")
+    assert "began_from" not in fit(tmp_path, before(0.5), "fit").report
     judged = fit(tmp_path, before(0.6), "judged")
     served = fit(tmp_path, before(0.7), "served")
     second = fit(tmp_path, before(0.8), "fit")
-    assert second["began_from"] == judged["began_from"], "the first fit: what the others saw may be held out here"
-    assert served["began_from"] != judged["began_from"], "the judged one, which may be continued on all data"
+    assert second.report["began_from"] == judged.report["began_from"], (
+        "the first fit: what the others saw may be held out here"
+    )
+    assert served.report["began_from"] != judged.report["began_from"], (
+        "the judged one, which may be continued on all data"
+    )
     third = fit(tmp_path, before(0.9), "fit")
-    assert second["began_from"] != third["began_from"]
-    assert second["settings"]["epochs"] == third["settings"]["epochs"] == 4, (
+    assert second.report["began_from"] != third.report["began_from"]
+    assert second.hyperparameters["epochs"] == third.hyperparameters["epochs"] == 4, (
         "the plan is that of a training from nothing"
     )
     assert fit(tmp_path, before(0.9), "fit") == third, "done once, it is found again"
@@ -75,8 +79,8 @@ def test_files_for_bundles_of_another_format_are_not_taken_again(tmp_path, monke
 
 def test_a_longer_past_and_a_cold_plan_begin_from_nothing(tmp_path):
     fit(tmp_path, before(0.9), "fit")
-    assert "began_from" not in fit(tmp_path, before(0.5), "fit")
-    assert "began_from" not in fit(tmp_path, before(1.0), "fit", replace(PLAN, warm=False))
+    assert "began_from" not in fit(tmp_path, before(0.5), "fit").report
+    assert "began_from" not in fit(tmp_path, before(1.0), "fit", replace(PLAN, warm=False)).report
 
 
 def table(start: np.ndarray, tokens: int) -> ItemEmbeddings:
@@ -138,8 +142,8 @@ def test_of_models_fitted_long_ago_the_newest_of_each_form_stay(tmp_path):
     assert len(left) == 4
     assert evict(models, 2) == 0
     notes = fit(tmp_path, before(1.0), "served", plan)
-    assert notes["began_from"] in left, "a warm start finds what is newest"
-    assert fit(tmp_path, before(0.5), "fit", plan)["settings"], "what was removed is fitted anew"
+    assert notes.report["began_from"] in left, "a warm start finds what is newest"
+    assert fit(tmp_path, before(0.5), "fit", plan).hyperparameters, "what was removed is fitted anew"
 
 
 def test_it_begins_from_an_older_one_where_that_is_asked_for(tmp_path):
@@ -149,6 +153,6 @@ def test_it_begins_from_an_older_one_where_that_is_asked_for(tmp_path):
     newest = fit(tmp_path, second, "fit")
     assert first.interactions is not None
     asked = replace(PLAN, begin_before=first.interactions.until)
-    assert fit(tmp_path, before(0.9), "fit", asked)["began_from"] == newest["began_from"]
-    assert fit(tmp_path, before(0.9), "fit")["began_from"] != newest["began_from"]
-    assert "began_from" not in fit(tmp_path, before(0.9), "fit", replace(PLAN, begin_before=1.0))
+    assert fit(tmp_path, before(0.9), "fit", asked).report["began_from"] == newest.report["began_from"]
+    assert fit(tmp_path, before(0.9), "fit").report["began_from"] != newest.report["began_from"]
+    assert "began_from" not in fit(tmp_path, before(0.9), "fit", replace(PLAN, begin_before=1.0)).report

@@ -1,6 +1,6 @@
 """Batch answers: a file of requests in, a file with fixed columns out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +12,39 @@ from vetrina.api.webhook_signature import load_webhook_secret
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress, track
-from vetrina.core.types import Answer
 from vetrina.ingest.read import read_table_file
-from vetrina.serve.answers.audience import RecipientList
+from vetrina.scenarios.commands import FileOfRequests
+from vetrina.serve.recipients import RecipientList
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": lambda frame, path: _without_formulas(frame).write_csv(path),
     ".parquet": lambda frame, path: frame.write_parquet(path),
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }
-_KEY_COLUMNS = {  # key column of the output, and columns that the input needs, by kind of request
-    "search": ("query", ("query",)),
-    "recommend": ("user_id", ("user_id",)),
-    "sessions": ("session_id", ("session_id", "product_ids")),
-    "similar": ("product_id", ("product_id",)),
-    "ads": ("user_id", ("user_id",)),
-}
 _PREDICT_BATCH_ROWS = 1_000
 _NUMBER = r"^[+-]?[0-9]+([.][0-9]+)?$"  # a label of predict may be the text -1
 _MAX_LISTED_COLUMNS = 12  # in an error message
 
 
-def rank_file(shop: Shop, request_kind: str, file: Path, out: Path, progress: Progress, options: dict[str, Any]) -> int:
+def rank_file(
+    shop: Shop,
+    scenario: str,
+    requests: FileOfRequests,
+    file: Path,
+    out: Path,
+    progress: Progress,
+    parameters: Mapping[str, Any],
+) -> int:
     """Answer a file of requests with rankings: key, rank from 1, product_id, score.
 
     Args:
         shop: The shop.
-        request_kind: ``search``, ``recommend``, ``sessions``, ``similar`` or ``ads``.
+        scenario: The scenario that answers.
+        requests: How a row becomes a request.
         file: Requests, one a row.
         out: Output file: .csv, .parquet or .jsonl.
         progress: Where progress is reported.
-        options: Further fields of every request.
+        parameters: Further parameters of every request.
 
     Returns:
         The number of rows written.
@@ -50,23 +52,23 @@ def rank_file(shop: Shop, request_kind: str, file: Path, out: Path, progress: Pr
     Raises:
         BadInput: A column is missing, or the output format is unknown.
     """
-    key, required = _KEY_COLUMNS[request_kind]
-    frame = _require_columns(read_table_file(file), required, file)
+    key = requests.key
+    frame = _require_columns(read_table_file(file), requests.columns, file)
     _check_output_format(out)
     rows: list[tuple[str, int, str, float]] = []
-    for request in track(progress, f"{request_kind}: {file.name}", frame.to_dicts()):
-        answer = _answer_row(shop, request_kind, request, options)
+    for row in track(progress, f"{requests.name}: {file.name}", frame.to_dicts()):
+        answer = shop.rank(scenario, **requests.parameters(row), **parameters)
         for rank, item in enumerate(answer.items, start=1):
-            rows.append((str(request[key]), rank, item.product_id, item.score))
+            rows.append((str(row[key]), rank, item.product_id, item.score))
     product_column = "product_id"
-    if key == "product_id":
-        product_column = "similar_product_id"  # the key of ``similar`` is a product itself
+    if key == product_column:
+        product_column = "similar_product_id"  # the key is a product itself
     columns = {key: pl.String, "rank": pl.Int64, product_column: pl.String, "score": pl.Float64}
     _write_frame(pl.DataFrame(rows, schema=columns, orient="row"), out)
     return len(rows)
 
 
-def predict_file(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
+def predict_file(shop: Shop, file: Path, out: Path, progress: Progress, scenario: str = "predict") -> int:
     """Predict a file of rows: row from 0, probability (of a yes or no), prediction.
 
     Args:
@@ -74,6 +76,7 @@ def predict_file(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
         file: Rows with the columns of the training table.
         out: Output file: .csv, .parquet or .jsonl.
         progress: Where progress is reported.
+        scenario: The scenario that answers.
 
     Returns:
         The number of rows written.
@@ -83,12 +86,12 @@ def predict_file(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
     """
     frame = read_table_file(file)
     _check_output_format(out)
-    column_names = [column.name for column in shop.load("predict").encoding.columns]
+    column_names = [column.name for column in shop.load(scenario).encoding.columns]
     _require_columns(frame, tuple(column_names), file)
     rows = frame.select(column_names).rows()
     predictions: list[dict[str, Any]] = []
     for batch in track(progress, f"predict: {file.name}", _batches(rows)):
-        predictions += shop.predict(batch)
+        predictions += shop.predict(batch, scenario)
     columns: dict[str, list[Any]] = {"row": list(range(len(predictions)))}
     for name in ("probability", "prediction"):
         if predictions and name in predictions[0]:
@@ -97,7 +100,7 @@ def predict_file(shop: Shop, file: Path, out: Path, progress: Progress) -> int:
     return len(predictions)
 
 
-def audience_file(shop: Shop, file: Path, out: Path, progress: Progress, size: int) -> int:
+def audience_file(shop: Shop, file: Path, out: Path, progress: Progress, size: int, scenario: str = "launch") -> int:
     """Select an audience for each product of a file: product_id, rank, user_id, score.
 
     Args:
@@ -106,6 +109,7 @@ def audience_file(shop: Shop, file: Path, out: Path, progress: Progress, size: i
         out: Output file: .csv, .parquet or .jsonl.
         progress: Where progress is reported.
         size: Users of each audience.
+        scenario: The scenario that answers.
 
     Returns:
         The number of rows written.
@@ -118,7 +122,7 @@ def audience_file(shop: Shop, file: Path, out: Path, progress: Progress, size: i
     product_ids = frame["product_id"].cast(pl.String).to_list()
     rows: list[tuple[str, int, str, float]] = []
     for product_id in track(progress, f"audience: {file.name}", product_ids):
-        recipients = shop.audience(product_id, size=size).recipients
+        recipients = shop.audience(product_id, scenario=scenario, size=size).recipients
         for rank, recipient in enumerate(recipients, start=1):
             rows.append((product_id, rank, recipient.user_id, recipient.score))
     columns = {"product_id": pl.String, "rank": pl.Int64, "user_id": pl.String, "score": pl.Float64}
@@ -158,31 +162,6 @@ def deliver_audience(
     settings = shop.folder.settings.channels
     files = channels.write_audience(channel, recipients.recipients, product_record, Path(out), settings)
     return {"users": len(recipients.recipients), "out": ", ".join(str(file) for file in files)}
-
-
-def _answer_row(shop: Shop, request_kind: str, row: dict[str, Any], options: dict[str, Any]) -> Answer:
-    user = None
-    if row.get("user_id") is not None:
-        user = str(row["user_id"])
-    if request_kind == "search":
-        return shop.search(str(row["query"]), user, limit=options["limit"])
-    if request_kind == "sessions":
-        return shop.recommend(product_ids=_parse_ids(row["product_ids"]), **options)
-    if request_kind == "ads":
-        return shop.ads(user, **options)
-    if request_kind == "similar":
-        return shop.similar(str(row["product_id"]), **options)
-    return shop.recommend(user, **options)
-
-
-def _parse_ids(value: Any) -> tuple[str, ...]:
-    """Ids from a list, or from text such as ``["a", "b"]`` or ``a b``."""
-    if isinstance(value, list | tuple):
-        return tuple(str(part) for part in value)
-    text = str(value)
-    for separator in "[]\"',":
-        text = text.replace(separator, " ")
-    return tuple(text.split())
 
 
 def _require_columns(frame: pl.DataFrame, required: tuple[str, ...], file: Path) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
 from vetrina.core.settings import ChannelSettings
-from vetrina.serve.answers.audience import Recipient, with_email
+from vetrina.serve.recipients import Recipient, with_email
 
 _MAX_PUSH_RECIPIENTS = 20_000  # of one request
 _MAX_WEBHOOK_RECIPIENTS = 1_000  # of one request

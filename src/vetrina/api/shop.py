@@ -7,7 +7,6 @@ shop.recommend("user-1"), shop.search("red shoes"), shop.evaluate("recommend")
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,9 @@ from vetrina.evaluation.bootstrap import mean_interval
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
-from vetrina.serve.answers.audience import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.readiness import quick_order
+from vetrina.serve.recipients import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.released_models import ReleasedModels
-from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder
 
@@ -145,6 +143,8 @@ class Shop:
     def rank(self, scenario: str, user: str | None = None, **request: Any) -> Answer:
         """Products of any scenario that answers with products, for a user, a session, or a page.
 
+        They are not counted as impressions.
+
         Args:
             scenario: Name of the scenario.
             user: The shop's id of the user; None for an anonymous visitor.
@@ -172,14 +172,16 @@ class Shop:
 
     def ads(self, user: str | None = None, slots: int = 3, **request: Any) -> Answer:
         """Ads for a user: ``product_ids``, ``query``, ``filters`` as over HTTP. They are not counted as impressions."""
-        ledger = StoredSpendLedger(self.shop_context.engine)
-        ad_server = self.load("ads")
-        ledger.refresh(ad_server.daily_budgets)
-        context = replace(self._released_models.context(), spend_ledger=ledger)
-        return ad_server.answer(self._request(user, limit=slots, **request), context)
+        return self.rank("ads", user, limit=slots, **request)
 
     def audience(
-        self, product: str | None = None, *, channel: str = "csv", note: bool = False, **call: Any
+        self,
+        product: str | None = None,
+        *,
+        channel: str = "csv",
+        note: bool = False,
+        scenario: str = "launch",
+        **call: Any,
     ) -> RecipientList:
         """The users most likely to buy a product, or most similar to a list or a segment of users.
 
@@ -187,10 +189,11 @@ class Shop:
             product: Id of the product.
             channel: Channel that the audience is meant for; only users who consented to it are in it.
             note: Record that the users were contacted, so that they rank lower in the next audiences.
+            scenario: The scenario that scores users.
             call: ``like``, a list of user ids; ``segment``, the name of one; ``size``, the number of users.
         """
         engine = self.shop_context.engine
-        selector = self.load("launch")
+        selector = self.load(scenario)
         context = self._released_models.context()
         query = AudienceQuery(product, channel=channel, note=note, **call)
         return find_recipients(selector, engine, self.folder.keys, context, query)
@@ -206,9 +209,11 @@ class Shop:
         pseudonyms = [self.folder.keys.pseudonymise(recipient.user_id) for recipient in recipients.recipients]
         mark_contacted(self.shop_context.engine, pseudonyms, product, channel)
 
-    def predict(self, rows: Sequence[Sequence[Any] | Mapping[str, Any]]) -> list[dict[str, Any]]:
+    def predict(
+        self, rows: Sequence[Sequence[Any] | Mapping[str, Any]], scenario: str = "predict"
+    ) -> list[dict[str, Any]]:
         """For each row a decision with its probability, or a number. A row is a list in column order or a dictionary."""
-        return self.load("predict").answer(rows)
+        return self.load(scenario).answer(rows)
 
     def product(self, product_id: str) -> dict[str, Any]:
         """A product as the shop last described it. Raises NotFound."""

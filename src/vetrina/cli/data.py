@@ -7,7 +7,7 @@ import click
 
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
-from vetrina.cli.options import FILE_PATH
+from vetrina.scenarios.commands import FILE_PATH
 
 _STATUS_NOT_READY = 2
 

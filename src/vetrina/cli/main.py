@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from vetrina.cli import ask, data, operate, release, start, train, upgrade
-from vetrina.cli.context import CliContext
+from vetrina.cli.ask import AskContext
 from vetrina.cli.errors import error_line_and_status
 from vetrina.core.version import VERSION
 
@@ -85,7 +85,7 @@ def cli(context: click.Context, shop_dir: Path, as_json: bool) -> None:
 
     Shell completion: eval "$(_VETRINA_COMPLETE=bash_source vetrina)" (or zsh_source, fish_source).
     """
-    context.obj = CliContext(shop_dir, as_json)
+    context.obj = AskContext(shop_dir, as_json)
 
 
 cli.add_command_group("Start", start.COMMANDS)

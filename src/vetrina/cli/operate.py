@@ -14,9 +14,10 @@ import click
 
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
-from vetrina.cli.options import host_option, port_option, renamed_option
+from vetrina.cli.options import host_option, port_option
 from vetrina.core import logs
 from vetrina.core.errors import BadInput
+from vetrina.scenarios.commands import renamed_option
 
 if TYPE_CHECKING:
     from vetrina.store.shop_folder import ShopFolder

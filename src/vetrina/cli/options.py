@@ -1,22 +1,10 @@
-"""Options that several commands share, and types of option values."""
-
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+"""Options that several commands share, and types of option values. Those of commands of scenarios are in `scenarios.commands`."""
 
 import click
-
-from vetrina.core.errors import BadInput
 
 _MINUTES_PER_UNIT = {"s": 1 / 60, "m": 1.0, "h": 60.0}
 _MAX_MINUTES = 100_000  # about ten weeks
 
-FILE_PATH = click.Path(path_type=Path, dir_okay=False)
-
-limit_option = click.option(
-    "--limit", type=click.IntRange(1, 200), default=10, show_default=True, help="Number of products in a list."
-)
-output_file_option = click.option("--out", type=FILE_PATH, help="Output file of a batch (CSV, Parquet, JSON lines).")
 host_option = click.option("--host", help="Address to listen on (default: loopback).")
 port_option = click.option(
     "--port", type=click.IntRange(0, 65535), help="Port to listen on (default: 8337; 0 chooses a free one)."
@@ -54,25 +42,3 @@ def _parse_minutes(text: str) -> float:
         return float(text[:-1]) * minutes_per_unit
     except ValueError:
         return 0.0
-
-
-def renamed_option(old: str, new: str) -> Callable[[Any], Any]:
-    """Decorator of a command that refuses the old spelling of an option and names the new one.
-
-    It is checked before all other options and arguments. The old spelling may stand with a value or without one.
-    """
-
-    def refuse(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
-        if value is not None:
-            raise BadInput(old, "was renamed", f"use {new}")
-
-    return click.option(
-        old,
-        "renamed_" + old.strip("-").replace("-", "_"),
-        is_flag=False,
-        flag_value="",
-        is_eager=True,
-        hidden=True,
-        expose_value=False,
-        callback=refuse,
-    )

@@ -9,8 +9,8 @@ import click
 
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext, to_json_value
-from vetrina.cli.options import renamed_option
 from vetrina.core.errors import BadInput
+from vetrina.scenarios.commands import renamed_option
 
 _MACHINE_NOTES = ("baseline", "samples")  # notes of a version that only programs read
 

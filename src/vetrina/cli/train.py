@@ -9,7 +9,8 @@ import click
 
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
-from vetrina.cli.options import DurationMinutes, renamed_option
+from vetrina.cli.options import DurationMinutes
+from vetrina.scenarios.commands import renamed_option
 
 _STATUS_NOT_READY = 2
 _NICENESS = 10  # of a run beside the service: answers come first

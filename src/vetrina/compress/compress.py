@@ -16,13 +16,13 @@ import msgspec
 import numpy as np
 
 from vetrina.compress.variant_evaluation import Quality, VariantEvaluation, open_evaluation
-from vetrina.core import plugins
 from vetrina.core.compression import CompressionTrial, CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.files import size_of
 from vetrina.core.progress import Progress
 from vetrina.core.types import Checkpoint, EvaluationData, MetricValues, TrainingData, TrainingPlan
 from vetrina.evaluation.quality_loss import quality_loss
+from vetrina.models.base import find_model
 from vetrina.scenarios.agreement import Agreement
 from vetrina.scenarios.base import find_scenario
 
@@ -82,12 +82,12 @@ def compress(
         _repeat_variants(checkpoint, repeat_variants, into, distillation_data)
         return CompressionResult(into, ())
     weighted_models = _models_with_weight(checkpoint.folder)
-    names = [name for name in checkpoint.notes if name in weighted_models and _variants(name)]
+    names = [name for name in checkpoint.notes if name in weighted_models and find_model(name).variants]
     if not names:
         return CompressionResult(into, ())
 
     def order(name: str) -> tuple[bool, int, str]:
-        has_only_untested_variant = len(_variants(name)) == 1 and bool(least_aggressive_variant(name))
+        has_only_untested_variant = len(find_model(name).variants) == 1 and bool(least_aggressive_variant(name))
         return has_only_untested_variant, -size_of(checkpoint.folder / name), name
 
     # Large models with aggressive variants come first: variants that are kept without a test must not consume the allowed
@@ -112,11 +112,11 @@ def _repeat_variants(
     for model, variant_name in variant_names.items():
         if model not in checkpoint.notes:
             continue
-        for variant in _variants(model):
+        for variant in find_model(model).variants:
             if variant.name == variant_name:
                 shutil.rmtree(into / model)
                 (into / model).mkdir()
-                _write_variant(model, variant, checkpoint.folder, into, distillation_data)
+                find_model(model).compress(checkpoint.folder / model, into / model, variant, distillation_data)
                 break
 
 
@@ -169,7 +169,7 @@ class _Ladders:
         with tempfile.TemporaryDirectory(dir=self._into.parent) as scratch:
             best_folder = Path(scratch) / "best"
             shutil.move(model_folder, best_folder)
-            for variant in _variants(name):
+            for variant in find_model(name).variants:
                 if not self._can_afford(name, variant):
                     break
                 self._spend(name, variant)
@@ -244,7 +244,8 @@ class _Ladders:
     def _write_variant(self, name: str, variant: CompressionVariant) -> None:
         shutil.rmtree(self._into / name, ignore_errors=True)
         (self._into / name).mkdir()
-        _write_variant(name, variant, self._checkpoint.folder, self._into, self._distillation_data)
+        source = self._checkpoint.folder / name
+        find_model(name).compress(source, self._into / name, variant, self._distillation_data)
 
     def _judge(self, name: str, variant: CompressionVariant, before: Quality, after: Quality) -> CompressionTrial:
         sizes = (size_of(self._checkpoint.folder / name), size_of(self._into / name))
@@ -371,7 +372,7 @@ def _change_text(sizes: tuple[int, int], agreement: Agreement) -> str:
 
 def least_aggressive_variant(model: str) -> str:
     """The name of the variant nearest to float; empty where every variant is aggressive or has to be distilled."""
-    for variant in _variants(model):
+    for variant in find_model(model).variants:
         if not variant.training_seconds and not variant.is_aggressive:
             return variant.name
     return ""
@@ -390,20 +391,6 @@ def _prepare_training_data(scenario: str, training_data: TrainingData) -> Traini
     """The data as models are trained on it. What ``prepare`` writes for serving is discarded: the folder has it already."""
     with tempfile.TemporaryDirectory() as scratch:
         return find_scenario(scenario).prepare(training_data, Path(scratch))
-
-
-def _variants(name: str) -> tuple[CompressionVariant, ...]:
-    """The compression variants of a model, from mild to aggressive."""
-    if not plugins.has_module("models", name, "compress"):
-        return ()
-    return tuple(plugins.load_module("models", name, "compress").VARIANTS)
-
-
-def _write_variant(
-    name: str, variant: CompressionVariant, source: Path, into: Path, distillation_data: DistillationData
-) -> None:
-    """Write a variant into the model's empty folder."""
-    plugins.load_module("models", name, "compress").compress(source / name, into / name, variant, distillation_data)
 
 
 def _hardlink(source: str, target: str) -> None:

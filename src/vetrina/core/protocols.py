@@ -1,62 +1,19 @@
-"""Interfaces of models, scorers, data splits and features, and of what serving injects.
+"""Interfaces of scorers, data splits and features, and of what serving injects.
 
 They know nothing of how a model is trained, how logs are stored or how the service is reached.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.delta_index import DeltaIndex
-from vetrina.core.progress import Progress
-from vetrina.core.types import EvaluationData, Floats, Ints, TrainingData, TrainingPlan
+from vetrina.core.types import EvaluationData, Floats, Ints, TrainingData
 
 State = TypeVar("State")
-
-
-class Model(Protocol):
-    """``models/<name>/train.py``: trains a model and writes its float files."""
-
-    def fit(self, training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-        """Train the model.
-
-        Args:
-            training_data: Everything that the model may be trained on.
-            plan: Seed, threads, hyper-parameters and budget.
-            into: Folder that the model's files are written to.
-            progress: Reports how far the training is.
-
-        Returns:
-            Notes for the report, as JSON values.
-        """
-        ...
-
-
-class Compressor(Protocol):
-    """``models/<name>/compress.py``, optional: writes smaller files that the same ``online.py`` opens."""
-
-    VARIANTS: Sequence[CompressionVariant]  # from mild to aggressive
-
-    def compress(
-        self, source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData
-    ) -> None:
-        """Write one of ``VARIANTS`` of a trained model.
-
-        Args:
-            source: Folder with the model's float files.
-            into: Folder that the smaller files are written to.
-            variant: The variant to write.
-            distillation_data: Training data for variants that train a smaller model.
-
-        Raises:
-            UnusableVariant: The variant does not exist for this model.
-        """
-        ...
 
 
 class History:
@@ -92,7 +49,7 @@ class History:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """``models/<name>/online.py``: ``open(folder)`` returns a scorer. It needs numpy and ONNX Runtime only."""
+    """What ``models/NAME/online.py`` loads for a model that scores the catalogue. It needs NumPy and ONNX Runtime only."""
 
     def score(self, history: History) -> Floats:
         """(items,) one score per catalogue item; 0 where the model makes no prediction."""

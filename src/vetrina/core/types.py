@@ -392,6 +392,7 @@ class TrainingData:
         encoded_table: The same kind of rows encoded as numbers.
         warm_start_file: State that the same model saved when it was trained on an earlier, shorter period; None for a cold
             start.
+        cache: Folder of what all fits of a shop share, such as the embeddings of texts and images; None where nothing is cached.
     """
 
     catalogue: Catalogue | None = None
@@ -403,6 +404,14 @@ class TrainingData:
     ad_impressions: AdImpressions | None = None
     ads: tuple[Ad, ...] = ()
     warm_start_file: Path | None = None
+    cache: Path | None = None
+
+    @property
+    def cache_folder(self) -> Path:
+        """The cache. Raises ValueError without one: models of texts and images are too slow without."""
+        if self.cache is None:
+            raise ValueError("this model needs a cache folder")
+        return self.cache
 
 
 @dataclass(frozen=True)
@@ -413,7 +422,7 @@ class TrainingPlan:
         seed: Seed of all random numbers.
         budget_seconds: Wall time of the whole run.
         threads: Threads that a model may use.
-        settings: Hyper-parameters by model, where they differ from the defaults (``HYPERPARAMETERS`` of its ``train.py``).
+        settings: Hyper-parameters by model, where they differ from the defaults (``hyperparameters`` of its ``model.py``).
         without: Models that are not trained, by choice or because the budget does not suffice.
         halvings: How often the chunk size was halved because memory was short.
         warm: Whether networks are initialised from the last training with the same architecture (warm start).
@@ -474,12 +483,27 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class TrainNotes:
+    """What the training of a model found.
+
+    Attributes:
+        hyperparameters: What later fits repeat, such as the epoch after which to stop; empty for the plan's hyper-parameters.
+        validation_curve: Metric on held-out data after each epoch; empty where nothing is held out.
+        report: Facts for people, as JSON values.
+    """
+
+    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    validation_curve: tuple[float, ...] = ()
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """Trained float models in ``folder``, one sub-folder per model, beside ``scenario.json``."""
 
     scenario: str
     folder: Path
-    notes: Mapping[str, Any]
+    notes: Mapping[str, TrainNotes]
 
 
 @dataclass(frozen=True)

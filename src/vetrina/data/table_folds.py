@@ -1,21 +1,15 @@
-"""Folds of a labelled table: training and prediction of models in each of them (cross-validation, Stone 1974).
+"""Folds of a labelled table for cross-validation (Stone 1974).
 
 The validation rows are the first fold, so that the models that are fitted before validation serve it. The training rows are
 dealt into the other folds, each with about equally many rows of every label.
 """
 
-import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import plugins
-from vetrina.core.labelled_tables import EncodedTable, Floats, LabelledTable, OutOfFoldPredictions
-from vetrina.core.progress import NoProgress, Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.labelled_tables import EncodedTable, LabelledTable
 from vetrina.features.table_encoding import TableEncoding
 
 MAX_FOLDS = 5  # the validation rows, and the parts of the training rows
@@ -54,51 +48,6 @@ def encode_folds(training: LabelledTable, validation: LabelledTable, n_folds: in
     return folds
 
 
-def fit_and_predict(name: str, fold: Fold, plan: TrainingPlan, into: Path) -> Floats:
-    """Predictions of the held-out rows of a fold by a model that is fitted on its training rows.
-
-    Args:
-        name: Model to fit.
-        fold: The fold.
-        plan: Seed, threads and hyper-parameters.
-        into: Folder of the model's files; replaced if it exists.
-
-    Returns:
-        (held-out rows,) probabilities, or numbers in standard units of the fold's training labels.
-    """
-    shutil.rmtree(into, ignore_errors=True)
-    into.mkdir(parents=True)
-    training_data = TrainingData(encoded_table=fold.training)
-    plugins.load_module("models", name, "train").fit(training_data, plan, into, NoProgress())
-    return plugins.load_module("models", name, "online").load(into).predict(fold.held_out)
-
-
-def out_of_fold_predictions(
-    names: Sequence[str], folds: Sequence[Fold], plan: TrainingPlan, into: Path, progress: Progress
-) -> OutOfFoldPredictions:
-    """Predictions of the held-out rows of all folds, by models that are fitted in each fold anew.
-
-    Args:
-        names: Models to fit.
-        folds: At least one fold.
-        plan: Seed, threads and hyper-parameters.
-        into: Folder for the files of one model at a time; removed at the end.
-        progress: Reports the fits.
-    """
-    predictions: dict[str, list[Floats]] = {name: [] for name in names}
-    with progress.step("out-of-fold predictions", len(folds) * len(names)) as step:
-        for fold in folds:
-            for name in names:
-                prediction = fit_and_predict(name, fold, plan, into)
-                predictions[name].append(_in_label_unit(fold, prediction))
-                step.advance()
-    shutil.rmtree(into, ignore_errors=True)
-    table = folds[0].table
-    for fold in folds[1:]:
-        table = table.append(fold.table)
-    return OutOfFoldPredictions(table, {name: np.concatenate(parts) for name, parts in predictions.items()})
-
-
 def _encode_fold(training: LabelledTable, held_out: LabelledTable) -> Fold:
     encoding = TableEncoding.fit(training)
     labels = encoding.encode_labels(training.label)
@@ -117,11 +66,3 @@ def _deal_rows(table: LabelledTable, seed: int) -> NDArray[np.intp]:
     part_of_row = np.empty(len(table), np.intp)
     part_of_row[by_label] = np.arange(len(table)) % (MAX_FOLDS - 1)
     return part_of_row
-
-
-def _in_label_unit(fold: Fold, prediction: Floats) -> Floats:
-    """Predictions (rows,) in the table's own unit, which is the same in all folds."""
-    scaler = fold.training.label_scaler
-    if scaler is None:
-        return prediction
-    return scaler.inverse_transform(prediction).astype(np.float32)

@@ -1,6 +1,7 @@
 """The demo from start to end: input files, a queue of two runs, and ``vetrina up``, which serves while it trains."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ _SCENARIOS = ("search", "recommend")
 _LOOPBACK = "127.0.0.1"
 _ALL_IPV4_ADDRESSES = "0.0.0.0"  # noqa: S104 - compared with, never bound by itself
 _ALL_IPV6_ADDRESSES = "::"
-_CONTAINER_FILES = (Path("/.dockerenv"), Path("/run/.containerenv"))  # written by Docker and by Podman
+_CONTAINER_VARIABLE = "container"  # names what runs a container; Podman sets it, and Vetrina's images do
 _SETTINGS = b"[train]\nbudget_minutes = 5\n"  # the demo is to be tried, not to be tuned
 _POLL_SECONDS = 0.2
 _REQUEST_TIMEOUT_SECONDS = 10
@@ -93,8 +94,7 @@ def local_address(host: str, port: int) -> str:
 
 
 def _is_in_container() -> bool:
-    """Whether Docker or Podman runs this process."""
-    return any(file.exists() for file in _CONTAINER_FILES)
+    return _CONTAINER_VARIABLE in os.environ
 
 
 def _start_service(folder: Path, host: str, port: int) -> "subprocess.Popen[bytes]":

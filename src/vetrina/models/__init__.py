@@ -1,1 +1,1 @@
-"""Models, one folder each: ``train.py`` fits, ``online.py`` scores, ``compress.py`` compresses."""
+"""Models, one folder each: ``model.py`` declares, ``train.py`` fits, ``online.py`` scores, ``compress.py`` compresses."""

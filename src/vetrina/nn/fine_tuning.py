@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-ALL_LAYERS = -1
-HYPERPARAMETERS = {"trainable_layers": ALL_LAYERS, "unfreeze_per_epoch": 0, "lora_rank": 0, "patience": 0}
+from vetrina.nn.hyperparameters import ALL_LAYERS, FINE_TUNING
+
 _LORA_SCALE = 2.0  # of B A, as the authors' examples have it (alpha = 2 r)
 
 
@@ -37,7 +37,7 @@ class FineTuning:
     @classmethod
     def from_hyperparameters(cls, hyperparameters: Mapping[str, float]) -> "FineTuning":
         """Return the fine-tuning that a model's hyper-parameters ask for."""
-        return cls(**{name: int(hyperparameters[name]) for name in HYPERPARAMETERS})
+        return cls(**{name: int(hyperparameters[name]) for name in FINE_TUNING})
 
     def should_stop(self, best_epoch: int, epoch: int) -> bool:
         """Return whether ``patience`` epochs passed without a gain.

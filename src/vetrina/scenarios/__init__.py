@@ -1,1 +1,1 @@
-"""One folder a scenario: ``recipe.py`` names the models, ``online.py`` answers, ``evaluate.py`` and ``tune.py`` need labels."""
+"""One folder a scenario, each with one object that every stage asks; its interface is in ``base.py``."""

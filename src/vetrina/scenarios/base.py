@@ -41,6 +41,7 @@ from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.features.histories import Histories
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.scenarios.component_scores import ComponentScores, ScoredAnswers
+from vetrina.scenarios.ranking_body import RankingBody
 
 BlendWeights = Mapping[str, Mapping[str, float]]  # one dictionary of model weights for each blend
 Row = Sequence[Any] | Mapping[str, Any]  # values in the order of the table's columns, or by column
@@ -203,6 +204,11 @@ class Scenario(ABC):
         """The scenario's name, which is that of its folder."""
         return self.recipe.scenario
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Paths of the HTTP route that asks it."""
+        return (f"/v1/{self.name}",)
+
     # Data
 
     def readiness(self, tables: Collection[str]) -> Readiness:
@@ -359,10 +365,14 @@ class RankingScenario(Scenario):
     Attributes:
         ranks_whole_catalogue: Whether every product may be in an answer, not only a few such as those with ads.
         has_business_goals: Whether answers are re-ranked by the shop's business goals (``[goals]``).
+        charges_clicks: Whether clicks on its answers are paid for, so that an answer depends on the spend ledger.
+        body: Body of the HTTP request.
     """
 
     ranks_whole_catalogue: ClassVar[bool] = True
     has_business_goals: ClassVar[bool] = False
+    charges_clicks: ClassVar[bool] = False
+    body: ClassVar[type[RankingBody]] = RankingBody
 
     @abstractmethod
     def load(self, folder: Path) -> RankingBundle: ...
@@ -416,6 +426,16 @@ def find_scenario(name: str) -> Scenario:
     if name not in known_names:
         raise BadInput(name, "is not one of the scenarios", f"known: {', '.join(known_names)}")
     return importlib.import_module(f"{scenarios.__name__}.{name}.scenario").SCENARIO
+
+
+def charging_scenarios() -> frozenset[str]:
+    """Names of the scenarios on whose answers clicks are paid for."""
+    charging = set()
+    for name in scenario_names():
+        scenario = find_scenario(name)
+        if isinstance(scenario, RankingScenario) and scenario.charges_clicks:
+            charging.add(name)
+    return frozenset(charging)
 
 
 def find_ranking_scenario(name: str) -> RankingScenario:

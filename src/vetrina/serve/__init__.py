@@ -3,7 +3,7 @@
 The way of a request for ranked products. It has four shapes: body, ``Request``, ``Answer``, response.
 
 1. ``http.protocol`` and ``http.request_gate`` bound the connection, check Host and content type, and name the request.
-2. ``routes.ranking`` parses the body (``schemas.parse_body``) and converts it to a ``Request`` under pseudonyms.
+2. ``routes.ranking`` parses the body (``scenarios.NAME.schema``), which becomes a ``Request`` under pseudonyms.
 3. ``answers.rank.rank`` goes through the steps that follow; ``service.Service`` holds what they share.
 4. ``live_state.Champions.get`` says which version serves, ``live_state.CandidateClients.get`` which one is tested beside it.
 5. ``recent_events.RecentEventsReader.read`` reads the user's events since that version was trained (the first wait).

@@ -21,7 +21,8 @@ from vetrina.core.logs import escaped
 from vetrina.core.version import VERSION
 from vetrina.serve.http.request_gate import RequestGate
 from vetrina.serve.local.server import LocalSocket, answering_locally
-from vetrina.serve.routes import admin, events, ranking
+from vetrina.serve.routes import admin, events
+from vetrina.serve.routes.answers import scenario_routes
 from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
 
@@ -49,7 +50,7 @@ def create_app(folder: Path, local_socket: LocalSocket | None = None) -> Litesta
     }
     app = Litestar(
         # Of a path's handlers the first one decides on OPTIONS.
-        [admin.options, *ranking.ROUTES, *events.ROUTES, *admin.ROUTES],
+        [admin.options, *scenario_routes(), *events.ROUTES, *admin.ROUTES],
         state=State(state),
         lifespan=[_lifespan],
         openapi_config=OpenAPIConfig(

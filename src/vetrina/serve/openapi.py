@@ -11,31 +11,26 @@ from typing import Any
 import msgspec
 from litestar import Litestar
 
-from vetrina.core.filters import CATEGORICAL_FIELDS, NUMERIC_FIELDS
-from vetrina.scenarios.base import scenario_names
-from vetrina.scenarios.recommend.online import PLACEMENTS
-from vetrina.serve.answers.audience import CHANNELS
+from vetrina.scenarios.base import RankingScenario, Scenario, find_scenario, scenario_names
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
+from vetrina.serve.recipients import CHANNELS
 from vetrina.serve.schemas import (
     MAX_EVENTS,
     MAX_PRODUCTS,
-    AdsBody,
     AudienceBody,
     EventBody,
     PredictBody,
     ProductBody,
-    RecommendBody,
     Refusal,
     RunBody,
-    SearchBody,
 )
 
-_BODIES = (SearchBody, RecommendBody, AdsBody, AudienceBody, PredictBody, RunBody, EventBody, ProductBody, Refusal)
+_BODIES = (AudienceBody, PredictBody, RunBody, EventBody, ProductBody, Refusal)
 _REFERENCE = "#/components/schemas/{name}"
 _TOKEN_SCHEME = "token"  # noqa: S105 - the name of a security scheme
+_EVENTS = "/v1/events"
 _METRICS = "/metrics"  # which needs the token only from other machines
 _OPEN_ROUTES = ("/healthz", "/readyz")  # which nothing is sent to, and which refuse nothing
-_RANKING_ROUTES = ("/v1/search", "/v1/recommend", "/v1/ads", "/v1/audience", "/v1/predict", "/predict")
 _DESCRIPTIONS = {
     "400": "a value breaks a rule, or the body cannot be read",
     "401": "the shop's token is missing or wrong",
@@ -58,11 +53,12 @@ def describe(app: Litestar) -> dict[str, Any]:
     schemas.update(_body_schemas())
     _complete_paths(document["paths"])
     needs_token = _routes_with_token(app)
+    scenarios_by_path = _scenarios_by_path()
     for path, method, operation in _operations(document):
-        kinds = _refusals(path, operation, has_token=(path, method) in needs_token)
-        for status in kinds:
+        has_token = (path, method) in needs_token
+        for status in _refusals(path, operation, scenarios_by_path.get(path), has_token=has_token):
             operation["responses"][status] = _refusal(status)
-        if (path, method) in needs_token and path != _METRICS:
+        if has_token and path != _METRICS:
             operation["security"] = [{_TOKEN_SCHEME: []}]
     document["components"]["securitySchemes"] = {_TOKEN_SCHEME: {"type": "http", "scheme": "bearer"}}
     return document
@@ -76,15 +72,15 @@ def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, 
 
 def _body_schemas() -> dict[str, Any]:
     """The schemas of request bodies, with the names that a field may hold where it holds one of a few."""
-    _, components = msgspec.json.schema_components(_BODIES, ref_template=_REFERENCE)
-    placements = PLACEMENTS
-    orders = ["", *NUMERIC_FIELDS, *(f"-{field}" for field in NUMERIC_FIELDS)]
-    components["RecommendBody"]["properties"]["placement"]["enum"] = list(placements)
-    components["SearchBody"]["properties"]["sort"]["enum"] = orders
-    components["SearchBody"]["properties"]["facets"]["items"]["enum"] = list(CATEGORICAL_FIELDS)
+    ranking_bodies = [scenario.body for scenario in _scenarios() if isinstance(scenario, RankingScenario)]
+    _, components = msgspec.json.schema_components([*ranking_bodies, *_BODIES], ref_template=_REFERENCE)
     components["AudienceBody"]["properties"]["channel"]["enum"] = list(CHANNELS)
     components["RunBody"]["properties"]["scenario"]["enum"] = scenario_names()
     return _portable(components)
+
+
+def _scenarios() -> list[Scenario]:
+    return [find_scenario(name) for name in scenario_names()]
 
 
 def _portable(schema: Any) -> Any:
@@ -137,18 +133,34 @@ def _path_as_documented(path: str) -> str:
     return path.replace(":str}", "}")
 
 
-def _refusals(path: str, operation: dict[str, Any], *, has_token: bool) -> Sequence[str]:
-    """Statuses with which a route refuses."""
+def _scenarios_by_path() -> dict[str, Scenario]:
+    """The scenario that a route asks, by path."""
+    by_path: dict[str, Scenario] = {}
+    for scenario in _scenarios():
+        by_path |= dict.fromkeys(scenario.paths, scenario)
+    return by_path
+
+
+def _refusals(path: str, operation: dict[str, Any], scenario: Scenario | None, *, has_token: bool) -> Sequence[str]:
+    """Statuses with which a route refuses.
+
+    Args:
+        path: its path.
+        operation: its description.
+        scenario: the scenario that it asks, if it asks one.
+        has_token: whether it needs the token.
+    """
     if path in _OPEN_ROUTES:
         return ()
     statuses = ["400", "503"]
-    if has_token or path in ("/v1/recommend", "/v1/events"):
+    may_need_token = isinstance(scenario, RankingScenario) and scenario.body.may_need_token
+    if has_token or may_need_token or path == _EVENTS:
         statuses.append("401")
     if "requestBody" in operation:
         statuses += ["413", "415"]
-    if "parameters" in operation or path in _RANKING_ROUTES or has_token:
+    if "parameters" in operation or scenario is not None or has_token:
         statuses.append("404")
-    if has_token or path == "/v1/events":
+    if has_token or path == _EVENTS:
         statuses.append("409")
     return sorted(statuses)
 

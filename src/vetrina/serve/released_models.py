@@ -14,9 +14,10 @@ from vetrina.core.errors import NotReady
 from vetrina.core.keys import Keys
 from vetrina.core.protocols import Context
 from vetrina.core.types import Answer, Request
-from vetrina.scenarios.base import find_scenario
+from vetrina.scenarios.base import RankingBundle, find_ranking_scenario, find_scenario
 from vetrina.serve.live_state import StoredChanges, StoredEvents
 from vetrina.serve.local.query import LocalItem, LocalQuery
+from vetrina.serve.spend_ledger import StoredSpendLedger
 from vetrina.store.database import open_store
 from vetrina.store.registry import Registry
 from vetrina.store.shop_folder import ShopFolder
@@ -36,6 +37,7 @@ class ReleasedModels:
         self._registry = Registry(engine, folder.keys)
         self._recent_events = StoredEvents(engine, folder.settings.weights)
         self._catalogue_changes = StoredChanges(engine)
+        self._ledger = StoredSpendLedger(engine)
         self._loaded_bundles: dict[str, Any] = {}
 
     def champion(self, scenario: str) -> str:
@@ -55,8 +57,12 @@ class ReleasedModels:
 
     def answer(self, scenario: str, request: Request) -> Answer:
         """The champion's ranked answer to a request, under the shop's business objectives."""
+        bundle: RankingBundle = self.load(scenario)
         context = replace(self.context(), goals=self._folder.settings.goals.to_dict())
-        return self.load(scenario).answer(request, context)
+        if find_ranking_scenario(scenario).charges_clicks:
+            self._ledger.refresh(bundle.daily_budgets)
+            context = replace(context, spend_ledger=self._ledger)
+        return bundle.answer(request, context)
 
     def context(self) -> Context:
         """What an answer depends on besides the request, as of now: recent events and changed products."""

@@ -1,7 +1,8 @@
 """Request and response schemas of the HTTP API, with their limits.
 
 Every number, text, list and object of a request has a bound, which the OpenAPI document states: ``core.limits`` holds the
-figures. One rule for ids, in a body and in a path alike: 1 to 256 characters, none of them a control character.
+figures. One rule for ids, in a body and in a path alike: 1 to 256 characters, none of them a control character. The bodies of
+requests for ranked products are those of their scenarios (``scenarios/NAME/schema.py``).
 """
 
 from datetime import UTC, datetime
@@ -13,52 +14,41 @@ from msgspec import Meta
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
-from vetrina.core.filters import FILTERS_WAY_OUT, NO_FILTERS, Filters
+from vetrina.core.filters import FILTERS_WAY_OUT
 from vetrina.core.limits import (
     MAX_ATTRIBUTE_VALUES,
     MAX_ATTRIBUTES,
     MAX_COLUMNS,
-    MAX_FACETS,
     MAX_ID_CHARS,
-    MAX_LINE_CHARS,
-    MAX_MONEY,
     MAX_NUMBER,
-    MAX_POSITION,
-    MAX_QUANTITY,
-    MAX_QUERY_CHARS,
     MAX_REFERENCE_CHARS,
     MAX_ROWS,
     MAX_SECONDS,
-    MAX_STOCK,
-    MAX_TEXT_CHARS,
     MAX_VALUE_CHARS,
     NO_CONTROL_CHARACTER,
-    NO_CONTROL_CHARACTER_BUT_BLANKS,
+)
+from vetrina.core.request_fields import (
+    Id,
+    Line,
+    Money,
+    Name,
+    Position,
+    Quantity,
+    Query,
+    Reference,
+    Stock,
+    Text,
+    Title,
 )
 
 Body = TypeVar("Body")
 
 MAX_EVENTS = 1_000  # of one request
 MAX_PRODUCTS = 1_000  # of one request
-_MAX_PAGE_PRODUCTS = 200
 _MAX_SEED_USERS = 100_000
 _MAX_AUDIENCE = 1_000_000
 _MAX_TIME_CHARS = 40
 
-Id = Annotated[str, Meta(min_length=1, max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
-Reference = Annotated[str, Meta(min_length=1, max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)]
-Name = Annotated[str, Meta(max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)]
-Query = Annotated[str, Meta(max_length=MAX_QUERY_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
-SearchQuery = Annotated[str, Meta(min_length=1, max_length=MAX_QUERY_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
-Line = Annotated[str, Meta(max_length=MAX_LINE_CHARS, pattern=NO_CONTROL_CHARACTER)]
-Title = Annotated[str, Meta(min_length=1, max_length=MAX_LINE_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
-Text = Annotated[str, Meta(max_length=MAX_TEXT_CHARS, pattern=NO_CONTROL_CHARACTER_BUT_BLANKS)]
-Money = Annotated[float, Meta(ge=0, le=MAX_MONEY)]
-Quantity = Annotated[float, Meta(ge=0, le=MAX_QUANTITY)]
-Stock = Annotated[float, Meta(ge=0, le=MAX_STOCK)]
-Position = Annotated[int, Meta(ge=0, le=MAX_POSITION)]
-Limit = Annotated[int, Meta(ge=1, le=200)]
-Offset = Annotated[int, Meta(ge=0, le=10_000)]
 Seconds = Annotated[float, Meta(ge=0, le=MAX_SECONDS)]
 _TimeText = Annotated[
     str,
@@ -75,7 +65,6 @@ QueryId = Annotated[str, QueryParameter(min_length=1, max_length=MAX_ID_CHARS, p
 PathReference = Annotated[
     str, PathParameter(min_length=1, max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)
 ]
-PageProducts = Annotated[list[Id], Meta(max_length=_MAX_PAGE_PRODUCTS)]
 
 _ColumnName = Annotated[str, Meta(max_length=MAX_ID_CHARS, pattern=NO_CONTROL_CHARACTER)]
 _Integer = Annotated[int, Meta(ge=-int(MAX_NUMBER), le=int(MAX_NUMBER))]
@@ -155,47 +144,6 @@ def parse_past_time(value: float | str | None) -> float:
     if not 0 <= moment <= clock.now() + _MAX_FUTURE_SECONDS:
         raise BadInput(f"timestamp {value}", "lies before 1970 or more than two days ahead", "check the sender's clock")
     return round(moment, 6)  # the lake stores microseconds, and serving must compute with the very same times
-
-
-class SearchBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/search: a query with its filters, facets and sort order."""
-
-    query: SearchQuery
-    user_id: Id | None = None
-    session_id: Id | None = None
-    filters: Filters = NO_FILTERS
-    facets: Annotated[list[Name], Meta(max_length=MAX_FACETS)] = []
-    sort: Name = ""
-    offset: Offset = 0
-    limit: Limit = 10
-    personalise: bool = True
-    explain: bool = False
-
-
-class RecommendBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/recommend: the user or session, and the placement on the page."""
-
-    user_id: Id | None = None
-    session_id: Id | None = None
-    product_ids: PageProducts = []
-    placement: Name = "home"
-    filters: Filters = NO_FILTERS
-    limit: Limit = 10
-    exclude_seen: bool | None = None
-    explain: bool = False
-
-
-class AdsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """POST /v1/ads: the user, the page, and its number of ad slots."""
-
-    user_id: Id | None = None
-    session_id: Id | None = None
-    query: Query = ""
-    product_ids: PageProducts = []
-    placement: Name = "home"
-    filters: Filters = NO_FILTERS
-    slots: Annotated[int, Meta(ge=1, le=50)] = 1
-    explain: bool = False
 
 
 class AudienceBody(msgspec.Struct, forbid_unknown_fields=True):

@@ -9,6 +9,7 @@ from vetrina.core import clock
 from vetrina.core.errors import NotReady, OtherFormat
 from vetrina.core.exposures import Exposure
 from vetrina.core.protocols import Context, EmptySpendLedger, RecentEvents
+from vetrina.scenarios.base import charging_scenarios
 from vetrina.serve.live_state import (
     CandidateClients,
     Champions,
@@ -33,7 +34,6 @@ from vetrina.store.runs import RunStore
 from vetrina.store.shop_folder import ShopFolder
 
 _SECONDS_PER_MINUTE = 60.0
-_SCENARIOS_WITH_LEDGER = frozenset({"ads"})
 
 
 class Service:
@@ -61,6 +61,7 @@ class Service:
         self.stored_events = StoredEvents(self.engine, shop.settings.weights)
         self._store_reader = StoreReader()
         self.recent_events_reader = RecentEventsReader(self.stored_events, self._store_reader)
+        self.charging_scenarios = charging_scenarios()
         self.ledger = StoredSpendLedger(self.engine)
         self.rng = np.random.default_rng()
         self._goals = shop.settings.goals.to_dict()
@@ -125,7 +126,7 @@ class Service:
 
     def ledger_recorder(self, scenario: str) -> RecordingLedger | None:
         """The spend ledger of an answer, which records its outputs; None for a scenario that charges nobody."""
-        if scenario not in _SCENARIOS_WITH_LEDGER:
+        if scenario not in self.charging_scenarios:
             return None
         return RecordingLedger(self.ledger)
 
@@ -146,11 +147,3 @@ class Service:
             self.metrics.version_stale.labels(scenario).set(is_stale)
         self.metrics.controller_silent_seconds.set(self._heartbeat.silent_seconds)
         self.metrics.store_away.set(self._store_reader.is_away or bool(self.follower.failing))
-
-    def pseudonymise(self, user_id: str | None) -> str | None:
-        """The pseudonym of a user, None for an anonymous visitor."""
-        return None if user_id is None else self.keys.pseudonymise(user_id)
-
-    def name_of_session(self, session_id: str | None) -> str | None:
-        """The pseudonym of a session, None where there is no session."""
-        return None if session_id is None else self.keys.name_of_session(session_id)

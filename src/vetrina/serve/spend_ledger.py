@@ -20,11 +20,11 @@ from vetrina.core.clock import DAY
 from vetrina.core.exposures import Exposure
 from vetrina.core.recent_keys import RecentKeys
 from vetrina.core.types import AdPlacement, AuctionEntry
-from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, Pace, expected_slots, solve_pace
+from vetrina.scenarios.base import charging_scenarios
+from vetrina.serve.pacing import BUCKETS_PER_DAY, Pace, expected_slots, solve_pace
 from vetrina.store import event_queries, exposure_queries
 from vetrina.store.event_queries import AdClick
 
-_SCENARIO = "ads"  # whose answers are paid for
 _MAX_OFFERS_PER_CAMPAIGN = 2_000  # most recent auctions that a pace is solved on
 _PACE_INTERVAL_SECONDS = 1.0  # between two solutions of a campaign's pace
 _PRIOR_CLICKS = 5.0  # expected clicks by which a click correction is shrunk to 1
@@ -67,6 +67,7 @@ class StoredSpendLedger:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._scenarios = charging_scenarios()
         self._lock = threading.Lock()
         self._days: OrderedDict[int, _DailyAccount] = OrderedDict()  # by days since 1970; the one used last is last
         self._budgets: dict[str, float] = {}
@@ -93,13 +94,13 @@ class StoredSpendLedger:
         now = clock.now()
         last_time = min(self._last_exposure_time, now)  # a clock set back must not hide what is shown from now on
         since = max(last_time - _MAX_LOG_DELAY_SECONDS, _day_start(now))
-        exposures = exposure_queries.list_exposures(self._engine, _SCENARIO, since, now + DAY, with_items=True)
+        exposures = self._list_exposures(since, now + DAY)
         # A click of yesterday must not be charged again today.
         clicks, last_event_number = event_queries.ad_clicks(
             self._engine, self._last_event_number, _day_start(now) - DAY
         )
         clicked_requests = {click.request_id for click in clicks}
-        answers = exposure_queries.exposures_by_request_id(self._engine, clicked_requests, _SCENARIO)
+        answers = exposure_queries.exposures_by_request_id(self._engine, clicked_requests)
         yesterday_requests = None
         if not self._has_read:
             yesterday_requests = self._load_yesterday_requests(now)
@@ -114,9 +115,20 @@ class StoredSpendLedger:
             self._last_event_number = last_event_number
             for click in clicks:
                 answer = answers.get(click.request_id)
-                if answer is not None and _is_from_visitor(click, answer) and _is_in_time(click, answer):
+                if answer is not None and self._may_charge(click, answer):
                     self._charge_click(click, answer)
             self._account(_day_number(now))
+
+    def _list_exposures(self, since: float, until: float, *, with_items: bool = True) -> list[Exposure]:
+        """Logged answers on which clicks are paid for, in (``since``, ``until``]."""
+        exposures: list[Exposure] = []
+        for scenario in self._scenarios:
+            exposures += exposure_queries.list_exposures(self._engine, scenario, since, until, with_items=with_items)
+        return exposures
+
+    def _may_charge(self, click: AdClick, answer: Exposure) -> bool:
+        is_paid_for = answer.scenario in self._scenarios
+        return is_paid_for and _is_from_visitor(click, answer) and _is_in_time(click, answer)
 
     def _account(self, day_number: int) -> _DailyAccount:
         """The account of a day. Of the days used last the newest ones are kept, so that a clock set back forgets nothing."""
@@ -128,7 +140,7 @@ class StoredSpendLedger:
 
     def _load_yesterday_requests(self, now: float) -> NDArray[np.float64]:
         """Requests of the day before, by bucket of the day, for a worker that has just started."""
-        exposures = exposure_queries.list_exposures(self._engine, _SCENARIO, _day_start(now) - DAY, _day_start(now))
+        exposures = self._list_exposures(_day_start(now) - DAY, _day_start(now), with_items=False)
         buckets = [_bucket(exposure.time) for exposure in exposures]
         return np.bincount(buckets, minlength=BUCKETS_PER_DAY).astype(np.float64)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
-from vetrina.scenarios.ads.pacing import BUCKETS_PER_DAY, expected_slots, solve_pace
+from vetrina.serve.pacing import BUCKETS_PER_DAY, expected_slots, solve_pace
 
 Floats = NDArray[np.float64]
 MAX_PRICE_PER_VALUE = 3.0  # most that the campaign pays for a unit of value if its budget had no end

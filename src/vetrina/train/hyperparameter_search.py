@@ -16,15 +16,15 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 
-from vetrina.core import plugins
 from vetrina.core.progress import NoProgress, Progress
-from vetrina.core.search_range import SearchRange
 from vetrina.core.types import EvaluationData, Recipe, TrainingData, TrainingPlan
-from vetrina.data.table_folds import Fold, fit_and_predict
+from vetrina.data.table_folds import Fold
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
+from vetrina.models.base import find_model
 from vetrina.scenarios.base import find_scenario
+from vetrina.train.out_of_fold import fit_and_predict
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
 
@@ -53,7 +53,7 @@ def search_hyperparameters(
     progress: Progress,
     folds: Sequence[Fold] = (),
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """The best hyper-parameters in a model's ``SEARCH_SPACE``, and a report of the search.
+    """The best hyper-parameters in a model's ``search_space``, and a report of the search.
 
     The model's own hyper-parameters are the first trial. They stay unless the best trial is better on the same users or rows
     at the 95 % level: the best of many trials is also the luckiest.
@@ -74,9 +74,9 @@ def search_hyperparameters(
         ``kept``, and the best ``settings``.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    model_module = plugins.load_module("models", name, "train")
-    search_space: Mapping[str, SearchRange] = model_module.SEARCH_SPACE
-    defaults = plan.hyperparameters_of(name, model_module.HYPERPARAMETERS)
+    model = find_model(name)
+    search_space = model.search_space
+    defaults = model.hyperparameters_in(plan)
     rung_scores: _RungScores
     if folds:
         rung_scores = partial(_score_by_fold, name, folds, plan, into.parent / "trial")
@@ -183,7 +183,7 @@ def _fit_trial(
         last_epoch = max(1, round(rung.epoch_share * hyperparameters["epochs"]))
         hyperparameters = {**hyperparameters, "stop": last_epoch}
     trial_plan = replace(plan, settings={name: hyperparameters})
-    plugins.load_module("models", name, "train").fit(training_data, trial_plan, folder / name, NoProgress())
+    find_model(name).fit(training_data, trial_plan, folder / name, NoProgress())
     return folder
 
 

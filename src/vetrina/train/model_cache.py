@@ -4,19 +4,17 @@ An interrupted run finds the models that it finished; a later run may start trai
 """
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from vetrina.core import plugins
 from vetrina.core.files import atomic_folder, remove_folder, remove_leftovers
 from vetrina.core.progress import Progress
-from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan
+from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan, TrainNotes
 from vetrina.core.version import BUNDLE_FORMAT
+from vetrina.models.base import find_model
 
 _NOTES_FILE = "notes.json"
 _ORIGIN_FILE = "made.json"
@@ -40,7 +38,7 @@ def fit_cached(
     plan: TrainingPlan,
     into: Path,
     progress: Progress,
-) -> Mapping[str, Any]:
+) -> TrainNotes:
     """Put a fitted model into ``into / name``, from the cache where it is there, and return its notes.
 
     A warm start continues the newest cached fit on a shorter past, of the same data split or of one that sees less: the judged
@@ -72,7 +70,7 @@ def fit_cached(
         copy_function=_hardlink,
         ignore=shutil.ignore_patterns(*_CACHE_ONLY_FILES),
     )
-    return msgspec.json.decode((cached / _NOTES_FILE).read_bytes())
+    return msgspec.json.decode((cached / _NOTES_FILE).read_bytes(), type=TrainNotes)
 
 
 def evict(cache_folder: Path, keep_newest: int) -> int:
@@ -110,9 +108,9 @@ def _fit(
     if warm_start_folder is not None:
         warm_start_file = warm_start_folder / WARM_START_FILE
     training_data = replace(training_data, warm_start_file=warm_start_file)
-    notes = dict(plugins.load_module("models", name, "train").fit(training_data, plan, folder, progress))
+    notes = find_model(name).fit(training_data, plan, folder, progress)
     if warm_start_folder is not None:
-        notes["began_from"] = warm_start_folder.name
+        notes = replace(notes, report={**notes.report, "began_from": warm_start_folder.name})
     origin = _Origin(data_split, _data_end(training_data))
     (folder / _NOTES_FILE).write_bytes(msgspec.json.encode(notes))
     (folder / _ORIGIN_FILE).write_bytes(msgspec.json.encode(origin))
@@ -125,9 +123,7 @@ def _cache_key(name: str, digest: str, data_split: str, plan: TrainingPlan, warm
         text += f" {plan.n_chunks}"
     if warm_start_folder:
         text += f" {warm_start_folder.name}"
-    text += f" {plan.encoder} {plan.optimiser} {plan.loss}"
-    if name == "onnx":
-        text += f" {plan.foreign} {plan.foreign_inputs}"
+    text += f" {plan.foreign} {plan.foreign_inputs} {plan.encoder} {plan.optimiser} {plan.loss}"
     text += f" {BUNDLE_FORMAT}"  # a fit's files go into a bundle unchanged
     return sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Checkpoint, EvaluationData, Recipe, TrainingData, TrainingPlan
-from vetrina.data.table_folds import Fold, encode_folds, out_of_fold_predictions
+from vetrina.core.types import Checkpoint, EvaluationData, Recipe, TrainingData, TrainingPlan, TrainNotes
+from vetrina.data.table_folds import Fold, encode_folds
 from vetrina.scenarios.base import Scenario, find_scenario
 from vetrina.train.hyperparameter_search import search_hyperparameters
 from vetrina.train.model_cache import fit_cached
+from vetrina.train.out_of_fold import out_of_fold_predictions
 from vetrina.train.tuning_result import TuningResult, write_scenario_file
 
-_Notes = Mapping[str, Any]  # what a model's training or a tuning reports
+_Report = Mapping[str, Any]  # of a search or a tuning, as JSON values
 TREES_FOLDER = "trees"  # a scenario's LambdaMART rankers; like the weights they are selected once, on validation data
 
 
@@ -23,7 +24,7 @@ class _SearchResult:
     """Hyper-parameters that a search selected, and its report, each by model."""
 
     hyperparameters: Mapping[str, Mapping[str, float]]
-    reports: Mapping[str, _Notes]
+    reports: Mapping[str, _Report]
 
 
 def train(
@@ -79,7 +80,7 @@ def train(
         search = _search(names, recipe, prepared, plan, validation, folds, into, progress)
         plan = _with_hyperparameters(plan, search)
 
-    notes: dict[str, _Notes] = {}
+    notes: dict[str, TrainNotes] = {}
     for name in names:
         notes[name] = fit_cached(name, prepared, digest, data_split, plan, into, progress)
     checkpoint = Checkpoint(recipe.scenario, into, notes)
@@ -156,7 +157,7 @@ def _search(
 ) -> _SearchResult:
     """Search the hyper-parameters of each model that the plan has trials for."""
     hyperparameters: dict[str, Mapping[str, float]] = {}
-    reports: dict[str, _Notes] = {}
+    reports: dict[str, _Report] = {}
     for name in names:
         if name in plan.trials:
             best, report = search_hyperparameters(name, recipe, training_data, plan, validation, into, progress, folds)
@@ -175,8 +176,8 @@ def _with_hyperparameters(plan: TrainingPlan, search: _SearchResult) -> Training
 
 def _tuning_result(
     weights: Mapping[str, Mapping[str, float]],
-    tuning_notes: _Notes,
-    model_notes: Mapping[str, _Notes],
+    tuning_notes: _Report,
+    model_notes: Mapping[str, TrainNotes],
     plan: TrainingPlan,
     search: _SearchResult,
 ) -> TuningResult:
@@ -184,12 +185,11 @@ def _tuning_result(
     settings: dict[str, Mapping[str, float]] = {}
     learning_curves: dict[str, list[float]] = {}
     for name, notes in model_notes.items():
-        used = notes.get("settings", plan.settings.get(name))
+        used = notes.hyperparameters or plan.settings.get(name)
         if used:
             settings[name] = used
-        curve = notes.get("held_out")
-        if isinstance(curve, list):
-            learning_curves[name] = curve
+        if notes.validation_curve:
+            learning_curves[name] = list(notes.validation_curve)
 
     report = dict(tuning_notes)
     if search.reports:

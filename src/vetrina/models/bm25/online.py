@@ -6,8 +6,6 @@ from vetrina.bundle.lexical.read import LexicalIndex
 from vetrina.bundle.term_vectors.read import TermVectors
 from vetrina.core.types import Floats, Ints
 
-REASON = "holds the words you typed"
-
 
 class BM25:
     """The BM25 index, and the term vectors by which candidates are compared with the query."""

@@ -1,16 +1,16 @@
 """Builder of the BM25 index and the term vectors."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from vetrina.bundle.lexical.write import write_lexical_index
 from vetrina.bundle.term_vectors.write import write_term_vectors
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes the BM25 index ``index/`` and the term vectors ``words/``.
 
     Args:
@@ -20,7 +20,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the two steps.
 
     Returns:
-        Notes: number of documents.
+        Report: number of documents.
     """
     catalogue = training_data.catalogue
     if catalogue is None:
@@ -32,7 +32,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         step.advance()
         write_term_vectors(catalogue.titles, full_texts, into / "term_vectors")
         step.advance()
-    return {"documents": len(catalogue)}
+    return TrainNotes(report={"documents": len(catalogue)})
 
 
 def _full_texts(catalogue: Catalogue) -> list[str]:

@@ -11,24 +11,16 @@ import lightgbm
 
 from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
 from vetrina.core.progress import Progress
-from vetrina.core.search_range import SearchRange
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.random_split import HELD_OUT_SHARE, held_out_mask
+from vetrina.models.boosted.model import MODEL
 from vetrina.models.boosted.online import LOG_ODDS_FILE, REGRESSION_FILE
 
-HYPERPARAMETERS = {"rate": 0.03, "leaves": 15, "least": 30, "columns": 0.4, "rows": 0.8, "penalty": 10.0}
-SEARCH_SPACE = {
-    "leaves": SearchRange(4, 64, is_logarithmic=True, decimals=0),
-    "least": SearchRange(5, 200, is_logarithmic=True, decimals=0),
-    "columns": SearchRange(0.1, 1.0),
-    "rows": SearchRange(0.4, 1.0),
-    "penalty": SearchRange(0.1, 100.0, is_logarithmic=True),
-}
 _MAX_TREES = 1_200
 _PATIENCE = 60  # trees without a smaller validation loss
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``trees.onnx``, from encoded columns to log-odds, or ``numbers.onnx`` for a numeric label.
 
     Args:
@@ -38,7 +30,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the two fits.
 
     Returns:
-        Notes: number of trees, and the importance of each column.
+        Report: number of trees, and the importance of each column.
     """
     table = training_data.encoded_table
     if table is None:
@@ -46,7 +38,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     x = table.dense
     is_regression = table.label_scaler is not None
     is_held_out = held_out_mask(len(x), plan.seed)
-    settings = _lightgbm_settings(plan.hyperparameters_of("boosted", HYPERPARAMETERS), plan, is_regression)
+    settings = _lightgbm_settings(MODEL.hyperparameters_in(plan), plan, is_regression)
     with progress.step("boosted: trees", 2) as step:
         train_set = lightgbm.Dataset(x[~is_held_out], table.label[~is_held_out])
         validation_set = lightgbm.Dataset(x[is_held_out], table.label[is_held_out])
@@ -59,7 +51,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     file_name = REGRESSION_FILE if is_regression else LOG_ODDS_FILE
     write_tree_ensemble(trees, into / file_name)
     column_names = [str(column) for column in range(x.shape[1])]
-    return {"trees": n_trees, "columns": feature_importances(trees, column_names)}
+    return TrainNotes(report={"trees": n_trees, "columns": feature_importances(trees, column_names)})
 
 
 def _lightgbm_settings(hyperparameters: Mapping[str, float], plan: TrainingPlan, is_regression: bool) -> dict[str, Any]:

@@ -6,7 +6,6 @@ heads (ESMM), so that rows without a click teach it as well.
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +15,16 @@ from torch.nn import functional
 
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
+from vetrina.models.dcn.model import MODEL
 from vetrina.models.dcn.network import DCNNetwork
 from vetrina.nn import early_stopping, losses
 from vetrina.nn.onnx_export import export
 from vetrina.nn.optimisers import build_optimiser
 
-HYPERPARAMETERS = {"rate": 1e-3, "penalty": 1e-2, "beginnings": 2.0}
 
-
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``network.onnx``.
 
     Args:
@@ -36,16 +34,16 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the epochs.
 
     Returns:
-        Notes: the validation loss of each network, and whether there is a secondary label.
+        Report: the validation loss of each network, and whether there is a secondary label.
     """
     rows = training_data.encoded_table
     if rows is None:
         raise ValueError("dcn needs an encoded table")
-    hyperparameters = plan.hyperparameters_of("dcn", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     restarts = max(1, int(hyperparameters["beginnings"]))
     networks, validation_losses = fit_networks(rows, plan, progress, restarts)
     save_ensemble(networks, rows, into / "network.onnx")
-    return {"validation_loss": validation_losses, "second": rows.secondary_label is not None}
+    return TrainNotes(report={"validation_loss": validation_losses, "second": rows.secondary_label is not None})
 
 
 def fit_networks(
@@ -65,7 +63,7 @@ def fit_networks(
     """
     torch.set_num_threads(1)
     is_held_out = held_out_mask(len(rows), plan.seed)
-    hyperparameters = plan.hyperparameters_of("dcn", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     trainers = []
     for number in range(restarts):
         trainers.append(_NetworkTrainer(rows, is_held_out, plan, plan.seed + number, width_divisor))

@@ -17,7 +17,7 @@ class DIN:
 
     def __init__(self, folder: Path) -> None:
         self._session = open_session(folder / "network.onnx")
-        with np.load(folder / "numbers.npz") as arrays:
+        with np.load(folder / "vocabularies.npz") as arrays:
             self._vocabularies = [arrays[name] for name in arrays.files]
 
     def predict(self, rows: EncodedTable) -> Floats:

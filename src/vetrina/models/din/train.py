@@ -1,6 +1,5 @@
 """Training of DIN with early stopping; rare categories share one embedding."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +9,20 @@ from torch import Tensor
 
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import Ints, TrainingData, TrainingPlan
+from vetrina.core.types import Ints, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
+from vetrina.models.din.model import MODEL
 from vetrina.models.din.network import DINNetwork
 from vetrina.models.din.online import embedding_ids
 from vetrina.nn import early_stopping, losses
 from vetrina.nn.onnx_export import export
 from vetrina.nn.optimisers import build_optimiser
 
-HYPERPARAMETERS = {"rate": 1e-3, "penalty": 1e-3}
 _MIN_OCCURRENCES = 5  # of a category among candidates and events, for an embedding of its own
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes ``network.onnx`` and ``numbers.npz``, the vocabularies.
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
+    """Writes ``network.onnx`` and ``vocabularies.npz``, the vocabularies.
 
     Args:
         training_data: Needs the encoded table.
@@ -32,12 +31,12 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the epochs.
 
     Returns:
-        Notes: the validation loss, and the number of categories with their own embedding.
+        Report: the validation loss, and the number of categories with their own embedding.
     """
     rows = training_data.encoded_table
     if rows is None:
         raise ValueError("din needs an encoded table")
-    hyperparameters = plan.hyperparameters_of("din", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     torch.manual_seed(plan.seed)
     torch.set_num_threads(1)
     vocabularies = build_vocabularies(rows)
@@ -58,9 +57,9 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         )
     _export_network(network, rows.dense.shape[1], len(vocabularies), into / "network.onnx")
     arrays: dict[str, Any] = {f"level-{level}": vocabulary for level, vocabulary in enumerate(vocabularies)}
-    np.savez(into / "numbers.npz", **arrays)
+    np.savez(into / "vocabularies.npz", **arrays)
     n_embeddings = sum(int((vocabulary > 0).sum()) for vocabulary in vocabularies)
-    return {"validation_loss": validation_loss, "vectors": n_embeddings}
+    return TrainNotes(report={"validation_loss": validation_loss, "vectors": n_embeddings})
 
 
 class _BatchLoss:

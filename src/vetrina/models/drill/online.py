@@ -12,7 +12,6 @@ import numpy as np
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "a drill"
 FAULT_KINDS = ("error", "hang", "slow", "shape")
 _HANG_SECONDS = 2.0  # longer than a candidate's timeout
 _SLOW_SECONDS = 0.15

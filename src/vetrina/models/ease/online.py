@@ -4,8 +4,6 @@ from pathlib import Path
 
 from vetrina.bundle.sparse_rows.read import UserProfileScorer
 
-REASON = "what you took points to this"
-
 
 def load(folder: Path) -> UserProfileScorer:
     """Opens what ``train`` or ``compress`` wrote."""

@@ -5,9 +5,7 @@ multiplied by Du^-``even``, Du being their sums. Only the MAX_ITEMS most frequen
 dense.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +14,16 @@ from scipy.linalg import get_lapack_funcs
 
 from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
-from vetrina.core.search_range import SearchRange
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.interaction_matrix import interaction_matrix
 from vetrina.data.sparse_matrix import top_k_of_dense, top_k_per_row
+from vetrina.models.ease.model import MODEL
 
 MAX_ITEMS = 6_000
 MAX_NEIGHBOURS = 200  # of each product
-HYPERPARAMETERS = {"penalty": 20.0, "even": 0.5}
-SEARCH_SPACE = {"penalty": SearchRange(2.0, 500.0), "even": SearchRange(0.0, 0.8)}
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes the MAX_NEIGHBOURS largest positive values of each row of B, best first.
 
     Args:
@@ -37,11 +33,11 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports when it is done.
 
     Returns:
-        Notes of ``write_rows``.
+        The report of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("ease needs a catalogue and events")
-    hyperparameters = plan.hyperparameters_of("ease", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     n_items = len(training_data.catalogue)
     items = _most_frequent_items(training_data.interactions.item, n_items)
     with progress.step("ease", 1) as step:
@@ -54,7 +50,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         step.advance()
     coordinates = (items[positive.row], items[positive.col])
     similarities = sparse.coo_array((positive.data, coordinates), shape=(n_items, n_items))
-    return write_rows(top_k_per_row(sparse.csr_array(similarities), MAX_NEIGHBOURS), into)
+    return TrainNotes(report=write_rows(top_k_per_row(sparse.csr_array(similarities), MAX_NEIGHBOURS), into))
 
 
 def _most_frequent_items(event_items: NDArray[np.int32], n_items: int) -> NDArray[np.intp]:

@@ -8,8 +8,6 @@ from vetrina.bundle.sparse_rows.read import SparseRows
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "several people whom you follow took it"
-
 
 class Friends:
     """A row of scores for each follower, memory-mapped."""

@@ -9,9 +9,7 @@ what a certain friend bought.
 """
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +17,7 @@ from scipy import sparse
 
 from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
-from vetrina.core.types import Interactions, Ints, SocialGraph, TrainingData, TrainingPlan
+from vetrina.core.types import Interactions, Ints, SocialGraph, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.sparse_matrix import shape_of, top_k_per_row
 from vetrina.features.histories import DECAYED_COUNTS
 
@@ -29,7 +27,7 @@ MAX_ITEMS_PER_USER = 200
 _USERS_PER_BLOCK = 4_000  # users at once, to bound memory
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``users.npy`` (pseudonyms of followers, sorted) and a row of scores for each.
 
     Args:
@@ -39,7 +37,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the blocks of users.
 
     Returns:
-        Notes: number of ties, of users with scores, and those of ``write_rows``.
+        Report: number of ties, of users with scores, and those of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("friends needs a catalogue and events")
@@ -54,7 +52,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     users_with_scores = np.flatnonzero(np.diff(scores.indptr))
     np.save(into / "users.npy", graph.users[users_with_scores])
     row_notes = write_rows(sparse.csr_array(scores[users_with_scores]), into)
-    return {"ties": len(graph), "listeners": len(users_with_scores), **row_notes}
+    return TrainNotes(report={"ties": len(graph), "listeners": len(users_with_scores), **row_notes})
 
 
 def _user_item_matrix(events: Interactions, users: NDArray[np.str_], n_items: int) -> sparse.csr_array:

@@ -36,19 +36,18 @@ _MAX_ITEM_SHARE = 0.5  # of products that contain a word; a more frequent word s
 _SHRINKAGE_EVENTS = 3.0  # events at which the co-occurrence vector of a product has half its length
 
 
-def content_modalities(catalogue: Catalogue, plan: TrainingPlan, into: Path, progress: Progress) -> dict[str, Floats]:
-    """All modalities but the id that at least one product has, from the cache of the run where they are there.
+def content_modalities(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progress: Progress) -> dict[str, Floats]:
+    """All modalities but the id that at least one product has, from the shop's cache where they are there.
 
     Args:
         catalogue: The products.
         plan: Seed, threads, text encoder.
-        into: The model's folder in a run's folder; the cache lies beside it.
+        cache: The shop's cache folder.
         progress: Reports the steps.
 
     Returns:
         (items, width) by name.
     """
-    cache = into.parent.parent / "cache"
     image_vectors = _image_vectors(catalogue, plan, cache, progress)
     file = cache / f"fusion-{_cache_key(catalogue, plan)}.npz"
     if not file.exists():

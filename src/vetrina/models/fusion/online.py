@@ -8,7 +8,6 @@ from vetrina.bundle.quantised_table.read import open_table
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
 
-REASON = "like what you looked at"
 MAX_RECENT_ITEMS = 5  # distinct products of a history
 POSITION_DECAY = 0.85  # weight of an item relative to that of the one after it
 

@@ -20,13 +20,14 @@ from vetrina.bundle.quantised_table import int4
 from vetrina.bundle.quantised_table.write import write_quantised_table
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan
+from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan, TrainNotes
 from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.models.fusion.modalities import COOCCURRENCE_WINDOW, content_modalities, cooccurrence_vectors
 from vetrina.models.fusion.modality_weights import ID_MODALITY, fit_modality_weights
+from vetrina.models.fusion.model import MODEL
+from vetrina.models.text.pretrained import encoder_credit
 
-HYPERPARAMETERS = {"width": 128.0, "id_dropout": 0.5}
 _DECAY = 0.8  # of a co-occurrence by each event in between
 _WEIGHT_FIT_USER_SHARE = 0.3  # of the users, for the modality weights
 _MAX_CACHED_RESULTS = 4  # fits whose vectors are cached: those of one run
@@ -34,28 +35,29 @@ _ROTATION_SEED = 42  # of the random rotation; any is as good
 _MAX_WEIGHT_FIT_EVENTS = 300_000  # newest events; enough for so few weights
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes the item vectors in 4 bits and ``weights.json``, from the cache where the same inputs were fused before.
 
     The inner product of two vectors is the weighted sum of the modalities' cosines. Scenarios that learn from the same
     data reuse the cached result, so their bundles share the file.
 
     Args:
-        training_data: Needs the catalogue; interactions for weights and the id modality.
+        training_data: Needs the catalogue and the cache; interactions for weights and the id modality.
         plan: Seed and hyper-parameters.
-        into: The output folder in a run's folder.
+        into: The output folder.
         progress: Reports the steps.
 
     Returns:
-        Notes: ``weights`` by modality.
+        Report: ``weights`` by modality.
     """
     if training_data.catalogue is None:
         raise ValueError("fusion needs a catalogue")
-    hyperparameters = plan.hyperparameters_of("fusion", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     events = training_data.interactions
-    modalities = content_modalities(training_data.catalogue, plan, into, progress)
+    cache = training_data.cache_folder
+    modalities = content_modalities(training_data.catalogue, plan, cache, progress)
     key = _cache_key(modalities, events, plan.seed, hyperparameters)
-    cached = into.parent.parent / "cache" / f"fused-{key}"
+    cached = cache / f"fused-{key}"
     if not cached.exists():
         fused = fuse(modalities, events, len(training_data.catalogue), plan.seed, hyperparameters)
         _remove_old_results(cached.parent)
@@ -64,7 +66,10 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
             (temporary / "weights.json").write_bytes(msgspec.json.encode(fused.weights))
     shutil.copytree(cached, into, dirs_exist_ok=True)
     weights = msgspec.json.decode((into / "weights.json").read_bytes())
-    return {"weights": {name: round(value, 4) for name, value in weights.items()}}
+    report: dict[str, Any] = {"weights": {name: round(value, 4) for name, value in weights.items()}}
+    if "text" in weights:
+        report["credits"] = [encoder_credit(plan.encoder)]
+    return TrainNotes(report=report)
 
 
 def _remove_old_results(cache: Path) -> None:

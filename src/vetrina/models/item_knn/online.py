@@ -9,7 +9,6 @@ from vetrina.bundle.sparse_rows.read import SparseRows
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "goes with what you took last"
 MAX_RECENT_ITEMS = 60  # products of a history
 
 

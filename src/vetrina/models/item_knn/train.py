@@ -14,7 +14,6 @@ products at once, each of them is a tenth of a step.
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -23,30 +22,12 @@ from scipy import sparse
 
 from vetrina.bundle.sparse_rows.write import write_rows
 from vetrina.core.progress import Progress
-from vetrina.core.search_range import SearchRange
-from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan
+from vetrina.core.types import Catalogue, Interactions, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.cooccurrence import cooccurrence
 from vetrina.data.item_tokens import item_token_matrix, tfidf
 from vetrina.data.sparse_matrix import shape_of, top_k_per_row
+from vetrina.models.item_knn.model import MODEL
 
-HYPERPARAMETERS = {
-    "window": 20,
-    "decay": 0.8,
-    "back": 0.4,
-    "out_power": 0.35,
-    "in_power": 0.2,
-    "like": 0.5,
-    "fade": 0.6,
-    "newest_events": 0.0,
-}
-SEARCH_SPACE = {
-    "decay": SearchRange(0.6, 0.95),
-    "back": SearchRange(0.0, 1.0),
-    "out_power": SearchRange(0.1, 0.6),
-    "in_power": SearchRange(0.0, 0.5),
-    "like": SearchRange(0.0, 1.0),
-    "fade": SearchRange(0.3, 0.98),
-}
 MAX_NEIGHBOURS = 100
 SIMILARITY_POPULARITY_POWER = 0.25
 MAX_COLD_NEIGHBOURS = 50  # of a product of few events; in a long catalogue most are, and half as many are as good
@@ -55,7 +36,7 @@ MAX_ITEMS_WITH_TITLE_WORDS = 30_000  # products; comparing the title words of mo
 _ROWS_PER_BLOCK = 2_000  # rows of similarities at once, to bound memory
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes the largest values of each row of sim, best first, and ``settings.json`` for scoring.
 
     Args:
@@ -65,13 +46,13 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the two terms.
 
     Returns:
-        Notes of ``write_rows``.
+        The report of ``write_rows``.
     """
     catalogue = training_data.catalogue
     events = training_data.interactions
     if catalogue is None or events is None:
         raise ValueError("item_knn needs a catalogue and events")
-    hyperparameters = plan.hyperparameters_of("item_knn", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     items_per_timestamp = max(1.0, len(events) / max(1, events.n_user_timestamps))
     for name in ("decay", "fade"):
         hyperparameters[name] = hyperparameters[name] ** (1.0 / items_per_timestamp)
@@ -89,7 +70,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     (into / "settings.json").write_bytes(msgspec.json.encode(hyperparameters))
     event_counts = np.bincount(events.item, minlength=len(catalogue))
     n_neighbours = np.where(event_counts >= MIN_WARM_EVENTS, MAX_NEIGHBOURS, MAX_COLD_NEIGHBOURS)
-    return write_rows(top_k_per_row(rows, n_neighbours), into)
+    return TrainNotes(report=write_rows(top_k_per_row(rows, n_neighbours), into))
 
 
 def _newest(events: Interactions, n_events: int) -> Interactions:

@@ -12,7 +12,6 @@ from vetrina.core.clock import DAY
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "you took this lately"
 HALF_LIFE_SECONDS = 17 * DAY
 
 

@@ -1,16 +1,14 @@
 """No training: histories hold the last items and their times."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes the number of products, all that scoring needs besides the history.
 
     Args:
@@ -20,9 +18,9 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Not used.
 
     Returns:
-        No notes.
+        Nothing to report.
     """
     if training_data.catalogue is None:
         raise ValueError("lately needs a catalogue")
     np.save(into / "items.npy", np.array(len(training_data.catalogue)))
-    return {}
+    return TrainNotes()

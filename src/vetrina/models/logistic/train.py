@@ -1,15 +1,13 @@
 """Logistic regression by L-BFGS, its L2 penalty chosen on held-out rows."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, TrainingData, TrainingPlan
+from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 
 L2_PENALTIES = (1e-3, 1e-4, 1e-5)
@@ -17,7 +15,7 @@ _MIN_ROWS = 1_000  # rows; with fewer the first penalty is used
 _MAX_LOG_ODDS = 30.0  # exp of more says nothing and may overflow
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``weights.npy`` (columns + 1,), the intercept last.
 
     Args:
@@ -27,7 +25,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Not used.
 
     Returns:
-        Notes: the loss on all rows and the chosen penalty.
+        Report: the loss on all rows and the chosen penalty.
     """
     table = training_data.encoded_table
     if table is None:
@@ -39,7 +37,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         penalty = _choose_penalty(x, y, held_out_mask(len(x), plan.seed))
     weights = _fit_weights(x, y, penalty)
     np.save(into / "weights.npy", weights)
-    return {"loss": _loss(weights, x, y), "penalty": penalty}
+    return TrainNotes(report={"loss": _loss(weights, x, y), "penalty": penalty})
 
 
 def _choose_penalty(x: Floats, y: Floats, is_held_out: NDArray[np.bool_]) -> float:

@@ -7,17 +7,16 @@ For the twin, the smaller half of each hidden layer's weights is set to zero and
 ``compress.py`` packs it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 from vetrina.models.mlp.online import HIDDEN_DIMS
 from vetrina.nn import losses
@@ -54,7 +53,7 @@ class _Rows:
     is_held_out: Tensor
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``network.onnx`` and the pruned twin's ``pruned.npz``.
 
     Args:
@@ -64,7 +63,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the epochs.
 
     Returns:
-        Notes: number of epochs, and the validation losses of both networks.
+        Report: number of epochs, and the validation losses of both networks.
     """
     table = training_data.encoded_table
     if table is None:
@@ -86,11 +85,13 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     pruned_losses = _train(network, rows, plan, base_loss, progress, _pruning_masks(network))
     state = {name: value.numpy() for name, value in network.state_dict().items()}
     np.savez(into / "pruned.npz", number=is_regression, **state)
-    return {
-        "epochs": len(validation_losses),
-        "validation_loss": min(validation_losses),
-        "validation_loss_pruned": min(pruned_losses),
-    }
+    return TrainNotes(
+        report={
+            "epochs": len(validation_losses),
+            "validation_loss": min(validation_losses),
+            "validation_loss_pruned": min(pruned_losses),
+        }
+    )
 
 
 def save_network(model: nn.Sequential, path: Path) -> None:

@@ -4,9 +4,7 @@ The file is copied as it is. What it cannot do is reported here, before the gate
 """
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +12,7 @@ import numpy as np
 from vetrina.core.errors import BadInput
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, TrainingData, TrainingPlan
+from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
 from vetrina.models.onnx.online import INPUT_TYPES, INPUTS_FILE, MODEL_FILE, SCALER_FILE, ExternalModel
@@ -24,7 +22,7 @@ _MAX_LISTED_COLUMNS = 12
 _MAX_REASON_CHARACTERS = 200
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``model.onnx`` and ``inputs.json``.
 
     Args:
@@ -34,7 +32,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Not used.
 
     Returns:
-        Notes: the loss on the table, and the type of each input.
+        Report: the loss on the table, and the type of each input.
 
     Raises:
         BadInput: The file does not open, wants columns that the table does not have, or does not return numbers.
@@ -56,7 +54,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         )
     loss_function = log_loss if rows.label_scaler is None else squared_error
     loss = loss_function(rows.label, ExternalModel(into).predict(rows)).mean()
-    return {"loss": float(loss), "inputs": model.input_types}
+    return TrainNotes(report={"loss": float(loss), "inputs": model.input_types})
 
 
 def _open_model(file: str, folder: Path) -> ExternalModel:

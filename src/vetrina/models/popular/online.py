@@ -7,8 +7,6 @@ import numpy as np
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "many shoppers take this now"
-
 
 class Popular:
     """One score a product, memory-mapped."""

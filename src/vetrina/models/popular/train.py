@@ -1,21 +1,19 @@
 """Popularity by exponentially decayed counts; without events the newest products in stock first."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.clock import DAY
 from vetrina.core.progress import Progress
-from vetrina.core.types import Catalogue, TrainingData, TrainingPlan
+from vetrina.core.types import Catalogue, TrainingData, TrainingPlan, TrainNotes
 
 HALF_LIFE_SECONDS = 21 * DAY
 MAX_UNSOLD_SCORE = 1e-3  # relative to the most popular product
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``scores.npy`` (items,) float32: 1 for the most popular product, at most MAX_UNSOLD_SCORE without events.
 
     Args:
@@ -25,7 +23,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Not used.
 
     Returns:
-        Notes: the half-life in days.
+        Report: the half-life in days.
     """
     catalogue = training_data.catalogue
     if catalogue is None:
@@ -38,7 +36,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         counts = np.bincount(events.item, decayed_weights, minlength=len(catalogue))
         scores += counts / counts.max()
     np.save(into / "scores.npy", (scores / (1.0 + MAX_UNSOLD_SCORE)).astype(np.float32))
-    return {"half_life_days": HALF_LIFE_SECONDS / DAY}
+    return TrainNotes(report={"half_life_days": HALF_LIFE_SECONDS / DAY})
 
 
 def _newest_in_stock_rank(catalogue: Catalogue) -> NDArray[np.float64]:

@@ -12,12 +12,12 @@ import lightgbm
 
 from vetrina.bundle.tree_ensemble.write import feature_importances, write_tree_ensemble
 from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
+from vetrina.core.types import TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.launch_examples import COLUMNS, build_examples
 from vetrina.features import category_levels
 from vetrina.models.content import train as content
+from vetrina.models.reach.model import MODEL
 
-HYPERPARAMETERS = {"rate": 0.05, "leaves": 31, "least": 50, "columns": 0.6, "penalty": 5.0}
 _MAX_TREES = 400
 _PATIENCE = 30  # trees without a smaller validation loss
 _HELD_OUT_ONE_IN = 4  # launches
@@ -25,25 +25,25 @@ _MIN_ROWS_PER_LEAF = 5  # where a share of the examples is less than the hyper-p
 _MAX_BINS = 127  # of a feature
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``trees.onnx``.
 
     Args:
-        training_data: Needs the catalogue and interactions that include launches.
+        training_data: Needs the catalogue, interactions that include launches, and the cache.
         plan: Seed, threads and hyper-parameters.
-        into: The output folder in a run's folder.
+        into: The output folder.
         progress: Reports the steps.
 
     Returns:
-        Notes: number of launches, buyers and trees, the validation loss, and the importance of each feature.
+        Report: number of launches, buyers and trees, the validation loss, and the importance of each feature.
     """
     catalogue = training_data.catalogue
     if catalogue is None or training_data.interactions is None:
         raise ValueError("reach needs a catalogue and behaviour")
-    hyperparameters = plan.hyperparameters_of("reach", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     with progress.step("reach: launches and trees", 3) as step:
         level_codes = category_levels.level_codes(catalogue)[0]
-        vectors = content.content_vectors(catalogue, plan, into, progress)
+        vectors = content.content_vectors(catalogue, plan, training_data.cache_folder, progress)
         examples = build_examples(training_data.interactions, level_codes, catalogue.prices, vectors, plan.seed)
         step.advance()
         settings = _lightgbm_settings(hyperparameters, plan, len(examples))
@@ -58,13 +58,15 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         step.advance()
     write_tree_ensemble(trees, into / "trees.onnx")
     validation_loss = float(trial.best_score["valid_0"]["binary_logloss"])
-    return {
-        "launches": int(examples.launch_index.max()) + 1,
-        "buyers": int(examples.is_buyer.sum()),
-        "trees": n_trees,
-        "held_out": round(validation_loss, 5),
-        "columns": feature_importances(trees, COLUMNS),
-    }
+    return TrainNotes(
+        report={
+            "launches": int(examples.launch_index.max()) + 1,
+            "buyers": int(examples.is_buyer.sum()),
+            "trees": n_trees,
+            "held_out": round(validation_loss, 5),
+            "columns": feature_importances(trees, COLUMNS),
+        }
+    )
 
 
 def _lightgbm_settings(hyperparameters: Mapping[str, float], plan: TrainingPlan, n_examples: int) -> dict[str, Any]:

@@ -8,8 +8,6 @@ from vetrina.bundle import dictionary_encoding
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "you take this often"
-
 
 class Repeat:
     """The loyalty of each product; the decayed counts come with the history."""

@@ -6,21 +6,19 @@ product counts as an average one. On Complete Journey, with everything chosen be
 decayed count from NDCG@10 .323 to .331 on the last fortnight.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from vetrina.bundle import dictionary_encoding
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan
+from vetrina.core.types import Floats, Interactions, TrainingData, TrainingPlan, TrainNotes
 
 PRIOR_BUYERS = 5.0
 LOYALTY_POWER = 0.3
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``loyalty`` (items,) float32, dictionary-encoded.
 
     Args:
@@ -30,13 +28,13 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Not used.
 
     Returns:
-        Notes: the median loyalty.
+        Report: the median loyalty.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("repeat needs a catalogue and events")
     values = loyalty(training_data.interactions, len(training_data.catalogue))
     dictionary_encoding.save(into, "loyalty", values)
-    return {"median_loyalty": float(np.median(values))}
+    return TrainNotes(report={"median_loyalty": float(np.median(values))})
 
 
 def loyalty(events: Interactions, n_items: int) -> Floats:

@@ -1,20 +1,18 @@
 """Ridge regression (Hoerl and Kennard 1970), its penalty chosen on held-out rows."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, TrainingData, TrainingPlan
+from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 
 L2_PENALTIES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``weights.npy`` (columns + 1,), the intercept last.
 
     Args:
@@ -24,7 +22,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Not used.
 
     Returns:
-        Notes: the validation loss and the chosen penalty.
+        Report: the validation loss and the chosen penalty.
     """
     if training_data.encoded_table is None:
         raise ValueError("ridge needs an encoded table")
@@ -37,7 +35,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         losses[penalty] = _loss(weights, x[is_held_out], y[is_held_out])
     best_penalty = min(losses, key=lambda penalty: losses[penalty])
     np.save(into / "weights.npy", _fit_weights(x, y, best_penalty))
-    return {"validation_loss": losses[best_penalty], "penalty": best_penalty}
+    return TrainNotes(report={"validation_loss": losses[best_penalty], "penalty": best_penalty})
 
 
 def _fit_weights(x: Floats, y: Floats, penalty: float) -> NDArray[np.float64]:

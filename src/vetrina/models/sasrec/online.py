@@ -5,8 +5,6 @@ from pathlib import Path
 from vetrina.bundle.sequence_scorer.read import SequenceScorer
 from vetrina.core.protocols import Scorer
 
-REASON = "shoppers with baskets like yours took this next"
-
 
 def load(folder: Path) -> Scorer:
     """Opens what ``train`` or ``compress`` wrote, like every sequence network."""

@@ -11,7 +11,6 @@ from vetrina.bundle.elias_fano import EliasFanoLists
 from vetrina.core.protocols import History
 from vetrina.core.types import Floats
 
-REASON = "visits that went like yours went on to this"
 SESSION_GAP_SECONDS = 30 * 60.0  # without an event, after which a new session begins
 _MAX_RECENT_ITEMS = 20
 

@@ -4,10 +4,8 @@ A session ends where a user has no event for half an hour. Where hardly any sess
 days, or of orders), a user's whole history is one session.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -16,16 +14,16 @@ from numpy.typing import NDArray
 from vetrina.bundle import dictionary_encoding
 from vetrina.bundle.elias_fano import save_elias_fano
 from vetrina.core.progress import Progress
-from vetrina.core.types import Interactions, TrainingData, TrainingPlan
+from vetrina.core.types import Interactions, TrainingData, TrainingPlan, TrainNotes
+from vetrina.models.sessions.model import MODEL
 from vetrina.models.sessions.online import SESSION_GAP_SECONDS
 
-HYPERPARAMETERS = {"fade": 0.6, "recency": 1.5, "neighbours": 500}
 MAX_SESSIONS_PER_ITEM = 2_000  # the newest
 MAX_SESSIONS = 1_000_000  # the newest
 MIN_MEAN_SESSION_EVENTS = 1.5  # below, a user's whole history is one session
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes the index of sessions.
 
     Sorted lists in both directions: ``item_sessions``, the sessions of an item, newest first, and ``session_items``,
@@ -40,12 +38,12 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports when it is done.
 
     Returns:
-        Notes: number of sessions, and whether they are whole histories.
+        Report: number of sessions, and whether they are whole histories.
     """
     events = training_data.interactions
     if training_data.catalogue is None or events is None:
         raise ValueError("sessions needs a catalogue and events")
-    hyperparameters = plan.hyperparameters_of("sessions", HYPERPARAMETERS)
+    hyperparameters = MODEL.hyperparameters_in(plan)
     n_items = len(training_data.catalogue)
     with progress.step("sessions", 1) as step:
         recent = _newest_sessions(events)
@@ -65,7 +63,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         settings = {**hyperparameters, "whole": recent.uses_whole_history}
         (into / "settings.json").write_bytes(msgspec.json.encode(settings))
         step.advance()
-    return {"visits": n_sessions, "whole_histories": recent.uses_whole_history}
+    return TrainNotes(report={"visits": n_sessions, "whole_histories": recent.uses_whole_history})
 
 
 def _save_sessions_by_item(

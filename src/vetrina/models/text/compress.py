@@ -82,7 +82,7 @@ def _cached_student(source: Path, distillation_data: DistillationData) -> Path:
     key = sha256("\n".join(texts).encode())
     key.update(zstd_file.read(source / "encoder.onnx"))
     key.update(str(_EPOCHS).encode())
-    student_file = source.parent.parent / "cache" / f"student-{key.hexdigest()[:24]}.onnx"
+    student_file = distillation_data.training_data.cache_folder / f"student-{key.hexdigest()[:24]}.onnx"
     if not student_file.exists():
         with atomic_write(student_file) as temporary:
             query_student.export_student(_distil_student(source, texts, distillation_data), temporary)

@@ -14,7 +14,6 @@ from vetrina.bundle.elias_fano import concatenated_ranges
 from vetrina.bundle.onnx_session import open_session
 from vetrina.core.types import Floats, Ints
 
-REASON = "means what you asked for"
 CONFIG_FILE = "encoder.json"
 INDEX_FILE = "index.faiss"
 
@@ -24,11 +23,11 @@ class TextEncoder:
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
         config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes())
-        self._query_prompt: str = config["query"]
-        self._document_prompt: str = config["document"]
+        self._query_prompt: str = config["query_prompt"]
+        self._document_prompt: str = config["document_prompt"]
         self._tokenizer = Tokenizer.from_buffer(zstd_file.read(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(config["longest"])
-        self._tokenizer.enable_padding(pad_id=config["pad"])
+        self._tokenizer.enable_truncation(config["max_tokens"])
+        self._tokenizer.enable_padding(pad_id=config["padding_id"])
         self._session = open_session(zstd_file.read(folder / "encoder.onnx"), threads)
 
     def tokenise(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

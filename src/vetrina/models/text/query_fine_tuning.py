@@ -26,18 +26,8 @@ from vetrina.models.text.pretrained import SentenceEncoder, transformer_layers
 from vetrina.models.text.training_queries import TrainingQuery
 from vetrina.nn import fine_tuning
 from vetrina.nn.losses import listwise
+from vetrina.nn.optimisers import one_cycle_schedule
 
-HYPERPARAMETERS = {
-    "epochs": 0,
-    "stop": 0,
-    **fine_tuning.HYPERPARAMETERS,
-    "trainable_layers": 3,
-    "rate": 2e-5,
-    "temperature": 0.05,
-    "made": 0,
-    "teacher": 0,
-    "margin": 0.1,
-}
 _BATCH_SIZE = 32  # queries
 _MAX_TEXTS = 20_000  # texts in the softmax of the loss; of more, a random sample
 _HELD_OUT_SHARE = 0.2  # of the queries
@@ -46,7 +36,6 @@ _NDCG_K = 10
 _MAX_GRADE = 3.0  # of the most relevant text of a query
 _CONFIDENCE_LEVEL = 0.8  # of the two-sided interval: its lower bound holds in nine of ten cases
 _WEIGHT_DECAY = 0.01
-_WARMUP_SHARE = 0.1  # of the optimiser's steps
 _LORA_RATE_FACTOR = 10.0  # times the rate: LoRA corrections start at zero and have few weights
 
 
@@ -96,7 +85,7 @@ def fine_tune(
 
     With the hyper-parameter ``stop`` it trains for exactly that many epochs. Otherwise it trains for at most ``epochs``
     and takes the epoch of the highest NDCG@10 on held-out queries; unless that NDCG is significantly above the initial
-    one (one-sided, nine in ten), the initial weights are restored.
+    one (one-sided, nine in ten), the initial weights are restored. Where nothing is held out to decide that, they stay.
 
     Args:
         network: The query encoder.
@@ -106,16 +95,18 @@ def fine_tune(
         held_out_queries: Decide on the number of epochs; empty where ``stop`` is set.
         teacher_scores: Cross-encoder scores of some texts, one row for each training query; None for no distillation.
         plan: Seed and threads.
-        hyperparameters: See ``HYPERPARAMETERS``.
+        hyperparameters: See ``models/text/model.py``.
         progress: Reports the share of each epoch.
 
     Returns:
         The number of epochs, 0 where the initial weights stay, and notes on held-out queries: ``held_out`` (how many),
         ``before`` and ``after`` (mean NDCG@10).
     """
+    n_fixed_epochs = int(hyperparameters["stop"])
+    if not n_fixed_epochs and not held_out_queries:
+        return 0, {}
     torch.manual_seed(plan.seed)
     torch.set_num_threads(plan.threads)
-    n_fixed_epochs = int(hyperparameters["stop"])
     n_epochs = n_fixed_epochs
     if not n_fixed_epochs:
         n_epochs = int(hyperparameters["epochs"])
@@ -171,10 +162,7 @@ def _build_optimiser(
         learning_rate = learning_rate * _LORA_RATE_FACTOR
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=_WEIGHT_DECAY)
     n_steps = int(hyperparameters["epochs"]) * math.ceil(n_queries / _BATCH_SIZE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=n_steps + 1, pct_start=_WARMUP_SHARE
-    )
-    return optimiser, schedule
+    return optimiser, one_cycle_schedule(optimiser, learning_rate, n_steps)
 
 
 def _best_if_significant(

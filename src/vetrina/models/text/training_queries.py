@@ -33,7 +33,7 @@ def training_queries(
     Args:
         training_data: Catalogue and judgments.
         seed: Of the synthetic queries.
-        hyperparameters: Those of ``query_fine_tuning``; ``made`` asks for synthetic queries.
+        hyperparameters: Those of ``models/text/model.py``; ``made`` asks for synthetic queries.
         text_of: Row of the distinct text of each product (items,).
 
     Returns:

@@ -4,7 +4,6 @@ Each split has the largest gain in cross-entropy, or in squared error of a numer
 / (rows + 2), Laplace's rule of succession; a numeric one sum / (rows + 2), shrunk to the mean of all rows.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from vetrina.core.labelled_tables import EncodedTable
 from vetrina.core.progress import Progress
-from vetrina.core.types import Floats, TrainingData, TrainingPlan
+from vetrina.core.types import Floats, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.random_split import held_out_mask
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
@@ -26,7 +25,7 @@ _MIN_ROWS_PER_LEAF = 20  # or a tenth of the rows, where that is less
 _PRIOR_ROWS = 2.0  # rows that are added to a leaf
 
 
-def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> Mapping[str, Any]:
+def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
     """Writes ``tree.json``.
 
     Args:
@@ -36,7 +35,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the trees.
 
     Returns:
-        Notes: number of leaves and the validation loss.
+        Report: number of leaves and the validation loss.
     """
     table = training_data.encoded_table
     if table is None:
@@ -57,7 +56,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         nodes = _grow_tree(x, label, best_n_leaves, is_regression)
         (into / TREE_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(nodes)))
         step.advance()
-    return {"leaves": best_n_leaves, "validation_loss": losses[best_n_leaves]}
+    return TrainNotes(report={"leaves": best_n_leaves, "validation_loss": losses[best_n_leaves]})
 
 
 def _grow_tree(x: Floats, label: Floats, n_leaves: int, is_regression: bool) -> list[Node]:

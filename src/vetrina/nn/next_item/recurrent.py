@@ -15,32 +15,15 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from vetrina.bundle.sequence_scorer.read import N_GAP_CLASSES
-from vetrina.core.progress import Progress
-from vetrina.core.types import TrainingData, TrainingPlan
-from vetrina.nn.next_item import training
 
 Cell = Literal["GRU", "LSTM"]
 # torch stacks the gates of a GRU as reset, update, new, those of an LSTM as in, forget, cell, out; this is ONNX's order.
 _GATE_ORDER = {"GRU": (1, 0, 2), "LSTM": (0, 3, 1, 2)}
 
 
-def fit(
-    name: str, cell: Cell, training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress
-) -> Mapping[str, Any]:
-    """Train a recurrent model, write what ``bundle.sequence_scorer`` reads, and return notes for the report.
-
-    Args:
-        name: Name of the model, by which the plan has hyper-parameters.
-        cell: Kind of recurrent cell.
-        training_data: Catalogue and events.
-        plan: Seed, threads and hyper-parameters.
-        into: Folder to write to.
-        progress: Progress of the training for people.
-    """
-    hyperparameters = plan.hyperparameters_of(name, training.HYPERPARAMETERS)
-    torch.manual_seed(plan.seed)
-    encoder = RecurrentEncoder(cell, int(hyperparameters["width"]), hyperparameters["dropout"])
-    return training.fit(name, encoder, training_data, plan, hyperparameters, into, progress)
+def build_encoder(cell: Cell, hyperparameters: Mapping[str, float]) -> "RecurrentEncoder":
+    """An untrained encoder of ``width`` and ``dropout``."""
+    return RecurrentEncoder(cell, int(hyperparameters["width"]), hyperparameters["dropout"])
 
 
 class RecurrentEncoder(nn.Module):

@@ -16,21 +16,18 @@ from torch.nn import functional as F
 
 from vetrina.bundle.sequence_scorer.write import ENCODER_FILE, write_sequence_table
 from vetrina.core.progress import Progress
-from vetrina.core.search_range import SearchRange
-from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan
+from vetrina.core.types import WARM_START_FILE, TrainingData, TrainingPlan, TrainNotes
 from vetrina.data.item_tokens import item_token_matrix
 from vetrina.nn.next_item import embedding_init, warm_start
 from vetrina.nn.next_item.baskets import Baskets, Batch
+from vetrina.nn.next_item.cost import full_epochs
 from vetrina.nn.next_item.item_embeddings import ItemEmbeddings
 from vetrina.nn.next_item.negative_sampling import NegativeSampler
-from vetrina.nn.optimisers import build_optimiser
+from vetrina.nn.optimisers import build_optimiser, one_cycle_schedule
 
 POSITIONS_PER_BATCH = 1_500  # predicting positions in a batch, about
 MIN_WINDOWS_PER_BATCH = 64
 MAX_WINDOWS_PER_BATCH = 512
-TOTAL_POSITIONS = 5.5e6  # predicting positions in all epochs, unless the hyper-parameters set the epochs
-MIN_EPOCHS = 6
-MAX_EPOCHS = 16
 EARLY_STOP_RATIO = 0.95  # of the best held-out NDCG, below which training stops
 ADVERSARIAL_NORM = 0.1  # of the adversarial loss, in mean norms of an item's vector
 WARM_START_EPOCH_SHARE = 0.25  # of the epochs, that a warm-started training takes
@@ -41,21 +38,6 @@ HELD_OUT_BATCH_SIZE = 50  # windows
 MAX_HELD_OUT_PAIRS_PER_BATCH = 250
 _LENGTH_BUCKET = 4  # events by which the lengths of a batch's windows may differ
 _EXCLUDED_LOGIT = -1e9
-HYPERPARAMETERS = {
-    "width": 64,
-    "length": 50,
-    "epochs": 0,  # 0 leaves it to the number of positions
-    "stop": 0,  # the epoch after which to stop; 0 leaves it to held-out users
-    "rate": 4e-3,
-    "dropout": 0.4,
-    "temperature": 0.06,
-    "negatives": 1_024,
-}
-SEARCH_SPACE = {
-    "rate": SearchRange(1e-3, 8e-3),
-    "dropout": SearchRange(0.1, 0.6),
-    "temperature": SearchRange(0.04, 0.12),
-}
 
 
 class SequenceEncoder(Protocol):
@@ -92,7 +74,43 @@ class _SequenceData:
     temperature: float
 
 
-def fit(
+@dataclass(frozen=True)
+class SequenceModelTrainer:
+    """Training of a sequence model, all but its encoder.
+
+    Attributes:
+        name: Name of the model, by which the plan has hyper-parameters.
+        hyperparameters: Hyper-parameters as in ``nn.hyperparameters.NEXT_ITEM``, unless the plan has others.
+        build_encoder: Builds the untrained encoder from hyper-parameters: a torch module and a ``SequenceEncoder``.
+    """
+
+    name: str
+    hyperparameters: Mapping[str, float]
+    build_encoder: Callable[[Mapping[str, float]], Any]
+
+    def fit(self, training_data: TrainingData, plan: TrainingPlan, into: Path, progress: Progress) -> TrainNotes:
+        """Train the model and write what ``bundle.sequence_scorer`` reads.
+
+        Args:
+            training_data: Catalogue and events, and the state of an earlier training if there is one.
+            plan: Seed, threads, hyper-parameters, loss and optimiser.
+            into: Folder to write to.
+            progress: Progress of the training for people.
+
+        Returns:
+            The hyper-parameters with the epoch after which training stopped, the held-out NDCG of each epoch, and the number of
+            items.
+
+        Raises:
+            ValueError: There is no catalogue or there are no events.
+        """
+        hyperparameters = plan.hyperparameters_of(self.name, self.hyperparameters)
+        torch.manual_seed(plan.seed)
+        encoder = self.build_encoder(hyperparameters)
+        return _fit(self.name, encoder, training_data, plan, hyperparameters, into, progress)
+
+
+def _fit(
     name: str,
     encoder: Any,
     training_data: TrainingData,
@@ -100,25 +118,7 @@ def fit(
     hyperparameters: Mapping[str, float],
     into: Path,
     progress: Progress,
-) -> Mapping[str, Any]:
-    """Train a sequence model and write what ``bundle.sequence_scorer`` reads.
-
-    Args:
-        name: Name of the model, for messages.
-        encoder: The untrained encoder, a torch module and a ``SequenceEncoder``.
-        training_data: Catalogue and events, and the state of an earlier training if there is one.
-        plan: Seed, threads, loss and optimiser.
-        hyperparameters: Those of HYPERPARAMETERS.
-        into: Folder to write to.
-        progress: Progress of the training for people.
-
-    Returns:
-        Notes for the report: ``held_out`` NDCG of each epoch, number of ``items``, and ``settings``, the hyper-parameters with
-        the epoch after which training stopped.
-
-    Raises:
-        ValueError: There is no catalogue or there are no events.
-    """
+) -> TrainNotes:
     events = training_data.interactions
     catalogue = training_data.catalogue
     if catalogue is None or events is None:
@@ -135,7 +135,7 @@ def fit(
     negatives = NegativeSampler(counts, int(hyperparameters["negatives"]))
     data = _SequenceData(baskets, negatives, hyperparameters["temperature"])
     if not hyperparameters["epochs"]:
-        hyperparameters = {**hyperparameters, "epochs": _default_epochs(baskets.n_positions)}
+        hyperparameters = {**hyperparameters, "epochs": full_epochs(baskets.n_positions)}
     stop_epoch = 0
     if training_data.warm_start_file:
         stop_epoch = warm_start.restore_state(
@@ -156,12 +156,11 @@ def fit(
     write_sequence_table(has_row, vectors, hyperparameters, into)
     encoder.eval().export_onnx(into / ENCODER_FILE)
     warm_start.save_state(into / WARM_START_FILE, embeddings, encoder, product_ids, token_names, stop_epoch)
-    return {"held_out": held_out_ndcg, "items": len(items), "settings": {**hyperparameters, "stop": stop_epoch}}
-
-
-def _default_epochs(n_positions: int) -> int:
-    """Number of epochs by the number of predicting positions in each."""
-    return int(np.clip(TOTAL_POSITIONS / max(1, n_positions), MIN_EPOCHS, MAX_EPOCHS))
+    return TrainNotes(
+        hyperparameters={**hyperparameters, "stop": stop_epoch},
+        validation_curve=tuple(held_out_ndcg),
+        report={"items": len(items)},
+    )
 
 
 def sampled_softmax_loss(
@@ -276,14 +275,8 @@ def _train(
     )
     batch_size = _windows_per_batch(data.baskets)
     batches_per_epoch = -(-len(training) // batch_size)  # rounded up
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        rate,
-        total_steps=max(1, epochs * batches_per_epoch) + 1,
-        pct_start=0.1,
-        cycle_momentum=False,
-        final_div_factor=40,
-    )
+    n_steps = max(1, epochs * batches_per_epoch)
+    schedule = one_cycle_schedule(optimiser, rate, n_steps, cycle_momentum=False, final_div_factor=40)
     loss = sampled_softmax_loss
     if plan.loss == "adversarial":
         loss = adversarial_softmax_loss

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
-from vetrina.core import plugins
 from vetrina.core.protocols import Context
 from vetrina.core.tokeniser import tokenise
 from vetrina.core.types import Ad, AdPlacement, Answer, AuctionEntry, Floats, Ints, RankedItem, Request
@@ -23,6 +22,7 @@ from vetrina.features.category_levels import LEVELS, CategoryLevels
 from vetrina.features.histories import Histories
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.model_selection.calibration import from_options
+from vetrina.models.base import find_model
 from vetrina.scenarios.ads.auction import AuctionOutcome, run_auction
 from vetrina.scenarios.ads.features import MAX_RECENT_EVENTS, NO_EVENT, ImpressionFeatures
 from vetrina.scenarios.base import RankingBundle
@@ -63,7 +63,7 @@ class AdServer(RankingBundle):
             self.encoding = msgspec.json.decode((folder / "encoding.json").read_bytes(), type=TableEncoding)
         self._models = {}
         for name in self.models:
-            self._models[name] = plugins.load_module("models", name, "online").load(folder / name)
+            self._models[name] = find_model(name).load(folder / name)
         conversion_lift = np.load(folder / "conversion.npy")[self.items]
         self._quality = np.clip(np.sqrt(conversion_lift), _MIN_QUALITY, _MAX_QUALITY)
         self._bids = np.array([ad.bid for ad in self.ads])

@@ -10,6 +10,7 @@ from vetrina.core.settings import Settings
 from vetrina.core.types import EvaluationData, MetricValues, Recipe, Snapshot, TrainingData, TrainingPlan
 from vetrina.scenarios.ads import evaluate
 from vetrina.scenarios.ads.online import AdServer
+from vetrina.scenarios.ads.schema import AdsBody
 from vetrina.scenarios.base import RankingScenario
 from vetrina.scenarios.component_scores import ScoredAnswers
 
@@ -29,6 +30,8 @@ class AdsScenario(RankingScenario):
     required_tables = frozenset({"ads", "events", "products"})
     without_data = "no ads until products, events and ads are ingested"
     ranks_whole_catalogue = False
+    charges_clicks = True
+    body = AdsBody
 
     def splits(self, snapshot: Snapshot, settings: Settings) -> DataSplits:
         """Impressions are split by time."""

@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
-from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.protocols import Context
 from vetrina.core.types import Audience, AudienceMember, AudienceRequest, Floats, Ints
 from vetrina.features import affinities, segments, similarity
 from vetrina.features.affinities import COLUMNS, USER_FEATURES
 from vetrina.features.category_levels import LEVELS, CategoryLevels, category_levels
+from vetrina.models.base import find_model
 from vetrina.scenarios.base import AudienceBundle
 from vetrina.scenarios.launch.lookalike import seed_similarity
 
@@ -62,7 +62,7 @@ class AudienceSelector(AudienceBundle):
         self.users, self.is_sold = affinities.read_users(folder / "affinities")
         self._models = {}
         for name in self.models:
-            self._models[name] = plugins.load_module("models", name, "online").load(folder / name)
+            self._models[name] = find_model(name).load(folder / name)
         self._content_model = self._models.get("content")
         self._recent_purchases = _NO_PURCHASES
         if self._content_model:

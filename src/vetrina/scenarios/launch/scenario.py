@@ -28,6 +28,11 @@ class LaunchScenario(AudienceScenario):
     without_data = "nothing until products and events are ingested"
     always_fitted = ("content",)  # its embeddings are features of the audience model
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The route is named after what it returns."""
+        return ("/v1/audience",)
+
     def splits(self, snapshot: Snapshot, settings: Settings) -> DataSplits:
         """The log is split by time."""
         from vetrina.data.splits import LogSplits

@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vetrina.core import plugins
 from vetrina.core.protocols import Context
 from vetrina.core.types import Floats
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.model_selection import calibration, field_calibration
 from vetrina.model_selection.ensemble_weights import weighted_mean
 from vetrina.model_selection.threshold import DEFAULT_THRESHOLD
+from vetrina.models.base import find_model
 from vetrina.scenarios.base import PredictionBundle
 from vetrina.scenarios.predict.rules import split_conditions
 
@@ -38,7 +38,7 @@ class Predictor(PredictionBundle):
         self.active_models = tuple(name for name in self.models if self.weights.get(name))
         self._models = {}
         for name in self.models:
-            self._models[name] = plugins.load_module("models", name, "online").load(folder / name)
+            self._models[name] = find_model(name).load(folder / name)
 
     def predict(self, columns: Mapping[str, np.ndarray], only_model: str | None = None) -> Floats:
         """(rows,) calibrated probabilities, or numbers in standard units of the label.

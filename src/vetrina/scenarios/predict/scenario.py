@@ -34,6 +34,11 @@ class PredictScenario(PredictionScenario):
     quick_recipe = QuickRecipe(models=("logistic", "ridge"), seconds=20.0)
     serves_judged_file = True  # the report needs a holdout that the model has not seen
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The second path is that of servers which models were asked on before."""
+        return ("/v1/predict", "/predict")
+
     def splits(self, snapshot: Snapshot, settings: Settings) -> DataSplits:
         """Rows are split at random."""
         from vetrina.data.splits import TableSplits

@@ -17,10 +17,10 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from vetrina.core import plugins
 from vetrina.core.protocols import History, Scorer
 from vetrina.core.types import EvaluationData, Floats, Ints, MetricValues
 from vetrina.evaluation.ranking import mid_ranks, ndcg
+from vetrina.models.base import find_model
 from vetrina.scenarios.agreement import max_unlabelled
 from vetrina.scenarios.component_scores import SampledResults
 from vetrina.scenarios.recommend.evaluate import (
@@ -144,7 +144,7 @@ class ComponentScores:
 
     def exchange(self, model: str, model_folder: Path) -> SampledResults:
         """The results with another variant of a model. The stored scores change only by ``accept``."""
-        scorer = plugins.load_module("models", model, "online").load(model_folder)
+        scorer = find_model(model).load(model_folder)
         n_units = len(self._unit_ids)
         terms: dict[int, BlendTerm] = {}
         values = self._values.copy()

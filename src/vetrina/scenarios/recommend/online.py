@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.tree_ensemble.read import Trees
-from vetrina.core import plugins
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.filters import Filters
 from vetrina.core.protocols import Context, History, Scorer
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import business_value, item_statistics
 from vetrina.features.histories import Histories
+from vetrina.models.base import find_model
 from vetrina.ranking.reserved_positions import fill_reserved_positions
 from vetrina.scenarios.base import RankingBundle
 from vetrina.scenarios.recommend.features import ranker_features
@@ -68,10 +68,9 @@ class Recommender(RankingBundle):
         self.repeats_in_sessions = bool(options.get("session_repeats", False))
         self.catalogue = CatalogueIndex(folder / "catalogue")
         self.histories = Histories(folder / "histories")
-        modules = {name: plugins.load_module("models", name, "online") for name in self.models}
-        self._scorers: dict[str, Scorer] = {name: module.load(folder / name) for name, module in modules.items()}
+        self._scorers: dict[str, Scorer] = {name: find_model(name).load(folder / name) for name in self.models}
         self._images: Any = self._scorers.get("image")
-        self._model_reasons = {name: module.REASON for name, module in modules.items()}
+        self._model_reasons = {name: find_model(name).reason for name in self.models}
         self._statistics = item_statistics.read(folder / "statistics")
         self._is_cold_start = self.item_counts < 1.0
         category_codes = self.catalogue.field_codes("category")[1]

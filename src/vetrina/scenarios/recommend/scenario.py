@@ -13,6 +13,7 @@ from vetrina.scenarios.base import GoalEffect, QuickRecipe, RankingScenario
 from vetrina.scenarios.component_scores import ComponentScores, ScoredAnswers
 from vetrina.scenarios.recommend import evaluate, quick
 from vetrina.scenarios.recommend.online import Recommender
+from vetrina.scenarios.recommend.schema import RecommendBody
 
 RECIPE = Recipe(
     scenario="recommend",
@@ -57,6 +58,7 @@ class RecommendScenario(RankingScenario):
     always_fitted = ("popular", "image", "fusion")  # popularity orders equals; placements use the other two alone
     reports_every_model = True
     has_business_goals = True
+    body = RecommendBody
 
     def readiness(self, tables: Collection[str]) -> Readiness:
         """Events or products suffice."""

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.bundle.spelling.read import SpellingCorrector
 from vetrina.bundle.tree_ensemble.read import Trees
-from vetrina.core import plugins
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.errors import BadInput
 from vetrina.core.filters import NO_FILTERS
@@ -24,6 +23,7 @@ from vetrina.core.protocols import Context, History
 from vetrina.core.types import Answer, Floats, Ints, RankedItem, Request
 from vetrina.features import item_statistics
 from vetrina.features.histories import Histories
+from vetrina.models.base import find_model
 from vetrina.scenarios.base import RankingBundle
 from vetrina.scenarios.search.features import ranker_features
 
@@ -118,15 +118,15 @@ class Searcher(RankingBundle):
         self.weights = np.array([weights.get(signal, 0.0) for signal in SIGNALS], np.float32)
         self.catalogue = CatalogueIndex(folder / "catalogue")
         self.histories = Histories(folder / "histories")
-        self._bm25 = plugins.load_module("models", "bm25", "online").load(folder / "bm25")
+        self._bm25 = find_model("bm25").load(folder / "bm25")
         self._text: Any = _NoTextModel()
         if "text" in content["models"]:
-            self._text = plugins.load_module("models", "text", "online").load(folder / "text")
+            self._text = find_model("text").load(folder / "text")
         self._spelling = SpellingCorrector(folder / "spelling.json", self._text.has_token)
-        self._popular = plugins.load_module("models", "popular", "online").load(folder / "popular")
+        self._popular = find_model("popular").load(folder / "popular")
         self._fusion = None
         if self.weights[-1] and "fusion" in content["models"]:
-            self._fusion = plugins.load_module("models", "fusion", "online").load(folder / "fusion")
+            self._fusion = find_model("fusion").load(folder / "fusion")
         category_codes = self.catalogue.field_codes("category")[1]
         brand_codes = self.catalogue.field_codes("brand")[1]
         self._codes = category_codes, brand_codes

@@ -12,6 +12,7 @@ from vetrina.scenarios.base import QuickRecipe, RankingScenario
 from vetrina.scenarios.component_scores import ScoredAnswers
 from vetrina.scenarios.search import evaluate
 from vetrina.scenarios.search.online import Searcher
+from vetrina.scenarios.search.schema import SearchBody
 
 RECIPE = Recipe(scenario="search", models=("bm25", "text", "popular", "fusion"), baselines=("bm25",), metric="NDCG@10")
 
@@ -29,6 +30,7 @@ class SearchScenario(RankingScenario):
     without_data = "nothing until a catalogue with titles is ingested"
     quick_recipe = QuickRecipe(models=("bm25", "popular"), seconds=15.0)
     drops_unweighted_models = False  # every signal is computed
+    body = SearchBody
 
     def splits(self, snapshot: Snapshot, settings: Settings) -> DataSplits:
         """Queries are split by their hash."""

@@ -13,7 +13,6 @@ from vetrina.core.exposures import Exposure, LoggedItem
 from vetrina.core.rollout_types import CHAMPION
 from vetrina.serve.service import Service
 
-_SCENARIO = "predict"
 _MAX_LOGGED_ROWS = 100  # of one request
 
 
@@ -25,25 +24,26 @@ class PredictedRows:
     exposure: Exposure
 
 
-async def predict(service: Service, rows: Sequence[Any]) -> PredictedRows:
+async def predict(service: Service, scenario: str, rows: Sequence[Any]) -> PredictedRows:
     """One prediction a row.
 
     Args:
         service: what the routes share.
+        scenario: the scenario that answers.
         rows: values in column order, or by column name.
 
     Raises:
         NotReady: no version serves.
         BadInput: a row has too few or too many values, or a column of an unknown name.
     """
-    serving = await service.serving(_SCENARIO)
+    serving = await service.serving(scenario)
     started = time.perf_counter()
     bundle = serving.loaded_bundle
     predictions = bundle.answer(rows)
     seconds = time.perf_counter() - started
     exposure = Exposure(
         request_id=uuid4().hex,
-        scenario=_SCENARIO,
+        scenario=scenario,
         version=serving.version,
         time=clock.now(),
         seconds=seconds,

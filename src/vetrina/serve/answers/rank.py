@@ -11,6 +11,7 @@ from uuid import uuid4
 from vetrina.core.exposures import Exposure
 from vetrina.core.rollout_types import CHAMPION
 from vetrina.core.types import Answer, Request
+from vetrina.scenarios.base import find_ranking_scenario
 from vetrina.serve.answers.exposed import logged_items, logged_request
 from vetrina.serve.experiments.arms import answer_arm, assign_arm
 from vetrina.serve.experiments.canary import CandidateClient
@@ -92,9 +93,9 @@ async def answer_unlogged(service: Service, scenario: str, request: Request) -> 
 
     Raises:
         NotReady: no version of the scenario serves.
-        BadInput: the request asks for something that the scenario does not have.
+        BadInput: the scenario does not rank products, or the request asks for something that it does not have.
     """
-    serving = service.champions.get(scenario)
+    serving = service.champions.get(find_ranking_scenario(scenario).name)
     recent_events = await _read_recent_events(service, serving, None, request)
     return serving.loaded_bundle.answer(request, service.context(recent_events))
 

@@ -4,7 +4,6 @@ They travel over a Unix socket in the shop's folder. Nothing here opens a bundle
 """
 
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 
@@ -12,9 +11,9 @@ SOCKET_FILE = Path("work", "service.sock")  # in the shop's folder
 
 
 class LocalQuery(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """A search or a recommendation that a person asks for on the command line, with the shop's own ids."""
+    """A request for ranked products that a person makes on the command line, with the shop's own ids."""
 
-    scenario: Literal["search", "recommend"]
+    scenario: str
     user_id: str | None = None
     query: str = ""
     product_ids: list[str] = []

@@ -112,7 +112,12 @@ async def _read_query(reader: asyncio.StreamReader) -> LocalQuery | None:
 
 
 async def _reply(service: Service, query: LocalQuery) -> bytes:
-    """The champion's answer, or why the query is refused; empty where nothing serves."""
+    """The champion's answer, or why the query is refused; empty where nothing serves.
+
+    Empty, too, where clicks are paid for: its spend ledger counts what visitors see.
+    """
+    if query.scenario in service.charging_scenarios:
+        return b""
     try:
         answer = await answer_unlogged(service, query.scenario, to_request(query, service.keys))
     except NotReady:

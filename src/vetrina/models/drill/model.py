@@ -1,0 +1,8 @@
+"""What the rest has to know of the model ``drill``."""
+
+from vetrina.models.base import Model
+
+MODEL = Model(
+    name="drill",
+    reason="a drill",
+)
