@@ -1,8 +1,12 @@
 // Ranks a shelf by what was looked at last, on the device. Knows nothing of pages.
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.bundle.min.mjs";
 
-const GAPS = 32; // as retrieval/next_item.py
-const EVENTS = 256, DAY = 86400, OFTEN = [3, 14, 45], LONG = 104; // as features/histories.py and scenarios/recommend/features.py
+const GAPS = 32; // as bundle/sequence_scorer/read.py
+// As features/histories.py and scenarios/recommend/features.py.
+const EVENTS = 256;
+const DAY = 86400; // seconds
+const OFTEN = [3, 14, 45];
+const LONG = 104;
 
 // Opens the folder that `vetrina export` wrote. Rejects where a file is missing or is no student.
 export async function open(base = ".") {
