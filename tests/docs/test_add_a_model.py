@@ -60,7 +60,7 @@ def test_its_cost_is_planned_with_and_its_hyper_parameter_is_searched(model, tmp
     assert planned.trials.keys() == {model}
     few = replace(planned, trials={model: 3})
     _, tuned = train(recipe, past, "digest", "fit", few, tmp_path / "fit", NoProgress(), validation=validation)
-    search = tuned.notes["search"][model]
+    search = tuned.report["search"][model]
     assert search["trials"] == 3
     assert search["settings"].keys() == {"power"}
 
