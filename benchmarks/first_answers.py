@@ -65,17 +65,18 @@ def _measure_stages(shop_folder: Path) -> None:
     shop = Shop(shop_folder)
     heading("Stages of both runs of each scenario, the quick recipe first")
     for run in reversed(shop.shop_context.runs.list_runs()):
-        if run["scenario"] not in ("search", "recommend"):
+        if run.scenario not in ("search", "recommend"):
             continue
         texts = []
-        for stage in shop.shop_context.runs.get_run(run["id"])["stages"]:
-            texts.append(f"{stage['stage']} {stage['seconds']:.0f} / {stage['cpu_seconds']:.0f}")
-        row(f"{run['scenario']}: {run['why']}", "; ".join(texts), "seconds / CPU-seconds")
+        for stage in shop.shop_context.runs.get_run(run.id).stages:
+            texts.append(f"{stage.stage} {stage.seconds:.0f} / {stage.cpu_seconds:.0f}")
+        row(f"{run.scenario}: {run.why}", "; ".join(texts), "seconds / CPU-seconds")
     for scenario in ("search", "recommend"):
         record = shop.shop_context.registry.get_version(shop.champion(scenario))
-        for reason in record["verdict"]["reasons"]:
-            if reason["code"].startswith("champion:"):
-                note(f"{scenario}, full recipe beside the quick one: {reason['text']}")
+        assert record.verdict is not None
+        for reason in record.verdict.reasons:
+            if reason.reference is not None and reason.reference.kind == "champion":
+                note(f"{scenario}, full recipe beside the quick one: {reason.text}")
     shop.shop_context.engine.dispose()
 
 

@@ -8,7 +8,7 @@ them by what a run does. Single signals beside. 95 % bootstrap over queries.
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from pathlib import Path
 
@@ -48,9 +48,9 @@ def main() -> None:
         shop.ingest(products=[products], judgments=[judgments])
         release = shop.fit("search")["search"]
         assert release is not None
-        version = shop.shop_context.registry.get_version(shop.shop_context.registry.list_versions()[0]["version"])
+        version = shop.shop_context.registry.get_version(shop.shop_context.registry.list_versions()[0].version)
         note(f"{release.outcome}: {release.note}")
-        served = shop.shop_context.version_folder(version["version"])
+        served = shop.shop_context.version_folder(version.name)
         splits = JudgmentSplits(shop.ingest(), {})
         judged = {
             q: j
@@ -106,12 +106,12 @@ def _folds(judged: Judged, served: Path, root: Path) -> tuple[np.ndarray, np.nda
     queries = np.array(list(judged), dtype=object)
     for number in range(_FOLDS):
         into = _with(DEFAULT_WEIGHTS, served, root / f"fold{number}")
-        chosen, notes = tune(
+        tuned = tune(
             into, EvaluationData(judgments=_pairs({q: judged[q] for q in queries[fold != number]})), TrainingPlan()
         )
-        trees = notes.get("trees", {})
-        note(f"fold {number}: {chosen['search']}; trees kept: {trees.get('kept')}, gain {trees.get('gain')}")
-        _write(chosen["search"], into)
+        trees = tuned.report.get("trees", {})
+        note(f"fold {number}: {tuned.weights['search']}; trees kept: {trees.get('kept')}, gain {trees.get('gain')}")
+        _write(tuned.weights["search"], into)
         at = np.flatnonzero(fold == number)
         full[at], only[at] = scores_of({q: judged[q] for q in queries[at]}, Searcher(into).rank)
     return full, only
@@ -131,7 +131,7 @@ def _with(weights: dict[str, float], folder: Path, into: Path) -> Path:
     return into
 
 
-def _write(weights: dict[str, float], into: Path) -> None:
+def _write(weights: Mapping[str, float], into: Path) -> None:
     content = msgspec.json.decode((into / "scenario.json").read_bytes())
     content["weights"] = {"search": weights}
     (into / "scenario.json").write_bytes(msgspec.json.encode(content))

@@ -44,11 +44,9 @@ def main() -> None:
                 f"{time.perf_counter() - started:.0f} s, peak {peak_memory_mb():.0f} MB",
                 "goal 600 s, 6,000 MB",
             )
-            for stage in shop.shop_context.registry.list_stages():
-                row(
-                    f"  {stage['scenario']}: {stage['stage']}",
-                    f"{stage['seconds']:.1f} s, peak so far {stage['peak_mb']:.0f} MB",
-                )
+            for scenario in ("search", "recommend"):
+                for stage in shop.shop_context.runs.list_stages(scenario):
+                    row(f"  {scenario}: {stage.stage}", f"{stage.seconds:.1f} s, peak so far {stage.peak_mb:.0f} MB")
         _serve(root)
 
 

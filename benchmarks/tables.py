@@ -95,8 +95,8 @@ def _fitted(root: Path, label: str, dropped: str) -> tuple[Predictor, LabelledTa
     assert release is not None
     note(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
     version = shop.shop_context.registry.get_version(release.version)
-    compression = [(step["model"], step["kept"], step["why"]) for step in version["notes"]["compression"]]
-    note(f"{version['notes']['settled']['notes']} {compression}")
+    compression = [(trial.model, trial.kept, trial.why) for trial in version.training.compression_trials]
+    note(f"{version.training.tuning.report} {compression}")
     splits = shop.splits(version)
     judged = splits.judged_data().table
     test = splits.holdout().table
@@ -156,7 +156,7 @@ def _clicks(root: Path) -> None:
         chosen = weighted_mean(each, weights)
         each |= {"mean of logistic, boosted and dcn": weighted_mean(three, dict.fromkeys(three, 1.0))}
         each |= {"what validation chose": chosen}
-        note(f"fold {number}: {weights}, {settled.notes['out_of_fold_log_loss']}")
+        note(f"fold {number}: {weights}, {settled.report['out_of_fold_log_loss']}")
         for name, probability in each.items():
             probabilities.setdefault(name, np.zeros(len(table), np.float32))[test] = probability
     note(f"{_cpu() - worked:.0f} CPU-s")

@@ -88,9 +88,9 @@ def _predict(shop: Shop) -> np.ndarray:
     """Probabilities of the held-out rows by what was released."""
     release = shop.fit("predict", budget_minutes=_MINUTES)["predict"]
     assert release is not None
-    notes = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
-    tuning = notes["notes"]
-    note(f"predict: {release.outcome}; weights {notes['weights']['predict']}; settings {notes['settings']}")
+    tuned = shop.shop_context.registry.get_version(release.version).training.tuning
+    tuning = tuned.report
+    note(f"predict: {release.outcome}; weights {tuned.weights['predict']}; settings {tuned.settings}")
     _note_rounded(f"predict, on {tuning['rows']:,} rows out of fold: {tuning['out_of_fold_log_loss']}")
     plan = tuning["plan"]
     _note_rounded(f"predict, plan: {plan['folds']} folds, trials {plan['trials']}; {tuning.get('search')}")
@@ -110,7 +110,7 @@ def _rows(shop: Shop) -> tuple[LabelledTable, LabelledTable]:
 
 def _splits(shop: Shop) -> DataSplits:
     """The splits of the one version."""
-    version = shop.shop_context.registry.list_versions()[0]["version"]
+    version = shop.shop_context.registry.list_versions()[0].version
     return shop.splits(shop.shop_context.registry.get_version(version))
 
 

@@ -41,8 +41,8 @@ def main(most: int = 10**9) -> None:
         release = shop.fit("recommend")["recommend"]
         assert release is not None
         note(f"{release.outcome}: {_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s")
-        notes = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
-        note(f"{notes['weights']['session']}; {notes['notes'].get('session')}; {notes['settings']}")
+        tuned = shop.shop_context.registry.get_version(release.version).training.tuning
+        note(f"{tuned.weights['session']}; {tuned.report.get('session')}; {tuned.settings}")
         opened = shop.load("recommend")
         test = pl.read_parquet(folder("diginetica-sessions") / "test.parquet")
         chosen = np.random.default_rng(42).permutation(len(test))[:most]

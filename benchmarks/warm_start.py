@@ -20,6 +20,7 @@ from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.data import dataset
 from vetrina.demo import write_input_files
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
@@ -28,7 +29,7 @@ from vetrina.model_selection.budget_planner import plan_training
 from vetrina.models.base import costs_of
 from vetrina.scenarios.recommend.evaluate import evaluate
 from vetrina.scenarios.recommend.scenario import RECIPE
-from vetrina.train import TuningResult, train
+from vetrina.train import train
 
 DAY = 86_400.0
 TEST, END = (datetime(*d, tzinfo=UTC).timestamp() for d in ((2017, 12, 18), (2018, 2, 1)))

@@ -12,6 +12,7 @@ import servers
 from fsspec.core import url_to_fs
 
 from vetrina.bundle.bundles import BundleStore
+from vetrina.bundle.manifest import TrainingRecord
 from vetrina.bundle.object_storage import MANIFEST, ObjectStorage
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.keys import BadSignature, load_or_create
@@ -68,8 +69,8 @@ def content(folder: Path, **files: str) -> Path:
 
 def test_what_is_packed_is_what_is_unpacked_here_and_elsewhere(place, tmp_path):
     source = content(tmp_path / "a", model="weights", shelf="ids")
-    bundle = place.here.pack(source, "search", {"n": 1})
-    assert place.here.pack(source, "search", {"n": 1}) == bundle
+    bundle = place.here.pack(source, "search", TrainingRecord(snapshot="1"))
+    assert place.here.pack(source, "search", TrainingRecord(snapshot="1")) == bundle
     for bundles in (place.here, place.elsewhere()) if place.url else (place.here,):
         opened, folder = bundles.unpack(bundle.version, check_parts=True)
         assert opened == bundle
@@ -80,8 +81,8 @@ def test_what_is_packed_is_what_is_unpacked_here_and_elsewhere(place, tmp_path):
 
 
 def test_equal_parts_are_kept_once(place, tmp_path):
-    place.here.pack(content(tmp_path / "a", one="same", two="same"), "search", {})
-    place.here.pack(content(tmp_path / "b", one="same", other="more"), "search", {})
+    place.here.pack(content(tmp_path / "a", one="same", two="same"), "search", TrainingRecord())
+    place.here.pack(content(tmp_path / "b", one="same", other="more"), "search", TrainingRecord())
     assert len(list((place.here.folder / "parts").iterdir())) == 2
     if place.url:
         fs, root = url_to_fs(place.url)
@@ -89,7 +90,7 @@ def test_equal_parts_are_kept_once(place, tmp_path):
 
 
 def test_changed_bytes_are_noticed_wherever_they_lie(place, tmp_path):
-    bundle = place.here.pack(content(tmp_path / "a", model="weights"), "search", {})
+    bundle = place.here.pack(content(tmp_path / "a", model="weights"), "search", TrainingRecord())
     digest = bundle.parts["model"]
     if place.url:
         fs, root = url_to_fs(place.url)
@@ -105,8 +106,8 @@ def test_changed_bytes_are_noticed_wherever_they_lie(place, tmp_path):
 
 
 def test_collecting_spares_what_is_kept(place, tmp_path, monkeypatch):
-    old = place.here.pack(content(tmp_path / "a", shared="same", own="old"), "search", {})
-    new = place.here.pack(content(tmp_path / "b", shared="same", own="new"), "search", {})
+    old = place.here.pack(content(tmp_path / "a", shared="same", own="old"), "search", TrainingRecord())
+    new = place.here.pack(content(tmp_path / "b", shared="same", own="new"), "search", TrainingRecord())
     monkeypatch.setattr("vetrina.bundle.object_storage._GRACE_PERIOD", timedelta(hours=-1))
     place.here.collect_garbage({new.version})
     assert place.here.unpack(new.version, check_parts=True)[0] == new
@@ -122,8 +123,8 @@ def test_a_version_that_another_machine_has_just_packed_is_spared(place, tmp_pat
     """S38: its machine records it in a moment; until then nobody here can know it."""
     if not place.url:
         pytest.skip("the disk alone has no other machines")
-    kept_bundle = place.here.pack(content(tmp_path / "a", own="kept"), "search", {})
-    packed = place.elsewhere().pack(content(tmp_path / "b", own="packed"), "search", {})
+    kept_bundle = place.here.pack(content(tmp_path / "a", own="kept"), "search", TrainingRecord())
+    packed = place.elsewhere().pack(content(tmp_path / "b", own="packed"), "search", TrainingRecord())
     place.here.collect_garbage({kept_bundle.version})
     assert place.elsewhere().unpack(packed.version, check_parts=True)[0] == packed
 
@@ -131,8 +132,8 @@ def test_a_version_that_another_machine_has_just_packed_is_spared(place, tmp_pat
 def test_parts_whose_day_is_over_go_from_object_storage_too(place, tmp_path, monkeypatch):
     if not place.url:
         pytest.skip("the disk alone has no other machines to wait for")
-    old = place.here.pack(content(tmp_path / "a", own="old"), "search", {})
-    new = place.here.pack(content(tmp_path / "b", own="new"), "search", {})
+    old = place.here.pack(content(tmp_path / "a", own="old"), "search", TrainingRecord())
+    new = place.here.pack(content(tmp_path / "b", own="new"), "search", TrainingRecord())
     monkeypatch.setattr("vetrina.bundle.object_storage._GRACE_PERIOD", timedelta(hours=-1))
     assert place.here.collect_garbage({new.version}) == 2 * len("old"), "three bytes here, three there"
     fs, root = url_to_fs(place.url, use_listings_cache=False)
@@ -144,10 +145,10 @@ def test_what_another_machine_sent_meanwhile_is_seen_and_spared(place, tmp_path,
     if not place.url:
         pytest.skip("the disk alone has no other machines")
     monkeypatch.setattr("vetrina.bundle.object_storage._GRACE_PERIOD", timedelta(hours=-1))
-    first = place.here.pack(content(tmp_path / "a", own="first"), "search", {})
+    first = place.here.pack(content(tmp_path / "a", own="first"), "search", TrainingRecord())
     place.here.collect_garbage({first.version})
     other = place.elsewhere()
-    second = other.pack(content(tmp_path / "b", own="second"), "search", {})
+    second = other.pack(content(tmp_path / "b", own="second"), "search", TrainingRecord())
     place.here.collect_garbage({first.version, second.version})
     assert place.elsewhere().unpack(second.version, check_parts=True)[0] == second
 
@@ -160,7 +161,7 @@ def test_a_part_cut_off_on_its_way_is_sent_again(place, tmp_path):
     digest = sha256(b"weights").hexdigest()
     fs.makedirs(f"{root}/parts", exist_ok=True)
     fs.pipe_file(f"{root}/parts/{digest}", b"wei")
-    bundle = place.here.pack(source, "search", {})
+    bundle = place.here.pack(source, "search", TrainingRecord())
     assert place.elsewhere().unpack(bundle.version, check_parts=True)[0] == bundle
 
 
@@ -177,12 +178,12 @@ def test_an_upload_that_was_cut_off_is_no_version_and_goes_on(place, tmp_path, m
 
     monkeypatch.setattr(ObjectStorage, "_upload", cut)
     with pytest.raises(KeyboardInterrupt):
-        place.here.pack(source, "search", {})
+        place.here.pack(source, "search", TrainingRecord())
     monkeypatch.setattr(ObjectStorage, "_upload", sent)
     version = next(p.name for p in place.here.folder.iterdir() if p.name != "parts")
     with pytest.raises(NotFound):
         place.elsewhere().unpack(version)
-    place.here.pack(source, "search", {})
+    place.here.pack(source, "search", TrainingRecord())
     assert place.elsewhere().unpack(version, check_parts=True)[1].exists()
 
 
@@ -190,4 +191,4 @@ def test_a_wrong_address_gets_one_line(tmp_path):
     keys = load_or_create(tmp_path / "keys")
     source = content(tmp_path / "a", one="1")
     with pytest.raises(BadInput, match="fsspec URL"):
-        BundleStore(tmp_path / "b", keys, ObjectStorage("nowhere://x")).pack(source, "search", {})
+        BundleStore(tmp_path / "b", keys, ObjectStorage("nowhere://x")).pack(source, "search", TrainingRecord())

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from vetrina.bundle.bundles import BundleStore
-from vetrina.core.bundle_types import Bundle
+from vetrina.bundle.manifest import Bundle, TrainingRecord
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.keys import BadSignature, Keys, load_or_create
 from vetrina.core.rollout_types import PreReleaseStatistics, Rollout, RolloutDecision, RolloutEvidence
@@ -58,12 +58,10 @@ def rollouts(engine, keys, registry) -> RolloutStore:
 
 def registration(registry: Registry, version: str, outcome: str = "promoted") -> VersionRegistration:
     """A version that passed the gate."""
-    bundle = Bundle(version.removeprefix("search-"), "search", {}, {})
+    bundle = Bundle(version.removeprefix("search-"), "search", {})
     verdict = Verdict(f"verdict-{version}", bundle.version, None, "pass", (), 0.01)
     release = ReleaseResult(bundle.version, "search", "live", outcome, verdict.id, "a test")
-    return VersionRegistration(
-        bundle, bundle, verdict, release, ("snapshot", "recipe"), registry.champion("search"), {}
-    )
+    return VersionRegistration(bundle, bundle, verdict, release, "snapshot", "recipe", registry.champion("search"))
 
 
 def new_rollout(made: VersionRegistration, kind: str, champion: str = "old") -> NewRollout:
@@ -76,7 +74,7 @@ def new_rollout(made: VersionRegistration, kind: str, champion: str = "old") -> 
 
 
 def state_of(rollouts: RolloutStore, release: str) -> str:
-    return next(row["state"] for row in rollouts.list_rollouts() if row["release"] == release)
+    return next(row.state for row in rollouts.list_rollouts() if row.release == release)
 
 
 def released(registry: Registry, rollouts: RolloutStore, version: str, kind: str = "watch") -> NewRollout:
@@ -148,7 +146,7 @@ def test_a_watched_version_is_kept_as_it_is_or_gives_way_to_the_one_before(regis
     rollouts.record_decision(running, running.seen, ROLL_BACK, running.rollout, "rolled back", NOW)
     assert registry.champion("search") == (FIRST, 4)
     entry = registry.promotions("search")[-1]
-    assert (entry["from"], entry["to"], entry["why"]) == (SECOND, FIRST, "fewer clicks")
+    assert (entry.old, entry.new, entry.why) == (SECOND, FIRST, "fewer clicks")
     with pytest.raises(Conflict):
         rollouts.record_decision(running, running.seen, ROLL_BACK, running.rollout, "rolled back", NOW)
     assert state_of(rollouts, watch.running.rollout.id) == "rolled back"
@@ -205,14 +203,14 @@ def test_a_rollout_of_an_earlier_version_is_a_canary(local):
         del body["rules"]["holdback_share"]
         connection.execute(update(tables.rollouts).values(body=msgspec.json.encode(body).decode()))
     assert rollouts.running()["search"].rollout == new.running.rollout
-    assert rollouts.list_rollouts()[0]["kind"] == "canary"
+    assert rollouts.list_rollouts()[0].kind == "canary"
 
 
 def test_an_operator_takes_a_watched_version_back(local, tmp_path, keys):
     registry, rollouts, _ = local
     bundles = BundleStore(tmp_path / "bundles", keys)
     (tmp_path / "source").mkdir()
-    before = bundles.pack(tmp_path / "source", "search", {"n": 1}).version
+    before = bundles.pack(tmp_path / "source", "search", TrainingRecord(snapshot="1")).version
     registry.set_champion("search", before, "a test")
     watch = released(registry, rollouts, FIRST)
     signature = tmp_path / "bundles" / before / "signature"

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, func, select, update
 
+from vetrina.bundle.manifest import Bundle, TrainingRecord
 from vetrina.core import clock
-from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import Conflict
 from vetrina.core.keys import Keys, load_or_create
 from vetrina.pipeline.steps import StoredJournal
@@ -84,8 +84,8 @@ def test_a_step_that_fails_is_done_again(results):
 
 
 def test_large_results_are_kept_whole(results):
-    notes = {"samples": ["é" * 1_000] * 300}
-    bundle = Bundle("d" * 64, "recommend", {f"part {n}": "0" * 64 for n in range(100)}, notes)
+    record = TrainingRecord(models={"image": {"misfiled": ["é" * 1_000] * 300}})
+    bundle = Bundle("d" * 64, "recommend", {f"part {n}": "0" * 64 for n in range(100)}, record)
     assert StoredJournal(results).step("train served", Bundle, lambda: bundle) == bundle
 
 
@@ -166,7 +166,7 @@ def test_a_run_that_is_cancelled_as_it_starts_stays_cancelled(engine, monkeypatc
         queue.start(run)
     with pytest.raises(Conflict, match="is running"):
         queue.retry(run)
-    assert queue.get_run(run)["attempts"] == 2
+    assert queue.get_run(run).attempts == 2
 
 
 def count(engine: Engine) -> int:

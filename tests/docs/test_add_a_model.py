@@ -43,9 +43,9 @@ def test_the_page_is_all_it_takes(model, tmp_path):
     shop.ingest(products=[files["products"]], events=[files["events"]])
     release = shop.fit("recommend")["recommend"]
     assert release is not None
-    tuned = shop.shop_context.registry.get_version(release.version)["notes"]["settled"]
-    assert tuned["notes"]["home"]["alone"][model] >= 0.0
-    assert model in tuned["weights"]["home"]
+    tuned = shop.shop_context.registry.get_version(release.version).training.tuning
+    assert tuned.report["home"]["alone"][model] >= 0.0
+    assert model in tuned.weights["home"]
 
 
 def test_its_cost_is_planned_with_and_its_hyper_parameter_is_searched(model, tmp_path):

@@ -47,7 +47,8 @@ def test_the_page_is_all_it_takes(scenario, tmp_path):
     assert release is not None
     assert release.outcome == "promoted", release
     record = shop.shop_context.registry.get_version(release.version)
-    assert record["verdict"]["outcome"] == "pass"
+    assert record.verdict is not None
+    assert record.verdict.outcome == "pass"
     assert shop.evaluate(scenario).point > 0.0
     answer = shop.rank(scenario, product_ids=["p000"], limit=3)
     assert len(answer.items) == 3

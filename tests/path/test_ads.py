@@ -61,11 +61,11 @@ def ask(client: TestClient[Any], **body: Any) -> dict[str, Any]:
 
 def test_the_gate_saw_that_the_released_model_tells_clicks(shop):
     version = shop.shop_context.registry.get_version(shop.champion("ads"))
-    floor = next(r for r in version["verdict"]["reasons"] if r["code"] == "floor:logistic")
+    floor = next(r for r in version.verdict.reasons if r.code == "floor:logistic")
     # The best possible log loss of this shop: a quarter of the ads has a chance of 1/2, the others of 1/30.
     best = -(0.25 * 0.6931 + 0.75 * 0.1461)
-    assert floor["passed"]
-    assert floor["numbers"]["candidate"] > best * 1.25
+    assert floor.passed
+    assert floor.numbers["candidate"] > best * 1.25
 
 
 def test_ads_follow_what_somebody_looks_at_within_seconds(client):

@@ -13,12 +13,13 @@ from litestar.testing import TestClient
 from sqlalchemy import insert, select
 
 from vetrina import Shop
+from vetrina.bundle.manifest import Bundle
 from vetrina.core import clock
-from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import OtherFormat
 from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data import dataset
+from vetrina.operate.embed_images import ImageEmbedding
 from vetrina.operate.health import check_health
 from vetrina.pipeline.run import Run
 from vetrina.reports.version_page import write_version_page
@@ -74,9 +75,11 @@ def test_data_records_and_keys_are_all_there(version, tmp_path):
     with shop.shop_context.engine.connect() as connection:
         pseudonym_by_user = {keys.unseal(row.sealed_id): row.pseudonym for row in connection.execute(select(users))}
     assert pseudonym_by_user == {f"u{n:03d}": keys.pseudonymise(f"u{n:03d}") for n in range(10)}
-    assert [e["to"] for e in registry.promotions("recommend")] == expected["promoted"]
+    assert [entry.new for entry in registry.promotions("recommend")] == expected["promoted"]
     for row in registry.list_versions():
-        assert registry.get_version(row["version"])["verdict"]["reasons"]
+        verdict = registry.get_version(row.version).verdict
+        assert verdict is not None
+        assert verdict.reasons
     assert "Verdict: pass" in write_version_page(shop, expected["promoted"][-1]).read_text()
     shop.shop_context.engine.dispose()
 
@@ -111,6 +114,7 @@ def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
             insert(exposures).values(request_id="r1", arm="champion", request="{}", items="[]", **before)
         )
     assert check_health(old.shop_context, "recommend").retrain.retrain, "the controller would ask for a run by itself"
+    assert ImageEmbedding(old.shop_context).batch() == 0, "nor does the controller use its image network"
     with TestClient(create_app(old.folder.root), base_url="http://127.0.0.1:8337") as client:
         ready = client.get("/readyz")
         assert ready.status_code == 503
@@ -127,8 +131,8 @@ def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
         )
         assert f"nothing to compare with: {OLD_BUNDLE}" in release.note
         verdict = old.shop_context.registry.get_verdict(release.verdict)
-        assert verdict["champion"] is None
-        assert any(OLD_BUNDLE in r["text"] and not r["evaluable"] for r in verdict["reasons"])
+        assert verdict.champion is None
+        assert any(OLD_BUNDLE in reason.text and not reason.evaluable for reason in verdict.reasons)
 
         client.app.state.service.follower.refresh()
         answer = client.post("/v1/recommend", json={"user_id": "u001"})
@@ -145,12 +149,13 @@ def test_what_was_made_in_another_format_is_made_anew(old, monkeypatch):
     snapshot = old.ingest()
     registry = old.shop_context.registry
     run = Run(old.shop_context, snapshot, "recommend")
-    made = Bundle("f" * 64, "recommend", {}, {})
+    made = Bundle("f" * 64, "recommend", {})
     verdict = Verdict("v" * 8, made.version, None, "fail", (), None)
     returned = ReleaseResult(made.version, "recommend", "offline", "returned", verdict.id, "")
     seen = registry.champion("recommend")
-    made_from = (snapshot.digest, run.recipe_digest)
-    registry.register_version(VersionRegistration(made, made, verdict, returned, made_from, seen, {}))
+    registry.register_version(
+        VersionRegistration(made, made, verdict, returned, snapshot.digest, run.recipe_digest, seen)
+    )
     assert run.is_done()
     monkeypatch.setattr("vetrina.pipeline.run.BUNDLE_FORMAT", BUNDLE_FORMAT + 1)
     assert not Run(old.shop_context, snapshot, "recommend").is_done()

@@ -62,7 +62,7 @@ def test_a_forest_of_scikit_learn_wins_and_is_served(tmp_path):
     assert released is not None
     version = made.shop_context.registry.get_version(released.version)
     assert released.outcome == "promoted"
-    assert version["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "logistic": 0.0}
+    assert version.training.tuning.weights["predict"] == {"onnx": 1.0, "logistic": 0.0}
     probabilities = [
         a["probability"] for a in made.predict([[1.0, 1.0, "red"], [1.0, -1.0, "red"], {"x": -1, "y": -1}])
     ]
@@ -99,7 +99,7 @@ def test_inputs_may_be_columns_by_their_names_words_among_them(tmp_path):
     # Missing numbers are the model's own business, and this one says nothing to them; calibration may move that a little.
     assert made.predict([{"colour": "red"}])[0]["probability"] == pytest.approx(0.5, abs=0.05)
     assert (
-        made.shop_context.registry.get_version(released.version)["notes"]["models"]["onnx"]["inputs"]["colour"]
+        made.shop_context.registry.get_version(released.version).training.models["onnx"]["inputs"]["colour"]
         == "tensor(string)"
     )
 
@@ -135,7 +135,7 @@ def test_a_model_may_say_a_number_in_the_unit_of_the_table(tmp_path):
     assert released is not None
     assert released.outcome == "promoted"
     version = made.shop_context.registry.get_version(released.version)
-    assert version["notes"]["settled"]["weights"]["predict"] == {"onnx": 1.0, "ridge": 0.0}
+    assert version.training.tuning.weights["predict"] == {"onnx": 1.0, "ridge": 0.0}
     assert made.predict([[1.0, 1.0], [1.0, -1.0]]) == [
         {"prediction": pytest.approx(25.0, abs=0.01)},
         {"prediction": pytest.approx(15.0, abs=0.01)},

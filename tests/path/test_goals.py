@@ -62,8 +62,8 @@ def test_what_events_count_by_teaches_every_model_anew(trained_once, tmp_path):
     shop = Shop(bent)
     released = shop.fit("recommend", budget_minutes=1)["recommend"]
     assert released is not None
-    other = shop.shop_context.registry.get_version(released.version)["judged"]
-    first = trained_once.shop_context.registry.get_version(trained_once.champion("recommend"))["judged"]
+    other = shop.shop_context.registry.get_version(released.version).judged
+    first = trained_once.shop_context.registry.get_version(trained_once.champion("recommend")).judged
     catalogue = shop.load("recommend", other).catalogue
     earns = np.array([int(catalogue.product_id(i)[1:]) % 4 < 2 for i in range(len(catalogue))])
     scores = {}

@@ -18,6 +18,7 @@ from litestar.testing import TestClient
 from PIL import Image, ImageDraw
 
 from vetrina import Shop
+from vetrina.bundle.manifest import TrainingRecord
 from vetrina.core import clock
 from vetrina.core.errors import BadInput
 from vetrina.core.image_vector import ImageVector
@@ -98,13 +99,13 @@ def test_products_that_look_alike_are_of_one_shape(shop):
 
 def test_a_picture_filed_wrongly_is_found(shop):
     version = shop.shop_context.registry.get_version(shop.champion("recommend"))
-    notes = version["notes"]["models"]["image"]
+    notes = version.training.models["image"]
     assert notes["pictures"] == 59
     assert {"product_id": "p19", "filed": "square", "looks_like": "circle"}.items() <= notes["misfiled"][0].items()
     assert len(notes["misfiled"]) <= 2
     assert notes["form"] == "int8"
     assert min(notes["alike"], notes["parity_cosine"]) >= 0.9
-    page = write_version_page(shop, version["version"]).read_text()
+    page = write_version_page(shop, version.name).read_text()
     assert "Probably miscategorised" in page
     assert "<td>p19</td><td>square</td><td>circle</td>" in page
 
@@ -199,15 +200,15 @@ def test_learning_on_tells_shapes_that_the_weights_do_not(tmp_path, monkeypatch)
 
 def test_embedding_gives_the_vectors_that_training_wrote(shop):
     version = shop.shop_context.registry.get_version(shop.champion("recommend"))
-    catalogue = dataset.catalogue(dataset.open_snapshot(shop.folder.snapshots, version["snapshot"]))
+    catalogue = dataset.catalogue(dataset.open_snapshot(shop.folder.snapshots, version.snapshot))
     assert catalogue is not None
-    folder = shop.shop_context.version_folder(version["version"]) / "image"
+    folder = shop.shop_context.version_folder(version.name) / "image"
     trained = np.load(folder / "vectors.npy").astype(np.float32)
     embedder = Embedder(folder / "network.onnx")
     rows = [row for row, file in enumerate(catalogue.images) if file]
     contents = [Path(catalogue.images[row]).read_bytes() for row in rows]
     vectors = embedder.vectors(list(decode_images(contents, embedder.size)))
-    assert version["notes"]["models"]["image"]["form"] == "int8"
+    assert version.training.models["image"]["form"] == "int8"
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1.0, rtol=1e-5)
     assert (vectors * trained[rows]).sum(1).mean() >= 0.9
 
@@ -382,7 +383,7 @@ def test_another_network_embeds_anew(live):
     network.doc_string = "another"
     (folder / "image" / "network.onnx").unlink()  # a hard link to a part
     onnx.save(network, folder / "image" / "network.onnx")
-    second = live.folder.bundles.pack(folder, "recommend", {}).version
+    second = live.folder.bundles.pack(folder, "recommend", TrainingRecord()).version
     live.shop_context.registry.set_champion("recommend", second, "a test")
     other = Shop(live.folder.root)
     product_ids = {i.product_id for i in other.similar("new", placement="looks_like", limit=8).items}

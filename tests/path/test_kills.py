@@ -50,9 +50,9 @@ def test_a_run_killed_anywhere_ends_like_one_that_was_not(tmp_path: Path, url: s
     registry = shop.shop_context.registry
     champion, _ = registry.champion("recommend")
     assert champion is not None
-    assert registry.get_version(champion)["verdict"]["outcome"] in ("pass", "baseline")
+    assert registry.get_version(champion).verdict.outcome in ("pass", "baseline")
     assert len(registry.promotions("recommend")) == 1, "one verdict, one promotion"
-    assert {r["state"] for r in shop.shop_context.runs.list_runs()} == {"done"}
+    assert {r.state for r in shop.shop_context.runs.list_runs()} == {"done"}
     shop.folder.bundles.unpack(champion, check_parts=True)
     assert shop.recommend("u003", limit=5).items
     assert shop.ingest().rows == {"products": 30, "events": 1_600}

@@ -57,12 +57,12 @@ def read(path: Path) -> list[dict[str, str]]:
 
 def test_who_tries_new_products_was_learnt_and_beats_the_category(shop):
     version = shop.shop_context.registry.get_version(shop.champion("launch"))
-    reached = version["notes"]["settled"]["notes"]["reach"]
+    reached = version.training.tuning.report["reach"]
     assert min(reached["content"], reached["reach"]) > reached["affinity"] + 0.3
-    assert version["notes"]["settled"]["weights"]["audience"]["affinity"] == 0.0
-    floor = next(r for r in version["verdict"]["reasons"] if r["code"] == "floor:affinity")
-    assert floor["passed"]
-    assert floor["numbers"]["candidate"] > floor["numbers"]["reference"] + 0.1
+    assert version.training.tuning.weights["audience"]["affinity"] == 0.0
+    floor = next(r for r in version.verdict.reasons if r.code == "floor:affinity")
+    assert floor.passed
+    assert floor.numbers["candidate"] > floor.numbers["reference"] + 0.1
 
 
 def test_a_product_nobody_has_seen_goes_to_who_will_buy_it(shop):
@@ -152,7 +152,7 @@ def test_every_channel_gets_the_form_that_its_tools_take(shop, tmp_path):
 def test_the_page_shows_what_telling_more_reaches_and_costs(shop):
     version = shop.champion("launch")
     record = shop.shop_context.registry.get_version(version)
-    curve = reach_curve(shop.shop_context.version_folder(record["judged"]), shop.splits(record).holdout())
+    curve = reach_curve(shop.shop_context.version_folder(record.judged), shop.splits(record).holdout())
     assert [p.audience_share for p in curve] == sorted(p.audience_share for p in curve)
     assert all(a.reach <= b.reach for a, b in pairwise(curve))
     tenth = next(

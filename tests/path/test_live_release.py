@@ -116,12 +116,12 @@ def live(
 
 
 def state(shop: Shop) -> str:
-    return shop.shop_context.rollouts.list_rollouts()[0]["state"]
+    return shop.shop_context.rollouts.list_rollouts()[0].state
 
 
 def taken_again(shop: Shop) -> None:
     """Every decision on record follows from the evidence on record."""
-    log = shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0]["release"])
+    log = shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0].release)
     assert log
     for entry in log:
         if entry.decision.reasons[0].code not in ("by-hand", "champion-changed"):
@@ -135,8 +135,8 @@ def test_a_better_candidate_is_promoted_without_a_hand(shop, client, now):
     live(shop, client, now, hours=9)
     assert state(shop) == "promoted"
     assert shop.shop_context.registry.champion("recommend")[0] == candidate
-    promotions = [e for e in shop.shop_context.registry.promotions("recommend") if e["to"] == candidate]
-    assert [e["decision"].split(":")[0] for e in promotions] == ["verdict", "canary"]
+    promotions = [e for e in shop.shop_context.registry.promotions("recommend") if e.new == candidate]
+    assert [e.decision.split(":")[0] for e in promotions] == ["verdict", "canary"]
     client.app.state.service.follower.refresh()
     assert client.post("/v1/recommend", json={"user_id": "u0001"}).json()["version"] == candidate
     taken_again(shop)
@@ -167,9 +167,7 @@ def test_a_candidate_that_fails_in_the_shadow_never_answers(shop, client, now):
     assert state(shop) == "rolled back"
     assert candidate not in traffic.counts.answers
     assert (
-        shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0]["release"])[
-            -1
-        ].rollout.step
+        shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0].release)[-1].rollout.step
         == SHADOW
     )
 
@@ -181,7 +179,7 @@ def test_a_candidate_that_hangs_in_the_shadow_does_not_hold_up_the_next(shop, cl
     inject_candidate(shop, "same")
     live(shop, client, now, hours=1.5)
     assert (
-        shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0]["release"])[
+        shop.shop_context.rollouts.decision_log(shop.shop_context.rollouts.list_rollouts()[0].release)[
             0
         ].decision.action
         == "advance"
@@ -236,7 +234,7 @@ def test_mixed_lists_show_a_worse_candidate_before_it_meets_anybody_alone(shop, 
         candidate = inject_candidate(fresh, "worse")
         traffic = live(fresh, client, now, hours=8, visits=200)
         assert state(fresh) == "rolled back"
-        log = fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0]["release"])
+        log = fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0].release)
         assert log[-1].decision.reasons[0].code == "screen"
         assert log[-1].seen.screen.losses > 2 * log[-1].seen.screen.wins
         assert candidate not in traffic.counts.answers
@@ -259,7 +257,7 @@ def test_mixed_lists_let_an_equal_candidate_pass_and_survive_one_that_fails(shop
         live(fresh, client, now, hours=2.5)
         actions = [
             e.decision.action
-            for e in fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0]["release"])
+            for e in fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0].release)
         ]
         assert actions[:2] == ["advance", "advance"], "out of the shadow, out of the screen"
         fresh.shop_context.rollouts.abort("recommend")
@@ -272,7 +270,7 @@ def test_mixed_lists_let_an_equal_candidate_pass_and_survive_one_that_fails(shop
         )
         live(fresh, client, now, hours=3)
         assert state(fresh) == "rolled back"
-        last = fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0]["release"])[-1]
+        last = fresh.shop_context.rollouts.decision_log(fresh.shop_context.rollouts.list_rollouts()[0].release)[-1]
         assert "screen-faults" in [r.code for r in last.decision.reasons]
         fresh.shop_context.engine.dispose()
 

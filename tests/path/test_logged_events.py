@@ -73,7 +73,7 @@ def test_a_served_day_gives_the_batch_features(shop):
     (shop.folder.root / "vetrina.toml").write_text(shops.WITHOUT_NETWORKS.replace("[gate]", "[gate]\nmargin = 0.99"))
     shop = Shop(shop.folder.root)
     shop.fit("recommend")
-    made = shop.shop_context.registry.list_versions()[0]["version"]
+    made = shop.shop_context.registry.list_versions()[0].version
     assert made != old
     shop.shop_context.registry.set_champion("recommend", made, "whatever the gate said: the features are looked at")
     for user, folded in served.items():
@@ -99,7 +99,7 @@ def test_put_and_deleted_products_come_home(shop):
     assert titles["p001"] == "Renamed kettle"
     assert "p002" not in titles
     shop.fit("search")
-    made = shop.shop_context.registry.list_versions()[0]["version"]
+    made = shop.shop_context.registry.list_versions()[0].version
     catalogue = shop.load("search", made).catalogue
     assert (catalogue.index_of(["zebra"]) >= 0).all()
     assert (catalogue.index_of(["p002"]) < 0).all()

@@ -70,7 +70,7 @@ def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
     inject_candidate(shop, "same")  # a release under way holds no run up
     run = shop.shop_context.runs.enqueue("recommend", "a test")
     assert shop.shop_context.runs.enqueue("recommend", "again") == run, "the same wish is the same run"
-    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] not in ("queued", "running"))
+    turns(operator, lambda: shop.shop_context.runs.get_run(run).state not in ("queued", "running"))
     record = shop.shop_context.runs.get_run(run)
     assert record["state"] == "done"
     assert record["note"] == "nothing new to do"
@@ -83,15 +83,15 @@ def test_a_run_cut_off_goes_on_with_whoever_comes_next(shop, operator):
     )
     shop.ingest(events=[shop.folder.root / "more.csv"])
     run = shop.shop_context.runs.enqueue("recommend", "new data")
-    turns(operator, lambda: len(shop.shop_context.runs.get_run(run)["stages"]) >= 1)
+    turns(operator, lambda: len(shop.shop_context.runs.get_run(run).stages) >= 1)
     process = operator._run_processes["recommend"].process
     process.send_signal(signal.SIGKILL)
     process.wait()
     operator._run_processes = {}  # as if the controller had died with it
-    assert shop.shop_context.runs.get_run(run)["state"] == "running"
-    before = {s["stage"] for s in shop.shop_context.runs.get_run(run)["stages"]}
-    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
-    names = [s["stage"] for s in shop.shop_context.runs.get_run(run)["stages"]]
+    assert shop.shop_context.runs.get_run(run).state == "running"
+    before = {s.stage for s in shop.shop_context.runs.get_run(run).stages}
+    turns(operator, lambda: shop.shop_context.runs.get_run(run).state == "done")
+    names = [s.stage for s in shop.shop_context.runs.get_run(run).stages]
     assert len(shop.shop_context.registry.promotions("recommend")) <= 2
     assert before <= set(names)
     assert names.count("gate") == 1
@@ -102,11 +102,11 @@ def test_a_cancelled_run_stops_and_can_be_tried_again(shop, operator):
     operator.tick()
     shop.shop_context.runs.cancel(run)
     turns(operator, lambda: not operator._run_processes)
-    assert shop.shop_context.runs.get_run(run)["state"] == "cancelled"
+    assert shop.shop_context.runs.get_run(run).state == "cancelled"
     with pytest.raises(Conflict):
         shop.shop_context.runs.cancel(run)
     shop.shop_context.runs.retry(run)
-    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
+    turns(operator, lambda: shop.shop_context.runs.get_run(run).state == "done")
     with pytest.raises(NotFound):
         shop.shop_context.runs.get_run("nothing")
 
@@ -119,14 +119,14 @@ def test_a_run_cancelled_while_a_person_runs_it_releases_nothing(shop, tmp_path,
 
     def cancelled_meanwhile(self, judged):
         verdict = gated(self, judged)
-        shop.shop_context.runs.cancel(shop.shop_context.runs.list_runs()[0]["id"])
+        shop.shop_context.runs.cancel(shop.shop_context.runs.list_runs()[0].id)
         return verdict
 
     monkeypatch.setattr(Run, "gate_on_holdout", cancelled_meanwhile)
     with pytest.raises(Conflict, match="was cancelled"):
         shop.fit("recommend")
     assert shop.shop_context.registry.champion("recommend") == champion
-    assert shop.shop_context.runs.list_runs()[0]["state"] == "cancelled"
+    assert shop.shop_context.runs.list_runs()[0].state == "cancelled"
 
 
 def test_a_run_that_fails_says_why_and_what_to_do(shop, operator):
@@ -134,7 +134,7 @@ def test_a_run_that_fails_says_why_and_what_to_do(shop, operator):
     shop.folder.snapshots.write_text("not a folder")
     run = shop.shop_context.runs.enqueue("recommend", "a test")
     turns(operator, lambda: alerted(shop))
-    assert shop.shop_context.runs.get_run(run)["state"] == "failed"
+    assert shop.shop_context.runs.get_run(run).state == "failed"
     assert f"vetrina retry {run}" in alerted(shop)[0]
 
 
@@ -143,9 +143,9 @@ def test_a_run_waits_while_a_person_is_at_it(shop, operator):
     with exclusive_lock(shop.folder.root):
         operator.tick()
         turns(operator, lambda: not operator._run_processes)
-        assert shop.shop_context.runs.get_run(run)["state"] == "queued"
+        assert shop.shop_context.runs.get_run(run).state == "queued"
     operator._busy_until = 0.0
-    turns(operator, lambda: shop.shop_context.runs.get_run(run)["state"] == "done")
+    turns(operator, lambda: shop.shop_context.runs.get_run(run).state == "done")
 
 
 def test_one_controller_leads_and_another_takes_over(shop, operator):
@@ -184,7 +184,7 @@ def test_clean_up_spares_what_serves_served_or_is_among_shoppers(shop):
     left = {p.name for p in shop.folder.bundles.folder.iterdir()}
     assert freed > 0
     assert len(everything - left) == 3, "the three that were taken out are gone"
-    for version in (champion, planted, again.shop_context.registry.get_version(champion)["judged"]):
+    for version in (champion, planted, again.shop_context.registry.get_version(champion).judged):
         shop.folder.bundles.unpack(version, check_parts=True)
     run = again.shop_context.runs.enqueue("search", "a test")
     again.shop_context.runs.start(run)
@@ -210,8 +210,8 @@ def test_a_newer_version_replaces_a_candidate_that_is_not_decided(shop):
     assert (release.mode, release.outcome, release.kind) == ("offline", "promoted", "refresh")
     rollouts = shop.shop_context.rollouts
     replaced = rollouts.list_rollouts()[0]
-    assert (replaced["candidate"], replaced["state"]) == (candidate, "returned")
-    assert release.version in rollouts.decision_log(replaced["release"])[-1].decision.reasons[0].text
+    assert (replaced.candidate, replaced.state) == (candidate, "returned")
+    assert release.version in rollouts.decision_log(replaced.release)[-1].decision.reasons[0].text
     assert rollouts.running() == {}
 
 
@@ -220,8 +220,8 @@ def test_a_candidate_that_was_compared_with_another_champion_is_returned(shop):
     registry = shop.shop_context.registry
     champion = registry.champion("recommend")
     record = registry.get_version(champion[0])
-    bundle, _ = shop.folder.bundles.unpack(record["judged"])
-    snapshot = dataset.open_snapshot(shop.folder.snapshots, record["snapshot"])
+    bundle, _ = shop.folder.bundles.unpack(record.judged)
+    snapshot = dataset.open_snapshot(shop.folder.snapshots, record.snapshot)
     verdict = Verdict("v", bundle.version, "recommend-another", "pass", (), None)
     release = Run(shop.shop_context, snapshot, "recommend").release(bundle, bundle, verdict)
     assert release.outcome == "returned"
@@ -277,10 +277,10 @@ def test_a_run_that_takes_too_much_memory_goes_on_in_smaller_pieces_until_there_
     greedy._started_at["monitoring"] = time.monotonic()
     operator.close()
     run = shop.shop_context.runs.enqueue("recommend", "a test")
-    turns(greedy, lambda: shop.shop_context.runs.get_run(run)["state"] == "failed")
-    assert shop.shop_context.runs.get_run(run)["halvings"] == 3
+    turns(greedy, lambda: shop.shop_context.runs.get_run(run).state == "failed")
+    assert shop.shop_context.runs.get_run(run).halvings == 3
     assert sum("pieces half as large" in line for line in operator.said) == 3
-    assert "20 are allowed even in 8 pieces" in shop.shop_context.runs.get_run(run)["note"]
+    assert "20 are allowed even in 8 pieces" in shop.shop_context.runs.get_run(run).note
     assert f"vetrina retry {run}" in alerted(shop)[0]
     greedy.close()
     greedy._shop_context.engine.dispose()

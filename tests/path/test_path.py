@@ -22,11 +22,11 @@ def next_of(product: str) -> str:
 def test_first_release_is_promoted_with_readable_reasons(trained):
     shop = Shop(trained[0])
     versions = shop.shop_context.registry.list_versions()
-    assert {v["scenario"] for v in versions} == {"recommend", "search"}
-    assert all(v["serving"] and v["verdict"] == "pass" for v in versions)
-    version = shop.shop_context.registry.get_version(versions[0]["version"])
-    assert all(r["text"] for r in version["verdict"]["reasons"])
-    assert version["judged"] != version["version"], "judged and served file must not be the same file"
+    assert {v.scenario for v in versions} == {"recommend", "search"}
+    assert all(v.serving and v.verdict == "pass" for v in versions)
+    version = shop.shop_context.registry.get_version(versions[0].version)
+    assert all(reason.text for reason in version.verdict.reasons)
+    assert version.judged != version.name, "judged and served file must not be the same file"
 
 
 def test_recommend_knows_what_comes_next(trained):
@@ -123,9 +123,9 @@ def test_nothing_new_does_nothing_and_new_events_make_a_second_version(tmp_path:
     assert second.mode == "offline"
     assert second.version != first.version
     verdict = shop.shop_context.registry.get_verdict(second.verdict)
-    assert any(r["code"] == f"champion:{first.version}" for r in verdict["reasons"])
+    assert any(reason.code == f"champion:{first.version}" for reason in verdict.reasons)
     log = shop.shop_context.registry.promotions("recommend")
-    assert next(e["to"] for e in log) == first.version
+    assert next(entry.new for entry in log) == first.version
     if second.outcome == "promoted":
         from vetrina.store.operator_actions import rollback
 
@@ -154,7 +154,7 @@ def test_a_catalogue_alone_searches_and_shows_its_shelf(tmp_path: Path):
     releases = shop.fit()
     assert set(releases) == {"recommend", "search"}
     assert releases["search"] is not None
-    assert shop.shop_context.registry.get_verdict(releases["search"].verdict)["outcome"] == "baseline"
+    assert shop.shop_context.registry.get_verdict(releases["search"].verdict).outcome == "baseline"
     assert shop.search("red shoes").items[0].title.startswith("red shoes")
     assert len(shop.recommend().items) == 10
 
@@ -174,16 +174,16 @@ def test_predict_learns_the_rule_and_ships_pruned(predicting):
     assert shop.predict([{"x": -2.0, "y": 2.0, "colour": "green"}])[0]["prediction"] is False
     assert shop.predict([[None, 0.0, "red"]])[0]["prediction"] is True
     assert shop.evaluate("predict").point > -0.4
-    version = shop.shop_context.registry.list_versions()[0]["version"]
+    version = shop.shop_context.registry.list_versions()[0].version
     record = shop.shop_context.registry.get_version(version)
-    assert any(s["model"] == "mlp" and s["bytes_after"] < s["bytes_before"] for s in record["notes"]["compression"])
+    assert any(s["model"] == "mlp" and s["bytes_after"] < s["bytes_before"] for s in record.training.compression_trials)
 
 
 def test_report_draws_both_curves(predicting):
     from vetrina.reports.version_page import write_version_page
 
     shop = Shop(predicting[0])
-    page = write_version_page(shop, shop.shop_context.registry.list_versions()[0]["version"]).read_text()
+    page = write_version_page(shop, shop.shop_context.registry.list_versions()[0].version).read_text()
     for word in ("accuracy", "precision", "recall", "F1", "ROC AUC", "<svg", "Verdict"):
         assert word in page
 

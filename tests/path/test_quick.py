@@ -56,9 +56,9 @@ def quickly(ingested, tmp_path_factory) -> Shop:
 def test_the_quick_version_has_counts_and_words_only(quickly):
     for scenario, models in (("search", {"bm25", "popular"}), ("recommend", {"popular", "repeat", "item_knn"})):
         record = quickly.shop_context.registry.get_version(quickly.champion(scenario))
-        assert set(record["notes"]["models"]) <= models
-        assert record["notes"]["quick"] is True
-        assert record["notes"]["kept"] == {}, "nothing is compressed"
+        assert set(record.training.models) <= models
+        assert record.training.is_quick is True
+        assert record.training.kept_variants == {}, "nothing is compressed"
 
 
 def test_it_answers_as_the_data_say(quickly):
@@ -69,13 +69,13 @@ def test_it_answers_as_the_data_say(quickly):
 
 def test_repeats_are_recommended_where_users_repeat(quickly):
     record = quickly.shop_context.registry.get_version(quickly.champion("recommend"))
-    assert record["notes"]["settled"]["notes"]["options"]["exclude_seen"] is False
+    assert record.training.tuning.options["exclude_seen"] is False
 
 
 def test_the_full_recipe_is_queued_with_the_end_of_the_quick_one(quickly):
     queued = quickly.shop_context.runs.list_unfinished()
-    assert {run["scenario"] for run in queued} == {"search", "recommend"}
-    assert all("full recipe" in run["why"] for run in queued)
+    assert {run.scenario for run in queued} == {"search", "recommend"}
+    assert all("full recipe" in run.why for run in queued)
 
 
 def test_the_full_recipe_replaces_it_by_the_gate_alone(quickly, tmp_path):
@@ -85,14 +85,14 @@ def test_the_full_recipe_replaces_it_by_the_gate_alone(quickly, tmp_path):
         for _ in range(50):  # answers meanwhile start no test on users
             answer = httpx.post(f"{address}/v1/recommend", json={"user_id": "u001"}, timeout=SECONDS).json()
             assert answer["version"] == quick
-    (run_id,) = [run["id"] for run in shop.shop_context.runs.list_unfinished() if run["scenario"] == "recommend"]
+    (run_id,) = [run.id for run in shop.shop_context.runs.list_unfinished() if run.scenario == "recommend"]
     release = execute_run(shop.shop_context, run_id)
     assert release is not None
     assert (release.outcome, release.is_quick) == ("promoted", False)
     assert "not tested live" in release.note
     assert shop.champion("recommend") == release.version != quick
     served = shop.shop_context.registry.get_version(release.version)
-    assert "popular" in served["notes"]["models"], "it orders equals, whatever its weight"
+    assert "popular" in served.training.models, "it orders equals, whatever its weight"
     assert shop.fit("recommend", quick=True)["recommend"] is None, "nothing is new, and the quick recipe is over"
 
 

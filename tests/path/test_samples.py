@@ -100,8 +100,9 @@ def test_a_file_that_answers_otherwise_on_another_processor_is_refused(folder: P
 def test_a_server_that_verifies_loads_no_training_library(folder: Path):
     script = (
         "import sys; from pathlib import Path; from vetrina.scenarios import samples; import msgspec; "
+        "from vetrina.bundle.manifest import record_from_json; "
         f"folder = Path({str(folder)!r}); notes = msgspec.json.decode((folder / 'manifest.json').read_bytes())['notes']; "
-        "samples.verify_samples('predict', folder, notes['samples'], 'another one'); "
+        "samples.verify_samples('predict', folder, record_from_json(notes).samples, 'another one'); "
         "print([m for m in ('torch', 'polars', 'pyarrow', 'pandas', 'onnx', 'scipy', 'sklearn') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
@@ -147,10 +148,11 @@ def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tm
     shop.ingest(products=[files["products"]], events=[files["events"]])
     shop.fit("search")
     version = shop.shop_context.registry.get_version(shop.shop_context.registry.champion("search")[0])
-    tried = {step["model"]: step for step in version["notes"]["compression"]}
-    assert tried["text"]["why"].startswith("nothing is labelled")
-    assert tried["text"]["agreement"] > 0.5
-    for step in tried.values():
-        assert step["kept"] == (step["agreement"] >= 0.95 and step["bytes_after"] < step["bytes_before"])
-    judged = msgspec.json.decode((tmp_path / "shop/bundles" / version["judged"] / "manifest.json").read_bytes())
-    assert judged["notes"]["kept"] == version["notes"]["kept"] == {m: s["step"] for m, s in tried.items() if s["kept"]}
+    tried = {trial.model: trial for trial in version.training.compression_trials}
+    assert tried["text"].why.startswith("nothing is labelled")
+    assert tried["text"].agreement > 0.5
+    for trial in tried.values():
+        assert trial.kept == (trial.agreement >= 0.95 and trial.bytes_after < trial.bytes_before)
+    judged = msgspec.json.decode((tmp_path / "shop/bundles" / version.judged / "manifest.json").read_bytes())
+    kept_variants = {name: trial.step for name, trial in tried.items() if trial.kept}
+    assert judged["notes"]["kept"] == version.training.kept_variants == kept_variants

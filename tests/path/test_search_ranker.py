@@ -44,8 +44,8 @@ def test_trees_are_kept_and_put_what_is_wanted_first_on_queries_nobody_showed_th
     version, _ = shop.shop_context.registry.champion("search")
     assert version is not None
     folder = shop.shop_context.version_folder(version)
-    notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]["notes"]
-    assert notes["trees"]["kept"]
+    report = shop.shop_context.registry.get_version(version).training.tuning.report
+    assert report["trees"]["kept"]
     assert (folder / TREES_FILE).exists()
     judgments = JudgmentSplits(shop.ingest(), {}).holdout().judgments
     learnt = evaluate(folder, EvaluationData(judgments=judgments)).values.mean()

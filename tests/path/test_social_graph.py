@@ -59,9 +59,9 @@ def test_what_a_single_person_took_is_not_told(shop: Shop):
 
 def test_validation_chose_the_weight_and_the_version_names_only_pseudonyms(shop: Shop):
     version = shop.champion("recommend")
-    notes = shop.shop_context.registry.get_version(version)["notes"]["settled"]
-    assert notes["notes"]["arriving"]["alone"]["friends"] > 2 * notes["notes"]["arriving"]["alone"]["popular"]
+    tuned = shop.shop_context.registry.get_version(version).training.tuning
+    assert tuned.report["arriving"]["alone"]["friends"] > 2 * tuned.report["arriving"]["alone"]["popular"]
     graph_files = [f for f in (shop.folder.root).rglob("*.npy") if "friends" in str(f)]
     assert graph_files
     assert not any(b"m3_0" in f.read_bytes() or "m3_0".encode("utf-32-le") in f.read_bytes() for f in graph_files)
-    assert msgspec.json.encode(notes).find(b"m3_0") < 0
+    assert msgspec.json.encode(tuned).find(b"m3_0") < 0

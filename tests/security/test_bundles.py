@@ -8,6 +8,7 @@ import pytest
 
 from vetrina import Shop
 from vetrina.bundle.bundles import BundleStore
+from vetrina.bundle.manifest import TrainingRecord
 from vetrina.core.keys import BadSignature
 from vetrina.operate.retention import clean_up
 
@@ -46,7 +47,7 @@ def packed(bundles: BundleStore, folder: Path, content: str = "model") -> str:
     """The version of a bundle with one file of this content."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model").write_text(content)
-    return bundles.pack(folder, "recommend", {}).version
+    return bundles.pack(folder, "recommend", TrainingRecord()).version
 
 
 # What a signature proves

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import func, select
 
+from vetrina.bundle.manifest import TrainingRecord
 from vetrina.core.errors import BadInput
 from vetrina.core.exposures import Exposure
 from vetrina.core.logged_events import LoggedEvent
@@ -178,7 +179,7 @@ def packed(shop: ShopFolder, name: str) -> str:
     source = shop.root / name
     source.mkdir()
     (source / "name").write_text(name)
-    return shop.bundles.pack(source, "recommend", {"name": name}).version
+    return shop.bundles.pack(source, "recommend", TrainingRecord(snapshot=name)).version
 
 
 def test_a_rollback_that_is_repeated_does_not_bring_the_bad_version_back(tmp_path):

@@ -2,7 +2,7 @@
 
 from vetrina.cli import formatting
 from vetrina.core.data_report import CheckResult, DataReport, Readiness
-from vetrina.core.verdicts import ReleaseResult
+from vetrina.core.verdicts import Reason, ReleaseResult
 
 
 def report(ready: bool, *checks: CheckResult) -> DataReport:
@@ -22,9 +22,9 @@ def test_a_run_without_a_release_prints_the_failed_checks_or_that_nothing_is_new
 def test_a_release_prints_the_reasons_of_the_gate():
     release = ReleaseResult("recommend-2", "recommend", "live", "testing", "v", "shadow and canary decide")
     reasons = [
-        {"passed": True, "text": "no worse"},
-        {"passed": True, "text": "no labels", "evaluable": False},
-        {"passed": False, "text": "too slow"},
+        Reason("champion", True, "no worse"),
+        Reason("not-evaluable", True, "no labels", evaluable=False),
+        Reason("loads-and-answers", False, "too slow"),
     ]
     lines = formatting.format_release({"scenario": "recommend", "release": release}, reasons).splitlines()
     assert lines[0] == "recommend: recommend-2 testing (live: shadow and canary decide)"

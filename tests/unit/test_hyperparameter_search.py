@@ -55,7 +55,7 @@ def run(tmp_path, plan: TrainingPlan):
 
 def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_same(tmp_path):
     checkpoint, settled = run(tmp_path / "once", PLAN)
-    tried = settled.notes["search"]["item_knn"]
+    tried = settled.report["search"]["item_knn"]
     assert tried["trials"] == TRIALS
     assert tried["best"] >= tried["usual"]
     assert tried["kept"] is True
@@ -64,7 +64,7 @@ def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_sa
     assert tried["settings"].keys() == {"decay", "back", "out_power", "in_power", "like", "fade"}
     assert not (tmp_path / "once/trial").exists()
     again, repeated = run(tmp_path / "again", PLAN)
-    assert repeated.notes["search"] == settled.notes["search"]
+    assert repeated.report["search"] == settled.report["search"]
     for file in sorted((checkpoint.folder / "item_knn").iterdir()):
         assert (again.folder / "item_knn" / file.name).read_bytes() == file.read_bytes()
 
@@ -72,7 +72,7 @@ def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_sa
 def test_a_network_is_tried_with_few_epochs_before_it_gets_all(tmp_path):
     plan = replace(PLAN, without=("sasrec", "ease", "graph_filter", "sessions"), trials={"gru": 6})
     _, settled = run(tmp_path, replace(plan, settings={"gru": {"epochs": 6.0}}))
-    tried = settled.notes["search"]["gru"]
+    tried = settled.report["search"]["gru"]
     assert tried["trials"] == 6
     assert settled.settings["gru"]["epochs"] == 6
     assert (tried["settings"].items() <= settled.settings["gru"].items()) is (
@@ -82,7 +82,7 @@ def test_a_network_is_tried_with_few_epochs_before_it_gets_all(tmp_path):
 
 def test_without_trials_nothing_is_searched(tmp_path):
     _, settled = run(tmp_path, replace(PLAN, trials={}))
-    assert "search" not in settled.notes
+    assert "search" not in settled.report
     assert "item_knn" not in settled.settings
 
 
@@ -97,7 +97,7 @@ def test_the_luckiest_of_many_is_not_kept_where_nothing_can_be_foretold(tmp_path
     _, settled = train(
         RECIPE, past, "digest", "fit", PLAN, tmp_path / "fit", NoProgress(), validation=replace(holdout, targets=chance)
     )
-    tried = settled.notes["search"]["item_knn"]
+    tried = settled.report["search"]["item_knn"]
     assert tried["best"] >= tried["usual"]
     assert tried["gain"][0] <= 0
     assert tried["kept"] is False

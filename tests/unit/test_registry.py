@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from vetrina.bundle import bundles
 from vetrina.bundle.bundles import BundleStore
-from vetrina.core.bundle_types import Bundle
+from vetrina.bundle.manifest import Bundle, TrainingRecord
 from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
 from vetrina.core.evaluation_data import MetricValues
 from vetrina.core.keys import BadSignature, load_or_create
@@ -39,7 +39,7 @@ def test_promotion_happens_once_and_only_from_what_was_seen(registry):
     assert versions.promote("search", "v2", ("v1", 1), "d2", "better")
     assert versions.champion("search") == ("v2", 2)
     assert versions.previous_champion("search") == "v1"
-    assert [e["to"] for e in versions.promotions("search")] == ["v1", "v2"]
+    assert [entry.new for entry in versions.promotions("search")] == ["v1", "v2"]
 
 
 def test_a_changed_log_is_noticed(registry):
@@ -65,12 +65,12 @@ def test_bundles_share_parts_and_notice_any_change(tmp_path):
     (source / "deep").mkdir(parents=True)
     (source / "a").write_bytes(b"one")
     (source / "deep" / "b").write_bytes(b"one")
-    bundle = BundleStore(tmp_path / "bundles", keys).pack(source, "search", {"n": 1})
+    bundle = BundleStore(tmp_path / "bundles", keys).pack(source, "search", TrainingRecord(snapshot="1"))
     assert len(list((tmp_path / "bundles/parts").iterdir())) == 1
     opened, folder = BundleStore(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
     assert opened == bundle
     assert (folder / "deep" / "b").read_bytes() == b"one"
-    assert BundleStore(tmp_path / "bundles", keys).pack(source, "search", {"n": 1}) == bundle
+    assert BundleStore(tmp_path / "bundles", keys).pack(source, "search", TrainingRecord(snapshot="1")) == bundle
     (folder / "a").write_bytes(b"two")
     with pytest.raises(BadSignature, match="part a"):
         BundleStore(tmp_path / "bundles", keys).unpack(bundle.version, check_parts=True)
@@ -86,7 +86,7 @@ def test_a_bundle_of_another_vetrina_is_refused_with_the_way_out(tmp_path, monke
     for change, age in ((-1, "an older"), (1, "a newer")):
         with monkeypatch.context() as patched:
             patched.setattr(bundles, "BUNDLE_FORMAT", bundles.BUNDLE_FORMAT + change)
-            other = stored.pack(tmp_path / "source", "search", {})
+            other = stored.pack(tmp_path / "source", "search", TrainingRecord())
         refused = f"^{other.version}: is a bundle of {age} Vetrina; `vetrina run search` makes a new one$"
         with pytest.raises(OtherFormat, match=refused):
             stored.unpack(other.version)
@@ -98,7 +98,7 @@ def test_going_back_to_a_bundle_that_does_not_open_leaves_the_pointer_alone(regi
     stored = BundleStore(tmp_path / "bundles", keys)
     rollouts = RolloutStore(engine, keys, versions)
     (tmp_path / "source").mkdir()
-    first, second = (stored.pack(tmp_path / "source", "search", {"n": n}).version for n in (1, 2))
+    first, second = (stored.pack(tmp_path / "source", "search", TrainingRecord(snapshot=n)).version for n in (1, 2))
     versions.set_champion("search", first, "a test")
     versions.set_champion("search", second, "a test")
     signature = tmp_path / "bundles" / first / "signature"
@@ -124,10 +124,10 @@ def test_ids_seal_and_pseudonyms_hold_still(tmp_path):
 
 def test_a_run_is_concluded_whole_or_not_at_all(registry):
     versions, _ = registry
-    bundle = Bundle("f" * 64, "search", {}, {})
+    bundle = Bundle("f" * 64, "search", {})
     verdict = Verdict("v" * 8, bundle.version, None, "pass", (), 0.01)
     promoted = ReleaseResult(bundle.version, "search", "first", "promoted", verdict.id, "")
-    stale = VersionRegistration(bundle, bundle, verdict, promoted, ("s", "r"), ("someone", 7), {})
+    stale = VersionRegistration(bundle, bundle, verdict, promoted, "s", "r", ("someone", 7))
     with pytest.raises(Conflict):
         versions.register_version(stale)
     assert versions.find_version("search", "s", "r") is None, "what was not promoted must be tried again"

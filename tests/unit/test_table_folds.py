@@ -76,7 +76,7 @@ def test_weights_are_chosen_on_all_folds_and_a_replay_chooses_the_same(tmp_path:
             RECIPE, training, "d", "fit", plan, tmp_path / name / "fit", NoProgress(), validation=validation
         )
         results.append(result)
-    assert results[0].notes["rows"] == 200 + 2 * 200
+    assert results[0].report["rows"] == 200 + 2 * 200
     assert results[0] == results[1]
     assert sum(results[0].weights["predict"].values()) == 1.0
 
@@ -101,7 +101,7 @@ def test_trials_replace_hyperparameters_that_are_shown_worse(tmp_path: Path):
         NoProgress(),
         validation=EvaluationData(table=agree.take(np.arange(1_200, 1_500))),
     )
-    search = result.notes["search"]["boosted"]
+    search = result.report["search"]["boosted"]
     assert search["trials"] == 8
     assert search["kept"] is True
     assert search["best"] > search["usual"]

@@ -30,6 +30,7 @@ from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenari
 from vetrina.serve.readiness import quick_order
 from vetrina.serve.recipients import AudienceQuery, RecipientList, find_recipients, mark_contacted
 from vetrina.serve.released_models import ReleasedModels
+from vetrina.store.registry import Version
 from vetrina.store.runs import PRIORITY_MANUAL
 from vetrina.store.shop_folder import ShopFolder
 
@@ -133,15 +134,15 @@ class Shop:
         """
         record = self.shop_context.registry.get_version(self.champion(scenario))
         holdout = self.splits(record).holdout()
-        scores = find_scenario(scenario).evaluate(self.shop_context.version_folder(record["judged"]), holdout)
+        scores = find_scenario(scenario).evaluate(self.shop_context.version_folder(record.judged), holdout)
         if not len(scores.values):
             raise NotFound(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
         return mean_interval(scores.values)
 
-    def splits(self, version_record: Mapping[str, Any]) -> DataSplits:
-        """The data splits that a version (as ``Registry.get_version`` describes it) was made from."""
-        snapshot = dataset.open_snapshot(self.folder.snapshots, version_record["snapshot"])
-        return find_scenario(version_record["scenario"]).splits(snapshot, self.folder.settings)
+    def splits(self, version: Version) -> DataSplits:
+        """The data splits that a version was made from."""
+        snapshot = dataset.open_snapshot(self.folder.snapshots, version.snapshot)
+        return find_scenario(version.scenario).splits(snapshot, self.folder.settings)
 
     # Answers
 
@@ -226,8 +227,8 @@ class Shop:
         changed = catalogue_delta.changes_after(0).changed_products.get(product_id)
         if changed:
             return {"product_id": product_id, **changed}
-        version_record = self.shop_context.registry.get_version(self.champion("launch"))
-        snapshot = dataset.open_snapshot(self.folder.snapshots, version_record["snapshot"])
+        version = self.shop_context.registry.get_version(self.champion("launch"))
+        snapshot = dataset.open_snapshot(self.folder.snapshots, version.snapshot)
         product = dataset.product_row(snapshot, product_id)
         if product is None:
             raise NotFound(product_id, "is no product of this shop", "PUT it first, or ingest it")

@@ -14,8 +14,8 @@ from typing import Any
 
 import msgspec
 
+from vetrina.bundle.manifest import Bundle, TrainingRecord, record_from_json, record_to_json
 from vetrina.bundle.object_storage import MANIFEST, PARTS, SIGNATURE, ObjectStorage
-from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import NotFound, OtherFormat
 from vetrina.core.files import atomic_folder, atomic_write, digest_of, remove_folder, remove_leftovers, write_bytes
 from vetrina.core.keys import BadSignature, Keys
@@ -36,7 +36,7 @@ class BundleStore:
     keys: Keys
     remote: ObjectStorage | None = None
 
-    def pack(self, source: Path, scenario: str, notes: Mapping[str, Any]) -> Bundle:
+    def pack(self, source: Path, scenario: str, record: TrainingRecord) -> Bundle:
         """Store all files of a folder as parts and write the signed manifest.
 
         The content lies in ``parts/<digest>``. ``<version>/`` consists of hard links, so that readers open plain files and the
@@ -45,13 +45,17 @@ class BundleStore:
         Args:
             source: Folder of the files.
             scenario: The scenario.
-            notes: Facts of the training run, as JSON values.
+            record: How the models were made.
+
+        Returns:
+            The bundle as ``unpack`` reads it.
         """
         files = [file for file in sorted(source.rglob("*")) if file.is_file()]
         parts = {str(file.relative_to(source)): self._store_part(file) for file in files}
+        notes = record_to_json(record)
         manifest = {"format": BUNDLE_FORMAT, "scenario": scenario, "parts": parts, "notes": notes}
         text = msgspec.json.encode(manifest, order="sorted")
-        bundle = Bundle(sha256(text).hexdigest(), scenario, parts, notes)
+        bundle = Bundle(sha256(text).hexdigest(), scenario, parts, record_from_json(notes))
         self._link_version(bundle.version, parts, text, self.keys.sign(text))
         if self.remote:
             self.remote.put(bundle.version, self.folder / bundle.version, parts)
@@ -80,7 +84,8 @@ class BundleStore:
         if check_parts:
             for name, digest in raw["parts"].items():
                 _verify_digest(folder / name, digest, version)
-        return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], raw["notes"]), folder
+        record = record_from_json(raw["notes"])
+        return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], record), folder
 
     def collect_garbage(self, keep: Set[str]) -> int:
         """Delete all versions but ``keep``, and the parts that only they use. Returns the number of freed bytes.

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vetrina.core.data_report import DataReport
-    from vetrina.core.verdicts import ReleaseResult
+    from vetrina.core.verdicts import Reason, ReleaseResult
+    from vetrina.store.registry import VersionSummary
+    from vetrina.store.rollouts import DecisionRecord, RolloutSummary
+    from vetrina.store.runs import FinishedStage, RunRecord
 
-Record = Mapping[str, Any]  # a row as the store or the registry returns it
+Record = Mapping[str, Any]  # a row as it is printed with --json
 
 _SECONDS_PER_DAY = 86_400
 
@@ -57,7 +60,7 @@ def format_no_release(row: Record, report: "DataReport", champion: str | None) -
     return f"{row['scenario']}: nothing new since {champion or 'the last verdict'}"
 
 
-def format_release(row: Record, reasons: Sequence[Record]) -> str:
+def format_release(row: Record, reasons: "Sequence[Reason]") -> str:
     """The outcome of a run with the gate's reasons.
 
     Args:
@@ -69,7 +72,7 @@ def format_release(row: Record, reasons: Sequence[Record]) -> str:
     """
     release: ReleaseResult = row["release"]
     lines = [f"{release.scenario}: {release.version} {release.outcome} ({release.mode}: {release.note})"]
-    lines += [f"  {outcome_mark(reason)}  {reason['text']}" for reason in reasons]
+    lines += [f"  {outcome_mark(reason)}  {reason.text}" for reason in reasons]
     if release.outcome == "testing":
         lines.append("  next: vetrina operate tests it on users; vetrina releases shows the decisions")
     if release.is_watched:
@@ -77,20 +80,20 @@ def format_release(row: Record, reasons: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def outcome_mark(reason: Record) -> str:
+def outcome_mark(reason: "Reason") -> str:
     """Four characters for the outcome of a finding: pass, FAIL or n/a."""
-    if not reason["passed"]:
+    if not reason.passed:
         return "FAIL"
-    if not reason.get("evaluable", True):
+    if not reason.evaluable:
         return "n/a "
     return "pass"
 
 
-def format_version(row: Record) -> str:
+def format_version(version: "VersionSummary") -> str:
     """One version in a list."""
-    mark = "*" if row["serving"] else " "
-    created = _format_minute(row["created"])
-    return f"{mark} {row['version']:<28} {row['verdict'] or '':<9} {created}"
+    mark = "*" if version.serving else " "
+    created = _format_minute(version.created)
+    return f"{mark} {version.version:<28} {version.verdict or '':<9} {created}"
 
 
 def format_gate_numbers(row: Record) -> str:
@@ -168,38 +171,37 @@ def _format_drift(health: Record) -> list[str]:
     return [line]
 
 
-def format_run(row: Record) -> str:
+def format_run(run: "RunRecord") -> str:
     """One run in a list."""
-    queued = _format_minute(row["asked"])
-    return f"{row['id']}  {row['scenario']:<10} {row['state']:<9} {queued}  {row['note'] or row['why']}"
+    queued = _format_minute(run.asked)
+    return f"{run.id}  {run.scenario:<10} {run.state:<9} {queued}  {run.note or run.why}"
 
 
-def format_stage(row: Record) -> str:
+def format_stage(stage: "FinishedStage") -> str:
     """One finished stage of a run."""
-    cpu = "" if row["cpu_seconds"] is None else f"{row['cpu_seconds']:8.1f} CPU-s"
-    return f"  {row['stage']:<16} {row['seconds']:8.1f} s  {cpu}  {row['peak_mb']:6.0f} MB"
+    cpu = "" if stage.cpu_seconds is None else f"{stage.cpu_seconds:8.1f} CPU-s"
+    return f"  {stage.stage:<16} {stage.seconds:8.1f} s  {cpu}  {stage.peak_mb:6.0f} MB"
 
 
-def format_rollout(row: Record) -> str:
+def format_rollout(rollout: "RolloutSummary") -> str:
     """One live release in a list."""
-    started = _format_minute(row["started"])
-    if row["kind"] == "watch":
+    started = _format_minute(rollout.started)
+    if rollout.kind == "watch":
         return (
-            f"{row['release']}  watch of {row['candidate']}, {row['champion']} before it: {row['state']}, answers "
-            f"{row['share']:.0%}, since {started}"
+            f"{rollout.release}  watch of {rollout.candidate}, {rollout.champion} before it: {rollout.state}, answers "
+            f"{rollout.share:.0%}, since {started}"
         )
     return (
-        f"{row['release']}  {row['candidate']} against {row['champion']}: {row['state']} at {row['share']:.0%}, "
+        f"{rollout.release}  {rollout.candidate} against {rollout.champion}: {rollout.state} at {rollout.share:.0%}, "
         f"since {started}"
     )
 
 
-def format_decision(row: Record) -> str:
+def format_decision(record: "DecisionRecord") -> str:
     """One decision about a live release, with its reasons."""
-    decided = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["now"]))
-    decision = row["decision"]
-    lines = [f"{decided}  {decision['action']}"]
-    lines += [f"    {outcome_mark(reason)}  {reason['text']}" for reason in decision["reasons"]]
+    decided = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.now))
+    lines = [f"{decided}  {record.decision.action}"]
+    lines += [f"    {outcome_mark(reason)}  {reason.text}" for reason in record.decision.reasons]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,8 @@ from vetrina.cli.context import CliContext, to_json_value
 from vetrina.core.errors import BadInput
 from vetrina.scenarios.commands import renamed_option
 
-_MACHINE_NOTES = ("baseline", "samples")  # notes of a version that only programs read
+if TYPE_CHECKING:
+    from vetrina.store.registry import Version
 
 
 @click.command()
@@ -28,11 +29,11 @@ def versions(state: CliContext) -> None:
 def show(state: CliContext, version: str) -> None:
     """Show a version: verdict, blend, compression, cost."""
     from vetrina.reports.cost import cost
+    from vetrina.store.registry import version_to_json
 
     shop_context = state.open_shop().shop_context
-    record = shop_context.registry.get_version(version)
-    for name in _MACHINE_NOTES:
-        record["notes"].pop(name, None)
+    record = version_to_json(shop_context.registry.get_version(version))
+    record["notes"].pop("samples", None)  # only programs read them
     version_cost = cost(shop_context, version)
     record["cost"] = asdict(version_cost) if version_cost else None
 
@@ -51,13 +52,18 @@ def compare(state: CliContext, first_version: str, second_version: str) -> None:
     registry = state.open_shop().shop_context.registry
     rows = []
     for version in (first_version, second_version):
-        row = {"version": version}
-        for reason in registry.get_version(version)["verdict"]["reasons"]:
-            numbers = reason["numbers"]
-            if "candidate" in numbers:
-                row[reason["code"]] = numbers["candidate"]
-        rows.append(row)
+        rows.append(_gate_numbers(registry.get_version(version)))
     state.print_rows(rows, formatting.format_gate_numbers)
+
+
+def _gate_numbers(version: "Version") -> dict[str, Any]:
+    """The name of a version, and its metric in each comparison of the gate."""
+    row: dict[str, Any] = {"version": version.name}
+    if version.verdict is not None:
+        for reason in version.verdict.reasons:
+            if "candidate" in reason.numbers:
+                row[reason.code] = reason.numbers["candidate"]
+    return row
 
 
 @click.command()
@@ -153,8 +159,7 @@ def releases(state: CliContext, release_id: str | None) -> None:
     if release_id is None:
         state.print_rows(rollouts.list_rollouts(), formatting.format_rollout)
         return
-    rows = [asdict(entry) for entry in rollouts.decision_log(release_id)]
-    state.print_rows(rows, formatting.format_decision)
+    state.print_rows(rollouts.decision_log(release_id), formatting.format_decision)
 
 
 @click.command()

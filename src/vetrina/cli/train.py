@@ -41,7 +41,7 @@ def run(
     for scenario, release in shop.fit(*scenarios, budget_minutes=budget, quick=not no_quick).items():
         row = {"scenario": scenario, "release": release}
         if release is not None:
-            reasons = registry.get_verdict(release.verdict)["reasons"]
+            reasons = registry.get_verdict(release.verdict).reasons
             state.print_row(row, functools.partial(formatting.format_release, reasons=reasons))
             continue
         report = shop.validate(scenario)
@@ -80,14 +80,14 @@ def runs(state: CliContext, run_id: str | None, follow: bool) -> None:
         return
     row = run_store.get_run(run_id)
     n_printed = 0
-    while follow and row["state"] in ("queued", "running"):
-        for stage in row["stages"][n_printed:]:
+    while follow and row.is_unfinished:
+        for stage in row.stages[n_printed:]:
             click.echo(formatting.format_stage(stage))
-        n_printed = len(row["stages"])
+        n_printed = len(row.stages)
         time.sleep(_POLL_SECONDS)
         row = run_store.get_run(run_id)
     if not state.as_json:
-        for stage in row["stages"][n_printed:]:
+        for stage in row.stages[n_printed:]:
             click.echo(formatting.format_stage(stage))
     state.print_row(row, formatting.format_run)
 

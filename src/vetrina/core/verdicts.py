@@ -6,6 +6,21 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class Reference:
+    """What a candidate was compared with.
+
+    Attributes:
+        kind: The version that serves, or a simple model of the candidate's own.
+        name: The version, or the model.
+        quality: Its mean metric on the holdout.
+    """
+
+    kind: Literal["champion", "baseline"]
+    name: str
+    quality: float
+
+
+@dataclass(frozen=True)
 class Reason:
     """One finding of the gate or of a rollout.
 
@@ -15,6 +30,7 @@ class Reason:
         text: The finding in a sentence, for people.
         numbers: Figures behind the finding, by name.
         evaluable: False if there was too little data to decide; such a finding neither blocks a release nor supports it.
+        reference: What was compared with, for a comparison by the gate.
     """
 
     code: str
@@ -22,6 +38,7 @@ class Reason:
     text: str
     numbers: Mapping[str, float] = field(default_factory=dict[str, float])
     evaluable: bool = True
+    reference: Reference | None = None
 
 
 VerdictOutcome = Literal["pass", "fail", "baseline"]

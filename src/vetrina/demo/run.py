@@ -147,7 +147,7 @@ def _follow(
 
 def _is_training(shop: Shop) -> bool:
     """Whether a run of the demo's scenarios is queued or under way."""
-    return any(run["scenario"] in _SCENARIOS for run in shop.shop_context.runs.list_unfinished())
+    return any(run.scenario in _SCENARIOS for run in shop.shop_context.runs.list_unfinished())
 
 
 def _item_lines(answer: dict[str, Any]) -> str:

@@ -118,7 +118,7 @@ def _scenario_of(shop_folder: ShopFolder, version: str) -> str:
     """The scenario of a version. Raises NotFound."""
     engine = open_store(shop_folder.store_url, shop_folder.keys)
     try:
-        return Registry(engine, shop_folder.keys).get_version(version)["scenario"]
+        return Registry(engine, shop_folder.keys).get_version(version).scenario
     finally:
         engine.dispose()
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from vetrina.core.evaluation_data import EvaluationData, MetricValues
 from vetrina.core.progress import Progress
-from vetrina.core.verdicts import Reason, Verdict, VerdictOutcome
+from vetrina.core.verdicts import Reason, Reference, Verdict, VerdictOutcome
 from vetrina.evaluation.bootstrap import paired_difference, resampled_means
 from vetrina.gate.fairness import check_fairness
 from vetrina.gate.off_policy_value import check_off_policy_value
@@ -25,6 +26,7 @@ _MAX_REQUESTS = 500  # compared answers
 _MAX_PROBES = 3  # fresh processes in which a slow file is measured
 _SLICE_ALPHA = 0.05  # family-wise error of "a slice is worse"
 _VERDICT_ID_LENGTH = 32  # hex digits
+_COMPARISON_CODES = {"champion": "champion", "baseline": "floor"}  # first part of a reason's code
 
 Probe = Callable[[str, Path], ProbeResult | str]
 
@@ -91,7 +93,7 @@ def gate(
         if has_scores:
             for name in baselines:
                 baseline_scores = evaluated.evaluate(candidate.folder, evaluation_data, only_model=name)
-                reasons.append(check_non_inferiority("floor", name, scores, baseline_scores, policy.margin))
+                reasons.append(check_non_inferiority("baseline", name, scores, baseline_scores, policy.margin))
                 step.advance()
     detectable_loss = None
     if has_scores:
@@ -138,12 +140,12 @@ def check_served_file(
 
 
 def check_non_inferiority(
-    code: str, name: str, candidate: MetricValues, reference: MetricValues, margin: float
+    kind: Literal["champion", "baseline"], name: str, candidate: MetricValues, reference: MetricValues, margin: float
 ) -> Reason:
     """Non-inferiority on the same units: the lower 95 % bound of the relative difference lies above ``-margin``.
 
     Args:
-        code: ``champion`` or ``floor`` (a baseline), first part of the reason's code.
+        kind: What the candidate is compared with.
         name: Version or model compared with.
         candidate: Metric of the candidate by unit.
         reference: Metric of the other by the same units.
@@ -165,7 +167,8 @@ def check_non_inferiority(
         f"({point:+.1%}, between {low:+.1%} and {high:+.1%}; {-margin:.0%} allowed)"
     )
     numbers = {"candidate": candidate_mean, "reference": reference_mean, "low": low, "point": point, "high": high}
-    return Reason(f"{code}:{name}", passed, text, numbers)
+    code = f"{_COMPARISON_CODES[kind]}:{name}"
+    return Reason(code, passed, text, numbers, reference=Reference(kind, name, reference_mean))
 
 
 def check_slices(candidate: MetricValues, reference: MetricValues, min_units: int) -> list[Reason]:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict, describe_cause
@@ -32,6 +32,7 @@ from vetrina.scenarios.base import scenario_names
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
 from vetrina.store.leases import CONTROLLER_LEASE, Lease
 from vetrina.store.rollouts import RunningRollout
+from vetrina.store.runs import RunRecord
 
 TICK_SECONDS = 1.0
 LEASE_SECONDS = 15.0
@@ -232,7 +233,7 @@ class Controller:
         now = clock.now()
         last_run_ended: dict[str, float] = {}
         for run in reversed(self._shop_context.runs.list_runs()):
-            last_run_ended[run["scenario"]] = run["ended"] or now
+            last_run_ended[run.scenario] = run.ended or now
         # What can serve soon is trained first.
         for scenario in sorted(scenario_names(), key=quick_order):
             seconds_since_run = now - last_run_ended.get(scenario, 0.0)
@@ -278,7 +279,7 @@ class Controller:
         if run_id is None:
             return
         shop_folder = str(self._shop_context.folder.root)
-        scenario = self._shop_context.runs.get_run(run_id)["scenario"]
+        scenario = self._shop_context.runs.get_run(run_id).scenario
         command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", shop_folder, "run", "--run-id", run_id]
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=_run_environment())  # noqa: S603
         self._run_processes[scenario] = _RunProcess(run_id, process, time.monotonic())
@@ -304,7 +305,7 @@ class Controller:
     def _check_run_process(self, scenario: str, used_mb: Mapping[str, float]) -> None:
         run_id, process, started_at = self._run_processes[scenario]
         run = self._shop_context.runs.get_run(run_id)
-        if run["state"] == "cancelled":
+        if run.state == "cancelled":
             self._stop_run_process(scenario)
             return
         if process.poll() is not None:
@@ -321,22 +322,22 @@ class Controller:
             self._stop_run_process(scenario)
             self._fail_run(run_id, scenario, f"took longer than {seconds / 60:.0f} minutes")
 
-    def _report_ended_run(self, run_id: str, run: Mapping[str, Any], exit_status: int) -> None:
-        was_interrupted = run["state"] in ("queued", "running")
+    def _report_ended_run(self, run_id: str, run: RunRecord, exit_status: int) -> None:
+        was_interrupted = run.is_unfinished
         if was_interrupted and exit_status == Conflict.exit_status:
             self._busy_until = time.monotonic() + _BUSY_RETRY_SECONDS  # a person runs or ingests: the queued run waits
         elif was_interrupted:
-            self._fail_run(run_id, run["scenario"], f"ended with status {exit_status}")
-        elif run["state"] == "failed":
-            self._alert_failed_run(run_id, run["scenario"], run["note"])
+            self._fail_run(run_id, run.scenario, f"ended with status {exit_status}")
+        elif run.state == "failed":
+            self._alert_failed_run(run_id, run.scenario, run.note or "")
         else:
-            self._echo(f"{run['scenario']}: run {run_id} {run['state']}, {run['note']}")
+            self._echo(f"{run.scenario}: run {run_id} {run.state}, {run.note}")
 
-    def _resume_with_less_memory(self, run_id: str, run: Mapping[str, Any], used_mb: float) -> None:
+    def _resume_with_less_memory(self, run_id: str, run: RunRecord, used_mb: float) -> None:
         """Halve the batch size of a run, which resumes after its last finished step, before the system kills it."""
         text = f"took {used_mb:,.0f} MB, {self._memory_limit_mb:,.0f} are allowed"
-        if run["halvings"] >= _MAX_HALVINGS:
-            self._fail_run(run_id, run["scenario"], f"{text} even in {2**_MAX_HALVINGS} pieces")
+        if run.halvings >= _MAX_HALVINGS:
+            self._fail_run(run_id, run.scenario, f"{text} even in {2**_MAX_HALVINGS} pieces")
             return
         self._shop_context.runs.halve_batch_size(run_id)
         self._echo(f"run {run_id} {text}: it goes on in pieces half as large")

@@ -89,7 +89,7 @@ class DailyStatisticsReader:
         predictor = self._load_version(scope, version)
         try:
             record = self._shop_context.registry.get_version(version)
-            snapshot = dataset.open_snapshot(self._shop_context.folder.snapshots, record["snapshot"])
+            snapshot = dataset.open_snapshot(self._shop_context.folder.snapshots, record.snapshot)
         except NotFound:
             return None
         table = dataset.table(snapshot)

@@ -41,8 +41,8 @@ def check_health(shop_context: ShopContext, scenario: str) -> HealthCheck:
     events_trained_on = 0
     if version is not None:
         record = shop_context.registry.get_version(version)
-        built_at = record["created"]
-        events_trained_on = record["notes"].get("logged", {}).get("events", 0)
+        built_at = record.created
+        events_trained_on = record.training.logged.get("events", 0)
     reader = DailyStatisticsReader(shop_context, now)
     shop_days = reader.load_days(SHOP_SCOPE)
     answer_days = reader.load_days(scenario)
@@ -79,7 +79,7 @@ def _candidate_under_test(shop_context: ShopContext, scenario: str, now: float) 
     if running is None or running.rollout.is_watch:
         return None
     record = shop_context.registry.get_version(running.rollout.candidate)
-    return CandidateUnderTest((now - record["created"]) / clock.DAY, running.rules.cap_days)
+    return CandidateUnderTest((now - record.created) / clock.DAY, running.rules.cap_days)
 
 
 def _day_of(scope: str, day_number: int, days: Sequence[DailyStatistics]) -> DailyStatistics:

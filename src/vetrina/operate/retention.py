@@ -35,7 +35,7 @@ def clean_up(shop_context: ShopContext) -> int:
     """
     with exclusive_lock(shop_context.folder.root):
         run_id = shop_context.runs.next_run()
-        if run_id and shop_context.runs.get_run(run_id)["state"] == "running":
+        if run_id and shop_context.runs.get_run(run_id).state == "running":
             raise Conflict(run_id, "is not finished", f"let it go on, or vetrina cancel {run_id}")
         _prune_lake(shop_context)
         daily_statistics.delete_before(shop_context.engine, last_full_day(clock.now()) - RETENTION_DAYS)
@@ -46,8 +46,8 @@ def clean_up(shop_context: ShopContext) -> int:
         snapshots = set()
         for version in versions:
             record = shop_context.registry.get_version(version)
-            bundles.add(record["judged"])
-            snapshots.add(record["snapshot"][:_SNAPSHOT_NAME_LENGTH])
+            bundles.add(record.judged)
+            snapshots.add(record.snapshot[:_SNAPSHOT_NAME_LENGTH])
         freed_bytes = shop_context.folder.bundles.collect_garbage(bundles)
         for cache_folder in shop_context.folder.work.glob("*/models"):
             freed_bytes += evict(cache_folder, _CACHED_FITS_KEPT)
@@ -115,13 +115,15 @@ def versions_to_keep(shop_context: ShopContext) -> set[str]:
         versions.update((running.rollout.candidate, running.rollout.champion))
     count_by_scenario: dict[str, int] = {}
     for record in registry.list_versions():  # newest first
-        scenario = record["scenario"]
+        scenario = record.scenario
         count_by_scenario[scenario] = count_by_scenario.get(scenario, 0) + 1
-        if record["serving"] or count_by_scenario[scenario] <= n_kept:
-            versions.add(record["version"])
+        if record.serving or count_by_scenario[scenario] <= n_kept:
+            versions.add(record.version)
     for scenario in count_by_scenario:
         for promotion in registry.promotions(scenario)[-n_kept:]:
-            versions.update(version for version in (promotion["from"], promotion["to"]) if version)
+            versions.add(promotion.new)
+            if promotion.old is not None:
+                versions.add(promotion.old)
     return versions
 
 

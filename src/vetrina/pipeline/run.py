@@ -13,15 +13,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import uuid4
 
 import msgspec
-from sqlalchemy import func, select
 
+from vetrina.bundle.manifest import Bundle, TrainingRecord
 from vetrina.compress import CompressionResult, compress, least_aggressive_variant
 from vetrina.core import clock
-from vetrina.core.bundle_types import Bundle
 from vetrina.core.compression import CompressionTrial
 from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.evaluation_data import LoggedAnswer
@@ -31,7 +30,8 @@ from vetrina.core.protocols import DataSplits
 from vetrina.core.snapshots import Snapshot
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import Recipe, TrainingPlan
-from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
+from vetrina.core.tuning_result import Fallback, TuningResult
+from vetrina.core.verdicts import Reason, Reference, ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.data import dataset
 from vetrina.data.splits import sample_holdout
@@ -45,18 +45,16 @@ from vetrina.pipeline.shop_context import ShopContext
 from vetrina.release import LiveTraffic, VersionOrigin, days_to_decision, decide_release, kind_of_change
 from vetrina.scenarios import samples
 from vetrina.scenarios.base import RankingScenario, find_scenario
-from vetrina.store.database import read
-from vetrina.store.registry import ResourceUsage, VersionRegistration
+from vetrina.store import exposure_queries
+from vetrina.store.registry import VersionRegistration
 from vetrina.store.rollouts import NewRollout
-from vetrina.store.tables import exposures
-from vetrina.train import TuningResult, train
+from vetrina.store.runs import ResourceUsage
+from vetrina.train import train
 
 Result = TypeVar("Result")
 _RECIPE_DIGEST_LENGTH = 24  # hex digits
 _EXTERNAL_MODEL_DIGEST_LENGTH = 32  # hex digits
-_BASELINE_REASON = "floor:"  # prefix of the gate's reason codes for a baseline
 _QUICK_GATE_UNITS = 300  # users or queries that the gate judges a quick version on
-_OPTIONS_OF_THE_BLEND = ("calibration", "field")  # tuned for the blend that lost against a baseline
 
 
 @dataclass(frozen=True)
@@ -117,8 +115,10 @@ class Run:
 
     def refit_on_fit_and_validation(self, selected: SelectedConfig) -> Bundle:
         """The judged file: the selection repeated on fit and validation data."""
-        fallback = selected.tuning_result.notes.get("fell_back_to", "")
-        step_name = f"train judged {fallback}".strip()
+        step_name = "train judged"
+        fallback = selected.tuning_result.fallback
+        if fallback is not None:
+            step_name = f"train judged {fallback.baseline}"
 
         def work() -> Bundle:
             return self._refit(selected, "judged", self._judged_data)
@@ -131,29 +131,21 @@ class Run:
 
     def is_beaten_by_baseline(self, verdict: Verdict) -> bool:
         """Whether nothing or only a quick version serves, and the only failed checks are those against baselines."""
-        failed_codes = [reason.code for reason in verdict.reasons if not reason.passed]
-        if not failed_codes or (verdict.champion is not None and not self._is_served_quickly):
+        failed = [reason for reason in verdict.reasons if not reason.passed]
+        if not failed or (verdict.champion is not None and not self._is_served_quickly):
             return False
-        return all(code.startswith(_BASELINE_REASON) for code in failed_codes)
+        return all(_is_baseline(reason.reference) for reason in failed)
 
     def fall_back_to_baseline(self, selected: SelectedConfig, verdict: Verdict) -> SelectedConfig:
         """The selection with all weight on the best baseline that the candidate failed against. That verdict is recorded."""
         self._shop_context.registry.record_verdict(verdict)
-        failed = [reason for reason in verdict.reasons if not reason.passed]
-        best = max(failed, key=lambda reason: reason.numbers["reference"])
-        baseline = best.code.removeprefix(_BASELINE_REASON)
-
-        tuning_result = selected.tuning_result
-        weights = {}
-        for blend, blend_weights in tuning_result.weights.items():
-            weights[blend] = {model: float(model == baseline) for model in blend_weights}
-
-        options = dict(tuning_result.notes.get("options", {}))
-        for name in _OPTIONS_OF_THE_BLEND:
-            options.pop(name, None)
-        options["ranked"] = {}  # no LambdaMART ranker on any blend
-        notes = {**tuning_result.notes, "options": options, "fell_back_to": baseline, "because": best.text}
-        return replace(selected, tuning_result=replace(tuning_result, weights=weights, notes=notes))
+        lost_to: list[tuple[Reference, str]] = []
+        for reason in verdict.reasons:
+            if not reason.passed and reason.reference is not None:
+                lost_to.append((reason.reference, reason.text))
+        best, finding = max(lost_to, key=lambda loss: loss[0].quality)
+        tuning_result = selected.tuning_result.with_baseline(Fallback(best.name, finding))
+        return replace(selected, tuning_result=tuning_result)
 
     def refit_on_all_data(self, selected: SelectedConfig, judged: Bundle) -> Bundle:
         """The served file: the selection repeated on all data.
@@ -221,7 +213,7 @@ class Run:
         settings = self._settings.train
         halvings = 0
         if self._shop_context.run_id:
-            halvings = self._shop_context.runs.get_run(self._shop_context.run_id)["halvings"]
+            halvings = self._shop_context.runs.get_run(self._shop_context.run_id).halvings
         budget_minutes = self._shop_context.budget_minutes or settings.budget_minutes
         return TrainingPlan(
             seed=settings.seed,
@@ -255,7 +247,7 @@ class Run:
         if not version:
             return math.inf
         record = self._shop_context.registry.get_version(version)
-        cuts = dataset.open_snapshot(self._folder.snapshots, record["snapshot"]).cuts
+        cuts = dataset.open_snapshot(self._folder.snapshots, record.snapshot).cuts
         if cuts is None:
             return 0.0
         return cuts.end
@@ -304,7 +296,7 @@ class Run:
     def _is_served_quickly(self) -> bool:
         """Whether the version that serves is a quick one."""
         version = self._shop_context.champion(self._scenario)
-        return version is not None and _is_quick(self._shop_context.registry.get_version(version)["notes"])
+        return version is not None and self._shop_context.registry.get_version(version).training.is_quick
 
     @property
     def _training_data_digest(self) -> str:
@@ -337,7 +329,7 @@ class Run:
         cuts = self._snapshot.cuts
         since = cuts.validation if cuts else 0.0
         options = self._definition.quick_options(training_data, since)
-        tuning_result = TuningResult(weights, self._recipe.settings, {"options": options})
+        tuning_result = TuningResult(weights, self._recipe.settings, options)
         return SelectedConfig(tuning_result, CompressionResult(self._work_folder, ()))
 
     def _tune(self) -> SelectedConfig:
@@ -373,8 +365,8 @@ class Run:
                 self._shop_context.progress,
                 validation=validation,
             )
-        notes = {**tuning_result.notes, "plan": asdict(plan)}
-        return SelectedConfig(replace(tuning_result, notes=notes), compression_result)
+        report = {**tuning_result.report, "plan": asdict(plan)}
+        return SelectedConfig(replace(tuning_result, report=report), compression_result)
 
     def _refit(
         self, selected: SelectedConfig, data_split: str, training_data: TrainingData, judged: Bundle | None = None
@@ -411,46 +403,45 @@ class Run:
             self._shop_context.progress,
             repeat_variants=repeat_variants,
         )
-        kept_variants = repeat_variants
-        if repeat_variants is None:
-            kept_variants = compression_result.kept_variants
+        kept_variants: Mapping[str, str] = compression_result.kept_variants
+        if repeat_variants is not None:
+            kept_variants = repeat_variants
         trials = compression_result.trials or selected.compression_result.trials
         if judged is not None:
             trials = self._compression_trials(judged)
-        notes = {
-            "form": data_split,
-            "quick": self._is_quick,
-            "snapshot": self._snapshot.digest,
-            "logged": self._snapshot.logged,
-            "settled": asdict(used_tuning_result),
-            "compression": [trial.without_timings() for trial in trials],
-            "kept": kept_variants,
-            "samples": samples.sample_answers(self._scenario, compression_result.folder),
-            "models": {name: model_notes.report for name, model_notes in checkpoint.notes.items()},
-            "vetrina": VERSION,
-        }
-        bundle = self._folder.bundles.pack(compression_result.folder, self._scenario, _to_json_values(notes))
+        record = TrainingRecord(
+            data_split=data_split,
+            is_quick=self._is_quick,
+            snapshot=self._snapshot.digest,
+            logged=self._snapshot.logged,
+            tuning=used_tuning_result,
+            compression_trials=trials,
+            kept_variants=kept_variants,
+            samples=samples.sample_answers(self._scenario, compression_result.folder),
+            models={name: model_notes.report for name, model_notes in checkpoint.notes.items()},
+            vetrina=VERSION,
+        )
+        bundle = self._folder.bundles.pack(compression_result.folder, self._scenario, record)
         write_bytes(self._compression_file(bundle.version), msgspec.json.encode(trials))
         return bundle
 
     def _compression_trials(self, bundle: Bundle) -> tuple[CompressionTrial, ...]:
         """The compression variants tried for a version, with CPU times where the file beside the version has them."""
         file = self._compression_file(bundle.version)
-        trials_type = tuple[CompressionTrial, ...]
         if file.exists():
-            return msgspec.json.decode(file.read_bytes(), type=trials_type)
-        return msgspec.convert(bundle.notes["compression"], type=trials_type)
+            return msgspec.json.decode(file.read_bytes(), type=tuple[CompressionTrial, ...])
+        return bundle.record.compression_trials
 
     def _compression_file(self, version: str) -> Path:
         return self._folder.reports / f"{version}.forms.json"
 
     def _gate(self, judged: Bundle) -> Verdict:
         champion = self._refit_champion()
-        baselines = tuple(name for name in self._recipe.baselines if name in judged.notes["models"])
-        fallback = judged.notes["settled"]["notes"].get("fell_back_to")
-        if fallback:
+        baselines = tuple(name for name in self._recipe.baselines if name in judged.record.models)
+        fallback = judged.record.tuning.fallback
+        if fallback is not None:
             # A baseline that ships because nothing is better need not be compared with the other baselines.
-            baselines = (fallback,)
+            baselines = (fallback.baseline,)
         holdout = replace(self._splits.holdout(), logged_answers=self._explored_answers())
         sample = None
         if self._is_quick:
@@ -485,14 +476,14 @@ class Run:
         if version is None:
             return None
         bundle, _ = self._folder.bundles.unpack(version)
-        tuning_result = TuningResult(**bundle.notes["settled"])
+        tuning_result = bundle.record.tuning
         if not _can_be_trained(tuning_result):
             return self._judged_champion(version)
         with self._timed_stage("train champion"):
             plan = replace(self._plan, settings=tuning_result.settings)
             training_data = self._judged_data
             recipe = self._recipe
-            if bundle.notes.get("quick", False):
+            if bundle.record.is_quick:
                 recipe = self._quick_recipe
             checkpoint, _ = train(
                 recipe,
@@ -511,13 +502,13 @@ class Run:
                 plan,
                 self._work_folder / "champion-small",
                 self._shop_context.progress,
-                repeat_variants=bundle.notes["kept"],
+                repeat_variants=bundle.record.kept_variants,
             )
         return Candidate(version, compression_result.folder)
 
     def _judged_champion(self, version: str) -> Candidate:
         """The champion's own judged file, on older data, for one with models that can no longer be trained."""
-        judged = self._shop_context.registry.get_version(version)["judged"]
+        judged = self._shop_context.registry.get_version(version).judged
         return Candidate(judged, self._shop_context.version_folder(judged))
 
     def _explored_answers(self) -> tuple[LoggedAnswer, ...]:
@@ -553,15 +544,19 @@ class Run:
                 context = self._shop_context
                 pre_release = rollout_controller.read_pre_release(context, self._scenario, champion, now)
             traffic = self._live_traffic(answers_last_day, pre_release)
-            kind = kind_of_change(VersionOrigin(self.recipe_digest, _is_quick(served.notes)), self._origin_of(champion))
+            kind = kind_of_change(VersionOrigin(self.recipe_digest, served.record.is_quick), self._origin_of(champion))
             settings = self._settings.release
             decision = decide_release(self._scenario, served.version, champion, kind, verdict, traffic, settings)
             decision = replace(decision, is_quick=self._is_quick)
-            notes = {**served.notes, "release": asdict(decision), "run": self._run_id}
-            provenance = (self._snapshot.digest, self.recipe_digest)
-            served_verdict = replace(verdict, candidate=served.version)
             registration = VersionRegistration(
-                served, judged, served_verdict, decision, provenance, champion_pointer, notes
+                bundle=served,
+                judged_bundle=judged,
+                verdict=replace(verdict, candidate=served.version),
+                release=decision,
+                snapshot=self._snapshot.digest,
+                recipe_digest=self.recipe_digest,
+                expected_champion=champion_pointer,
+                run=self._run_id,
             )
             new_rollout = self._new_rollout(decision, champion, pre_release, now)
             self._shop_context.rollouts.release_version(registration, new_rollout, now)
@@ -570,18 +565,18 @@ class Run:
     def _recorded_release(self, version: str) -> ReleaseResult | None:
         """The outcome that an interrupted attempt of this run has recorded already: it released the version as a whole."""
         try:
-            notes = self._shop_context.registry.get_version(version)["notes"]
+            recorded = self._shop_context.registry.get_version(version)
         except NotFound:
             return None
-        if notes.get("run") != self._run_id:
+        if recorded.run != self._run_id:
             return None
-        return ReleaseResult(**notes["release"])
+        return recorded.release
 
     def _with_changed_champion(self, verdict: Verdict, champion: str | None) -> Verdict:
         """The verdict, failed where another version serves by now than the one that the gate compared the candidate with."""
         if verdict.champion is None or champion is None or not verdict.may_release:
             return verdict
-        judged_champion = self._shop_context.registry.get_version(champion)["judged"]
+        judged_champion = self._shop_context.registry.get_version(champion).judged
         if verdict.champion in (champion, judged_champion):
             return verdict
         text = f"compared with {verdict.champion}, but {champion} serves by now: the next run compares with that"
@@ -592,7 +587,7 @@ class Run:
         if champion is None:
             return None
         record = self._shop_context.registry.get_version(champion)
-        return VersionOrigin(record["recipe_digest"], _is_quick(record["notes"]))
+        return VersionOrigin(record.recipe_digest, record.training.is_quick)
 
     def _live_traffic(self, answers_last_day: int, pre_release: PreReleaseEvidence | None) -> LiveTraffic:
         """Users who are there to test the version, with the days that a canary would take."""
@@ -620,14 +615,9 @@ class Run:
         """How many rankings of this scenario were shown in the last 24 hours; 0 for scenarios that rank no products."""
         if not isinstance(self._definition, RankingScenario):
             return 0
-        query = (
-            select(func.count())
-            .select_from(exposures)
-            .where(exposures.c.scenario == self._scenario, exposures.c.time >= clock.now() - clock.DAY)
+        return exposure_queries.count_exposures_since(
+            self._shop_context.engine, self._scenario, clock.now() - clock.DAY
         )
-        with read(self._shop_context.engine) as connection:
-            count = connection.execute(query).scalar()
-        return count or 0
 
     # Journal and records
 
@@ -654,7 +644,7 @@ class Run:
         wall_seconds = time.perf_counter() - wall_start
         cpu_seconds = _cpu_seconds() - cpu_start
         usage = ResourceUsage(wall_seconds, cpu_seconds, peak_memory_mb())
-        self._shop_context.registry.log_stage(self._run_id, self._scenario, name, started_at, usage)
+        self._shop_context.runs.log_stage(self._run_id, self._scenario, name, started_at, usage)
 
 
 def start_run(shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> Run:
@@ -672,27 +662,26 @@ def start_run(shop_context: ShopContext, snapshot: Snapshot, scenario: str) -> R
     return Run(shop_context, snapshot, scenario)
 
 
-def _is_quick(notes: Mapping[str, Any]) -> bool:
-    """Whether a version was made by the quick recipe."""
-    return bool(notes.get("quick", False))
+def _is_baseline(reference: Reference | None) -> bool:
+    return reference is not None and reference.kind == "baseline"
 
 
 def _variants_to_repeat(
     selected: SelectedConfig, tuning_result: TuningResult | None, judged: Bundle | None
-) -> dict[str, str] | None:
+) -> Mapping[str, str] | None:
     """Compression variants to repeat, by model; None where they have to be selected first."""
     if judged is not None:
-        variants: dict[str, str] = judged.notes["kept"]
+        variants = judged.record.kept_variants
     elif tuning_result is not None:
         variants = selected.compression_result.kept_variants
     else:
         return None
     fallback = None
     if tuning_result is not None:
-        fallback = tuning_result.notes.get("fell_back_to")
-    if fallback and variants:
+        fallback = tuning_result.fallback
+    if fallback is not None and variants:
         # Variants were judged in a blend, not where one model answers alone.
-        return {model: least_aggressive_variant(model) for model in variants if model == fallback}
+        return {model: least_aggressive_variant(model) for model in variants if model == fallback.baseline}
     return variants
 
 
@@ -703,11 +692,6 @@ def _can_be_trained(tuning_result: TuningResult) -> bool:
             if weight and has_model(name) and not find_model(name).is_trainable:
                 return False
     return True
-
-
-def _to_json_values(notes: dict[str, Any]) -> dict[str, Any]:
-    """The notes as they read from a manifest: tuples are lists, keys are strings."""
-    return msgspec.json.decode(msgspec.json.encode(notes))
 
 
 def _cpu_seconds() -> float:

@@ -13,7 +13,6 @@ from vetrina.store.registry import Registry
 from vetrina.store.run_steps import StepResultStore
 from vetrina.store.runs import RunStore
 
-_CHAMPION_REASON = "champion:"  # beginning of the code of the gate's comparison with the champion
 _MAX_NOTE_LENGTH = 2_000  # characters of an unexpected error
 
 
@@ -27,7 +26,7 @@ class _CancellableJournal:
 
     def step(self, name: str, result_type: type[Result], work: Callable[[], Result]) -> Result:
         """The result of ``work``. Raises Conflict where the run was cancelled."""
-        if self._runs.get_run(self._run_id)["state"] == "cancelled":
+        if self._runs.get_run(self._run_id).state == "cancelled":
             raise Conflict(self._run_id, "was cancelled", f"vetrina retry {self._run_id} queues it again")
         return self._journal.step(name, result_type, work)
 
@@ -40,12 +39,12 @@ def execute_run(shop_context: ShopContext, run_id: str) -> ReleaseResult | None:
     """
     runs = shop_context.runs
     shop = shop_context.folder
-    scenario = runs.get_run(run_id)["scenario"]
+    scenario = runs.get_run(run_id).scenario
     work_folder = shop.work / scenario
     # Runs of different scenarios share the shop; nothing that they need is removed meanwhile.
     with shared_lock(shop.root), exclusive_lock(work_folder):
         runs.start(run_id)
-        attempt = runs.get_run(run_id)["attempts"]
+        attempt = runs.get_run(run_id).attempts
         results = StepResultStore(shop_context.engine, shop.keys, run_id, attempt)
         journal_before = shop_context.journal
         shop_context.journal = _CancellableJournal(StoredJournal(results), runs, run_id)
@@ -77,7 +76,7 @@ def _result_note(registry: Registry, release: ReleaseResult | None) -> str:
         return "nothing new to do"
     recipe = "quick recipe, " if release.is_quick else ""
     note = f"{release.version} {release.outcome}: {recipe}{release.note}"
-    for reason in registry.get_verdict(release.verdict)["reasons"]:
-        if reason["code"].startswith(_CHAMPION_REASON):
-            note += f"; {reason['text']}"
+    for reason in registry.get_verdict(release.verdict).reasons:
+        if reason.reference is not None and reason.reference.kind == "champion":
+            note += f"; {reason.text}"
     return note

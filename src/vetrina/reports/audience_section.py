@@ -1,24 +1,23 @@
 """The audience section of a report on audiences: reach against precision on the holdout."""
 
-from typing import Any
-
 from matplotlib.figure import Figure
 
 from vetrina.api.shop import Shop
 from vetrina.reports.charts import to_svg
 from vetrina.scenarios.base import AudienceScenario, ReachPoint
+from vetrina.store.registry import Version
 
 
-def audience_section(shop: Shop, scenario: AudienceScenario, version_record: dict[str, Any]) -> str:
-    """HTML for a version as ``registry.get_version`` returns it; its judged file on the holdout of its own snapshot.
+def audience_section(shop: Shop, scenario: AudienceScenario, version: Version) -> str:
+    """HTML for a version: its judged file on the holdout of its own snapshot.
 
     Args:
         shop: The shop.
         scenario: Scenario of the version.
-        version_record: The version.
+        version: The version.
     """
-    folder = shop.shop_context.version_folder(version_record["judged"])
-    points = scenario.reach_curve(folder, shop.splits(version_record).holdout())
+    folder = shop.shop_context.version_folder(version.judged)
+    points = scenario.reach_curve(folder, shop.splits(version).holdout())
     if not points:
         return (
             "<h2>Size of the audience</h2><p>No new product was bought in the holdout, so reach cannot be measured.</p>"

@@ -34,19 +34,19 @@ def compression_section(trials: Sequence[CompressionTrial]) -> str:
     return f"<h2>Compression</h2>{chart}<table>{head}{rows}</table>"
 
 
-def read_compression_trials(file: Path, noted_trials: Sequence[dict[str, object]]) -> list[CompressionTrial]:
+def read_compression_trials(file: Path, recorded_trials: Sequence[CompressionTrial]) -> Sequence[CompressionTrial]:
     """Trials of a version.
 
     Args:
         file: trials with the measured CPU time, which may be missing.
-        noted_trials: trials in the notes of the bundle, read where there is no such file.
+        recorded_trials: trials in the record of the version, for where there is no such file.
 
     Returns:
         The trials in their order.
     """
     if file.exists():
         return msgspec.json.decode(file.read_bytes(), type=list[CompressionTrial])
-    return msgspec.convert(list(noted_trials), type=list[CompressionTrial])
+    return recorded_trials
 
 
 def _row(trial: CompressionTrial) -> str:

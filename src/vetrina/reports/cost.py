@@ -25,11 +25,11 @@ class Cost:
 
 def cost(shop_context: ShopContext, version: str) -> Cost | None:
     """The cost of a version; None where its run is not recorded. Raises NotFound for an unknown version."""
-    run_id = shop_context.registry.get_version(version)["notes"].get("run")
+    run_id = shop_context.registry.get_version(version).run
     if not run_id:
         return None
     try:
-        stages = shop_context.runs.get_run(run_id)["stages"]
+        stages = shop_context.runs.get_run(run_id).stages
     except NotFound:
         return None
     if not stages:
@@ -38,12 +38,12 @@ def cost(shop_context: ShopContext, version: str) -> Cost | None:
     storage_mb = 0.0
     if folder.exists():
         storage_mb = size_of(folder) / 1e6
-    cpu_seconds = sum(stage["cpu_seconds"] or 0.0 for stage in stages)
+    cpu_seconds = sum(stage.cpu_seconds or 0.0 for stage in stages)
     return Cost(
         version=version,
-        seconds=sum(stage["seconds"] for stage in stages),
+        seconds=sum(stage.seconds for stage in stages),
         cpu_seconds=cpu_seconds,
-        peak_mb=max(stage["peak_mb"] for stage in stages),
+        peak_mb=max(stage.peak_mb for stage in stages),
         storage_mb=storage_mb,
         watt_hours=cpu_seconds * shop_context.folder.settings.operate.watts / 3_600.0,
     )

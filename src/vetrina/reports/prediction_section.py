@@ -1,7 +1,6 @@
 """The quality section of a report on predictions: metrics with intervals, curves, and the rules of a decision tree."""
 
 from html import escape
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -14,6 +13,7 @@ from vetrina.evaluation.classification import classification_metrics, precision_
 from vetrina.evaluation.regression import regression_metrics
 from vetrina.reports.charts import to_svg
 from vetrina.scenarios.base import PredictionBundle, PredictionScenario
+from vetrina.store.registry import Version
 
 _MAX_CHART_POINTS = 2_000
 _CHART_SEED = 42  # of the sample of points
@@ -21,21 +21,21 @@ _BLUE = "#2456a6"
 _GREY = "#99a"
 
 
-def prediction_section(shop: Shop, scenario: PredictionScenario, version_record: dict[str, Any]) -> str:
-    """HTML for a version as ``registry.get_version`` returns it.
+def prediction_section(shop: Shop, scenario: PredictionScenario, version: Version) -> str:
+    """HTML for a version.
 
     Args:
         shop: The shop.
         scenario: Scenario of the version.
-        version_record: The version.
+        version: The version.
 
     Raises:
         NotFound: Its table is gone.
     """
-    predictor = scenario.load(shop.shop_context.version_folder(version_record["version"]))
-    table = shop.splits(version_record).holdout().table
+    predictor = scenario.load(shop.shop_context.version_folder(version.name))
+    table = shop.splits(version).holdout().table
     if table is None:
-        raise NotFound(version_record["version"], "has lost its table", "ingest the table again")
+        raise NotFound(version.name, "has lost its table", "ingest the table again")
     label_scaler = predictor.encoding.number
     if label_scaler is None:
         metrics, figure = _classification_figures(predictor, table)

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -14,6 +13,7 @@ from vetrina.core.files import write_bytes
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.evaluation.bootstrap import mean_interval, paired_difference
 from vetrina.scenarios.base import Scenario, find_scenario
+from vetrina.store.registry import Version
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def measure_quality(shop: Shop, scenario: str, version: str | None = None, again
     record = _version_record(shop, scenario, version or shop.champion(scenario))
     evaluated = find_scenario(scenario)
     holdout = shop.splits(record).holdout()
-    folder = shop.shop_context.version_folder(record["judged"])
+    folder = shop.shop_context.version_folder(record.judged)
     scores = evaluated.evaluate(folder, holdout)
     if not len(scores.values):
         raise BadInput(scenario, "has no held-out data to judge by", "add purchases, judgments or a longer log")
@@ -58,12 +58,12 @@ def measure_quality(shop: Shop, scenario: str, version: str | None = None, again
     if against is not None:
         gain = _gain(shop, evaluated, against, holdout, scores)
     quality = Quality(
-        version=record["version"],
+        version=record.name,
         protocol=evaluated.protocol,
         units=len(scores.unit_ids),
         figures=_metric_intervals(evaluated, folder, holdout, scores),
         slices=_slice_intervals(scores),
-        alone=_model_intervals(evaluated, folder, holdout, record["notes"]["models"]),
+        alone=_model_intervals(evaluated, folder, holdout, record.training.models),
         lists=evaluated.list_metrics(folder),
         gain=gain,
     )
@@ -94,18 +94,18 @@ def quality_text(quality: Quality) -> str:
     return "\n".join(lines)
 
 
-def _version_record(shop: Shop, scenario: str, version: str) -> dict[str, Any]:
-    """The registry's record of a version. Raises BadInput where it is of another scenario."""
+def _version_record(shop: Shop, scenario: str, version: str) -> Version:
+    """A version on record. Raises BadInput where it is of another scenario."""
     record = shop.shop_context.registry.get_version(version)
-    if record["scenario"] != scenario:
-        raise BadInput(record["version"], f"is a version of {record['scenario']}", f"name one of {scenario}")
+    if record.scenario != scenario:
+        raise BadInput(record.name, f"is a version of {record.scenario}", f"name one of {scenario}")
     return record
 
 
 def _gain(shop: Shop, scenario: Scenario, against: str, holdout: EvaluationData, scores: MetricValues) -> Interval:
     """Paired difference to another version on the same units."""
     record = _version_record(shop, scenario.name, against)
-    reference = scenario.evaluate(shop.shop_context.version_folder(record["judged"]), holdout)
+    reference = scenario.evaluate(shop.shop_context.version_folder(record.judged), holdout)
     if reference.unit_ids != scores.unit_ids:
         raise BadInput(against, "knows other products or users", "compare versions of one snapshot")
     return paired_difference(scores.values, reference.values)

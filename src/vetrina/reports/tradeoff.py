@@ -32,7 +32,7 @@ def tradeoff_curve(shop: Shop, goal: str) -> list[TradeoffPoint]:
         raise BadInput(f"goal {goal!r}", "is unknown", f"use one of {', '.join(GOALS)}")
     scenario = _scenario_with_goals()
     record = shop.shop_context.registry.get_version(shop.champion(scenario.name))
-    folder = shop.shop_context.version_folder(record["judged"])
+    folder = shop.shop_context.version_folder(record.judged)
     holdout = shop.splits(record).holdout()
     configured_goals = shop.folder.settings.goals.to_dict()
     points = []

@@ -12,7 +12,8 @@ from typing import Any
 from vetrina.api.shop import Shop
 from vetrina.core.data_report import CheckResult
 from vetrina.core.files import write_bytes
-from vetrina.core.verdicts import Reason
+from vetrina.core.tuning_result import BlendWeights
+from vetrina.core.verdicts import Reason, Verdict
 from vetrina.reports.audience_section import audience_section
 from vetrina.reports.compression_section import compression_section, read_compression_trials
 from vetrina.reports.cost import Cost, cost
@@ -21,7 +22,8 @@ from vetrina.reports.prediction_section import prediction_section
 from vetrina.reports.quality import load_quality
 from vetrina.reports.quality_section import quality_section
 from vetrina.scenarios.base import AudienceScenario, PredictionScenario, find_scenario
-from vetrina.store.rollouts import DecisionRecord
+from vetrina.store.registry import Version
+from vetrina.store.rollouts import DecisionRecord, RolloutSummary
 
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330}
@@ -34,18 +36,18 @@ td,th{border-bottom:1px solid #dde;padding:.4rem .6rem;text-align:left;vertical-
 def write_version_page(shop: Shop, version: str) -> Path:
     """Write ``reports/<version>.html`` and return its path. Raises NotFound for an unknown version."""
     record = shop.shop_context.registry.get_version(version)
-    notes = record["notes"]
+    training = record.training
     trials_file = shop.folder.reports / f"{version}.forms.json"
-    trials = read_compression_trials(trials_file, notes["compression"])
+    trials = read_compression_trials(trials_file, training.compression_trials)
     sections = [
         _header(record),
         _cost_line(cost(shop.shop_context, version)),
-        _verdict_section(record["verdict"]),
+        _verdict_section(record.verdict),
         _rollout_section(shop, version),
         compression_section(trials),
-        _blend_section(notes["settled"]["weights"]),
-        _miscategorised_section(notes["models"]),
-        _data_section(shop, record["scenario"]),
+        _blend_section(training.tuning.weights),
+        _miscategorised_section(training.models),
+        _data_section(shop, record.scenario),
         *_scenario_sections(shop, record),
         model_card(record),
     ]
@@ -56,25 +58,25 @@ def write_version_page(shop: Shop, version: str) -> Path:
     return target
 
 
-def _scenario_sections(shop: Shop, record: dict[str, Any]) -> list[str]:
+def _scenario_sections(shop: Shop, record: Version) -> list[str]:
     """Sections that depend on what the scenario answers with."""
-    scenario = find_scenario(record["scenario"])
+    scenario = find_scenario(record.scenario)
     if isinstance(scenario, PredictionScenario):
         return [prediction_section(shop, scenario, record)]
     sections = []
     if isinstance(scenario, AudienceScenario):
         sections.append(audience_section(shop, scenario, record))
-    learning_curves = record["notes"]["settled"]["notes"].get("learning", {})
-    sections.append(quality_section(load_quality(shop, record["version"]), learning_curves))
+    learning_curves = record.training.tuning.report.get("learning", {})
+    sections.append(quality_section(load_quality(shop, record.name), learning_curves))
     return sections
 
 
-def _header(record: dict[str, Any]) -> str:
-    release = record["notes"]["release"]
+def _header(record: Version) -> str:
+    release = record.release
     return (
-        f"<h1>{escape(record['version'])}</h1>"
-        f"<p>{escape(record['scenario'])}, {escape(release['outcome'])} in mode "
-        f"<b>{escape(release['mode'])}</b>: {escape(release['note'])}. Snapshot {record['snapshot'][:12]}.</p>"
+        f"<h1>{escape(record.name)}</h1>"
+        f"<p>{escape(record.scenario)}, {escape(release.outcome)} in mode "
+        f"<b>{escape(release.mode)}</b>: {escape(release.note)}. Snapshot {record.snapshot[:12]}.</p>"
     )
 
 
@@ -87,18 +89,18 @@ def _cost_line(cost: Cost | None) -> str:
     )
 
 
-def _verdict_section(verdict: dict[str, Any] | None) -> str:
+def _verdict_section(verdict: Verdict | None) -> str:
     if verdict is None:
         return ""
     rows = ""
-    for reason in verdict["reasons"]:
-        mark = _outcome_mark(reason["passed"], reason.get("evaluable", True))
-        rows += f"<tr><td>{mark}</td><td>{escape(reason['text'])}</td></tr>"
+    for reason in verdict.reasons:
+        mark = _outcome_mark(reason.passed, reason.evaluable)
+        rows += f"<tr><td>{mark}</td><td>{escape(reason.text)}</td></tr>"
     note = ""
-    detectable_loss = verdict["smallest_visible_loss"]
+    detectable_loss = verdict.smallest_visible_loss
     if detectable_loss:
         note = f"<p>Smallest loss that this holdout can detect: {detectable_loss:.1%}.</p>"
-    return f"<h2>Verdict: {escape(verdict['outcome'])}</h2><table>{rows}</table>{note}"
+    return f"<h2>Verdict: {escape(verdict.outcome)}</h2><table>{rows}</table>{note}"
 
 
 def _rollout_section(shop: Shop, version: str) -> str:
@@ -107,20 +109,20 @@ def _rollout_section(shop: Shop, version: str) -> str:
     head = "<tr><th>time<th>share<th>decision<th>reasons</tr>"
     tables = []
     for release in rollouts.list_rollouts():
-        if release["candidate"] != version:
+        if release.candidate != version:
             continue
-        rows = "".join(_decision_row(entry) for entry in rollouts.decision_log(release["release"]))
-        summary = f"{_kind_text(release)} since {_format_time(release['started'])}: {escape(release['state'])}."
+        rows = "".join(_decision_row(entry) for entry in rollouts.decision_log(release.release))
+        summary = f"{_kind_text(release)} since {_format_time(release.started)}: {escape(release.state)}."
         tables.append(f"<p>{summary}</p><table>{head}{rows}</table>")
     if not tables:
         return ""
     return f"<h2>Live releases</h2>{''.join(tables)}"
 
 
-def _kind_text(release: Mapping[str, Any]) -> str:
-    champion = escape(release["champion"])
-    if release["kind"] == "watch":
-        return f"Watched, with {champion} before it on {1 - release['share']:.0%} of users,"
+def _kind_text(release: RolloutSummary) -> str:
+    champion = escape(release.champion)
+    if release.kind == "watch":
+        return f"Watched, with {champion} before it on {1 - release.share:.0%} of users,"
     return f"Against {champion}"
 
 
@@ -148,7 +150,7 @@ def _format_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
 
 
-def _blend_section(weights_by_placement: dict[str, dict[str, float]]) -> str:
+def _blend_section(weights_by_placement: BlendWeights) -> str:
     rows = ""
     for placement, weights in weights_by_placement.items():
         text = ", ".join(f"{model} {weight:g}" for model, weight in weights.items())
@@ -156,7 +158,7 @@ def _blend_section(weights_by_placement: dict[str, dict[str, float]]) -> str:
     return f"<h2>Blend weights, tuned on validation</h2><table>{rows}</table>"
 
 
-def _miscategorised_section(reports: dict[str, dict[str, Any]]) -> str:
+def _miscategorised_section(reports: Mapping[str, Mapping[str, Any]]) -> str:
     """Products that a model's cross-validated classifier puts into another category by their images."""
     products = []
     for report in reports.values():

@@ -31,13 +31,13 @@ from vetrina.core.settings import Settings
 from vetrina.core.snapshots import Snapshot
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.features.histories import Histories
 from vetrina.features.table_encoding import TableEncoding
 from vetrina.scenarios.component_scores import ComponentScores, ScoredAnswers
 from vetrina.scenarios.ranking_body import RankingBody
 
-BlendWeights = Mapping[str, Mapping[str, float]]  # one dictionary of model weights for each blend
 Row = Sequence[Any] | Mapping[str, Any]  # values in the order of the table's columns, or by column
 SHOP_TABLES = frozenset({"products", "events", "judgments", "users", "ads"})
 
@@ -249,7 +249,7 @@ class Scenario(ABC):
     @abstractmethod
     def tune(
         self, folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress
-    ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    ) -> TuningResult:
         """Choose weights and whatever else validation data decides.
 
         Args:
@@ -259,7 +259,7 @@ class Scenario(ABC):
             progress: Where progress is reported.
 
         Returns:
-            The weights of the blends, and notes for the report; ``options`` among them are read by serving.
+            Weights of the blends, options that ``load`` reads, and a report for people.
         """
 
     def quick_options(self, training_data: TrainingData, since: float) -> dict[str, Any]:

@@ -82,7 +82,7 @@ class LoadedBundles:
 
     def _load(self, scenario: str, version: str) -> Any:
         bundle, folder = self._bundles.unpack(version, check_parts=True)
-        samples.verify_samples(scenario, folder, bundle.notes.get("samples"))
+        samples.verify_samples(scenario, folder, bundle.record.samples)
         return find_scenario(scenario).load(folder)
 
     def _note_failure(self, version: str, error: Exception, earlier: _FailedOpening | None) -> None:

@@ -4,15 +4,14 @@ While nothing serves a scenario, its first run releases a quick recipe where it 
 side.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from math import ceil, inf
 from time import localtime, strftime
-from typing import Any
 
 from vetrina.core import clock
 from vetrina.core.errors import NotReady
 from vetrina.scenarios.base import find_scenario
-from vetrina.store.runs import RunStore
+from vetrina.store.runs import RunRecord, RunStore
 
 MAX_PARALLEL_RUNS = 2  # of different scenarios; each uses hardly more than one core on average
 _FULL_RECIPE_SECONDS_SHARE = 0.6  # of the budget, which is an upper limit, that a run usually takes
@@ -35,13 +34,13 @@ def expected_ends(runs: RunStore, served_scenarios: Collection[str], budget_seco
         budget_seconds: Time budget of a run.
     """
     now = clock.now()
-    ended_runs = [run for run in runs.list_runs() if run["ended"]]
+    ended_runs = [run for run in runs.list_runs() if run.ended]
     free_at = [now] * MAX_PARALLEL_RUNS
     ends: dict[str, float] = {}
     for run in runs.list_unfinished():
-        scenario = run["scenario"]
+        scenario = run.scenario
         slot = free_at.index(min(free_at))
-        started = run["started"] or free_at[slot]
+        started = run.started or free_at[slot]
         seconds = _expected_seconds(scenario, ended_runs, served_scenarios, budget_seconds)
         end = max(started + seconds, now)
         free_at[slot] = end
@@ -62,14 +61,14 @@ def with_ready_time(error: NotReady, ready_at: float | None) -> NotReady:
 
 
 def _expected_seconds(
-    scenario: str, ended_runs: Sequence[Mapping[str, Any]], served_scenarios: Collection[str], budget_seconds: float
+    scenario: str, ended_runs: Sequence[RunRecord], served_scenarios: Collection[str], budget_seconds: float
 ) -> float:
     quick_seconds, _ = quick_order(scenario)
     if scenario not in served_scenarios and quick_seconds < inf:
         return quick_seconds
     usual_seconds = _FULL_RECIPE_SECONDS_SHARE * budget_seconds
     for run in ended_runs:
-        if run["scenario"] == scenario and run["state"] == "done" and run["started"]:
+        if run.scenario == scenario and run.state == "done" and run.seconds is not None:
             # A run that found nothing new, or released the quick recipe, says nothing about a full one.
-            return max(run["ended"] - run["started"], usual_seconds)
+            return max(run.seconds, usual_seconds)
     return usual_seconds

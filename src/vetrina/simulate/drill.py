@@ -76,7 +76,7 @@ def run_drill(folder: Path, fault: str, minutes: float, echo: Callable[[str], No
             _send_visits(users, 60 * minutes, reporter.has_ended)
             reporter.has_ended()  # prints the last decisions
             _print_counts(users, world, echo)
-            return str(shop.shop_context.rollouts.list_rollouts()[0]["state"])
+            return str(shop.shop_context.rollouts.list_rollouts()[0].state)
     finally:
         for process in (controller, service):
             process.terminate()
@@ -123,7 +123,7 @@ class _DecisionReporter:
     def has_ended(self) -> bool:
         """Whether the release has ended; prints the decisions since the last call."""
         newest = self._rollouts.list_rollouts()[0]
-        log = self._rollouts.decision_log(newest["release"])
+        log = self._rollouts.decision_log(newest.release)
         for entry in log[self._n_reported :]:
             reasons = entry.decision.reasons
             texts = [reason.text for reason in reasons if not reason.passed]
@@ -131,7 +131,7 @@ class _DecisionReporter:
                 texts = [reason.text for reason in reasons]
             self._echo(f"{entry.decision.action}: {'; '.join(texts)}")
         self._n_reported = len(log)
-        return newest["state"] != "running"
+        return newest.state != "running"
 
 
 def _send_visits(users: SimulatedUsers, seconds: float, has_ended: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import msgspec
 
 from vetrina.api.shop import Shop
 from vetrina.bundle.catalogue.read import CatalogueIndex
+from vetrina.bundle.manifest import Bundle
 from vetrina.bundle.object_storage import MANIFEST, SIGNATURE
-from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import BadInput, NotReady
 from vetrina.core.verdicts import Reason, ReleaseResult, Verdict
 from vetrina.data import dataset
@@ -68,7 +69,7 @@ def inject_refresh(shop: Shop, kind: str, scenario: str = "recommend") -> Releas
     champion = _champion(shop, scenario)
     bundle = _pack_variant(shop, scenario, champion, kind, _blend_weights(kind))
     record = shop.shop_context.registry.get_version(champion)
-    snapshot = dataset.open_snapshot(shop.folder.snapshots, record["snapshot"])
+    snapshot = dataset.open_snapshot(shop.folder.snapshots, record.snapshot)
     verdict = Verdict(f"inject-{bundle.digest[:24]}", bundle.version, champion, "pass", (_reason(kind),), None)
     return Run(shop.shop_context, snapshot, scenario).release(bundle, bundle, verdict)
 
@@ -123,19 +124,26 @@ def _pack_variant(shop: Shop, scenario: str, version: str, kind: str, weights: d
         if weights is not None:
             content["weights"] = dict.fromkeys(content["weights"], weights)
         scenario_file.write_bytes(msgspec.json.encode(content))
-        notes = {**bundle.notes, "planted": kind}
-        return shop.folder.bundles.pack(copy, scenario, notes)
+        return shop.folder.bundles.pack(copy, scenario, replace(bundle.record, injected=kind))
 
 
 def _register(shop: Shop, bundle: Bundle, copied_from: str, kind: str) -> str:
     """Record a packed copy of the version ``copied_from``, as if the gate had let it pass; returns its version."""
     registry = shop.shop_context.registry
-    record = registry.get_version(copied_from)
+    copied = registry.get_version(copied_from)
     reason = _reason(kind)
     verdict = Verdict(f"plant-{bundle.digest[:24]}", bundle.version, copied_from, "pass", (reason,), None)
     release = ReleaseResult(bundle.version, bundle.scenario, "live", "testing", verdict.id, reason.text)
-    made_from = (record["snapshot"], f"planted {kind}")
-    registration = VersionRegistration(bundle, bundle, verdict, release, made_from, (None, 0), dict(record["notes"]))
+    registration = VersionRegistration(
+        bundle=bundle,
+        judged_bundle=bundle,
+        verdict=verdict,
+        release=release,
+        snapshot=copied.snapshot,
+        recipe_digest=f"planted {kind}",
+        expected_champion=(None, 0),
+        run=copied.run,
+    )
     registry.register_version(registration)
     return bundle.version
 

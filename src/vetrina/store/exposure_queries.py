@@ -149,6 +149,15 @@ def count_exposures(engine: Engine, scenario: str, since: float, until: float) -
         return {(version, arm): count for version, arm, count in connection.execute(query)}
 
 
+def count_exposures_since(engine: Engine, scenario: str, since: float) -> int:
+    """Number of logged answers of a scenario at or after ``since``, seconds since 1970."""
+    query = (
+        select(func.count()).select_from(exposures).where(exposures.c.scenario == scenario, exposures.c.time >= since)
+    )
+    with read(engine) as connection:
+        return connection.execute(query).scalar_one()
+
+
 def first_exposure_time(engine: Engine) -> float | None:
     """Time of the oldest logged answer, None without answers."""
     with read(engine) as connection:

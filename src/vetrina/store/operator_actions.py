@@ -27,7 +27,7 @@ def promote(registry: Registry, bundles: BundleStore, version: str) -> dict[str,
         NotFound: There is no such version, or it has no bundle.
         BadSignature: Its bundle was changed.
     """
-    scenario = registry.get_version(version)["scenario"]
+    scenario = registry.get_version(version).scenario
     bundles.unpack(version)
     return registry.set_champion(scenario, version, "promoted by an operator")
 
@@ -74,14 +74,14 @@ def _version_just_left(registry: Registry, rollouts: RolloutStore, scenario: str
     just_left = registry.serving_history(scenario).just_left
     if just_left is not None:
         return just_left
-    newest = next((row for row in rollouts.list_rollouts() if row["scenario"] == scenario), None)
-    if newest is None or newest["kind"] != "canary" or newest["state"] != "rolled back":
+    newest = next((row for row in rollouts.list_rollouts() if row.scenario == scenario), None)
+    if newest is None or newest.kind != "canary" or newest.state != "rolled back":
         return None
     promotions = registry.promotions(scenario)
-    ended = rollouts.decision_log(newest["release"])[-1].now
-    if promotions and promotions[-1]["time"] > ended:
+    ended = rollouts.decision_log(newest.release)[-1].now
+    if promotions and promotions[-1].time > ended:
         return None
-    return newest["candidate"]
+    return newest.candidate
 
 
 def _newest_version(registry: Registry, rollouts: RolloutStore, scenario: str) -> str:
@@ -123,8 +123,8 @@ def _leave(
 
 def _refuse_unknown_version(registry: Registry, rollouts: RolloutStore, scenario: str, version: str) -> None:
     """Raise NotFound for a version that neither served nor was tested: a typing error must not look like a rollback."""
-    known_versions = {entry["to"] for entry in registry.promotions(scenario)}
-    known_versions |= {row["candidate"] for row in rollouts.list_rollouts() if row["scenario"] == scenario}
+    known_versions = {entry.new for entry in registry.promotions(scenario)}
+    known_versions |= {row.candidate for row in rollouts.list_rollouts() if row.scenario == scenario}
     if version not in known_versions:
         way_out = "`vetrina versions` lists what serves"
         raise NotFound(version, f"neither served {scenario} nor was it tested there", way_out)

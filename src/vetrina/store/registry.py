@@ -4,26 +4,28 @@ The champion changes by compare-and-swap only, and every promotion is appended t
 what is promoted.
 """
 
-from collections.abc import Generator, Iterable, Mapping
+import math
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
 import msgspec
 from sqlalchemy import Connection, Engine, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from vetrina.bundle.manifest import Bundle, TrainingRecord, record_from_json, record_to_json, to_builtin_number
 from vetrina.core import clock
-from vetrina.core.bundle_types import Bundle
 from vetrina.core.errors import Conflict, NotFound
 from vetrina.core.keys import Keys
-from vetrina.core.verdicts import ReleaseResult, Verdict
+from vetrina.core.verdicts import ReleaseResult, Verdict, VerdictOutcome
 from vetrina.store.database import read
-from vetrina.store.tables import champions, promotions, stages, verdicts, versions
+from vetrina.store.tables import champions, promotions, verdicts, versions
 
 ROLLBACK = "rollback:"  # beginning of the decision key of a promotion that goes back to an earlier version
 _OLD_ROLLBACK_REASON = "rolled back by an operator"  # by which rollbacks of an operator were marked before
+_SHORT_DIGEST_LENGTH = 12  # hex digits
 _OLD_ROLLOUT = "rollout:"  # beginning of the decision key of every end of a rollout before
 
 
@@ -51,12 +53,76 @@ class ServingHistory:
 
 
 @dataclass(frozen=True)
-class ResourceUsage:
-    """Wall seconds, CPU seconds and peak memory (megabytes) of a stage."""
+class Version:
+    """A version on record.
 
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
+    Attributes:
+        name: Its name, which is that of the bundle that serves.
+        scenario: Its scenario.
+        snapshot: Digest of the snapshot.
+        recipe_digest: Digest of settings and code of the recipe.
+        judged: Name of the bundle that the gate judged.
+        created: Time of the release in seconds since 1970.
+        training: How its models were made.
+        release: Outcome of the release.
+        run: Id of the run that made it; empty in records of 0.1.0.
+        verdict: The last verdict on it; None where there is none.
+    """
+
+    name: str
+    scenario: str
+    snapshot: str
+    recipe_digest: str
+    judged: str
+    created: float
+    training: TrainingRecord
+    release: ReleaseResult
+    run: str
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class VersionSummary:
+    """A version in a list of all.
+
+    Attributes:
+        version: Its name.
+        scenario: Its scenario.
+        created: Time of the release in seconds since 1970.
+        snapshot: First digits of the snapshot's digest.
+        verdict: Outcome of its last verdict; None where there is none.
+        serving: Whether it is a champion.
+    """
+
+    version: str
+    scenario: str
+    created: float
+    snapshot: str
+    verdict: VerdictOutcome | None
+    serving: bool
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """An entry of the log of promotions.
+
+    Attributes:
+        scenario: The scenario.
+        old: The champion before; None for the first one.
+        new: The champion from then on.
+        fence: Number of the promotion within the scenario.
+        decision: Unique key of the decision.
+        why: Its reason.
+        time: When it was executed, in seconds since 1970.
+    """
+
+    scenario: str
+    old: str | None
+    new: str
+    fence: int
+    decision: str
+    why: str
+    time: float
 
 
 @dataclass(frozen=True)
@@ -68,18 +134,20 @@ class VersionRegistration:
         judged_bundle: The judged file.
         verdict: The gate's decision.
         release: Outcome of the release.
-        provenance: (snapshot digest, recipe digest).
+        snapshot: Digest of the snapshot.
+        recipe_digest: Digest of settings and code of the recipe.
         expected_champion: Champion and fence when the release was decided, as ``Registry.champion`` returned them.
-        notes: Facts of the training run.
+        run: Id of the run that made it.
     """
 
     bundle: Bundle
     judged_bundle: Bundle
     verdict: Verdict
     release: ReleaseResult
-    provenance: tuple[str, str]
+    snapshot: str
+    recipe_digest: str
     expected_champion: tuple[str | None, int]
-    notes: Mapping[str, Any]
+    run: str = ""
 
 
 class Registry:
@@ -102,19 +170,18 @@ class Registry:
         bundle = registration.bundle
         verdict = registration.verdict
         self._insert_verdict(connection, verdict)
+        release = registration.release
         if not self._has_version(connection, bundle.version):
-            snapshot, recipe_digest = registration.provenance
             row = {
                 "version": bundle.version,
                 "scenario": bundle.scenario,
-                "snapshot": snapshot,
-                "recipe_digest": recipe_digest,
+                "snapshot": registration.snapshot,
+                "recipe_digest": registration.recipe_digest,
                 "judged": registration.judged_bundle.version,
                 "created": clock.now(),
-                "body": msgspec.json.encode(registration.notes, enc_hook=_to_builtins).decode(),
+                "body": msgspec.json.encode(_notes(bundle.record, release, registration.run)).decode(),
             }
             connection.execute(insert(versions).values(row))
-        release = registration.release
         if release.outcome == "promoted":
             decision = f"verdict:{verdict.id}"
             expected = registration.expected_champion
@@ -148,58 +215,64 @@ class Registry:
         with read(self._engine) as connection:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
-    def list_versions(self) -> list[dict[str, Any]]:
+    def list_versions(self) -> list[VersionSummary]:
         """All versions, newest first, with the outcome of their last verdict and whether they are champions."""
         all_verdicts = select(verdicts).order_by(verdicts.c.created)
         all_versions = select(versions).order_by(versions.c.created.desc())
         with read(self._engine) as connection:
             champion_versions = {row.version for row in connection.execute(select(champions))}
             outcomes = {row.version: row.outcome for row in connection.execute(all_verdicts)}
-            rows = connection.execute(all_versions).mappings().all()
+            rows = connection.execute(all_versions).all()
         return [
-            {
-                "version": row["version"],
-                "scenario": row["scenario"],
-                "created": row["created"],
-                "snapshot": row["snapshot"][:12],
-                "verdict": outcomes.get(row["version"]),
-                "serving": row["version"] in champion_versions,
-            }
+            VersionSummary(
+                version=row.version,
+                scenario=row.scenario,
+                created=row.created,
+                snapshot=row.snapshot[:_SHORT_DIGEST_LENGTH],
+                verdict=outcomes.get(row.version),
+                serving=row.version in champion_versions,
+            )
             for row in rows
         ]
 
-    def get_version(self, version: str) -> dict[str, Any]:
-        """The record of a version: scenario, data, recipe, judged version, time, notes and last verdict. Raises NotFound."""
+    def get_version(self, version: str) -> Version:
+        """A version on record, with its last verdict. Raises NotFound."""
         version_query = select(versions).where(versions.c.version == version)
         verdict_query = select(verdicts.c.body).where(verdicts.c.version == version).order_by(verdicts.c.created.desc())
         with read(self._engine) as connection:
-            row = connection.execute(version_query).mappings().first()
+            row = connection.execute(version_query).first()
             if row is None:
                 raise NotFound(version, "is no version of this shop", "`vetrina versions` lists them")
-            verdict = connection.execute(verdict_query).scalar()
-        return {
-            "version": row["version"],
-            "scenario": row["scenario"],
-            "snapshot": row["snapshot"],
-            "recipe_digest": row["recipe_digest"],
-            "judged": row["judged"],
-            "created": row["created"],
-            "notes": msgspec.json.decode(row["body"]),
-            "verdict": msgspec.json.decode(verdict) if verdict else None,
-        }
+            verdict_body = connection.execute(verdict_query).scalar()
+        notes = msgspec.json.decode(row.body)
+        verdict = None
+        if verdict_body is not None:
+            verdict = _decode_verdict(verdict_body)
+        return Version(
+            name=row.version,
+            scenario=row.scenario,
+            snapshot=row.snapshot,
+            recipe_digest=row.recipe_digest,
+            judged=row.judged,
+            created=row.created,
+            training=record_from_json(notes),
+            release=msgspec.convert(notes["release"], ReleaseResult),
+            run=notes.get("run", ""),
+            verdict=verdict,
+        )
 
     def record_verdict(self, verdict: Verdict) -> None:
         """Record a verdict; recording the same one again changes nothing."""
         with self._engine.begin() as connection:
             self._insert_verdict(connection, verdict)
 
-    def get_verdict(self, verdict_id: str) -> dict[str, Any]:
+    def get_verdict(self, verdict_id: str) -> Verdict:
         """A recorded verdict. Raises NotFound."""
         with read(self._engine) as connection:
             body = connection.execute(select(verdicts.c.body).where(verdicts.c.id == verdict_id)).scalar()
         if body is None:
             raise NotFound(verdict_id, "is no verdict of this shop", "`vetrina show VERSION` names its verdict")
-        return msgspec.json.decode(body)
+        return _decode_verdict(body)
 
     def champion(self, scenario: str) -> tuple[str | None, int]:
         """The champion (None before the first promotion) and its fence, a number that grows with every promotion."""
@@ -267,7 +340,7 @@ class Registry:
     def _insert_verdict(self, connection: Connection, verdict: Verdict) -> None:
         if connection.execute(select(verdicts.c.id).where(verdicts.c.id == verdict.id)).first():
             return
-        body = msgspec.json.encode(verdict, enc_hook=_to_builtins).decode()
+        body = msgspec.json.encode(verdict, enc_hook=to_builtin_number).decode()
         row = {"id": verdict.id, "version": verdict.candidate, "outcome": verdict.outcome, "body": body}
         connection.execute(insert(verdicts).values(created=clock.now(), **row))
 
@@ -321,14 +394,14 @@ class Registry:
         if result.rowcount != 1:
             raise conflict
 
-    def promotions(self, scenario: str) -> list[dict[str, Any]]:
+    def promotions(self, scenario: str) -> list[Promotion]:
         """Promotions of a scenario, oldest first. Raises BadSignature if an entry was changed."""
         query = select(promotions).where(promotions.c.scenario == scenario).order_by(promotions.c.seq)
         with read(self._engine) as connection:
             rows = connection.execute(query).all()
         for row in rows:
             self._keys.verify(row.body.encode(), row.signature)
-        return [msgspec.json.decode(row.body) for row in rows]
+        return [_decode_promotion(row.body) for row in rows]
 
     def serving_history(self, scenario: str) -> ServingHistory:
         """Which versions served a scenario. Raises BadSignature if an entry of the log was changed."""
@@ -341,37 +414,37 @@ class Registry:
             raise NotFound(scenario, "has no earlier version to go back to", "`vetrina versions` lists what there is")
         return version
 
-    def log_stage(self, run: str, scenario: str, stage: str, started: float, usage: ResourceUsage) -> None:
-        """Record the resource usage of a stage.
 
-        Args:
-            run: Id of the run.
-            scenario: The scenario.
-            stage: Name of the stage.
-            started: Start in seconds since 1970.
-            usage: What the stage used.
-        """
-        row = {"run": run, "scenario": scenario, "stage": stage, "started": started, **asdict(usage)}
-        with self._engine.begin() as connection:
-            connection.execute(insert(stages).values(**row))
-
-    def list_stages(self) -> list[dict[str, Any]]:
-        """All logged stages, oldest first."""
-        with read(self._engine) as connection:
-            rows = connection.execute(select(stages).order_by(stages.c.seq)).mappings()
-            return [dict(row) for row in rows]
+def version_to_json(version: Version) -> dict[str, Any]:
+    """The record of a version as JSON values, with the keys that it has in the registry."""
+    return {
+        "version": version.name,
+        "scenario": version.scenario,
+        "snapshot": version.snapshot,
+        "recipe_digest": version.recipe_digest,
+        "judged": version.judged,
+        "created": version.created,
+        "notes": _notes(version.training, version.release, version.run),
+        "verdict": verdict_to_json(version.verdict) if version.verdict is not None else None,
+    }
 
 
-def replay_promotions(entries: Iterable[Mapping[str, Any]]) -> ServingHistory:
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as JSON values; a number that is not finite is None."""
+    return msgspec.json.decode(msgspec.json.encode(verdict))
+
+
+def replay_promotions(entries: Iterable[Promotion]) -> ServingHistory:
     """The serving history after the entries of a scenario's log of promotions, oldest first."""
     line: list[str] = []
     withdrawn: set[str] = set()
     just_left = None
     for entry in entries:
-        version = entry["to"]
+        version = entry.new
         if _is_rollback(entry, line):
-            just_left = entry["from"]
-            withdrawn.add(just_left)
+            just_left = entry.old
+            if just_left is not None:
+                withdrawn.add(just_left)
             while line and line[-1] != version:
                 line.pop()
             if not line:
@@ -383,18 +456,35 @@ def replay_promotions(entries: Iterable[Mapping[str, Any]]) -> ServingHistory:
     return ServingHistory(tuple(line), frozenset(withdrawn), just_left)
 
 
-def _is_rollback(entry: Mapping[str, Any], line: list[str]) -> bool:
+def _is_rollback(entry: Promotion, line: list[str]) -> bool:
     """Whether a promotion went back: by its key, or, in a log of before, by its reason or because the version had served."""
-    decision = entry["decision"]
-    if decision.startswith(_OLD_ROLLOUT):
-        return entry["to"] in line
-    return decision.startswith(ROLLBACK) or entry["why"] == _OLD_ROLLBACK_REASON
+    if entry.decision.startswith(_OLD_ROLLOUT):
+        return entry.new in line
+    return entry.decision.startswith(ROLLBACK) or entry.why == _OLD_ROLLBACK_REASON
 
 
-def _to_builtins(value: Any) -> Any:
-    """Plain Python values of numpy scalars and mappings, for JSON."""
-    if hasattr(value, "item"):
-        return value.item()
-    if isinstance(value, Mapping):
-        return dict(cast(Mapping[str, Any], value))
-    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+def _notes(record: TrainingRecord, release: ReleaseResult, run: str) -> dict[str, Any]:
+    """What the registry holds of a version besides its columns."""
+    return {**record_to_json(record), "release": asdict(release), "run": run}
+
+
+def _decode_verdict(body: str) -> Verdict:
+    """A stored verdict. JSON has no number that is not finite, so that null stands for NaN."""
+    content = msgspec.json.decode(body)
+    for reason in content["reasons"]:
+        numbers = reason.get("numbers", {})
+        reason["numbers"] = {name: math.nan if value is None else value for name, value in numbers.items()}
+    return msgspec.convert(content, Verdict)
+
+
+def _decode_promotion(body: str) -> Promotion:
+    entry = msgspec.json.decode(body)
+    return Promotion(
+        scenario=entry["scenario"],
+        old=entry["from"],
+        new=entry["to"],
+        fence=entry["fence"],
+        decision=entry["decision"],
+        why=entry["why"],
+        time=entry["time"],
+    )

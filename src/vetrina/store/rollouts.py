@@ -26,6 +26,7 @@ from vetrina.core.rollout_types import (
     Rollout,
     RolloutDecision,
     RolloutEvidence,
+    RolloutKind,
     ShadowEvidence,
     StepEvidence,
 )
@@ -81,6 +82,31 @@ class DecisionRecord:
     rules: ReleaseSettings
     decision: RolloutDecision
     now: float
+
+
+@dataclass(frozen=True)
+class RolloutSummary:
+    """A rollout in a list of all.
+
+    Attributes:
+        release: Id of the rollout.
+        scenario: The scenario.
+        kind: "canary" of a candidate, or "watch" of a version that was promoted before.
+        state: Where it stands; "unreadable" for a running one that cannot be read.
+        share: Share of units that the candidate answers.
+        candidate: The newer version, which is tested or watched.
+        champion: The version that it is compared with.
+        started: Start in seconds since 1970.
+    """
+
+    release: str
+    scenario: str
+    kind: RolloutKind
+    state: RolloutState | Literal["unreadable"]
+    share: float
+    candidate: str
+    champion: str
+    started: float
 
 
 @dataclass(frozen=True)
@@ -319,7 +345,7 @@ class RolloutStore:
             rule = "has a decision on record that cannot be read"
             raise BadInput(f"release {rollout}", rule, "vetrina releases lists the others") from None
 
-    def list_rollouts(self, limit: int = 100) -> list[dict[str, Any]]:
+    def list_rollouts(self, limit: int = 100) -> list[RolloutSummary]:
         """Rollouts, newest first; the state of a running one that cannot be read is ``unreadable``."""
         query = select(rollouts).order_by(rollouts.c.created.desc()).limit(limit)
         with read(self._engine) as connection:
@@ -460,7 +486,7 @@ def _step_evidence(share: float, champion_row: Any, candidate_row: Any, limits: 
     return StepEvidence(share, by_arm("units"), counts, limits)
 
 
-def _summarise(row: Row[Any]) -> dict[str, Any]:
+def _summarise(row: Row[Any]) -> RolloutSummary:
     """A row of the list of rollouts."""
     running = _decode_running(row)
     state = row.state
@@ -469,16 +495,16 @@ def _summarise(row: Row[Any]) -> dict[str, Any]:
         if state == "running":
             state = "unreadable"
     rollout = running.rollout
-    return {
-        "release": row.id,
-        "scenario": row.scenario,
-        "kind": rollout.kind,
-        "state": state,
-        "share": rollout.candidate_share,
-        "candidate": rollout.candidate,
-        "champion": rollout.champion,
-        "started": row.created,
-    }
+    return RolloutSummary(
+        release=row.id,
+        scenario=row.scenario,
+        kind=rollout.kind,
+        state=state,
+        share=rollout.candidate_share,
+        candidate=rollout.candidate,
+        champion=rollout.champion,
+        started=row.created,
+    )
 
 
 def _decode_running(row: Row[Any]) -> RunningRollout | None:

@@ -4,6 +4,7 @@ Runs are queued by an operator, over HTTP or by the controller. What a run does 
 """
 
 from collections.abc import Collection
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -21,6 +22,84 @@ PRIORITY_FOLLOW_UP = 5
 PRIORITY_AUTOMATIC = 0
 _UNFINISHED = ("queued", "running")
 _REPEATABLE = ("failed", "cancelled")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A training run on record.
+
+    Attributes:
+        id: Its id.
+        scenario: What is trained.
+        state: Where it stands.
+        priority: Runs of a higher priority start first.
+        asked: When it was queued, in seconds since 1970.
+        started: When it started; None before.
+        ended: When it ended; None before.
+        attempts: How often it was queued.
+        halvings: How often its chunk size was halved because memory was short.
+        why: Why it was queued.
+        note: Its outcome in a line; None before it ended.
+    """
+
+    id: str
+    scenario: str
+    state: RunState
+    priority: int
+    asked: float
+    started: float | None
+    ended: float | None
+    attempts: int
+    halvings: int
+    why: str
+    note: str | None
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it is queued or running."""
+        return self.state in _UNFINISHED
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time from its start to its end; None where it did not start or end."""
+        if self.started is None or self.ended is None:
+            return None
+        return self.ended - self.started
+
+
+@dataclass(frozen=True)
+class ResourceUsage:
+    """Wall seconds, CPU seconds and peak memory (megabytes) of a stage."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+
+
+@dataclass(frozen=True)
+class FinishedStage:
+    """A finished stage of a run.
+
+    Attributes:
+        stage: Its name.
+        started: When it started, in seconds since 1970.
+        seconds: Wall time.
+        peak_mb: Peak memory in megabytes.
+        cpu_seconds: CPU time; None in records of 0.1.0.
+    """
+
+    stage: str
+    started: float
+    seconds: float
+    peak_mb: float
+    cpu_seconds: float | None
+
+
+@dataclass(frozen=True)
+class RunDetails(RunRecord):
+    """A training run with its finished stages."""
+
+    stages: tuple[FinishedStage, ...]
 
 
 class RunStore:
@@ -57,22 +136,22 @@ class RunStore:
             except_scenarios: Scenarios whose runs are left out.
         """
         for run in self.list_unfinished():
-            if run["scenario"] not in except_scenarios:
-                return run["id"]
+            if run.scenario not in except_scenarios:
+                return run.id
         return None
 
-    def list_unfinished(self) -> list[dict[str, Any]]:
+    def list_unfinished(self) -> list[RunRecord]:
         """Interrupted, running and queued runs, in the order in which they start."""
         order = (runs.c.state.desc(), runs.c.priority.desc(), runs.c.asked)  # "running" sorts before "queued"
         query = select(runs).where(runs.c.state.in_(_UNFINISHED)).order_by(*order)
         with read(self._engine) as connection:
-            return [_to_dict(row) for row in connection.execute(query)]
+            return [RunRecord(**row) for row in connection.execute(query).mappings()]
 
     def start(self, run: str) -> None:
         """Mark a queued run as running; an interrupted run stays running. Raises Conflict if it has ended."""
-        started_at = self.get_run(run)["started"] or clock.now()
+        started_at = self.get_run(run).started or clock.now()
         if not self._update(run, _UNFINISHED, state="running", started=started_at):
-            raise Conflict(run, f"is {self.get_run(run)['state']}", f"vetrina retry {run} queues it again")
+            raise Conflict(run, f"is {self.get_run(run).state}", f"vetrina retry {run} queues it again")
 
     def finish(self, run: str, state: RunState, note: str, follow_up: str = "") -> None:
         """Record the outcome of a run. A run that was cancelled in the meantime stays cancelled.
@@ -94,16 +173,16 @@ class RunStore:
 
     def cancel(self, run: str) -> None:
         """Cancel a queued or running run: it starts no further step. Raises Conflict if it has ended."""
-        state = self.get_run(run)["state"]
-        if state not in _UNFINISHED:
-            raise Conflict(run, f"is {state} already", "vetrina runs lists them")
+        record = self.get_run(run)
+        if not record.is_unfinished:
+            raise Conflict(run, f"is {record.state} already", "vetrina runs lists them")
         self.finish(run, "cancelled", "cancelled by an operator")
 
     def retry(self, run: str) -> None:
         """Queue a failed or cancelled run again; what it fitted is not fitted again. Raises Conflict for other runs."""
         again = {"state": "queued", "started": None, "ended": None, "note": None, "attempts": runs.c.attempts + 1}
         if not self._update(run, _REPEATABLE, **again):
-            rule = f"is {self.get_run(run)['state']}"
+            rule = f"is {self.get_run(run).state}"
             raise Conflict(run, rule, "only a failed or cancelled run can be tried again")
 
     def halve_batch_size(self, run: str) -> None:
@@ -111,32 +190,41 @@ class RunStore:
         with self._engine.begin() as connection:
             connection.execute(update(runs).where(runs.c.id == run).values(halvings=runs.c.halvings + 1))
 
-    def get_run(self, run: str) -> dict[str, Any]:
+    def get_run(self, run: str) -> RunDetails:
         """A run with its finished stages. Raises NotFound."""
         stage_query = select(stages).where(stages.c.run == run).order_by(stages.c.seq)
         with read(self._engine) as connection:
-            row = connection.execute(select(runs).where(runs.c.id == run)).first()
+            row = connection.execute(select(runs).where(runs.c.id == run)).mappings().first()
             stage_rows = connection.execute(stage_query).all()
         if row is None:
             raise NotFound(run, "is no run of this shop", "vetrina runs lists them")
-        finished_stages = [
-            {
-                "stage": stage.stage,
-                "started": stage.started,
-                "seconds": stage.seconds,
-                "peak_mb": stage.peak_mb,
-                "cpu_seconds": stage.cpu_seconds,
-            }
-            for stage in stage_rows
-        ]
-        return {**_to_dict(row), "stages": finished_stages}
+        return RunDetails(**row, stages=tuple(_stage_of(stage) for stage in stage_rows))
 
-    def list_runs(self, limit: int = 100) -> list[dict[str, Any]]:
+    def list_runs(self, limit: int = 100) -> list[RunRecord]:
         """Runs, newest first."""
         query = select(runs).order_by(runs.c.asked.desc()).limit(limit)
         with read(self._engine) as connection:
-            rows = connection.execute(query).all()
-        return [_to_dict(row) for row in rows]
+            return [RunRecord(**row) for row in connection.execute(query).mappings()]
+
+    def log_stage(self, run: str, scenario: str, stage: str, started: float, usage: ResourceUsage) -> None:
+        """Record a finished stage.
+
+        Args:
+            run: Id of the run.
+            scenario: The scenario.
+            stage: Name of the stage.
+            started: Start in seconds since 1970.
+            usage: What the stage used.
+        """
+        row = {"run": run, "scenario": scenario, "stage": stage, "started": started, **asdict(usage)}
+        with self._engine.begin() as connection:
+            connection.execute(insert(stages).values(**row))
+
+    def list_stages(self, scenario: str) -> list[FinishedStage]:
+        """Finished stages of all runs of a scenario, oldest first."""
+        query = select(stages).where(stages.c.scenario == scenario).order_by(stages.c.seq)
+        with read(self._engine) as connection:
+            return [_stage_of(row) for row in connection.execute(query)]
 
     def _update(self, run: str, states: Collection[str], **values: Any) -> bool:
         """Change a run that is in one of the states; false if it is not, by now."""
@@ -158,5 +246,5 @@ def _new_run(scenario: str, reason: str, priority: int) -> dict[str, Any]:
     }
 
 
-def _to_dict(row: Row[Any]) -> dict[str, Any]:
-    return dict(row._mapping)
+def _stage_of(row: Row[Any]) -> FinishedStage:
+    return FinishedStage(row.stage, row.started, row.seconds, row.peak_mb, row.cpu_seconds)

@@ -20,6 +20,7 @@ from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.data.table_folds import Fold
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import log_loss
@@ -27,7 +28,7 @@ from vetrina.evaluation.regression import squared_error
 from vetrina.models.base import find_model
 from vetrina.scenarios.base import find_scenario
 from vetrina.train.out_of_fold import fit_and_predict
-from vetrina.train.tuning_result import TuningResult, write_scenario_file
+from vetrina.train.scenario_file import write_scenario_file
 
 
 class Rung(NamedTuple):

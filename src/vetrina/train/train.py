@@ -10,12 +10,13 @@ from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import Progress
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import Checkpoint, Recipe, TrainingPlan, TrainNotes
+from vetrina.core.tuning_result import TuningResult
 from vetrina.data.table_folds import Fold, encode_folds
 from vetrina.scenarios.base import Scenario, find_scenario
 from vetrina.train.hyperparameter_search import search_hyperparameters
 from vetrina.train.model_cache import fit_cached
 from vetrina.train.out_of_fold import out_of_fold_predictions
-from vetrina.train.tuning_result import TuningResult, write_scenario_file
+from vetrina.train.scenario_file import write_scenario_file
 
 _Report = Mapping[str, Any]  # of a search or a tuning, as JSON values
 TREES_FOLDER = "trees"  # a scenario's LambdaMART rankers; like the weights they are selected once, on validation data
@@ -100,8 +101,8 @@ def train(
     if further_folds:
         out_of_fold = out_of_fold_predictions(names, further_folds, plan, into.parent / "fold", progress)
         validation = replace(validation, out_of_fold=out_of_fold)
-    weights, tuning_notes = scenario.tune(into, validation, plan, progress)
-    tuned = _tuning_result(weights, tuning_notes, notes, plan, search)
+    blend = scenario.tune(into, validation, plan, progress)
+    tuned = _with_hyperparameters_and_reports(blend, notes, plan, search)
     write_scenario_file(into, recipe, names, tuned)
     return checkpoint, tuned
 
@@ -176,14 +177,10 @@ def _with_hyperparameters(plan: TrainingPlan, search: _SearchResult) -> Training
     return replace(plan, settings=settings)
 
 
-def _tuning_result(
-    weights: Mapping[str, Mapping[str, float]],
-    tuning_notes: _Report,
-    model_notes: Mapping[str, TrainNotes],
-    plan: TrainingPlan,
-    search: _SearchResult,
+def _with_hyperparameters_and_reports(
+    blend: TuningResult, model_notes: Mapping[str, TrainNotes], plan: TrainingPlan, search: _SearchResult
 ) -> TuningResult:
-    """Blend weights, the hyper-parameters to repeat, and the report of tuning, search and learning curves."""
+    """The tuned blend with the hyper-parameters to repeat, and the reports of search and learning curves."""
     settings: dict[str, Mapping[str, float]] = {}
     learning_curves: dict[str, list[float]] = {}
     for name, notes in model_notes.items():
@@ -193,8 +190,8 @@ def _tuning_result(
         if notes.validation_curve:
             learning_curves[name] = list(notes.validation_curve)
 
-    report = dict(tuning_notes)
+    report = dict(blend.report)
     if search.reports:
         report["search"] = search.reports
     report["learning"] = learning_curves
-    return TuningResult(weights, settings, report)
+    return replace(blend, settings=settings, report=report)

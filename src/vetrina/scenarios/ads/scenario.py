@@ -11,6 +11,7 @@ from vetrina.core.settings import Settings
 from vetrina.core.snapshots import Snapshot
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.scenarios.ads import evaluate
 from vetrina.scenarios.ads.online import AdServer
 from vetrina.scenarios.ads.schema import AdsBody
@@ -62,7 +63,7 @@ class AdsScenario(RankingScenario):
 
     def tune(
         self, folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress
-    ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    ) -> TuningResult:
         """Weights of the blends, and notes."""
         from vetrina.scenarios.ads import tune
 

@@ -11,6 +11,7 @@ from vetrina.core.settings import Settings
 from vetrina.core.snapshots import Snapshot
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.scenarios.base import AudienceScenario, ReachPoint
 from vetrina.scenarios.component_scores import ScoredAnswers
 from vetrina.scenarios.launch import evaluate
@@ -62,7 +63,7 @@ class LaunchScenario(AudienceScenario):
 
     def tune(
         self, folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress
-    ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    ) -> TuningResult:
         """Weights of the blends, and notes."""
         from vetrina.scenarios.launch import tune
 

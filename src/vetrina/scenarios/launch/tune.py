@@ -1,19 +1,19 @@
 """Tuning of launch on validation data: the audience model with the highest reach."""
 
 from pathlib import Path
-from typing import Any
 
 from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import Progress
 from vetrina.core.training_plan import TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.scenarios.launch.evaluate import evaluate
 from vetrina.scenarios.launch.online import AudienceSelector
 
 
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Weights of the audience models, and tuning notes: the model that reaches most buyers of new items gets all the weight.
+) -> TuningResult:
+    """Weights of the audience models: the model that reaches most buyers of new items gets all the weight.
 
     Args:
         folder: folder with the trained models.
@@ -22,7 +22,7 @@ def tune(
         progress: not used.
 
     Returns:
-        {"audience": {model: weight}}, and the mean reach by model; the default weights where there were no new items.
+        Weights of the blend "audience", and the mean reach by model; the default weights where there were no new items.
     """
     models = AudienceSelector(folder).models
     mean_reach = {}
@@ -31,10 +31,10 @@ def tune(
         if len(reach):
             mean_reach[name] = float(reach.mean())
     if not mean_reach:
-        return default_weights(models), {}
+        return TuningResult(default_weights(models))
     best_model = max(mean_reach, key=lambda name: mean_reach[name])
     weights = {model: float(model == best_model) for model in models}
-    return {"audience": weights}, {"reach": mean_reach}
+    return TuningResult({"audience": weights}, report={"reach": mean_reach})
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:

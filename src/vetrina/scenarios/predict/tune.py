@@ -1,6 +1,6 @@
 """Tuning of predict on rows that the models were not trained on: ensemble weights, calibration, decision threshold."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.labelled_tables import LabelledTable, OutOfFoldPredictions
 from vetrina.core.progress import Progress
 from vetrina.core.training_plan import TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
 from vetrina.features.table_encoding import CategoricalColumn
@@ -24,8 +25,8 @@ _SINGLE_ONLY = ("tree", "onnx")  # never in an ensemble: a tree is for people to
 
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Weights of the models, and tuning notes.
+) -> TuningResult:
+    """Weights of the models, the decision threshold and calibrations.
 
     The plain or weighted mean of the models, or a single one, whichever loses least; a baseline may win. All is chosen on the
     validation rows and, where the plan has folds, on the out-of-fold predictions of the training rows.
@@ -37,7 +38,7 @@ def tune(
         progress: not used.
 
     Returns:
-        {"predict": {model: weight}}, and notes with the losses, the goal and the options for serving.
+        Weights of the blend "predict", the options for serving, and the losses.
 
     Raises:
         ValueError: there is no table.
@@ -55,13 +56,14 @@ def tune(
         row_loss = squared_error
         loss_name = "out_of_fold_squared_error"
     ensemble = choose_weights(label, predictions, _SINGLE_ONLY, row_loss, plan.seed)
+    blend = TuningResult(
+        weights={"predict": dict(ensemble.weights)},
+        report={loss_name: ensemble.losses, "rows": len(table), "goal": plan.goal},
+    )
     if scaler is None:
-        options = _classification_options(predictor, table, label, ensemble.predictions, plan)
-    else:
-        rmse = squared_error(label, ensemble.predictions).mean() ** 0.5
-        options = {"error": float(rmse * scaler.sd)}
-    notes = {loss_name: ensemble.losses, "rows": len(table), "goal": plan.goal, "options": options}
-    return {"predict": dict(ensemble.weights)}, notes
+        return _with_classification_options(blend, predictor, table, label, ensemble.predictions, plan)
+    rmse = squared_error(label, ensemble.predictions).mean() ** 0.5
+    return replace(blend, options={"error": float(rmse * scaler.sd)})
 
 
 def _predicted_rows(
@@ -88,12 +90,18 @@ def _predicted_rows(
     return validation.append(out_of_fold.table), predictions
 
 
-def _classification_options(
-    predictor: Predictor, table: LabelledTable, label: np.ndarray, predictions: Floats, plan: TrainingPlan
-) -> dict[str, Any]:
-    """Threshold and calibrations of a classifier, as ``scenario.json`` holds them.
+def _with_classification_options(
+    blend: TuningResult,
+    predictor: Predictor,
+    table: LabelledTable,
+    label: np.ndarray,
+    predictions: Floats,
+    plan: TrainingPlan,
+) -> TuningResult:
+    """The blend with threshold and calibrations of a classifier, as ``scenario.json`` holds them.
 
     Args:
+        blend: weights of the models.
         predictor: its encoding names the categorical columns.
         table: rows that the models were not trained on.
         label: (rows,) 0 or 1.
@@ -108,12 +116,13 @@ def _classification_options(
     calibrated = curve.transform(predictions)
     field = field_calibration.choose_field_calibration(calibrated, label, fields, plan.seed)
     probability = field.transform(calibrated, table.columns)
-    options: dict[str, Any] = {"threshold": threshold.choose_threshold(label, probability, plan.goal)}
+    options = {"threshold": threshold.choose_threshold(label, probability, plan.goal)}
+    calibrations: dict[str, Any] = {}
     if curve.x:
-        options["calibration"] = {"x": curve.x, "y": curve.y}
+        calibrations["calibration"] = {"x": curve.x, "y": curve.y}
     if field.name:
-        options["field"] = asdict(field)
-    return options
+        calibrations["field"] = asdict(field)
+    return replace(blend, options=options, blend_options=calibrations)
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:

@@ -12,6 +12,7 @@ from vetrina.core.settings import Settings
 from vetrina.core.snapshots import Snapshot
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.evaluation.beyond_accuracy import BeyondAccuracyMetrics
 from vetrina.scenarios.base import GoalEffect, QuickRecipe, RankingScenario
 from vetrina.scenarios.component_scores import ComponentScores, ScoredAnswers
@@ -104,7 +105,7 @@ class RecommendScenario(RankingScenario):
 
     def tune(
         self, folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress
-    ) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
+    ) -> TuningResult:
         """Weights of the blends, and notes."""
         from vetrina.scenarios.recommend import tune
 

@@ -14,6 +14,7 @@ import numpy as np
 from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.training_plan import TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.model_selection import blend
 from vetrina.scenarios.recommend import evaluation_units
 from vetrina.scenarios.recommend.blend_candidates import BlendUnits, ScoredUnit, score_units
@@ -62,17 +63,17 @@ class RepeatShares:
 
 @dataclass(frozen=True)
 class TunedBlend:
-    """Weights of a blend by model, its notes, and the models that its trees were trained on (none without trees)."""
+    """Weights of a blend by model, its report, and the models that its trees were trained on (none without trees)."""
 
     weights: dict[str, float]
-    notes: dict[str, Any]
+    report: dict[str, Any]
     models_of_trees: tuple[str, ...] = ()
 
 
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Weights of each blend, and tuning notes.
+) -> TuningResult:
+    """Weights of each blend, and whether repeats are recommended.
 
     The blends are ``home`` (all items), ``discover`` (only items that are new to the user), ``session`` (anonymous visitors) and,
     where there is a social graph, ``arriving`` (new visitors before their first event). Writes ``trees/<blend>.onnx`` where trees
@@ -85,14 +86,14 @@ def tune(
         progress: gets the steps of each blend.
 
     Returns:
-        {blend: {model: weight}}, and notes with the NDCG of weights, models and trees, the shares of repeats and the options for
-        serving; the default weights without targets.
+        Weights of each blend, the options for serving, the shares of repeats and the NDCG of weights, models and trees; the
+        default weights without targets.
     """
     recommender = Recommender(folder)
     progress = progress or NoProgress()
     default = default_weights(recommender.models)
     if evaluation_data.targets is None or not evaluation_data.targets.user_ids:
-        return default, {}
+        return TuningResult(default)
     known_users = _known_users(recommender, evaluation_data)
     sessions = _sessions(recommender, evaluation_data, has_known_users=bool(known_users))
     repeats = RepeatShares(repeat_share(known_users), _session_repeat_share(sessions))
@@ -111,7 +112,7 @@ def tune(
     if "arriving" in default:
         visitors = evaluation_units.new_visitor_units(recommender.histories, evaluation_data, max_visitors=_MAX_USERS)
         tuner.tune_blends([BlendUnits("arriving", visitors, False)])
-    return tuner.weights, _notes(tuner, repeats)
+    return _tuning_result(tuner, repeats)
 
 
 class _BlendTuner:
@@ -174,36 +175,36 @@ class _BlendTuner:
         if chosen is None:
             return None
         self._recommender.weights[name] = chosen.weights
-        tree_notes = tune_trees(
+        tree_report = tune_trees(
             self._recommender, blend_units, scored_units, self._folder, self._progress, self._threads
         )
-        if tree_notes is None:
+        if tree_report is None:
             return chosen
         models_of_trees: tuple[str, ...] = ()
-        if tree_notes["ranked"]:
+        if tree_report["ranked"]:
             models_of_trees = tuple(self._recommender.blend_weights(name))
-        return TunedBlend(chosen.weights, chosen.notes | tree_notes, models_of_trees)
+        return TunedBlend(chosen.weights, chosen.report | tree_report, models_of_trees)
 
 
-def _notes(tuner: _BlendTuner, repeats: RepeatShares) -> dict[str, Any]:
-    """The options for serving, the shares of repeats, and the notes of each blend."""
+def _tuning_result(tuner: _BlendTuner, repeats: RepeatShares) -> TuningResult:
+    """The options for serving, the shares of repeats, and the report of each blend."""
     models_of_trees = {}
-    blend_notes = {}
+    blend_reports = {}
     for name, tuned in tuner.tuned.items():
-        blend_notes[name] = tuned.notes
+        blend_reports[name] = tuned.report
         if tuned.models_of_trees:
             models_of_trees[name] = list(tuned.models_of_trees)
-    options = {
-        "exclude_seen": repeats.exclude_seen,
-        "session_repeats": repeats.repeats_in_sessions,
-        "ranked": models_of_trees,
-    }
-    return {
-        "options": options,
+    report = {
         "repeat_share": repeats.of_users,
         "repeat_share_in_visits": repeats.in_sessions,
-        **blend_notes,
+        **blend_reports,
     }
+    return TuningResult(
+        tuner.weights,
+        options={"exclude_seen": repeats.exclude_seen, "session_repeats": repeats.repeats_in_sessions},
+        blend_options={"ranked": models_of_trees},
+        report=report,
+    )
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -253,7 +254,7 @@ def _session_repeat_share(sessions: Sequence[EvaluationUnit]) -> float:
 
 
 def _choose_weights(recommender: Recommender, blend_name: str, scored_units: Sequence[ScoredUnit]) -> TunedBlend | None:
-    """Weights by NDCG@10 over the best candidates of each model, and notes with the NDCG of weights and single models.
+    """Weights by NDCG@10 over the best candidates of each model, and a report with the NDCG of weights and single models.
 
     None where too few units have targets.
     """
@@ -270,5 +271,5 @@ def _choose_weights(recommender: Recommender, blend_name: str, scored_units: Seq
     alone = {}
     for model, only_this_model in zip(models, np.eye(len(models), dtype=np.float32), strict=True):
         alone[model] = float(units.ndcg(only_this_model).mean())
-    notes = {"validation_ndcg": ndcg, "alone": alone, "units": len(units)}
-    return TunedBlend(dict(zip(models, chosen, strict=True)), notes)
+    report = {"validation_ndcg": ndcg, "alone": alone, "units": len(units)}
+    return TunedBlend(dict(zip(models, chosen, strict=True)), report)

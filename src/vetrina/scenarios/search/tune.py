@@ -11,6 +11,7 @@ from vetrina.core.arrays import Floats
 from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress, Progress, track
 from vetrina.core.training_plan import TrainingPlan
+from vetrina.core.tuning_result import TuningResult
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.ranking import graded_ndcg
 from vetrina.model_selection import blend
@@ -39,8 +40,8 @@ JudgedItems = tuple[NDArray[np.int32], Floats]  # items and grades of one query
 
 def tune(
     folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress | None = None
-) -> tuple[dict[str, dict[str, float]], dict[str, Any]]:
-    """Weights of the signals, and tuning notes. Writes TREES_FILE where trees are shown to rank better than the weights alone.
+) -> TuningResult:
+    """Weights of the signals. Writes TREES_FILE where trees are shown to rank better than the weights alone.
 
     Args:
         folder: folder with the trained models.
@@ -49,28 +50,29 @@ def tune(
         progress: gets the steps of candidates and trees.
 
     Returns:
-        {"search": {signal: weight}}, and notes with the NDCG of weights, signals and trees; the default weights where there are
-        too few judged queries.
+        Weights of the blend "search", and the NDCG of weights, signals and trees; the default weights where there are too few
+        judged queries.
     """
     queries = {}
     if evaluation_data.judgments:
         queries = evaluation_data.judgments.by_query()
     queries = {query: judged for query, judged in queries.items() if (judged[1] > 0).any()}
     if len(queries) < _MIN_QUERIES_FOR_WEIGHTS:
-        return default_weights(RECIPE.models), {"queries": len(queries)}
+        return TuningResult(default_weights(RECIPE.models), report={"queries": len(queries)})
     searcher = Searcher(folder)
     progress = progress or NoProgress()
     no_history = searcher.histories.history_of(None, (), evaluation_data.now)
     tracked_queries = track(progress, "search: candidates", list(queries))
     candidates = [searcher.candidates(searcher.correct(query), no_history) for query in tracked_queries]
     judged = list(queries.values())
-    weights, notes = _choose_weights(candidates, judged)
+    weights, report = _choose_weights(candidates, judged)
     searcher.weights = np.array([weights[signal] for signal in SIGNALS], np.float32)
     if len(queries) >= _MIN_QUERIES_FOR_TREES:
         with progress.step("search: trees", 1) as step:
-            notes["trees"] = _fit_trees(searcher, candidates, judged, folder, plan.threads)
+            report["trees"] = _fit_trees(searcher, candidates, judged, folder, plan.threads)
             step.advance()
-    return {"search": weights}, {**notes, "queries": len(queries)}
+    report["queries"] = len(queries)
+    return TuningResult({"search": weights}, report=report)
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -85,7 +87,7 @@ def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
 def _choose_weights(
     candidates: Sequence[Candidates], judged: Sequence[JudgedItems]
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Weights of all signals with the best NDCG@10, and notes; the personal signals keep their default weights.
+    """Weights of all signals with the best NDCG@10, and a report; the personal signals keep their default weights.
 
     Args:
         candidates: of each query.
@@ -123,7 +125,7 @@ def _fit_trees(
     folder: Path,
     threads: int,
 ) -> dict[str, Any]:
-    """Notes about LambdaMART trees on top of the weighted sum; writes them if they rank better in cross-validation.
+    """A report about LambdaMART trees on top of the weighted sum; writes them if they rank better in cross-validation.
 
     Args:
         searcher: with the chosen weights.

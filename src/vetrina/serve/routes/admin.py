@@ -11,6 +11,7 @@ from litestar.routes import HTTPRoute
 from prometheus_client import generate_latest
 
 from vetrina.core.errors import NotFound
+from vetrina.core.verdicts import Verdict
 from vetrina.scenarios.base import find_scenario
 from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
@@ -18,21 +19,23 @@ from vetrina.serve.auth import require_token, require_token_from_elsewhere
 from vetrina.serve.schemas import MAX_REFERENCE_CHARS, NO_CONTROL_CHARACTER, PathReference, RunBody, parse_body
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
-from vetrina.store.runs import PRIORITY_MANUAL, RunStore
+from vetrina.store.registry import VersionSummary
+from vetrina.store.rollouts import RolloutSummary
+from vetrina.store.runs import PRIORITY_MANUAL, RunDetails, RunRecord, RunStore
 
 _Leaving = Annotated[str, QueryParameter(name="from", max_length=MAX_REFERENCE_CHARS, pattern=NO_CONTROL_CHARACTER)]
 _SHARED_PATHS = ["/v1/products", "/v1/products/{product_id:str}", "/v1/runs"]
 
 
 @get("/v1/versions", guards=[require_token], sync_to_thread=True)
-def versions(state: State) -> list[dict[str, Any]]:
+def versions(state: State) -> list[VersionSummary]:
     """All versions, newest first."""
     service: Service = state.service
     return service.registry.list_versions()
 
 
 @get("/v1/releases", guards=[require_token], sync_to_thread=True)
-def releases(state: State) -> list[dict[str, Any]]:
+def releases(state: State) -> list[RolloutSummary]:
     """Releases that are or were tested on users, newest first."""
     service: Service = state.service
     return service.rollouts.list_rollouts()
@@ -53,13 +56,13 @@ def release(release: PathReference, state: State) -> list[dict[str, Any]]:
 
 
 @post("/v1/runs", status_code=202, guards=[require_token])
-async def ask_run(data: SkipValidation[JSONBody[RunBody]], state: State) -> dict[str, Any]:
+async def ask_run(data: SkipValidation[JSONBody[RunBody]], state: State) -> RunDetails:
     """Queue a run, which `vetrina operate` executes. If the scenario has one that is queued or running, that one is returned."""
     body = parse_body(data, RunBody)
     find_scenario(body.scenario)  # BadInput for an unknown scenario
     runs: RunStore = state.service.runs
 
-    def enqueue() -> dict[str, Any]:
+    def enqueue() -> RunDetails:
         run = runs.enqueue(body.scenario, body.why, PRIORITY_MANUAL)
         return runs.get_run(run)
 
@@ -67,21 +70,21 @@ async def ask_run(data: SkipValidation[JSONBody[RunBody]], state: State) -> dict
 
 
 @get("/v1/runs", guards=[require_token], sync_to_thread=True)
-def list_runs(state: State) -> list[dict[str, Any]]:
+def list_runs(state: State) -> list[RunRecord]:
     """Runs, newest first."""
     service: Service = state.service
     return service.runs.list_runs()
 
 
 @get("/v1/runs/{run:str}", guards=[require_token], sync_to_thread=True)
-def get_run(run: PathReference, state: State) -> dict[str, Any]:
+def get_run(run: PathReference, state: State) -> RunDetails:
     """A run with its finished stages."""
     service: Service = state.service
     return service.runs.get_run(run)
 
 
 @post("/v1/runs/{run:str}/cancel", status_code=200, guards=[require_token], sync_to_thread=True)
-def cancel_run(run: PathReference, state: State) -> dict[str, Any]:
+def cancel_run(run: PathReference, state: State) -> RunDetails:
     """Cancel a run; its finished stages stay."""
     service: Service = state.service
     service.runs.cancel(run)
@@ -89,7 +92,7 @@ def cancel_run(run: PathReference, state: State) -> dict[str, Any]:
 
 
 @post("/v1/runs/{run:str}/retry", status_code=200, guards=[require_token], sync_to_thread=True)
-def retry_run(run: PathReference, state: State) -> dict[str, Any]:
+def retry_run(run: PathReference, state: State) -> RunDetails:
     """Queue a failed or cancelled run again."""
     service: Service = state.service
     service.runs.retry(run)
@@ -97,7 +100,7 @@ def retry_run(run: PathReference, state: State) -> dict[str, Any]:
 
 
 @get("/v1/verdicts/{verdict_id:str}", guards=[require_token], sync_to_thread=True)
-def verdict(verdict_id: PathReference, state: State) -> dict[str, Any]:
+def verdict(verdict_id: PathReference, state: State) -> Verdict:
     """A recorded verdict, for rollout controllers."""
     service: Service = state.service
     return service.registry.get_verdict(verdict_id)
