@@ -75,7 +75,7 @@ def post_audience(recipients: Sequence[Recipient], product: Product | None, url:
     _require_safe_address(url)
     n_sent = 0
     for number, batch in enumerate(_batches(recipients, _MAX_WEBHOOK_RECIPIENTS)):
-        users = []
+        users: list[dict[str, Any]] = []
         for recipient in batch:
             users.append({"user_id": recipient.user_id, "score": recipient.score, "reason": recipient.reason})
         body = json.dumps({"product": _product_summary(product), "part": number, "users": users}).encode()
@@ -151,7 +151,7 @@ def _send(url: str, body: bytes, secret: str) -> None:
 
 
 def _write_csv(recipients: Sequence[Recipient], product: Product | None, out: Path, _: ChannelSettings) -> list[Path]:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for rank, recipient in enumerate(recipients, start=1):
         rows.append((recipient.user_id, rank, recipient.score, recipient.reason))
     return [_write_table(out, ("user_id", "rank", "score", "reason"), rows)]
@@ -163,7 +163,7 @@ def _write_email_list(
     if product is None:
         product = {}
     product_fields = (product.get("product_id", ""), product.get("title", ""), _product_link(product, settings))
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for recipient in _require_email(recipients):
         rows.append((recipient.email, recipient.user_id, *product_fields, recipient.reason))
     return [_write_table(out, _EMAIL_COLUMNS, rows)]
@@ -193,7 +193,7 @@ def _write_push_requests(
 def _write_social_audience(
     recipients: Sequence[Recipient], product: Product | None, out: Path, settings: ChannelSettings
 ) -> list[Path]:
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for recipient in _require_email(recipients):
         rows.append((hash_email(str(recipient.email)),))
     files = [_write_table(out, ("Email",), rows)]

@@ -62,7 +62,7 @@ def plan_training(
 
 def plan_text(plan: TrainingPlan) -> str:
     """The plan in one line, for progress messages."""
-    parts = []
+    parts: list[str] = []
     for name, hyperparameters in plan.settings.items():
         if "epochs" in hyperparameters:
             parts.append(f"{name} {int(hyperparameters['epochs'])} epochs")
@@ -150,7 +150,7 @@ def _max_folds(table: LabelledTable, cells: int) -> int:
 
 def _trial_seconds(costs: Mapping[str, ModelCost], workload: Workload, plan: TrainingPlan) -> dict[str, float]:
     """Seconds of a trial of each model that is trained and searched."""
-    trial_seconds = {}
+    trial_seconds: dict[str, float] = {}
     for name, cost in costs.items():
         seconds = cost.trial_seconds(workload)
         if seconds is not None and name not in plan.without:
@@ -160,7 +160,7 @@ def _trial_seconds(costs: Mapping[str, ModelCost], workload: Workload, plan: Tra
 
 def _plan_trials(seconds: float, trial_seconds: Mapping[str, float]) -> dict[str, int]:
     """Number of trials by model. Cheap models come first."""
-    trials = {}
+    trials: dict[str, int] = {}
     for name in sorted(trial_seconds, key=lambda name: trial_seconds[name]):
         affordable_trials = min(_MAX_TRIALS, int(seconds / max(trial_seconds[name], _MIN_COST_SECONDS)))
         if affordable_trials >= _MIN_TRIALS:

@@ -1,5 +1,8 @@
 """Isotonic regression of labels on predicted probabilities. Training side only."""
 
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# SciPy has no types.
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
@@ -19,7 +22,7 @@ def fit_isotonic(probability: NDArray[np.floating], label: NDArray[np.floating])
     Barlow et al. 1972.
     """
     order = np.argsort(probability, kind="stable")
-    fitted = optimize.isotonic_regression(label[order]).x
+    fitted: NDArray[np.float64] = optimize.isotonic_regression(label[order]).x
     starts = np.flatnonzero(np.diff(fitted, prepend=-1.0) > _EQUAL_SHARES)
     n_rows = np.diff(starts, append=len(order))
     x = np.add.reduceat(np.asarray(probability[order], np.float64), starts) / n_rows
