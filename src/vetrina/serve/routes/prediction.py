@@ -24,7 +24,7 @@ def prediction_route(scenario: PredictionScenario) -> HTTPRouteHandler:
         is_single_row = body.features is not None
         if is_single_row == (body.rows is not None):
             raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
-        rows = [body.features] if is_single_row else body.rows
+        rows = [body.features] if body.rows is None else body.rows
         answer = await predict_rows(state.service, name, rows)
         request_id = answer.exposure.request_id
         if is_single_row:
