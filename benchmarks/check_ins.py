@@ -44,9 +44,10 @@ def main(most: int = 10**9) -> None:
     names = np.array([f"u{n:05d}" for n in range(len(lists))])
     products = _products(max(int(item.max()), int(test["item_ids"].explode().to_numpy().max())) + 1)
 
-    def past(rows: np.ndarray) -> TrainingData:
+    def past(rows: np.ndarray, cache: Path) -> TrainingData:
         ones = np.ones(int(rows.sum()), np.float32)
-        return TrainingData(products, Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL))
+        events = Interactions(names, user[rows], item[rows], np.zeros(len(ones)), ones, _UNTIL)
+        return TrainingData(products, events, cache=cache)
 
     first = np.flatnonzero(np.r_[True, user[is_held_out][1:] != user[is_held_out][:-1]])
     wanted = Targets(tuple(names[user[is_held_out][first]].tolist()), tuple(np.split(item[is_held_out], first[1:])))
@@ -56,9 +57,16 @@ def main(most: int = 10**9) -> None:
         worked = _cpu()
         evidence = EvaluationData(targets=wanted, now=_UNTIL)
         _, settled = train(
-            RECIPE, past(~is_held_out), "pinned", "fit", _PLAN, root / "fit", NoProgress(), validation=evidence
+            RECIPE,
+            past(~is_held_out, root / "cache"),
+            "pinned",
+            "fit",
+            _PLAN,
+            root / "fit",
+            NoProgress(),
+            validation=evidence,
         )
-        everything = past(np.ones(len(item), bool))
+        everything = past(np.ones(len(item), bool), root / "cache")
         judged, _ = train(
             RECIPE,
             everything,

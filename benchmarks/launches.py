@@ -47,7 +47,9 @@ def main() -> None:
         new_items = list(new_items_with_buyers(opened, targets))
         buyers = sum(len(b) for _, b in new_items)
         note(f"{len(new_items)} launches, {buyers / len(new_items):.2f} buyers each, {len(opened.users)} households")
-        note(f"trees learnt from {fitted.notes['reach']['launches']} earlier launches in {spent:.0f} CPU-seconds")
+        note(
+            f"trees learnt from {fitted.notes['reach'].report['launches']} earlier launches in {spent:.0f} CPU-seconds"
+        )
         ways = {
             "activity of the household": None,
             "category affinity": "affinity",

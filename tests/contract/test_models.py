@@ -172,7 +172,8 @@ def test_personal_models_stay_on_the_board_of_their_parity(folder):
 def test_fitting_twice_gives_the_same_files(folder, tmp_path):
     again = tmp_path / "again"
     again.mkdir()
-    find_model(folder[0]).fit(past(), PLAN, again, NoProgress())
+    with_empty_cache = replace(past(), cache=tmp_path / "cache")
+    find_model(folder[0]).fit(with_empty_cache, PLAN, again, NoProgress())
     other = find_model(folder[0]).load(again)
     requested = history(0, 2, 4)
     np.testing.assert_array_equal(opened(folder).score(requested), other.score(requested))

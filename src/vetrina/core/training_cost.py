@@ -64,7 +64,7 @@ class EpochPlan:
         is_left_out: Whether the model is not trained at all.
     """
 
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    hyperparameters: Mapping[str, float] = field(default_factory=dict[str, float])
     seconds: float = 0.0
     is_left_out: bool = False
 

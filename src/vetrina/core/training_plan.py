@@ -85,9 +85,9 @@ class TrainNotes:
         report: Facts for people, as JSON values.
     """
 
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
+    hyperparameters: Mapping[str, float] = field(default_factory=dict[str, float])
     validation_curve: tuple[float, ...] = ()
-    report: Mapping[str, Any] = field(default_factory=dict)
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True)

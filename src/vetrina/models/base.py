@@ -92,8 +92,8 @@ class Model:
     name: str
     reason: str = ""
     cost: ModelCost = field(default_factory=ModelCost)
-    hyperparameters: Mapping[str, float] = field(default_factory=dict)
-    search_space: Mapping[str, SearchRange] = field(default_factory=dict)
+    hyperparameters: Mapping[str, float] = field(default_factory=dict[str, float])
+    search_space: Mapping[str, SearchRange] = field(default_factory=dict[str, SearchRange])
 
     @property
     def is_trainable(self) -> bool:
