@@ -77,7 +77,7 @@ $(DEMO_READY): pyproject.toml constraints.txt
 
 # Writes the versions of a tested environment; run it after a deliberate upgrade.
 lock: $(READY)
-	$(PIP) freeze --exclude-editable | sed 's/^torch==\(.*\)+cpu$$/torch==\1/' > constraints.txt
+	$(PIP) freeze --all --exclude-editable | sed -e '/^pip==/d' -e 's/^torch==\(.*\)+cpu$$/torch==\1/' > constraints.txt
 
 clean:
 	rm -rf $(VENV) build dist site

@@ -2,9 +2,9 @@
 
 import pytest
 
-from vetrina.core import plugins
 from vetrina.core.errors import BadInput
 from vetrina.core.settings import Settings
+from vetrina.models.base import find_model
 from vetrina.scenarios.base import (
     AudienceScenario,
     PredictionScenario,
@@ -36,7 +36,7 @@ def test_its_recipe_names_models_that_can_be_trained(scenario):
     if scenario.quick_recipe is not None:
         assert set(scenario.quick_recipe.models) <= set(recipe.models)
     for name in (*recipe.models, *scenario.added_models(Settings())):
-        assert plugins.has_module("models", name, "train"), name
+        assert find_model(name).is_trainable, name
 
 
 def test_it_is_ready_with_the_tables_that_it_requires_and_says_what_lacks(scenario):

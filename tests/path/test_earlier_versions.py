@@ -19,6 +19,7 @@ from vetrina.core.errors import OtherFormat
 from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data import dataset
+from vetrina.operate.embed_images import ImageEmbedding
 from vetrina.operate.health import check_health
 from vetrina.pipeline.run import Run
 from vetrina.reports.version_page import write_version_page
@@ -113,6 +114,7 @@ def test_the_service_takes_events_meanwhile_and_serves_what_a_run_makes(old):
             insert(exposures).values(request_id="r1", arm="champion", request="{}", items="[]", **before)
         )
     assert check_health(old.shop_context, "recommend").retrain.retrain, "the controller would ask for a run by itself"
+    assert ImageEmbedding(old.shop_context).batch() == 0, "nor does the controller use its image network"
     with TestClient(create_app(old.folder.root), base_url="http://127.0.0.1:8337") as client:
         ready = client.get("/readyz")
         assert ready.status_code == 503

@@ -15,6 +15,7 @@ import numpy as np
 
 from vetrina.bundle.catalogue.read import CatalogueIndex
 from vetrina.core import clock
+from vetrina.core.errors import OtherFormat
 from vetrina.core.image_vector import ImageVector
 from vetrina.data.images import download_images, read_image_file, resolve_reference
 from vetrina.models.image import online
@@ -135,7 +136,10 @@ class ImageEmbedding:
         return None
 
     def _opened(self, version: str) -> _Images | None:
-        bundle, folder = self._shop.bundles.unpack(version)
+        try:
+            bundle, folder = self._shop.bundles.unpack(version)
+        except OtherFormat:  # it does not serve either; the next run makes one that does
+            return None
         network = bundle.parts.get(f"{_IMAGE_MODEL}/{online.NETWORK}")
         if network is None:
             return None

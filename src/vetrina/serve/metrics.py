@@ -75,7 +75,8 @@ class ServiceMetrics:
 
     def count_answer(self, exposure: Exposure) -> None:
         """Count an answer, how long it took, and the fault of the version that did not give it."""
-        self.answer_seconds.labels(exposure.scenario).observe(exposure.seconds)
+        if exposure.seconds is not None:
+            self.answer_seconds.labels(exposure.scenario).observe(exposure.seconds)
         self.answers.labels(exposure.scenario, exposure.version).inc()
         if exposure.fault:
             self.candidate_faults.labels(exposure.scenario, exposure.fault).inc()

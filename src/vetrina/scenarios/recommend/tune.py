@@ -63,10 +63,10 @@ class RepeatShares:
 
 @dataclass(frozen=True)
 class TunedBlend:
-    """Weights of a blend by model, its notes, and the models that its trees were trained on (none without trees)."""
+    """Weights of a blend by model, its report, and the models that its trees were trained on (none without trees)."""
 
     weights: dict[str, float]
-    notes: dict[str, Any]
+    report: dict[str, Any]
     models_of_trees: tuple[str, ...] = ()
 
 
@@ -175,27 +175,36 @@ class _BlendTuner:
         if chosen is None:
             return None
         self._recommender.weights[name] = chosen.weights
-        tree_notes = tune_trees(
+        tree_report = tune_trees(
             self._recommender, blend_units, scored_units, self._folder, self._progress, self._threads
         )
-        if tree_notes is None:
+        if tree_report is None:
             return chosen
         models_of_trees: tuple[str, ...] = ()
-        if tree_notes["ranked"]:
+        if tree_report["ranked"]:
             models_of_trees = tuple(self._recommender.blend_weights(name))
-        return TunedBlend(chosen.weights, chosen.notes | tree_notes, models_of_trees)
+        return TunedBlend(chosen.weights, chosen.report | tree_report, models_of_trees)
 
 
 def _tuning_result(tuner: _BlendTuner, repeats: RepeatShares) -> TuningResult:
-    """Weights of each blend, the options for serving, the shares of repeats, and the notes of each blend."""
-    models_of_trees: dict[str, list[str]] = {}
-    report: dict[str, Any] = {"repeat_share": repeats.of_users, "repeat_share_in_visits": repeats.in_sessions}
+    """The options for serving, the shares of repeats, and the report of each blend."""
+    models_of_trees = {}
+    blend_reports = {}
     for name, tuned in tuner.tuned.items():
-        report[name] = tuned.notes
+        blend_reports[name] = tuned.report
         if tuned.models_of_trees:
             models_of_trees[name] = list(tuned.models_of_trees)
-    options = {"exclude_seen": repeats.exclude_seen, "session_repeats": repeats.repeats_in_sessions}
-    return TuningResult(tuner.weights, options=options, blend_options={"ranked": models_of_trees}, report=report)
+    report = {
+        "repeat_share": repeats.of_users,
+        "repeat_share_in_visits": repeats.in_sessions,
+        **blend_reports,
+    }
+    return TuningResult(
+        tuner.weights,
+        options={"exclude_seen": repeats.exclude_seen, "session_repeats": repeats.repeats_in_sessions},
+        blend_options={"ranked": models_of_trees},
+        report=report,
+    )
 
 
 def default_weights(models: tuple[str, ...]) -> dict[str, dict[str, float]]:
@@ -245,7 +254,7 @@ def _session_repeat_share(sessions: Sequence[EvaluationUnit]) -> float:
 
 
 def _choose_weights(recommender: Recommender, blend_name: str, scored_units: Sequence[ScoredUnit]) -> TunedBlend | None:
-    """Weights by NDCG@10 over the best candidates of each model, and notes with the NDCG of weights and single models.
+    """Weights by NDCG@10 over the best candidates of each model, and a report with the NDCG of weights and single models.
 
     None where too few units have targets.
     """
@@ -262,5 +271,5 @@ def _choose_weights(recommender: Recommender, blend_name: str, scored_units: Seq
     alone = {}
     for model, only_this_model in zip(models, np.eye(len(models), dtype=np.float32), strict=True):
         alone[model] = float(units.ndcg(only_this_model).mean())
-    notes = {"validation_ndcg": ndcg, "alone": alone, "units": len(units)}
-    return TunedBlend(dict(zip(models, chosen, strict=True)), notes)
+    report = {"validation_ndcg": ndcg, "alone": alone, "units": len(units)}
+    return TunedBlend(dict(zip(models, chosen, strict=True)), report)

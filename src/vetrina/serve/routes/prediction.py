@@ -21,14 +21,13 @@ def prediction_route(scenario: PredictionScenario) -> HTTPRouteHandler:
     async def predict(data: SkipValidation[JSONBody[PredictBody]], state: State) -> dict[str, Any]:
         """A yes or no with its probability, or a number, for one row or several."""
         body = parse_body(data, PredictBody)
-        is_single_row = body.features is not None
-        if is_single_row == (body.rows is not None):
+        if (body.features is None) == (body.rows is None):
             raise BadInput("the body", "must have either features or rows", 'send {"features": [...]}')
-        rows = [body.features] if is_single_row else body.rows
-        answer = await predict_rows(state.service, name, rows)
+        if body.features is not None:
+            answer = await predict_rows(state.service, name, [body.features])
+            return {**answer.predictions[0], "request_id": answer.exposure.request_id}
+        answer = await predict_rows(state.service, name, body.rows or [])
         request_id = answer.exposure.request_id
-        if is_single_row:
-            return {**answer.predictions[0], "request_id": request_id}
         return {"predictions": answer.predictions, "version": answer.exposure.version, "request_id": request_id}
 
     return predict
