@@ -4,7 +4,6 @@ Connects the stages to a shop: which data each stage gets, where its files lie, 
 durable step of the path in ``path.py``. What a stage does is in the stage's own package.
 """
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,32 +21,25 @@ from vetrina.bundle.manifest import Bundle, TrainingRecord
 from vetrina.compress import CompressionResult, compress, least_aggressive_variant
 from vetrina.core import clock
 from vetrina.core.compression import CompressionTrial
-from vetrina.core.errors import BadInput, NotFound
 from vetrina.core.evaluation_data import LoggedAnswer
-from vetrina.core.files import digest_of, write_bytes
+from vetrina.core.files import write_bytes
 from vetrina.core.peak_memory import peak_memory_mb
 from vetrina.core.protocols import DataSplits
 from vetrina.core.snapshots import Snapshot
 from vetrina.core.training_data import TrainingData
-from vetrina.core.training_plan import Recipe, TrainingPlan
 from vetrina.core.tuning_result import Fallback, TuningResult
 from vetrina.core.verdicts import Reason, Reference, ReleaseResult, Verdict
-from vetrina.core.version import BUNDLE_FORMAT, VERSION
-from vetrina.data import dataset
+from vetrina.core.version import VERSION
 from vetrina.data.splits import sample_holdout
 from vetrina.gate import Candidate, Policy, check_served_file, gate
 from vetrina.model_selection.budget_planner import plan_text, plan_training
-from vetrina.models.base import costs_of, find_model, find_trainable_model, has_model
-from vetrina.pipeline import rollout_controller
+from vetrina.models.base import costs_of, find_model, has_model
+from vetrina.pipeline.recipe import base_plan, full_recipe, quick_recipe, recipe_digest
+from vetrina.pipeline.release_attempt import ReleaseAttempt
 from vetrina.pipeline.replay import explored_answers
-from vetrina.pipeline.rollout_controller import PreReleaseEvidence
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.release import LiveTraffic, VersionOrigin, days_to_decision, decide_release, kind_of_change
 from vetrina.scenarios import samples
 from vetrina.scenarios.base import RankingScenario, find_scenario
-from vetrina.store import exposure_queries
-from vetrina.store.registry import VersionRegistration
-from vetrina.store.rollouts import NewRollout
 from vetrina.store.runs import ResourceUsage
 from vetrina.train import train
 
@@ -86,9 +78,12 @@ class Run:
         self._folder = shop_context.folder
         self._settings = shop_context.folder.settings
         self._definition = find_scenario(scenario)
-        self._recipe = self._recipe_with_added_models()
+        if is_quick:
+            self._recipe = quick_recipe(self._definition)
+        else:
+            self._recipe = full_recipe(self._definition, self._settings)
         self._run_id = shop_context.run_id or uuid4().hex[:12]
-        self._plan = self._base_plan()
+        self._plan = base_plan(shop_context, self._definition, self._recipe)
 
     # Steps of the path, in its order
 
@@ -177,97 +172,7 @@ class Run:
     @cached_property
     def recipe_digest(self) -> str:
         """Hash of what shapes the result besides the data: code version, bundle format, recipe and settings."""
-        text = f"{VERSION} {BUNDLE_FORMAT} {self._recipe} {self._settings.train} {self._settings.weights}"
-        text += f" {self._plan.budget_seconds}"
-        if self._plan.goal:
-            text += f" {self._plan.goal}"
-        if self._settings.transfer.to_dict():
-            text += f" {self._settings.transfer}"
-        if self._plan.foreign:
-            text += f" {self._plan.foreign} {self._plan.foreign_inputs}"
-        return sha256(text.encode()).hexdigest()[:_RECIPE_DIGEST_LENGTH]
-
-    # Recipe and plan
-
-    def _recipe_with_added_models(self) -> Recipe:
-        """The scenario's recipe with the models that the shop's settings add. Raises BadInput for an unknown model."""
-        if self._is_quick:
-            return self._quick_recipe
-        added = self._definition.added_models(self._settings)
-        for name in (*added, *self._settings.train.exclude_models):
-            find_trainable_model(name)  # an unknown name is refused before anything starts
-        recipe = self._definition.recipe
-        models = dict.fromkeys((*recipe.models, *added))
-        return replace(recipe, models=tuple(models))
-
-    @property
-    def _quick_recipe(self) -> Recipe:
-        """The scenario's recipe with the models and hyper-parameters of its quick one."""
-        quick = self._definition.quick_recipe
-        if quick is None:
-            raise ValueError(f"{self._scenario} has no quick recipe")
-        return replace(self._definition.recipe, models=quick.models, settings=quick.hyperparameters)
-
-    def _base_plan(self) -> TrainingPlan:
-        """The training plan as the settings say, before the budget planner."""
-        settings = self._settings.train
-        halvings = 0
-        if self._shop_context.run_id:
-            halvings = self._shop_context.runs.get_run(self._shop_context.run_id).halvings
-        budget_minutes = self._shop_context.budget_minutes or settings.budget_minutes
-        return TrainingPlan(
-            seed=settings.seed,
-            budget_seconds=60.0 * budget_minutes,
-            threads=self._shop_context.threads or settings.threads,
-            without=self._excluded_models(),
-            halvings=halvings,
-            warm=settings.warm_start,
-            settings={**self._settings.transfer.to_dict(), **self._recipe.settings},
-            begin_before=self._warm_start_before(),
-            encoder=settings.encoder,
-            goal=self._settings.predict.goal,
-            optimiser=settings.optimiser,
-            loss=settings.loss,
-            foreign=self._external_model_file(),
-            foreign_inputs=self._settings.predict.onnx_inputs,
-            image_hosts=self._settings.ingest.image_hosts,
-        )
-
-    def _excluded_models(self) -> tuple[str, ...]:
-        """Models that the settings exclude. Baselines stay, the gate needs them; so does what a scenario cannot do without."""
-        if not self._definition.drops_unweighted_models:
-            return ()
-        baselines = self._definition.recipe.baselines
-        return tuple(model for model in self._settings.train.exclude_models if model not in baselines)
-
-    def _warm_start_before(self) -> float:
-        """Only fits on data that end at this moment or earlier are warm-started from: the data of the version that the settings
-        name. Infinite where they name none. Raises NotFound for an unknown version."""
-        version = self._settings.train.warm_start_from
-        if not version:
-            return math.inf
-        record = self._shop_context.registry.get_version(version)
-        cuts = dataset.open_snapshot(self._folder.snapshots, record.snapshot).cuts
-        if cuts is None:
-            return 0.0
-        return cuts.end
-
-    def _external_model_file(self) -> str:
-        """A copy of the shop's own ONNX model, named by its content so that another file is another plan; empty without one.
-
-        Raises BadInput where the file does not exist.
-        """
-        setting = self._definition.external_model(self._settings)
-        if not setting:
-            return ""
-        file = self._folder.root / setting
-        if not file.is_file():
-            raise BadInput(f"[predict] onnx {setting!r}", "is no file", "give its path, from the shop's folder on")
-        digest = digest_of(file)[:_EXTERNAL_MODEL_DIGEST_LENGTH]
-        copy = self._folder.work / "foreign" / f"{digest}.onnx"
-        if not copy.exists():
-            write_bytes(copy, file.read_bytes())
-        return str(copy)
+        return recipe_digest(self._recipe, self._plan, self._settings)
 
     # Folders and data
 
@@ -484,7 +389,7 @@ class Run:
             training_data = self._judged_data
             recipe = self._recipe
             if bundle.record.is_quick:
-                recipe = self._quick_recipe
+                recipe = quick_recipe(self._definition)
             checkpoint, _ = train(
                 recipe,
                 training_data,
@@ -529,95 +434,12 @@ class Run:
         return check_served_file(self._scenario, candidate, judged_folder, verdict, self._gate_policy)
 
     def _release(self, served: Bundle, judged: Bundle, verdict: Verdict) -> ReleaseResult:
-        registry = self._shop_context.registry
-        recorded = self._recorded_release(served.version)
+        attempt = ReleaseAttempt(self._shop_context, self._definition, self._run_id, self._snapshot.digest)
+        recorded = attempt.recorded(served.version)
         if recorded is not None:
             return recorded
-        champion_pointer = registry.champion(self._scenario)
-        champion = self._shop_context.champion(self._scenario)
-        verdict = self._with_changed_champion(verdict, champion)
         with self._timed_stage("release"):
-            now = clock.now()
-            answers_last_day = self._exposures_last_day()
-            pre_release = None
-            if champion is not None and answers_last_day and verdict.may_release:
-                context = self._shop_context
-                pre_release = rollout_controller.read_pre_release(context, self._scenario, champion, now)
-            traffic = self._live_traffic(answers_last_day, pre_release)
-            kind = kind_of_change(VersionOrigin(self.recipe_digest, served.record.is_quick), self._origin_of(champion))
-            settings = self._settings.release
-            decision = decide_release(self._scenario, served.version, champion, kind, verdict, traffic, settings)
-            decision = replace(decision, is_quick=self._is_quick)
-            registration = VersionRegistration(
-                bundle=served,
-                judged_bundle=judged,
-                verdict=replace(verdict, candidate=served.version),
-                release=decision,
-                snapshot=self._snapshot.digest,
-                recipe_digest=self.recipe_digest,
-                expected_champion=champion_pointer,
-                run=self._run_id,
-            )
-            new_rollout = self._new_rollout(decision, champion, pre_release, now)
-            self._shop_context.rollouts.release_version(registration, new_rollout, now)
-        return decision
-
-    def _recorded_release(self, version: str) -> ReleaseResult | None:
-        """The outcome that an interrupted attempt of this run has recorded already: it released the version as a whole."""
-        try:
-            recorded = self._shop_context.registry.get_version(version)
-        except NotFound:
-            return None
-        if recorded.run != self._run_id:
-            return None
-        return recorded.release
-
-    def _with_changed_champion(self, verdict: Verdict, champion: str | None) -> Verdict:
-        """The verdict, failed where another version serves by now than the one that the gate compared the candidate with."""
-        if verdict.champion is None or champion is None or not verdict.may_release:
-            return verdict
-        judged_champion = self._shop_context.registry.get_version(champion).judged
-        if verdict.champion in (champion, judged_champion):
-            return verdict
-        text = f"compared with {verdict.champion}, but {champion} serves by now: the next run compares with that"
-        reason = Reason("champion-changed", False, text)
-        return replace(verdict, outcome="fail", reasons=(*verdict.reasons, reason))
-
-    def _origin_of(self, champion: str | None) -> VersionOrigin | None:
-        if champion is None:
-            return None
-        record = self._shop_context.registry.get_version(champion)
-        return VersionOrigin(record.recipe_digest, record.training.is_quick)
-
-    def _live_traffic(self, answers_last_day: int, pre_release: PreReleaseEvidence | None) -> LiveTraffic:
-        """Users who are there to test the version, with the days that a canary would take."""
-        if pre_release is None:
-            return LiveTraffic(answers_last_day)
-        traffic = pre_release.traffic
-        days = days_to_decision(traffic, self._settings.release)
-        return LiveTraffic(answers_last_day, traffic.units_per_day, days)
-
-    def _new_rollout(
-        self, decision: ReleaseResult, champion: str | None, pre_release: PreReleaseEvidence | None, now: float
-    ) -> NewRollout | None:
-        """The canary or the watch that the decision asks for."""
-        if champion is None or pre_release is None:
-            return None
-        context = self._shop_context
-        version = decision.version
-        if decision.outcome == "testing":
-            return rollout_controller.new_canary(context, self._scenario, version, champion, pre_release, now)
-        if decision.is_watched:
-            return rollout_controller.new_watch(context, self._scenario, version, champion, pre_release, now)
-        return None
-
-    def _exposures_last_day(self) -> int:
-        """How many rankings of this scenario were shown in the last 24 hours; 0 for scenarios that rank no products."""
-        if not isinstance(self._definition, RankingScenario):
-            return 0
-        return exposure_queries.count_exposures_since(
-            self._shop_context.engine, self._scenario, clock.now() - clock.DAY
-        )
+            return attempt.release(served, judged, verdict, self.recipe_digest)
 
     # Journal and records
 
