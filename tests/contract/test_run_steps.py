@@ -14,6 +14,7 @@ from vetrina.bundle.manifest import Bundle, TrainingRecord
 from vetrina.core import clock
 from vetrina.core.errors import Conflict
 from vetrina.core.keys import Keys, load_or_create
+from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.pipeline.steps import StoredJournal
 from vetrina.store.database import open_store
 from vetrina.store.run_steps import StepResultStore, delete_step_results
@@ -115,11 +116,12 @@ def test_a_row_that_was_changed_is_refused_in_a_line_and_the_step_is_done_again(
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [f"step {step} is done again"]
 
 
-def test_a_result_of_another_version_of_vetrina_is_not_used(results):
+@pytest.mark.parametrize("code_version", ["0.1.0", f"{VERSION} format {BUNDLE_FORMAT - 1}"])
+def test_a_result_of_another_version_or_bundle_format_is_not_used(results, code_version):
     StoredJournal(results).step("fit", bool, lambda: True)
     stored = results.get("fit")
     results.remove("fit")
-    results.add("fit", replace(stored, code_version="0.1.0"))
+    results.add("fit", replace(stored, code_version=code_version))
     assert StoredJournal(results).step("fit", bool, lambda: False) is False
 
 

@@ -14,11 +14,13 @@ import numpy as np
 
 from vetrina.core.errors import Conflict
 from vetrina.core.keys import BadSignature
-from vetrina.core.version import VERSION
+from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.store.run_steps import StepResult, StepResultStore
 
 Result = TypeVar("Result")
 _LOG = logging.getLogger("vetrina.run")
+# With the format, since the bundle that an earlier step packed has to be readable, too.
+_CODE_VERSION = f"{VERSION} format {BUNDLE_FORMAT}"
 
 
 class Journal(Protocol):
@@ -69,12 +71,12 @@ class StoredJournal:
 
 
 def _encode(result: object) -> StepResult:
-    return StepResult(VERSION, msgspec.msgpack.encode(result, enc_hook=_to_plain_value))
+    return StepResult(_CODE_VERSION, msgspec.msgpack.encode(result, enc_hook=_to_plain_value))
 
 
 def _decode(stored: StepResult, result_type: type[Result]) -> Result:
     """The result of a step. Raises ValidationError where another version stored it, or it is of another type."""
-    if stored.code_version != VERSION:
+    if stored.code_version != _CODE_VERSION:
         raise msgspec.ValidationError(f"its result is from Vetrina {stored.code_version}")
     return msgspec.msgpack.decode(stored.content, type=result_type, dec_hook=_from_plain_value)
 
