@@ -227,7 +227,7 @@ def test_one_of_many_who_saw_the_same_pointer_moves_it(url, engine, keys):
         with ThreadPoolExecutor(4) as pool:
             assert sum(pool.map(move, range(4))) == 1
     log = Registry(engine, keys).promotions("search")
-    assert [e["fence"] for e in log] == [1, 2, 3, 4, 5, 6]
+    assert [promotion.fence for promotion in log] == [1, 2, 3, 4, 5, 6]
     for other in others:
         other.dispose()
 

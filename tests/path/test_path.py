@@ -176,7 +176,7 @@ def test_predict_learns_the_rule_and_ships_pruned(predicting):
     assert shop.evaluate("predict").point > -0.4
     version = shop.shop_context.registry.list_versions()[0].version
     record = shop.shop_context.registry.get_version(version)
-    assert any(s["model"] == "mlp" and s["bytes_after"] < s["bytes_before"] for s in record.training.compression_trials)
+    assert any(t.model == "mlp" and t.bytes_after < t.bytes_before for t in record.training.compression_trials)
 
 
 def test_report_draws_both_curves(predicting):

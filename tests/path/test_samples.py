@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -87,14 +88,13 @@ def test_a_file_that_answers_otherwise_on_another_processor_is_refused(folder: P
     samples.verify_samples("predict", folder, None)
     samples.verify_samples("predict", folder, sampled)
     samples.verify_samples("predict", folder, sampled, processor_kind="another one")
-    wrong = [{str(k == "False"): 1.0 for k in answer} for answer in sampled["answers"]]
-    samples.verify_samples(
-        "predict", folder, {**sampled, "answers": wrong}
-    )  # on the same processor there is nothing to doubt
+    wrong = [{str(k == "False"): 1.0 for k in answer} for answer in sampled.answers]
+    # On the same processor there is nothing to doubt.
+    samples.verify_samples("predict", folder, replace(sampled, answers=wrong))
     with pytest.raises(
         UnusableVariant, match=r"returns 0% of the answers that it returned on .* compressed for another processor"
     ):
-        samples.verify_samples("predict", folder, {**sampled, "answers": wrong}, processor_kind="another one")
+        samples.verify_samples("predict", folder, replace(sampled, answers=wrong), processor_kind="another one")
 
 
 def test_a_server_that_verifies_loads_no_training_library(folder: Path):

@@ -125,9 +125,10 @@ def by_demo(folder: Path) -> tuple[subprocess.Popen, str]:
     """The server that `vetrina demo` starts."""
     (folder / "vetrina.toml").write_text("[operate]\ncheck_interval_minutes = 1e9\n")
     free_socket = bind("127.0.0.1", 0)
-    address = f"http://127.0.0.1:{free_socket.getsockname()[1]}"
+    port = free_socket.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
     free_socket.close()
-    process = run._start_service(folder, address)
+    process = run._start_service(folder, "127.0.0.1", port)
     connect = httpx.HTTPTransport(retries=10)  # waits longer each time
     with httpx.Client(transport=connect, timeout=START_SECONDS) as client:
         client.get(f"{address}/healthz")

@@ -19,4 +19,4 @@ def compress(source: Path, into: Path, variant: CompressionVariant, distillation
         distillation_data: Not used.
     """
     quantize_dynamic(source / "network.onnx", into / "network.onnx")
-    shutil.copy(source / "vocabularies.npz", into / "numbers.npz")
+    shutil.copy(source / "vocabularies.npz", into / "vocabularies.npz")
