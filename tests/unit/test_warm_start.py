@@ -147,6 +147,16 @@ def test_of_models_fitted_long_ago_the_newest_of_each_form_stay(tmp_path):
     assert fit(tmp_path, before(0.5), "fit", plan).hyperparameters, "what was removed is fitted anew"
 
 
+def test_another_external_model_leaves_the_fits_of_the_other_models_in_the_cache(tmp_path):
+    data = before(0.5)
+    for file in ("/shop/work/foreign/a.onnx", "/shop/work/foreign/b.onnx"):
+        plan = replace(PLAN, foreign=file)
+        into = tmp_path / Path(file).stem
+        into.mkdir()
+        fit_cached("popular", data, "digest", "fit", plan, into, NoProgress())
+    assert len(list((tmp_path / "models").iterdir())) == 1
+
+
 def test_it_begins_from_an_older_one_where_that_is_asked_for(tmp_path):
     first = before(0.5)
     second = before(0.8)

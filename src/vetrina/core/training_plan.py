@@ -26,7 +26,7 @@ class TrainingPlan:
         goal: What the decision threshold of predict is chosen for; empty for 0.5.
         optimiser: Optimiser of networks.
         loss: Loss function of networks.
-        foreign: ONNX file of an external model; empty for none.
+        foreign: ONNX file of an external model, named by a hash of its content; empty for none.
         foreign_inputs: Columns of the external model's only input matrix; empty if it has one input per column.
         image_hosts: Hosts in the shop's own network that images may be downloaded from.
         answers: Answers that may be computed to judge compression variants, beside the least aggressive of each model.

@@ -87,6 +87,7 @@ class Model:
         cost: What its training costs.
         hyperparameters: Its hyper-parameters, unless a shop's settings, a recipe, a budget or a search have others.
         search_space: Hyper-parameters that are searched where the budget pays for it, and where to search them.
+        is_external: Whether it is a file that the shop trained itself (``TrainingPlan.foreign``).
     """
 
     name: str
@@ -94,6 +95,7 @@ class Model:
     cost: ModelCost = field(default_factory=ModelCost)
     hyperparameters: Mapping[str, float] = field(default_factory=dict[str, float])
     search_space: Mapping[str, SearchRange] = field(default_factory=dict[str, SearchRange])
+    is_external: bool = False
 
     @property
     def is_trainable(self) -> bool:

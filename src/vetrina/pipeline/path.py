@@ -23,7 +23,7 @@ def path(shop_context: ShopContext, source: InputFiles, scenario: str) -> Releas
     Args:
         shop_context: The shop.
         source: Input files to add; what the service logged is added in any case.
-        scenario: ``search``, ``recommend``, ``ads``, ``launch`` or ``predict``.
+        scenario: Name of a scenario.
 
     Returns:
         The release decision; None where the data does not support the scenario, or was already released or returned.

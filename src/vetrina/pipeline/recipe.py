@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 from vetrina.core.errors import BadInput
 from vetrina.core.files import digest_of, write_bytes
@@ -81,7 +82,7 @@ def recipe_digest(recipe: Recipe, plan: TrainingPlan, settings: Settings) -> str
     if settings.transfer.to_dict():
         text += f" {settings.transfer}"
     if plan.foreign:
-        text += f" {plan.foreign} {plan.foreign_inputs}"
+        text += f" {Path(plan.foreign).name} {plan.foreign_inputs}"  # the name is a hash of the content
     return sha256(text.encode()).hexdigest()[:_RECIPE_DIGEST_LENGTH]
 
 

@@ -124,7 +124,9 @@ def _cache_key(name: str, digest: str, data_split: str, plan: TrainingPlan, warm
         text += f" {plan.n_chunks}"
     if warm_start_folder:
         text += f" {warm_start_folder.name}"
-    text += f" {plan.foreign} {plan.foreign_inputs} {plan.encoder} {plan.optimiser} {plan.loss}"
+    text += f" {plan.encoder} {plan.optimiser} {plan.loss}"
+    if find_model(name).is_external:
+        text += f" {Path(plan.foreign).name} {plan.foreign_inputs}"  # the file's name is a hash of its content
     text += f" {BUNDLE_FORMAT}"  # a fit's files go into a bundle unchanged
     return sha256(text.encode()).hexdigest()[:_KEY_LENGTH]
 

@@ -39,7 +39,7 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
         progress: Reports the blocks of users.
 
     Returns:
-        Report: number of ties, of users with scores, and those of ``write_rows``.
+        Report: number of ties, of users with scores, and that of ``write_rows``.
     """
     if training_data.catalogue is None or training_data.interactions is None:
         raise ValueError("friends needs a catalogue and events")
@@ -53,8 +53,8 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     scores = _followed_scores(graph, user_items, users_per_block, progress)
     users_with_scores = np.flatnonzero(np.diff(scores.indptr))
     np.save(into / "users.npy", graph.users[users_with_scores])
-    row_notes = write_rows(sparse.csr_array(scores[users_with_scores]), into)
-    return TrainNotes(report={"ties": len(graph), "listeners": len(users_with_scores), **row_notes})
+    row_report = write_rows(sparse.csr_array(scores[users_with_scores]), into)
+    return TrainNotes(report={"ties": len(graph), "listeners": len(users_with_scores), **row_report})
 
 
 def _user_item_matrix(events: Interactions, users: NDArray[np.str_], n_items: int) -> sparse.csr_array:

@@ -2,4 +2,4 @@
 
 from vetrina.models.base import Model
 
-MODEL = Model(name="onnx")
+MODEL = Model(name="onnx", is_external=True)

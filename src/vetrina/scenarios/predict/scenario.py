@@ -80,7 +80,7 @@ class PredictScenario(PredictionScenario):
     def tune(
         self, folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress
     ) -> TuningResult:
-        """Weights of the blends, and notes."""
+        """Weights of the blends, and what else validation data decides."""
         from vetrina.scenarios.predict import tune
 
         return tune.tune(folder, evaluation_data, plan, progress)

@@ -57,7 +57,7 @@ def tune_trees(
         threads: threads of the training.
 
     Returns:
-        Notes; None where too few units have a target among the candidates.
+        A report; None where too few units have a target among the candidates.
     """
     blend = blend_units.blend
     units = list(_ranked_units(recommender, blend_units, scored_units, progress))

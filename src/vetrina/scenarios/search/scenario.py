@@ -63,7 +63,7 @@ class SearchScenario(RankingScenario):
     def tune(
         self, folder: Path, evaluation_data: EvaluationData, plan: TrainingPlan, progress: Progress
     ) -> TuningResult:
-        """Weights of the blends, and notes."""
+        """Weights of the blends, and what else validation data decides."""
         from vetrina.scenarios.search import tune
 
         return tune.tune(folder, evaluation_data, plan, progress)
