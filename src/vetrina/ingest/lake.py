@@ -245,8 +245,6 @@ def write_parquet(frame: pl.DataFrame, path: Path) -> None:
 
 
 def _fingerprint(file: Path) -> str:
-    """Hash of a file. from vetrina.bundle.catalogue.write import write_catalogue
-    from vetrina.features import business_value
-    H3 is ten times as fast as SHA-256, and no attacker gains from a collision here."""
+    """Hash of a file. XXH3 is ten times as fast as SHA-256, and no attacker gains from a collision here."""
     with file.open("rb") as content:
         return file_digest(content, xxhash.xxh3_128).hexdigest()
