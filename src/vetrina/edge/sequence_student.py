@@ -33,7 +33,7 @@ class SequenceRequests:
 
     Attributes:
         items: (n, length) numbers of the user's last items, newest first, -1 for padding.
-        gaps: (n, length) classes of the time between them, see ``bundle.sequence_scorer.gap_classes``.
+        gaps: (n, length) classes of the time between them, see ``bundle.sequence_scorer.read.gap_classes``.
     """
 
     items: NDArray[np.int64]
