@@ -72,8 +72,8 @@ def test_a_run_that_was_asked_for_is_done_and_on_record(shop, operator):
     assert shop.shop_context.runs.enqueue("recommend", "again") == run, "the same wish is the same run"
     turns(operator, lambda: shop.shop_context.runs.get_run(run).state not in ("queued", "running"))
     record = shop.shop_context.runs.get_run(run)
-    assert record["state"] == "done"
-    assert record["note"] == "nothing new to do"
+    assert record.state == "done"
+    assert record.note == "nothing new to do"
     assert any(f"run {run} trains the next version" in line for line in operator.said)
 
 

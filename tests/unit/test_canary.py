@@ -151,9 +151,7 @@ def test_threads_in_which_candidates_hang_are_bounded(candidate, monkeypatch):
 def test_a_candidate_that_hangs_at_the_end_of_its_release_leaves_no_thread_behind(candidate, monkeypatch):
     """S39: a release may end while a request waits; the thread is given up once, and none is started in its place."""
     monkeypatch.setattr("vetrina.serve.experiments.canary._MAX_HANGING_THREADS", 1)
-    before = trial(candidate, LONG)
-    wait_until_none_hangs(before)
-    before.close()
+    wait_until_none_hangs(trial(candidate, LONG))
     n_threads = threading.active_count()
     ended = trial(candidate, SHORT)
 

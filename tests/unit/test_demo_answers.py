@@ -15,7 +15,7 @@ ANSWER = b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{"i
 def test_a_service_that_ends_a_connection_without_an_answer_is_asked_again():
     """The service may be restarted, or take long to start on a busy machine, while the demo asks."""
     service: Any = SimpleNamespace(poll=lambda: None)
-    runs = SimpleNamespace(list_unfinished=lambda: [{"scenario": "search"}])
+    runs = SimpleNamespace(list_unfinished=lambda: [SimpleNamespace(scenario="search")])
     shop: Any = SimpleNamespace(shop_context=SimpleNamespace(runs=runs))
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
