@@ -27,6 +27,17 @@ def test_serving_modules_load_no_training_library():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_bundle_opens_without_encryption():
+    code = (
+        "import sys, vetrina.gate.probe\n"
+        "from vetrina.scenarios.base import find_scenario, scenario_names\n"
+        "for name in scenario_names(): find_scenario(name)\n"
+        "print('cryptography' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False", "the probe counts its memory as that of the models"
+
+
 @pytest.mark.deploy
 def test_the_extra_installs_and_answers_without_torch(trained, tmp_path):
     home = tmp_path / "venv"

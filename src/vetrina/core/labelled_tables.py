@@ -1,6 +1,6 @@
 """Labelled tables, raw and encoded, and the scaler of a numeric label.
 
-Nothing here knows how values are encoded; see ``features.encoding``.
+Nothing here knows how values are encoded; see ``features.table_encoding``.
 """
 
 from collections.abc import Mapping

@@ -1,11 +1,11 @@
-"""Interfaces of scorers, data splits and features, and of what serving injects.
+"""Interfaces of scorers and data splits, and of what serving injects.
 
 They know nothing of how a model is trained, how logs are stored or how the service is reached.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from vetrina.core.arrays import Floats, Ints
 from vetrina.core.delta_index import DeltaIndex
 from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.training_data import TrainingData
-
-State = TypeVar("State")
 
 
 class History:
@@ -75,25 +73,6 @@ class DataSplits(Protocol):
 
     def all_data(self) -> TrainingData:
         """All data, for the served file."""
-        ...
-
-
-class Feature(Protocol[State]):
-    """A feature whose state is updated event by event. Training computes the same state for all events at once."""
-
-    def update(self, state: State, item: int, time: float, weight: float) -> State:
-        """The state after one more event.
-
-        Args:
-            state: State before the event.
-            item: Index of the item.
-            time: Seconds since 1970.
-            weight: Weight of the event type.
-        """
-        ...
-
-    def value(self, state: State, now: float) -> Any:
-        """Value of the feature at ``now``, as models use it."""
         ...
 
 

@@ -30,7 +30,7 @@ PURCHASE = "purchase"  # type of an event
 _MAX_CLOCK_SKEW_SECONDS = 60.0  # by which an event may be older than its answer
 _MAX_REPEAT_SECONDS = 1.0  # between an event and its repetition
 _REVENUE_CAP_QUANTILE = 0.99  # of the units that spend anything
-_MAXPURCHASE = 1e12  # of one purchase, in any currency: sums of squares of it stay finite
+_MAX_PURCHASE = 1e12  # of one purchase, in any currency: sums of squares of it stay finite
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def purchase_revenue(event: LoggedEvent) -> float:
     """The money of a purchase, negative where it is taken back."""
     price = event.price or 0.0
     quantity = event.quantity or 1.0
-    return _bounded(price * quantity, _MAXPURCHASE)
+    return _bounded(price * quantity, _MAX_PURCHASE)
 
 
 def _bounded(value: float, bound: float) -> float:

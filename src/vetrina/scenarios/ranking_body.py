@@ -1,13 +1,15 @@
 """Body of a request for ranked products, and its conversion to a request under pseudonyms. Nothing here knows HTTP."""
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
 from vetrina.core.filters import NO_FILTERS, Filters
-from vetrina.core.keys import Keys
 from vetrina.core.request_fields import Id
 from vetrina.core.requests import Request
+
+if TYPE_CHECKING:  # encryption is not needed to open a bundle
+    from vetrina.core.keys import Keys
 
 
 class RankingBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -30,19 +32,19 @@ class RankingBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         """Whether this request needs the shop's token."""
         return False
 
-    def user(self, keys: Keys) -> str | None:
+    def user(self, keys: "Keys") -> str | None:
         """The pseudonym of the user, None for an anonymous visitor."""
         if self.user_id is None:
             return None
         return keys.pseudonymise(self.user_id)
 
-    def session(self, keys: Keys) -> str | None:
+    def session(self, keys: "Keys") -> str | None:
         """The pseudonym of the session, None where there is no session."""
         if self.session_id is None:
             return None
         return keys.name_of_session(self.session_id)
 
-    def to_request(self, keys: Keys) -> Request:
+    def to_request(self, keys: "Keys") -> Request:
         """The request under pseudonyms."""
         return Request(
             user=self.user(keys),

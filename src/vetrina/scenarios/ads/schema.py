@@ -1,14 +1,16 @@
 """Body of a request for ads."""
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from vetrina.core.keys import Keys
 from vetrina.core.request_fields import Name, PageProducts, Query
 from vetrina.core.requests import Request
 from vetrina.scenarios.ranking_body import RankingBody
+
+if TYPE_CHECKING:  # encryption is not needed to open a bundle
+    from vetrina.core.keys import Keys
 
 _Slots = Annotated[int, Meta(ge=1, le=50)]
 
@@ -25,7 +27,7 @@ class AdsBody(RankingBody, forbid_unknown_fields=True, kw_only=True):
     placement: Name = "home"
     slots: _Slots = 1
 
-    def to_request(self, keys: Keys) -> Request:
+    def to_request(self, keys: "Keys") -> Request:
         """The request under pseudonyms; a query with an e-mail address becomes one, too."""
         return Request(
             user=self.user(keys),

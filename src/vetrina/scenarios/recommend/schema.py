@@ -1,15 +1,17 @@
 """Body of a request for recommendations."""
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
-from vetrina.core.keys import Keys
 from vetrina.core.request_fields import Limit, Name, PageProducts
 from vetrina.core.requests import Request
 from vetrina.scenarios.ranking_body import RankingBody
 from vetrina.scenarios.recommend.online import PLACEMENTS
+
+if TYPE_CHECKING:  # encryption is not needed to open a bundle
+    from vetrina.core.keys import Keys
 
 _PURCHASES = "buy_again"  # the placement that shows what a user bought
 _Placement = Annotated[Name, Meta(extra_json_schema={"enum": list(PLACEMENTS)})]
@@ -32,7 +34,7 @@ class RecommendBody(RankingBody, forbid_unknown_fields=True, kw_only=True):
         """What somebody bought is shown to the shop's own servers only."""
         return self.placement == _PURCHASES and self.user_id is not None
 
-    def to_request(self, keys: Keys) -> Request:
+    def to_request(self, keys: "Keys") -> Request:
         """The request under pseudonyms."""
         return Request(
             user=self.user(keys),

@@ -1,16 +1,18 @@
 """Body of a search request."""
 
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import msgspec
 from msgspec import Meta
 
 from vetrina.core.filters import CATEGORICAL_FIELDS, NUMERIC_FIELDS
-from vetrina.core.keys import Keys
 from vetrina.core.limits import MAX_FACETS
 from vetrina.core.request_fields import Limit, Name, Offset, SearchQuery
 from vetrina.core.requests import Request
 from vetrina.scenarios.ranking_body import RankingBody
+
+if TYPE_CHECKING:  # encryption is not needed to open a bundle
+    from vetrina.core.keys import Keys
 
 _SORT_ORDERS = ["", *NUMERIC_FIELDS, *(f"-{field}" for field in NUMERIC_FIELDS)]
 _SortOrder = Annotated[Name, Meta(extra_json_schema={"enum": _SORT_ORDERS})]
@@ -29,7 +31,7 @@ class SearchBody(RankingBody, forbid_unknown_fields=True, kw_only=True):
     limit: Limit = 10
     personalise: bool = True
 
-    def to_request(self, keys: Keys) -> Request:
+    def to_request(self, keys: "Keys") -> Request:
         """The request under pseudonyms; a query with an e-mail address becomes one, too."""
         return Request(
             user=self.user(keys),
