@@ -7,8 +7,8 @@ The path ends where a release begins:
 
 - ``serve`` answers requests with the released version,
 - ``rollout_controller.py`` watches a promoted version, or moves a candidate from shadow through canary to champion, or back,
-- ``monitor`` and ``retrain``, called by ``health.py``, decide when the path is walked again,
-- ``controller.py`` runs all of this until stopped.
+- ``monitor`` and ``retrain``, called by ``operate/health.py``, decide when the path is walked again,
+- ``operate/controller.py`` runs all of this until stopped.
 """
 
 from vetrina.core.snapshots import InputFiles
