@@ -157,5 +157,5 @@ def test_what_was_made_in_another_format_is_made_anew(old, monkeypatch):
         VersionRegistration(made, made, verdict, returned, snapshot.digest, run.recipe_digest, seen)
     )
     assert run.is_done()
-    monkeypatch.setattr("vetrina.pipeline.run.BUNDLE_FORMAT", BUNDLE_FORMAT + 1)
+    monkeypatch.setattr("vetrina.pipeline.recipe.BUNDLE_FORMAT", BUNDLE_FORMAT + 1)
     assert not Run(old.shop_context, snapshot, "recommend").is_done()
