@@ -142,7 +142,7 @@ def test_search_is_asked_as_known_shoppers_ask(pristine, tmp_path: Path):
 
 
 def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("vetrina.bundle.dense.write.MIN_PQ_VECTORS", 0)
+    monkeypatch.setattr("vetrina.models.text.compress.MIN_PRODUCTS", 0)
     files = shops.checkerboard(tmp_path)
     shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])

@@ -98,7 +98,7 @@ def taught(folder, into, monkeypatch):
     compress.compress(
         folder,
         into,
-        compress.VARIANTS[1],
+        compress.VARIANTS[0],
         Taught(lambda: TrainingData(catalogue, cache=folder.parent / "cache"), TrainingPlan(threads=1), NoProgress()),
     )
     return online.TextEncoder(into)
@@ -130,19 +130,8 @@ def test_a_few_products_teach_no_student(opened, tmp_path):
         compress.compress(
             tmp_path,
             tmp_path,
-            compress.VARIANTS[1],
-            Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
-        )
-
-
-def test_a_few_texts_get_no_product_codes(opened, tmp_path):
-    (tmp_path / "small").mkdir()
-    with pytest.raises(UnusableVariant, match="4 texts of 16 numbers are too few for product quantisation"):
-        compress.compress(
-            tmp_path / "text",
-            tmp_path / "small",
             compress.VARIANTS[0],
-            Taught(TrainingData, TrainingPlan(), NoProgress()),
+            Taught(lambda: TrainingData(catalogue), TrainingPlan(threads=1), NoProgress()),
         )
 
 

@@ -7,18 +7,13 @@ import numpy as np
 
 from vetrina.core.arrays import Floats, Ints
 
-_MIN_PQ_CANDIDATES = 100  # at least so many are requested of the codes, which miss more of few
-
 
 class DenseIndex:
-    """The index that ``write_dense_index`` or ``write_pq_index`` wrote."""
+    """The index that ``write_dense_index`` wrote."""
 
     def __init__(self, path: Path) -> None:
         faiss.omp_set_num_threads(1)
         self._index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
-        self._vector_store = self._index
-        if isinstance(self._index, faiss.IndexRefine):
-            self._vector_store = faiss.downcast_index(self._index.refine_index)
         if isinstance(self._index, faiss.IndexIVF):
             self._index.make_direct_map()  # where each vector lies, for ``vectors``
 
@@ -28,19 +23,16 @@ class DenseIndex:
     @property
     def width(self) -> int:
         """Dimension of the vectors."""
-        return self._vector_store.d
+        return self._index.d
 
     def nearest(self, vector: Floats, limit: int) -> tuple[Ints, Floats]:
         """Return row numbers and inner products of the nearest vectors, best first, at most ``limit``."""
-        n_candidates = limit
-        if self._vector_store is not self._index:
-            n_candidates = max(limit, _MIN_PQ_CANDIDATES)
-        products, rows = self._index.search(vector[None].astype(np.float32), min(n_candidates, len(self)))
+        products, rows = self._index.search(vector[None].astype(np.float32), min(limit, len(self)))
         is_found = rows[0] >= 0
-        return rows[0][is_found][:limit].astype(np.int32), products[0][is_found][:limit]
+        return rows[0][is_found].astype(np.int32), products[0][is_found]
 
     def vectors(self, rows: Ints) -> Floats:
         """Return the vectors (n, width) of some rows."""
         if not len(rows):
             return np.empty((0, self.width), np.float32)
-        return self._vector_store.reconstruct_batch(rows.astype(np.int64))
+        return self._index.reconstruct_batch(rows.astype(np.int64))

@@ -1,4 +1,4 @@
-"""Compression of text search: product-quantised vectors, a distilled query encoder, or both.
+"""Compression of text search: a distilled query encoder.
 
 The distilled encoder is cached for the next fit with the same encoder and texts.
 """
@@ -13,7 +13,6 @@ import numpy as np
 
 from vetrina.bundle import zstd_file
 from vetrina.bundle.dense.read import DenseIndex
-from vetrina.bundle.dense.write import is_quantisable, write_pq_index
 from vetrina.core.arrays import Floats
 from vetrina.core.compression import CompressionVariant, DistillationData
 from vetrina.core.errors import UnusableVariant
@@ -24,49 +23,26 @@ from vetrina.models.text.online import INDEX_FILE, TextEncoder
 MIN_PRODUCTS = 2_000  # products; fewer yield too few distinct phrases for distillation
 _EPOCHS = 8
 _BATCH_SIZE = 128  # texts
-# ``bits`` are those of a number of the vectors. The seconds are a third of what distillation takes: all fits
-# of a run share one student.
-VARIANTS = (
-    CompressionVariant(("pq",), {"bits": 6}, is_aggressive=True),
-    CompressionVariant(("distil", "int8"), {"bits": 8}, training_seconds=120.0),
-    CompressionVariant(("distil", "int8", "pq"), {"bits": 6}, training_seconds=120.0),
-)
+# The seconds are a third of what distillation takes: all fits of a run share one student.
+VARIANTS = (CompressionVariant(("distil", "int8"), training_seconds=120.0),)
 
 
 def compress(source: Path, into: Path, variant: CompressionVariant, distillation_data: DistillationData) -> None:
-    """Writes a copy of a fitted model with a smaller ``encoder.onnx`` (a tenth of the float one), index, or both.
+    """Writes a copy of a fitted model with a smaller ``encoder.onnx``, a tenth of the float one.
 
     Args:
         source: The folder that ``train`` wrote.
         into: The output folder.
-        variant: One of ``VARIANTS``.
+        variant: The only one of ``VARIANTS``.
         distillation_data: The catalogue and the plan.
 
     Raises:
         UnusableVariant: The catalogue is too small for the variant.
     """
-    student_file = None
-    if "distil" in variant.steps:
-        student_file = _cached_student(source, distillation_data)
+    student_file = _cached_student(source, distillation_data)
     for file in source.iterdir():
-        if file.name != INDEX_FILE:
-            shutil.copy(file, into / file.name)
-    if student_file is not None:
-        zstd_file.write(into / "encoder.onnx", student_file.read_bytes())
-    _compress_index(source, into, variant)
-
-
-def _compress_index(source: Path, into: Path, variant: CompressionVariant) -> None:
-    if "pq" not in variant.steps:
-        shutil.copy(source / INDEX_FILE, into / INDEX_FILE)
-        return
-    index = DenseIndex(source / INDEX_FILE)
-    if not is_quantisable(len(index), index.width):
-        raise UnusableVariant(
-            f"{len(index):,} texts of {index.width} numbers are too few for product quantisation, "
-            "or of a width that it cannot divide"
-        )
-    write_pq_index(source / INDEX_FILE, into / INDEX_FILE)
+        shutil.copy(file, into / file.name)
+    zstd_file.write(into / "encoder.onnx", student_file.read_bytes())
 
 
 def _all_vectors(index: DenseIndex) -> Floats:
