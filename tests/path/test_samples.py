@@ -15,6 +15,7 @@ import torch
 
 from vetrina import Shop
 from vetrina.core import cpu_features
+from vetrina.core.compression import CompressionVariant
 from vetrina.core.errors import UnusableVariant
 from vetrina.core.protocols import Context
 from vetrina.core.requests import Request
@@ -143,6 +144,8 @@ def test_search_is_asked_as_known_shoppers_ask(pristine, tmp_path: Path):
 
 def test_forms_of_a_search_that_nobody_judged_are_those_that_answer_as_before(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("vetrina.models.text.compress.MIN_PRODUCTS", 0)
+    untimed = CompressionVariant(("distil", "int8"))  # within any budget
+    monkeypatch.setattr("vetrina.models.text.compress.VARIANTS", (untimed,))
     files = shops.checkerboard(tmp_path)
     shop = Shop(shops.without_networks(tmp_path / "shop"))
     shop.ingest(products=[files["products"]], events=[files["events"]])
