@@ -236,13 +236,13 @@ def _text(root: Path) -> None:
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
-    forms = {"student, int8": text.VARIANTS[1], "MiniLM, int8, product codes": text.VARIANTS[0]}
+    forms = {"student, int8": text.VARIANTS[0], "MiniLM, int8, product codes": text.VARIANTS[0]}
     for form in forms.values():
         (root / form.name).mkdir()
         lesson = DistillationData(lambda: TrainingData(catalogue, cache=root / "cache"), TrainingPlan(), NoProgress())
         text.compress(served / "text", root / form.name, form, lesson)
     note(f"student trained in {time.process_time() - begun:.0f} CPU-s")
-    folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.VARIANTS[1].name}
+    folders = {"MiniLM, float": float_, "MiniLM, int8": served / "text", "student, int8": root / text.VARIANTS[0].name}
     encoders = {name: TextEncoder(where) for name, where in folders.items()}
     sizes = {name: len(zstd_file.read(where / "encoder.onnx")) for name, where in folders.items()}
     opened = Searcher(served)
