@@ -236,7 +236,7 @@ def _text(root: Path) -> None:
     free = {0: {0: "batch", 1: "length"}, 1: {0: "batch", 1: "length"}}
     export(network, (tokens, torch.ones_like(tokens)), ("tokens", "mask"), ("vector",), free, float_ / "encoder.onnx")
     begun = time.process_time()
-    forms = {"student, int8": text.VARIANTS[0], "MiniLM, int8, product codes": text.VARIANTS[0]}
+    forms = {"student, int8": text.VARIANTS[0]}
     for form in forms.values():
         (root / form.name).mkdir()
         lesson = DistillationData(lambda: TrainingData(catalogue, cache=root / "cache"), TrainingPlan(), NoProgress())
