@@ -7,7 +7,7 @@ network of width 128 that learns what the blend says of histories cut anywhere, 
 that reads how often and how lately they took what, now and at earlier moments; both before the test products were taken. NDCG@10.
 Of Beauty the count model of the blend alone, too, with fewer neighbours.
 ``text`` is Chorus electronics, 81 judged queries, the default weights of search (which were chosen with the teacher's vectors).
-The reference is MiniLM in float; products keep its int8 vectors in all rows but the one with product codes.
+The reference is MiniLM in float; products keep its int8 vectors in all rows.
 CPU-microseconds of one request: one thread, median of five rounds that take turns. 95 % paired bootstrap over users or queries.
 """
 

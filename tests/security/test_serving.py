@@ -153,5 +153,5 @@ def test_the_hashes_of_words_depend_on_the_whole_catalogue(tmp_path):
         titles = ["Ground coffee, dark roast", f"Cheap tyre{made_up}"]
         folder = tmp_path / f"words{made_up}"
         write_term_vectors(titles, titles, folder)
-        hashes.append(set(np.load(folder / "names.npy").tolist()))
+        hashes.append(set(np.load(folder / "term_hashes.npy").tolist()))
     assert not hashes[0] & hashes[1]

@@ -149,7 +149,7 @@ def test_of_models_fitted_long_ago_the_newest_of_each_form_stay(tmp_path):
 
 def test_another_external_model_leaves_the_fits_of_the_other_models_in_the_cache(tmp_path):
     data = before(0.5)
-    for file in ("/shop/work/foreign/a.onnx", "/shop/work/foreign/b.onnx"):
+    for file in ("foreign/a.onnx", "foreign/b.onnx"):
         plan = replace(PLAN, foreign=file)
         into = tmp_path / Path(file).stem
         into.mkdir()
