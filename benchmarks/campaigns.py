@@ -55,11 +55,11 @@ def main() -> None:
     )
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as scratch:
-        tuned = np.random.default_rng(42).random(len(past)) < 0.2
-        fit = TrainingData(table=past.take(np.flatnonzero(~tuned)))
-        validation = EvaluationData(table=past.take(np.flatnonzero(tuned)))
+        is_validation = np.random.default_rng(42).random(len(past)) < 0.2
+        fit = TrainingData(table=past.take(np.flatnonzero(~is_validation)))
+        validation = EvaluationData(table=past.take(np.flatnonzero(is_validation)))
         work = Path(scratch)
-        _, settled = train(
+        _, tuned = train(
             RECIPE, fit, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=validation
         )
         judged, _ = train(
@@ -70,7 +70,7 @@ def main() -> None:
             TrainingPlan(),
             work / "judged",
             NoProgress(),
-            tuning_result=settled,
+            tuning_result=tuned,
         )
         opened = Predictor(judged.folder)
         probability = opened.predict(test.columns)
@@ -150,18 +150,18 @@ def _history(got: pl.DataFrame, used: pl.DataFrame, campaign: dict[str, Any]) ->
 def _shopping(before: pl.DataFrame, age: int) -> pl.DataFrame:
     """What a household spends, how often it comes, and how it uses coupons."""
     coupon = pl.col("coupon") > 0
-    lately = pl.col("days") <= 90
+    is_recent = pl.col("days") <= 90
     return before.group_by("household_id").agg(
         recency=-pl.col("days").min(),
-        spend_90=pl.col("sales_value").filter(lately).sum() / min(90, age),
-        trips_90=pl.col("basket_id").filter(lately).n_unique() / min(90, age),
+        spend_90=pl.col("sales_value").filter(is_recent).sum() / min(90, age),
+        trips_90=pl.col("basket_id").filter(is_recent).n_unique() / min(90, age),
         products=pl.col("product_id").n_unique(),
         categories=pl.col("product_category").n_unique(),
         private=(pl.col("brand") == "Private").mean(),
         coupon_trips=pl.col("basket_id").filter(coupon).n_unique(),
         coupon_trip_share=pl.col("basket_id").filter(coupon).n_unique() / pl.col("basket_id").n_unique(),
         coupon_spend_share=pl.col("sales_value").filter(coupon).sum() / pl.col("sales_value").sum(),
-        coupon_lines_90=pl.col("coupon").filter(lately).sum(),
+        coupon_lines_90=pl.col("coupon").filter(is_recent).sum(),
         coupon_discount=pl.col("coupon_disc").sum(),
         coupon_match=pl.col("coupon_match_disc").sum(),
     )

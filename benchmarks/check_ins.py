@@ -56,7 +56,7 @@ def main(most: int = 10**9) -> None:
         begun = time.perf_counter()
         worked = _cpu()
         evidence = EvaluationData(targets=wanted, now=_UNTIL)
-        _, settled = train(
+        _, tuned = train(
             RECIPE,
             past(~is_held_out, root / "cache"),
             "pinned",
@@ -75,17 +75,17 @@ def main(most: int = 10**9) -> None:
             _PLAN,
             root / "judged",
             NoProgress(),
-            tuning_result=settled,
+            tuning_result=tuned,
             trees_source=root / "fit",
         )
-        note(f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s; {settled.weights['discover']}")
+        note(f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s; {tuned.weights['discover']}")
         test_rows = np.sort(np.random.default_rng(42).permutation(len(test))[:most])
         lists_of = test["item_ids"].to_list()
         users = tuple(names[test["user_id"].to_numpy()[test_rows]].tolist())
         final = EvaluationData(
             targets=Targets(users, tuple(np.array(lists_of[n], np.int32) for n in test_rows)), now=_UNTIL
         )
-        for model in (*(m for m, weight in settled.weights["discover"].items() if weight), None):
+        for model in (*(m for m, weight in tuned.weights["discover"].items() if weight), None):
             figures = [
                 mean_interval(
                     evaluate(

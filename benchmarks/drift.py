@@ -33,14 +33,14 @@ _SHIFT = PriceShift(0.1, 0.5)
 
 
 def days(
-    traffic: Traffic, shelf: CatalogueIndex, numbers: range, shift: PriceShift, rulers: tuple
+    traffic: Traffic, catalogue: CatalogueIndex, numbers: range, shift: PriceShift, bin_edges: tuple
 ) -> Iterator[tuple[DailyStatistics, DailyStatistics]]:
     """Each day of both parts, measured as the first."""
     for number in numbers:
         events, answers = traffic.day(number, shift)
-        shop = event_statistics(number, events, shelf, None, rulers[0])
-        answer_day = answer_statistics("recommend", number, "v", answers, shelf, None, rulers[1])
-        rulers = shop.rulers, answer_day.rulers
+        shop = event_statistics(number, events, catalogue, None, bin_edges[0])
+        answer_day = answer_statistics("recommend", number, "v", answers, catalogue, None, bin_edges[1])
+        bin_edges = shop.rulers, answer_day.rulers
         yield shop, answer_day
 
 
@@ -57,8 +57,8 @@ def quiet(case: tuple[int, int, float]) -> tuple[int, int, int]:
     seed, shoppers, wobble = case
     traffic = _traffic(seed, shoppers, wobble)
     with tempfile.TemporaryDirectory() as folder:
-        shelf = write_catalogue_index(traffic.world, Path(folder))
-        all_days = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE + _QUIET), NO_SHIFT, ({}, {})))
+        catalogue = write_catalogue_index(traffic.world, Path(folder))
+        all_days = list(days(traffic, catalogue, range(_FIRST, _FIRST + _BEFORE + _QUIET), NO_SHIFT, ({}, {})))
     reports = [report(all_days, at) for at in range(_BEFORE, len(all_days))]
     codes_by_day = [{a.code for a in find_alerts(reports[max(0, n - 2) : n + 1])} for n in range(len(reports))]
     false = sum(bool(now - before) for before, now in zip([set(), *codes_by_day], codes_by_day, strict=False))
@@ -70,10 +70,10 @@ def planted(case: tuple[int, int, float]) -> bool:
     seed, shoppers, wobble = case
     traffic = _traffic(1_000 + seed, shoppers, wobble)
     with tempfile.TemporaryDirectory() as folder:
-        shelf = write_catalogue_index(traffic.world, Path(folder))
-        all_days = list(days(traffic, shelf, range(_FIRST, _FIRST + _BEFORE), NO_SHIFT, ({}, {})))
-        rulers = all_days[-1][0].rulers, all_days[-1][1].rulers
-        all_days += days(traffic, shelf, range(_FIRST + _BEFORE, _FIRST + _BEFORE + 2), _SHIFT, rulers)
+        catalogue = write_catalogue_index(traffic.world, Path(folder))
+        all_days = list(days(traffic, catalogue, range(_FIRST, _FIRST + _BEFORE), NO_SHIFT, ({}, {})))
+        bin_edges = all_days[-1][0].rulers, all_days[-1][1].rulers
+        all_days += days(traffic, catalogue, range(_FIRST + _BEFORE, _FIRST + _BEFORE + 2), _SHIFT, bin_edges)
     return "price in events" in persistent_drift(
         [report(all_days, len(all_days) - 2), report(all_days, len(all_days) - 1)]
     )

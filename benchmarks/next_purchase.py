@@ -51,14 +51,14 @@ def main() -> None:
 
         holdout = evidence(VALIDATION, TEST)
         plan = TrainingPlan()
-        fitted, settled = train(
+        fitted, tuned = train(
             RECIPE, past(VALIDATION), "pinned", "fit", plan, root / "w/fit", NoProgress(), validation=holdout
         )
         small = compress(fitted, past(VALIDATION), plan, root / "w/fit-small", NoProgress(), validation=holdout)
-        plan = replace(plan, settings=settled.settings)
+        plan = replace(plan, settings=tuned.settings)
         final = past(TEST)
-        weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in settled.weights.items()}
-        every = replace(settled, weights=weights)
+        weights = {b: {m: w or _NEXT_TO_NOTHING for m, w in ws.items()} for b, ws in tuned.weights.items()}
+        every = replace(tuned, weights=weights)
         judged, _ = train(
             RECIPE,
             final,
@@ -73,9 +73,9 @@ def main() -> None:
         packed = compress(
             judged, final, plan, root / "w/judged-small", NoProgress(), repeat_variants=small.kept_variants
         )
-        for name, chosen in settled.weights.items():
+        for name, chosen in tuned.weights.items():
             note(f"{name}: {chosen}")
-        note(f"kept compression: {small.kept_variants}; settings: {settled.settings}")
+        note(f"kept compression: {small.kept_variants}; settings: {tuned.settings}")
         test = evidence(TEST, END)
         sold = np.zeros(len(catalogue), bool)
         sold[final.interactions.item if final.interactions else []] = True

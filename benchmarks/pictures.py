@@ -35,11 +35,11 @@ def main() -> None:
     probability = category_training.linear_probe_predict_proba(frozen["train"], label["train"], frozen["test"], _SEED)
     _show("frozen, linear layer", probability, label["test"], begun)
     begun = time.process_time()
-    taught = category_training.train_classifier(
+    trained = category_training.train_classifier(
         backbone, pixels["train"], label["train"], len(names), _EPOCHS, _SEED, lambda: None
     )
     probability = category_training.predict_proba(
-        taught, category_training.extract_features(taught.backbone, pixels["test"])
+        trained, category_training.extract_features(trained.backbone, pixels["test"])
     )
     _show(f"all layers, {_EPOCHS} epochs", probability, label["test"], begun)
 

@@ -81,7 +81,7 @@ def _one(name: str, root: Path, most: int) -> None:
 
     begun = time.perf_counter()
     worked = _cpu()
-    fitted, settled = train(
+    fitted, tuned = train(
         RECIPE,
         past(last - DAY),
         "pinned",
@@ -92,7 +92,7 @@ def _one(name: str, root: Path, most: int) -> None:
         validation=evidence(last - DAY),
     )
     took = f"{_cpu() - worked:.0f} CPU-s, {time.perf_counter() - begun:.0f} s"
-    note(f"{name}: {took}; {settled.weights['home']}; {settled.report}; {settled.settings}")
+    note(f"{name}: {took}; {tuned.weights['home']}; {tuned.report}; {tuned.settings}")
     # What the user took last is known when the test product is asked for, though no model learnt from it.
     histories.write(past(last).interactions, fitted.folder / "histories")
     for model in (*fitted.notes, None):

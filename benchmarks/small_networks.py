@@ -132,11 +132,11 @@ def _pictures(root: Path) -> None:
         return
     names, pixels, label = clothes(_SIZE)
     lesson = pixels["train"]
-    taught = category_training.train_classifier(
+    trained = category_training.train_classifier(
         network.load_pretrained(weights), lesson, label["train"], len(names), _EPOCHS, _SEED, lambda: None
     )
-    features = category_training.extract_features(taught.backbone, lesson)
-    whole = network.ImageNetwork(taught.backbone, taught.head, pca_projection(features)).eval()
+    features = category_training.extract_features(trained.backbone, lesson)
+    whole = network.ImageNetwork(trained.backbone, trained.head, pca_projection(features)).eval()
     files = {name: root / f"{name}.onnx" for name in ("float", "int8", "student, float", "student, int8")}
     network_quantisation.export_network(whole, _SIZE, files["float"])
     begun = time.process_time()
@@ -156,13 +156,13 @@ def _pictures(root: Path) -> None:
         pictures = normalise(images)
         return {"picture": (image_student.resize(pictures) if "student" in name else pictures).contiguous().numpy()}
 
-    def told(name: str) -> np.ndarray:
+    def predicted(name: str) -> np.ndarray:
         starts = range(0, len(held_out), 31)
         return np.concatenate(
             [opened[name].run(None, asked(name, held_out[at : at + 31]))[1].argmax(1) for at in starts]
         )
 
-    right = {name: told(name) == truth for name in files}
+    right = {name: predicted(name) == truth for name in files}
     works = []
     for n in (1, 32):
         given = {name: asked(name, held_out[:n]) for name in files}

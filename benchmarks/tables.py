@@ -132,13 +132,11 @@ def _clicks(root: Path) -> None:
     for number in range(_FOLDS):
         rest = np.flatnonzero(fold != number)
         test = np.flatnonzero(fold == number)
-        tuned = np.random.default_rng(number).random(len(rest)) < 0.2
-        past = TrainingData(table=table.take(rest[~tuned]))
-        evidence = EvaluationData(table=table.take(rest[tuned]))
+        is_validation = np.random.default_rng(number).random(len(rest)) < 0.2
+        past = TrainingData(table=table.take(rest[~is_validation]))
+        evidence = EvaluationData(table=table.take(rest[is_validation]))
         work = root / f"{number}"
-        _, settled = train(
-            RECIPE, past, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=evidence
-        )
+        _, tuned = train(RECIPE, past, "pinned", "fit", TrainingPlan(), work / "fit", NoProgress(), validation=evidence)
         judged, _ = train(
             RECIPE,
             TrainingData(table=table.take(rest)),
@@ -151,12 +149,12 @@ def _clicks(root: Path) -> None:
         opened = Predictor(judged.folder)
         columns_of = table.take(test).columns
         each = opened.predictions_by_model(columns_of, opened.models)
-        weights = settled.weights["predict"]
+        weights = tuned.weights["predict"]
         three = {name: each[name] for name in ("logistic", "boosted", "dcn")}
         chosen = weighted_mean(each, weights)
         each |= {"mean of logistic, boosted and dcn": weighted_mean(three, dict.fromkeys(three, 1.0))}
         each |= {"what validation chose": chosen}
-        note(f"fold {number}: {weights}, {settled.report['out_of_fold_log_loss']}")
+        note(f"fold {number}: {weights}, {tuned.report['out_of_fold_log_loss']}")
         for name, probability in each.items():
             probabilities.setdefault(name, np.zeros(len(table), np.float32))[test] = probability
     note(f"{_cpu() - worked:.0f} CPU-s")

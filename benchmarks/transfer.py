@@ -89,7 +89,7 @@ def _text(root: Path) -> None:
         return scores_of(judged, rank)[0]
 
     def learnt(how: FineTuning) -> np.ndarray:
-        taught = SentenceEncoder(pretrained)
+        trained = SentenceEncoder(pretrained)
         chosen = {
             **MODEL.hyperparameters,
             "layers": how.trainable_layers,
@@ -97,8 +97,8 @@ def _text(root: Path) -> None:
             "epochs": 1,
             "stop": 1,
         }
-        query_fine_tuning.fine_tune(taught, encoder, vectors, queries, [], None, plan, chosen, NoProgress())
-        return worth(taught)
+        query_fine_tuning.fine_tune(trained, encoder, vectors, queries, [], None, plan, chosen, NoProgress())
+        return worth(trained)
 
     before = worth(SentenceEncoder(pretrained).eval())
     row("chorus, meaning alone, as it was", f"{before.mean():.4f}")
@@ -106,8 +106,8 @@ def _text(root: Path) -> None:
     _compared("chorus", {name: lambda how=how: learnt(how) for name, how in _TEXT.items()}, sizes, before)
 
 
-def _count(taught: SentenceEncoder, how: FineTuning) -> int:
-    return sum(p.numel() for p in FineTuner(taught, transformer_layers(taught.backbone), how).parameters)
+def _count(trained: SentenceEncoder, how: FineTuning) -> int:
+    return sum(p.numel() for p in FineTuner(trained, transformer_layers(trained.backbone), how).parameters)
 
 
 def _pictures(root: Path) -> None:
@@ -121,7 +121,7 @@ def _pictures(root: Path) -> None:
         return (predictions.argmax(1) == label["test"]).astype(float)
 
     def learnt(how: FineTuning) -> np.ndarray:
-        taught = category_training.train_classifier(
+        trained = category_training.train_classifier(
             network.load_pretrained(weights),
             pixels["train"],
             label["train"],
@@ -132,7 +132,9 @@ def _pictures(root: Path) -> None:
             how,
         )
         return right(
-            category_training.predict_proba(taught, category_training.extract_features(taught.backbone, pixels["test"]))
+            category_training.predict_proba(
+                trained, category_training.extract_features(trained.backbone, pixels["test"])
+            )
         )
 
     frozen = {
