@@ -140,7 +140,8 @@ def test_health_metrics_and_interface(shop):
     manual = shop.get("/schema")
     assert manual.headers["content-type"].startswith("text/html")
     assert all(route in manual.text for route in paths)
-    assert "user_id" in manual.text
+    assert "<code>filters</code><td>object" in manual.text
+    assert "</code><td><td>" not in manual.text, "every field has a type"
     assert "://" not in manual.text, "the page fetches nothing from elsewhere"
 
 

@@ -155,7 +155,7 @@ def _blend_section(weights_by_placement: BlendWeights) -> str:
     for placement, weights in weights_by_placement.items():
         text = ", ".join(f"{model} {weight:g}" for model, weight in weights.items())
         rows += f"<tr><td>{escape(placement)}</td><td>{escape(text)}</td></tr>"
-    return f"<h2>Blend weights, tuned on validation</h2><table>{rows}</table>"
+    return f"<h2>Blend weights</h2><table>{rows}</table>"
 
 
 def _miscategorised_section(reports: Mapping[str, Mapping[str, Any]]) -> str:

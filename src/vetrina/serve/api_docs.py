@@ -49,19 +49,25 @@ def _body_fields(body: Mapping[str, Any], schemas: Mapping[str, Any]) -> Iterato
     """Name, JSON types and whether it is required, of each field of a body that is an object or a list of objects."""
     object_schema = _resolve_object(body, schemas)
     for name, field in object_schema.get("properties", {}).items():
-        yield name, _json_types(field), name in object_schema.get("required", ())
+        yield name, _json_types(_resolve_reference(field, schemas)), name in object_schema.get("required", ())
 
 
 def _resolve_object(body: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
     """The schema of the first object in a body, following references, alternatives and lists; empty if there is none."""
     if "$ref" in body:
-        schema_name = body["$ref"].rsplit("/", 1)[-1]
-        return schemas.get(schema_name, {})
+        return _resolve_reference(body, schemas)
     for inner in (*body.get("oneOf", ()), *body.get("anyOf", ()), body.get("items")):
         object_schema = _resolve_object(inner, schemas) if inner else {}
         if object_schema:
             return object_schema
     return {}
+
+
+def _resolve_reference(schema: Mapping[str, Any], schemas: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema that a reference names; any other schema itself."""
+    if "$ref" not in schema:
+        return schema
+    return schemas.get(schema["$ref"].rsplit("/", 1)[-1], {})
 
 
 def _json_types(field: Mapping[str, Any]) -> str:
