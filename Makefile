@@ -65,7 +65,7 @@ $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade "pip>=25.1"
 	$(PIP) install -c constraints.txt torch==2.13.0
-	$(PIP) install -c constraints.txt -e ".[all]" --group dev
+	$(PIP) install -c constraints.txt -e ".[all,ray]" --group dev
 	touch $@ $(DEMO_READY)
 
 # What the demo needs, without tools of development. Python compiles the modules that are imported when it imports them.
