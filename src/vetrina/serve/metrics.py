@@ -65,6 +65,10 @@ class ServiceMetrics:
             "vetrina_controller_silent_seconds",
             "Seconds since the shop's controller gave a sign of life, at most the age of this worker",
         )
+        self.requests_in_flight = self._gauge(
+            "vetrina_requests_in_flight",
+            "Requests that this worker has begun and not answered yet, without the one that reads this",
+        )
         self.answer_seconds = Histogram(
             "vetrina_answer_seconds",
             "Time to answer",
