@@ -9,6 +9,7 @@ import click
 
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext, to_json_value
+from vetrina.cli.load import load
 from vetrina.core.errors import BadInput
 from vetrina.scenarios.commands import renamed_option
 
@@ -81,7 +82,10 @@ def report(state: CliContext, version: str) -> None:
 
 @click.group()
 def bench() -> None:
-    """Evaluate a version on held-out data."""
+    """Measure a version on held-out data, or a service under load."""
+
+
+bench.add_command(load)
 
 
 @bench.command()
