@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from vetrina.bundle.manifest import Bundle, TrainingRecord, record_from_json, record_to_json, to_builtin_number
 from vetrina.core import clock
-from vetrina.core.errors import Conflict, NotFound
+from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.keys import Keys
 from vetrina.core.verdicts import ReleaseOutcome, ReleaseResult, Verdict, VerdictOutcome
 from vetrina.store.database import read
@@ -235,6 +235,31 @@ class Registry:
             versions.c.snapshot == snapshot,
             versions.c.recipe_digest == recipe_digest,
         )
+        with read(self._engine) as connection:
+            return connection.execute(query.order_by(versions.c.created.desc())).scalar()
+
+    def find_reference(self, reference: str) -> str:
+        """The name of a version, given itself or as ``SCENARIO@champion``, ``SCENARIO@previous`` or ``SCENARIO@newest``.
+
+        ``previous`` is the version that a rollback goes back to. Raises BadInput and NotFound.
+        """
+        scenario, has_alias, alias = reference.rpartition("@")
+        if not has_alias:
+            return reference
+        if alias not in ("champion", "previous", "newest"):
+            raise BadInput(reference, f"has no version {alias}", "use @champion, @previous or @newest")
+        if alias == "previous":
+            return self.previous_champion(scenario)
+        version = self.newest_version(scenario) if alias == "newest" else self.champion(scenario)[0]
+        if version is None:
+            raise NotFound(reference, "is no version of this shop", "`vetrina versions` lists them")
+        return version
+
+    def newest_version(self, scenario: str, recipe_digest: str | None = None) -> str | None:
+        """The version of a scenario, or of one recipe of it, that was made last; None where there is none."""
+        query = select(versions.c.version).where(versions.c.scenario == scenario)
+        if recipe_digest is not None:
+            query = query.where(versions.c.recipe_digest == recipe_digest)
         with read(self._engine) as connection:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
