@@ -83,15 +83,19 @@ def serve(state: CliContext, host: str | None, port: int | None, until_input_end
 
 
 def _serve_http(folder: "ShopFolder", host: str | None, port: int | None) -> None:
-    from vetrina.serve.serve import bind, serve
+    from vetrina.serve.serve import bind, load_certificate, serve
 
     settings = folder.settings.serve
     log_format = folder.settings.log.format
     logs.configure(log_format, _SERVE)
+    certificate = load_certificate(folder.root, settings)
+    scheme = "http"
+    if certificate is not None:
+        scheme = "https"
     listening_socket = bind(host or settings.host, settings.port if port is None else port)
     bound_host, bound_port = listening_socket.getsockname()[:2]
-    logs.report(log_format, _SERVE, f"listening on http://{bound_host}:{bound_port}")
-    serve(folder.root, listening_socket)
+    logs.report(log_format, _SERVE, f"listening on {scheme}://{bound_host}:{bound_port}")
+    serve(folder.root, listening_socket, certificate)
 
 
 @click.command()
