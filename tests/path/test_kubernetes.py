@@ -1,10 +1,11 @@
 """Pods of the rendered manifests as processes: PostgreSQL, object storage and a proxy are real, a cluster there is none.
 
-What a kubelet does is done here as the manifest says: Secrets and settings are mounted, the init container's script copies the keys,
-the container's words start the command, probes are asked, and a pod that ends gets its preStop hook, SIGTERM and its time.
+What a kubelet does is done here as the manifest says: settings and keys are put into the volume, the latter by the init container's
+script, the container's words start the command, probes are asked, and a pod that ends gets its preStop hook, SIGTERM and its time.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -116,11 +117,7 @@ class Cluster:
         settings = self.objects["ConfigMap", "vetrina-settings"]["data"]["vetrina.toml"]
         (folder / "vetrina.toml").write_text(settings)
         (copy_keys,) = spec["initContainers"]
-        script = (
-            copy_keys["args"][0]
-            .replace("/keys/", f"{self.root}/secret/")
-            .replace(f"/shop{self.root}/secret/", f"{folder}/keys/")
-        )
+        script = re.sub("(?<!/shop)/keys/", f"{self.root}/secret/", copy_keys["args"][0])
         script = script.replace("/shop/keys", f"{folder}/keys")
         subprocess.run([*copy_keys["command"], script], check=True)
 
@@ -182,6 +179,7 @@ def rendered(folder: Path, values: str) -> dict[tuple[str, str], dict[str, Any]]
 def cluster(tmp_path_factory) -> Iterator[Cluster]:
     """A shop whose first version the job `vetrina-train` has released."""
     root = tmp_path_factory.mktemp("cluster")
+    (root / "database").mkdir()
     with servers.postgresql(root / "database") as server, servers.s3() as storage:
         database = servers.fresh_database(server, "vetrina")
         environment = {

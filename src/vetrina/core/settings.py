@@ -218,8 +218,13 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()
     # Reverse proxies, as networks (10.0.0.0/8) or addresses: only their X-Forwarded-For counts.
     trusted_proxies: tuple[str, ...] = ()
+    # Certificate with its chain and private key, in PEM form, for TLS without a proxy; relative paths start at the shop's folder.
+    tls_cert: str = ""
+    tls_key: str = ""
 
     def __post_init__(self) -> None:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("tls_cert and tls_key belong together: set both, or neither for HTTP")
         if not 0.0 <= self.exploration_rate <= 0.2:
             raise ValueError(f"exploration_rate {self.exploration_rate} is no share between 0 and 0.2")
         for host in self.hosts:
