@@ -1,8 +1,7 @@
 """Pods of the rendered manifests as processes: PostgreSQL, object storage and a proxy are real, a cluster there is none.
 
-What a kubelet does is done here as the manifest says: settings and keys are put into the volume, the latter by the init
-container's script, the container's words start the command, probes are asked, and a pod that ends gets its preStop hook, SIGTERM
-and its time.
+What a kubelet does is done here as the manifest says: the init container's script fills the volume with settings and keys, the
+container's words start the command, probes are asked, and a pod that ends gets its preStop hook, SIGTERM and its time.
 """
 
 import os
@@ -113,26 +112,32 @@ class Cluster:
             spec = spec["jobTemplate"]["spec"]
         return spec["template"]["spec"]
 
-    def mount(self, spec: Mapping[str, Any], folder: Path) -> None:
-        """Fill the volume `shop`: the settings from the ConfigMap, then the keys by the init container."""
+    def fill(self, spec: Mapping[str, Any], folder: Path) -> None:
+        """Do what the init container does, with the folders of this machine as its volumes."""
         folder.mkdir(exist_ok=True)
-        settings = self.objects["ConfigMap", "vetrina-settings"]["data"]["vetrina.toml"]
-        (folder / "vetrina.toml").write_text(settings)
-        (copy_keys,) = spec["initContainers"]
-        script = re.sub("(?<!/shop)/keys/", f"{self.root}/secret/", copy_keys["args"][0])
-        script = script.replace("/shop/keys", f"{folder}/keys")
-        subprocess.run([*copy_keys["command"], script], check=True)
+        settings = self.root / "settings"
+        settings.mkdir(exist_ok=True)
+        for name, text in self.objects["ConfigMap", "vetrina-settings"]["data"].items():
+            (settings / name).write_text(text)
+        (container,) = spec["initContainers"]
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts == {"shop": "/shop", "keys": "/keys", "settings": "/settings"}
+        places = {"/shop": folder, "/keys": self.root / "secret", "/settings": settings}
+        script = re.sub(
+            r"/shop|(?<!/shop)/keys|/settings", lambda mount: str(places[mount.group()]), container["args"][0]
+        )
+        subprocess.run([*container["command"], script], check=True)
 
     def run(self, kind: str, name: str, folder: Path, *more: str) -> "subprocess.CompletedProcess[str]":
         """What the container of a pod does, from its start to its end."""
         spec = self.pod_of(kind, name)
-        self.mount(spec, folder)
+        self.fill(spec, folder)
         return self.vetrina(folder, *spec["containers"][0]["args"], *more)
 
     def start(self, kind: str, name: str, folder: Path, *more: str, port: int = 0) -> Pod:
         """The container of a pod, running."""
         spec = self.pod_of(kind, name)
-        self.mount(spec, folder)
+        self.fill(spec, folder)
         (container,) = spec["containers"]
         log = self.root / f"{folder.name}.log"
         with log.open("w") as file:
@@ -202,7 +207,7 @@ def cluster(tmp_path_factory) -> Iterator[Cluster]:
         cluster.vetrina(root / "first", "versions")  # a shop without data gets its keys
         shutil.copytree(root / "first/keys", root / "secret", ignore=shutil.ignore_patterns(".*"))
         volume = root / "volume"
-        cluster.mount(cluster.pod_of("CronJob", "vetrina-train"), volume)
+        cluster.fill(cluster.pod_of("CronJob", "vetrina-train"), volume)
         files = shops.checkerboard(root)
         ingested = cluster.vetrina(volume, "ingest", "--products", str(files["products"]))
         assert ingested.returncode == 0, ingested.stderr
