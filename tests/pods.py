@@ -1,0 +1,1 @@
+"""Pods of rendered manifests as processes of this machine, and a shop that they serve."""
