@@ -231,6 +231,7 @@ def test_selectors_find_the_pods(plain):
         ("api: {memory: lots}", "api.memory: has a wrong value"),
         ("api: {memory: 2}", "api.memory: has a wrong value (Expected `str`, got `int`)"),
         ("networkPolicy: {namespaces: [A_B]}", "networkPolicy.namespaces[0]: has a wrong value"),
+        ("autoscaling: {minReplicas: 5, maxReplicas: 4}", "autoscaling: has a wrong value (minReplicas 5 is more than"),
         ("- 1", "the file: has a wrong value (Expected `object`, got `array`)"),
         ("a: [", "is no YAML"),
         ("settings: '[serv]'", "settings: Object contains unknown field `serv`"),
