@@ -24,7 +24,7 @@ from vetrina.serve.metrics import ServiceMetrics
 from vetrina.serve.serve import _STOP_SECONDS
 
 ROOT = Path(__file__).parents[2]
-KUBERNETES_VERSIONS = ("1.28", "1.37")
+KUBERNETES_VERSIONS = ("1.29", "1.37")
 OVERLAYS = ("small", "high-availability", "kserve")
 CUSTOM_KINDS = ("InferenceService", "PrometheusRule", "ServiceMonitor")  # no schema of these can be had here
 POD_FIELDS_OF_KSERVE = (
