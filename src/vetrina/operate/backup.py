@@ -40,7 +40,7 @@ from vetrina.operate.backup_file import (
     read_backup_file,
     write_backup_file,
 )
-from vetrina.store.database import consistent_read, open_older_store, stored_schema
+from vetrina.store.database import consistent_read, open_older_store, refuse_other_keys, stored_schema
 from vetrina.store.dump import row_pages, table_layouts
 from vetrina.store.registry import Registry, replay_promotions
 from vetrina.store.rollouts import running_versions_in
@@ -122,6 +122,7 @@ def back_up_shop(shop: ShopFolder, to: Path, recipient: str, progress: Progress 
         schema = stored_schema(engine)
         if schema is None:
             raise BadInput(str(shop.root), "holds no shop to back up", "name its folder with --shop-dir")
+        refuse_other_keys(engine, shop.keys)
         target = backup_target(shop, to, is_encrypted=bool(recipient))
         # One at a time: what one that was killed has pinned is removed first.
         with exclusive_lock(shop.work / "backup"), _pinned_files(shop) as pinned:

@@ -182,6 +182,14 @@ def _refuse_older_schema(engine: Engine) -> None:
         raise BadInput(shown_url, rule, "stop what uses it, then `vetrina upgrade`")
 
 
+def refuse_other_keys(engine: Engine, keys: Keys) -> None:
+    """Raise BadInput if a store of whatever schema belongs to another shop, as far as its rows tell."""
+    if stored_schema(engine) == SCHEMA_VERSION:
+        _refuse_other_shops(engine, keys)
+    else:
+        _refuse_users_of_another_shop(engine, keys)
+
+
 def _refuse_other_shops(engine: Engine, keys: Keys) -> None:
     with read(engine) as connection:
         fingerprint = connection.execute(select(schema_version.c["keys"])).scalar()
