@@ -31,6 +31,7 @@ def backup(state: CliContext, to: Path | None, recipient: str | None, keys_to: P
     """
     from vetrina.cli.progress import TerminalProgress
     from vetrina.operate.backup import back_up_keys, back_up_shop
+    from vetrina.operate.backup_names import backup_folder
     from vetrina.store.shop_folder import ShopFolder
 
     shop = ShopFolder(state.shop_dir.resolve())
@@ -43,7 +44,7 @@ def backup(state: CliContext, to: Path | None, recipient: str | None, keys_to: P
         raise BadInput("vetrina backup", "has no key to encrypt to", way_out)
     if to is None and not settings.to:
         raise BadInput("vetrina backup", "has no place to write to", "name a file or folder, or set [backup] to")
-    summaries = [back_up_shop(shop, to or shop.root / settings.to, public_key, TerminalProgress())]
+    summaries = [back_up_shop(shop, to or backup_folder(shop), public_key, TerminalProgress())]
     if keys_to is not None:
         summaries.append(back_up_keys(shop, keys_to, public_key))
     state.print_rows(summaries, _backup_text)

@@ -44,10 +44,13 @@ def _back_up(shop: "ShopFolder") -> str:
     """The file of a new backup of the shop."""
     from vetrina.cli.progress import TerminalProgress
     from vetrina.operate.backup import back_up_shop
+    from vetrina.operate.backup_names import backup_folder
 
     settings = shop.settings.backup
-    to = shop.root / (settings.to or _BACKUP_FOLDER)
-    if not settings.to:
+    if settings.to:
+        to = backup_folder(shop)
+    else:
+        to = shop.root / _BACKUP_FOLDER
         to.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
     return back_up_shop(shop, to, settings.recipient, TerminalProgress()).file
 

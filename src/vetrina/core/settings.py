@@ -419,14 +419,18 @@ class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class BackupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Backups of the shop."""
+    """Backups of the shop. With a folder and a key the controller makes one a day."""
 
-    # Folder that ``vetrina backup`` writes to if it is given none; a relative path starts at the shop's folder.
+    # Folder that backups are written to if the command names none; a relative path starts at the shop's folder.
     to: str = ""
     # Public key of age that backups are encrypted to: the line that ``vetrina backup-key`` prints.
     recipient: str = ""
+    # Newest backups in the folder that the controller leaves there; 0 leaves all of them.
+    keep: int = 7
 
     def __post_init__(self) -> None:
+        if self.keep < 0:
+            raise ValueError(f"keep {self.keep} is negative; 0 keeps all backups")
         if self.recipient and not _AGE_RECIPIENT.fullmatch(self.recipient):
             raise ValueError(f"recipient {self.recipient!r} is no public key of age, which begins with age1")
 

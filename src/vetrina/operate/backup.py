@@ -12,7 +12,6 @@ import shutil
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -40,6 +39,7 @@ from vetrina.operate.backup_file import (
     read_backup_file,
     write_backup_file,
 )
+from vetrina.operate.backup_names import backup_target, refuse_existing
 from vetrina.store.database import consistent_read, open_older_store, refuse_other_keys, stored_schema
 from vetrina.store.dump import row_pages, table_layouts
 from vetrina.store.registry import Registry, replay_promotions
@@ -51,8 +51,6 @@ SETTINGS_FILE = "vetrina.toml"
 STORE_FOLDER = "store"  # in a backup: the rows of the store
 LAYOUTS_FILE = f"{STORE_FOLDER}/layouts.json"
 KEYS_FOLDER = "keys"
-ENCRYPTED_SUFFIX = ".tar.zst.age"
-PLAIN_SUFFIX = ".tar.zst"
 _PARTIAL_SUFFIX = ".vetrina-partial"
 _SNAPSHOT_NAME_LENGTH = 16  # hex digits of the digest
 
@@ -131,6 +129,7 @@ def back_up_shop(shop: ShopFolder, to: Path, recipient: str, progress: Progress 
                     with waiting_lock(shop.lake):  # and nothing added to the lake, which may not be ahead of the store
                         connection = transaction.enter_context(consistent_read(engine))
                         moment = clock.now()
+                        _refuse_missing_lake(shop, connection)
                         _pin_folder(pinned, shop.root, shop.lake)
                     _pin_settings(pinned, shop)
                     _pin_folder(pinned, shop.root, shop.root / IMAGE_FOLDER)
@@ -187,24 +186,6 @@ def back_up_keys(shop: ShopFolder, to: Path, recipient: str) -> BackupSummary:
     return BackupSummary(str(target), target.stat().st_size, content_bytes)
 
 
-def backup_target(shop: ShopFolder, to: Path, *, is_encrypted: bool, purpose: str = "") -> Path:
-    """The file that a backup is written to: a folder gets a name with the shop's and the time. Raises BadInput if it exists."""
-    target = to
-    if to.is_dir():
-        moment = datetime.fromtimestamp(clock.now(), UTC)
-        suffix = ENCRYPTED_SUFFIX if is_encrypted else PLAIN_SUFFIX
-        target = to / f"{shop.root.name}{purpose}-{moment:%Y%m%dT%H%M%SZ}{suffix}"
-    _refuse_existing(target)
-    if not target.parent.is_dir():
-        raise BadInput(str(target.parent), "is no folder", "make it, or name another one")
-    return target
-
-
-def _refuse_existing(target: Path) -> None:
-    if target.exists():
-        raise BadInput(str(target), "exists already", "name another file; a backup replaces none")
-
-
 @contextmanager
 def _pinned_files(shop: ShopFolder) -> Generator[_PinnedShop]:
     folder = shop.work / "backup" / "files"
@@ -213,6 +194,13 @@ def _pinned_files(shop: ShopFolder) -> Generator[_PinnedShop]:
         yield _PinnedShop(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _refuse_missing_lake(shop: ShopFolder, connection: Connection) -> None:
+    """Raise BadInput on a machine that shares the store of a shop, but not its lake."""
+    if not shop.has_lake and connection.execute(select(versions.c.version).limit(1)).first():
+        rule = "has no lake/, without which a backup is not whole"
+        raise BadInput(str(shop.root), rule, "take the backup on the machine that has it")
 
 
 def _pin_folder(pinned: _PinnedShop, root: Path, folder: Path) -> None:
@@ -352,7 +340,7 @@ def _partial_file(target: Path) -> Generator[Path]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield partial
-            _refuse_existing(target)
+            refuse_existing(target)
             partial.replace(target)
             fsync(target.parent)
         finally:
