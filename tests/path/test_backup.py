@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,12 @@ from vetrina.operate import backup as backup_module
 from vetrina.operate.age import load_identities, new_key_pair
 from vetrina.operate.backup import back_up_keys, back_up_shop
 from vetrina.operate.backup_file import BackupHeader, read_backup_file, write_backup_file
+from vetrina.operate.backup_names import list_backups
+from vetrina.operate.daily_backup import DailyBackup
 from vetrina.operate.restore import RestoreTarget, read_backup, restore_shop, with_setting
 from vetrina.store.database import read
 from vetrina.store.shop_folder import ShopFolder
-from vetrina.store.tables import events, rollouts
+from vetrina.store.tables import alerts, events, rollouts
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -403,3 +406,55 @@ def test_a_release_under_way_goes_on(pristine, tmp_path):
         assert connection.execute(select(rollouts.c.state)).scalar() == "running"
     again.folder.bundles.verified_files(candidate)
     again.shop_context.engine.dispose()
+
+
+@pytest.fixture
+def daily(pristine, tmp_path) -> Iterator[tuple[Shop, Path]]:
+    """A shop whose settings name a folder, with three old backups in it and one of another shop, and a key."""
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    root = shutil.copytree(pristine[0], tmp_path / "shop")
+    (root / "vetrina.toml").write_text(
+        f'[backup]\nto = "../backups"\nrecipient = "{new_key_pair()[1]}"\nkeep = 2\n[alerts]\nrepeat_interval_hours = 0\n'
+    )
+    shop = Shop(root)
+    name = f"shop-{shop.folder.keys.fingerprint[:8]}"
+    for year in (2021, 2022, 2023):
+        (folder / f"{name}-{year}0101T000000Z.tar.zst.age").touch()
+    (folder / "shop-00000000-20200101T000000Z.tar.zst.age").touch()
+    yield shop, folder
+    shop.shop_context.engine.dispose()
+
+
+def test_a_backup_a_day_is_made_and_the_oldest_are_removed(daily):
+    shop, folder = daily
+    messages: list[str] = []
+    backup = DailyBackup(shop.shop_context, messages.append)
+    deadline = time.monotonic() + 60
+    while not messages and time.monotonic() < deadline:
+        backup.turn()
+        time.sleep(0.1)
+    own = [file.name for _, file in list_backups(shop.folder, folder)]
+    assert len(own) == 2
+    assert own[1].endswith("-20230101T000000Z.tar.zst.age")
+    assert len(list(folder.iterdir())) == 3, "that of another shop stays"
+    assert own[0] in messages[0]
+    backup.turn()
+    backup.close()
+    assert len(messages) == 1, "once a day"
+
+
+def test_a_daily_backup_that_fails_raises_an_alert(daily):
+    shop, folder = daily
+    backup = DailyBackup(shop.shop_context, lambda _: None)
+    sent: list[str] = []
+    deadline = time.monotonic() + 60
+    with exclusive_lock(shop.folder.work / "backup"):
+        while not sent and time.monotonic() < deadline:
+            backup.turn()
+            time.sleep(0.1)
+            with read(shop.shop_context.engine) as connection:
+                sent = list(connection.execute(select(alerts.c.text)).scalars())
+    backup.close()
+    assert "backup failed with status 2" in sent[0]
+    assert len(list(folder.iterdir())) == 4
