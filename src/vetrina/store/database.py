@@ -102,6 +102,18 @@ def open_older_store(url: str) -> Engine:
     return _create_engine(url, None)
 
 
+def holds_shop(url: str) -> bool:
+    """Whether a store has the tables of a shop. Nothing is created for the look. Raises BadInput for a wrong URL."""
+    parsed_url = _parse(url)
+    if parsed_url.get_backend_name() == "sqlite" and not Path(str(parsed_url.database)).exists():
+        return False
+    engine = _create_engine(url, None)
+    try:
+        return stored_schema(engine) is not None
+    finally:
+        engine.dispose()
+
+
 def stored_schema(engine: Engine) -> int | None:
     """Version of the schema, None if the tables do not exist. Raises BadInput for one of a later Vetrina."""
     with read(engine) as connection:
