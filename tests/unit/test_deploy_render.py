@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,13 @@ def test_the_page_lists_every_value_with_its_default():
         if name != "settings":
             assert listed[name].replace("VERSION", VERSION) == f"`{json.dumps(default)}`", name
     assert not set(listed) - set(value_names())
+
+
+def test_the_values_that_the_page_shows_are_taken(tmp_path):
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    (example,) = re.findall(r"^    ```yaml\n(    image:.*?)^    ```", page, re.M | re.S)
+    (tmp_path / "values.yaml").write_text(textwrap.dedent(example))
+    assert load_values(tmp_path / "values.yaml").image.serve.startswith("registry.example/")
 
 
 def test_rendering_loads_nothing_that_serves_or_trains(tmp_path):
