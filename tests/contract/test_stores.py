@@ -480,3 +480,27 @@ def test_a_day_is_kept_once(engine):
     daily_statistics.delete_before(engine, 20_000)
     assert daily_statistics.load_since(engine, "shop", 0) == [day]
     assert daily_statistics.load_since(engine, "learnt:v", 0)
+
+
+def test_events_wait_for_a_database_server_that_restarts(url, keys, monkeypatch):
+    """Answers of users join them later, so nothing is lost either way; SQLite is never away, and fails at once."""
+    engine = open_store(url, keys)
+    n_failures = 0
+
+    def fail_twice(*_: object) -> None:
+        nonlocal n_failures
+        n_failures += 1
+        if n_failures <= 2:
+            raise OperationalError("connecting", {}, RuntimeError("the server is starting"))
+
+    log = EventLog(engine, keys)
+    sqlalchemy_event.listen(engine, "before_cursor_execute", fail_twice)
+    written = log.add([event("waits")])
+    if engine.dialect.name == "sqlite":
+        with pytest.raises(OperationalError):
+            written.result(10)
+    else:
+        assert written.result(10).n_new == 1
+    sqlalchemy_event.remove(engine, "before_cursor_execute", fail_twice)
+    log.close()
+    engine.dispose()

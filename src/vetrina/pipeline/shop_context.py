@@ -66,8 +66,12 @@ class ShopContext:
 
         def work() -> Snapshot:
             if not source.by_table() and self.is_lake_elsewhere():
-                rule = "has no lake/, from which this shop's versions were trained: only the newest events could be used"
-                raise BadInput(str(shop.root), rule, "train on the machine that has it, or restore lake/ from your backup")
+                rule = (
+                    "has no lake/, from which this shop's versions were trained: only the newest events could be used"
+                )
+                raise BadInput(
+                    str(shop.root), rule, "train on the machine that has it, or restore lake/ from your backup"
+                )
             with waiting_lock(shop.root / "lake"):
                 return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
 

@@ -110,7 +110,9 @@ def _read_public_key(file: Path) -> PublicKeyTypes:
     try:
         return load_pem_private_key(content, password=None).public_key()
     except TypeError:
-        raise BadInput(f"{_KEY_SETTING} {file}", "has a password", "store the key without one, with mode 0600") from None
+        raise BadInput(
+            f"{_KEY_SETTING} {file}", "has a password", "store the key without one, with mode 0600"
+        ) from None
     except ValueError:
         raise BadInput(f"{_KEY_SETTING} {file}", "holds no private key in PEM form", _WAY_OUT) from None
 
