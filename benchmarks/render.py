@@ -44,6 +44,7 @@ _GROUPS: Mapping[str, Sequence[str]] = {
         "demo",
         "ingest",
         "service",
+        "serving_cost",
         "overload",
         "store",
         "kills",

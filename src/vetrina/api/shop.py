@@ -21,9 +21,10 @@ from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.protocols import DataSplits
 from vetrina.core.requests import Request
 from vetrina.core.snapshots import InputFiles, Snapshot
-from vetrina.core.verdicts import ReleaseResult
+from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
+from vetrina.pipeline.recipe import full_recipe_digest
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
@@ -94,7 +95,7 @@ class Shop:
         return self.shop_context.validate(self.ingest(), scenario)
 
     def fit(
-        self, *scenarios: str, budget_minutes: float | None = None, quick: bool = False
+        self, *scenarios: str, budget_minutes: float | None = None, quick: bool = False, engine: str = ""
     ) -> dict[str, ReleaseResult | None]:
         """Train, compress, gate and release each scenario; without names, every scenario that the data supports.
 
@@ -102,12 +103,14 @@ class Shop:
             scenarios: Names of scenarios.
             budget_minutes: Time budget of each run; None for that of the settings.
             quick: Whether scenarios that nothing serves yet get their quick recipes first, before any full one is trained.
+            engine: ``local`` or ``ray``; empty for that of the settings.
 
         Returns:
             The release decision by scenario; None where there was nothing new to do.
         """
         self.shop_context.budget_minutes = budget_minutes or 0.0
         self.shop_context.quick = quick
+        self.shop_context.training_engine = engine
         for name in scenarios:
             find_scenario(name)  # an unknown name is refused before anything starts
         snapshot = self.ingest()
@@ -122,6 +125,15 @@ class Shop:
                 self.shop_context.progress.message(_quick_text(release))
                 results[name] = self._execute_run(name)
         return results
+
+    def last_verdict(self, scenario: str) -> Verdict | None:
+        """The gate's decision on the newest version of today's recipe and settings; None where there is no such version."""
+        registry = self.shop_context.registry
+        recipe = full_recipe_digest(self.shop_context, find_scenario(scenario))
+        version = registry.newest_version(scenario, recipe)
+        if version is None:
+            return None
+        return registry.get_version(version).verdict
 
     def _execute_run(self, scenario: str) -> ReleaseResult | None:
         run_id = self.shop_context.runs.enqueue(scenario, "asked by hand", PRIORITY_MANUAL)

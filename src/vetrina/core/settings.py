@@ -13,6 +13,8 @@ from vetrina.core.errors import BadInput
 
 OPTIMISERS = ("adam", "momentum", "sgd")
 LOSSES = ("cross-entropy", "mse", "adversarial")
+ENGINES = ("local", "ray")
+DEVICES = ("auto", "cpu", "cuda")
 OUTCOMES = ("clicks", "conversion", "revenue")
 LOG_FORMATS = ("text", "json")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
@@ -119,6 +121,14 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoder: str = ""
     # Version whose networks a warm start is initialised from; empty for the newest run.
     warm_start_from: str = ""
+    # One of ENGINES: this process, or processes of a Ray cluster.
+    engine: str = "local"
+    # Processes of the engine ray that train one network, each with ``threads`` threads.
+    workers: int = 2
+    # HOST:PORT of a Ray cluster; empty for the variable RAY_ADDRESS, or for a cluster on this machine while the run lasts.
+    ray_address: str = ""
+    # One of DEVICES for networks: "auto" takes a GPU where there is one and threads is more than one.
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if not self.budget_minutes > 0:
@@ -131,6 +141,12 @@ class TrainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"loss {self.loss!r} is none of {', '.join(LOSSES)}")
         if self.threads < 1:
             raise ValueError(f"threads {self.threads} is less than one")
+        if self.engine not in ENGINES:
+            raise ValueError(f"engine {self.engine!r} is none of {', '.join(ENGINES)}")
+        if self.workers < 1:
+            raise ValueError(f"workers {self.workers} is less than one")
+        if self.device not in DEVICES:
+            raise ValueError(f"device {self.device!r} is none of {', '.join(DEVICES)}")
 
 
 class FineTuningSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

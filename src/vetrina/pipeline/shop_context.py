@@ -36,6 +36,7 @@ class ShopContext:
     run_id: str = ""  # of the run in progress, empty outside of a run
     budget_minutes: float = 0.0  # overrides that of the settings; 0 does not
     threads: int = 0  # of each run, overrides those of the settings; 0 does not
+    training_engine: str = ""  # of each run, overrides that of the settings; empty does not
     quick: bool = True  # whether a scenario that nothing serves yet gets its quick recipe first
 
     @cached_property

@@ -87,7 +87,9 @@ def serve(folder: Path, sock: socket.socket, certificate: ServerCertificate | No
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    EagerServer(config, certificate).run(sockets=[sock])
+    server = EagerServer(config, certificate)
+    app.state.service.metrics.requests_in_flight.set_function(lambda: len(server.server_state.tasks) - 1)
+    server.run(sockets=[sock])
 
 
 def _allow_connections() -> int:

@@ -6,6 +6,7 @@ omission"). A client gives up at its deadline and closes its connection, as peop
 
 import asyncio
 import re
+import ssl
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ _TICK_SECONDS = 0.001  # between two looks at the schedule
 _MOST_STARTS = 200  # in one tick, so that answers are read although the generator is behind
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 _END_OF_HEAD = b"\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _SEED = 42
 
 Call = tuple[str, bytes]  # a name for the answer, and the whole request
@@ -55,9 +57,10 @@ class _Request:
 class _Connection(asyncio.Protocol):
     """A connection that carries one request at a time."""
 
+    _transport: asyncio.Transport  # once it is made, and nothing is sent before
+
     def __init__(self, load: "Load") -> None:
         self._load = load
-        self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._request: _Request | None = None
 
@@ -66,7 +69,6 @@ class _Connection(asyncio.Protocol):
 
     def send(self, request: _Request) -> None:
         """Send a request; the answer goes to the load."""
-        assert self._transport is not None
         request.connection = self
         self._request = request
         self._received.clear()
@@ -78,20 +80,24 @@ class _Connection(asyncio.Protocol):
         if end_of_head < 0 or self._request is None:
             return
         head = bytes(self._received[:end_of_head])
-        length = _CONTENT_LENGTH.search(head)
-        assert length is not None, head
-        if len(self._received) < end_of_head + len(_END_OF_HEAD) + int(length.group(1)):
+        if not self._is_complete(head):
             return
         request = self._request
         self._request = None
         self._load.answered(request, self, head)
+
+    def _is_complete(self, head: bytes) -> bool:
+        """Whether the body of the only answer under way has arrived."""
+        length = _CONTENT_LENGTH.search(head)
+        if length is None:  # it comes in chunks, as of some proxies
+            return self._received.endswith(_LAST_CHUNK)
+        return len(self._received) >= len(head) + len(_END_OF_HEAD) + int(length.group(1))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._load.lost(self, self._request)
 
     def close(self) -> None:
         """Close it without waiting for an answer."""
-        assert self._transport is not None
         self._transport.abort()
 
 
@@ -103,6 +109,7 @@ class Load:
         deadline_seconds: after the scheduled time; a request that is not answered by then has timed out.
         most_connections: that are open at a time.
         mark: text in the head of an answer to look for, in lower case; none for an empty one.
+        tls: how a connection is encrypted; None for plain HTTP.
     """
 
     def __init__(
@@ -112,8 +119,10 @@ class Load:
         deadline_seconds: float,
         most_connections: int,
         mark: bytes = b"",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._address = address
+        self._tls = tls
         self._deadline_seconds = deadline_seconds
         self._most_connections = most_connections
         self._mark = mark
@@ -125,15 +134,18 @@ class Load:
         self._began = 0.0
         self._next_calls: Iterator[Call] | None = None  # of a closed loop
 
-    async def open_loop(self, calls: Iterator[Call], phases: Sequence[tuple[float, float]]) -> Answers:
+    async def open_loop(
+        self, calls: Iterator[Call], phases: Sequence[tuple[float, float]], seed: int = _SEED
+    ) -> Answers:
         """Returns the answers to requests that arrive in a Poisson process.
 
         Args:
             calls: the requests.
             phases: requests a second, and for how many seconds, one after the other.
+            seed: of the arrival times; loads that run beside each other have different ones.
         """
         loop = asyncio.get_running_loop()
-        arrivals = poisson_arrivals(phases)
+        arrivals = poisson_arrivals(phases, seed)
         self._began = loop.time()
         position = 0
         while position < len(arrivals):
@@ -199,7 +211,7 @@ class Load:
     async def _connect(self, request: _Request) -> None:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), *self._address
+                lambda: _Connection(self), *self._address, ssl=self._tls
             )
         except OSError:
             self._n_open -= 1
@@ -243,13 +255,14 @@ class Load:
             await asyncio.sleep(_TICK_SECONDS)
 
 
-def poisson_arrivals(phases: Sequence[tuple[float, float]]) -> list[float]:
+def poisson_arrivals(phases: Sequence[tuple[float, float]], seed: int = _SEED) -> list[float]:
     """Arrival times of a Poisson process, in seconds; the same ones at each call.
 
     Args:
         phases: arrivals a second, and for how many seconds, one after the other.
+        seed: of the arrival times.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(seed)
     arrivals: list[float] = []
     begin = 0.0
     for rate, seconds in phases:
