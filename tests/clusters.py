@@ -25,7 +25,7 @@ from pathlib import Path
 import pytest
 import servers
 import shops
-from benchmarks.open_loop import Answers, Call, Load
+from vetrina.simulate.open_loop import Answers, Call, Load
 
 from vetrina.store import event_queries
 from vetrina.store.database import open_store
@@ -64,7 +64,7 @@ class Outcome:
 
     Attributes:
         n: requests that were sent.
-        statuses: of those that failed: of HTTP, or one of ``benchmarks.open_loop``.
+        statuses: of those that failed: of HTTP, or one of ``vetrina.simulate.open_loop``.
         n_acknowledged: events that were acknowledged.
         n_lost: of these, events that are not in the store.
         n_doubled: events that are there more than once.
