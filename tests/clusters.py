@@ -25,8 +25,8 @@ from pathlib import Path
 import pytest
 import servers
 import shops
-from vetrina.simulate.open_loop import Answers, Call, Load
 
+from vetrina.simulate.open_loop import Answers, Call, Load
 from vetrina.store import event_queries
 from vetrina.store.database import open_store
 from vetrina.store.shop_folder import ShopFolder
