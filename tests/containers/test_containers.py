@@ -115,7 +115,7 @@ def test_the_serving_image_holds_what_serving_needs_and_little_else(podman, imag
     )
     printed = podman.says("run", "--rm", *COMMAND, "--entrypoint=python3", image, "-c", script)
     assert printed == "[] 10001 False"
-    assert "healthz" in podman.says("image", "inspect", "--format", "{{.Config.Healthcheck.Test}}", image)
+    assert "healthcheck" in podman.says("image", "inspect", "--format", "{{.Config.Healthcheck.Test}}", image)
     megabytes = (size_of(podman, image) - size_of(podman, base)) / MEGABYTE
     assert megabytes <= MAX_SERVE_MEGABYTES
 
