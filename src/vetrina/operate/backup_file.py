@@ -266,7 +266,8 @@ def read_backup_file(file: Path, identities: Sequence[str], shown_name: str = ""
         BadInput: The file is no backup, or cannot be opened with these identities, or was cut off or changed.
     """
     name = shown_name or str(file)
-    with _open_file(file) as source:
+    refuse_missing(file)
+    with file.open("rb") as source:
         prefix = source.peek(len(AGE_PREFIX))
         if prefix.startswith(AGE_PREFIX):
             if not identities:
@@ -289,10 +290,10 @@ def not_a_backup(name: str) -> BadInput:
     return BadInput(name, "is no backup of a shop", "give a file that `vetrina backup` wrote")
 
 
-def _open_file(file: Path) -> io.BufferedReader:
-    if not file.exists():
-        raise BadInput(str(file), "does not exist", "check the name")
-    return file.open("rb")
+def refuse_missing(file: Path) -> None:
+    """Raise BadInput if there is no such file."""
+    if not file.is_file():
+        raise BadInput(str(file), "is no file", "check the name")
 
 
 def _read_plain(stream: IO[bytes], name: str) -> Iterator[BackupReader]:
