@@ -73,7 +73,9 @@ class RayEngine:
         resources: dict[str, float] = ray.cluster_resources()
         n_cpus = compute.workers * threads
         if resources.get("CPU", 0.0) < n_cpus:
-            rule = f"with {threads} threads each need {n_cpus} CPUs, and the cluster has {resources.get('CPU', 0.0):.0f}"
+            rule = (
+                f"with {threads} threads each need {n_cpus} CPUs, and the cluster has {resources.get('CPU', 0.0):.0f}"
+            )
             raise BadInput(f"[train] workers = {compute.workers}", rule, "use fewer workers or threads")
         n_gpus = resources.get("GPU", 0.0)
         if compute.device == "cuda" and n_gpus < compute.workers:
