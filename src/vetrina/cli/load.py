@@ -2,11 +2,11 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 import click
@@ -123,7 +123,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def _service(shop: "Shop", address: SplitResult | None, echo: Any) -> Iterator["LoadTarget"]:
+def _service(shop: "Shop", address: SplitResult | None, echo: Callable[[str], None]) -> Iterator["LoadTarget"]:
     """The service at an address, else one of a copy of the shop for as long as the context lasts."""
     token = os.environ.get(_TOKEN) or shop.folder.keys.api_token
     if address is not None:
