@@ -18,6 +18,7 @@ DEVICES = ("auto", "cpu", "cuda")
 OUTCOMES = ("clicks", "conversion", "revenue")
 LOG_FORMATS = ("text", "json")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
+_AGE_RECIPIENT = re.compile(r"age1[a-z0-9]{58}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 # Renamed settings, by table: their names in 0.1.0 and today.
@@ -417,6 +418,23 @@ class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class BackupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Backups of the shop. With a folder and a key the controller makes one a day."""
+
+    # Folder that backups are written to if the command names none; a relative path starts at the shop's folder.
+    to: str = ""
+    # Public key of age that backups are encrypted to: the line that ``vetrina backup-key`` prints.
+    recipient: str = ""
+    # Newest backups in the folder that the controller leaves there; 0 leaves all of them.
+    keep: int = 7
+
+    def __post_init__(self) -> None:
+        if self.keep < 0:
+            raise ValueError(f"keep {self.keep} is negative; 0 keeps all backups")
+        if self.recipient and not _AGE_RECIPIENT.fullmatch(self.recipient):
+            raise ValueError(f"recipient {self.recipient!r} is no public key of age, which begins with age1")
+
+
 _MAX_COLD_START_SHARE = 0.5  # of the positions of an answer
 _WEIGHTED_GOALS = ("revenue", "margin", "retention_7", "retention_28")
 
@@ -482,6 +500,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goals: GoalSettings = GoalSettings()
     store: StoreSettings = StoreSettings()
     keep: KeepSettings = KeepSettings()
+    backup: BackupSettings = BackupSettings()
 
 
 def load(path: Path) -> Settings:

@@ -23,6 +23,7 @@ from vetrina.core.errors import BadInput, Conflict, describe_cause
 from vetrina.core.rollout_types import Rollout, RolloutDecision
 from vetrina.monitor.alerts import SHOP_WIDE_PREFIX
 from vetrina.operate.alerting import send_alert
+from vetrina.operate.daily_backup import DailyBackup
 from vetrina.operate.embed_images import ImageEmbedding
 from vetrina.operate.health import HealthCheck, check_health
 from vetrina.operate.leadership import LEASE_SECONDS, Leadership
@@ -98,6 +99,7 @@ class Controller:
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
+        self._daily_backup = DailyBackup(shop_context, echo)
         self._run_processes: dict[str, _RunProcess] = {}  # by scenario
         # By the monotonic clock:
         self._started_at: dict[str, float] = {}  # last start of each job that has an interval
@@ -116,6 +118,7 @@ class Controller:
         self._attempt("images", self._images.turn)
         if self._is_due("retention", EXPIRY_SECONDS):
             self._attempt("retention", partial(delete_expired, self._shop_context))
+        self._attempt("backup", self._daily_backup.turn)
         self._attempt("runs", self._check_run_processes)
         if self._is_due("monitoring", settings.check_interval_minutes * 60):
             self._attempt("monitoring", self._queue_due_runs)
@@ -176,6 +179,7 @@ class Controller:
         """Stop what this controller started and let another one lead, which resumes the run."""
         self._stop_run_processes()
         self._images.close()
+        self._daily_backup.close()
         self._leadership.close()
 
     def _refuse_second_host(self) -> None:
