@@ -1,9 +1,11 @@
 """Files for automation tools are what those tools take, and name only what exists."""
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import click
 import hcl2
 import pytest
+import shops
 import yaml
 
 from vetrina.cli.main import cli
@@ -74,6 +77,37 @@ def parse(words: list[str]) -> None:
 def test_a_wrong_option_would_be_noticed():
     with pytest.raises(click.UsageError):
         parse(["run", "search", "--fail-on-verdicts"])
+
+
+def run_in_order(commands: list[str], shop: Path, files: Path) -> list[tuple[str, int]]:
+    """The name and exit status of each command, up to the first that fails, as a CI runs them."""
+    statuses = []
+    for command in commands:
+        words = shlex.split(command.replace("/srv/feeds", str(files)))
+        done = subprocess.run(
+            [sys.executable, "-m", "vetrina.cli", *words[1:]],
+            env={**os.environ, "VETRINA_SHOP": str(shop)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        statuses.append((words[1], done.returncode))
+        if done.returncode != 0:
+            break
+    return statuses
+
+
+@pytest.mark.deploy
+@pytest.mark.parametrize("file", CI_COMMANDS)
+def test_the_commands_of_a_ci_file_run_in_order(file, tmp_path):
+    shops.checkerboard(tmp_path, users=20, items=20, days=20)
+    shop = shops.without_networks(tmp_path / "shop")
+    names = ("ingest", "validate", "run", "compare", "promote")
+    assert run_in_order(CI_COMMANDS[file](), shop, tmp_path) == [(name, 0) for name in names]
+    # A version that the gate fails stops the pipeline, and so does a second attempt with the same data.
+    (shop / "vetrina.toml").write_text(shops.WITHOUT_NETWORKS.replace("1e6", "1e-6") + "[weights]\nview = 0.3\n")
+    for _ in range(2):
+        assert run_in_order(CI_COMMANDS[file](), shop, tmp_path)[-1] == ("run", 3)
 
 
 @pytest.fixture(scope="module")
