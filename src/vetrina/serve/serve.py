@@ -64,7 +64,9 @@ def serve(folder: Path, sock: socket.socket) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    EagerServer(config).run(sockets=[sock])
+    server = EagerServer(config)
+    app.state.service.metrics.requests_in_flight.set_function(lambda: len(server.server_state.tasks))
+    server.run(sockets=[sock])
 
 
 def _allow_connections() -> int:

@@ -215,6 +215,14 @@ class Registry:
         with read(self._engine) as connection:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
+    def champions_created(self) -> dict[tuple[str, str], float]:
+        """When each champion was made, in seconds since 1970, by scenario and version."""
+        query = select(champions.c.scenario, champions.c.version, versions.c.created).join(
+            versions, versions.c.version == champions.c.version
+        )
+        with read(self._engine) as connection:
+            return {(row.scenario, row.version): row.created for row in connection.execute(query)}
+
     def list_versions(self) -> list[VersionSummary]:
         """All versions, newest first, with the outcome of their last verdict and whether they are champions."""
         all_verdicts = select(verdicts).order_by(verdicts.c.created)
