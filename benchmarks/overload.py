@@ -35,8 +35,8 @@ import uvloop
 from numpy.typing import NDArray
 
 from benchmarks.no_worse import ROOT, CommandFailed, source_of, write_keys
-from benchmarks.open_loop import Answers, Call, Load
 from benchmarks.record import heading, note, record, row
+from vetrina.simulate.open_loop import Answers, Call, Load
 
 sys.path.insert(0, str(ROOT / "tests"))
 

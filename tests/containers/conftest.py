@@ -57,11 +57,16 @@ class Podman:
 
 @pytest.fixture(scope="session")
 def podman(tmp_path_factory) -> Iterator[Podman]:
-    """Skipped where the system has no podman. Everything it made is removed at the end."""
+    """Skipped where the system has no podman. Everything it made is removed at the end.
+
+    VETRINA_TEST_PODMAN names a folder that keeps images from one run of the suite to the next; remove it by hand.
+    """
     missing = [name for name in NEEDED if not _is_installed(name)]
     if missing or os.geteuid() != 0:
         pytest.skip(f"root and {' '.join(NEEDED)} are needed: apt-get install {' '.join(missing)}")
-    folder = tmp_path_factory.mktemp("podman")
+    kept = os.environ.get("VETRINA_TEST_PODMAN")
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("podman")
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "containers.conf").write_text(_ENGINE)
     storage = f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/storage"\nrunroot = "{folder}/run"\n'
     (folder / "storage.conf").write_text(storage)
@@ -75,9 +80,11 @@ def podman(tmp_path_factory) -> Iterator[Podman]:
         yield command
     finally:
         command.run("rm", "--all", "--force", "--time", "0", check=False)
+        command.run("volume", "rm", "--all", "--force", check=False)
         command.run("network", "prune", "--force", check=False)
-        command.run("rmi", "--all", "--force", check=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        if not kept:
+            command.run("rmi", "--all", "--force", check=False)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

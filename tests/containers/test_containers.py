@@ -191,8 +191,8 @@ def test_a_later_image_takes_the_shop_over(podman, images, build_options, start,
     changed = version_file.read_text().replace('VERSION = "', 'VERSION = "99.')
     version_file.write_text(changed)
     containerfile = later / "deploy/images/Containerfile"
-    build = ("build", "--quiet", *build_options, "--target=serve", "--tag=later", f"--file={containerfile}", later)
-    podman.run(*build)
+    options = ("--quiet", "--format=docker", *build_options)  # the format of `make image`
+    podman.run("build", *options, "--target=serve", "--tag=later", f"--file={containerfile}", later)
     layers = [
         podman.says("image", "inspect", "--format", "{{json .RootFS.Layers}}", image)
         for image in (images["serve"], "later")

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +17,7 @@ import pytest
 import shops
 from click.testing import CliRunner
 
+from vetrina import Shop
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
 
@@ -222,7 +225,7 @@ def test_versions_are_shown_compared_reported_and_promoted(trained):
     versions = json.loads(run("--shop-dir", shop, "--json", "versions").stdout)
     name = versions[0]["version"]
     assert json.loads(run("--shop-dir", shop, "--json", "show", name).stdout)["version"] == name
-    assert run("--shop-dir", shop, "compare", name, versions[1]["version"]).returncode == 0
+    assert run("--shop-dir", shop, "compare", name, "search@champion").returncode == 0
     assert "retrain: no" in run("--shop-dir", shop, "status").stdout
     assert run("--shop-dir", shop, "report", name).stdout.strip().endswith(".html")
     assert run("--shop-dir", shop, "rollback", "search").returncode == 2
@@ -249,3 +252,22 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_the_shop_as_it_was(tmp_path
     after = {f.name: f.read_bytes() for f in (shop / "lake").rglob("*") if f.is_file()}
     assert before == after
     assert run("--shop-dir", shop, "ingest", "--events", files["events"]).returncode == 0
+
+
+def test_the_verdict_can_be_the_exit_status(pristine, tmp_path):
+    """Of a run that finds nothing new, it is the last verdict on the same recipe."""
+    folder = shutil.copytree(pristine[0], tmp_path / "shop")
+    command = ["--shop-dir", str(folder), "run", "search", "recommend"]
+    assert CliRunner().invoke(cli, [*command, "--fail-on-verdict"]).exit_code == 0
+    shop = Shop(folder)
+    registry = shop.shop_context.registry
+    verdict = registry.get_version(registry.find_reference("search@champion")).verdict
+    assert verdict is not None
+    registry.record_verdict(replace(verdict, id="later", outcome="fail"))
+    shop.shop_context.engine.dispose()
+    failed = CliRunner().invoke(cli, [*command, "--fail-on-verdict"])
+    assert failed.exit_code == 3
+    assert "the gate failed the last version of this recipe" in failed.stdout
+    assert CliRunner().invoke(cli, command).exit_code == 0
+    (folder / "vetrina.toml").write_text("[weights]\nview = 0.3\n")
+    assert Shop(folder).last_verdict("search") is None, "another recipe has a verdict of its own"

@@ -1,7 +1,9 @@
 """The service over real HTTP: a server in a process of its own."""
 
 import json
+import re
 import shutil
+import socket
 import sqlite3
 import subprocess
 import time
@@ -171,6 +173,37 @@ def test_versions_verdicts_and_refused_rollback(shop, token, trained):
     assert "no earlier version" in refused.json()["error"]
     assert shop.get("/v1/verdicts/nope", headers=token).status_code == 404
     assert shop.post("/v1/versions/nope/promote", headers=token).status_code == 404
+
+
+def test_the_newest_verdict_of_a_scenario_is_for_machines(shop, token):
+    assert shop.get("/v1/scenarios/search/verdict").status_code == 401
+    answer = shop.get("/v1/scenarios/search/verdict", headers=token).json()
+    serving = shop.get("/readyz").json()["serving"]["search"]
+    assert (answer["scenario"], answer["version"], answer["champion"]) == ("search", serving, serving)
+    assert (answer["outcome"], answer["release"]) == (answer["verdict"]["outcome"], "promoted")
+    assert answer["time"] <= time.time()
+    assert any(reason["numbers"] for reason in answer["verdict"]["reasons"])
+    assert shop.get(f"/v1/verdicts/{answer['verdict']['id']}", headers=token).json() == answer["verdict"]
+    for scenario, rule in (("launch", "has no verdict yet"), ("serach", "is not one of the scenarios")):
+        refused = shop.get(f"/v1/scenarios/{scenario}/verdict", headers=token)
+        assert refused.status_code == 404
+        assert rule in refused.json()["error"]
+
+
+def test_metrics_count_requests_in_flight_without_the_one_that_asks(shop):
+    def in_flight() -> float:
+        (value,) = re.findall(r"^vetrina_requests_in_flight (\S+)$", shop.get("/metrics").text, re.M)
+        return float(value)
+
+    assert in_flight() == 0
+    host, port = shop.base_url.host, shop.base_url.port
+    with socket.create_connection((host, port)) as waiting:  # its body does not come
+        head = b"POST /v1/search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n"
+        waiting.sendall(head)
+        deadline = time.monotonic() + 20
+        while in_flight() != 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def test_predict_over_http(predicting, start):

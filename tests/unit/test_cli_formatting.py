@@ -10,7 +10,7 @@ def report(ready: bool, *checks: CheckResult) -> DataReport:
 
 
 def test_a_run_without_a_release_prints_the_failed_checks_or_that_nothing_is_new():
-    row = {"scenario": "recommend", "release": None}
+    row = {"scenario": "recommend", "release": None, "verdict": "pass"}
     few = CheckResult("few events", "FAIL", 3, "u1", "too few to learn from", "nothing is trained")
     not_ready = formatting.format_no_release(row, report(False, few), "recommend-1")
     assert not_ready.splitlines()[0] == "recommend: not ready (3 events)"

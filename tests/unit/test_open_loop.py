@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
 
 import pytest
-from benchmarks.open_loop import CUT, NOT_SENT, TIMED_OUT, Answers, Load, poisson_arrivals
+
+from vetrina.simulate.open_loop import CUT, NOT_SENT, TIMED_OUT, Answers, Load, poisson_arrivals
 
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
 REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 4\r\n\r\nbusy"

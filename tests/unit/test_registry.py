@@ -42,6 +42,19 @@ def test_promotion_happens_once_and_only_from_what_was_seen(registry):
     assert [entry.new for entry in versions.promotions("search")] == ["v1", "v2"]
 
 
+def test_a_version_is_found_by_what_it_is(registry):
+    versions, _ = registry
+    for version, decision in (("v1", "d1"), ("v2", "d2")):
+        versions.promote("search", version, versions.champion("search"), decision, "better")
+    assert versions.find_reference("search@champion") == "v2"
+    assert versions.find_reference("search@previous") == "v1"
+    assert versions.find_reference("search-0014c957a6fb") == "search-0014c957a6fb"
+    with pytest.raises(NotFound, match="is no version"):
+        versions.find_reference("search@newest")
+    with pytest.raises(BadInput, match="use @champion, @previous or @newest"):
+        versions.find_reference("search@latest")
+
+
 def test_a_changed_log_is_noticed(registry):
     versions, engine = registry
     versions.promote("search", "v1", (None, 0), "d1", "first")

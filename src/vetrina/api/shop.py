@@ -21,9 +21,10 @@ from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.protocols import DataSplits
 from vetrina.core.requests import Request
 from vetrina.core.snapshots import InputFiles, Snapshot
-from vetrina.core.verdicts import ReleaseResult
+from vetrina.core.verdicts import ReleaseResult, Verdict
 from vetrina.data import dataset
 from vetrina.evaluation.bootstrap import mean_interval
+from vetrina.pipeline.recipe import full_recipe_digest
 from vetrina.pipeline.run_execution import execute_run
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import find_ranking_scenario, find_scenario, scenario_names
@@ -122,6 +123,15 @@ class Shop:
                 self.shop_context.progress.message(_quick_text(release))
                 results[name] = self._execute_run(name)
         return results
+
+    def last_verdict(self, scenario: str) -> Verdict | None:
+        """The gate's decision on the newest version of today's recipe and settings; None where there is no such version."""
+        registry = self.shop_context.registry
+        recipe = full_recipe_digest(self.shop_context, find_scenario(scenario))
+        version = registry.newest_version(scenario, recipe)
+        if version is None:
+            return None
+        return registry.get_version(version).verdict
 
     def _execute_run(self, scenario: str) -> ReleaseResult | None:
         run_id = self.shop_context.runs.enqueue(scenario, "asked by hand", PRIORITY_MANUAL)

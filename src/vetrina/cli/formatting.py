@@ -48,7 +48,7 @@ def format_no_release(row: Record, report: "DataReport", champion: str | None) -
     """Why a run released nothing.
 
     Args:
-        row: the run's ``scenario``.
+        row: the run's ``scenario`` and ``verdict``.
         report: the checks of its data.
         champion: the version that serves, if any.
 
@@ -57,7 +57,10 @@ def format_no_release(row: Record, report: "DataReport", champion: str | None) -
     """
     if not report.is_ok:
         return format_checks(report)
-    return f"{row['scenario']}: nothing new since {champion or 'the last verdict'}"
+    text = f"{row['scenario']}: nothing new since {champion or 'the last verdict'}"
+    if row["verdict"] == "fail":
+        text += "; the gate failed the last version of this recipe"
+    return text
 
 
 def format_release(row: Record, reasons: "Sequence[Reason]") -> str:

@@ -9,6 +9,7 @@ import click
 
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext, to_json_value
+from vetrina.cli.load import load
 from vetrina.core.errors import BadInput
 from vetrina.scenarios.commands import renamed_option
 
@@ -32,9 +33,10 @@ def show(state: CliContext, version: str) -> None:
     from vetrina.store.registry import version_to_json
 
     shop_context = state.open_shop().shop_context
-    record = version_to_json(shop_context.registry.get_version(version))
+    name = shop_context.registry.find_reference(version)
+    record = version_to_json(shop_context.registry.get_version(name))
     record["notes"].pop("samples", None)  # only programs read them
-    version_cost = cost(shop_context, version)
+    version_cost = cost(shop_context, name)
     record["cost"] = asdict(version_cost) if version_cost else None
     cost_of_answers = serving_cost(shop_context, version)
     record["serving_cost"] = asdict(cost_of_answers) if cost_of_answers else None
@@ -53,8 +55,8 @@ def compare(state: CliContext, first_version: str, second_version: str) -> None:
     """Compare what the gate measured of two versions."""
     registry = state.open_shop().shop_context.registry
     rows = []
-    for version in (first_version, second_version):
-        rows.append(_gate_numbers(registry.get_version(version)))
+    for reference in (first_version, second_version):
+        rows.append(_gate_numbers(registry.get_version(registry.find_reference(reference))))
     state.print_rows(rows, formatting.format_gate_numbers)
 
 
@@ -75,13 +77,17 @@ def report(state: CliContext, version: str) -> None:
     """Write an HTML report about a version."""
     from vetrina.reports.version_page import write_version_page
 
-    page = write_version_page(state.open_shop(), version)
+    shop = state.open_shop()
+    page = write_version_page(shop, shop.shop_context.registry.find_reference(version))
     state.print_row({"report": str(page)}, formatting.format_report)
 
 
 @click.group()
 def bench() -> None:
-    """Evaluate a version on held-out data."""
+    """Measure a version on held-out data, or a service under load."""
+
+
+bench.add_command(load)
 
 
 @bench.command()
@@ -126,7 +132,8 @@ def promote(state: CliContext, version: str) -> None:
     from vetrina.store import operator_actions
 
     shop_context = state.open_shop().shop_context
-    promoted = operator_actions.promote(shop_context.registry, shop_context.folder.bundles, version)
+    name = shop_context.registry.find_reference(version)
+    promoted = operator_actions.promote(shop_context.registry, shop_context.folder.bundles, name)
     state.print_row(promoted, formatting.format_promotion)
 
 

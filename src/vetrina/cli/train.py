@@ -4,6 +4,7 @@ import functools
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,7 +13,12 @@ from vetrina.cli.context import CliContext
 from vetrina.cli.options import DurationMinutes
 from vetrina.scenarios.commands import renamed_option
 
+if TYPE_CHECKING:
+    from vetrina.api.shop import Shop
+    from vetrina.core.verdicts import ReleaseResult, Verdict
+
 _STATUS_NOT_READY = 2
+_STATUS_FAILED_BY_GATE = 3
 _NICENESS = 10  # of a run beside the service: answers come first
 _POLL_SECONDS = 0.5  # between two looks at a run that is followed
 
@@ -21,16 +27,24 @@ _POLL_SECONDS = 0.5  # between two looks at a run that is followed
 @click.argument("scenarios", nargs=-1, metavar="[SCENARIO]...")
 @click.option("--budget", type=DurationMinutes(), help="Time budget of a run, such as 10m or 2h (default: 20m).")
 @click.option("--no-quick", is_flag=True, help="Train the full recipe at once, even while nothing serves.")
+@click.option("--fail-on-verdict", is_flag=True, help="Exit with status 3 where the gate failed a version.")
 @click.option("--run-id", hidden=True, help="Execute a queued run, as the controller does.")
 @renamed_option("--id", "--run-id")
 @click.pass_obj
 def run(
-    state: CliContext, scenarios: tuple[str, ...], run_id: str | None, budget: float | None, no_quick: bool
+    state: CliContext,
+    scenarios: tuple[str, ...],
+    run_id: str | None,
+    budget: float | None,
+    no_quick: bool,
+    fail_on_verdict: bool,
 ) -> None:
     """Train, compress, evaluate and release models.
 
     Without names: for each scenario that the data supports. While nothing serves a scenario, a quick recipe of words or counts is
     released first, and the full one after it.
+
+    Where there is nothing new to do, the verdict is the last one on the same recipe.
     """
     if run_id:
         _execute_queued_run(state, run_id)
@@ -38,11 +52,14 @@ def run(
     shop = state.open_shop()
     registry = shop.shop_context.registry
     any_not_ready = False
+    any_failed = False
     for scenario, release in shop.fit(*scenarios, budget_minutes=budget, quick=not no_quick).items():
-        row = {"scenario": scenario, "release": release}
-        if release is not None:
-            reasons = registry.get_verdict(release.verdict).reasons
-            state.print_row(row, functools.partial(formatting.format_release, reasons=reasons))
+        verdict = _verdict(shop, scenario, release)
+        if verdict is not None and not verdict.may_release:
+            any_failed = True
+        row = {"scenario": scenario, "release": release, "verdict": verdict.outcome if verdict else None}
+        if release is not None and verdict is not None:
+            state.print_row(row, functools.partial(formatting.format_release, reasons=verdict.reasons))
             continue
         report = shop.validate(scenario)
         champion, _ = registry.champion(scenario)
@@ -51,6 +68,15 @@ def run(
             any_not_ready = True
     if any_not_ready:
         sys.exit(_STATUS_NOT_READY)
+    if any_failed and fail_on_verdict:
+        sys.exit(_STATUS_FAILED_BY_GATE)
+
+
+def _verdict(shop: "Shop", scenario: str, release: "ReleaseResult | None") -> "Verdict | None":
+    """The gate's decision in a run, or in the one before where there was nothing new to do."""
+    if release is None:
+        return shop.last_verdict(scenario)
+    return shop.shop_context.registry.get_verdict(release.verdict)
 
 
 def _execute_queued_run(state: CliContext, run_id: str) -> None:

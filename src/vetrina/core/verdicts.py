@@ -70,6 +70,7 @@ class Verdict:
         return self.outcome != "fail"
 
 
+ReleaseOutcome = Literal["promoted", "returned", "testing"]
 KindOfChange = Literal["first", "full after quick", "refresh", "change"]
 
 
@@ -91,7 +92,7 @@ class ReleaseResult:
     version: str
     scenario: str
     mode: Literal["first", "offline", "live"]
-    outcome: Literal["promoted", "returned", "testing"]
+    outcome: ReleaseOutcome
     verdict: str
     note: str
     kind: KindOfChange | None = None

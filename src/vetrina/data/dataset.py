@@ -470,6 +470,17 @@ def _grades_from_clicks(snapshot: Snapshot) -> pl.DataFrame | None:
     return click_model.grades_from_clicks(events)
 
 
+def newest_events(snapshot: Snapshot, limit: int) -> list[dict[str, Any]]:
+    """User, type, product and query of the newest events of a snapshot, at most ``limit``, as rows; users are pseudonyms."""
+    path = snapshot.folder / "events.parquet"
+    if not path.exists():
+        return []
+    events = pl.scan_parquet(path)
+    names = [name for name in ("user_id", "type", "product_id", "query") if name in events.collect_schema()]
+    newest = events.top_k(limit, by="timestamp").select(pl.col(names).cast(pl.String))
+    return newest.collect().to_dicts()
+
+
 def _read_trusted_events(snapshot: Snapshot) -> pl.DataFrame | None:
     """Events without suspected click fraud and without what exceeds an anonymous sender's cap; None without events."""
     events = _read_table(snapshot, "events")

@@ -86,6 +86,13 @@ def recipe_digest(recipe: Recipe, plan: TrainingPlan, settings: Settings) -> str
     return sha256(text.encode()).hexdigest()[:_RECIPE_DIGEST_LENGTH]
 
 
+def full_recipe_digest(shop_context: ShopContext, scenario: Scenario) -> str:
+    """Hash of what shapes the result of a run of the full recipe besides the data."""
+    settings = shop_context.folder.settings
+    recipe = full_recipe(scenario, settings)
+    return recipe_digest(recipe, base_plan(shop_context, scenario, recipe), settings)
+
+
 def _excluded_models(scenario: Scenario, settings: Settings) -> tuple[str, ...]:
     """Models that the settings exclude. Baselines stay, the gate needs them; so does what a scenario cannot do without."""
     if not scenario.drops_unweighted_models:

@@ -48,10 +48,6 @@ class ServiceMetrics:
             "Events refused, by the status of each: 400 breaks a rule, 409 has the id of another event of its user",
             "status",
         )
-        self.requests_in_flight = self._gauge(
-            "vetrina_requests_in_flight",
-            "Requests under way in this process, that of the scrape among them",
-        )
         self.waiting = self._gauge(
             "vetrina_waiting",
             "What waits to be written: requests with events, the events, and the answers that were given",
@@ -94,6 +90,10 @@ class ServiceMetrics:
         self.price_per_cpu_hour = self._gauge(
             "vetrina_price_per_cpu_hour",
             "[operate] price_per_cpu_hour; 0 where it is not set",
+        )
+        self.requests_in_flight = self._gauge(
+            "vetrina_requests_in_flight",
+            "Requests that this worker has begun and not answered yet, without the one that reads this",
         )
         self.answer_seconds = Histogram(
             "vetrina_answer_seconds",

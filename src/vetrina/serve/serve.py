@@ -65,7 +65,7 @@ def serve(folder: Path, sock: socket.socket) -> None:
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     server = EagerServer(config)
-    app.state.service.metrics.requests_in_flight.set_function(lambda: len(server.server_state.tasks))
+    app.state.service.metrics.requests_in_flight.set_function(lambda: len(server.server_state.tasks) - 1)
     server.run(sockets=[sock])
 
 

@@ -12,6 +12,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import Engine
 
+from vetrina.core import clock
 from vetrina.core.clock import DAY
 from vetrina.core.evaluation_data import Interval
 from vetrina.core.health_types import HealthReport
@@ -100,7 +101,7 @@ class ShopMetrics(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """The metrics, for a scrape."""
-        return metrics_of(self._state, time.time())
+        return metrics_of(self._state, clock.now())
 
 
 def metrics_of(state: ShopState, now: float) -> list[GaugeMetricFamily]:

@@ -1,6 +1,7 @@
 """Queries of the log of exposures."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import msgspec
 from sqlalchemy import Engine, RowMapping, func, select
@@ -63,6 +64,22 @@ def list_exposures(
         query = query.where(exposures.c.rollout == rollout)
     with read(engine) as connection:
         return [_exposure(row) for row in connection.execute(query).mappings()]
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedRequest:
+    """What was requested: the pseudonym of the user, if any, and the other parameters as JSON."""
+
+    user: str | None
+    request_json: str
+
+
+def newest_requests(engine: Engine, scenario: str, limit: int) -> list[LoggedRequest]:
+    """The requests of the newest logged answers of a scenario, at most ``limit``, the newest first."""
+    query = select(exposures.c.user, _REQUEST).where(exposures.c.scenario == scenario)
+    query = query.order_by(exposures.c.time.desc()).limit(limit)
+    with read(engine) as connection:
+        return [LoggedRequest(row.user, row.request) for row in connection.execute(query)]
 
 
 def exposures_by_request_id(

@@ -17,9 +17,9 @@ from sqlalchemy.exc import IntegrityError
 
 from vetrina.bundle.manifest import Bundle, TrainingRecord, record_from_json, record_to_json, to_builtin_number
 from vetrina.core import clock
-from vetrina.core.errors import Conflict, NotFound
+from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.keys import Keys
-from vetrina.core.verdicts import ReleaseResult, Verdict, VerdictOutcome
+from vetrina.core.verdicts import ReleaseOutcome, ReleaseResult, Verdict, VerdictOutcome
 from vetrina.store.database import read
 from vetrina.store.tables import champions, promotions, verdicts, versions
 
@@ -100,6 +100,29 @@ class VersionSummary:
     snapshot: str
     verdict: VerdictOutcome | None
     serving: bool
+
+
+@dataclass(frozen=True)
+class ScenarioVerdict:
+    """The newest verdict on a version of a scenario, for rollout controllers.
+
+    Attributes:
+        scenario: The scenario.
+        version: The version that was judged.
+        outcome: What the gate decided.
+        release: What the release did with it at once; "testing" means that users decide.
+        champion: The version that serves now; None before the first promotion.
+        time: When the verdict was recorded, in seconds since 1970.
+        verdict: The verdict with its reasons and figures; its own champion is the one that was compared with.
+    """
+
+    scenario: str
+    version: str
+    outcome: VerdictOutcome
+    release: ReleaseOutcome
+    champion: str | None
+    time: float
+    verdict: Verdict
 
 
 @dataclass(frozen=True)
@@ -223,6 +246,31 @@ class Registry:
         with read(self._engine) as connection:
             return {(row.scenario, row.version): row.created for row in connection.execute(query)}
 
+    def find_reference(self, reference: str) -> str:
+        """The name of a version, given itself or as ``SCENARIO@champion``, ``SCENARIO@previous`` or ``SCENARIO@newest``.
+
+        ``previous`` is the version that a rollback goes back to. Raises BadInput and NotFound.
+        """
+        scenario, has_alias, alias = reference.rpartition("@")
+        if not has_alias:
+            return reference
+        if alias not in ("champion", "previous", "newest"):
+            raise BadInput(reference, f"has no version {alias}", "use @champion, @previous or @newest")
+        if alias == "previous":
+            return self.previous_champion(scenario)
+        version = self.newest_version(scenario) if alias == "newest" else self.champion(scenario)[0]
+        if version is None:
+            raise NotFound(reference, "is no version of this shop", "`vetrina versions` lists them")
+        return version
+
+    def newest_version(self, scenario: str, recipe_digest: str | None = None) -> str | None:
+        """The version of a scenario, or of one recipe of it, that was made last; None where there is none."""
+        query = select(versions.c.version).where(versions.c.scenario == scenario)
+        if recipe_digest is not None:
+            query = query.where(versions.c.recipe_digest == recipe_digest)
+        with read(self._engine) as connection:
+            return connection.execute(query.order_by(versions.c.created.desc())).scalar()
+
     def list_versions(self) -> list[VersionSummary]:
         """All versions, newest first, with the outcome of their last verdict and whether they are champions."""
         all_verdicts = select(verdicts).order_by(verdicts.c.created)
@@ -281,6 +329,32 @@ class Registry:
         if body is None:
             raise NotFound(verdict_id, "is no verdict of this shop", "`vetrina show VERSION` names its verdict")
         return _decode_verdict(body)
+
+    def newest_verdict(self, scenario: str) -> ScenarioVerdict:
+        """The newest verdict on a version of a scenario. Raises NotFound while there is none."""
+        query = (
+            select(verdicts.c.body, verdicts.c.created, versions.c.version, versions.c.body.label("notes"))
+            .join(versions, versions.c.version == verdicts.c.version)
+            .where(versions.c.scenario == scenario)
+            .order_by(verdicts.c.created.desc())
+            .limit(1)
+        )
+        with read(self._engine) as connection:
+            row = connection.execute(query).first()
+            champion, _ = self.champion_in(connection, scenario)
+        if row is None:
+            raise NotFound(scenario, "has no verdict yet", f"`vetrina run {scenario}` makes a version and judges it")
+        verdict = _decode_verdict(row.body)
+        release = msgspec.convert(msgspec.json.decode(row.notes)["release"], ReleaseResult)
+        return ScenarioVerdict(
+            scenario=scenario,
+            version=row.version,
+            outcome=verdict.outcome,
+            release=release.outcome,
+            champion=champion,
+            time=row.created,
+            verdict=verdict,
+        )
 
     def champion(self, scenario: str) -> tuple[str | None, int]:
         """The champion (None before the first promotion) and its fence, a number that grows with every promotion."""

@@ -12,14 +12,14 @@ from prometheus_client import generate_latest
 
 from vetrina.core.errors import NotFound
 from vetrina.core.verdicts import Verdict
-from vetrina.scenarios.base import find_scenario
+from vetrina.scenarios.base import find_scenario, scenario_names
 from vetrina.serve import openapi
 from vetrina.serve.api_docs import render_page
 from vetrina.serve.auth import require_token, require_token_from_elsewhere
 from vetrina.serve.schemas import MAX_REFERENCE_CHARS, NO_CONTROL_CHARACTER, PathReference, RunBody, parse_body
 from vetrina.serve.service import Service
 from vetrina.store import operator_actions
-from vetrina.store.registry import VersionSummary
+from vetrina.store.registry import ScenarioVerdict, VersionSummary
 from vetrina.store.rollouts import RolloutSummary
 from vetrina.store.runs import PRIORITY_MANUAL, RunDetails, RunRecord, RunStore
 
@@ -106,6 +106,16 @@ def verdict(verdict_id: PathReference, state: State) -> Verdict:
     return service.registry.get_verdict(verdict_id)
 
 
+@get("/v1/scenarios/{scenario:str}/verdict", guards=[require_token], sync_to_thread=True)
+def scenario_verdict(scenario: PathReference, state: State) -> ScenarioVerdict:
+    """The newest verdict on a version of a scenario, and what its release did with it, for rollout controllers."""
+    service: Service = state.service
+    known_names = scenario_names()
+    if scenario not in known_names:
+        raise NotFound(scenario, "is not one of the scenarios", f"known: {', '.join(known_names)}")
+    return service.registry.newest_verdict(scenario)
+
+
 @post("/v1/versions/{version:str}/promote", status_code=200, guards=[require_token], sync_to_thread=True)
 def promote(version: PathReference, state: State) -> dict[str, str]:
     """Make a version the champion of its scenario by hand."""
@@ -179,6 +189,6 @@ def options(request: Request[Any, Any, Any]) -> Response[None]:
     return Response(None, status_code=204, headers={"allow": ", ".join(sorted(methods))})
 
 
-_RELEASE_ROUTES = (versions, verdict, releases, release, promote, rollback)
+_RELEASE_ROUTES = (versions, verdict, scenario_verdict, releases, release, promote, rollback)
 _RUN_ROUTES = (ask_run, list_runs, get_run, cancel_run, retry_run)
 ROUTES = (*_RELEASE_ROUTES, *_RUN_ROUTES, healthz, readyz, metrics, openapi_document, schema)

@@ -6,6 +6,7 @@ omission"). A client gives up at its deadline and closes its connection, as peop
 
 import asyncio
 import re
+import ssl
 from array import array
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -55,9 +56,10 @@ class _Request:
 class _Connection(asyncio.Protocol):
     """A connection that carries one request at a time."""
 
+    _transport: asyncio.Transport  # once it is made, and nothing is sent before
+
     def __init__(self, load: "Load") -> None:
         self._load = load
-        self._transport: asyncio.Transport | None = None
         self._received = bytearray()
         self._request: _Request | None = None
 
@@ -66,7 +68,6 @@ class _Connection(asyncio.Protocol):
 
     def send(self, request: _Request) -> None:
         """Send a request; the answer goes to the load."""
-        assert self._transport is not None
         request.connection = self
         self._request = request
         self._received.clear()
@@ -79,7 +80,9 @@ class _Connection(asyncio.Protocol):
             return
         head = bytes(self._received[:end_of_head])
         length = _CONTENT_LENGTH.search(head)
-        assert length is not None, head
+        if length is None:  # where an answer ends is not known: the request counts as cut off
+            self.close()
+            return
         if len(self._received) < end_of_head + len(_END_OF_HEAD) + int(length.group(1)):
             return
         request = self._request
@@ -91,7 +94,6 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close it without waiting for an answer."""
-        assert self._transport is not None
         self._transport.abort()
 
 
@@ -103,6 +105,7 @@ class Load:
         deadline_seconds: after the scheduled time; a request that is not answered by then has timed out.
         most_connections: that are open at a time.
         mark: text in the head of an answer to look for, in lower case; none for an empty one.
+        tls: how a connection is encrypted; None for plain HTTP.
     """
 
     def __init__(
@@ -112,8 +115,10 @@ class Load:
         deadline_seconds: float,
         most_connections: int,
         mark: bytes = b"",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._address = address
+        self._tls = tls
         self._deadline_seconds = deadline_seconds
         self._most_connections = most_connections
         self._mark = mark
@@ -199,7 +204,7 @@ class Load:
     async def _connect(self, request: _Request) -> None:
         try:
             _, connection = await asyncio.get_running_loop().create_connection(
-                lambda: _Connection(self), *self._address
+                lambda: _Connection(self), *self._address, ssl=self._tls
             )
         except OSError:
             self._n_open -= 1
