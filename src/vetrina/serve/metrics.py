@@ -8,6 +8,8 @@ from vetrina.core.exposures import Exposure
 from vetrina.serve.answer_usage import AnswerUsage
 
 _LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_EXPECTED_STATUSES = (400, 500, 503)  # of requests that are refused or fail
+_REFUSED_EVENT_STATUSES = (400, 409)
 _WRITE_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 2.5, 5.0)
 
 
@@ -109,6 +111,11 @@ class ServiceMetrics:
             buckets=_WRITE_BUCKETS_SECONDS,
         )
         self._answer_seconds_of: dict[str, Histogram] = {}
+        # A counter that begins with its first fault has no rate of it: these begin at 0.
+        for status in _EXPECTED_STATUSES:
+            self.errors.labels(str(status))
+        for status in _REFUSED_EVENT_STATUSES:
+            self.refused_events.labels(str(status))
 
     def count_answer(self, exposure: Exposure) -> None:
         """Count an answer, how long it took, and the fault of the version that did not give it."""
@@ -138,6 +145,17 @@ class ServiceMetrics:
         """Set how much may be under way, or wait in each queue."""
         for queue, limit in limits.items():
             self.queue_limit.labels(queue).set(limit)
+
+    def show_scenario(self, scenario: str, faults: Iterable[str]) -> None:
+        """Let the counters of a scenario begin at 0.
+
+        Args:
+            scenario: one that serves.
+            faults: those that its candidate may have; none without a candidate.
+        """
+        self.degraded_answers.labels(scenario)
+        for fault in faults:
+            self.candidate_faults.labels(scenario, fault)
 
     def show_versions(self, served: Iterable[tuple[str, str, str]]) -> None:
         """Set which versions answer, as (scenario, version, arm); all others are gone."""

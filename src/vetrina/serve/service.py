@@ -11,6 +11,7 @@ from vetrina.core.exposures import Exposure
 from vetrina.core.protocols import Context, EmptySpendLedger, RecentEvents
 from vetrina.core.rollout_types import CANARY, CHAMPION, HOLDBACK, INTERLEAVED, INTERLEAVING, SHADOW, Rollout
 from vetrina.scenarios.base import charging_scenarios
+from vetrina.serve.experiments.canary import FAULTS
 from vetrina.serve.http.protocol import MAX_EVENT_REQUESTS, MAX_REQUESTS
 from vetrina.serve.live_state import (
     CandidateClients,
@@ -173,10 +174,13 @@ class Service:
             served.append((scenario, version, CHAMPION))
             client = self.candidate_clients.get(scenario)
             share = 0.0
+            faults: tuple[str, ...] = ()
             if client is not None:
+                faults = FAULTS
                 share = client.rollout.candidate_share
                 served.append((scenario, client.rollout.alternative_version, _arm_of(client.rollout)))
             self.metrics.candidate_share.labels(scenario).set(share)
+            self.metrics.show_scenario(scenario, faults)
         self.metrics.show_versions(served)
         self.metrics.show_waiting(
             {
