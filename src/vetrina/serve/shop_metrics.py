@@ -73,7 +73,6 @@ class ShopMetrics(Collector):
         now = time.monotonic()
         if self._read_at is not None and now - self._read_at < _READ_SECONDS:
             return
-        self._read_at = now
         self._state = ShopState(
             last_event=event_queries.last_arrival(self._engine),
             champions_created=self._registry.champions_created(),
@@ -83,6 +82,7 @@ class ShopMetrics(Collector):
             unfinished=self._runs.list_unfinished(),
             last_runs=self._last_runs(),
         )
+        self._read_at = now  # last: what could not be read is tried again at once
 
     def _last_runs(self) -> list[tuple[RunRecord, float]]:
         newest: dict[str, RunRecord] = {}

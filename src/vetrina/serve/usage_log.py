@@ -33,8 +33,8 @@ class UsageLog:
         """Write, every minute."""
         now = time.monotonic()
         if now >= self._due_at:
-            self._due_at = now + _WRITE_SECONDS
             self._write()
+            self._due_at = now + _WRITE_SECONDS
 
     def close(self) -> None:
         """Write what the last minute took; a store that is away does not hold up the end of the process."""

@@ -11,7 +11,7 @@ from vetrina.store.database import read
 from vetrina.store.tables import daily_statistics
 
 # These rows lie beside the statistics of monitoring, which are deleted after as many days: what they are about.
-_PART = "serving"
+_PART = "usage:answers"
 _UsageByVersion = dict[str, ServingUsage]
 
 

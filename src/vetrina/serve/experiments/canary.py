@@ -41,8 +41,8 @@ _LOG = logging.getLogger("vetrina.serve")
 class CandidateAnswer:
     """The candidate's answer, or why there is none.
 
-    ``fault`` is one of FAULTS. ``seconds`` are those that the candidate itself took, without the wait for its turn; 0 where it was
-    not queried.
+    ``fault`` is one of FAULTS. ``seconds`` are those that the candidate itself took, without the wait for its turn; 0 where it
+    was not queried.
     """
 
     answer: Answer | None
