@@ -38,7 +38,6 @@ from vetrina.simulate.input_files import write_input_files
 from vetrina.simulate.processes import start_command, wait_until_ready
 from vetrina.simulate.simulated_users import SimulatedUsers
 from vetrina.simulate.world import World
-from vetrina.store.rollouts import RunningRollout
 
 pytestmark = pytest.mark.simulation
 
@@ -89,9 +88,7 @@ class Monitored:
     prometheus: str
     start: float
     end: float
-    logs: dict[str, list[dict[str, Any]]]
-    silent_hours: tuple[float, float] = (0.0, 0.0)
-    unavailable: list[str] = field(default_factory=list)
+    logs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 class Clock:
@@ -176,9 +173,9 @@ def live_through(folder: Path, world: World, start: float, end: float) -> Sample
                 happen(minute, shop, client, users)
                 for _ in range(VISITS_A_MINUTE):
                     users.visit()
-                if minute % 10 == 0:
+                if minute % 10 == 9:
                     for running in shop.shop_context.rollouts.running().values():
-                        reconcile(shop, running, now())
+                        reconcile_rollout(shop.shop_context, running, now())
                     client.app.state.service.follower.refresh()
                 client.app.state.service.update_gauges()
                 samples.read(client.app.state.service.metrics.registry, now())
@@ -197,15 +194,11 @@ def happen(minute: int, shop: Shop, client: TestClient, users: SimulatedUsers) -
         inject_refresh(shop, "error", "search")
         client.app.state.service.follower.refresh()
     if hour == 8 and minute_of_hour < 10:
-        for user in range(8):
+        for user in range(30):
             users.search(user)
     if hour == 10:  # ads has no version here
         assert client.post("/v1/ads", json={"user_id": "u0001"}).status_code == 503
         client.post("/v1/events", json=[{"type": "no-user"}])
-
-
-def reconcile(shop: Shop, running: RunningRollout, now: float) -> None:
-    reconcile_rollout(shop.shop_context, running, now)
 
 
 def free_port() -> int:
@@ -244,8 +237,9 @@ def watched(folder: Path, world: World, start: float, end: float) -> Iterator[Mo
         prometheus = subprocess.Popen(command, stderr=log, stdout=log)
         try:
             visit_live(shop, world, address)
-            monitored = Monitored(f"http://127.0.0.1:{port}", start, end, {})
+            monitored = Monitored(f"http://127.0.0.1:{port}", start, end)
             wait_for(monitored, "count(vetrina_health_day_timestamp_seconds)")
+            wait_for_the_end_of_releases(shop)
             controller.send_signal(signal.SIGTERM)
             controller.wait(30)
             service.send_signal(signal.SIGTERM)
@@ -260,6 +254,13 @@ def watched(folder: Path, world: World, start: float, end: float) -> Iterator[Mo
                 process.kill()
                 process.wait(30)
             shop.shop_context.engine.dispose()
+
+
+def wait_for_the_end_of_releases(shop: Shop) -> None:
+    deadline = time.monotonic() + 60
+    while shop.shop_context.rollouts.running():
+        assert time.monotonic() < deadline, "the controller did not roll the failing candidate back"
+        time.sleep(0.5)
 
 
 def visit_live(shop: Shop, world: World, address: str) -> None:
