@@ -127,14 +127,15 @@ def test_the_adversarial_loss_of_products_is_the_mean_of_now_and_of_the_worst_pu
     batch = baskets.batch(baskets.windows)
 
     def losses_at(seed: int) -> tuple[float, float]:
-        draw = int(np.random.default_rng(seed).integers(2**31))
-        usual = training.sampled_softmax_loss(table, Plain(), batch, data, np.random.default_rng(draw))
-        pushed = training.adversarial_softmax_loss(table, Plain(), batch, data, np.random.default_rng(seed))
+        drawn = data.draw(len(batch.gaps), np.random.default_rng(seed))
+        usual = training.sampled_softmax_loss(table, Plain(), batch, data, drawn)
+        pushed = training.adversarial_softmax_loss(table, Plain(), batch, data, drawn)
         return float(usual.detach()), float(pushed.detach())
 
     for seed in range(5):
         usual, pushed = losses_at(seed)
         assert usual < pushed < 2 * usual
-    training.adversarial_softmax_loss(table, Plain(), batch, data, np.random.default_rng(0)).backward()
+    drawn = data.draw(len(batch.gaps), np.random.default_rng(0))
+    training.adversarial_softmax_loss(table, Plain(), batch, data, drawn).backward()
     assert table.vectors.grad is not None
     assert float(table.vectors.grad.abs().sum()) > 0

@@ -24,6 +24,10 @@ class BadInput(VetrinaError):
         self.rule = rule
         self.way_out = way_out
 
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
+        """What the error is made from, so that it reaches another process whole."""
+        return type(self), (self.value, self.rule, self.way_out)
+
 
 class Conflict(BadInput):
     """The state was changed between reading and writing; HTTP 409."""

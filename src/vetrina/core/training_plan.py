@@ -8,6 +8,25 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Compute:
+    """Where a run is computed. It changes no result beyond rounding.
+
+    Attributes:
+        engine: ``local`` or ``ray``.
+        workers: Processes of the engine ``ray``, each with the threads of the plan.
+        address: Address of the Ray cluster; empty for the variable RAY_ADDRESS, or for a cluster on this machine.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        folder: Folder for checkpoints, which all workers reach; empty for one in the system's temporary files.
+    """
+
+    engine: str = "local"
+    workers: int = 2
+    address: str = ""
+    device: str = "auto"
+    folder: str = ""
+
+
+@dataclass(frozen=True)
 class TrainingPlan:
     """Everything decided before training starts; the same plan and data reproduce the result.
 
@@ -30,6 +49,7 @@ class TrainingPlan:
         foreign_inputs: Columns of the external model's only input matrix; empty if it has one input per column.
         image_hosts: Hosts in the shop's own network that images may be downloaded from.
         answers: Answers that may be computed to judge compression variants, beside the least aggressive of each model.
+        compute: Engine and device.
     """
 
     seed: int = 42
@@ -50,6 +70,7 @@ class TrainingPlan:
     foreign_inputs: tuple[str, ...] = ()
     image_hosts: tuple[str, ...] = ()
     answers: int = 40_000
+    compute: Compute = field(default_factory=Compute)
 
     @property
     def n_chunks(self) -> int:

@@ -5,12 +5,15 @@ from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
+import msgspec
+
 from vetrina.core.errors import BadInput
 from vetrina.core.files import digest_of, write_bytes
-from vetrina.core.settings import Settings
-from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.settings import Settings, TrainSettings
+from vetrina.core.training_plan import Compute, Recipe, TrainingPlan
 from vetrina.core.version import BUNDLE_FORMAT, VERSION
 from vetrina.data import dataset
+from vetrina.engines import check_compute
 from vetrina.models.base import find_trainable_model
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import Scenario
@@ -45,7 +48,7 @@ def base_plan(shop_context: ShopContext, scenario: Scenario, recipe: Recipe) -> 
         recipe: Its recipe, whose hyper-parameters are used.
 
     Raises:
-        BadInput: The shop's own model file does not exist.
+        BadInput: The shop's own model file does not exist, or the engine or the device cannot be used.
         NotFound: The version to warm-start from is unknown.
     """
     settings = shop_context.folder.settings
@@ -54,6 +57,8 @@ def base_plan(shop_context: ShopContext, scenario: Scenario, recipe: Recipe) -> 
     if shop_context.run_id:
         halvings = shop_context.runs.get_run(shop_context.run_id).halvings
     budget_minutes = shop_context.budget_minutes or train_settings.budget_minutes
+    compute = compute_of(shop_context)
+    check_compute(compute)
     return TrainingPlan(
         seed=train_settings.seed,
         budget_seconds=60.0 * budget_minutes,
@@ -70,12 +75,30 @@ def base_plan(shop_context: ShopContext, scenario: Scenario, recipe: Recipe) -> 
         foreign=_external_model_file(shop_context, scenario),
         foreign_inputs=settings.predict.onnx_inputs,
         image_hosts=settings.ingest.image_hosts,
+        compute=compute,
     )
+
+
+def compute_of(shop_context: ShopContext) -> Compute:
+    """Where a run of the shop is computed: as the settings say, with the engine of the command line where it names one."""
+    settings = shop_context.folder.settings.train
+    engine = shop_context.training_engine or settings.engine
+    folder = str(shop_context.folder.work / "ray")
+    return Compute(engine, settings.workers, settings.ray_address, settings.device, folder)
 
 
 def recipe_digest(recipe: Recipe, plan: TrainingPlan, settings: Settings) -> str:
     """Hash of what shapes the result besides the data: code version, bundle format, recipe and settings."""
-    text = f"{VERSION} {BUNDLE_FORMAT} {recipe} {settings.train} {settings.weights}"
+    # Where it is computed does not shape the result.
+    defaults = TrainSettings()
+    train_settings = msgspec.structs.replace(
+        settings.train,
+        engine=defaults.engine,
+        workers=defaults.workers,
+        ray_address=defaults.ray_address,
+        device=defaults.device,
+    )
+    text = f"{VERSION} {BUNDLE_FORMAT} {recipe} {train_settings} {settings.weights}"
     text += f" {plan.budget_seconds}"
     if plan.goal:
         text += f" {plan.goal}"

@@ -270,7 +270,12 @@ class Run:
                 self._shop_context.progress,
                 validation=validation,
             )
-        report = {**tuning_result.report, "plan": asdict(plan)}
+        plan_report = asdict(plan)
+        plan_report["compute"] = {
+            "engine": plan.compute.engine,
+            "device": plan.compute.device,
+        }  # no addresses in bundles
+        report = {**tuning_result.report, "plan": plan_report}
         return SelectedConfig(replace(tuning_result, report=report), compression_result)
 
     def _refit(

@@ -20,6 +20,8 @@ class ItemEmbeddings(nn.Module):
         item_tokens: (items, tokens) ones where an item has a property.
     """
 
+    _token_weights: Tensor
+
     def __init__(self, initial_vectors: Floats, item_tokens: sparse.csr_array) -> None:
         super().__init__()
         n_items, width = initial_vectors.shape
@@ -34,22 +36,25 @@ class ItemEmbeddings(nn.Module):
         self._starts = np.r_[item_tokens.indptr[:-1], 0]
         self._lengths = token_counts
         self._tokens = item_tokens.indices.astype(np.int64)
-        self._token_weights = torch.from_numpy(token_weights.astype(np.float32))
+        # A buffer moves to the device with the weights; it follows from the catalogue, so no state holds it.
+        self.register_buffer("_token_weights", torch.from_numpy(token_weights.astype(np.float32)), persistent=False)
 
     def forward(self, rows: np.ndarray) -> Tensor:
         """Return the vectors (n, width) of some rows (n,)."""
-        row_numbers = torch.from_numpy(rows)
+        device = self.item_embedding.weight.device
+        row_numbers = torch.from_numpy(rows).to(device)
         if not len(self._tokens):
             return self.item_embedding(row_numbers)
         lengths = self._lengths[rows]
         bag_starts = np.cumsum(lengths) - lengths
         positions = np.repeat(self._starts[rows] - bag_starts, lengths) + np.arange(int(lengths.sum()))
-        tokens = torch.from_numpy(self._tokens[positions])
-        token_sums = F.embedding_bag(tokens, self.token_embedding.weight, torch.from_numpy(bag_starts), mode="sum")
+        tokens = torch.from_numpy(self._tokens[positions]).to(device)
+        offsets = torch.from_numpy(bag_starts).to(device)
+        token_sums = F.embedding_bag(tokens, self.token_embedding.weight, offsets, mode="sum")
         return self.item_embedding(row_numbers) + token_sums * self._token_weights[row_numbers, None]
 
     @torch.no_grad()
     def all_vectors(self) -> Floats:
         """Return the vectors of all items (items, width), without the padding."""
         n_items = len(self._lengths) - 1
-        return self(np.arange(n_items)).numpy()
+        return self(np.arange(n_items)).cpu().numpy()

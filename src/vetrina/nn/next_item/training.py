@@ -6,6 +6,7 @@ shared negatives that are not in that basket. Cosines, so that popular items do 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +20,9 @@ from vetrina.core.progress import Progress
 from vetrina.core.training_data import WARM_START_FILE, TrainingData
 from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.data.item_tokens import item_token_matrix
+from vetrina.engines import TrainingWorker, find_engine
+from vetrina.nn.data_parallel import average_gradients, mean_over_workers
+from vetrina.nn.devices import mixed_precision, training_device
 from vetrina.nn.next_item import embedding_init, warm_start
 from vetrina.nn.next_item.baskets import Baskets, Batch
 from vetrina.nn.next_item.cost import full_epochs
@@ -73,6 +77,27 @@ class _SequenceData:
     baskets: Baskets
     negatives: NegativeSampler
     temperature: float
+
+    def draw(self, n_windows: int, rng: np.random.Generator) -> "RandomInputs":
+        """What is random in the loss of ``n_windows`` windows."""
+        negative_rows, correction_N = self.negatives.sample(rng)
+        keeps_gaps = rng.random((n_windows, 1)) >= GAP_DROPOUT
+        return RandomInputs(negative_rows, correction_N, keeps_gaps)
+
+
+@dataclass(frozen=True)
+class RandomInputs:
+    """What is drawn for a batch before its loss is computed.
+
+    Attributes:
+        negative_rows: (negatives,) item rows.
+        correction_N: (negatives,) what is subtracted from their logits.
+        keeps_gaps: (windows, 1) whether a window keeps its gaps.
+    """
+
+    negative_rows: np.ndarray
+    correction_N: Tensor
+    keeps_gaps: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -169,7 +194,7 @@ def sampled_softmax_loss(
     encoder: SequenceEncoder,
     batch: Batch,
     data: _SequenceData,
-    rng: np.random.Generator,
+    random_inputs: RandomInputs,
 ) -> Tensor:
     """Return the mean cross-entropy over the pairs of a batch.
 
@@ -177,35 +202,53 @@ def sampled_softmax_loss(
         embed: Returns the vectors (n, width) of item rows (n,).
         encoder: The sequence encoder.
         batch: Inputs and targets.
-        data: Negatives and temperature.
-        rng: Source of negatives and dropped gaps.
+        data: Temperature of the logits.
+        random_inputs: Negatives and dropped gaps.
     """
-    sampled_rows, correction_N = data.negatives.sample(rng)
+    sampled_rows = random_inputs.negative_rows
     all_rows = np.concatenate([sampled_rows, batch.target_rows, batch.inputs.ravel()])
     distinct_rows, index = np.unique(all_rows, return_inverse=True)
     vectors_RD = embed(distinct_rows)
+    device = vectors_RD.device
     sizes = [len(sampled_rows), len(batch.target_rows), batch.inputs.size]
-    negative_N, target_P, input_X = torch.split(torch.from_numpy(index), sizes)
+    negative_N, target_P, input_X = torch.split(torch.from_numpy(index).to(device), sizes)
     x_BLD = vectors_RD[input_X].view(*batch.inputs.shape, -1)
-    keeps_gaps = rng.random((len(batch.gaps), 1)) >= GAP_DROPOUT
-    gaps_BL = torch.from_numpy(batch.gaps * keeps_gaps)
-    states_BLD = encoder.encode(x_BLD, torch.from_numpy(batch.ages), gaps_BL)
-    user_XD = _unit_user_vectors(encoder, states_BLD, batch.positions)
+    gaps = batch.gaps * random_inputs.keeps_gaps
+    user_XD = _unit_user_vectors(encoder, x_BLD, batch, gaps, batch.positions)
     unit_RD = F.normalize(vectors_RD, dim=1) / data.temperature
-    pair_P = torch.from_numpy(batch.pair_position)
-    logits_XN = torch.addmm(-correction_N, user_XD, unit_RD[negative_N].T)
+    pair_P = torch.from_numpy(batch.pair_position).to(device)
+    logits_XN = torch.addmm(-random_inputs.correction_N.to(device), user_XD, unit_RD[negative_N].T)
     # A negative that is a target of the same position is none.
     pair, column = (negative_N[None] == target_P[:, None]).nonzero(as_tuple=True)
-    logits_XN = logits_XN.index_put((pair_P[pair], column), torch.tensor(_EXCLUDED_LOGIT))
+    excluded_logit = torch.tensor(_EXCLUDED_LOGIT, device=device)
+    logits_XN = logits_XN.index_put((pair_P[pair], column), excluded_logit)
     positive_P = (user_XD[pair_P] * unit_RD[target_P]).sum(1)
     normaliser_P = torch.logaddexp(positive_P, logits_XN.logsumexp(1)[pair_P])
     return (normaliser_P - positive_P).mean()
 
 
-def _unit_user_vectors(encoder: SequenceEncoder, states_BLD: Tensor, positions: np.ndarray) -> Tensor:
-    """User vectors of norm 1 at flat ``positions`` (positions,) of the states."""
-    states_XD = states_BLD.flatten(0, 1)[torch.from_numpy(positions)]
-    return F.normalize(encoder.user_vectors(states_XD), dim=1)
+def _unit_user_vectors(
+    encoder: SequenceEncoder, x_BLD: Tensor, batch: Batch, gaps: np.ndarray, positions: np.ndarray
+) -> Tensor:
+    """User vectors of norm 1 (positions, width) at flat positions of a batch.
+
+    The encoder computes in bf16 on a GPU; cosines and what follows stay in float32, as a temperature enlarges their rounding.
+
+    Args:
+        encoder: The sequence encoder.
+        x_BLD: (batch, length, width) item vectors.
+        batch: Ages of the inputs.
+        gaps: (batch, length) gap classes.
+        positions: (positions,) flat positions.
+    """
+    device = x_BLD.device
+    ages_BL = torch.from_numpy(batch.ages).to(device)
+    gaps_BL = torch.from_numpy(gaps).to(device)
+    with mixed_precision(device):
+        states_BLD = encoder.encode(x_BLD, ages_BL, gaps_BL)
+        states_XD = states_BLD.flatten(0, 1)[torch.from_numpy(positions).to(device)]
+        user_XD = encoder.user_vectors(states_XD)
+    return F.normalize(user_XD.float(), dim=1)
 
 
 def adversarial_softmax_loss(
@@ -213,7 +256,7 @@ def adversarial_softmax_loss(
     encoder: SequenceEncoder,
     batch: Batch,
     data: _SequenceData,
-    rng: np.random.Generator,
+    random_inputs: RandomInputs,
 ) -> Tensor:
     """Return the mean of the loss and of the loss with every item vector moved in the direction that raises it most.
 
@@ -224,17 +267,16 @@ def adversarial_softmax_loss(
         embeddings: The item embeddings.
         encoder: The sequence encoder.
         batch: Inputs and targets.
-        data: Negatives and temperature.
-        rng: Source of negatives and dropped gaps.
+        data: Temperature of the logits.
+        random_inputs: Negatives and dropped gaps.
     """
-    seed = int(rng.integers(2**31))
     looked_up: list[Tensor] = []
 
     def embed(rows: np.ndarray) -> Tensor:
         looked_up.append(embeddings(rows))
         return looked_up[0]
 
-    clean_loss = sampled_softmax_loss(embed, encoder, batch, data, np.random.default_rng(seed))
+    clean_loss = sampled_softmax_loss(embed, encoder, batch, data, random_inputs)
     vectors_RD = looked_up[0]
     (gradient_RD,) = torch.autograd.grad(clean_loss, vectors_RD, retain_graph=True)
     mean_norm = vectors_RD.detach().norm(dim=1).mean()
@@ -243,7 +285,7 @@ def adversarial_softmax_loss(
     def embed_perturbed(rows: np.ndarray) -> Tensor:
         return embeddings(rows) + perturbation_RD
 
-    worst_loss = sampled_softmax_loss(embed_perturbed, encoder, batch, data, np.random.default_rng(seed))
+    worst_loss = sampled_softmax_loss(embed_perturbed, encoder, batch, data, random_inputs)
     return (clean_loss + worst_loss) / 2
 
 
@@ -256,19 +298,50 @@ def _train(
     hyperparameters: Mapping[str, float],
     progress: Progress,
 ) -> tuple[int, list[float]]:
-    """Train embeddings and encoder in place; return the epoch of the final weights and the held-out NDCG of each epoch.
+    """Train embeddings and encoder in place; return the epoch of the final weights and the held-out NDCG of each epoch."""
+    model = nn.ModuleList([embeddings, encoder])
+    loop = partial(_training_loop, model, data, plan, hyperparameters)
+    engine = find_engine(plan.compute, plan.threads)
+    with progress.step(f"{name}: epochs", _epochs_to_train(hyperparameters)) as step:
+        state = engine.train(loop, step.advance)
+    model.load_state_dict(state["model"])
+    return state["epoch"], state["held_out_ndcg"]
+
+
+def _epochs_to_train(hyperparameters: Mapping[str, float]) -> int:
+    return int(hyperparameters["stop"]) or int(hyperparameters["epochs"])
+
+
+def _training_loop(
+    model: nn.ModuleList,
+    data: _SequenceData,
+    plan: TrainingPlan,
+    hyperparameters: Mapping[str, float],
+    worker: TrainingWorker,
+) -> dict[str, Any]:
+    """Train a model in place on one worker of several, which all end with the same weights.
 
     With the hyper-parameter ``stop`` training ends after that epoch and holds out nothing. Without it, training ends when the
     held-out NDCG is clearly below the best one, and returns to the best epoch.
+
+    Args:
+        model: Item embeddings and encoder.
+        data: Baskets, negatives, temperature.
+        plan: Seed, threads, device, loss and optimiser.
+        hyperparameters: Hyper-parameters with ``epochs`` set.
+        worker: This worker.
+
+    Returns:
+        ``model``, the final weights, ``epoch``, after which they were reached, and ``held_out_ndcg`` of each epoch.
     """
+    torch.set_num_threads(plan.threads)
+    device = training_device(plan)
+    model.to(device)
     rng = np.random.default_rng(plan.seed)
     windows = data.baskets.windows
     lengths = windows[:, 1] - windows[:, 0]
-    model = nn.ModuleList([embeddings, encoder])
-    epochs = int(hyperparameters["epochs"])
-    stop = int(hyperparameters["stop"])
     n_held_out = 0
-    if not stop:
+    if not hyperparameters["stop"]:
         n_held_out = min(MAX_HELD_OUT_WINDOWS, len(windows) // _WINDOWS_PER_HELD_OUT)
     held_out, training = np.split(rng.permutation(len(windows)), [n_held_out])
     optimiser, rate = build_optimiser(
@@ -276,39 +349,54 @@ def _train(
     )
     batch_size = _windows_per_batch(data.baskets)
     batches_per_epoch = -(-len(training) // batch_size)  # rounded up
-    n_steps = max(1, epochs * batches_per_epoch)
+    n_steps = max(1, int(hyperparameters["epochs"]) * batches_per_epoch)
     schedule = one_cycle_schedule(optimiser, rate, n_steps, cycle_momentum=False, final_div_factor=40)
-    loss = sampled_softmax_loss
-    if plan.loss == "adversarial":
-        loss = adversarial_softmax_loss
     held_out_ndcg: list[float] = []
     best_state = model.state_dict()
-    trained_epochs = epochs
-    if stop:
-        trained_epochs = stop
-    with progress.step(f"{name}: epochs", trained_epochs) as step:
-        for _ in range(trained_epochs):
-            model.train()
-            for rows in _length_bucketed_batches(training, lengths, batch_size, rng):
-                optimiser.zero_grad(set_to_none=True)
-                chunks = [chunk for chunk in np.array_split(rows, plan.n_chunks) if len(chunk)]
-                batches = [data.baskets.batch(windows[chunk]) for chunk in chunks]
-                if _accumulate_gradients(embeddings, encoder, batches, data, rng, loss):
-                    optimiser.step()
-                schedule.step()
-                step.advance(len(rows) / len(training))
-            if not len(held_out):
-                continue
+    n_epochs = _epochs_to_train(hyperparameters)
+    final_epoch = n_epochs
+    first_epoch = 0
+    checkpoint = worker.load_checkpoint()
+    if checkpoint is not None:
+        model.load_state_dict(checkpoint["model"])
+        optimiser.load_state_dict(checkpoint["optimiser"])
+        schedule.load_state_dict(checkpoint["schedule"])
+        rng.bit_generator.state = checkpoint["rng"]
+        held_out_ndcg = list(checkpoint["held_out_ndcg"])
+        best_state = checkpoint["best_state"]
+        first_epoch = checkpoint["epoch"]
+    for epoch in range(first_epoch, n_epochs):
+        worker.start_epoch(plan.seed + epoch)
+        model.train()
+        for rows in _length_bucketed_batches(training, lengths, batch_size, rng):
+            optimiser.zero_grad(set_to_none=True)
+            n_pairs = _accumulate_gradients(model, data, plan, windows[rows], rng, worker)
+            if average_gradients(model.parameters(), n_pairs, worker):
+                optimiser.step()
+            schedule.step()
+            worker.advance(len(rows) / len(training))
+        if len(held_out):
             model.eval()
-            ndcg = _held_out_ndcg(embeddings, encoder, data, windows[held_out])
-            held_out_ndcg.append(ndcg)
-            best_ndcg = max(held_out_ndcg)
-            if ndcg == best_ndcg:
+            held_out_ndcg.append(_held_out_ndcg(model, data, windows[held_out], worker))
+            if held_out_ndcg[-1] == max(held_out_ndcg):
                 best_state = {key: value.clone() for key, value in model.state_dict().items()}
-            elif ndcg < EARLY_STOP_RATIO * best_ndcg:
+            elif held_out_ndcg[-1] < EARLY_STOP_RATIO * max(held_out_ndcg):
                 model.load_state_dict(best_state)
-                return int(np.argmax(held_out_ndcg)) + 1, held_out_ndcg
-    return trained_epochs, held_out_ndcg
+                final_epoch = int(np.argmax(held_out_ndcg)) + 1
+                break
+        worker.save_checkpoint(
+            {
+                "model": model.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "schedule": schedule.state_dict(),
+                "rng": rng.bit_generator.state,
+                "held_out_ndcg": held_out_ndcg,
+                "best_state": best_state,
+                "epoch": epoch + 1,
+            }
+        )
+    model.cpu()
+    return {"model": model.state_dict(), "epoch": final_epoch, "held_out_ndcg": held_out_ndcg}
 
 
 def _windows_per_batch(baskets: Baskets) -> int:
@@ -318,19 +406,43 @@ def _windows_per_batch(baskets: Baskets) -> int:
 
 
 def _accumulate_gradients(
-    embeddings: ItemEmbeddings,
-    encoder: SequenceEncoder,
-    chunks: list[Batch],
+    model: nn.ModuleList,
     data: _SequenceData,
+    plan: TrainingPlan,
+    windows: np.ndarray,
     rng: np.random.Generator,
-    loss: Callable[..., Tensor],
+    worker: TrainingWorker,
 ) -> int:
-    """Add up the gradients of a batch's chunks, each weighted by its share of the pairs; return the number of pairs."""
-    n_pairs = sum(len(chunk.pair_position) for chunk in chunks)
-    for chunk in chunks:
-        if len(chunk.pair_position):
-            share = len(chunk.pair_position) / n_pairs
-            chunk_loss = loss(embeddings, encoder, chunk, data, rng) * share
+    """Add up the gradients of this worker's chunks of a batch, each weighted by its share of the worker's pairs.
+
+    Every worker draws the random inputs of all chunks, so that their generators stay in step.
+
+    Args:
+        model: Item embeddings and encoder.
+        data: Baskets, negatives, temperature.
+        plan: Loss and number of chunks.
+        windows: (n, 2) windows of the batch.
+        rng: Source of random inputs.
+        worker: This worker.
+
+    Returns:
+        The number of this worker's pairs.
+    """
+    embeddings, encoder = model
+    loss: Callable[..., Tensor] = sampled_softmax_loss
+    if plan.loss == "adversarial":
+        loss = adversarial_softmax_loss
+    chunks: list[tuple[Batch, RandomInputs]] = []
+    for number, chunk in enumerate(np.array_split(windows, plan.n_chunks * worker.world_size)):
+        if len(chunk):
+            random_inputs = data.draw(len(chunk), rng)
+            if number % worker.world_size == worker.rank:
+                chunks.append((data.baskets.batch(chunk), random_inputs))
+    n_pairs = sum(len(batch.pair_position) for batch, _ in chunks)
+    for batch, random_inputs in chunks:
+        if len(batch.pair_position):
+            share = len(batch.pair_position) / n_pairs
+            chunk_loss = loss(embeddings, encoder, batch, data, random_inputs) * share
             chunk_loss.backward()
     return n_pairs
 
@@ -353,29 +465,27 @@ def _length_bucketed_batches(
 
 
 @torch.no_grad()
-def _held_out_ndcg(
-    embeddings: ItemEmbeddings, encoder: SequenceEncoder, data: _SequenceData, windows: np.ndarray
-) -> float:
-    """Mean of 1 / log2(1 + rank) over the pairs of held-out windows (n, 2), ranked among all items.
+def _held_out_ndcg(model: nn.ModuleList, data: _SequenceData, windows: np.ndarray, worker: TrainingWorker) -> float:
+    """Mean of 1 / log2(1 + rank) over the pairs of held-out windows (n, 2), ranked among all items; each worker has a part.
 
     A guard: it ends a training that makes ranks clearly worse for users outside of the training data. For users in it (nearly
     all that serving meets) the end of the schedule is better than the epoch that is best here.
 
     Ranks and not the loss: a low temperature makes the loss rise long before the order gets worse.
     """
-    unit_ID = F.normalize(torch.from_numpy(embeddings.all_vectors()), dim=1)
-    gains: list[np.ndarray] = []
-    for first in range(0, len(windows), HELD_OUT_BATCH_SIZE):
+    embeddings, encoder = model
+    device = next(model.parameters()).device
+    unit_ID = F.normalize(torch.from_numpy(embeddings.all_vectors()).to(device), dim=1)
+    gains = [np.empty(0, np.float32)]
+    step = HELD_OUT_BATCH_SIZE * worker.world_size
+    for first in range(HELD_OUT_BATCH_SIZE * worker.rank, len(windows), step):
         batch = data.baskets.batch(windows[first : first + HELD_OUT_BATCH_SIZE])
         x_BLD = embeddings(batch.inputs.ravel()).view(*batch.inputs.shape, -1)
-        states_BLD = encoder.encode(x_BLD, torch.from_numpy(batch.ages), torch.from_numpy(batch.gaps))
         pair_position = batch.pair_position[-MAX_HELD_OUT_PAIRS_PER_BATCH:]
-        target_P = torch.from_numpy(batch.target_rows[-MAX_HELD_OUT_PAIRS_PER_BATCH:])
-        user_PD = _unit_user_vectors(encoder, states_BLD, batch.positions[pair_position])
+        target_P = torch.from_numpy(batch.target_rows[-MAX_HELD_OUT_PAIRS_PER_BATCH:]).to(device)
+        user_PD = _unit_user_vectors(encoder, x_BLD, batch, batch.gaps, batch.positions[pair_position])
         scores_PI = user_PD @ unit_ID.T
         target_score_P = scores_PI.gather(1, target_P[:, None])
         rank_P = (scores_PI > target_score_P).sum(1) + 1
-        gains.append((1.0 / torch.log2(1.0 + rank_P)).numpy())
-    if not sum(len(batch_gains) for batch_gains in gains):
-        return 0.0
-    return float(np.concatenate(gains).mean())
+        gains.append((1.0 / torch.log2(1.0 + rank_P)).cpu().numpy())
+    return mean_over_workers(np.concatenate(gains), worker, device)
