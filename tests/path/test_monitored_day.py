@@ -16,6 +16,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -49,7 +50,7 @@ FILEBEAT = yaml.safe_load((ROOT / "deploy" / "filebeat" / "filebeat.yml").read_t
 HOUR = 3_600.0
 MINUTE = 60.0
 DAYS_BEFORE = 9
-VISITS_A_DAY = 200  # of the days before
+VISITS_A_DAY = 400  # of the days before
 VISITS_A_MINUTE = 2  # of the day
 SETTINGS = """
 [log]
@@ -59,6 +60,7 @@ exclude_models = ["sasrec", "gru", "mlp", "dcn"]
 [operate]
 price_per_cpu_hour = 0.04
 release_check_seconds = 1
+start_between = [0, 0]
 [release]
 steps = [0.2, 0.5]
 min_step_minutes = 30
@@ -190,13 +192,14 @@ def happen(minute: int, shop: Shop, client: TestClient, users: SimulatedUsers) -
     users.fault = "dead-feed" if silent else ""
     if (hour, minute_of_hour) == (6, 0):
         inject_candidate(shop, "same")
-    if (hour, minute_of_hour) == (8, 0):
-        inject_refresh(shop, "error", "search")
+    if (hour, minute_of_hour) == (14, 0):
+        shop.shop_context.rollouts.abort("recommend")
+        inject_refresh(shop, "error")
         client.app.state.service.follower.refresh()
-    if hour == 8 and minute_of_hour < 10:
+    if hour == 14 and minute_of_hour < 10:
         for user in range(30):
-            users.search(user)
-    if hour == 10:  # ads has no version here
+            users.recommend(user)
+    if hour == 16:  # ads has no version here
         assert client.post("/v1/ads", json={"user_id": "u0001"}).status_code == 503
         client.post("/v1/events", json=[{"type": "no-user"}])
 
@@ -236,10 +239,12 @@ def watched(folder: Path, world: World, start: float, end: float) -> Iterator[Mo
         controller = subprocess.Popen(operate, stderr=operate_log)
         prometheus = subprocess.Popen(command, stderr=log, stdout=log)
         try:
-            visit_live(shop, world, address)
             monitored = Monitored(f"http://127.0.0.1:{port}", start, end)
-            wait_for(monitored, "count(vetrina_health_day_timestamp_seconds)")
-            wait_for_the_end_of_releases(shop)
+            with server_client(shop, address) as client:
+                visit_live(shop, world, client)
+                wait_for(monitored, "count(vetrina_click_loss)")
+                wait_for_the_end_of_releases(shop)
+                put_while_the_store_is_locked(shop, client)
             controller.send_signal(signal.SIGTERM)
             controller.wait(30)
             service.send_signal(signal.SIGTERM)
@@ -263,26 +268,31 @@ def wait_for_the_end_of_releases(shop: Shop) -> None:
         time.sleep(0.5)
 
 
-def visit_live(shop: Shop, world: World, address: str) -> None:
-    """Visits, a failing candidate, and a store that is locked while a product comes."""
+def server_client(shop: Shop, address: str) -> httpx.Client:
+    """As the shop's own server calls the service."""
     headers = {"authorization": f"Bearer {shop.folder.keys.api_token}"}
-    with httpx.Client(base_url=address, headers=headers, timeout=30) as client:
-        wait_until_ready(client)
-        users = SimulatedUsers(world, client, time.time, seed=2)
-        for running in shop.shop_context.rollouts.running():
-            shop.shop_context.rollouts.abort(running)
-        inject_candidate(shop, "error")
-        deadline = time.monotonic() + 15
-        while time.monotonic() < deadline:
-            users.visit()
-        locked = sqlite3.connect(shop.folder.root / "store.db", isolation_level=None)
+    return httpx.Client(base_url=address, headers=headers, timeout=30)
+
+
+def visit_live(shop: Shop, world: World, client: httpx.Client) -> None:
+    """Visits, while a candidate fails in the shadow."""
+    wait_until_ready(client)
+    users = SimulatedUsers(world, client, time.time, seed=2)
+    for scenario in shop.shop_context.rollouts.running():
+        shop.shop_context.rollouts.abort(scenario)
+    inject_candidate(shop, "error")
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        users.visit()
+
+
+def put_while_the_store_is_locked(shop: Shop, client: httpx.Client) -> None:
+    """A request that fails, of which the log has a line."""
+    with closing(sqlite3.connect(shop.folder.root / "store.db", isolation_level=None)) as locked:
         locked.execute("BEGIN IMMEDIATE")
         answer = client.put("/v1/products/rug", json={"title": "Rug"}, headers={"x-request-id": "locked-store"})
         locked.rollback()
-        locked.close()
-        assert answer.status_code == 503
-        for _ in range(50):
-            users.visit()
+    assert answer.status_code == 503
 
 
 def lines_of(log: Path) -> list[dict[str, Any]]:
