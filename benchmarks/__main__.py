@@ -34,6 +34,7 @@ NAMES = (
     "screen",
     "sequences",
     "service",
+    "serving_cost",
     "small_networks",
     "store",
     "students",

@@ -39,7 +39,17 @@ _GROUPS: Mapping[str, Sequence[str]] = {
         "paid_clicks",
         "adversarial",
     ),
-    "The path and the service": ("first_answers", "demo", "ingest", "service", "overload", "store", "kills", "swaps"),
+    "The path and the service": (
+        "first_answers",
+        "demo",
+        "ingest",
+        "service",
+        "serving_cost",
+        "overload",
+        "store",
+        "kills",
+        "swaps",
+    ),
 }
 
 _INTRODUCTION = """# Benchmarks

@@ -120,3 +120,9 @@ def server(request, tmp_path_factory) -> Iterator[str]:
 def url(server, tmp_path) -> str:
     """A database of its own for each test."""
     return servers.fresh_database(server, f"t{uuid.uuid4().hex}") if server else f"sqlite:///{tmp_path / 'store.db'}"
+
+
+@pytest.fixture
+def fresh_url(server, tmp_path) -> str:
+    """Another one of the same kind."""
+    return servers.fresh_database(server, f"t{uuid.uuid4().hex}") if server else f"sqlite:///{tmp_path / 'fresh.db'}"

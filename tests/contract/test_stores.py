@@ -312,10 +312,10 @@ def test_events_of_schema_3_get_an_owner_for_their_ids(url, engine, keys):
         connection.execute(insert(table), [row])
         connection.execute(text("UPDATE schema_version SET version = 3"))
     for _ in range(2):  # the second time it changes nothing more
-        upgrade_shop(url, keys, is_copied=True)
+        upgrade_shop(url, keys)
         with engine.begin() as connection:
             connection.execute(text("UPDATE schema_version SET version = 3"))
-    upgrade_shop(url, keys, is_copied=True)
+    upgrade_shop(url, keys)
     log = EventLog(engine, keys)
     stored_event = Event("order-1", "alice", None, 5.0, '{"type":"view"}', b"x")
     theirs = Event("order-1", "bob", None, 5.0, '{"type":"view"}', b"x")
@@ -357,7 +357,7 @@ def test_a_store_of_the_first_release_is_upgraded(url, engine, keys):
         old = {k: v for k, v in {"request_id": "r", **row}.items()}
         names = ", ".join(connection.dialect.identifier_preparer.quote(n) for n in old)
         connection.execute(text(f"INSERT INTO exposures ({names}) VALUES ({', '.join(f':{n}' for n in old)})"), old)
-    upgrade_shop(url, keys, is_copied=True)
+    upgrade_shop(url, keys)
     again = open_store(url, keys)
     with again.connect() as connection:
         assert connection.execute(select(schema_version.c.version)).scalar() == SCHEMA_VERSION
@@ -398,7 +398,7 @@ def test_sessions_of_an_earlier_store_become_pseudonyms(url, engine, keys):
         connection.execute(insert(expectations), [expected | {"unit": unit} for unit in ("cart-7", person)])
         connection.execute(text("UPDATE schema_version SET version = 2"))
     for _ in range(2):  # again it changes nothing more
-        upgrade_shop(url, keys, is_copied=True)
+        upgrade_shop(url, keys)
 
     session = keys.name_of_session("cart-7")
     event_by_id = {event.event_id: event for event in event_queries.list_events(engine, 0.0, 10.0)}

@@ -18,6 +18,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from vetrina import Shop
+from vetrina.operate.age import new_key_pair
+from vetrina.operate.backup import back_up_shop
+from vetrina.operate.restore import RestoreTarget, restore_shop
 from vetrina.simulate.processes import start_command
 from vetrina.store import event_queries
 from vetrina.store.database import open_store
@@ -172,6 +175,123 @@ def _post(address: str, name: str, acknowledged: list[str]) -> None:
                 continue
             if answer.status_code == 202:
                 acknowledged += [e["event_id"] for e in batch]
+
+
+@pytest.fixture
+def moved(trained, url: str, tmp_path: Path) -> Path:
+    """The trained shop with its tables in each database: restored there from a backup of it."""
+    copy = shutil.copytree(trained[0], tmp_path / "copy", ignore=shutil.ignore_patterns("work"))
+    file = Path(back_up_shop(ShopFolder(copy), tmp_path, "").file)
+    restore_shop(file, [], copy / "keys", RestoreTarget(tmp_path / "shop", store_url=url))
+    return tmp_path / "shop"
+
+
+def test_a_backup_taken_while_events_arrive_holds_what_was_acknowledged(moved: Path, tmp_path: Path):
+    """Service, controller, an ingest and a clean-up go on; a backup of any database is restored into SQLite."""
+    identity, recipient = new_key_pair()
+    (tmp_path / "identity").write_text(identity)
+    controller, _ = start_command(moved, "operate")
+    before: dict[Path, list[str]] = {}
+    with serving(moved) as (server, address):
+        acknowledged: list[str] = []
+        writers = [threading.Thread(target=_post, args=(address, f"b-{n}", acknowledged)) for n in range(4)]
+        for writer in writers:
+            writer.start()
+        for number in range(3):
+            _until(lambda number=number: len(acknowledged) >= 200 * (number + 1))
+            ingest = subprocess.Popen(command(moved, "ingest"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            file = tmp_path / f"backup-{number}.age"
+            before[file] = list(acknowledged)
+            words = ("backup", str(file), "--recipient", recipient, "--keys-to", str(file.with_suffix(".keys")))
+            done = subprocess.run(command(moved, *words), capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            ingest.wait()
+        during = len(acknowledged) - len(before[file])
+        assert during > 0, "the writers stood still while the backup was made"
+        server.send_signal(signal.SIGKILL)
+        for writer in writers:
+            writer.join()
+    controller.kill()
+    controller.wait()
+    for file, known in before.items():
+        into = tmp_path / f"{file.stem}-restored"
+        words = (
+            "restore",
+            str(file),
+            "--identity",
+            str(tmp_path / "identity"),
+            "--keys",
+            str(file.with_suffix(".keys")),
+        )
+        words += ("--into", str(into), "--store-url", "sqlite")
+        done = subprocess.run(command(moved, *words), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        shop = Shop(into)
+        assert shop.recommend("u003", limit=5).items
+        shop.ingest()  # whose lake is not ahead of the log, nor behind what the log still has
+        shop.shop_context.engine.dispose()
+        there = kept(into)
+        assert set(known) <= set(there)
+        assert len(there) == len(set(there))
+        with serving(into) as (_, address), httpx.Client(base_url=address, timeout=20) as client:
+            event = {"user_id": "k", "type": "view", "product_id": "p001", "event_id": "after"}
+            assert client.post("/v1/events", json=event).status_code == 202
+        assert set(kept(into)) == {*there, "after"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_backup_and_a_restore_killed_anywhere_leave_nothing_half_done(
+    moved: Path, fresh_url: str, tmp_path: Path, seed: int
+):
+    rng = random.Random(seed)
+    target = tmp_path / "target"
+    target.mkdir()
+    identity, recipient = new_key_pair()
+    (tmp_path / "identity").write_text(identity)
+    into = tmp_path / "into"
+    backup = ("backup", str(target / "backup.age"), "--recipient", recipient)
+    seconds = killed_until_done(command(moved, *backup), lambda: not (target / "backup.age").exists(), rng)
+    assert [path.name for path in target.iterdir()] == ["backup.age"]
+    assert list((moved / "work" / "backup").iterdir()) == [moved / "work" / "backup" / ".lock"], seconds
+
+    def is_unusable() -> bool:
+        if (into / "keys").exists():
+            return False
+        if not into.exists() or {path.name for path in into.iterdir()} <= {".restoring"}:
+            return True
+        refused = subprocess.run(command(into, "versions"), capture_output=True, text=True, check=False)
+        return refused.returncode == 2
+
+    restore = (
+        "restore",
+        str(target / "backup.age"),
+        "--identity",
+        str(tmp_path / "identity"),
+        "--keys",
+        str(moved / "keys"),
+    )
+    restore += ("--into", str(into), "--store-url", fresh_url)
+    killed_until_done(command(moved, *restore), is_unusable, rng)
+    shop = Shop(into)
+    assert shop.recommend("u003", limit=5).items
+    for version in shop.shop_context.registry.champions().values():
+        shop.folder.bundles.verified_files(version)
+    shop.shop_context.engine.dispose()
+
+
+def killed_until_done(words: list[str], is_undone: Callable[[], bool], rng: random.Random) -> float:
+    """Kill a command at random moments, six times unless it ends before, then let it end; returns how long that took."""
+    for _ in range(6):
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(rng.uniform(0.3, 2.5))
+        process.send_signal(signal.SIGKILL)
+        if process.wait() == 0:
+            return 0.0
+        assert is_undone()
+    started = time.monotonic()
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return time.monotonic() - started
 
 
 @pytest.fixture

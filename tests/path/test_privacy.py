@@ -153,7 +153,7 @@ def test_what_an_earlier_version_wrote_is_brought_in_line(fed, tmp_path):
     made_plain(root, fed.shop)
     assert {Path(name).parts[0] for name in holding(root, PLAIN)} == {"lake", "snapshots", "store.db"}
 
-    upgrade_shop(f"sqlite:///{root / 'store.db'}", fed.shop.folder.keys, is_copied=True)
+    upgrade_shop(f"sqlite:///{root / 'store.db'}", fed.shop.folder.keys)
     after = ingested(root)
     assert holding(root, PLAIN) == {}
     assert (after.digest, after.rows, after.quarantined) == (before.digest, before.rows, before.quarantined)

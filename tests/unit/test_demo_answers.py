@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 
 from vetrina.demo import run
+from vetrina.store.shop_folder import ShopFolder
 
 ANSWER = b'HTTP/1.1 200 OK\r\ncontent-length: 13\r\nconnection: close\r\n\r\n{"items": []}'
 
 
-def test_a_service_that_ends_a_connection_without_an_answer_is_asked_again():
+def test_a_service_that_ends_a_connection_without_an_answer_is_asked_again(tmp_path):
     """The service may be restarted, or take long to start on a busy machine, while the demo asks."""
     service: Any = SimpleNamespace(poll=lambda: None)
     runs = SimpleNamespace(list_unfinished=lambda: [SimpleNamespace(scenario="search")])
-    shop: Any = SimpleNamespace(shop_context=SimpleNamespace(runs=runs))
+    shop: Any = SimpleNamespace(shop_context=SimpleNamespace(runs=runs), folder=ShopFolder(tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

@@ -65,6 +65,16 @@ async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
     await reader.read()
 
 
+async def answer_in_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers every request with a body of unknown length, in two parts."""
+    while await reader.readline():
+        await reader.readline()
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n")
+        await writer.drain()
+        await asyncio.sleep(0)
+        writer.write(b"0\r\n\r\n")
+
+
 @pytest.fixture
 def arrivals() -> list[float]:
     """When requests arrive."""
@@ -85,6 +95,11 @@ def test_every_answer_is_recorded_with_its_status_and_mark(arrivals):
     assert sorted(answers.names, key=int) == [str(number) for number in range(len(arrivals))]
     assert set(answers.statuses) == {503}
     assert all(answers.marked)
+
+
+def test_an_answer_in_chunks_ends_with_the_last_one(arrivals):
+    answers = answers_of(answer_in_chunks)
+    assert list(answers.statuses) == [200] * len(arrivals)
 
 
 def test_requests_arrive_although_none_is_answered_and_end_at_their_deadline(arrivals):

@@ -72,6 +72,29 @@ class BundleStore:
             BadSignature: The manifest or a part was changed.
             OtherFormat: Another version of Vetrina wrote the bundle.
         """
+        text = self._signed_manifest(version)
+        raw = msgspec.json.decode(text)
+        _refuse_other_formats(version, raw)
+        if check_parts:
+            self._verify_parts(version, raw["parts"])
+        record = record_from_json(raw["notes"])
+        bundle = Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], record)
+        return bundle, self.folder / version
+
+    def verified_files(self, version: str) -> list[Path]:
+        """All files of a bundle of whatever format, on disk, with every byte verified.
+
+        Raises:
+            NotFound: There is no such bundle.
+            BadSignature: The manifest or a part was changed.
+        """
+        parts: dict[str, str] = msgspec.json.decode(self._signed_manifest(version))["parts"]
+        self._verify_parts(version, parts)
+        shared_parts = [self.folder / PARTS / digest for digest in sorted(set(parts.values()))]
+        return [*shared_parts, *(self.folder / version / name for name in (*parts, MANIFEST, SIGNATURE))]
+
+    def _signed_manifest(self, version: str) -> bytes:
+        """The manifest of a bundle, its signature verified; the bundle is fetched first if only the object storage has it."""
         folder = self.folder / version
         if not (folder / MANIFEST).exists():
             if self.remote is None:
@@ -79,13 +102,11 @@ class BundleStore:
             self._fetch(version, self.remote)
         text = (folder / MANIFEST).read_bytes()
         self.keys.verify(text, (folder / SIGNATURE).read_text())
-        raw = msgspec.json.decode(text)
-        _refuse_other_formats(version, raw)
-        if check_parts:
-            for name, digest in raw["parts"].items():
-                _verify_digest(folder / name, digest, version)
-        record = record_from_json(raw["notes"])
-        return Bundle(sha256(text).hexdigest(), raw["scenario"], raw["parts"], record), folder
+        return text
+
+    def _verify_parts(self, version: str, parts: Mapping[str, str]) -> None:
+        for name, digest in parts.items():
+            _verify_digest(self.folder / version / name, digest, version)
 
     def collect_garbage(self, keep: Set[str]) -> int:
         """Delete all versions but ``keep``, and the parts that only they use. Returns the number of freed bytes.

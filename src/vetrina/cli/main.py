@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from vetrina.cli import ask, data, deploy, operate, release, start, train, upgrade
+from vetrina.cli import ask, backup, data, deploy, operate, release, start, train, upgrade
 from vetrina.cli.ask import AskContext
 from vetrina.cli.errors import error_line_and_status
 from vetrina.core.version import VERSION
@@ -93,7 +93,7 @@ cli.add_command_group("Data", data.COMMANDS)
 cli.add_command_group("Ask", ask.COMMANDS)
 cli.add_command_group("Train", train.COMMANDS)
 cli.add_command_group("Release", release.COMMANDS)
-cli.add_command_group("Operate", (*operate.COMMANDS, *upgrade.COMMANDS))
+cli.add_command_group("Operate", (*operate.COMMANDS, *backup.COMMANDS, *upgrade.COMMANDS))
 cli.add_command_group("Deploy", deploy.COMMANDS)
 
 

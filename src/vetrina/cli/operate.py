@@ -45,7 +45,7 @@ def up(state: CliContext, host: str | None, port: int | None) -> None:
     from vetrina.store.shop_folder import ShopFolder
 
     folder = ShopFolder(state.shop_dir.resolve())
-    if not folder.bundles.folder.exists() and not (folder.root / "lake").exists():
+    if not folder.has_released and not folder.lake.exists():
         raise BadInput(str(folder.root), "holds no data yet", "vetrina ingest --products FILE --events FILE")
     exit_on_signals()
     logs.configure(folder.settings.log.format, _UP)
@@ -77,21 +77,25 @@ def serve(state: CliContext, host: str | None, port: int | None, until_input_end
     folder = ShopFolder(state.shop_dir.resolve())
     if until_input_ends:
         call_after_input(_terminate)
-    elif not folder.bundles.folder.exists():
+    elif not folder.has_released:
         raise BadInput(str(folder.root), "has nothing released yet", "vetrina ingest, then vetrina run")
     _serve_http(folder, host, port)
 
 
 def _serve_http(folder: "ShopFolder", host: str | None, port: int | None) -> None:
-    from vetrina.serve.serve import bind, serve
+    from vetrina.serve.serve import bind, load_certificate, serve
 
     settings = folder.settings.serve
     log_format = folder.settings.log.format
     logs.configure(log_format, _SERVE)
+    certificate = load_certificate(folder.root, settings)
+    scheme = "http"
+    if certificate is not None:
+        scheme = "https"
     listening_socket = bind(host or settings.host, settings.port if port is None else port)
     bound_host, bound_port = listening_socket.getsockname()[:2]
-    logs.report(log_format, _SERVE, f"listening on http://{bound_host}:{bound_port}")
-    serve(folder.root, listening_socket)
+    logs.report(log_format, _SERVE, f"listening on {scheme}://{bound_host}:{bound_port}")
+    serve(folder.root, listening_socket, certificate)
 
 
 @click.command()

@@ -1,33 +1,58 @@
 """Command that brings the store of an earlier Vetrina up to date: ``upgrade``."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from vetrina.cli.context import CliContext
+from vetrina.core.files import PRIVATE_FOLDER
 
 if TYPE_CHECKING:
+    from vetrina.store.shop_folder import ShopFolder
     from vetrina.store.upgrade import StoreUpgrade
+
+_BACKUP_FOLDER = "backups"  # of the shop's folder, where [backup] to names none
 
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-@click.option("--copied", "is_copied", is_flag=True, help="You have a copy of the database; do not make one.")
+@click.option("--no-backup", is_flag=True, help="Make no backup first: you have one.")
 @click.pass_obj
-def upgrade(state: CliContext, dry_run: bool, is_copied: bool) -> None:
-    """Upgrade the store of an earlier Vetrina, after a copy of it.
+def upgrade(state: CliContext, dry_run: bool, no_backup: bool) -> None:
+    """Upgrade the store of an earlier Vetrina, after a backup of the shop.
 
-    Stop everything that uses the shop before. A SQLite database is copied to a file beside it; of a database on a server make a
-    dump first, then give --copied. An upgrade that was cut off goes on where it stopped.
+    Stop everything that uses the shop before. The backup lies where [backup] to says, else in the shop's folder; it is encrypted
+    if [backup] recipient names a key. An upgrade that was cut off goes on where it stopped. The way back: vetrina restore.
     """
     from vetrina.store.shop_folder import ShopFolder
     from vetrina.store.upgrade import plan_upgrade, upgrade_shop
 
     folder = ShopFolder(state.shop_dir.resolve())
+    plan = plan_upgrade(folder.store_url)
     if dry_run:
-        state.print_row(plan_upgrade(folder.store_url), _plan_text)
+        state.print_row(plan, _plan_text)
         return
-    state.print_row(upgrade_shop(folder.store_url, folder.keys, is_copied=is_copied), _result_text)
+    backup_file = ""
+    if plan.steps and not no_backup:
+        backup_file = _back_up(folder)
+    done = upgrade_shop(folder.store_url, folder.keys)
+    state.print_row(replace(done, backup=backup_file), _result_text)
+
+
+def _back_up(shop: "ShopFolder") -> str:
+    """The file of a new backup of the shop."""
+    from vetrina.cli.progress import TerminalProgress
+    from vetrina.operate.backup import back_up_shop
+    from vetrina.operate.backup_names import backup_folder
+
+    settings = shop.settings.backup
+    if settings.to:
+        to = backup_folder(shop)
+    else:
+        to = shop.root / _BACKUP_FOLDER
+        to.mkdir(exist_ok=True, mode=PRIVATE_FOLDER)
+    return back_up_shop(shop, to, settings.recipient, TerminalProgress()).file
 
 
 def _plan_text(plan: "StoreUpgrade") -> str:
@@ -40,8 +65,10 @@ def _result_text(done: "StoreUpgrade") -> str:
     if not done.steps:
         return _up_to_date(done)
     lines = [f"the store had schema {done.from_schema}; done:", *_step_lines(done)]
-    if done.copy is not None:
-        lines.append(f"the database as it was: {done.copy}; remove it once everything works")
+    if done.backup:
+        lines.append(
+            f"the shop as it was: {done.backup}; vetrina restore brings it back, remove it once everything works"
+        )
     return "\n".join(lines)
 
 

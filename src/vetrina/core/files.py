@@ -100,6 +100,13 @@ def shared_lock(folder: Path) -> Generator[None]:
 
 
 @contextlib.contextmanager
+def waiting_shared_lock(folder: Path) -> Generator[None]:
+    """Hold a lock on ``folder`` beside other shared ones, after waiting for whoever holds it exclusively."""
+    with _lock(folder, fcntl.LOCK_SH):
+        yield
+
+
+@contextlib.contextmanager
 def waiting_lock(folder: Path) -> Generator[None]:
     """Hold the only lock on ``folder``, after waiting for whoever holds it."""
     with _lock(folder, fcntl.LOCK_EX):

@@ -25,7 +25,7 @@ PSEUDONYM_LENGTH = 24  # hex digits, so 96 bits
 ADDRESS = r"[^\s@]@[^\s@]+\.[^\W\d_]{2}"
 _ADDRESS = re.compile(ADDRESS)
 _KEY_BYTES = 32
-_WAY_OUT = "restore it from your backup of the shop folder"
+_WAY_OUT = "copy keys/ from another machine of the shop, or restore it from your backup of the shop folder"
 _SESSION_MARK = "s-"
 _SESSION_PSEUDONYM = re.compile(f"{_SESSION_MARK}[0-9a-f]{{{PSEUDONYM_LENGTH}}}")
 # UTF-8 text does not contain 0xff, so no user id has the hash of a session.

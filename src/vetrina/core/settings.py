@@ -18,6 +18,7 @@ DEVICES = ("auto", "cpu", "cuda")
 OUTCOMES = ("clicks", "conversion", "revenue")
 LOG_FORMATS = ("text", "json")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
+_AGE_RECIPIENT = re.compile(r"age1[a-z0-9]{58}")
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 # Renamed settings, by table: their names in 0.1.0 and today.
@@ -234,8 +235,13 @@ class ServeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origins: tuple[str, ...] = ()
     # Reverse proxies, as networks (10.0.0.0/8) or addresses: only their X-Forwarded-For counts.
     trusted_proxies: tuple[str, ...] = ()
+    # Certificate with its chain and private key, in PEM form, for TLS without a proxy; relative paths start at the shop's folder.
+    tls_cert: str = ""
+    tls_key: str = ""
 
     def __post_init__(self) -> None:
+        if bool(self.tls_cert) != bool(self.tls_key):
+            raise ValueError("tls_cert and tls_key belong together: set both, or neither for HTTP")
         if not 0.0 <= self.exploration_rate <= 0.2:
             raise ValueError(f"exploration_rate {self.exploration_rate} is no share between 0 and 0.2")
         for host in self.hosts:
@@ -412,6 +418,23 @@ class KeepSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
 
+class BackupSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Backups of the shop. With a folder and a key the controller makes one a day."""
+
+    # Folder that backups are written to if the command names none; a relative path starts at the shop's folder.
+    to: str = ""
+    # Public key of age that backups are encrypted to: the line that ``vetrina backup-key`` prints.
+    recipient: str = ""
+    # Newest backups in the folder that the controller leaves there; 0 leaves all of them.
+    keep: int = 7
+
+    def __post_init__(self) -> None:
+        if self.keep < 0:
+            raise ValueError(f"keep {self.keep} is negative; 0 keeps all backups")
+        if self.recipient and not _AGE_RECIPIENT.fullmatch(self.recipient):
+            raise ValueError(f"recipient {self.recipient!r} is no public key of age, which begins with age1")
+
+
 _MAX_COLD_START_SHARE = 0.5  # of the positions of an answer
 _WEIGHTED_GOALS = ("revenue", "margin", "retention_7", "retention_28")
 
@@ -477,6 +500,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goals: GoalSettings = GoalSettings()
     store: StoreSettings = StoreSettings()
     keep: KeepSettings = KeepSettings()
+    backup: BackupSettings = BackupSettings()
 
 
 def load(path: Path) -> Settings:

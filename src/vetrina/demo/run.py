@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from vetrina.core import clock
 from vetrina.core.files import write_bytes
 from vetrina.core.progress import Progress
 from vetrina.demo.complete_journey import curl_examples, write_input_files
+from vetrina.serve.http.tls import trusting_context
 from vetrina.serve.serve import bind
 from vetrina.store.runs import PRIORITY_MANUAL
 
@@ -62,6 +64,8 @@ def run_demo(
     if not settings_file.exists():
         write_bytes(settings_file, _SETTINGS)
     shop = Shop(folder, progress)
+    if shop.folder.settings.serve.tls_cert:
+        address = address.replace("http://", "https://", 1)
     echo("A grocer's year: 92,331 products, 2,469 households, 1.47 million purchases (Complete Journey, 84.51).")
     source = write_input_files(folder / "source", end_time=clock.now())
     shop.ingest(products=source.products, events=source.events, users=source.users)
@@ -173,7 +177,7 @@ def _wait_for_answer(
     while service.poll() is None:
         is_training = _is_training(shop)
         try:
-            return _request_json(url, data)
+            return _request_json(url, data, _tls_context(shop))
         except OSError:
             if not is_training:
                 raise
@@ -181,7 +185,15 @@ def _wait_for_answer(
     raise RuntimeError(_ENDED_TEXT.format(service.returncode))
 
 
-def _request_json(url: str, data: bytes) -> dict[str, Any]:
+def _tls_context(shop: Shop) -> ssl.SSLContext | None:
+    """A context that trusts the demo's own certificate, None for one that is served without TLS."""
+    settings = shop.folder.settings.serve
+    if not settings.tls_cert:
+        return None
+    return trusting_context(shop.folder.root / settings.tls_cert)
+
+
+def _request_json(url: str, data: bytes, context: ssl.SSLContext | None) -> dict[str, Any]:
     request = urllib.request.Request(url, data, {"content-type": "application/json"})  # noqa: S310 - loopback
-    with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_SECONDS) as response:  # noqa: S310
+    with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_SECONDS, context=context) as response:  # noqa: S310
         return json.load(response)

@@ -16,14 +16,17 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
+from uuid import uuid4
 
 from vetrina.core import clock
 from vetrina.core.errors import BadInput, Conflict, describe_cause
 from vetrina.core.rollout_types import Rollout, RolloutDecision
 from vetrina.monitor.alerts import SHOP_WIDE_PREFIX
 from vetrina.operate.alerting import send_alert
+from vetrina.operate.daily_backup import DailyBackup
 from vetrina.operate.embed_images import ImageEmbedding
 from vetrina.operate.health import HealthCheck, check_health
+from vetrina.operate.leadership import LEASE_SECONDS, Leadership
 from vetrina.operate.memory_limit import memory_limit_mb, resident_mb
 from vetrina.operate.retention import EXPIRY_SECONDS, clean_up, delete_expired
 from vetrina.pipeline.rollout_controller import reconcile_rollout
@@ -35,7 +38,6 @@ from vetrina.store.rollouts import RunningRollout
 from vetrina.store.runs import RunRecord
 
 TICK_SECONDS = 1.0
-LEASE_SECONDS = 15.0
 CLEAN_UP_SECONDS = 24 * 3_600.0
 _WATCH_CHECK_SECONDS = 60.0  # shortest interval between two checks of a watch
 _WATCH_CHECK_AGE_SHARE = 1e-3  # of a watch's age, which is how long its checks wait later: each counts all its answers
@@ -44,6 +46,8 @@ _TERMINATE_SECONDS = 10.0  # that a run's process gets to end by itself
 _MAX_HALVINGS = 3  # of a run's batch size
 _FIRST_RETRY_SECONDS = 2.0  # after a job failed; doubled each time
 _MAX_RETRY_SECONDS = 60.0
+_MAX_STORE_RETRY_SECONDS = 4.0  # after a turn failed: once the store is back, releases go on within that
+_MAX_HOST_NAME = 40  # characters, of the 64 of a holder's name
 _FAILURES_BEFORE_ALERT = 3  # of one job in a row
 _LOG = logging.getLogger("vetrina.operate")
 _DECISION_TEXTS = {
@@ -88,12 +92,14 @@ class Controller:
     def __init__(self, shop_context: ShopContext, echo: Callable[[str], None]) -> None:
         self._shop_context = shop_context
         self._echo = echo
-        self._lease = Lease(
-            shop_context.engine, CONTROLLER_LEASE, f"{socket.gethostname()}-{os.getpid()}", LEASE_SECONDS
-        )
+        # Containers may have equal host names and process ids.
+        holder = f"{_host_name()}-{os.getpid()}.{uuid4().hex[:8]}"
+        self._lease = Lease(shop_context.engine, CONTROLLER_LEASE, holder, LEASE_SECONDS)
+        self._leadership = Leadership(self._lease)
         self._refuse_second_host()
         self._memory_limit_mb = memory_limit_mb(shop_context.folder.settings.operate.memory_limit_mb)
         self._images = ImageEmbedding(shop_context)
+        self._daily_backup = DailyBackup(shop_context, echo)
         self._run_processes: dict[str, _RunProcess] = {}  # by scenario
         # By the monotonic clock:
         self._started_at: dict[str, float] = {}  # last start of each job that has an interval
@@ -103,7 +109,7 @@ class Controller:
 
     def tick(self) -> bool:
         """One turn of everything that is due. False while another controller leads."""
-        if self._lease.acquire_or_renew() is None:
+        if not self._leadership.begin_turn():
             self._stop_run_processes()
             return False
         settings = self._shop_context.folder.settings.operate
@@ -112,6 +118,7 @@ class Controller:
         self._attempt("images", self._images.turn)
         if self._is_due("retention", EXPIRY_SECONDS):
             self._attempt("retention", partial(delete_expired, self._shop_context))
+        self._attempt("backup", self._daily_backup.turn)
         self._attempt("runs", self._check_run_processes)
         if self._is_due("monitoring", settings.check_interval_minutes * 60):
             self._attempt("monitoring", self._queue_due_runs)
@@ -131,7 +138,12 @@ class Controller:
         return True
 
     def _attempt(self, job: str, work: Callable[[], object]) -> None:
-        """Do a job, or part of one. If it fails it is tried again later, and nothing else waits for it."""
+        """Do a job, or part of one. If it fails it is tried again later, and nothing else waits for it.
+
+        Nothing is begun once another controller may lead: this one may have been paused, or an earlier job took too long.
+        """
+        if not self._leadership.is_held:
+            return
         failed = self._failed_jobs.get(job)
         if failed is not None and time.monotonic() < failed.retry_at:
             return
@@ -159,11 +171,16 @@ class Controller:
             except Exception as alert_error:  # noqa: BLE001 - the log holds alerts in the store, which may be away, too
                 _LOG.error("the alert could not be sent (%s)", describe_cause(alert_error))
 
+    def start(self) -> None:
+        """Keep the lead, or wait for it, beside the turns."""
+        self._leadership.start()
+
     def close(self) -> None:
         """Stop what this controller started and let another one lead, which resumes the run."""
         self._stop_run_processes()
         self._images.close()
-        self._lease.release()
+        self._daily_backup.close()
+        self._leadership.close()
 
     def _refuse_second_host(self) -> None:
         """Raise BadInput on a second machine that shares a store on SQLite, which needs a local disk."""
@@ -173,7 +190,7 @@ class Controller:
         if leader is None:
             return
         leader_host = leader.rsplit("-", 1)[0]
-        if leader_host != socket.gethostname():
+        if leader_host != _host_name():
             rule = f"is operated by {leader} already, and only one machine can use a store on SQLite"
             way_out = "stop that one, or move the store to PostgreSQL or MariaDB"
             raise BadInput(str(self._shop_context.folder.root), rule, way_out)
@@ -277,6 +294,12 @@ class Controller:
         """Start the next run of a scenario that has none under way: runs of different scenarios go side by side."""
         run_id = self._shop_context.runs.next_run(except_scenarios=self._run_processes)
         if run_id is None:
+            return
+        if self._shop_context.is_lake_elsewhere():
+            text = f"run {run_id} waits: the controller that leads has no lake/ to train on"
+            next_step = "start a controller on the machine that has it and stop this one; releases and rollbacks go on"
+            send_alert(self._shop_context, "operate:no-lake", text, next_step)
+            self._busy_until = time.monotonic() + _BUSY_RETRY_SECONDS
             return
         shop_folder = str(self._shop_context.folder.root)
         scenario = self._shop_context.runs.get_run(run_id).scenario
@@ -383,6 +406,7 @@ def operate(shop_context: ShopContext, echo: Callable[[str], None], stop: thread
     controller = Controller(shop_context, echo)
     was_leading = None
     wait_seconds = TICK_SECONDS
+    controller.start()
     try:
         while not stop.is_set():
             try:
@@ -392,11 +416,16 @@ def operate(shop_context: ShopContext, echo: Callable[[str], None], stop: thread
                 was_leading = is_leading
                 wait_seconds = TICK_SECONDS
             except Exception as error:  # noqa: BLE001 - nothing but its owner ends the controller
-                wait_seconds = min(2 * wait_seconds, _MAX_RETRY_SECONDS)
+                wait_seconds = min(2 * wait_seconds, _MAX_STORE_RETRY_SECONDS)
                 _LOG.error("the turn failed (%s); the next one is in %.0f s", describe_cause(error), wait_seconds)
             stop.wait(wait_seconds)
     finally:
         controller.close()
+
+
+def _host_name() -> str:
+    """The name of this machine, as far as the store has room for it."""
+    return socket.gethostname()[:_MAX_HOST_NAME]
 
 
 def _run_environment() -> dict[str, str]:

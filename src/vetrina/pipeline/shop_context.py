@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from vetrina.core.data_report import DataReport
-from vetrina.core.errors import NotFound, OtherFormat
+from vetrina.core.errors import BadInput, NotFound, OtherFormat
 from vetrina.core.files import PRIVATE_FOLDER, waiting_lock
 from vetrina.core.progress import NoProgress, Progress
 from vetrina.core.snapshots import InputFiles, Snapshot
@@ -66,10 +66,21 @@ class ShopContext:
         identities = Identities(shop.keys, self.pseudonymise_users, self._store_contacts)
 
         def work() -> Snapshot:
+            if not source.by_table() and self.is_lake_elsewhere():
+                rule = (
+                    "has no lake/, from which this shop's versions were trained: only the newest events could be used"
+                )
+                raise BadInput(
+                    str(shop.root), rule, "train on the machine that has it, or restore lake/ from your backup"
+                )
             with waiting_lock(shop.root / "lake"):
                 return ingest(source, shop.root, shop.settings, identities, self._read_log, self.progress)
 
         return self.journal.step("ingest", Snapshot, work)
+
+    def is_lake_elsewhere(self) -> bool:
+        """Whether versions of this shop were trained on another machine, and this one has nothing to train on."""
+        return not self.folder.has_lake and bool(self.registry.list_versions())
 
     def validate(self, snapshot: Snapshot, scenario: str) -> DataReport:
         """The data checks of a scenario; nothing is written."""

@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from vetrina.bundle.bundles import BundleStore
 from vetrina.core.columns import EVENT_WEIGHTS
 from vetrina.core.delta_index import DeltaIndex
-from vetrina.core.errors import NotReady, OtherFormat, describe_cause
+from vetrina.core.errors import NotFound, NotReady, OtherFormat, describe_cause
 from vetrina.core.rollout_types import Rollout
 from vetrina.scenarios import samples
 from vetrina.scenarios.base import RankingBundle, find_scenario
@@ -32,6 +32,7 @@ POLL_SECONDS = 0.25
 _FIRST_RETRY_SECONDS = 1.0  # after a version could not be opened; doubled each time
 _MAX_RETRY_SECONDS = 300.0
 _HEARTBEAT_SECONDS = 5.0  # between two readings of the controller's heartbeat
+_PREVIOUS = "versions to go back to"
 _LOG = logging.getLogger("vetrina.serve")
 
 
@@ -110,7 +111,7 @@ class LoadedBundles:
 class Champions:
     """Served versions by scenario, replaced as a whole, so that a request sees one version from start to end.
 
-    The previous champion stays loaded: a rollback is as quick as the change of the pointer.
+    The version before it is loaded, too: a rollback is as quick as the change of the pointer.
     """
 
     def __init__(self, registry: Registry, loaded_bundles: LoadedBundles) -> None:
@@ -120,6 +121,7 @@ class Champions:
         self._serving: Mapping[str, ServedVersion] = {}
         self._pointers: Mapping[str, str] = {}  # versions that the champion pointers name
         self._previous_versions: dict[str, str] = {}
+        self._history_read_for: dict[str, str] = {}  # the champion at which the version before it was looked up
 
     def refresh(self) -> None:
         """Follow the champion pointers. Where a version cannot be loaded, the previous one goes on serving."""
@@ -134,6 +136,19 @@ class Champions:
             self._serving = {**self._serving, scenario: ServedVersion(version, loaded_bundle)}
             if current:
                 self._previous_versions[scenario] = current.version
+
+    def load_previous(self) -> None:
+        """Load the versions that a rollback goes back to, which this worker may never have served: it may be a new replica."""
+        for scenario, version in self.all().items():
+            if self._history_read_for.get(scenario) != version:
+                previous = self._registry.serving_history(scenario).previous
+                if previous is not None:
+                    self._previous_versions[scenario] = previous
+                self._history_read_for[scenario] = version
+            previous = self._previous_versions.get(scenario)
+            # Files that are gone, or were written by another Vetrina, do not come back.
+            if previous is not None and not isinstance(self._loaded_bundles.fault(previous), NotFound | OtherFormat):
+                self._loaded_bundles.get(scenario, previous)
 
     def get(self, scenario: str) -> ServedVersion:
         """The served version of a scenario.
@@ -291,7 +306,7 @@ def _with_seq_of_product(change: Change, previous: Change | None) -> Change:
 
 
 class ControllerHeartbeat:
-    """How long the shop's controller has given no sign of life: the lease of the one that leads is renewed every second.
+    """How long the shop's controller has given no sign of life: the lease of the one that leads is renewed every two seconds.
 
     Only whether the lease changes counts, and this worker's monotonic clock: clocks of machines need not agree.
     """
@@ -342,6 +357,7 @@ class StoreFollower:
         version_parts = {
             "champions": champions.refresh,
             "releases": candidate_clients.refresh,
+            _PREVIOUS: champions.load_previous,
             "unused versions": self._unload_unused,
         }
         data_parts = {
@@ -366,7 +382,8 @@ class StoreFollower:
     def refresh(self) -> None:
         """Read the store once: champions, candidates, product log, ad spend, heartbeat of the controller."""
         for name in self._parts:
-            self._run_part(name)
+            if name != _PREVIOUS:  # nobody waits for the start because of it
+                self._run_part(name)
 
     def stop(self) -> None:
         """End the threads."""

@@ -10,9 +10,11 @@ from pathlib import Path
 import uvicorn
 
 from vetrina.core.errors import BadInput
+from vetrina.core.settings import ServeSettings
 from vetrina.serve.app import create_app
 from vetrina.serve.http.eager_server import EagerServer
 from vetrina.serve.http.protocol import BoundedHttpProtocol
+from vetrina.serve.http.tls import ServerCertificate
 from vetrina.serve.local.server import bind_local_socket
 
 _BACKLOG = 2_048  # connections that may wait to be accepted
@@ -43,8 +45,29 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
-def serve(folder: Path, sock: socket.socket) -> None:
-    """Serve the shop in ``folder`` on a listening socket until SIGINT or SIGTERM."""
+def load_certificate(folder: Path, settings: ServeSettings) -> ServerCertificate | None:
+    """The certificate that ``[serve] tls_cert`` and ``tls_key`` name; None where they name none.
+
+    Args:
+        folder: the shop's folder, where relative paths start.
+        settings: of the service.
+
+    Raises:
+        BadInput: the files cannot be used.
+    """
+    if not settings.tls_cert:
+        return None
+    return ServerCertificate(folder / settings.tls_cert, folder / settings.tls_key)
+
+
+def serve(folder: Path, sock: socket.socket, certificate: ServerCertificate | None = None) -> None:
+    """Serve a shop until SIGINT or SIGTERM.
+
+    Args:
+        folder: the shop's folder.
+        sock: a listening socket.
+        certificate: for TLS; None for plain HTTP.
+    """
     app = create_app(folder, bind_local_socket(folder))
     gc.freeze()  # objects of the start live as long as the process: exclude them from garbage collections
     make_protocol = functools.partial(
@@ -64,7 +87,7 @@ def serve(folder: Path, sock: socket.socket) -> None:
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    server = EagerServer(config)
+    server = EagerServer(config, certificate)
     app.state.service.metrics.requests_in_flight.set_function(lambda: len(server.server_state.tasks) - 1)
     server.run(sockets=[sock])
 

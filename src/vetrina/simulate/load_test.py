@@ -290,7 +290,7 @@ def summarise(
         rate=rate,
         requests=len(answers.statuses),
         failed=failed,
-        failures=Counter(_failure(int(status)) for status in statuses[~is_ok]),
+        failures=dict(Counter(_failure(int(status)) for status in statuses[~is_ok])),
         p50_ms=p50_ms,
         p95_ms=p95_ms,
         p99_ms=p99_ms,

@@ -24,6 +24,7 @@ _TICK_SECONDS = 0.001  # between two looks at the schedule
 _MOST_STARTS = 200  # in one tick, so that answers are read although the generator is behind
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.I)
 _END_OF_HEAD = b"\r\n\r\n"
+_LAST_CHUNK = b"\r\n0\r\n\r\n"
 _SEED = 42
 
 Call = tuple[str, bytes]  # a name for the answer, and the whole request
@@ -79,15 +80,18 @@ class _Connection(asyncio.Protocol):
         if end_of_head < 0 or self._request is None:
             return
         head = bytes(self._received[:end_of_head])
-        length = _CONTENT_LENGTH.search(head)
-        if length is None:  # where an answer ends is not known: the request counts as cut off
-            self.close()
-            return
-        if len(self._received) < end_of_head + len(_END_OF_HEAD) + int(length.group(1)):
+        if not self._is_complete(head):
             return
         request = self._request
         self._request = None
         self._load.answered(request, self, head)
+
+    def _is_complete(self, head: bytes) -> bool:
+        """Whether the body of the only answer under way has arrived."""
+        length = _CONTENT_LENGTH.search(head)
+        if length is None:  # it comes in chunks, as of some proxies
+            return self._received.endswith(_LAST_CHUNK)
+        return len(self._received) >= len(head) + len(_END_OF_HEAD) + int(length.group(1))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._load.lost(self, self._request)
@@ -130,15 +134,18 @@ class Load:
         self._began = 0.0
         self._next_calls: Iterator[Call] | None = None  # of a closed loop
 
-    async def open_loop(self, calls: Iterator[Call], phases: Sequence[tuple[float, float]]) -> Answers:
+    async def open_loop(
+        self, calls: Iterator[Call], phases: Sequence[tuple[float, float]], seed: int = _SEED
+    ) -> Answers:
         """Returns the answers to requests that arrive in a Poisson process.
 
         Args:
             calls: the requests.
             phases: requests a second, and for how many seconds, one after the other.
+            seed: of the arrival times; loads that run beside each other have different ones.
         """
         loop = asyncio.get_running_loop()
-        arrivals = poisson_arrivals(phases)
+        arrivals = poisson_arrivals(phases, seed)
         self._began = loop.time()
         position = 0
         while position < len(arrivals):
@@ -248,13 +255,14 @@ class Load:
             await asyncio.sleep(_TICK_SECONDS)
 
 
-def poisson_arrivals(phases: Sequence[tuple[float, float]]) -> list[float]:
+def poisson_arrivals(phases: Sequence[tuple[float, float]], seed: int = _SEED) -> list[float]:
     """Arrival times of a Poisson process, in seconds; the same ones at each call.
 
     Args:
         phases: arrivals a second, and for how many seconds, one after the other.
+        seed: of the arrival times.
     """
-    rng = np.random.default_rng(_SEED)
+    rng = np.random.default_rng(seed)
     arrivals: list[float] = []
     begin = 0.0
     for rate, seconds in phases:

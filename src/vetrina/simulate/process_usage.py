@@ -1,6 +1,7 @@
 """CPU time and memory of a serving process, read from the operating system or from its metrics."""
 
 import re
+from contextlib import suppress
 from typing import Protocol
 
 import httpx
@@ -40,16 +41,18 @@ class LocalUsage:
         """User and system time since its start."""
         seconds = 0.0
         for process in self._processes():
-            times = process.cpu_times()
-            seconds += times.user + times.system
+            with suppress(psutil.NoSuchProcess):  # a child that has just ended
+                times = process.cpu_times()
+                seconds += times.user + times.system
         return seconds
 
     def memory_mb(self) -> float:
         """Memory now, in megabytes."""
         total = 0
         for process in self._processes():
-            memory = process.memory_full_info()
-            total += memory.pss if psutil.LINUX else memory.uss
+            with suppress(psutil.NoSuchProcess):
+                memory = process.memory_full_info()
+                total += memory.pss if psutil.LINUX else memory.uss
         return total / _BYTES_PER_MB
 
     def _processes(self) -> list[psutil.Process]:

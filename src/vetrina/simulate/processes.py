@@ -11,7 +11,7 @@ import httpx
 
 _READY_SECONDS = 60.0  # longest time until a service is ready
 _POLL_SECONDS = 0.02
-_ADDRESS_LINE = re.compile(r"listening on (http://[^\s\"]+).*\n")
+_ADDRESS_LINE = re.compile(r"listening on (https?://[^\s\"]+).*\n")
 
 
 def start_command(folder: Path, *arguments: str) -> tuple["subprocess.Popen[str]", str]:

@@ -1,7 +1,7 @@
 """A copy of a shop that a load test may write to: the shop itself gets no answer, event or user of the load."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ _OWN_ENTRIES = (_STORE, "work")  # of the copy; everything else is only read and
 
 
 @contextmanager
-def copy_of_shop(folder: ShopFolder) -> Iterator[Path]:
+def copy_of_shop(folder: ShopFolder) -> Generator[Path]:
     """The folder of a copy, which is removed at the end of the context.
 
     Its store is copied by SQLite while others may write to it; keys, bundles and settings are links.

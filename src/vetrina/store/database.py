@@ -99,7 +99,24 @@ def open_older_store(url: str) -> Engine:
     parsed_url = _parse(url)
     if parsed_url.get_backend_name() == "sqlite" and not Path(str(parsed_url.database)).exists():
         raise BadInput(str(parsed_url.database), "does not exist", "the first `vetrina ingest` creates it")
+    return open_database(url)
+
+
+def open_database(url: str) -> Engine:
+    """Connect to a database, with or without tables. Raises BadInput for a wrong URL."""
     return _create_engine(url, None)
+
+
+def holds_shop(url: str) -> bool:
+    """Whether a store has the tables of a shop. Nothing is created for the look. Raises BadInput for a wrong URL."""
+    parsed_url = _parse(url)
+    if parsed_url.get_backend_name() == "sqlite" and not Path(str(parsed_url.database)).exists():
+        return False
+    engine = _create_engine(url, None)
+    try:
+        return stored_schema(engine) is not None
+    finally:
+        engine.dispose()
 
 
 def stored_schema(engine: Engine) -> int | None:
@@ -136,7 +153,7 @@ def upgrade_store(engine: Engine, keys: Keys) -> None:
         Conflict: Another process is changing the schema.
     """
     _refuse_users_of_another_shop(engine, keys)
-    with engine.connect() as connection, _schema_lock(connection):
+    with engine.connect() as connection, schema_lock(connection):
         metadata.create_all(connection)  # only what is missing
         connection.commit()
         # Read again before each step: on SQLite, another process may have done it meanwhile.
@@ -160,7 +177,7 @@ def _schema_in(connection: Connection) -> int | None:
 
 
 def _create_tables(engine: Engine, keys: Keys) -> None:
-    with engine.connect() as connection, _schema_lock(connection):
+    with engine.connect() as connection, schema_lock(connection):
         metadata.create_all(connection)
         _insert_log_locks(connection)
         if _schema_in(connection) is None:  # last: without it, the next process goes on with what is missing
@@ -175,6 +192,14 @@ def _refuse_older_schema(engine: Engine) -> None:
         shown_url = engine.url.render_as_string(hide_password=True)
         rule = f"is the store of an earlier Vetrina (schema {version})"
         raise BadInput(shown_url, rule, "stop what uses it, then `vetrina upgrade`")
+
+
+def refuse_other_keys(engine: Engine, keys: Keys) -> None:
+    """Raise BadInput if a store of whatever schema belongs to another shop, as far as its rows tell."""
+    if stored_schema(engine) == SCHEMA_VERSION:
+        _refuse_other_shops(engine, keys)
+    else:
+        _refuse_users_of_another_shop(engine, keys)
 
 
 def _refuse_other_shops(engine: Engine, keys: Keys) -> None:
@@ -208,6 +233,23 @@ def _other_shop(engine: Engine) -> BadInput:
 def read(engine: Engine) -> Generator[Connection]:
     """A connection for a transaction that only reads: it takes no lock that a writer waits for."""
     with engine.connect().execution_options(**_READ_ONLY) as connection:
+        yield connection
+
+
+@contextmanager
+def consistent_read(engine: Engine) -> Generator[Connection]:
+    """A connection whose reads all see the store at one moment, however long they take; no writer waits for it.
+
+    Args:
+        engine: The store, from ``open_older_store``: one statement may take as long as it needs.
+    """
+    options: dict[str, Any] = dict(_READ_ONLY)
+    if engine.dialect.name != "sqlite":  # whose transactions always see one moment
+        options["isolation_level"] = "REPEATABLE READ"
+    with engine.connect().execution_options(**options) as connection:
+        if engine.dialect.name == "postgresql":  # whoever takes the rows may be slow
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        connection.execute(select(schema_version.c.version))  # the first read sets the moment
         yield connection
 
 
@@ -355,8 +397,8 @@ def _switch_to_wal(connection: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def _schema_lock(connection: Connection) -> Generator[None]:
-    """Let only one process at a time create or upgrade the tables. Raises Conflict if another one takes too long.
+def schema_lock(connection: Connection) -> Generator[None]:
+    """Let only one process at a time create, upgrade or restore the tables. Raises Conflict if another one takes too long.
 
     SQLite locks the whole file with each transaction.
     """

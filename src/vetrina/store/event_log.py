@@ -7,6 +7,7 @@ refuses events and drops answers. The log knows nothing of what an event means. 
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Engine, Table, insert, select, tuple_
+from sqlalchemy.exc import InterfaceError, OperationalError
 
 from vetrina.core import clock
 from vetrina.core.errors import Overloaded
@@ -34,6 +36,9 @@ ANONYMOUS = "anonymous"  # source of all others
 _MAX_GROUP_EVENTS = 2_000  # that are committed together; a single request may hold as many as it likes
 _MAX_WAITING_EVENTS = 20_000  # ten groups
 _MAX_WAITING_ANSWERS = 20_000
+# How long a group waits for a database server that restarts or fails over. Who sent it waits a second longer at most.
+_PATIENCE_SECONDS = 4.0
+_POLL_SECONDS = 0.1
 _RETRY_SECONDS = 1.0  # after which a sender should try again if the queue is full
 _MAX_KNOWN_USERS = 100_000  # whose encrypted ids are known to be stored: about 15 MB
 _LOG = logging.getLogger("vetrina.store")
@@ -125,6 +130,8 @@ class EventLog:
         self._n_waiting_events = 0
         self._answers: deque[tuple[Table, dict[str, Any]]] = deque()
         self._is_closing = False
+        self._is_store_away = False  # as far as the writer thread knows
+        self._wait_until = 0.0  # by the monotonic clock: how long the current group waits for the store
         self._known_users = RecentKeys(_MAX_KNOWN_USERS)
         self._thread = threading.Thread(target=self._write_forever, name="event-log", daemon=True)
         self._thread.start()
@@ -186,6 +193,9 @@ class EventLog:
                 batches = self._take_group()
                 if not answers and not batches:
                     return
+            self._wait_until = time.monotonic() + _PATIENCE_SECONDS
+            if self._is_store_away:
+                self._wait_for_store()
             # Answers first: events may name them. In transactions of their own, so that they cannot fail the events.
             for table in (exposures, shadow_answers):
                 self._write_answers(table, [row for answer_table, row in answers if answer_table is table])
@@ -210,6 +220,7 @@ class EventLog:
             n_lost = len(write_accepted(rows, partial(self._insert_answers, table)))
         except Exception as error:  # noqa: BLE001 - whatever it is, answers must not end the thread that writes events
             n_lost = len(rows)
+            self._is_store_away = True
             _LOG.error("%d rows of %s could not be written (%s)", n_lost, table.name, _error_name(error))
         if n_lost:
             self._count_dropped(n_lost)
@@ -224,7 +235,7 @@ class EventLog:
             rows += [(batch, index) for index in range(len(batch.events))]
         failure: Exception | None = None
         try:
-            for batch, index in write_accepted(rows, self._insert_events):
+            for batch, index in write_accepted(rows, self._insert_patiently):
                 batch.outcomes[index] = Outcome.REFUSED
         except Exception as error:  # noqa: BLE001 - every waiting request must get the error, whatever it is
             failure = error
@@ -236,6 +247,38 @@ class EventLog:
                 batch.future.set_exception(failure)
             else:
                 batch.future.set_result(AddedEvents(tuple(outcomes)))
+
+    def _insert_patiently(self, rows: Sequence[_WaitingEvent]) -> None:
+        """Insert events; again for a while where a database server cannot be reached, since most come back in seconds.
+
+        Nothing is doubled where a connection ended during the commit: events that are there already are known by their ids.
+        """
+        while True:
+            try:
+                self._insert_events(rows)
+            except (OperationalError, InterfaceError):
+                self._is_store_away = True
+                if self._is_patience_over():
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                self._is_store_away = False
+                return
+
+    def _wait_for_store(self) -> None:
+        """Wait a while for a database server that could not be reached, before answers are written, which have no ids."""
+        while not self._is_patience_over():
+            try:
+                self._engine.connect().close()
+            except (OperationalError, InterfaceError):
+                time.sleep(_POLL_SECONDS)
+            else:
+                self._is_store_away = False
+                return
+
+    def _is_patience_over(self) -> bool:
+        # SQLite is never away: its disk is full, or it is locked.
+        return self._is_closing or time.monotonic() >= self._wait_until or self._engine.dialect.name == "sqlite"
 
     def _insert_events(self, rows: Sequence[_WaitingEvent]) -> None:
         """Commit the new ones among events, and note what became of each."""

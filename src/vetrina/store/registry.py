@@ -470,9 +470,13 @@ class Registry:
 
     def promotions(self, scenario: str) -> list[Promotion]:
         """Promotions of a scenario, oldest first. Raises BadSignature if an entry was changed."""
-        query = select(promotions).where(promotions.c.scenario == scenario).order_by(promotions.c.seq)
         with read(self._engine) as connection:
-            rows = connection.execute(query).all()
+            return self.promotions_in(connection, scenario)
+
+    def promotions_in(self, connection: Connection, scenario: str) -> list[Promotion]:
+        """The same as ``promotions``, within the transaction of ``connection``."""
+        query = select(promotions).where(promotions.c.scenario == scenario).order_by(promotions.c.seq)
+        rows = connection.execute(query).all()
         for row in rows:
             self._keys.verify(row.body.encode(), row.signature)
         return [_decode_promotion(row.body) for row in rows]

@@ -507,6 +507,15 @@ def _summarise(row: Row[Any]) -> RolloutSummary:
     )
 
 
+def running_versions_in(connection: Connection) -> set[str]:
+    """Candidates and champions of the running rollouts, within the transaction of ``connection``."""
+    versions: set[str] = set()
+    for row in connection.execute(select(rollouts).where(rollouts.c.state == "running")):
+        running = _decode_running(row) or _salvage(row)
+        versions.update((running.rollout.candidate, running.rollout.champion))
+    return versions - {_UNKNOWN}
+
+
 def _decode_running(row: Row[Any]) -> RunningRollout | None:
     """The rollout of a row, None if it cannot be read."""
     try:

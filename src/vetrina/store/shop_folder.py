@@ -10,6 +10,7 @@ from vetrina.core import settings
 from vetrina.core.files import make_private
 from vetrina.core.keys import Keys, load, load_or_create
 from vetrina.core.settings import Settings
+from vetrina.store.database import holds_shop
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,30 @@ class ShopFolder:
     @cached_property
     def keys(self) -> Keys:
         """Secret keys of the shop, created on first use. Raises BadInput where the shop's data were made with others."""
-        if self._has_data():
-            return load(self.root / "keys")
-        return load_or_create(self.root / "keys")
+        folder = self.root / "keys"
+        if self._has_data() or (not folder.exists() and self._has_data_elsewhere()):
+            return load(folder)
+        return load_or_create(folder)
 
     def _has_data(self) -> bool:
         """Whether there is anything on disk that can be read with the shop's keys only."""
         has_bundles = any((self.root / "bundles").glob("*"))
-        return has_bundles or (self.root / "store.db").exists() or (self.lake / "parts.json").exists()
+        return has_bundles or (self.root / "store.db").exists() or self.has_lake
+
+    def _has_data_elsewhere(self) -> bool:
+        """Whether another machine has filled the store, so that this one is a replica whose keys were not copied."""
+        url = self.settings.store.url
+        return bool(url) and holds_shop(url)
+
+    @property
+    def has_lake(self) -> bool:
+        """Whether anything was ever ingested on this disk."""
+        return (self.lake / "parts.json").exists()
+
+    @property
+    def has_released(self) -> bool:
+        """Whether a version may be served from here: from this disk, or from object storage, which is fetched from."""
+        return bool(self.settings.store.bundles) or (self.root / "bundles").exists()
 
     @property
     def lake(self) -> Path:

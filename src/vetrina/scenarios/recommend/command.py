@@ -44,7 +44,7 @@ def _parse_ids(value: Any) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-_USERS = FileOfRequests("recommend", "user_id", ("user_id",), _user_parameters)
+USERS = FileOfRequests("recommend", "user_id", ("user_id",), _user_parameters)
 _SESSIONS = FileOfRequests("sessions", "session_id", ("session_id", "product_ids"), _session_parameters)
 _PRODUCTS = FileOfRequests("similar", "product_id", ("product_id",), _product_parameters)
 
@@ -81,7 +81,7 @@ def recommend(
         context.rank_file(_SCENARIO, _SESSIONS, sessions, out, engine, **options)
         return
     if users:
-        context.rank_file(_SCENARIO, _USERS, users, out, engine, **options)
+        context.rank_file(_SCENARIO, USERS, users, out, engine, **options)
         return
     user = require_value(user_id, "USER_ID, --users FILE or --sessions FILE")
     context.rank(_SCENARIO, user_id=user, **options)

@@ -25,19 +25,23 @@ securityContext:
     drop: [ALL]
 {{- end }}
 
-{{- define "vetrina.keys" -}}
+{{- define "vetrina.folder" -}}
 # Vetrina takes only keys that nobody else can read, and the files of a Secret belong to root.
-- name: keys
+- name: folder
   image: {{ . | quote }}
   command: [sh, -euc]
   args:
     - |
+      put() {
+        new=$(mktemp -p "$2")
+        cat "$1" > "$new"
+        mv "$new" "$2/${1##*/}"
+      }
       mkdir -p -m 0700 /shop/keys
       for key in /keys/*; do
-        new=$(mktemp -p /shop/keys)
-        cat "$key" > "$new"
-        mv "$new" "/shop/keys/${key##*/}"
+        put "$key" /shop/keys
       done
+      put /settings/vetrina.toml /shop
   {{- include "vetrina.confinement" . | nindent 2 }}
   resources:
     requests:
@@ -51,6 +55,9 @@ securityContext:
     - name: keys
       mountPath: /keys
       readOnly: true
+    - name: settings
+      mountPath: /settings
+      readOnly: true
 {{- end }}
 
 {{- define "vetrina.shop" -}}
@@ -61,10 +68,6 @@ envFrom:
 volumeMounts:
   - name: shop
     mountPath: /shop
-  - name: settings
-    mountPath: /shop/vetrina.toml
-    subPath: vetrina.toml
-    readOnly: true
   - name: tmp
     mountPath: /tmp
 {{- end }}
@@ -79,12 +82,13 @@ volumeMounts:
   secret:
     secretName: {{ .Values.secrets.keys | quote }}
     defaultMode: 0440
+    optional: false
 {{- end }}
 
 {{- define "vetrina.training-pod" -}}
 {{- include "vetrina.identity" . }}
 initContainers:
-  {{- include "vetrina.keys" .Values.image.train | nindent 2 }}
+  {{- include "vetrina.folder" .Values.image.train | nindent 2 }}
 volumes:
   - name: shop
     persistentVolumeClaim:
@@ -126,7 +130,7 @@ topologySpreadConstraints:
         app.kubernetes.io/component: api
     matchLabelKeys: [pod-template-hash]
 initContainers:
-  {{- include "vetrina.keys" .Values.image.serve | nindent 2 }}
+  {{- include "vetrina.folder" .Values.image.serve | nindent 2 }}
 volumes:
   # Keys, settings and copies of bundles: all else lies in the database and in object storage.
   - name: shop
