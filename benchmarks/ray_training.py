@@ -124,7 +124,7 @@ def fit(log: tuple[TrainingData, EvaluationData], plan: TrainingPlan, epochs: in
         checkpoint.folder, evaluation_data, "sasrec", _MAX_EVALUATED_USERS
     )
     shutil.rmtree(root)
-    interval = mean_interval(scores.values)
+    interval = mean_interval(np.asarray(scores.values, np.float64))
     return Training(seconds, cpu_seconds, f"{interval.point:.4f} [{interval.low:.4f}, {interval.high:.4f}]")
 
 

@@ -51,6 +51,7 @@ def main() -> None:
         n_events = _USERS * _EVENTS_PER_USER
         row("lake, bytes an event", f"{_size(root / 'shop/lake', 'events') / n_events:.1f}")
         row("lake, bytes a product", f"{_size(root / 'shop/lake', 'products') / _PRODUCTS:.0f}")
+        shop.shop_context.engine.dispose()  # which ends the write-ahead log
         row("store, bytes a user (sealed id)", f"{(root / 'shop/store.db').stat().st_size / _USERS:.0f}")
         cpu_before = time.process_time()
         shop.fit("recommend", budget_minutes=4.0)
