@@ -94,7 +94,9 @@ def search_hyperparameters(
     model = find_model(name)
     search_space = model.search_space
     defaults = model.hyperparameters_in(plan)
-    trial_plan = replace(plan, compute=Compute(device=plan.compute.device))  # a trial is fitted where it is evaluated
+    trial_plan = plan
+    if plan.compute.engine != "local":
+        trial_plan = replace(plan, compute=Compute(device="cpu"))  # a worker fits its trial itself
     rung_scores: _RungScores
     if folds:
         rung_scores = partial(_score_by_fold, name, folds, trial_plan)
