@@ -13,6 +13,7 @@ from benchmarks.record import record
 NAMES = (
     "adversarial",
     "attacks",
+    "availability",
     "campaigns",
     "canary",
     "check_ins",

@@ -48,6 +48,7 @@ _GROUPS: Mapping[str, Sequence[str]] = {
         "overload",
         "store",
         "kills",
+        "availability",
         "swaps",
     ),
 }

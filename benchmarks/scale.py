@@ -22,8 +22,8 @@ from vetrina.core.keys import load_or_create
 from vetrina.store.database import open_store
 from vetrina.store.event_log import Event, EventLog
 
-_PRODUCTS = 5_000
-_USERS = 10_000
+_PRODUCTS = 2_000
+_USERS = 4_000
 _EVENTS_PER_USER = 20
 _STORED_EVENTS = 20_000
 _REQUESTS = 300
@@ -32,7 +32,7 @@ _DAY = 86_400
 _START = 1_700_000_000
 _SETTINGS = """
 [train]
-exclude_models = ["gru", "fusion"]
+exclude_models = ["sasrec", "gru", "ease", "fusion"]
 [gate]
 latency_ms = 1e6
 """

@@ -204,7 +204,7 @@ def _load(
     servers: Sequence[_Server], pools: RequestPool | Sequence[RequestPool], rate: float, seconds: float
 ) -> list[LoadStep]:
     """What each of the servers answers to its part of a rate; they are loaded beside each other."""
-    drawn = [pools] if isinstance(pools, RequestPool) else pools
+    pools_of_load = [pools] if isinstance(pools, RequestPool) else pools
     part = rate / len(servers)
 
     async def send() -> list[Answers]:
@@ -214,7 +214,7 @@ def _load(
         ]
         waiting = []
         for seed, (load, server) in enumerate(zip(loads, servers, strict=True)):
-            waiting.append(load.open_loop(calls(drawn, server.target), [(part, seconds)], seed))
+            waiting.append(load.open_loop(calls(pools_of_load, server.target), [(part, seconds)], seed))
         answers = await asyncio.gather(*waiting)
         for load in loads:
             load.close()
@@ -249,7 +249,7 @@ def _reference_server(what: str, python: str, scratch: Path) -> Iterator[_Server
     else:
         (scratch / "reference_ray.py").write_text(_RAY_SERVE)
         command = [python, "reference_ray.py", str(port)]
-    # Neither is to report to its makers, and Ray wants a token unless it is told otherwise.
+    # Neither is to report to its makers, and Ray wants a token unless it is configured otherwise.
     settings = {"BENTOML_DO_NOT_TRACK": "True", "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     with (scratch / "reference.log").open("wb") as log:

@@ -9,9 +9,11 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from certificates import Issued
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
@@ -31,23 +33,77 @@ def postgresql(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def mariadb(folder: Path) -> Iterator[str]:
-    """MariaDB as the system has it (``apt-get install mariadb-server``); skipped where it is not."""
+def postgresql_with_tls(folder: Path, certificate: Issued) -> Iterator[str]:
+    """PostgreSQL as the system has it, since that of the wheel knows no TLS; skipped where it is not."""
+    programs = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    if not programs:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    as_user: list[str] = []
+    if os.geteuid() == 0:  # as whom it does not start
+        as_user = ["runuser", "-u", "postgres", "--"]
+        _open_to_all(folder)
+        shutil.chown(folder, "postgres")
+    data = folder / "data"
+    initialise = [str(programs[-1] / "initdb"), "-D", str(data), "-U", "postgres", "--auth=trust", "--no-sync"]
+    subprocess.run([*as_user, *initialise], check=True, capture_output=True)
+    for file in (certificate.certificate, certificate.key):
+        shutil.copy(file, data)
+        if as_user:
+            shutil.chown(data / file.name, "postgres")
+        (data / file.name).chmod(0o600)
+    (data / "pg_hba.conf").write_text("hostssl all all 127.0.0.1/32 trust\n")
+    port = free_port()
+    settings = {
+        "ssl": "on",
+        "ssl_cert_file": certificate.certificate.name,
+        "ssl_key_file": certificate.key.name,
+        "port": port,
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": folder,
+        "fsync": "off",
+    }
+    command = [str(programs[-1] / "postgres"), "-D", str(data)]
+    for name, value in settings.items():
+        command += ["-c", f"{name}={value}"]
+    log_path = folder.parent / f"{folder.name}.log"
+    with log_path.open("w") as log:
+        process = subprocess.Popen([*as_user, *command], stdout=log, stderr=log)
+    try:
+        url = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+        _wait(f"{url.replace('://', '+psycopg://')}?sslmode=require", log_path)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(SECONDS)
+
+
+@contextmanager
+def mariadb(folder: Path, certificate: Issued | None = None) -> Iterator[str]:
+    """MariaDB as the system has it (``apt-get install mariadb-server``); skipped where it is not.
+
+    With a certificate it takes nobody without TLS.
+    """
     server = shutil.which("mariadbd")
     if server is None:
         pytest.skip("mariadbd is not installed: apt-get install mariadb-server")
     data = folder / "data"
-    port = _free_port()
+    port = free_port()
     folder.chmod(0o755)
     user = ["--user=root"] if os.geteuid() == 0 else []
     install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"]
     subprocess.run([*install, *user], check=True, capture_output=True)
     options = [f"--datadir={data}", f"--socket={folder / 's'}", f"--port={port}", "--bind-address=127.0.0.1"]
+    if certificate is not None:
+        options += [f"--ssl-cert={certificate.certificate}", f"--ssl-key={certificate.key}"]
+        options += ["--require-secure-transport=on"]
     log = (folder / "log").open("w")
     process = subprocess.Popen([server, "--no-defaults", *options, *user], stdout=log, stderr=log)
     try:
         url = f"mysql://root@127.0.0.1:{port}"
-        _wait(f"mysql+pymysql://root@127.0.0.1:{port}", folder / "log")
+        verify = ""
+        if certificate is not None:
+            verify = f"?ssl_ca={certificate.certificate.with_name('ca.pem')}"
+        _wait(f"mysql+pymysql://root@127.0.0.1:{port}{verify}", folder / "log")
         yield url
     finally:
         process.terminate()
@@ -55,10 +111,25 @@ def mariadb(folder: Path) -> Iterator[str]:
         log.close()
 
 
+@dataclass(frozen=True)
+class S3:
+    """An S3 service and its process."""
+
+    address: str
+    process: "subprocess.Popen[bytes]"
+
+
 @contextmanager
 def s3() -> Iterator[str]:
     """An S3 service over HTTP, in a process of its own; yields its address. It keeps everything in memory (moto)."""
-    port = _free_port()
+    with s3_process() as service:
+        yield service.address
+
+
+@contextmanager
+def s3_process() -> Iterator[S3]:
+    """The same with its process, which a test may stop."""
+    port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
@@ -70,7 +141,7 @@ def s3() -> Iterator[str]:
             except OSError:
                 assert time.monotonic() < deadline, "the S3 service did not start"
                 time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
+        yield S3(f"http://127.0.0.1:{port}", process)
     finally:
         process.terminate()
         process.wait(SECONDS)
@@ -84,6 +155,13 @@ def fresh_database(server: str, name: str) -> str:
         connection.execute(text(f"CREATE DATABASE {name}"))
     engine.dispose()
     return make_url(server).set(database=name).render_as_string(hide_password=False)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Let other users pass through the folders of a test, which are its user's alone."""
+    for parent in (folder, *folder.parents):
+        if parent.owner() == folder.owner() and parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
 
 
 def _wait(url: str, log: Path) -> None:
@@ -100,7 +178,8 @@ def _wait(url: str, log: Path) -> None:
             time.sleep(0.1)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nothing listens on at the moment."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return sock.getsockname()[1]

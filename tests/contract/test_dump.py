@@ -167,7 +167,7 @@ def test_a_dump_shows_one_moment_while_others_write(url, keys):
     reader = open_database(url)
     with consistent_read(reader) as connection:
         with other.begin() as writer:  # waits for nobody
-            writer.execute(insert(events).values(event_id="late", user="late", time=1.0, body="{}"))
+            writer.execute(insert(events).values(seq=ROWS + 1, event_id="late", user="late", time=1.0, body="{}"))
         layouts = table_layouts(connection)
         pages = [(item.name, page.content) for item in layouts for page in row_pages(connection, item)]
     assert len(rows_of(pages)["events"]) == ROWS

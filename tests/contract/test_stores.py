@@ -25,6 +25,7 @@ from sqlalchemy import (
     select,
     text,
 )
+from sqlalchemy.event import listen
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from vetrina.core import clock
@@ -480,3 +481,22 @@ def test_a_day_is_kept_once(engine):
     daily_statistics.delete_before(engine, 20_000)
     assert daily_statistics.load_since(engine, "shop", 0) == [day]
     assert daily_statistics.load_since(engine, "learnt:v", 0)
+
+
+def test_events_wait_for_a_database_server_that_restarts(engine, keys):
+    """SQLite is never away: it fails at once, as where its disk is full."""
+    failures = iter(("the server is starting", "the server is starting"))
+
+    def fail_twice(*_: object) -> None:
+        failure = next(failures, None)
+        if failure is not None:
+            raise OperationalError("connecting", {}, RuntimeError(failure))
+
+    log = EventLog(engine, keys)
+    listen(engine, "before_cursor_execute", fail_twice)
+    written = log.add([an_event(1)])
+    if engine.dialect.name == "sqlite":
+        assert isinstance(written.exception(), OperationalError)
+    else:
+        assert written.result().n_new == 1
+    log.close()

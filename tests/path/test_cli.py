@@ -39,7 +39,7 @@ def test_every_command_stands_in_one_group_of_the_help():
     text = CliRunner().invoke(cli, ["--help"]).stdout
     _, *sections = re.split(r"^(\w+):\n", text[text.index("Options:") :], flags=re.M)
     titles = sections[::2]
-    assert titles == ["Options", "Start", "Data", "Ask", "Train", "Release", "Operate"]
+    assert titles == ["Options", "Start", "Data", "Ask", "Train", "Release", "Operate", "Deploy"]
     listed = []
     for section in sections[3::2]:
         listed += re.findall(r"^  (\w+) ", section, flags=re.M)

@@ -97,7 +97,7 @@ def test_ten_shops_may_share_a_namespace(helm, rendered):
         ("--set=api.replicas=0", "replicas"),
         ("--set=api.whenUnsatisfiable=Never", "whenUnsatisfiable"),
         ("--set=data.shared=maybe", "shared"),
-        ("--kube-version=1.26.0", "kubeVersion: >=1.27.0-0"),
+        ("--kube-version=1.28.0", "kubeVersion: >=1.29.0-0"),
     ],
 )
 def test_helm_refuses_what_the_schema_does_not_allow(helm, rendered, option, message):

@@ -35,6 +35,14 @@ def test_rules_and_dashboard_name_metrics_that_exist(tmp_path):
     assert named <= there, named - there
 
 
+def test_haproxy_takes_the_example():
+    if shutil.which("haproxy") is None:
+        pytest.skip("HAProxy is not installed: apt-get install haproxy")
+    command = ["haproxy", "-c", "-f", str(DEPLOY / "haproxy" / "haproxy.cfg")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_nginx_takes_the_example(tmp_path):
     if shutil.which("nginx") is None or shutil.which("openssl") is None:
         pytest.skip("nginx is not installed: apt-get install nginx-light openssl")

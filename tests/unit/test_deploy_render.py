@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from vetrina.serve.metrics import ServiceMetrics
 from vetrina.serve.serve import _STOP_SECONDS
 
 ROOT = Path(__file__).parents[2]
-KUBERNETES_VERSIONS = ("1.28", "1.37")
+KUBERNETES_VERSIONS = ("1.29", "1.37")
 OVERLAYS = ("small", "high-availability", "kserve")
 CUSTOM_KINDS = ("InferenceService", "PrometheusRule", "ServiceMonitor")  # no schema of these can be had here
 POD_FIELDS_OF_KSERVE = (
@@ -231,6 +232,7 @@ def test_selectors_find_the_pods(plain):
         ("api: {memory: lots}", "api.memory: has a wrong value"),
         ("api: {memory: 2}", "api.memory: has a wrong value (Expected `str`, got `int`)"),
         ("networkPolicy: {namespaces: [A_B]}", "networkPolicy.namespaces[0]: has a wrong value"),
+        ("autoscaling: {minReplicas: 5, maxReplicas: 4}", "autoscaling: has a wrong value (minReplicas 5 is more than"),
         ("- 1", "the file: has a wrong value (Expected `object`, got `array`)"),
         ("a: [", "is no YAML"),
         ("settings: '[serv]'", "settings: Object contains unknown field `serv`"),
@@ -309,6 +311,13 @@ def test_the_page_lists_every_value_with_its_default():
         if name != "settings":
             assert listed[name].replace("VERSION", VERSION) == f"`{json.dumps(default)}`", name
     assert not set(listed) - set(value_names())
+
+
+def test_the_values_that_the_page_shows_are_taken(tmp_path):
+    page = (ROOT / "docs/how-to/kubernetes.md").read_text()
+    (example,) = re.findall(r"^    ```yaml\n(    image:.*?)^    ```", page, re.M | re.S)
+    (tmp_path / "values.yaml").write_text(textwrap.dedent(example))
+    assert load_values(tmp_path / "values.yaml").image.serve.startswith("registry.example/")
 
 
 def test_rendering_loads_nothing_that_serves_or_trains(tmp_path):

@@ -12,11 +12,11 @@ from vetrina.bundle.manifest import Bundle, TrainingRecord
 from vetrina.core.errors import BadInput, Conflict, NotFound, OtherFormat
 from vetrina.core.evaluation_data import MetricValues
 from vetrina.core.keys import BadSignature, load_or_create
-from vetrina.core.verdicts import ReleaseResult, Verdict
+from vetrina.core.verdicts import ReleaseOutcome, ReleaseResult, Verdict, VerdictOutcome
 from vetrina.gate.gate import check_non_inferiority, check_slices
 from vetrina.store import operator_actions
 from vetrina.store.database import open_store
-from vetrina.store.registry import Registry, VersionRegistration
+from vetrina.store.registry import Registry, ScenarioVerdict, VersionRegistration
 from vetrina.store.rollouts import RolloutStore
 from vetrina.store.tables import promotions, schema_version
 
@@ -150,6 +150,31 @@ def test_a_run_is_concluded_whole_or_not_at_all(registry):
         versions.register_version(replace(stale, expected_champion=(None, 0)))
     assert versions.champion("search") == (bundle.version, 1)
     assert len(versions.promotions("search")) == 1
+
+
+def test_the_newest_verdict_is_on_a_version_of_that_scenario(registry, monkeypatch):
+    versions, _ = registry
+
+    def register(scenario: str, name: str, outcome: VerdictOutcome, release: ReleaseOutcome, now: float) -> Verdict:
+        monkeypatch.setattr("vetrina.core.clock.now", lambda: now)
+        bundle = Bundle(name, scenario, {})
+        verdict = Verdict(f"verdict of {name}", name, None, outcome, (), None)
+        result = ReleaseResult(name, scenario, "offline", release, verdict.id, "")
+        versions.register_version(
+            VersionRegistration(bundle, bundle, verdict, result, "s", name, versions.champion(scenario))
+        )
+        return verdict
+
+    with pytest.raises(NotFound, match="has no verdict yet"):
+        versions.newest_verdict("search")
+    register("search", "good", "pass", "promoted", 1.0)
+    bad = register("search", "bad", "fail", "returned", 2.0)
+    register("recommend", "other", "pass", "promoted", 3.0)
+    monkeypatch.setattr("vetrina.core.clock.now", lambda: 4.0)
+    versions.record_verdict(Verdict("before a fallback", "judged file", None, "fail", (), None))
+    assert versions.newest_verdict("search") == ScenarioVerdict(
+        scenario="search", version="bad", outcome="fail", release="returned", champion="good", time=2.0, verdict=bad
+    )
 
 
 def scores(values, **inside) -> MetricValues:

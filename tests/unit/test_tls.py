@@ -31,6 +31,7 @@ from vetrina.serve.serve import bind
 from vetrina.simulate.processes import start_command
 
 SECONDS = 60
+HEALTH_CHECK = Path(__file__).parents[2] / "deploy" / "images" / "healthcheck"
 
 
 @pytest.fixture
@@ -139,6 +140,8 @@ def test_the_service_itself_speaks_tls(predicting, authority, tmp_path):
         assert address.startswith("https://")
         trusted = ssl.create_default_context(cafile=authority.file)
         assert httpx.get(f"{address}/healthz", verify=trusted, timeout=SECONDS).text == "ok"
+        health = subprocess.run([HEALTH_CHECK, address.rpartition(":")[2]], timeout=SECONDS, check=False)
+        assert health.returncode == 0, "the image's health check finds it, too"
     finally:
         server.terminate()
         server.wait(SECONDS)

@@ -105,7 +105,7 @@ def backup_key(state: CliContext, file: Path) -> None:
 
 
 def _backup_text(summary: "BackupSummary") -> str:
-    lines = [f"{summary.file}: {summary.bytes / 1e6:,.1f} MB, read back and verified"]
+    lines = [f"{summary.file}: {summary.file_bytes / 1e6:,.1f} MB, read back and verified"]
     if summary.versions:
         lines.append(f"  {summary.rows:,} rows, bundles of {', '.join(summary.versions)}")
     lines += [f"  left out: {version}" for version in summary.left_out]
@@ -116,7 +116,7 @@ def _verified_text(summary: "RestoreSummary") -> str:
     signature = "signed with these keys"
     if not summary.is_signature_verified:
         signature = "its signature was not looked at, which needs --keys"
-    entries = f"{summary.entries:,} entries, {summary.bytes / 1e6:,.1f} MB as they were written"
+    entries = f"{summary.entries:,} entries, {summary.content_bytes / 1e6:,.1f} MB as they were written"
     return f"{_description(summary)}: {entries}; {signature}"
 
 

@@ -2,11 +2,11 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
 import click
@@ -15,6 +15,8 @@ from vetrina.cli.context import CliContext
 from vetrina.core.errors import BadInput
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
     from vetrina.api.shop import Shop
@@ -121,7 +123,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def _service(shop: "Shop", address: SplitResult | None, echo: Any) -> Iterator["LoadTarget"]:
+def _service(shop: "Shop", address: SplitResult | None, echo: Callable[[str], None]) -> Iterator["LoadTarget"]:
     """The service at an address, else one of a copy of the shop for as long as the context lasts."""
     token = os.environ.get(_TOKEN) or shop.folder.keys.api_token
     if address is not None:
@@ -134,10 +136,11 @@ def _service(shop: "Shop", address: SplitResult | None, echo: Any) -> Iterator["
         yield target
 
 
-def _client(url: str, token: str) -> "httpx.Client":
+def _client(url: str, token: str, tls: "ssl.SSLContext | None" = None) -> "httpx.Client":
     import httpx
 
-    return httpx.Client(base_url=url, headers={"authorization": f"Bearer {token}"}, timeout=_TIMEOUT_SECONDS)
+    headers = {"authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_SECONDS, verify=tls or True)
 
 
 def _check_service(client: "httpx.Client", url: str) -> None:
@@ -191,14 +194,31 @@ def _started_service(shop: "Shop", token: str) -> Iterator["LoadTarget"]:
                 str(shop.folder.root), "has a service that does not start", "vetrina serve says why"
             ) from None
         try:
-            with _client(url, token) as client:
-                wait_until_ready(client)
             address = urlsplit(url)
-            usage = LocalUsage(service.pid)
-            yield LoadTarget((str(address.hostname), int(address.port or 0)), address.netloc, "", token, usage)
+            tls = _own_process_tls() if address.scheme == "https" else None
+            with _client(url, token, tls) as client:
+                wait_until_ready(client)
+            yield LoadTarget(
+                address=(str(address.hostname), int(address.port or 0)),
+                host=address.netloc,
+                prefix="",
+                token=token,
+                usage=LocalUsage(service.pid),
+                tls=tls,
+            )
         finally:
             service.terminate()
             service.wait()
+
+
+def _own_process_tls() -> "ssl.SSLContext":
+    """TLS to a child of this process, whose certificate is for the shop's public name."""
+    import ssl
+
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _format_pools(pools: "Sequence[RequestPool]") -> str:

@@ -20,7 +20,7 @@ _HELPERS = "_helpers.tpl"
 # Templates that the overlay high-availability adds where the values do not.
 _OPTIONAL = ("autoscaling", "monitoring")
 _ADDING_OVERLAY = "high-availability"
-# 1.27 knows matchLabelKeys of topology spread constraints.
+# 1.27 knows matchLabelKeys of topology spread constraints, and schemas before 1.29 refuse a podFailurePolicy by exit status.
 _CHART_YAML = """\
 apiVersion: v2
 name: vetrina
@@ -28,7 +28,7 @@ description: Search, recommendations and ads of one shop
 type: application
 version: {version}
 appVersion: {app_version}
-kubeVersion: ">=1.27.0-0"
+kubeVersion: ">=1.29.0-0"
 """
 _VALUES_INTRO = (
     "Values of the chart, with their defaults; values.schema.json checks them.",

@@ -9,13 +9,20 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 _ACTION = re.compile(r"(\s*\{\{-|\{\{)\s*(.*?)\s*(-\}\}\s*|\}\})", re.S)
 _INCLUDE = re.compile(r'include "([^"]+)" (\S+)')
 _DEFINE = re.compile(r'define "([^"]+)"')
 _FILE = re.compile(r'\.Files\.Get "([^"]+)"')
 _INDENT = "nindent "
+
+
+@dataclass(frozen=True)
+class _Value:
+    """An action that prints a value."""
+
+    expression: str
 
 
 @dataclass(frozen=True)
@@ -29,15 +36,11 @@ class _Block:
     """
 
     action: str
-    body: "list[str | _Block | _Value]"
-    otherwise: "list[str | _Block | _Value]"
+    body: "_Parts"
+    otherwise: "_Parts"
 
 
-@dataclass(frozen=True)
-class _Value:
-    """An action that prints a value."""
-
-    expression: str
+_Parts: TypeAlias = list[str | _Value | _Block]
 
 
 class Templates:
@@ -69,12 +72,12 @@ class Templates:
         """
         return "".join(self._render(_parse(text).body, context)).strip("\n") + "\n"
 
-    def _render(self, parts: "list[str | _Block | _Value]", context: Any) -> Iterator[str]:
+    def _render(self, parts: _Parts, context: Any) -> Iterator[str]:
         for part in parts:
             if isinstance(part, str):
                 yield part
             elif isinstance(part, _Value):
-                yield _printed(self._evaluate(part.expression, context))
+                yield str(self._evaluate(part.expression, context))
             elif self._is_met(part.action, context):
                 yield from self._render(part.body, context)
             else:
@@ -118,6 +121,7 @@ def _parse(text: str) -> _Block:
         action = match.group(2)
         if action == "end":
             open_blocks.pop()
+            # A block that ended after ``else`` is a part of ``otherwise``, which is empty before.
             current = open_blocks[-1].otherwise or open_blocks[-1].body
         elif action == "else":
             current = open_blocks[-1].otherwise
@@ -168,10 +172,6 @@ def _as_json(value: Any) -> str:
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(str(value).encode()).hexdigest()
-
-
-def _printed(value: Any) -> str:
-    return str(value)
 
 
 _FUNCTIONS: Mapping[str, Callable[[Any], str]] = {"quote": _quoted, "toJson": _as_json, "sha256sum": _digest}

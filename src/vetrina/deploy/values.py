@@ -108,6 +108,10 @@ class AutoscalingValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         str, Meta(pattern=_QUANTITY, description="mean number in a pod that another pod is started above")
     ] = "1"
 
+    def __post_init__(self) -> None:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"minReplicas {self.min_replicas} is more than maxReplicas {self.max_replicas}")
+
 
 class NetworkPolicyValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """Who may call the service, and whom it may call."""
@@ -197,6 +201,9 @@ def _check_settings(file: Path, text: str) -> None:
         )
     if "://" not in store.bundles or store.bundles.startswith("file"):
         raise BadInput(f"{place}: [store] bundles", "names no storage that pods share", "write s3://BUCKET/SHOP")
+    if settings.serve.tls_cert:
+        rule = "would have the pods speak TLS, and probes and Service ask them without"
+        raise BadInput(f"{place}: [serve] tls_cert", rule, "leave TLS to the Ingress or to a mesh")
     for url in (store.url, *settings.alerts.urls):
         if _PASSWORD_IN_URL.search(url):
             hidden = _PASSWORD_IN_URL.sub("://...@", url)

@@ -264,8 +264,9 @@ def _connect(address: str, n_cpus: int) -> None:
         if address or _available("CPU") >= n_cpus:
             return
         ray.shutdown()
-    for name in ("ray", "ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray.data", "ray.train"):  # they log what they raise, with pages of tracebacks
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

@@ -10,7 +10,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,21 +61,19 @@ class BackupSummary:
 
     Attributes:
         file: Where it lies.
-        bytes: Size of the file.
+        file_bytes: Size of the file.
         content_bytes: Size of what is in it.
         rows: Rows of the store.
         versions: Versions whose bundles are in it.
         left_out: Versions whose bundles should be in it, and why they are not.
-        is_encrypted: Whether only a private key opens it.
     """
 
     file: str
-    bytes: int
+    file_bytes: int
     content_bytes: int
     rows: int = 0
     versions: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
-    is_encrypted: bool = True
 
 
 @dataclass
@@ -123,39 +121,34 @@ def back_up_shop(shop: ShopFolder, to: Path, recipient: str, progress: Progress 
         refuse_other_keys(engine, shop.keys)
         target = backup_target(shop, to, is_encrypted=bool(recipient))
         # One at a time: what one that was killed has pinned is removed first.
-        with exclusive_lock(shop.work / "backup"), _pinned_files(shop) as pinned:
-            with contextlib.ExitStack() as transaction:
-                with waiting_shared_lock(shop.root):  # nothing is removed
-                    with waiting_lock(shop.lake):  # and nothing added to the lake, which may not be ahead of the store
-                        connection = transaction.enter_context(consistent_read(engine))
-                        moment = clock.now()
-                        _refuse_missing_lake(shop, connection)
-                        _pin_folder(pinned, shop.root, shop.lake)
-                    _pin_settings(pinned, shop)
-                    _pin_folder(pinned, shop.root, shop.root / IMAGE_FOLDER)
-                    _pin_versions(pinned, shop, connection)
-                header = BackupHeader(FORMAT, "shop", VERSION, schema, moment, shop.keys.fingerprint)
+        with exclusive_lock(shop.work / "backup"), _pinned_files(shop) as pinned, ExitStack() as transaction:
+            with waiting_shared_lock(shop.root):  # nothing is removed
+                with waiting_lock(shop.lake):  # and nothing added to the lake, which may not be ahead of the store
+                    connection = transaction.enter_context(consistent_read(engine))
+                    moment = clock.now()
+                    _refuse_missing_lake(shop, connection)
+                    _pin_folder(pinned, shop.root, shop.lake)
+                _pin_settings(pinned, shop)
+                _pin_folder(pinned, shop.root, shop.root / IMAGE_FOLDER)
+                _pin_versions(pinned, shop, connection)
 
-                def write(writer: BackupWriter) -> int:
-                    settings_file = pinned.folder / SETTINGS_FILE
-                    if settings_file.exists():  # before the store, whose database a restore refuses if it is not empty
-                        writer.add_file(SETTINGS_FILE, settings_file)
-                        settings_file.unlink()
-                    n_rows = _write_store(writer, connection)
-                    transaction.close()  # the store's log may be shortened again
-                    _write_files(writer, pinned, progress or NoProgress())
-                    return n_rows
+            def write(writer: BackupWriter) -> int:
+                _write_settings(writer, pinned)
+                n_rows = _write_store(writer, connection)
+                transaction.close()  # the store's log may be shortened again
+                _write_files(writer, pinned, progress or NoProgress())
+                return n_rows
 
-                content_bytes, n_rows = _write_and_verify(target, recipient, header, write, shop.keys.sign)
-            return BackupSummary(
-                file=str(target),
-                bytes=target.stat().st_size,
-                content_bytes=content_bytes,
-                rows=n_rows,
-                versions=tuple(pinned.versions),
-                left_out=tuple(pinned.left_out),
-                is_encrypted=bool(recipient),
-            )
+            header = BackupHeader(FORMAT, "shop", VERSION, schema, moment, shop.keys.fingerprint)
+            content_bytes, n_rows = _write_and_verify(target, recipient, header, write, shop.keys.sign)
+        return BackupSummary(
+            file=str(target),
+            file_bytes=target.stat().st_size,
+            content_bytes=content_bytes,
+            rows=n_rows,
+            versions=tuple(pinned.versions),
+            left_out=tuple(pinned.left_out),
+        )
     finally:
         engine.dispose()
 
@@ -251,6 +244,14 @@ def _versions_in_use(shop: ShopFolder, connection: Connection) -> set[str]:
     if inspect(connection).has_table(rollouts.name):  # not in 0.1.0
         in_use |= running_versions_in(connection)
     return in_use
+
+
+def _write_settings(writer: BackupWriter, pinned: _PinnedShop) -> None:
+    """Write the settings before the store: a restore looks whether the database that they name is empty."""
+    file = pinned.folder / SETTINGS_FILE
+    if file.exists():
+        writer.add_file(SETTINGS_FILE, file)
+        file.unlink()
 
 
 def _write_store(writer: BackupWriter, connection: Connection) -> int:

@@ -89,7 +89,7 @@ class BackupWriter:
             info.type = tarfile.LNKTYPE
             info.linkname = linked_name
             self._archive.addfile(info)
-            self._archive.members.clear()  # which would be kept until the end
+            _forget_entries(self._archive)
             self._entries.append(ManifestEntry(name, link=linked_name))
             return
         self._name_of_inode[inode] = name
@@ -108,7 +108,7 @@ class BackupWriter:
     def _add(self, info: tarfile.TarInfo, content: IO[bytes]) -> None:
         hashed = _HashingReader(content)
         self._archive.addfile(info, hashed)
-        self._archive.members.clear()
+        _forget_entries(self._archive)
         self._entries.append(ManifestEntry(info.name, info.size, hashed.digest()))
 
 
@@ -172,7 +172,7 @@ class BackupReader:
         return len(self._entries)
 
     def _next(self) -> tarfile.TarInfo | None:
-        self._archive.members.clear()  # which would be kept until the end
+        _forget_entries(self._archive)
         return self._archive.next()
 
     def _read_header(self) -> BackupHeader:
@@ -266,7 +266,8 @@ def read_backup_file(file: Path, identities: Sequence[str], shown_name: str = ""
         BadInput: The file is no backup, or cannot be opened with these identities, or was cut off or changed.
     """
     name = shown_name or str(file)
-    with _open_file(file) as source:
+    refuse_missing(file)
+    with file.open("rb") as source:
         prefix = source.peek(len(AGE_PREFIX))
         if prefix.startswith(AGE_PREFIX):
             if not identities:
@@ -289,10 +290,10 @@ def not_a_backup(name: str) -> BadInput:
     return BadInput(name, "is no backup of a shop", "give a file that `vetrina backup` wrote")
 
 
-def _open_file(file: Path) -> io.BufferedReader:
-    if not file.exists():
-        raise BadInput(str(file), "does not exist", "check the name")
-    return file.open("rb")
+def refuse_missing(file: Path) -> None:
+    """Raise BadInput if there is no such file."""
+    if not file.is_file():
+        raise BadInput(str(file), "is no file", "check the name")
 
 
 def _read_plain(stream: IO[bytes], name: str) -> Iterator[BackupReader]:
@@ -310,6 +311,11 @@ def _read_plain(stream: IO[bytes], name: str) -> Iterator[BackupReader]:
 def _read_all(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
     content = archive.extractfile(info)
     return b"" if content is None else content.read()
+
+
+def _forget_entries(archive: tarfile.TarFile) -> None:
+    """Let an archive forget the entries it went by. It would keep all of them, and memory would grow with their number."""
+    archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue] - public, but not declared
 
 
 def _tar_info(name: str, size: int) -> tarfile.TarInfo:

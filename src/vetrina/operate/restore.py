@@ -30,6 +30,7 @@ from vetrina.operate.backup_file import (
     copy_content,
     damaged,
     read_backup_file,
+    refuse_missing,
 )
 from vetrina.store.database import open_database
 from vetrina.store.dump import TableLayout, load_store, refuse_used_database
@@ -48,7 +49,7 @@ class RestoreSummary:
     Attributes:
         header: First entry of the backup.
         entries: Number of its entries, all of them as they were written.
-        bytes: Their size.
+        content_bytes: Their size.
         is_signature_verified: Whether the shop's keys signed it; not known without keys.
         folder: The shop's folder; empty where the backup was only read.
         rows: Rows of the store.
@@ -57,7 +58,7 @@ class RestoreSummary:
 
     header: BackupHeader
     entries: int
-    bytes: int
+    content_bytes: int
     is_signature_verified: bool
     folder: str = ""
     rows: int = 0
@@ -112,6 +113,7 @@ def restore_shop(file: Path, identities: Sequence[str], keys_source: Path, targe
             folder or the database is not empty, or cannot be written. Nothing was changed then.
         Conflict: Another restore into the folder is under way.
     """
+    refuse_missing(file)
     with _staging_folder(target.folder) as staging:
         staged_shop = staging / "shop"
         keys = _stage_keys(keys_source, identities, staged_shop)
@@ -225,8 +227,9 @@ def _staging_folder(folder: Path) -> Generator[Path]:
         place = error.filename or folder
         cause = error.strerror or error
         raise BadInput(str(place), f"cannot be used ({cause})", "free space or rights there, then repeat") from None
-    if is_new and not any(folder.iterdir()):
-        folder.rmdir()
+    finally:
+        if is_new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 @contextmanager
@@ -336,7 +339,11 @@ def with_setting(text: str, table: str, name: str, value: str) -> str:
     else:
         _set_in_table(lines, headers[0] + 1, name, new_line)
     changed = "\n".join(lines) + "\n"
-    if _parse(changed) != expected:
+    try:
+        is_as_expected = tomllib.loads(changed) == expected
+    except tomllib.TOMLDecodeError:
+        is_as_expected = False
+    if not is_as_expected:
         rule = f"has [{table}] {name} in a form that cannot be replaced"
         raise BadInput(SETTINGS_FILE, rule, f"restore without that option, then change {name} by hand")
     return changed

@@ -167,7 +167,7 @@ class LoadTest:
         self._report = report
         self._deadline_seconds = max(_MIN_DEADLINE_SECONDS, _DEADLINE_TARGETS * target_ms / _MS_PER_SECOND)
         self._memory_mb: float | None = None
-        self._calls = calls(pools, target)  # of all steps: none begins with the requests of the one before
+        self._calls = calls(pools, target)  # of all steps, so that none repeats the requests of another
 
     def run(self, peak_rate: float) -> LoadResult | None:
         """The result; None where the service misses its target at a few requests a second already.
@@ -342,7 +342,7 @@ def size_deployment(
 
 
 def calls(pools: Sequence[RequestPool], target: LoadTarget) -> Iterator[Call]:
-    """Requests without an end, drawn from the pools by their shares.
+    """Requests without an end, sampled from the pools by their shares.
 
     Args:
         pools: the requests.

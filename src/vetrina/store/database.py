@@ -25,7 +25,7 @@ from sqlalchemy import (
     text,
     update,
 )
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, ProgrammingError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.schema import CreateColumn
 
@@ -63,6 +63,11 @@ _DATABASE_TIME = {
 _READ_ONLY = {"read_only": True, "postgresql_readonly": True}
 # Logs that ``lock_log`` knows.
 LOG_NAMES = ("events", "products", "releases", "runs")
+# Words in drivers' messages about certificates and settings of TLS.
+_TLS_WORDS = ("certificate", "sslmode")
+_URL_OPTIONS = (
+    "docs/how-to/operate.md shows the options for TLS: ?sslmode=verify-full&sslrootcert=FILE, or ?ssl_ca=FILE"
+)
 _DRIVERS = {
     "sqlite": "sqlite",
     "postgresql": "postgresql+psycopg",
@@ -288,6 +293,7 @@ def _create_engine(url: str, statement_seconds: float | None) -> Engine:
 
 def _server_engine(url: URL, backend: str, statement_seconds: float | None) -> Engine:
     engine = _connect_to_server(url.set(drivername=_DRIVERS[backend]), statement_seconds)
+    _refuse_wrong_options(engine)
     if backend != "mysql":
         return engine
     # MySQL and MariaDB have different collations. The URL may be the same; the server reports which one it is.
@@ -297,6 +303,30 @@ def _server_engine(url: URL, backend: str, statement_seconds: float | None) -> E
         return engine
     engine.dispose()
     return _connect_to_server(url.set(drivername=_DRIVERS["mariadb"]), statement_seconds)
+
+
+def _refuse_wrong_options(engine: Engine) -> None:
+    """Connect once. Raises BadInput for options of the URL that no second attempt makes right, those of TLS above all."""
+    try:
+        engine.connect().close()
+    except (
+        ProgrammingError,
+        TypeError,
+        AttributeError,
+    ) as error:  # PyMySQL raises the latter for what it does not know
+        cause = getattr(error, "orig", None) or error
+        message = " ".join(str(cause).split())
+        raise BadInput("[store] url", f"has an option that the driver refuses ({message})", _URL_OPTIONS) from None
+    except FileNotFoundError as error:
+        rule = "has an option that names a missing file"
+        if error.filename:
+            rule = f"names {error.filename}, which does not exist"
+        raise BadInput("[store] url", rule, _URL_OPTIONS) from None
+    except OperationalError as error:
+        message = " ".join(str(error.orig).split())
+        if any(word in message.lower() for word in _TLS_WORDS):
+            raise BadInput("[store] url", f"is refused by TLS ({message})", _URL_OPTIONS) from None
+        raise
 
 
 def _connect_to_server(url: URL, statement_seconds: float | None) -> Engine:

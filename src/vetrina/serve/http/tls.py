@@ -4,12 +4,15 @@ import logging
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from vetrina.core.errors import BadInput
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 RELOAD_SECONDS = 10.0  # between two looks at the files
 HANDSHAKE_SECONDS = 10.0  # that a client gets to agree on a cipher
@@ -95,8 +98,10 @@ def _load(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     return context
 
 
-def _read_certificate(file: Path) -> x509.Certificate:
+def _read_certificate(file: Path) -> "Certificate":
     """The first certificate of a file, which is the server's."""
+    from cryptography import x509  # which every start would take time for, with TLS or without
+
     content = _read(file, _CERTIFICATE_SETTING)
     try:
         return x509.load_pem_x509_certificate(content)

@@ -85,6 +85,16 @@ volumeMounts:
     optional: false
 {{- end }}
 
+{{- define "vetrina.no-retry" -}}
+# Bad input is the same at every try.
+podFailurePolicy:
+  rules:
+    - action: FailJob
+      onExitCodes:
+        operator: In
+        values: [2]
+{{- end }}
+
 {{- define "vetrina.training-pod" -}}
 {{- include "vetrina.identity" . }}
 initContainers:
