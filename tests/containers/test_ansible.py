@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,17 +86,19 @@ def build_wheel(folder: Path, version: str | None = None) -> Path:
             (source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, source / file)
     if version is not None:
-        for name, pattern in (
-            ("pyproject.toml", '^version = ".*"'),
-            ("src/vetrina/core/version.py", '^VERSION = ".*"'),
-        ):
-            text = (source / name).read_text()
-            key = pattern[1:].split(" ")[0]
-            (source / name).write_text(re.sub(pattern, f'{key} = "{version}"', text, count=1, flags=re.M))
+        replace_line(source / "pyproject.toml", "version", version)
+        replace_line(source / "src/vetrina/core/version.py", "VERSION", version)
     into = folder / f"dist-{version}"
-    pip = ["python3", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", into, source], check=True, capture_output=True)
     return next(into.glob("vetrina-*.whl"))
+
+
+def replace_line(file: Path, name: str, value: str) -> None:
+    """Give a name another value in the first line of a file that begins with it."""
+    text, n_replaced = re.subn(f'^{name} = ".*"', f'{name} = "{value}"', file.read_text(), count=1, flags=re.M)
+    assert n_replaced == 1
+    file.write_text(text)
 
 
 @pytest.fixture(scope="module")
