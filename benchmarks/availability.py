@@ -20,7 +20,7 @@ from typing import Any
 from benchmarks.record import heading, note, row
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-_SECONDS = 40.0  # of load at each fault
+_SECONDS = 30.0  # of load at each fault
 _REPEATS = 3  # of faults that take a time
 _NAMES = {1: "timed out", 2: "cut off", 3: "without a free connection"}
 _GOAL = "goal at most 0.1 % failed, none lost, none doubled"

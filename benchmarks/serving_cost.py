@@ -1,7 +1,7 @@
 """What serving costs: start, memory of a replica, CPU of a million requests, and what a second worker brings.
 
 The demo's shop, trained (VETRINA_BENCH_SHOP names one that is trained already), served from a copy. Requests are those of its own
-log, open loop: a Poisson process of 100 requests a second for 20 s, each kind alone, one event a request. CPU is user and system
+log, open loop: a Poisson process of 100 requests a second for 10 s, each kind alone, one event a request. CPU is user and system
 time of all processes of a server, less what they take in as long a time without requests. Memory is the proportional set size
 (PSS) of all of them after these requests. The other model servers answer a query with a constant list of ten products from one
 worker: what they take, they take before any model. They run in environments of their own, whose Pythons
@@ -36,7 +36,7 @@ from vetrina.simulate.request_sample import RequestPool, sample_requests
 from vetrina.simulate.shop_copy import copy_of_shop
 
 _RATE = 100.0  # requests a second
-_SECONDS = 20.0
+_SECONDS = 10.0
 _WARM_UP_SECONDS = 3.0
 _STARTS = 5
 _MILLION = 1e6

@@ -68,7 +68,11 @@ class ApiValues(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=
     cpu: Annotated[str, Meta(pattern=_QUANTITY, description="requested CPU; a worker uses one core")] = "1"
     memory: Annotated[str, Meta(pattern=_QUANTITY, description="requested memory, and its limit")] = "1Gi"
     bundle_space: Annotated[
-        str, Meta(pattern=_QUANTITY, description="disk for copies of bundles: champion, candidate, the one before")
+        str,
+        Meta(
+            pattern=_QUANTITY,
+            description="disk for copies of bundles: each version that a pod has served since its start",
+        ),
     ] = "10Gi"
     when_unsatisfiable: Annotated[
         Literal["ScheduleAnyway", "DoNotSchedule"],
