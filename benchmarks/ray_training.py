@@ -99,7 +99,7 @@ def made_log(users: int) -> tuple[TrainingData, EvaluationData]:
         names,
         np.tile(np.arange(users, dtype=np.int32), _EVENTS_PER_USER - 1),
         past.T.ravel().astype(np.int32),
-        np.repeat(_DAY * np.arange(_EVENTS_PER_USER - 1), users),
+        np.repeat(_DAY * np.arange(_EVENTS_PER_USER - 1), users).astype(np.float64),
         np.ones(n_events, np.float32),
         until,
     )

@@ -38,7 +38,7 @@ import ray.exceptions
 import ray.train
 import ray.train.torch
 from ray import cloudpickle
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train import TrainingFailedError
 
 if TYPE_CHECKING:
     from torch import Tensor
