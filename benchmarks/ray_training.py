@@ -54,7 +54,8 @@ def main(minutes: float = _MINUTES, users: int = _USERS) -> None:
     log = made_log(users)
     plan = TrainingPlan(threads=1)
     once = fit(log, plan, 1)
-    epochs = max(3, round(60 * minutes / once.seconds))
+    epoch_seconds = (fit(log, plan, 4).seconds - once.seconds) / 3
+    epochs = max(4, round(60 * minutes / epoch_seconds))
     row("epochs of the longer training", str(epochs), f"load of the machine {os.getloadavg()[0]:.1f}")
     local = fit(log, plan, epochs)
     local_epoch = (local.seconds - once.seconds) / (epochs - 1)
