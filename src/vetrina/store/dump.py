@@ -155,12 +155,17 @@ def _comes_after(key: Sequence[Column[Any]], values: Sequence[Any]) -> ColumnEle
 
 
 def _stored_empty_tables(connection: Connection) -> list[Table]:
-    """Tables of ``store.tables`` that exist and are empty. Raises BadInput if one has a row."""
-    stored_names = set(inspect(connection).get_table_names())
+    """Tables of ``store.tables`` that exist and are empty. Raises BadInput if one has a row, or is somebody else's."""
+    inspector = inspect(connection)
+    stored_names = set(inspector.get_table_names())
     tables = [table for table in metadata.sorted_tables if table.name in stored_names]
+    shown_url = connection.engine.url.render_as_string(hide_password=True)
     for table in tables:
-        if connection.execute(select(*table.primary_key.columns).limit(1)).first() is not None:
-            shown_url = connection.engine.url.render_as_string(hide_password=True)
+        column_names = {column["name"] for column in inspector.get_columns(table.name)}
+        if not column_names <= set(table.columns.keys()):
+            rule = f"holds a table {table.name} of another program"
+            raise BadInput(shown_url, rule, "give a database of its own with --store-url")
+        if connection.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
             raise BadInput(shown_url, "holds the store of a shop already", "give an empty database with --store-url")
     return tables
 
