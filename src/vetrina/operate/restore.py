@@ -130,10 +130,10 @@ def restore_shop(file: Path, identities: Sequence[str], keys_source: Path, targe
             _verify_signature(reader, keys, file)
             summary = RestoreSummary(reader.header, reader.n_entries, reader.size, True)
         _write_settings(staged_shop, target)
-        n_rows = _load_rows(staging, staged_shop)
-        shutil.rmtree(staging / STORE_FOLDER)
         for path in (*staged_shop.rglob("*"), staged_shop):
             fsync(path)
+        # From here on nothing takes long: a server's database, once it is filled, is no part of what the next attempt removes.
+        n_rows = _load_rows(staging, staged_shop)
         _move_into_place(staged_shop, target.folder)
     return replace(
         summary,
@@ -275,6 +275,7 @@ def _empty(folder: Path) -> None:
 
 
 def _move_into_place(staged_shop: Path, folder: Path) -> None:
+    fsync(staged_shop)
     names = {path.name for path in staged_shop.iterdir()} - {KEYS_FOLDER}
     for name in (*sorted(names), KEYS_FOLDER):
         (staged_shop / name).rename(folder / name)
