@@ -117,8 +117,8 @@ def restore_shop(file: Path, identities: Sequence[str], keys_source: Path, targe
         Conflict: Another restore into the folder is under way.
     """
     refuse_missing(file)
-    if target.store_url is not None and target.store_url != SQLITE_IN_FOLDER:
-        _refuse_used_database(target.store_url)
+    if target.store_url is not None and not target.store_url.startswith(SQLITE_IN_FOLDER):
+        _refuse_used_database(target.store_url)  # before hours of reading; a file would be created for the look
     with _staging_folder(target.folder) as staging:
         staged_shop = staging / "shop"
         keys = _stage_keys(keys_source, identities, staged_shop)
