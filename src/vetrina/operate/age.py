@@ -44,6 +44,8 @@ def create_identity_file(file: Path) -> str:
         raise BadInput(str(file), "exists already", "name another file; without a private key its backups are lost")
     identity, recipient = new_key_pair()
     create_file(file, f"# public key: {recipient}\n{identity}\n".encode())
+    if load_identities(file) != [identity]:  # another process was first: the public key would be that of a lost one
+        raise BadInput(str(file), "exists already", "name another file; without a private key its backups are lost")
     return recipient
 
 
