@@ -57,7 +57,7 @@ def main() -> None:
 def _set(name: str, shop: Shop, root: Path) -> None:
     plan = TrainingPlan()
     many = len(shop.catalogue)
-    vectors, text_of = texts.catalogue_vectors(shop.catalogue, "", 2, root / "cache", NoProgress())
+    vectors, text_of = texts.catalogue_vectors(shop.catalogue, plan, root / "cache", NoProgress())
     text = normalise_rows(vectors)[text_of]
     note(f"{name}: {many:,} products, {int(shop.new.sum())} new; {len(shop.asked)} rows with a new target")
     begun = time.process_time()

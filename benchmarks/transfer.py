@@ -23,6 +23,7 @@ from vetrina.core.progress import NoProgress
 from vetrina.core.training_plan import TrainingPlan
 from vetrina.data import dataset
 from vetrina.data.splits import JudgmentSplits
+from vetrina.engines.local import LocalEngine
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.models.image import category_training, network
 from vetrina.models.text import query_fine_tuning, training_queries
@@ -77,7 +78,7 @@ def _text(root: Path) -> None:
     plan = TrainingPlan()
     write_pretrained_encoder(root, pretrained, root, NoProgress())
     encoder = TextEncoder(root, plan.threads)
-    vectors = encode_with_cache(list(texts), encoder, root / "vectors.npz", NoProgress())
+    vectors = encode_with_cache(list(texts), encoder, root / "vectors.npz", LocalEngine(), NoProgress())
     queries = training_queries.synthetic_queries(catalogue, text_of.astype(np.int32), _MADE, plan.seed)
 
     def worth(of: SentenceEncoder) -> np.ndarray:

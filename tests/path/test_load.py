@@ -33,8 +33,8 @@ def shop(pristine, tmp_path: Path) -> Shop:
     return Shop(shutil.copytree(pristine[0], tmp_path / "shop"))
 
 
-def log_traffic(shop: Shop) -> None:
-    """Three answers of recommend for one of search, an event, and an answer to a user whom the shop has never heard of."""
+def log_traffic(shop: Shop, rounds: int) -> None:
+    """In each round three answers of recommend and one of search, and an event; one is to a user whom nobody knows."""
     keys = shop.folder.keys
     log = EventLog(shop.shop_context.engine, keys)
     user = keys.pseudonymise("u001")
@@ -44,7 +44,7 @@ def log_traffic(shop: Shop) -> None:
         ("recommend", None, Request(product_ids=("p002",), placement="product", limit=7)),
         ("recommend", keys.pseudonymise("nobody"), Request(limit=3)),
     ]
-    for number, (scenario, who, request) in enumerate(requests):
+    for number, (scenario, who, request) in enumerate(requests * rounds):
         request_json = logged_request(request, None)
         log.log_exposure(
             Exposure(
@@ -57,7 +57,8 @@ def log_traffic(shop: Shop) -> None:
                 request_json=request_json,
             )
         )
-    log.add([to_event(EventBody("u001", "view", "p003"), keys, known_sender())]).result(timeout=10)
+    event = EventBody("u001", "view", "p003")
+    log.add([to_event(event, keys, known_sender()) for _ in range(rounds)]).result(timeout=10)
     log.close()
 
 
@@ -70,16 +71,24 @@ def by_name(pools: tuple[RequestPool, ...]) -> dict[str, RequestPool]:
 
 
 def test_requests_are_those_of_the_log_under_plain_ids_and_in_its_mix(shop):
-    log_traffic(shop)
+    rounds = 100
+    log_traffic(shop, rounds)
     pools = by_name(sample_requests(shop, with_events=True))
-    assert bodies(pools["search"]) == [{"query": "red shoes", "limit": 5, "user_id": "u001"}]
+    assert bodies(pools["search"]) == rounds * [{"query": "red shoes", "limit": 5, "user_id": "u001"}]
     expected = [{"limit": 3}, {"product_ids": ["p002"], "placement": "product", "limit": 7}, {"user_id": "u001"}]
-    assert sorted(bodies(pools["recommend"]), key=str) == sorted(expected, key=str)
-    assert bodies(pools["events"]) == [{"user_id": "u001", "type": "view", "product_id": "p003"}]
+    assert sorted(bodies(pools["recommend"]), key=str) == sorted(rounds * expected, key=str)
+    assert bodies(pools["events"]) == rounds * [{"user_id": "u001", "type": "view", "product_id": "p003"}]
     shares = {name: pool.share for name, pool in pools.items()}
     assert shares["recommend"] == pytest.approx(3 * shares["search"])
     assert sum(shares.values()) == pytest.approx(1.0)
     assert "logged answers" in pools["search"].source
+
+
+def test_a_few_tries_are_no_traffic(shop):
+    log_traffic(shop, 1)
+    pools = by_name(sample_requests(shop, with_events=True))
+    assert "newest events" in pools["recommend"].source
+    assert len(pools["events"].bodies) > 100
 
 
 def test_without_answers_requests_come_from_events_and_without_queries_from_the_catalogue(shop):

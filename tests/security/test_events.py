@@ -258,8 +258,8 @@ def test_a_wrong_token_is_refused_and_not_taken_for_none(client):
 
 def test_a_full_queue_refuses_events_and_drops_answers(engine, keys, monkeypatch):
     """S9: what waits for the store is bounded; nothing that is refused was acknowledged."""
-    monkeypatch.setattr(event_log, "_MAX_WAITING_EVENTS", 3)
-    monkeypatch.setattr(event_log, "_MAX_WAITING_ANSWERS", 2)
+    monkeypatch.setattr(event_log, "MAX_WAITING_EVENTS", 3)
+    monkeypatch.setattr(event_log, "MAX_WAITING_ANSWERS", 2)
     dropped: list[int] = []
     log = EventLog(engine, keys, dropped.append)
     accepted = []

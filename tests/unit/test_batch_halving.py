@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from vetrina.core.progress import NoProgress
 from vetrina.core.training_data import Catalogue, Interactions, TrainingData
 from vetrina.core.training_plan import TrainingPlan
 from vetrina.models.graph_filter.train import fit as fit_graph_filter
 from vetrina.models.sasrec.train import fit as fit_sasrec
+from vetrina.nn.next_item import training
 
 
 def past(users: int = 40, items: int = 30) -> TrainingData:
@@ -40,3 +42,19 @@ def test_pieces_change_rounding_at_most(fit, part, tmp_path):
     fit(past(), PLAN, whole, NoProgress())
     fit(past(), replace(PLAN, halvings=2), cut, NoProgress())
     assert np.load(cut / part) == pytest.approx(np.load(whole / part), abs=2e-3)
+
+
+def test_bf16_changes_rounding_only(monkeypatch, tmp_path):
+    """What a GPU computes in bf16, on the processor."""
+    whole = tmp_path / "whole"
+    rounded = tmp_path / "rounded"
+    whole.mkdir()
+    rounded.mkdir()
+    plan = replace(PLAN, settings={"sasrec": {"epochs": 1, "dropout": 0.0}})
+    fit_sasrec(past(users=20), plan, whole, NoProgress())
+    monkeypatch.setattr(training, "mixed_precision", lambda device: torch.autocast(device.type, torch.bfloat16))
+    fit_sasrec(past(users=20), plan, rounded, NoProgress())
+    in_float = np.load(whole / "table.npy")
+    in_bf16 = np.load(rounded / "table.npy")
+    assert not np.array_equal(in_bf16, in_float)
+    assert in_bf16 == pytest.approx(in_float, abs=0.02)

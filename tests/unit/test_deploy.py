@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from vetrina.serve.service import Service
 from vetrina.store.shop_folder import ShopFolder
@@ -31,8 +32,49 @@ def test_rules_and_dashboard_name_metrics_that_exist(tmp_path):
     dashboard = (DEPLOY / "grafana" / "vetrina.json").read_text()
     named = set(re.findall(r"vetrina_[a-z_]+", (DEPLOY / "prometheus" / "vetrina.rules.yml").read_text()))
     for panel in json.loads(dashboard)["panels"]:
-        named |= {m for t in panel["targets"] for m in re.findall(r"vetrina_[a-z_]+", t["expr"])}
+        named |= {m for t in panel.get("targets", ()) for m in re.findall(r"vetrina_[a-z_]+", t["expr"])}
     assert named <= there, named - there
+
+
+def test_each_alert_has_a_case_in_which_it_fires_and_one_in_which_it_is_silent():
+    groups = yaml.safe_load((DEPLOY / "prometheus" / "vetrina.rules.yml").read_text())["groups"]
+    alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
+    fires = set()
+    silent = set()
+    for test in yaml.safe_load((DEPLOY / "prometheus" / "vetrina.test.yml").read_text())["tests"]:
+        for case in test["alert_rule_test"]:
+            (fires if case["exp_alerts"] else silent).add(case["alertname"])
+    assert alerts <= fires & silent, alerts - (fires & silent)
+
+
+def test_the_page_lists_every_metric(tmp_path):
+    service = Service(ShopFolder(tmp_path))
+    page = (DEPLOY.parent / "docs" / "how-to" / "logs-and-metrics.md").read_text()
+    tables = page.split("## The metrics")[1].split("## What is tested")[0]
+    shown = set()
+    for family in service.metrics.registry.collect():
+        shown.add(f"{family.name}_total" if family.type == "counter" else family.name)
+    service.event_log.close()
+    service.engine.dispose()
+    own = {name for name in shown if name.startswith("vetrina_")}
+    assert set(re.findall(r"`(vetrina_[a-z_]+)`", tables)) == own
+
+
+def test_filebeat_reads_lines_as_they_are_written():
+    config = yaml.safe_load((DEPLOY / "filebeat" / "filebeat.yml").read_text())
+    assert {reader["type"] for reader in config["filebeat.inputs"]} == {"filestream", "journald"}
+    for reader in config["filebeat.inputs"]:
+        names = [name for parser in reader["parsers"] for name in parser]
+        assert names in (["ndjson"], ["container", "ndjson"])
+        options = reader["parsers"][-1]["ndjson"]
+        assert options == {
+            "target": "",
+            "overwrite_keys": True,
+            "expand_keys": True,
+            "add_error_key": True,
+            "ignore_decoding_error": True,
+        }
+    assert [sorted(processor) for processor in config["processors"]] == [["add_host_metadata"], ["add_cloud_metadata"]]
 
 
 def test_haproxy_takes_the_example():
@@ -73,3 +115,13 @@ def test_systemd_takes_the_unit_for_several_shops(tmp_path):
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         about_it = [line for line in done.stderr.splitlines() if "vetrina@" in line]
         assert (done.returncode, about_it) == (0, [])
+
+
+def test_the_unit_leaves_little_of_the_system_open(tmp_path):
+    """By systemd's own measure, from 0 (nothing) to 10 (everything)."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    file = shutil.copy(DEPLOY / "systemd/vetrina@.service", tmp_path / "vetrina@grocer.service")
+    words = ["systemd-analyze", "security", "--no-pager", "--offline=yes", "--threshold=20", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-200:]

@@ -62,7 +62,7 @@ def test_the_best_trial_is_what_is_learnt_and_recorded_and_a_replay_finds_the_sa
     assert tried["gain"][0] > 0
     assert settled.settings["item_knn"] == tried["settings"]
     assert tried["settings"].keys() == {"decay", "back", "out_power", "in_power", "like", "fade"}
-    assert not (tmp_path / "once/trial").exists()
+    assert not (tmp_path / "once/trials").exists()
     again, repeated = run(tmp_path / "again", PLAN)
     assert repeated.report["search"] == settled.report["search"]
     for file in sorted((checkpoint.folder / "item_knn").iterdir()):

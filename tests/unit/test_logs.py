@@ -6,6 +6,7 @@ import gc
 import json
 import logging
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,15 @@ from vetrina.core.errors import BadInput
 from vetrina.core.logs import EcsFormatter, LoggedRequest, TextFormatter
 
 SECRET = "ann@shop.example"
+
+
+def test_every_field_is_one_of_ecs_or_below_vetrina():
+    known = json.loads((Path(__file__).parents[1] / "fixtures" / "ecs-8.11.json").read_text())["fields"]
+    line = record("failed", exc_info=failure(), status=503, alert="run:search")
+    fields = json.loads(in_request(EcsFormatter("vetrina.operate"), line))
+    assert {name for name in fields if name not in known} == {"vetrina.alert"}
+    assert fields["event.kind"] in known["event.kind"]["allowed_values"]
+    assert fields["vetrina.alert"] == "run:search"
 
 
 def record(message: str, *values: object, exc_info=None, **extra: object) -> logging.LogRecord:

@@ -106,4 +106,4 @@ def test_trials_replace_hyperparameters_that_are_shown_worse(tmp_path: Path):
     assert search["kept"] is True
     assert search["best"] > search["usual"]
     assert result.settings["boosted"] == search["settings"]
-    assert not (tmp_path / "trial").exists()
+    assert not (tmp_path / "trials").exists()

@@ -1,8 +1,9 @@
 """Batch answers: a file of requests in, a file with fixed columns out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -12,9 +13,13 @@ from vetrina.api.webhook_signature import load_webhook_secret
 from vetrina.core.errors import BadInput
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress, track
+from vetrina.engines import find_engine
 from vetrina.ingest.read import read_table_file
+from vetrina.pipeline.recipe import compute_of
 from vetrina.scenarios.commands import FileOfRequests
 from vetrina.serve.recipients import RecipientList
+
+Row = TypeVar("Row")
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".csv": lambda frame, path: _without_formulas(frame).write_csv(path),
@@ -22,8 +27,48 @@ _WRITERS: dict[str, Callable[[pl.DataFrame, Path], None]] = {
     ".jsonl": lambda frame, path: frame.write_ndjson(path),
 }
 _PREDICT_BATCH_ROWS = 1_000
+_REQUESTS_PER_BATCH = 200
 _NUMBER = r"^[+-]?[0-9]+([.][0-9]+)?$"  # a label of predict may be the text -1
 _MAX_LISTED_COLUMNS = 12  # in an error message
+
+
+_RankedRow = tuple[str, int, str, float]  # key, rank, product id, score
+
+
+@dataclass
+class _RequestRanker:
+    """Answers batches of requests; another process that is sent it opens the shop again.
+
+    Attributes:
+        shop: The shop.
+        scenario: The scenario that answers.
+        requests: How a row becomes a request.
+        parameters: Further parameters of every request.
+    """
+
+    shop: Shop
+    scenario: str
+    requests: FileOfRequests
+    parameters: Mapping[str, Any]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _open_ranker, (self.shop.folder.root, self.scenario, self.requests, self.parameters)
+
+    def __call__(self, batch: Sequence[Mapping[str, Any]]) -> list[_RankedRow]:
+        """The ranked products of each request of a batch."""
+        ranked: list[_RankedRow] = []
+        for row in batch:
+            answer = self.shop.rank(self.scenario, **self.requests.parameters(row), **self.parameters)
+            key = str(row[self.requests.key])
+            for rank, item in enumerate(answer.items, start=1):
+                ranked.append((key, rank, item.product_id, item.score))
+        return ranked
+
+
+def _open_ranker(
+    shop_dir: Path, scenario: str, requests: FileOfRequests, parameters: Mapping[str, Any]
+) -> _RequestRanker:
+    return _RequestRanker(Shop(shop_dir), scenario, requests, parameters)
 
 
 def rank_file(
@@ -34,6 +79,7 @@ def rank_file(
     out: Path,
     progress: Progress,
     parameters: Mapping[str, Any],
+    engine: str | None = None,
 ) -> int:
     """Answer a file of requests with rankings: key, rank from 1, product_id, score.
 
@@ -45,21 +91,29 @@ def rank_file(
         out: Output file: .csv, .parquet or .jsonl.
         progress: Where progress is reported.
         parameters: Further parameters of every request.
+        engine: ``local`` or ``ray``; None for that of the settings.
 
     Returns:
         The number of rows written.
 
     Raises:
-        BadInput: A column is missing, or the output format is unknown.
+        BadInput: A column is missing, the output format is unknown, or the engine cannot be used.
     """
     key = requests.key
     frame = _require_columns(read_table_file(file), requests.columns, file)
     _check_output_format(out)
-    rows: list[tuple[str, int, str, float]] = []
-    for row in track(progress, f"{requests.name}: {file.name}", frame.to_dicts()):
-        answer = shop.rank(scenario, **requests.parameters(row), **parameters)
-        for rank, item in enumerate(answer.items, start=1):
-            rows.append((str(row[key]), rank, item.product_id, item.score))
+    shop.load(scenario)  # nothing is started where nothing is released
+    compute = compute_of(shop.shop_context)
+    if engine is not None:
+        compute = replace(compute, engine=engine)
+    compute_engine = find_engine(compute, threads=1)
+    ranker = _RequestRanker(shop, scenario, requests, parameters)
+    batches = _batches(frame.to_dicts(), _REQUESTS_PER_BATCH)
+    rows: list[_RankedRow] = []
+    with progress.step(f"{requests.name}: {file.name}", len(frame)) as step:
+        for batch, ranked in zip(batches, compute_engine.map(ranker, batches), strict=True):
+            rows += ranked
+            step.advance(len(batch))
     product_column = "product_id"
     if key == product_column:
         product_column = "similar_product_id"  # the key is a product itself
@@ -90,7 +144,7 @@ def predict_file(shop: Shop, file: Path, out: Path, progress: Progress, scenario
     _require_columns(frame, tuple(column_names), file)
     rows = frame.select(column_names).rows()
     predictions: list[dict[str, Any]] = []
-    for batch in track(progress, f"predict: {file.name}", _batches(rows)):
+    for batch in track(progress, f"predict: {file.name}", _batches(rows, _PREDICT_BATCH_ROWS)):
         predictions += shop.predict(batch, scenario)
     columns: dict[str, list[Any]] = {"row": list(range(len(predictions)))}
     for name in ("probability", "prediction"):
@@ -190,5 +244,5 @@ def _without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.when(is_formula).then("'" + text).otherwise(text).name.keep())
 
 
-def _batches(rows: list[tuple[Any, ...]]) -> list[list[tuple[Any, ...]]]:
-    return [rows[start : start + _PREDICT_BATCH_ROWS] for start in range(0, len(rows), _PREDICT_BATCH_ROWS)]
+def _batches(rows: list[Row], size: int) -> list[list[Row]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]

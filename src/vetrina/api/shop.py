@@ -95,7 +95,7 @@ class Shop:
         return self.shop_context.validate(self.ingest(), scenario)
 
     def fit(
-        self, *scenarios: str, budget_minutes: float | None = None, quick: bool = False, engine: str = ""
+        self, *scenarios: str, budget_minutes: float | None = None, quick: bool = False, engine: str | None = None
     ) -> dict[str, ReleaseResult | None]:
         """Train, compress, gate and release each scenario; without names, every scenario that the data supports.
 
@@ -103,14 +103,14 @@ class Shop:
             scenarios: Names of scenarios.
             budget_minutes: Time budget of each run; None for that of the settings.
             quick: Whether scenarios that nothing serves yet get their quick recipes first, before any full one is trained.
-            engine: ``local`` or ``ray``; empty for that of the settings.
+            engine: ``local`` or ``ray``; None for that of the settings.
 
         Returns:
             The release decision by scenario; None where there was nothing new to do.
         """
         self.shop_context.budget_minutes = budget_minutes or 0.0
         self.shop_context.quick = quick
-        self.shop_context.training_engine = engine
+        self.shop_context.training_engine = engine or ""
         for name in scenarios:
             find_scenario(name)  # an unknown name is refused before anything starts
         snapshot = self.ingest()

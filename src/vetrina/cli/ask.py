@@ -39,7 +39,13 @@ class AskContext(CliContext):
         self._print_items(items)
 
     def rank_file(
-        self, scenario: str, requests: FileOfRequests, file: Path, out: Path | None, **parameters: Any
+        self,
+        scenario: str,
+        requests: FileOfRequests,
+        file: Path,
+        out: Path | None,
+        engine: str | None = None,
+        **parameters: Any,
     ) -> None:
         """Answer a file of requests into the file of ``--out``, and print how many rows were written.
 
@@ -48,13 +54,14 @@ class AskContext(CliContext):
             requests: how a row becomes a request.
             file: file of requests.
             out: output file.
+            engine: ``local`` or ``ray``; None for that of the settings.
             parameters: further parameters of every request.
         """
         from vetrina.api.batch import rank_file
 
         output_file = require_value(out, "--out FILE")
         shop = self.open_shop()
-        n_rows = rank_file(shop, scenario, requests, file, output_file, shop.shop_context.progress, parameters)
+        n_rows = rank_file(shop, scenario, requests, file, output_file, shop.shop_context.progress, parameters, engine)
         self._print_output_file(n_rows, out)
 
     def select_audience(

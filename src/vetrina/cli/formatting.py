@@ -150,8 +150,22 @@ def format_status(row: Record) -> str:
     lines += _format_interval("  loss of clicks", health["estimated_loss"])
     lines += _format_interval("  calibration, observed over predicted clicks", health["calibration"])
     lines += _format_drift(health)
+    lines += _format_serving_cost(row["serving_cost"])
     lines += [f"  ALERT {alert['text']}" for alert in row["alarms"]]
     return "\n".join(lines)
+
+
+def _format_serving_cost(cost: Record | None) -> list[str]:
+    """One line, or none where no service has measured any answer."""
+    if cost is None:
+        return []
+    line = (
+        f"  a million answers: {cost['cpu_seconds_per_million']:,.0f} CPU-seconds, "
+        f"{cost['watt_hours_per_million']:,.2f} Wh"
+    )
+    if cost["price_per_million"] is not None:
+        line += f", {cost['price_per_million']:,.4g} at [operate] price_per_cpu_hour"
+    return [line]
 
 
 def _format_interval(title: str, interval: Record | None) -> list[str]:

@@ -146,12 +146,21 @@ def _report_with_time(log_format: str, line: str) -> None:
 @click.command()
 @click.pass_obj
 def status(state: CliContext) -> None:
-    """Show champions, their health and whether to retrain."""
+    """Show champions, their health, whether to retrain, and what answers cost."""
     from vetrina.operate.health import check_health
+    from vetrina.reports.cost import serving_cost
     from vetrina.scenarios.base import scenario_names
 
     shop_context = state.open_shop().shop_context
-    rows = [asdict(check_health(shop_context, scenario)) for scenario in scenario_names()]
+    rows = []
+    for scenario in scenario_names():
+        check = check_health(shop_context, scenario)
+        row = asdict(check)
+        cost_of_answers = None
+        if check.health.version:
+            cost_of_answers = serving_cost(shop_context, check.health.version)
+        row["serving_cost"] = asdict(cost_of_answers) if cost_of_answers else None
+        rows.append(row)
     state.print_rows(rows, formatting.format_status)
 
 

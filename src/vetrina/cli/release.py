@@ -29,7 +29,7 @@ def versions(state: CliContext) -> None:
 @click.pass_obj
 def show(state: CliContext, version: str) -> None:
     """Show a version: verdict, blend, compression, cost."""
-    from vetrina.reports.cost import cost
+    from vetrina.reports.cost import cost, serving_cost
     from vetrina.store.registry import version_to_json
 
     shop_context = state.open_shop().shop_context
@@ -38,6 +38,8 @@ def show(state: CliContext, version: str) -> None:
     record["notes"].pop("samples", None)  # only programs read them
     version_cost = cost(shop_context, name)
     record["cost"] = asdict(version_cost) if version_cost else None
+    cost_of_answers = serving_cost(shop_context, version)
+    record["serving_cost"] = asdict(cost_of_answers) if cost_of_answers else None
 
     def format_record(row: dict[str, Any]) -> str:
         return json.dumps(row, indent=2, default=to_json_value)

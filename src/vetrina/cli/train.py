@@ -11,7 +11,7 @@ import click
 from vetrina.cli import formatting
 from vetrina.cli.context import CliContext
 from vetrina.cli.options import DurationMinutes
-from vetrina.scenarios.commands import renamed_option
+from vetrina.scenarios.commands import engine_option, renamed_option
 
 if TYPE_CHECKING:
     from vetrina.api.shop import Shop
@@ -28,6 +28,7 @@ _POLL_SECONDS = 0.5  # between two looks at a run that is followed
 @click.option("--budget", type=DurationMinutes(), help="Time budget of a run, such as 10m or 2h (default: 20m).")
 @click.option("--no-quick", is_flag=True, help="Train the full recipe at once, even while nothing serves.")
 @click.option("--fail-on-verdict", is_flag=True, help="Exit with status 3 where the gate failed a version.")
+@engine_option
 @click.option("--run-id", hidden=True, help="Execute a queued run, as the controller does.")
 @renamed_option("--id", "--run-id")
 @click.pass_obj
@@ -37,6 +38,7 @@ def run(
     run_id: str | None,
     budget: float | None,
     no_quick: bool,
+    engine: str | None,
     fail_on_verdict: bool,
 ) -> None:
     """Train, compress, evaluate and release models.
@@ -53,11 +55,13 @@ def run(
     registry = shop.shop_context.registry
     any_not_ready = False
     any_failed = False
-    for scenario, release in shop.fit(*scenarios, budget_minutes=budget, quick=not no_quick).items():
+    for scenario, release in shop.fit(*scenarios, budget_minutes=budget, quick=not no_quick, engine=engine).items():
         verdict = _verdict(shop, scenario, release)
-        if verdict is not None and not verdict.may_release:
-            any_failed = True
-        row = {"scenario": scenario, "release": release, "verdict": verdict.outcome if verdict else None}
+        row = {"scenario": scenario, "release": release, "verdict": None}
+        if verdict is not None:
+            row["verdict"] = verdict.outcome
+            if not verdict.may_release:
+                any_failed = True
         if release is not None and verdict is not None:
             state.print_row(row, functools.partial(formatting.format_release, reasons=verdict.reasons))
             continue

@@ -90,7 +90,7 @@ class TextFormatter(logging.Formatter):
 
 
 class EcsFormatter(logging.Formatter):
-    """One JSON object a record, with the fields of the Elastic Common Schema."""
+    """One JSON object a record, with the fields of the Elastic Common Schema, and below ``vetrina.`` those that it lacks."""
 
     def __init__(self, dataset: str) -> None:
         super().__init__()
@@ -118,6 +118,10 @@ class EcsFormatter(logging.Formatter):
         status = getattr(record, "status", None)
         if status is not None:
             fields["http.response.status_code"] = status
+        alert = getattr(record, "alert", None)
+        if alert is not None:
+            fields["event.kind"] = "alert"
+            fields["vetrina.alert"] = alert
         error = _error_of(record)
         if error is not None:
             fields["error.type"] = _error_types(error)

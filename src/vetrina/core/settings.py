@@ -371,12 +371,16 @@ class OperateSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     start_between: tuple[float, float] = (0.0, 24.0)
     # Power of a busy core, for the estimate of energy: Cloud Carbon Footprint's figure for AWS.
     watts: float = 3.5
+    # What an hour of one busy core costs, in any currency, for the price of answers; 0 leaves prices out.
+    price_per_cpu_hour: float = 0.0
 
     def __post_init__(self) -> None:
         if not all(0.0 <= hour <= 24.0 for hour in self.start_between):
             raise ValueError(f"start_between {list(self.start_between)} are not hours of a day, 0 to 24")
         if self.memory_limit_mb < 0:
             raise ValueError(f"memory_limit_mb {self.memory_limit_mb} is negative; 0 leaves the choice to Vetrina")
+        if self.price_per_cpu_hour < 0:
+            raise ValueError(f"price_per_cpu_hour {self.price_per_cpu_hour} is negative; 0 leaves prices out")
 
     # Bundles that are kept of each scenario, in addition to the champion and the previous champion.
     keep_versions: int = 5

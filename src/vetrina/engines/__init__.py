@@ -54,9 +54,13 @@ def check_compute(compute: Compute) -> None:
 
 @lru_cache(maxsize=1)
 def _ray_engine(compute: Compute, threads: int) -> Engine:
+    address = _ray_address(compute)
+    if not address:
+        # Read when Ray is imported. On Linux, too, it makes 127.0.0.1 the address of a cluster of one machine.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     from vetrina.engines.ray_engine import RayEngine
 
-    return RayEngine(compute, threads, _ray_address(compute))
+    return RayEngine(compute, threads, address)
 
 
 def _ray_address(compute: Compute) -> str:

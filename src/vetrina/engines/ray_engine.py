@@ -6,6 +6,9 @@ again: a training goes on from its last epoch, a batch or a generator from its b
 Without an address a cluster of this machine is started, which ends with this process; it listens on the loopback interface only.
 """
 
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# Ray's own types are partial.
+
 import atexit
 import logging
 import os
@@ -25,19 +28,17 @@ from vetrina.engines.engine import Item, Result, State, TrainingLoop
 
 # Ray reads these when it is imported.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as later versions have it; this one warns otherwise
-if "RAY_ADDRESS" not in os.environ and sys.platform == "linux":
-    # A cluster of several machines needs another address than 127.0.0.1, which a Ray of one machine is never given on Linux
-    # without this.
-    os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "1")  # who asked for no GPU sees none
+# Workers wait with each checkpoint until their controller looks, and epochs may be shorter than Ray's 2 s.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 import ray
-import ray.cloudpickle
 import ray.data
 import ray.exceptions
 import ray.train
 import ray.train.torch
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray import cloudpickle
+from ray.train import TrainingFailedError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,18 +71,17 @@ class RayEngine:
         self._threads = threads
         self._folder = compute.folder
         _connect(address, compute.workers * threads)
-        resources: dict[str, float] = ray.cluster_resources()
-        n_cpus = compute.workers * threads
-        if resources.get("CPU", 0.0) < n_cpus:
-            rule = (
-                f"with {threads} threads each need {n_cpus} CPUs, and the cluster has {resources.get('CPU', 0.0):.0f}"
-            )
+        n_cpus = _available("CPU")
+        if n_cpus < compute.workers * threads:
+            rule = f"with {threads} threads each need more than the {n_cpus:.0f} CPUs of the cluster"
             raise BadInput(f"[train] workers = {compute.workers}", rule, "use fewer workers or threads")
-        n_gpus = resources.get("GPU", 0.0)
+        n_gpus = _available("GPU")
         if compute.device == "cuda" and n_gpus < compute.workers:
             rule = f"needs a GPU for each of {compute.workers} workers, and the cluster has {n_gpus:.0f}"
             raise BadInput('[train] device = "cuda"', rule, 'use fewer workers, or write "auto" or "cpu"')
-        self._uses_gpus = compute.device != "cpu" and n_gpus >= compute.workers
+        # As ``nn.devices`` decides in each worker: tensors on the processor cannot be reduced by what GPUs use.
+        wants_gpus = compute.device == "cuda" or (compute.device == "auto" and threads > 1)
+        self._uses_gpus = wants_gpus and n_gpus >= compute.workers
 
     def train(self, loop: TrainingLoop, advance: Callable[[float], object]) -> State:
         """What the loop of rank 0 returns. Progress is not reported: the workers are in other processes.
@@ -96,7 +96,7 @@ class RayEngine:
         with tempfile.TemporaryDirectory(dir=folder) as storage:
             trainer = ray.train.torch.TorchTrainer(
                 _train_on_worker,
-                train_loop_config={"loop": ray.put(ray.cloudpickle.dumps(loop))},
+                train_loop_config={"loop": ray.put(_pickle(loop))},
                 scaling_config=ScalingConfig(
                     num_workers=self.n_workers,
                     use_gpu=self._uses_gpus,
@@ -130,7 +130,7 @@ class RayEngine:
         n_blocks = min(len(rows), _BLOCKS_PER_WORKER * self.n_workers)
         dataset = ray.data.from_items(rows, override_num_blocks=n_blocks).map_batches(
             _Mapper,
-            fn_constructor_args=(ray.cloudpickle.dumps(function),),
+            fn_constructor_args=(_pickle(function),),
             batch_size=1,
             compute=ray.data.ActorPoolStrategy(size=self.n_workers),
             num_cpus=self._threads,
@@ -146,7 +146,7 @@ class RayEngine:
 
     def start_on_workers(self, function: Callable[[Item], Iterator[Result]]) -> Callable[[Item], Iterator[Result]]:
         """The generator function as Ray tasks; see ``Engine``."""
-        function_reference = ray.put(ray.cloudpickle.dumps(function))
+        function_reference = ray.put(_pickle(function))
         task: Any = _generate.options(num_cpus=self._threads)
 
         def start(item: Item) -> Iterator[Result]:
@@ -196,6 +196,14 @@ class RayTrainingWorker:
         with checkpoint.as_directory() as folder:
             return _load(Path(folder) / _CHECKPOINT_FILE)
 
+    def has_result(self) -> bool:
+        """Whether the training was finished before this process was restarted."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return False
+        with checkpoint.as_directory() as folder:
+            return (Path(folder) / _RESULT_FILE).exists()
+
     def save_result(self, state: State) -> None:
         """Keep what the training loop returned."""
         self._report(state, _RESULT_FILE)
@@ -215,7 +223,7 @@ class _Mapper:
     """Actor of a pool that maps batches; errors that Vetrina raises on purpose travel as results."""
 
     def __init__(self, pickled_function: bytes) -> None:
-        self._function = ray.cloudpickle.loads(pickled_function)
+        self._function = pickle.loads(pickled_function)  # noqa: S301 - of our own driver
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         (pickled_item,) = batch["item"]
@@ -229,14 +237,16 @@ class _Mapper:
 
 def _train_on_worker(config: dict[str, Any]) -> None:
     """What Ray Train runs in each process of a training."""
-    loop: TrainingLoop = ray.cloudpickle.loads(ray.get(config["loop"]))
+    loop: TrainingLoop = pickle.loads(ray.get(config["loop"]))  # noqa: S301 - of our own driver
     worker = RayTrainingWorker()
-    worker.save_result(loop(worker))
+    if not worker.has_result():
+        worker.save_result(loop(worker))
 
 
 @ray.remote(num_returns="streaming", max_retries=_MAX_FAILURES)
 def _generate(pickled_function: bytes, item: Any) -> Iterator[Any]:
-    yield from ray.cloudpickle.loads(pickled_function)(item)
+    function = pickle.loads(pickled_function)  # noqa: S301 - of our own driver
+    yield from function(item)
 
 
 def _take(stream: Any) -> Iterator[Any]:
@@ -254,10 +264,20 @@ def _take(stream: Any) -> Iterator[Any]:
         ray.cancel(stream)
 
 
+def _available(resource: str) -> float:
+    """Number of CPUs or GPUs of the cluster."""
+    return float(ray.cluster_resources().get(resource, 0.0))
+
+
 def _connect(address: str, n_cpus: int) -> None:
-    """Connect to a cluster, or start one. Raises BadInput where that fails."""
-    for name in ("ray", "ray.data", "ray.train"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Connect to a cluster, or start one, unless this process has one that suffices. Raises BadInput where that fails."""
+    if ray.is_initialized():
+        if address or _available("CPU") >= n_cpus:
+            return
+        ray.shutdown()
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray.data", "ray.train"):  # they log what they raise, with pages of tracebacks
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         if address:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -303,6 +323,12 @@ def _text_of(error: BaseException) -> str:
     """Kind and last line of an error: Ray puts the traceback of a worker before it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return ": ".join([type(error).__name__, *lines[-1:]])
+
+
+def _pickle(value: object) -> bytes:
+    """The value, with functions and classes that cannot be imported elsewhere."""
+    content: bytes = cloudpickle.dumps(value)  # pyright: ignore[reportPrivateImportUsage]
+    return content
 
 
 def _load(file: Path) -> State:

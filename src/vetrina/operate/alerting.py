@@ -25,7 +25,7 @@ def send_alert(shop_context: ShopContext, key: str, text: str, next_step: str) -
     repeat_seconds = settings.repeat_interval_hours * 3_600
     if not alert_log.claim_alert(shop_context.engine, key, message, repeat_seconds):
         return False
-    _LOG.warning("%s", message)
+    _LOG.warning("%s", message, extra={"alert": key})
     if settings.urls:
         import apprise
 

@@ -33,6 +33,7 @@ from vetrina.pipeline.rollout_controller import reconcile_rollout
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import scenario_names
 from vetrina.serve.readiness import MAX_PARALLEL_RUNS, expected_ends, quick_order
+from vetrina.store import monitoring_results
 from vetrina.store.leases import CONTROLLER_LEASE, Lease
 from vetrina.store.rollouts import RunningRollout
 from vetrina.store.runs import RunRecord
@@ -259,6 +260,7 @@ class Controller:
     def _check_scenario(self, scenario: str, seconds_since_run: float) -> None:
         cooldown_seconds = self._shop_context.folder.settings.operate.retrain_cooldown_hours * 3_600
         check = check_health(self._shop_context, scenario)
+        monitoring_results.save_health(self._shop_context.engine, check.health)
         self._raise_alerts(scenario, check)
         # A run that ended in the future ended before the clock was set back: it says nothing.
         is_cooling_down = 0.0 <= seconds_since_run < cooldown_seconds

@@ -23,7 +23,7 @@ from vetrina.core.rollout_types import (
     RolloutEvidence,
 )
 from vetrina.pipeline.shop_context import ShopContext
-from vetrina.release.decision import decide, guardrail_limits
+from vetrina.release.decision import decide, guardrail_limits, outcome_effects
 from vetrina.release.decision_time import TrafficEstimate
 from vetrina.release.evidence import (
     count_preferences,
@@ -32,7 +32,8 @@ from vetrina.release.evidence import (
     unit_outcomes,
 )
 from vetrina.release.pre_release import PreReleaseLog
-from vetrina.store import event_queries, exposure_queries
+from vetrina.store import event_queries, exposure_queries, monitoring_results
+from vetrina.store.monitoring_results import ReleaseEffects
 from vetrina.store.rollouts import NewRollout, RolloutState, RunningRollout
 
 _FINAL_STATES: dict[str, RolloutState] = {"promote": "promoted", "roll back": "rolled back", "return": "returned"}
@@ -186,6 +187,8 @@ def reconcile_rollout(shop_context: ShopContext, running: RunningRollout, now: f
         return shop_context.rollouts.end_overtaken(running, current_champion, now)
     evidence = gather_evidence(shop_context, running, now)
     decision = decide(rollout, running.before, evidence, running.rules, now)
+    effects = ReleaseEffects(rollout.id, outcome_effects(evidence, running.rules))
+    monitoring_results.save_effects(shop_context.engine, rollout.scenario, effects)
     if decision.action == "stay":
         shop_context.rollouts.record_evidence(running, evidence)
         return decision

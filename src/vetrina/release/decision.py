@@ -9,6 +9,7 @@ from dataclasses import replace
 from math import log
 
 from vetrina.core.clock import DAY
+from vetrina.core.evaluation_data import Interval
 from vetrina.core.rollout_types import (
     CLICKS,
     CONVERSION,
@@ -103,6 +104,18 @@ def guardrail_limits(
         n_faults / max(n_answers, 1) + settings.margin_errors,
         n_slow / max(n_answers, 1) + settings.margin_slow,
     )
+
+
+def outcome_effects(evidence: RolloutEvidence, settings: ReleaseSettings) -> dict[str, Interval]:
+    """Relative difference between candidate and champion by outcome, with its anytime-valid interval.
+
+    Outcomes with too few units or too few of them active are left out.
+    """
+    effects: dict[str, Interval] = {}
+    for name, statistics in evidence.outcomes.items():
+        if is_evaluable(statistics, settings):
+            effects[name], _ = _relative_effect(statistics, settings)
+    return effects
 
 
 def is_evaluable(statistics: OutcomeStatistics, settings: ReleaseSettings) -> bool:
@@ -417,22 +430,33 @@ def _outcome_reason(
         statistics: Statistics of the outcome.
         settings: Margin and alpha.
     """
-    difference = estimate_effect(statistics)
-    candidate_mean = estimate_effect(statistics, 1.0).point  # with a margin of one: effect plus the champion's mean
-    champion_mean = candidate_mean - difference.point
-    scale = abs(champion_mean) or 1.0
-    low, high = _confidence_bounds(statistics, 0.0, 2 * settings.alpha)
+    effect, champion_mean = _relative_effect(statistics, settings)
     margin = settings.margin_of(name)
     text = (
-        f"{_OUTCOME_TEXTS[name]}: {difference.point / scale:+.1%} with the candidate "
-        f"(anytime-valid interval {low / scale:+.1%} to {high / scale:+.1%}; {-margin:.0%} allowed), "
+        f"{_OUTCOME_TEXTS[name]}: {effect.point:+.1%} with the candidate "
+        f"(anytime-valid interval {effect.low:+.1%} to {effect.high:+.1%}; {-margin:.0%} allowed), "
         f"{statistics.units[1]} units with the candidate"
     )
     numbers = {
-        "point": difference.point / scale,
-        "low": low / scale,
-        "high": high / scale,
+        "point": effect.point,
+        "low": effect.low,
+        "high": effect.high,
         "champion": champion_mean,
-        "mixture_ratio": mixture_likelihood_ratio(difference, margin * scale),
+        "mixture_ratio": mixture_likelihood_ratio(estimate_effect(statistics), margin * _scale(champion_mean)),
     }
     return Reason(code, passed, text, numbers)
+
+
+def _relative_effect(statistics: OutcomeStatistics, settings: ReleaseSettings) -> tuple[Interval, float]:
+    """The effect in parts of the champion's mean, with its anytime-valid interval, and that mean."""
+    difference = estimate_effect(statistics)
+    candidate_mean = estimate_effect(statistics, 1.0).point  # with a margin of one: effect plus the champion's mean
+    champion_mean = candidate_mean - difference.point
+    scale = _scale(champion_mean)
+    low, high = _confidence_bounds(statistics, 0.0, 2 * settings.alpha)
+    return Interval(difference.point / scale, low / scale, high / scale), champion_mean
+
+
+def _scale(champion_mean: float) -> float:
+    """What effects are divided by; of a champion on which nobody acts they stay as they are."""
+    return abs(champion_mean) or 1.0

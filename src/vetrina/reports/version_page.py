@@ -16,7 +16,7 @@ from vetrina.core.tuning_result import BlendWeights
 from vetrina.core.verdicts import Reason, Verdict
 from vetrina.reports.audience_section import audience_section
 from vetrina.reports.compression_section import compression_section, read_compression_trials
-from vetrina.reports.cost import Cost, cost
+from vetrina.reports.cost import Cost, ServingCost, cost, serving_cost
 from vetrina.reports.model_card import model_card
 from vetrina.reports.prediction_section import prediction_section
 from vetrina.reports.quality import load_quality
@@ -42,6 +42,7 @@ def write_version_page(shop: Shop, version: str) -> Path:
     sections = [
         _header(record),
         _cost_line(cost(shop.shop_context, version)),
+        _serving_cost_line(serving_cost(shop.shop_context, version)),
         _verdict_section(record.verdict),
         _rollout_section(shop, version),
         compression_section(trials),
@@ -86,6 +87,18 @@ def _cost_line(cost: Cost | None) -> str:
     return (
         f"<p>Training took {cost.seconds:,.0f} s, {cost.cpu_seconds:,.0f} CPU-seconds (about {cost.watt_hours:.2f} Wh) and at "
         f"most {cost.peak_mb:,.0f} MB of memory; {cost.storage_mb:,.1f} MB on disk.</p>"
+    )
+
+
+def _serving_cost_line(cost: ServingCost | None) -> str:
+    if cost is None:
+        return ""
+    price = ""
+    if cost.price_per_million is not None:
+        price = f" and {cost.price_per_million:,.4g} in money"
+    return (
+        f"<p>A million answers take {cost.cpu_seconds_per_million:,.0f} CPU-seconds of the service, about "
+        f"{cost.watt_hours_per_million:,.2f} Wh{price} (measured over {cost.answers:,} answers).</p>"
     )
 
 

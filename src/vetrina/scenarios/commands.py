@@ -25,6 +25,9 @@ FILE_PATH = click.Path(path_type=Path, dir_okay=False)
 limit_option = click.option(
     "--limit", type=click.IntRange(1, 200), default=10, show_default=True, help="Number of products in a list."
 )
+engine_option = click.option(
+    "--engine", type=click.Choice(("local", "ray")), help="Where it is computed (default: [train] engine)."
+)
 output_file_option = click.option("--out", type=FILE_PATH, help="Output file of a batch (CSV, Parquet, JSON lines).")
 
 
@@ -66,7 +69,13 @@ class CommandContext(Protocol):
         ...
 
     def rank_file(
-        self, scenario: str, requests: FileOfRequests, file: Path, out: Path | None, **parameters: Any
+        self,
+        scenario: str,
+        requests: FileOfRequests,
+        file: Path,
+        out: Path | None,
+        engine: str | None = None,
+        **parameters: Any,
     ) -> None:
         """How many rows were written: the ranked answers to a file of requests.
 
@@ -75,6 +84,7 @@ class CommandContext(Protocol):
             requests: How a row becomes a request.
             file: File of requests.
             out: Output file.
+            engine: ``local`` or ``ray``; None for that of the settings.
             parameters: Further parameters of every request.
         """
         ...

@@ -338,7 +338,8 @@ class StoreFollower:
     """Threads that follow the store: a change is seen within POLL_SECONDS and the time that loading a bundle takes.
 
     One thread loads versions, another one follows what changes beside them, so that a bundle that takes long to open does not
-    hold products up. Each part is guarded on its own: what cannot be read or opened stops nothing else.
+    hold products up; a third one does what no answer depends on. Each part is guarded on its own: what cannot be read or opened
+    stops nothing else.
     """
 
     def __init__(
@@ -349,6 +350,7 @@ class StoreFollower:
         loaded_bundles: LoadedBundles,
         ledger: StoredSpendLedger,
         heartbeat: ControllerHeartbeat,
+        slow_parts: Mapping[str, Callable[[], None]],
     ) -> None:
         self._champions = champions
         self._candidate_clients = candidate_clients
@@ -365,12 +367,12 @@ class StoreFollower:
             "ad spend": self._refresh_ledger,
             "the controller's heartbeat": heartbeat.refresh,
         }
-        self._parts: dict[str, Callable[[], None]] = {**version_parts, **data_parts}
+        self._parts: dict[str, Callable[[], None]] = {**version_parts, **data_parts, **slow_parts}
         self._failing: frozenset[str] = frozenset()
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._follow, args=(tuple(names),), name="follower", daemon=True)
-            for names in (version_parts, data_parts)
+            for names in (version_parts, data_parts, slow_parts)
         ]
 
     def start(self) -> None:

@@ -20,6 +20,7 @@ from vetrina.store import contacts, event_queries, exposure_queries
 
 EVENTS = "events"  # the name of the pool of events
 _MAX_REQUESTS = 10_000  # of a scenario that are sampled, and events
+_MIN_LOGGED = 100  # answers or events that the service must have logged: a few tries are no traffic
 _EVENTS_SHARE = 0.2  # of all requests, where the log does not tell
 _EVENT_FIELDS = ("type", "product_id", "query")
 _PRODUCT_PAGE = "product"  # the placement on the page of a product
@@ -122,12 +123,12 @@ class _RequestSampler:
         scenario = find_ranking_scenario(name)
         logged = exposure_queries.newest_requests(self._engine, name, _MAX_REQUESTS)
         bodies = self._logged_bodies(scenario, logged)
-        if bodies:
+        if len(bodies) >= _MIN_LOGGED:
             count = exposure_queries.count_exposures_since(self._engine, name, 0.0)
             return _Sample(bodies, f"the newest of {count:,} logged answers", count)
         bodies = self._bodies_of_events(scenario)
         if bodies:
-            return _Sample(bodies, "the newest events, as no answer is logged")
+            return _Sample(bodies, "the newest events, as hardly an answer is logged")
         return _Sample(
             self._bodies_of_catalogue(scenario), "titles and products of the catalogue, as the log holds none"
         )
@@ -212,8 +213,8 @@ class _RequestSampler:
         if self._event_rows is None:
             before = event_queries.last_seq(self._engine) - _MAX_REQUESTS
             rows, _ = event_queries.lake_rows_after(self._engine, max(0, before), _MAX_REQUESTS)
-            if not rows:
-                rows = self._events_of_files()
+            if len(rows) < _MIN_LOGGED:
+                rows = self._events_of_files() or rows
             user_ids = self._user_ids(row["user_id"] for row in rows)
             known_rows: list[dict[str, Any]] = []
             for row in rows:

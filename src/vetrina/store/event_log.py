@@ -34,8 +34,8 @@ from vetrina.store.tables import events, exposures, shadow_answers, users
 SERVER = "server"  # source of events that are sent with the token
 ANONYMOUS = "anonymous"  # source of all others
 _MAX_GROUP_EVENTS = 2_000  # that are committed together; a single request may hold as many as it likes
-_MAX_WAITING_EVENTS = 20_000  # ten groups
-_MAX_WAITING_ANSWERS = 20_000
+MAX_WAITING_EVENTS = 20_000  # ten groups
+MAX_WAITING_ANSWERS = 20_000
 # How long a group waits for a database server that restarts or fails over. Who sent it waits a second longer at most.
 _PATIENCE_SECONDS = 4.0
 _POLL_SECONDS = 0.1
@@ -145,7 +145,7 @@ class EventLog:
         future: Future[AddedEvents] = Future()
         waiting = _WaitingBatch(batch, future, [None] * len(batch))
         with self._changed:
-            is_full = self._n_waiting_events + len(batch) > _MAX_WAITING_EVENTS
+            is_full = self._n_waiting_events + len(batch) > MAX_WAITING_EVENTS
             is_ending = self._is_closing or not self.is_alive()
             if (is_full and self._batches) or is_ending:
                 error = Overloaded("events", "cannot be written at the moment", "nothing was stored: send them again")
@@ -164,6 +164,16 @@ class EventLog:
         """Append an answer that a candidate computed in shadow mode, like ``log_exposure``."""
         self._log_answer(shadow_answers, asdict(answer))
 
+    @property
+    def n_waiting_events(self) -> int:
+        """Events that wait to be written."""
+        return self._n_waiting_events
+
+    @property
+    def n_waiting_answers(self) -> int:
+        """Answers that wait to be written."""
+        return len(self._answers)
+
     def is_alive(self) -> bool:
         """Whether the writer thread runs: without it nothing is ever written."""
         return self._thread.is_alive()
@@ -177,7 +187,7 @@ class EventLog:
 
     def _log_answer(self, table: Table, row: dict[str, Any]) -> None:
         with self._changed:
-            is_full = len(self._answers) >= _MAX_WAITING_ANSWERS
+            is_full = len(self._answers) >= MAX_WAITING_ANSWERS
             if not is_full:
                 self._answers.append((table, row))
                 self._changed.notify()

@@ -118,6 +118,12 @@ def first_event_time(engine: Engine) -> float | None:
         return connection.execute(select(func.min(events.c.time))).scalar()
 
 
+def last_arrival(engine: Engine) -> float | None:
+    """When the newest event was written, in seconds since 1970; None without events."""
+    with read(engine) as connection:
+        return connection.execute(select(func.max(events.c.arrived))).scalar()
+
+
 def count_events(engine: Engine, since: float, until: float) -> int:
     """Number of events in (``since``, ``until``], seconds since 1970."""
     query = select(func.count()).select_from(events).where(events.c.time > since, events.c.time <= until)

@@ -238,6 +238,14 @@ class Registry:
         with read(self._engine) as connection:
             return connection.execute(query.order_by(versions.c.created.desc())).scalar()
 
+    def champions_created(self) -> dict[tuple[str, str], float]:
+        """When each champion was made, in seconds since 1970, by scenario and version."""
+        query = select(champions.c.scenario, champions.c.version, versions.c.created).join(
+            versions, versions.c.version == champions.c.version
+        )
+        with read(self._engine) as connection:
+            return {(row.scenario, row.version): row.created for row in connection.execute(query)}
+
     def find_reference(self, reference: str) -> str:
         """The name of a version, given itself or as ``SCENARIO@champion``, ``SCENARIO@previous`` or ``SCENARIO@newest``.
 

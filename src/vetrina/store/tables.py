@@ -240,7 +240,7 @@ alerts = _table(
     Column("time", Float(53), nullable=False),
     Column("text", _LongText, nullable=False),
 )
-# Statistics of monitoring, one row per day and scope.
+# Statistics of monitoring, one row per day and scope; newest results of its checks; what answers took, one row a day.
 daily_statistics = _table(
     "days",
     Column("part", String(32), primary_key=True),

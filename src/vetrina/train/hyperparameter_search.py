@@ -3,11 +3,14 @@
 Each trial fits one model and evaluates it, on more and more users of the validation data or on one fold of a table after the
 other; trials below the median of the earlier ones are pruned. The seed and the number of trials come from the plan and nothing
 reads a clock, so that equal data give an equal result.
+
+An engine with several workers evaluates as many trials at once. They are proposed together, and reported one after the other as
+if they had been evaluated so; this process alone knows the study.
 """
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,10 +21,12 @@ from numpy.typing import NDArray
 
 from vetrina.core.evaluation_data import EvaluationData
 from vetrina.core.progress import NoProgress, Progress
+from vetrina.core.search_range import SearchRange
 from vetrina.core.training_data import TrainingData
-from vetrina.core.training_plan import Recipe, TrainingPlan
+from vetrina.core.training_plan import Compute, Recipe, TrainingPlan
 from vetrina.core.tuning_result import TuningResult
 from vetrina.data.table_folds import Fold
+from vetrina.engines import find_engine
 from vetrina.evaluation.bootstrap import paired_difference
 from vetrina.evaluation.classification import log_loss
 from vetrina.evaluation.regression import squared_error
@@ -42,8 +47,17 @@ COUNTING_MODEL_RUNGS = (Rung(1.0, 250), Rung(1.0, 1_000), Rung(1.0, 3_000))
 NETWORK_RUNGS = (Rung(0.3, 1_000), Rung(1.0, 3_000))
 _TRIALS_BEFORE_PRUNING = 4
 
-# The metric of each user or row (n,), after each rung of a trial with these hyper-parameters
-_RungScores = Callable[[Mapping[str, float]], Iterator[NDArray[np.float64]]]
+
+@dataclass(frozen=True)
+class _Trial:
+    """Hyper-parameters to evaluate, and a folder for what is fitted with them."""
+
+    hyperparameters: Mapping[str, float]
+    folder: Path
+
+
+# The metric of each user or row (n,), after each rung of a trial
+_RungScores = Callable[[_Trial], Iterator[NDArray[np.float64]]]
 
 
 def search_hyperparameters(
@@ -80,38 +94,36 @@ def search_hyperparameters(
     model = find_model(name)
     search_space = model.search_space
     defaults = model.hyperparameters_in(plan)
+    trial_plan = plan
+    if plan.compute.engine != "local":
+        trial_plan = replace(plan, compute=Compute(device="cpu"))  # a worker fits its trial itself
     rung_scores: _RungScores
     if folds:
-        rung_scores = partial(_score_by_fold, name, folds, plan, into.parent / "trial")
+        rung_scores = partial(_score_by_fold, name, folds, trial_plan)
     else:
-        rung_scores = partial(_score_by_users, name, recipe, training_data, plan, evaluation_data, into)
+        rung_scores = partial(_score_by_users, name, recipe, training_data, trial_plan, evaluation_data, into)
     study = optuna.create_study(
         direction="maximize",
         sampler=optuna.samplers.TPESampler(seed=plan.seed),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=_TRIALS_BEFORE_PRUNING),
     )
     study.enqueue_trial({key: defaults[key] for key in search_space})
+    engine = find_engine(plan.compute, plan.threads)
+    start_trial = engine.start_on_workers(rung_scores)
+    trials_folder = into.parent / "trials"
+    n_trials = plan.trials[name]
     scores_by_trial: dict[int, NDArray[np.float64]] = {}
-    with progress.step(f"{name}: trials", plan.trials[name]) as step:
-
-        def objective(trial: optuna.Trial) -> float:
-            hyperparameters = dict(defaults)
-            for key, bounds in search_space.items():
-                value = trial.suggest_float(key, bounds.low, bounds.high, log=bounds.is_logarithmic)
-                hyperparameters[key] = bounds.round(value)
-            score = 0.0
-            for number, scores in enumerate(rung_scores(hyperparameters)):
-                scores_by_trial[trial.number] = scores
-                score = _mean(scores)
-                trial.report(score, number)
-                if trial.should_prune():
-                    step.advance()
-                    raise optuna.TrialPruned
-            step.advance()
-            return score
-
-        study.optimize(objective, n_trials=plan.trials[name])
-    shutil.rmtree(into.parent / "trial", ignore_errors=True)
+    with progress.step(f"{name}: trials", n_trials) as step:
+        for first in range(0, n_trials, engine.n_workers):
+            proposed = [study.ask() for _ in range(min(engine.n_workers, n_trials - first))]
+            scores_of_proposed: list[Iterator[NDArray[np.float64]]] = []
+            for trial in proposed:
+                hyperparameters = {**defaults, **_suggest(trial, search_space)}
+                scores_of_proposed.append(start_trial(_Trial(hyperparameters, trials_folder / str(trial.number))))
+            for trial, rungs in zip(proposed, scores_of_proposed, strict=True):
+                scores_by_trial[trial.number] = _finish_trial(study, trial, rungs)
+                step.advance()
+            shutil.rmtree(trials_folder, ignore_errors=True)
 
     states = [trial.state for trial in study.trials]
     best = {key: search_space[key].round(value) for key, value in study.best_params.items()}
@@ -131,6 +143,32 @@ def search_hyperparameters(
     return best, report
 
 
+def _suggest(trial: optuna.Trial, search_space: Mapping[str, SearchRange]) -> dict[str, float]:
+    """The hyper-parameters that the sampler proposes for a trial."""
+    proposed: dict[str, float] = {}
+    for key, bounds in search_space.items():
+        value = trial.suggest_float(key, bounds.low, bounds.high, log=bounds.is_logarithmic)
+        proposed[key] = bounds.round(value)
+    return proposed
+
+
+def _finish_trial(
+    study: optuna.Study, trial: optuna.Trial, rungs: Iterator[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """Report a trial's rungs to the study until it is pruned or done; the metric of each user or row (n,) at its last rung."""
+    scores: NDArray[np.float64] = np.empty(0)
+    for number, scores in enumerate(rungs):
+        trial.report(_mean(scores), number)
+        if trial.should_prune():
+            close = getattr(rungs, "close", None)  # of a generator: its worker stops
+            if close is not None:
+                close()
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            return scores
+    study.tell(trial, _mean(scores))
+    return scores
+
+
 def _score_by_users(
     name: str,
     recipe: Recipe,
@@ -138,25 +176,25 @@ def _score_by_users(
     plan: TrainingPlan,
     evaluation_data: EvaluationData,
     into: Path,
-    hyperparameters: Mapping[str, float],
+    trial: _Trial,
 ) -> Iterator[NDArray[np.float64]]:
     """The metric of each user, (n,), of more and more users, for a model of events."""
     rungs = COUNTING_MODEL_RUNGS
-    if "epochs" in hyperparameters:
+    if "epochs" in trial.hyperparameters:
         rungs = NETWORK_RUNGS
     for number, rung in enumerate(rungs):
-        folder = _fit_trial(name, recipe, training_data, plan, hyperparameters, rung, into, number)
-        yield _evaluate_trial(recipe, folder, evaluation_data, name, rung.max_units)
+        _fit_trial(name, training_data, plan, trial, rung, into, number)
+        yield _evaluate_trial(recipe, trial.folder, evaluation_data, name, rung.max_units)
 
 
 def _score_by_fold(
-    name: str, folds: Sequence[Fold], plan: TrainingPlan, folder: Path, hyperparameters: Mapping[str, float]
+    name: str, folds: Sequence[Fold], plan: TrainingPlan, trial: _Trial
 ) -> Iterator[NDArray[np.float64]]:
     """The negative loss of each held-out row, (n,), of the folds so far, for a model of a table."""
-    trial_plan = replace(plan, settings={name: hyperparameters})
+    trial_plan = replace(plan, settings={name: trial.hyperparameters})
     scores: list[NDArray[np.float64]] = []
     for fold in folds:
-        prediction = fit_and_predict(name, fold, trial_plan, folder)
+        prediction = fit_and_predict(name, fold, trial_plan, trial.folder)
         row_loss = log_loss
         if fold.training.label_scaler is not None:
             row_loss = squared_error
@@ -166,28 +204,26 @@ def _score_by_fold(
 
 def _fit_trial(
     name: str,
-    recipe: Recipe,
     training_data: TrainingData,
     plan: TrainingPlan,
-    hyperparameters: Mapping[str, float],
+    trial: _Trial,
     rung: Rung,
     into: Path,
     rung_number: int,
-) -> Path:
-    """A folder with the one model. From one rung to the next it is fitted again only if it may train for more epochs."""
-    folder = into.parent / "trial"
+) -> None:
+    """Fit the one model of a trial. From one rung to the next it is fitted again only if it may train for more epochs."""
+    hyperparameters = trial.hyperparameters
     is_network = "epochs" in hyperparameters
     if rung_number and rung.epoch_share == 1.0 and not is_network:
-        return folder
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(into, folder, copy_function=_hardlink)
-    (folder / name).mkdir()
+        return
+    shutil.rmtree(trial.folder, ignore_errors=True)
+    shutil.copytree(into, trial.folder, copy_function=_hardlink)
+    (trial.folder / name).mkdir()
     if is_network:
         last_epoch = max(1, round(rung.epoch_share * hyperparameters["epochs"]))
         hyperparameters = {**hyperparameters, "stop": last_epoch}
     trial_plan = replace(plan, settings={name: hyperparameters})
-    find_model(name).fit(training_data, trial_plan, folder / name, NoProgress())
-    return folder
+    find_model(name).fit(training_data, trial_plan, trial.folder / name, NoProgress())
 
 
 def _evaluate_trial(

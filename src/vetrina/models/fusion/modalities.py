@@ -139,7 +139,7 @@ def _text_vectors(catalogue: Catalogue, plan: TrainingPlan, cache: Path, progres
     """Whitened sentence vectors of the product texts."""
     if not any(catalogue.titles) and not any(catalogue.descriptions):
         return _no_vectors(len(catalogue))
-    vectors, text_of = product_vectors.catalogue_vectors(catalogue, plan.encoder, plan.threads, cache, progress)
+    vectors, text_of = product_vectors.catalogue_vectors(catalogue, plan, cache, progress)
     return whiten(vectors)[text_of]
 
 

@@ -7,6 +7,7 @@ files.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from vetrina.engines import Engine
+from vetrina.engines.local import LocalEngine
 from vetrina.models.image.network import Backbone
 from vetrina.models.image.preprocessing import Pixels, augment, normalise
 from vetrina.nn.fine_tuning import FineTuner, FineTuning
@@ -30,6 +33,7 @@ _HELD_OUT_SHARE = 0.1  # of the images, where training may stop early
 _PROBE_L2_PENALTY = 1e-2
 _PROBE_MAX_ITERATIONS = 60
 _ALL_WEIGHTS = FineTuning()
+_LOCAL_ENGINE = LocalEngine()
 
 
 @dataclass(frozen=True)
@@ -142,18 +146,20 @@ def _load_states(states: list[dict[str, Tensor]], *modules: nn.Module) -> None:
         module.load_state_dict(state)
 
 
-@torch.no_grad()
-def extract_features(backbone: Backbone, pixels: Pixels) -> NDArray[np.float32]:
+def extract_features(backbone: Backbone, pixels: Pixels, engine: Engine = _LOCAL_ENGINE) -> NDArray[np.float32]:
     """Features (n, width) of images (n, size, size, 3), the mean over each image and its mirror image."""
     backbone.eval()
     if not len(pixels):
         return np.empty((0, backbone.width), np.float32)
-    blocks = []
-    for start in range(0, len(pixels), _INFERENCE_BATCH_SIZE):
-        images = normalise(pixels[start : start + _INFERENCE_BATCH_SIZE])
-        features = (backbone(images) + backbone(images.flip(3))) / 2
-        blocks.append(features.numpy())
-    return np.concatenate(blocks)
+    batches = [pixels[start : start + _INFERENCE_BATCH_SIZE] for start in range(0, len(pixels), _INFERENCE_BATCH_SIZE)]
+    return np.concatenate(list(engine.map(partial(_batch_features, backbone), batches)))
+
+
+@torch.no_grad()
+def _batch_features(backbone: Backbone, pixels: Pixels) -> NDArray[np.float32]:
+    images = normalise(pixels)
+    features = (backbone(images) + backbone(images.flip(3))) / 2
+    return features.numpy()
 
 
 @torch.no_grad()

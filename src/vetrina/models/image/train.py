@@ -28,6 +28,7 @@ from vetrina.core.training_data import Catalogue, TrainingData
 from vetrina.core.training_plan import TrainingPlan, TrainNotes
 from vetrina.core.version import BUNDLE_FORMAT
 from vetrina.data.images import download_images, read_image_file
+from vetrina.engines import find_engine
 from vetrina.models.image import category_training, image_student, network, network_quantisation
 from vetrina.models.image.cost import MAX_TRAINING_IMAGES
 from vetrina.models.image.decode import Pixels, decode_images
@@ -116,7 +117,8 @@ def _fit_images(
     categories, labels = _category_labels(catalogue, items)
     weights_file = network.pretrained_weights_path()
     backbone = network.small_cnn() if weights_file is None else network.load_pretrained(weights_file)
-    features = category_training.extract_features(backbone, pixels)
+    engine = find_engine(plan.compute, plan.threads)
+    features = category_training.extract_features(backbone, pixels, engine)
     notes = {"pictures": len(items), "unreadable": n_unreadable, "pretrained": weights_file is not None}
     labelled_rows = np.flatnonzero(labels >= 0)
     student_epochs = 0
@@ -142,7 +144,7 @@ def _fit_images(
             )
         head = classifier.head
         if epochs:
-            features = category_training.extract_features(backbone, pixels)
+            features = category_training.extract_features(backbone, pixels, engine)
     image_network = network.ImageNetwork(backbone, head, pca_projection(features)).eval()
     network_file = into / "network.onnx"
     _write_vectors(into, image_network, features, items, len(catalogue))

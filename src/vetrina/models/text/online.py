@@ -19,9 +19,14 @@ INDEX_FILE = "index.faiss"
 
 
 class TextEncoder:
-    """A sentence encoder in ONNX Runtime with its tokenizer: texts to unit vectors (n, width)."""
+    """A sentence encoder in ONNX Runtime with its tokenizer: texts to unit vectors (n, width).
+
+    Another process that is sent an encoder opens its files again.
+    """
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
+        self._folder = folder
+        self._threads = threads
         config = msgspec.json.decode((folder / CONFIG_FILE).read_bytes())
         self._query_prompt: str = config["query_prompt"]
         self._document_prompt: str = config["document_prompt"]
@@ -29,6 +34,9 @@ class TextEncoder:
         self._tokenizer.enable_truncation(config["max_tokens"])
         self._tokenizer.enable_padding(pad_id=config["padding_id"])
         self._session = open_session(zstd_file.read(folder / "encoder.onnx"), threads)
+
+    def __reduce__(self) -> tuple[type, tuple[Path, int]]:
+        return type(self), (self._folder, self._threads)
 
     def tokenise(self, texts: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Token ids and mask (n, length) of texts as they are."""

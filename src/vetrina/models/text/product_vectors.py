@@ -14,6 +14,8 @@ from vetrina.core.arrays import Floats, Ints
 from vetrina.core.files import atomic_write
 from vetrina.core.progress import Progress
 from vetrina.core.training_data import Catalogue
+from vetrina.core.training_plan import TrainingPlan
+from vetrina.engines import Engine, find_engine
 from vetrina.models.text.online import CONFIG_FILE, TextEncoder
 from vetrina.models.text.pretrained import PretrainedEncoder, SentenceEncoder, locate_encoder
 from vetrina.nn.onnx_export import export, quantize_dynamic
@@ -25,21 +27,20 @@ _KEY_BYTES = 12  # of a text's hash in the cache
 
 
 def catalogue_vectors(
-    catalogue: Catalogue, encoder: str, threads: int, cache_folder: Path, progress: Progress
+    catalogue: Catalogue, plan: TrainingPlan, cache_folder: Path, progress: Progress
 ) -> tuple[Floats, Ints]:
     """Vectors of the distinct product texts, from the cache where it has all of them.
 
     Args:
         catalogue: The products.
-        encoder: The pretrained encoder as in the settings, see ``locate_encoder``.
-        threads: Of ONNX Runtime.
+        plan: Pretrained encoder, threads of ONNX Runtime, engine.
         cache_folder: Of the shop.
         progress: Reports the steps.
 
     Returns:
         Unit vectors (texts, width), and the row of each product's text in them (items,).
     """
-    pretrained = locate_encoder(encoder)
+    pretrained = locate_encoder(plan.encoder)
     texts = np.array(product_texts(catalogue), dtype=object)
     distinct, inverse = np.unique(texts, return_inverse=True)
     text_of = inverse.astype(np.int32)
@@ -48,10 +49,13 @@ def catalogue_vectors(
     keys = [_text_key(text) for text in distinct]
     if all(key in cached_vectors for key in keys):  # mostly: search has encoded them
         return np.array([cached_vectors[key] for key in keys], np.float32), text_of
-    with tempfile.TemporaryDirectory() as scratch:
+    cache_folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache_folder) as scratch:  # where other machines find it, too
         folder = Path(scratch)
         write_pretrained_encoder(folder, pretrained, cache_folder, progress)
-        vectors = encode_with_cache(list(distinct), TextEncoder(folder, threads), cache_file, progress)
+        engine = find_engine(plan.compute, plan.threads)
+        encoder = TextEncoder(folder, plan.threads)
+        vectors = encode_with_cache(list(distinct), encoder, cache_file, engine, progress)
     return vectors, text_of
 
 
@@ -117,13 +121,16 @@ def replace_encoder(network: SentenceEncoder, into: Path) -> None:
         zstd_file.write(into / "encoder.onnx", int8_file.read_bytes())
 
 
-def encode_with_cache(texts: list[str], encoder: TextEncoder, vector_cache_file: Path, progress: Progress) -> Floats:
+def encode_with_cache(
+    texts: list[str], encoder: TextEncoder, vector_cache_file: Path, engine: Engine, progress: Progress
+) -> Floats:
     """Vectors of product texts; those not cached yet are encoded and added to the cache.
 
     Args:
         texts: Distinct product texts.
         encoder: The pretrained encoder.
         vector_cache_file: See the function of that name.
+        engine: Encodes the texts.
         progress: Reports the encoded texts.
 
     Returns:
@@ -134,10 +141,11 @@ def encode_with_cache(texts: list[str], encoder: TextEncoder, vector_cache_file:
     missing = [row for row, key in enumerate(keys) if key not in cached_vectors]
     if missing:
         missing.sort(key=lambda row: len(texts[row]))  # little padding in a batch
+        batches = [missing[start : start + _BATCH_SIZE] for start in range(0, len(missing), _BATCH_SIZE)]
+        texts_of_batches = [[texts[row] for row in rows] for rows in batches]
+        encoded = engine.map(encoder.encode_documents, texts_of_batches)
         with progress.step("text: encode products", len(missing)) as step:
-            for start in range(0, len(missing), _BATCH_SIZE):
-                rows = missing[start : start + _BATCH_SIZE]
-                vectors = encoder.encode_documents([texts[row] for row in rows])
+            for rows, vectors in zip(batches, encoded, strict=True):
                 for row, vector in zip(rows, vectors, strict=True):
                     cached_vectors[keys[row]] = vector.astype(np.float16)
                 step.advance(len(rows))

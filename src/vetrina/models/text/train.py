@@ -15,6 +15,7 @@ from vetrina.bundle.dense.write import write_dense_index
 from vetrina.core.progress import Progress
 from vetrina.core.training_data import TrainingData
 from vetrina.core.training_plan import TrainingPlan, TrainNotes
+from vetrina.engines import find_engine
 from vetrina.models.text.model import MODEL
 from vetrina.models.text.online import INDEX_FILE, TextEncoder
 from vetrina.models.text.pretrained import DEFAULT_ENCODER, SentenceEncoder, encoder_credit, locate_encoder
@@ -60,7 +61,9 @@ def fit(training_data: TrainingData, plan: TrainingPlan, into: Path, progress: P
     write_pretrained_encoder(into, pretrained, cache_folder, progress)
     distinct, text_of = np.unique(np.array(texts, dtype=object), return_inverse=True)
     encoder = TextEncoder(into, plan.threads)
-    vectors = encode_with_cache(list(distinct), encoder, vector_cache_file(cache_folder, pretrained), progress)
+    engine = find_engine(plan.compute, plan.threads)
+    cache_file = vector_cache_file(cache_folder, pretrained)
+    vectors = encode_with_cache(list(distinct), encoder, cache_file, engine, progress)
     write_dense_index(vectors, into / INDEX_FILE)
     bit_packing.save(into, "text_of", text_of)
     notes = TrainNotes()

@@ -71,21 +71,6 @@ class SequenceEncoder(Protocol):
 
 
 @dataclass(frozen=True)
-class _SequenceData:
-    """What a model is trained on."""
-
-    baskets: Baskets
-    negatives: NegativeSampler
-    temperature: float
-
-    def draw(self, n_windows: int, rng: np.random.Generator) -> "RandomInputs":
-        """What is random in the loss of ``n_windows`` windows."""
-        negative_rows, correction_N = self.negatives.sample(rng)
-        keeps_gaps = rng.random((n_windows, 1)) >= GAP_DROPOUT
-        return RandomInputs(negative_rows, correction_N, keeps_gaps)
-
-
-@dataclass(frozen=True)
 class RandomInputs:
     """What is drawn for a batch before its loss is computed.
 
@@ -98,6 +83,33 @@ class RandomInputs:
     negative_rows: np.ndarray
     correction_N: Tensor
     keeps_gaps: np.ndarray
+
+
+@dataclass(frozen=True)
+class _SequenceData:
+    """What a model is trained on."""
+
+    baskets: Baskets
+    negatives: NegativeSampler
+    temperature: float
+
+    def draw(self, n_windows: int, rng: np.random.Generator) -> RandomInputs:
+        """What is random in the loss of ``n_windows`` windows."""
+        negative_rows, correction_N = self.negatives.sample(rng)
+        keeps_gaps = rng.random((n_windows, 1)) >= GAP_DROPOUT
+        return RandomInputs(negative_rows, correction_N, keeps_gaps)
+
+
+class _SequenceModel(nn.Module):
+    """Item embeddings and an encoder, a ``SequenceEncoder``, which are trained together."""
+
+    embeddings: ItemEmbeddings
+    encoder: Any
+
+    def __init__(self, embeddings: ItemEmbeddings, encoder: Any) -> None:
+        super().__init__()
+        self.embeddings = embeddings
+        self.encoder = encoder
 
 
 @dataclass(frozen=True)
@@ -299,7 +311,7 @@ def _train(
     progress: Progress,
 ) -> tuple[int, list[float]]:
     """Train embeddings and encoder in place; return the epoch of the final weights and the held-out NDCG of each epoch."""
-    model = nn.ModuleList([embeddings, encoder])
+    model = _SequenceModel(embeddings, encoder)
     loop = partial(_training_loop, model, data, plan, hyperparameters)
     engine = find_engine(plan.compute, plan.threads)
     with progress.step(f"{name}: epochs", _epochs_to_train(hyperparameters)) as step:
@@ -313,7 +325,7 @@ def _epochs_to_train(hyperparameters: Mapping[str, float]) -> int:
 
 
 def _training_loop(
-    model: nn.ModuleList,
+    model: _SequenceModel,
     data: _SequenceData,
     plan: TrainingPlan,
     hyperparameters: Mapping[str, float],
@@ -406,7 +418,7 @@ def _windows_per_batch(baskets: Baskets) -> int:
 
 
 def _accumulate_gradients(
-    model: nn.ModuleList,
+    model: _SequenceModel,
     data: _SequenceData,
     plan: TrainingPlan,
     windows: np.ndarray,
@@ -428,7 +440,6 @@ def _accumulate_gradients(
     Returns:
         The number of this worker's pairs.
     """
-    embeddings, encoder = model
     loss: Callable[..., Tensor] = sampled_softmax_loss
     if plan.loss == "adversarial":
         loss = adversarial_softmax_loss
@@ -442,7 +453,7 @@ def _accumulate_gradients(
     for batch, random_inputs in chunks:
         if len(batch.pair_position):
             share = len(batch.pair_position) / n_pairs
-            chunk_loss = loss(embeddings, encoder, batch, data, random_inputs) * share
+            chunk_loss = loss(model.embeddings, model.encoder, batch, data, random_inputs) * share
             chunk_loss.backward()
     return n_pairs
 
@@ -465,7 +476,7 @@ def _length_bucketed_batches(
 
 
 @torch.no_grad()
-def _held_out_ndcg(model: nn.ModuleList, data: _SequenceData, windows: np.ndarray, worker: TrainingWorker) -> float:
+def _held_out_ndcg(model: _SequenceModel, data: _SequenceData, windows: np.ndarray, worker: TrainingWorker) -> float:
     """Mean of 1 / log2(1 + rank) over the pairs of held-out windows (n, 2), ranked among all items; each worker has a part.
 
     A guard: it ends a training that makes ranks clearly worse for users outside of the training data. For users in it (nearly
@@ -473,7 +484,7 @@ def _held_out_ndcg(model: nn.ModuleList, data: _SequenceData, windows: np.ndarra
 
     Ranks and not the loss: a low temperature makes the loss rise long before the order gets worse.
     """
-    embeddings, encoder = model
+    embeddings = model.embeddings
     device = next(model.parameters()).device
     unit_ID = F.normalize(torch.from_numpy(embeddings.all_vectors()).to(device), dim=1)
     gains = [np.empty(0, np.float32)]
@@ -483,7 +494,7 @@ def _held_out_ndcg(model: nn.ModuleList, data: _SequenceData, windows: np.ndarra
         x_BLD = embeddings(batch.inputs.ravel()).view(*batch.inputs.shape, -1)
         pair_position = batch.pair_position[-MAX_HELD_OUT_PAIRS_PER_BATCH:]
         target_P = torch.from_numpy(batch.target_rows[-MAX_HELD_OUT_PAIRS_PER_BATCH:]).to(device)
-        user_PD = _unit_user_vectors(encoder, x_BLD, batch, batch.gaps, batch.positions[pair_position])
+        user_PD = _unit_user_vectors(model.encoder, x_BLD, batch, batch.gaps, batch.positions[pair_position])
         scores_PI = user_PD @ unit_ID.T
         target_score_P = scores_PI.gather(1, target_P[:, None])
         rank_P = (scores_PI > target_score_P).sum(1) + 1

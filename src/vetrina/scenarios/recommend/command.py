@@ -11,6 +11,7 @@ from vetrina.scenarios.commands import (
     FileOfRequests,
     Row,
     ScenarioCommands,
+    engine_option,
     limit_option,
     output_file_option,
     renamed_option,
@@ -43,7 +44,7 @@ def _parse_ids(value: Any) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-_USERS = FileOfRequests("recommend", "user_id", ("user_id",), _user_parameters)
+USERS = FileOfRequests("recommend", "user_id", ("user_id",), _user_parameters)
 _SESSIONS = FileOfRequests("sessions", "session_id", ("session_id", "product_ids"), _session_parameters)
 _PRODUCTS = FileOfRequests("similar", "product_id", ("product_id",), _product_parameters)
 
@@ -61,6 +62,7 @@ _PRODUCTS = FileOfRequests("similar", "product_id", ("product_id",), _product_pa
 )
 @limit_option
 @output_file_option
+@engine_option
 @click.pass_obj
 def recommend(
     context: CommandContext,
@@ -71,14 +73,15 @@ def recommend(
     exclude_seen: bool | None,
     limit: int,
     out: Path | None,
+    engine: str | None,
 ) -> None:
     """Recommend products to a user."""
     options: dict[str, Any] = {"limit": limit, "placement": placement, "exclude_seen": exclude_seen}
     if sessions:
-        context.rank_file(_SCENARIO, _SESSIONS, sessions, out, **options)
+        context.rank_file(_SCENARIO, _SESSIONS, sessions, out, engine, **options)
         return
     if users:
-        context.rank_file(_SCENARIO, _USERS, users, out, **options)
+        context.rank_file(_SCENARIO, USERS, users, out, engine, **options)
         return
     user = require_value(user_id, "USER_ID, --users FILE or --sessions FILE")
     context.rank(_SCENARIO, user_id=user, **options)

@@ -30,6 +30,9 @@ _MAX_TIMEOUTS = 3  # timeouts after which the candidate is not queried any more
 _MAX_QUEUED_TASKS = 32  # requests that wait for the candidate's thread
 _MAX_HANGING_THREADS = 8  # of all candidates of this process, each until its call returns
 _MIN_SHADOW_INTERVAL_SECONDS = 0.05
+# Why a candidate gave no answer: its bundle is not open yet; it raised an error, took too long, or answered what is no answer; it
+# still hangs in an earlier request; or its turn did not come before the timeout.
+FAULTS = ("unopened", "error", "timeout", "shape", "hanging", "busy")
 ShadowLogger = Callable[[ShadowAnswer], None]
 _LOG = logging.getLogger("vetrina.serve")
 
@@ -38,8 +41,8 @@ _LOG = logging.getLogger("vetrina.serve")
 class CandidateAnswer:
     """The candidate's answer, or why there is none.
 
-    ``fault`` is unopened, error, timeout, shape, hanging, or busy where its turn did not come before the timeout.
-    ``seconds`` are those that the candidate itself took, without the wait for its turn; 0 where it was not queried.
+    ``fault`` is one of FAULTS. ``seconds`` are those that the candidate itself took, without the wait for its turn; 0 where it
+    was not queried.
     """
 
     answer: Answer | None

@@ -18,6 +18,9 @@ MAX_HEADER_FIELDS = 100
 HEADER_SECONDS = 10.0  # from the first byte of a request, or from the connection, to the end of the header
 BODY_SECONDS = 30.0  # from the end of the header to the end of the body
 MAX_REQUESTS = 256  # under way in one process
+MAX_EVENT_REQUESTS = (
+    MAX_REQUESTS // 2
+)  # of them that wait for their events to be written: room for those that need no store
 MAX_PIPELINED = 32  # requests of one connection that wait for the answers to those before them
 SEND_SECONDS = 30.0  # in which the client must take some of its answers once they have filled the buffers
 CLOSE_SECONDS = 10.0  # in which the client must take what is left when its connection is closed

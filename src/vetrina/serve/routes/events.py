@@ -1,6 +1,7 @@
 """Routes for events and products."""
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from vetrina.scenarios.base import RankingBundle
 from vetrina.serve.auth import has_token, require_token
 from vetrina.serve.event_decoding import Sender, anonymous_sender, decode_events, known_sender
 from vetrina.serve.http.client_address import client_address
-from vetrina.serve.http.protocol import MAX_REQUESTS
+from vetrina.serve.http.protocol import MAX_EVENT_REQUESTS
 from vetrina.serve.schemas import (
     MAX_EVENTS,
     EventBody,
@@ -32,7 +33,6 @@ from vetrina.store import products
 from vetrina.store.event_log import AddedEvents, Event, Outcome
 
 _INTERNAL_FIELDS = frozenset({"cost", "stock"})  # of a product
-_MAX_WAITING_REQUESTS = MAX_REQUESTS // 2  # for their events to be written
 _WRITE_SECONDS = 5.0  # that a request waits for that
 _RETRY_SECONDS = 1.0
 _REFUSED = 400
@@ -99,16 +99,19 @@ async def _written(service: Service, batch: list[Event]) -> AddedEvents:
     Raises:
         Overloaded: The store takes them neither now nor within a time. Waiting requests leave room for those that need no store.
     """
-    if service.n_waiting_event_requests >= _MAX_WAITING_REQUESTS:
+    if service.n_waiting_event_requests >= MAX_EVENT_REQUESTS:
         raise _try_again("too many wait to be written")
     service.n_waiting_event_requests += 1
+    started = time.perf_counter()
     try:
         async with asyncio.timeout(_WRITE_SECONDS):
-            return await asyncio.wrap_future(service.event_log.add(batch))
+            added = await asyncio.wrap_future(service.event_log.add(batch))
     except TimeoutError:
         raise _try_again(f"were not written within {_WRITE_SECONDS:.0f} s") from None
     finally:
         service.n_waiting_event_requests -= 1
+    service.metrics.event_write_seconds.observe(time.perf_counter() - started)
+    return added
 
 
 def _try_again(rule: str) -> Overloaded:
