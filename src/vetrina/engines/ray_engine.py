@@ -79,7 +79,9 @@ class RayEngine:
         if compute.device == "cuda" and n_gpus < compute.workers:
             rule = f"needs a GPU for each of {compute.workers} workers, and the cluster has {n_gpus:.0f}"
             raise BadInput('[train] device = "cuda"', rule, 'use fewer workers, or write "auto" or "cpu"')
-        self._uses_gpus = compute.device != "cpu" and n_gpus >= compute.workers
+        # As ``nn.devices`` decides in each worker: tensors on the processor cannot be reduced by what GPUs use.
+        wants_gpus = compute.device == "cuda" or (compute.device == "auto" and threads > 1)
+        self._uses_gpus = wants_gpus and n_gpus >= compute.workers
 
     def train(self, loop: TrainingLoop, advance: Callable[[float], object]) -> State:
         """What the loop of rank 0 returns. Progress is not reported: the workers are in other processes.
