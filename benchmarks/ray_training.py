@@ -2,7 +2,8 @@
 
 A made log of 10,000 products and 40,000 users whose next product follows from their last one every other time; the gradient of
 a step is 2.8 MB. All trainings have the same batches. An epoch's seconds are those of a training of several epochs less those of
-one epoch, divided by the epochs between them, so that the start of the cluster and of the trainer is in neither. Quality is NDCG@10 of each user's last product, 95 % bootstrap over users.
+one epoch, divided by the epochs between them, so that the start of the cluster and of the trainer is in neither. Quality is
+NDCG@10 of each user's last product, 95 % bootstrap over users.
 """
 
 import os
