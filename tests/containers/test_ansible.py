@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +19,13 @@ ROOT = Path(__file__).parents[2]
 TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
 SHOPS = Path("/var/lib/vetrina")
 LATER = "99.0"
-# Units have namespaces of their own, which systemd may make; the network is this machine's, for pip and for the tests.
-SYSTEMD = ("--systemd=always", "--network=host", "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined")
+# Units have namespaces of their own: systemd may make them, and the test may look into them. The network is this machine's.
+SYSTEMD = (
+    "--systemd=always",
+    "--network=host",
+    "--cap-add=SYS_ADMIN,SYS_PTRACE",
+    "--security-opt=seccomp=unconfined",
+)
 
 
 @dataclass(frozen=True)
@@ -85,17 +91,19 @@ def build_wheel(folder: Path, version: str | None = None) -> Path:
             (source / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / file, source / file)
     if version is not None:
-        for name, pattern in (
-            ("pyproject.toml", '^version = ".*"'),
-            ("src/vetrina/core/version.py", '^VERSION = ".*"'),
-        ):
-            text = (source / name).read_text()
-            key = pattern[1:].split(" ")[0]
-            (source / name).write_text(re.sub(pattern, f'{key} = "{version}"', text, count=1, flags=re.M))
+        replace_line(source / "pyproject.toml", "version", version)
+        replace_line(source / "src/vetrina/core/version.py", "VERSION", version)
     into = folder / f"dist-{version}"
-    pip = ["python3", "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--no-deps", "--wheel-dir", into, source], check=True, capture_output=True)
     return next(into.glob("vetrina-*.whl"))
+
+
+def replace_line(file: Path, name: str, value: str) -> None:
+    """Give a name another value in the first line of a file that begins with it."""
+    text, n_replaced = re.subn(f'^{name} = ".*"', f'{name} = "{value}"', file.read_text(), count=1, flags=re.M)
+    assert n_replaced == 1
+    file.write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +130,7 @@ def machine(podman, build_options, tmp_path_factory) -> Iterator[Machine]:
         wait_for(
             lambda: "running" in podman.run("exec", "machine", "systemctl", "is-system-running", check=False).stdout
         )
-        podman.run("exec", "machine", "systemctl", "restart", "ssh")
+        podman.run("exec", "machine", "systemctl", "start", "ssh")
         host = {
             "ansible_host": "127.0.0.1",
             "ansible_port": port,
@@ -247,7 +255,9 @@ def test_a_machine_is_installed_upgraded_rolled_back_and_removed(machine, tmp_pa
     assert event(ports[0], "after") == {"accepted": 1, "new": 1}
     backups = "/var/backups/vetrina/grocer"
     assert f"before-{LATER}" in machine.run("ls", backups)
-    wait_for(lambda: "grocer-" in machine.run("ls", backups), SECONDS, lambda: machine.run("journalctl", "-n", "50"))
+    wait_for(
+        lambda: "grocer-" in machine.run("ls", backups), 3 * SECONDS, lambda: machine.run("journalctl", "-n", "50")
+    )
     again = machine.play(**key, vetrina_wheel=later)
     assert (again.failed, again.changed) == (False, 0), again.output
 

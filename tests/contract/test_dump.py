@@ -190,3 +190,13 @@ def test_a_table_of_somebody_else_is_neither_dumped_nor_dropped(tmp_path: Path, 
     restored.dispose()
     with sqlite3.connect(other) as connection:
         assert connection.execute("SELECT count(*) FROM orders").fetchone() == (0,)
+
+    same_name = tmp_path / "same-name.db"
+    with sqlite3.connect(same_name) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+    refused = open_database(f"sqlite:///{same_name}")
+    with pytest.raises(BadInput, match="holds a table users of another program"):
+        load_store(refused, layouts, pages)
+    refused.dispose()
+    with sqlite3.connect(same_name) as connection:
+        assert connection.execute("SELECT count(name) FROM users").fetchone() == (0,)

@@ -7,6 +7,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +19,12 @@ from vetrina import Shop
 from vetrina.cli.errors import error_line_and_status
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
-from vetrina.core.files import exclusive_lock
+from vetrina.core.files import exclusive_lock, waiting_lock
 from vetrina.core.keys import load_or_create
 from vetrina.core.rollout_types import Rollout
 from vetrina.operate import backup as backup_module
+from vetrina.operate import daily_backup as daily_backup_module
+from vetrina.operate import restore as restore_module
 from vetrina.operate.age import load_identities, new_key_pair
 from vetrina.operate.backup import back_up_keys, back_up_shop
 from vetrina.operate.backup_file import BackupHeader, read_backup_file, write_backup_file
@@ -232,6 +235,58 @@ def test_a_backup_of_a_later_version_or_another_shop_is_refused(old, tmp_path):
     assert not (tmp_path / "into").exists()
 
 
+def test_what_a_backup_says_is_not_followed_before_its_signature_is_verified(old, tmp_path):
+    """Whoever can write a backup could name a file of this machine, or a database of his own, as the store."""
+    victim = tmp_path / "victim"
+    victim.write_text("not a store")
+    victim.chmod(0o644)
+    made = tmp_path / "made.tar.zst"
+    made.touch()
+    header = BackupHeader(1, "shop", "9.9", 4, 0.0, old.shop.keys.fingerprint)
+    with write_backup_file(made, []) as writer:
+        writer.add_bytes("header.json", msgspec.json.encode(header))
+        writer.add_bytes("vetrina.toml", f'[store]\nurl = "sqlite:///{victim}"\n'.encode())
+        writer.add_bytes("store/layouts.json", b"[]")
+        writer.finish(load_or_create(tmp_path / "stranger").sign)
+    with pytest.raises(BadInput, match="not signed with these keys"):
+        restored(old, tmp_path / "into", made)
+    assert (stat.S_IMODE(victim.stat().st_mode), victim.read_text()) == (0o644, "not a store")
+
+
+def test_a_header_that_fills_the_memory_is_refused(old, tmp_path):
+    header = BackupHeader(1, "shop", "9" * 100_000, 4, 0.0, old.shop.keys.fingerprint)
+    with pytest.raises(BadInput, match="was changed"):
+        read_backup(written(tmp_path, header, b"[]", old.shop.keys.sign), [])
+
+
+def test_a_restore_that_waited_for_another_one_leaves_its_shop_alone(old, tmp_path, monkeypatch):
+    @contextmanager
+    def lock_after_another_restore(staging: Path) -> Iterator[None]:
+        (staging.parent / "keys").mkdir()
+        with exclusive_lock(staging):
+            yield
+
+    monkeypatch.setattr(restore_module, "exclusive_lock", lock_after_another_restore)
+    with pytest.raises(BadInput, match="is not empty"):
+        restored(old, tmp_path / "into")
+    assert (tmp_path / "into" / "keys").exists()
+
+
+def test_sigterm_ends_a_backup_like_ctrl_c(old, tmp_path):
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(old.shop.root), "backup", str(tmp_path),
+               "--recipient", old.recipient]  # fmt: skip
+    lock = old.shop.work / "backup" / ".lock"
+    lock.unlink(missing_ok=True)
+    with waiting_lock(old.shop.lake), subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not lock.exists():  # it waits for the lake
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.terminate()
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_missing_or_wrong_on_the_command_line_is_one_line(old, tmp_path):
     other_identity, _ = new_key_pair()
     (tmp_path / "other").write_text(other_identity)
@@ -413,7 +468,7 @@ def test_a_release_under_way_goes_on(pristine, tmp_path):
 
 @pytest.fixture
 def daily(pristine, tmp_path) -> Iterator[tuple[Shop, Path]]:
-    """A shop whose settings name a folder, with three old backups in it and one of another shop, and a key."""
+    """A shop whose settings name a folder, with four backups in it and one of another shop, and a key."""
     folder = tmp_path / "backups"
     folder.mkdir()
     root = shutil.copytree(pristine[0], tmp_path / "shop")
@@ -422,15 +477,18 @@ def daily(pristine, tmp_path) -> Iterator[tuple[Shop, Path]]:
     )
     shop = Shop(root)
     name = f"shop-{shop.folder.keys.fingerprint[:8]}"
-    for year in (2021, 2022, 2023):
+    for year in (2021, 2022, 2023, 2099):  # one was made while the clock was wrong
         (folder / f"{name}-{year}0101T000000Z.tar.zst.age").touch()
     (folder / "shop-00000000-20200101T000000Z.tar.zst.age").touch()
     yield shop, folder
     shop.shop_context.engine.dispose()
 
 
-def test_a_backup_a_day_is_made_and_the_oldest_are_removed(daily):
+def test_a_backup_a_day_is_made_and_the_oldest_are_removed(daily, monkeypatch):
     shop, folder = daily
+    champion, _ = shop.shop_context.registry.champion("recommend")
+    assert champion is not None
+    (shop.folder.bundles.folder / champion / "manifest.json").write_text("damaged")
     messages: list[str] = []
     backup = DailyBackup(shop.shop_context, messages.append)
     deadline = time.monotonic() + 60
@@ -439,12 +497,28 @@ def test_a_backup_a_day_is_made_and_the_oldest_are_removed(daily):
         time.sleep(0.1)
     own = [file.name for _, file in list_backups(shop.folder, folder)]
     assert len(own) == 2
-    assert own[1].endswith("-20230101T000000Z.tar.zst.age")
+    assert own[0].endswith("-20990101T000000Z.tar.zst.age")
     assert len(list(folder.iterdir())) == 3, "that of another shop stays"
-    assert own[0] in messages[0]
-    backup.turn()
-    backup.close()
-    assert len(messages) == 1, "once a day"
+    assert own[1] in messages[0]
+    with read(shop.shop_context.engine) as connection:
+        (alert,) = connection.execute(select(alerts.c.text)).scalars()
+    assert f"lacks the bundles of {champion}" in alert
+
+    def start_another(*_: object, **__: object) -> None:
+        pytest.fail("one a day is enough")
+
+    monkeypatch.setattr(daily_backup_module.subprocess, "Popen", start_another)
+    DailyBackup(shop.shop_context, messages.append).turn()
+
+
+def test_a_folder_that_is_missing_is_an_error_at_every_turn(daily):
+    """The controller sends an alert after several errors in a row."""
+    shop, folder = daily
+    shutil.rmtree(folder)
+    backup = DailyBackup(shop.shop_context, lambda _: None)
+    for _ in range(3):
+        with pytest.raises(BadInput, match="is no folder"):
+            backup.turn()
 
 
 def test_a_daily_backup_that_fails_raises_an_alert(daily):
@@ -460,4 +534,4 @@ def test_a_daily_backup_that_fails_raises_an_alert(daily):
                 sent = list(connection.execute(select(alerts.c.text)).scalars())
     backup.close()
     assert "backup failed with status 2" in sent[0]
-    assert len(list(folder.iterdir())) == 4
+    assert len(list(folder.iterdir())) == 5

@@ -41,7 +41,7 @@ def unpacked(version: str, into: Path) -> tuple[Path, dict]:
     with tarfile.open(TESTS / "fixtures" / f"shop-{version}.tar.gz") as file:
         file.extractall(into, filter="data")
     shop = ShopFolder(into / "shop")
-    upgrade_shop(shop.store_url, shop.keys, is_copied=True)
+    upgrade_shop(shop.store_url, shop.keys)
     return shop.root, json.loads((into / "expected.json").read_text())
 
 

@@ -115,3 +115,13 @@ def test_systemd_takes_the_unit_for_several_shops(tmp_path):
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         about_it = [line for line in done.stderr.splitlines() if "vetrina@" in line]
         assert (done.returncode, about_it) == (0, [])
+
+
+def test_the_unit_leaves_little_of_the_system_open(tmp_path):
+    """By systemd's own measure, from 0 (nothing) to 10 (everything)."""
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not installed: apt-get install systemd")
+    file = shutil.copy(DEPLOY / "systemd/vetrina@.service", tmp_path / "vetrina@grocer.service")
+    words = ["systemd-analyze", "security", "--no-pager", "--offline=yes", "--threshold=20", str(file)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-200:]

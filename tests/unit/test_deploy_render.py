@@ -236,14 +236,17 @@ def test_selectors_find_the_pods(plain):
         ("- 1", "the file: has a wrong value (Expected `object`, got `array`)"),
         ("a: [", "is no YAML"),
         ("settings: '[serv]'", "settings: Object contains unknown field `serv`"),
-        ("settings: ''", "settings: [store] url: names no database that pods share; write postgresql://USER@HOST/NAME"),
+        (
+            "settings: ''",
+            "settings: [store] url: names no PostgreSQL, which pods share; write postgresql://USER@HOST/NAME",
+        ),
         (
             "settings: '[store]\n\n  url = \"postgresql://u@h/d\"'",
             "settings: [store] bundles: names no storage that pods share; write s3://BUCKET/SHOP",
         ),
         (
             'settings: \'[store]\n\n  url = "postgresql://u:geheim@h/d"\n\n  bundles = "s3://b/s"\'',
-            "settings: postgresql://...@h/d: holds a password, and a ConfigMap shows it to everybody",
+            "settings: [store] url: holds a password, and a ConfigMap shows it to everybody; make it PGPASSWORD",
         ),
     ],
 )
@@ -272,13 +275,26 @@ def test_a_folder_is_replaced_whole_unless_it_holds_other_files(tmp_path, target
     (folder / "mine.yaml").write_text("kept")
     line, status = render(target, folder)
     assert status == 2
-    assert "holds mine.yaml, which this does not write; name a new folder" in line
+    assert "holds mine.yaml, which an earlier call did not write; name a new folder" in line
     assert (folder / "mine.yaml").read_text() == "kept"
     line, status = render(target, folder / "mine.yaml")
     assert (status, "is no folder" in line) == (2, True)
     line, status = render(target, folder / "mine.yaml" / "below")
     assert status == 2
     assert [path.name for path in tmp_path.iterdir()] == ["manifests"], "no temporary folder stays"
+
+
+def test_other_values_may_leave_files_out(tmp_path):
+    folder = tmp_path / "manifests"
+    assert render("kubernetes", folder)[1] == 0
+    assert (folder / "base/network-policy.yaml").exists()
+    values = tmp_path / "values.yaml"
+    values.write_text("networkPolicy: {enabled: false}\nmonitoring: {enabled: true}\n")
+    assert render("kubernetes", folder, "--values", str(values))[1] == 0
+    assert not (folder / "base/network-policy.yaml").exists()
+    assert (folder / "base/monitoring.yaml").exists()
+    assert render("kubernetes", folder)[1] == 0
+    assert not (folder / "base/monitoring.yaml").exists()
 
 
 def test_values_change_what_they_name(tmp_path):

@@ -30,6 +30,7 @@ def backup(state: CliContext, to: Path | None, recipient: str | None, keys_to: P
     them up with --keys-to, and keep both apart.
     """
     from vetrina.cli.progress import TerminalProgress
+    from vetrina.cli.supervision import interrupt_on_signals
     from vetrina.operate.backup import back_up_keys, back_up_shop
     from vetrina.operate.backup_names import backup_folder
     from vetrina.store.shop_folder import ShopFolder
@@ -44,6 +45,7 @@ def backup(state: CliContext, to: Path | None, recipient: str | None, keys_to: P
         raise BadInput("vetrina backup", "has no key to encrypt to", way_out)
     if to is None and not settings.to:
         raise BadInput("vetrina backup", "has no place to write to", "name a file or folder, or set [backup] to")
+    interrupt_on_signals()
     summaries = [back_up_shop(shop, to or backup_folder(shop), public_key, TerminalProgress())]
     if keys_to is not None:
         summaries.append(back_up_keys(shop, keys_to, public_key))
@@ -74,6 +76,7 @@ def restore(
     The shop can be used once all of it is there; where anything is wrong, nothing was changed. Beside a shop that still runs
     give --store-url and --bundles-url: two shops must share neither.
     """
+    from vetrina.cli.supervision import interrupt_on_signals
     from vetrina.operate.age import load_identities
     from vetrina.operate.restore import RestoreTarget, read_backup, restore_shop
 
@@ -86,6 +89,7 @@ def restore(
     if keys_source is None:
         rule = "needs the shop's keys, without which nothing of it can be opened"
         raise BadInput("vetrina restore", rule, "give what `vetrina backup --keys-to FILE` wrote with --keys")
+    interrupt_on_signals()
     target = RestoreTarget(into.resolve(), store_url, bundles_url)
     state.print_row(restore_shop(file, identities, keys_source, target), _restored_text)
 

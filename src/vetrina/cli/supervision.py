@@ -123,6 +123,15 @@ def exit_on_signals() -> None:
         signal.signal(signal.SIGHUP, _exit_once)
 
 
+def interrupt_on_signals() -> None:
+    """Make SIGTERM end this process as Ctrl-C does: it cleans up, and its exit status says that it did not finish.
+
+    The first signal counts: none after it interrupts the cleaning.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt_once)
+
+
 def call_after_input(end: Callable[[], None]) -> None:
     """Call ``end`` once standard input ends, which it does with the supervisor."""
     threading.Thread(target=_read_input, args=(end,), daemon=True).start()

@@ -57,9 +57,11 @@ def run(
     any_failed = False
     for scenario, release in shop.fit(*scenarios, budget_minutes=budget, quick=not no_quick, engine=engine).items():
         verdict = _verdict(shop, scenario, release)
-        if verdict is not None and not verdict.may_release:
-            any_failed = True
-        row = {"scenario": scenario, "release": release, "verdict": verdict.outcome if verdict else None}
+        row = {"scenario": scenario, "release": release, "verdict": None}
+        if verdict is not None:
+            row["verdict"] = verdict.outcome
+            if not verdict.may_release:
+                any_failed = True
         if release is not None and verdict is not None:
             state.print_row(row, functools.partial(formatting.format_release, reasons=verdict.reasons))
             continue

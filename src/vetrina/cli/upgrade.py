@@ -43,9 +43,11 @@ def upgrade(state: CliContext, dry_run: bool, no_backup: bool) -> None:
 def _back_up(shop: "ShopFolder") -> str:
     """The file of a new backup of the shop."""
     from vetrina.cli.progress import TerminalProgress
+    from vetrina.cli.supervision import interrupt_on_signals
     from vetrina.operate.backup import back_up_shop
     from vetrina.operate.backup_names import backup_folder
 
+    interrupt_on_signals()
     settings = shop.settings.backup
     if settings.to:
         to = backup_folder(shop)

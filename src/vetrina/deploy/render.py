@@ -17,6 +17,7 @@ RELEASE_NAME = "vetrina"  # of the plain manifests, where Helm asks for one
 _CHART = Path(__file__).parent / "chart"
 _OVERLAYS = Path(__file__).parent / "overlays"
 _HELPERS = "_helpers.tpl"
+_LIST = ".rendered"  # names of the files in the folder, so that a later call knows what may be replaced
 # Templates that the overlay high-availability adds where the values do not.
 _OPTIONAL = ("autoscaling", "monitoring")
 _ADDING_OVERLAY = "high-availability"
@@ -41,7 +42,7 @@ def render_target(target: str, into: Path, values: Values) -> list[str]:
 
     Args:
         target: ``kubernetes`` or ``helm``.
-        into: The folder. One that holds nothing but the files of a target is replaced.
+        into: The folder. One that holds nothing but what an earlier call wrote is replaced.
         values: What the manifests say.
 
     Returns:
@@ -56,7 +57,8 @@ def render_target(target: str, into: Path, values: Values) -> list[str]:
         files = helm_chart(values)
     else:
         raise BadInput(target, "is no target", f"use one of {', '.join(TARGETS)}")
-    _refuse_other_files(into, files)
+    files[_LIST] = "".join(f"{name}\n" for name in files)
+    _refuse_other_files(into)
     with atomic_folder(into, is_complete=lambda _: False) as folder:
         for name, text in files.items():
             file = folder / name
@@ -65,16 +67,20 @@ def render_target(target: str, into: Path, values: Values) -> list[str]:
     return list(files)
 
 
-def _refuse_other_files(into: Path, files: Mapping[str, str]) -> None:
+def _refuse_other_files(into: Path) -> None:
+    """Raise BadInput unless everything in a folder was written by an earlier call."""
     if not into.exists():
         return
     if not into.is_dir():
         raise BadInput(str(into), "is no folder", "name a new one")
+    written = {_LIST}
+    if (into / _LIST).exists():
+        written.update((into / _LIST).read_text("utf-8").splitlines())
     for file in sorted(into.rglob("*")):
         name = str(file.relative_to(into))
-        if not file.is_dir() and name not in files:
+        if not file.is_dir() and name not in written:
             way_out = "name a new folder, or move that file beside it: what is rendered replaces the whole folder"
-            raise BadInput(str(into), f"holds {name}, which this does not write", way_out)
+            raise BadInput(str(into), f"holds {name}, which an earlier call did not write", way_out)
 
 
 def plain_manifests(values: Values) -> dict[str, str]:

@@ -21,7 +21,7 @@ from vetrina.core.version import VERSION
 _WAY_OUT = "docs/how-to/kubernetes.md lists all values"
 _UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(.*?)`")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
-_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+_PASSWORD_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@|[?&]password=")
 _MIN_SIMILARITY = 0.6  # of a value's name to one that is meant
 _REFERENCE = re.compile(r"^#/\$defs/")
 _DEFAULT_SETTINGS = """\
@@ -169,7 +169,7 @@ def load_values(file: Path | None) -> Values:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise BadInput(str(file), f"is no YAML ({' '.join(str(error).split())})", "correct it there") from None
     try:
-        values = msgspec.convert(content or {}, Values)
+        values = msgspec.convert({} if content is None else content, Values)
     except msgspec.ValidationError as error:
         raise _wrong_value(file, str(error)) from None
     _check_settings(file, values.settings)
@@ -199,20 +199,20 @@ def _check_settings(file: Path, text: str) -> None:
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise BadInput(place, str(error), "correct that entry; docs/reference/settings.md lists all") from None
     store = settings.store
-    if not store.url or store.url.startswith("sqlite"):
+    if not store.url.startswith("postgresql://"):
         raise BadInput(
-            f"{place}: [store] url", "names no database that pods share", "write postgresql://USER@HOST/NAME"
+            f"{place}: [store] url", "names no PostgreSQL, which pods share", "write postgresql://USER@HOST/NAME"
         )
     if "://" not in store.bundles or store.bundles.startswith("file"):
         raise BadInput(f"{place}: [store] bundles", "names no storage that pods share", "write s3://BUCKET/SHOP")
     if settings.serve.tls_cert:
         rule = "would have the pods speak TLS, and probes and Service ask them without"
         raise BadInput(f"{place}: [serve] tls_cert", rule, "leave TLS to the Ingress or to a mesh")
-    for url in (store.url, *settings.alerts.urls):
-        if _PASSWORD_IN_URL.search(url):
-            hidden = _PASSWORD_IN_URL.sub("://...@", url)
-            way_out = "take it out; PGPASSWORD in the Secret of secrets.environment is the database's"
-            raise BadInput(f"{place}: {hidden}", "holds a password, and a ConfigMap shows it to everybody", way_out)
+    rule = "holds a password, and a ConfigMap shows it to everybody"
+    if _PASSWORD_IN_URL.search(store.url):
+        raise BadInput(f"{place}: [store] url", rule, "make it PGPASSWORD of the Secret that secrets.environment names")
+    if any(_PASSWORD_IN_URL.search(url) for url in settings.alerts.urls):
+        raise BadInput(f"{place}: [alerts] urls", rule, "let Alertmanager send the alerts of the PrometheusRule")
 
 
 def value_names() -> list[str]:

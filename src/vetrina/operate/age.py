@@ -40,10 +40,13 @@ def load_identities(file: Path) -> list[str]:
 
 def create_identity_file(file: Path) -> str:
     """Write a new private key to a new file of its owner's alone, as age-keygen does; returns the public key. Raises BadInput."""
+    exists_already = BadInput(str(file), "exists already", "name another file; without a private key its backups are lost")
     if file.exists():
-        raise BadInput(str(file), "exists already", "name another file; without a private key its backups are lost")
+        raise exists_already
     identity, recipient = new_key_pair()
     create_file(file, f"# public key: {recipient}\n{identity}\n".encode())
+    if load_identities(file) != [identity]:  # another process was first: the public key would be that of a lost one
+        raise exists_already
     return recipient
 
 

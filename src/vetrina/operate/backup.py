@@ -18,7 +18,7 @@ import msgspec
 from sqlalchemy import Connection, inspect, select
 
 from vetrina.core import clock
-from vetrina.core.errors import BadInput, NotFound
+from vetrina.core.errors import BadInput, Conflict, NotFound
 from vetrina.core.files import (
     PRIVATE_FILE,
     exclusive_lock,
@@ -121,7 +121,7 @@ def back_up_shop(shop: ShopFolder, to: Path, recipient: str, progress: Progress 
         refuse_other_keys(engine, shop.keys)
         target = backup_target(shop, to, is_encrypted=bool(recipient))
         # One at a time: what one that was killed has pinned is removed first.
-        with exclusive_lock(shop.work / "backup"), _pinned_files(shop) as pinned, ExitStack() as transaction:
+        with exclusive_lock(_work_folder(shop)), _pinned_files(shop) as pinned, ExitStack() as transaction:
             with waiting_shared_lock(shop.root):  # nothing is removed
                 with waiting_lock(shop.lake):  # and nothing added to the lake, which may not be ahead of the store
                     connection = transaction.enter_context(consistent_read(engine))
@@ -133,7 +133,6 @@ def back_up_shop(shop: ShopFolder, to: Path, recipient: str, progress: Progress 
                 _pin_versions(pinned, shop, connection)
 
             def write(writer: BackupWriter) -> int:
-                _write_settings(writer, pinned)
                 n_rows = _write_store(writer, connection)
                 transaction.close()  # the store's log may be shortened again
                 _write_files(writer, pinned, progress or NoProgress())
@@ -179,9 +178,24 @@ def back_up_keys(shop: ShopFolder, to: Path, recipient: str) -> BackupSummary:
     return BackupSummary(str(target), target.stat().st_size, content_bytes)
 
 
+def remove_abandoned_pins(shop: ShopFolder) -> None:
+    """Remove the files that a backup which was killed keeps from being freed."""
+    if _pins_of(shop).exists():
+        with contextlib.suppress(Conflict), exclusive_lock(_work_folder(shop)):  # else they are those of one under way
+            shutil.rmtree(_pins_of(shop), ignore_errors=True)
+
+
+def _work_folder(shop: ShopFolder) -> Path:
+    return shop.work / "backup"
+
+
+def _pins_of(shop: ShopFolder) -> Path:
+    return _work_folder(shop) / "files"
+
+
 @contextmanager
 def _pinned_files(shop: ShopFolder) -> Generator[_PinnedShop]:
-    folder = shop.work / "backup" / "files"
+    folder = _pins_of(shop)
     shutil.rmtree(folder, ignore_errors=True)
     try:
         yield _PinnedShop(folder)
@@ -205,20 +219,22 @@ def _pin_folder(pinned: _PinnedShop, root: Path, folder: Path) -> None:
 
 def _pin_settings(pinned: _PinnedShop, shop: ShopFolder) -> None:
     """Pin the settings and the model file that they name, if it lies in the shop's folder. An editor may change both in place."""
-    names = [SETTINGS_FILE]
-    onnx_file = shop.settings.predict.onnx
-    if onnx_file and (shop.root / onnx_file).resolve().is_relative_to(shop.root.resolve()):
-        names.append(onnx_file)
-    for name in names:
-        if (shop.root / name).is_file():
-            target = pinned.folder / name
+    root = Path(os.path.abspath(shop.root))
+    files = [root / SETTINGS_FILE]
+    if shop.settings.predict.onnx:
+        onnx_file = Path(os.path.abspath(root / shop.settings.predict.onnx))  # the setting may be absolute
+        if onnx_file.is_relative_to(root):
+            files.append(onnx_file)
+    for file in files:
+        if file.is_file():
+            target = pinned.folder / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(shop.root / name, target)
+            shutil.copy2(file, target)
 
 
 def _pin_versions(pinned: _PinnedShop, shop: ShopFolder, connection: Connection) -> None:
     """Pin bundles and snapshots of what serves, is being released, or can be rolled back to."""
-    for version in sorted(_versions_in_use(shop, connection)):
+    for version in sorted(_versions_in_use(pinned, shop, connection)):
         row = connection.execute(select(versions).where(versions.c.version == version)).first()
         bundles = {version}
         if row is not None:
@@ -233,25 +249,21 @@ def _pin_versions(pinned: _PinnedShop, shop: ShopFolder, connection: Connection)
             pinned.left_out.append(f"{version} ({error})")
 
 
-def _versions_in_use(shop: ShopFolder, connection: Connection) -> set[str]:
+def _versions_in_use(pinned: _PinnedShop, shop: ShopFolder, connection: Connection) -> set[str]:
     registry = Registry(connection.engine, shop.keys)
     in_use: set[str] = set()
     for champion in connection.execute(select(champions)).all():
         in_use.add(champion.version)
-        previous = replay_promotions(registry.promotions_in(connection, champion.scenario)).previous
+        try:
+            previous = replay_promotions(registry.promotions_in(connection, champion.scenario)).previous
+        except BadSignature as error:  # a shop that somebody changed needs its backup most
+            pinned.left_out.append(f"the version before {champion.version} ({error})")
+            continue
         if previous is not None:
             in_use.add(previous)
     if inspect(connection).has_table(rollouts.name):  # not in 0.1.0
         in_use |= running_versions_in(connection)
     return in_use
-
-
-def _write_settings(writer: BackupWriter, pinned: _PinnedShop) -> None:
-    """Write the settings before the store: a restore looks whether the database that they name is empty."""
-    file = pinned.folder / SETTINGS_FILE
-    if file.exists():
-        writer.add_file(SETTINGS_FILE, file)
-        file.unlink()
 
 
 def _write_store(writer: BackupWriter, connection: Connection) -> int:
@@ -340,6 +352,8 @@ def _partial_file(target: Path) -> Generator[Path]:
         handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            if not partial.exists():
+                raise Conflict(str(partial), "was removed by another backup that began just now", "repeat")
             yield partial
             refuse_existing(target)
             partial.replace(target)
@@ -355,6 +369,7 @@ def _partial_file(target: Path) -> Generator[Path]:
 
 def _remove_abandoned_files(folder: Path) -> None:
     for file in folder.glob(f".*{_PARTIAL_SUFFIX}"):
-        with file.open("rb") as content, contextlib.suppress(BlockingIOError):
+        # It is being written, has just been finished, or is another user's, who may back up other shops in this folder.
+        with contextlib.suppress(BlockingIOError, FileNotFoundError, PermissionError), file.open("rb") as content:
             fcntl.flock(content, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.unlink()

@@ -33,6 +33,8 @@ MANIFEST = "manifest.json"
 SIGNATURE = "signature"
 _COMPRESSION_LEVEL = 3  # most of a shop is compressed already
 _COPY_BYTES = 1 << 20
+_MAX_HEADER_BYTES = 1 << 16
+_MAX_MANIFEST_BYTES = 1 << 14  # for each entry: its name is 4 KiB long at most
 _ZSTD_PREFIX = b"\x28\xb5\x2f\xfd"
 _DAMAGED = "is cut off, or was changed after it was written"
 _ANOTHER_BACKUP = "take another backup; this one cannot be restored"
@@ -145,9 +147,9 @@ class BackupReader:
         """
         while (info := self._next()) is not None:
             if info.name == MANIFEST:
-                self._manifest = _read_all(self._archive, info)
+                self._manifest = self._read_all(info, _MAX_MANIFEST_BYTES * (len(self._entries) + 1))
             elif info.name == SIGNATURE:
-                self._signature = _read_all(self._archive, info).decode(errors="replace")
+                self._signature = self._read_all(info, _MAX_HEADER_BYTES).decode(errors="replace")
             else:
                 yield from self._read_entry(info)
         try:
@@ -179,7 +181,7 @@ class BackupReader:
         info = self._next()
         if info is None or info.name != HEADER:
             raise not_a_backup(self._shown_name)
-        content = _read_all(self._archive, info)
+        content = self._read_all(info, _MAX_HEADER_BYTES)
         self._entries.append(ManifestEntry(info.name, info.size, sha256(content).hexdigest()))
         try:
             written_format = msgspec.json.decode(content)["format"]
@@ -189,6 +191,13 @@ class BackupReader:
             return msgspec.json.decode(content, type=BackupHeader)
         except (msgspec.MsgspecError, KeyError, TypeError):
             raise not_a_backup(self._shown_name) from None
+
+    def _read_all(self, info: tarfile.TarInfo, max_bytes: int) -> bytes:
+        """The content of an entry. Raises BadInput for one that no backup has: it would expand until memory is full."""
+        if info.size > max_bytes:
+            raise damaged(self._shown_name)
+        content = self._archive.extractfile(info)
+        return b"" if content is None else content.read()
 
     def _read_entry(self, info: tarfile.TarInfo) -> Iterator[BackupEntry]:
         if info.islnk():
@@ -306,11 +315,6 @@ def _read_plain(stream: IO[bytes], name: str) -> Iterator[BackupReader]:
             copy_content(plain, None)  # so that the end of the encrypted stream is verified, too
     except (tarfile.TarError, zstd.ZstdError, EOFError):
         raise damaged(name) from None
-
-
-def _read_all(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
-    content = archive.extractfile(info)
-    return b"" if content is None else content.read()
 
 
 def _forget_entries(archive: tarfile.TarFile) -> None:

@@ -1,14 +1,16 @@
 """Daily backup by the controller, in a process of its own, and the alert where there is none of the last two days."""
 
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
+
 from vetrina.core import clock
 from vetrina.operate.alerting import send_alert
+from vetrina.operate.backup import BackupSummary
 from vetrina.operate.backup_names import backup_folder, list_backups
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.store.shop_folder import ShopFolder
@@ -19,6 +21,7 @@ _CHECK_SECONDS = 60.0
 _RETRY_SECONDS = 3_600.0  # after a backup failed
 _STOP_SECONDS = 10.0
 _ALERT_KEY = "operate:backup"
+_LEFT_OUT_NEXT_STEP = "they cannot be restored; vetrina run makes new versions"
 _NEXT_STEP = "vetrina backup on the controller's machine says what is wrong; the controller tries again every hour"
 
 
@@ -48,9 +51,9 @@ class DailyBackup:
         now = time.monotonic()
         if now < self._next_check_at:
             return
+        age_seconds = self._age_seconds()  # fails at every turn while the folder is missing, so that an alert is sent
         self._next_check_at = now + _CHECK_SECONDS
-        age_seconds = self._age_seconds()
-        is_due = age_seconds is None or not 0 <= age_seconds < _INTERVAL_SECONDS
+        is_due = age_seconds is None or age_seconds >= _INTERVAL_SECONDS
         if is_due and self._process is None and now >= self._retry_at:
             self._process = _start_backup(self._shop_context.folder)
         elif age_seconds is not None and age_seconds > _MAX_AGE_SECONDS:
@@ -61,12 +64,12 @@ class DailyBackup:
         """End the backup that is being made; nothing of it is left."""
         if self._process is None:
             return
-        self._process.send_signal(signal.SIGINT)  # which lets it remove what it has written
+        self._process.terminate()  # which lets it remove what it has written
         try:
-            self._process.wait(_STOP_SECONDS)
+            self._process.communicate(timeout=_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
         self._process = None
 
     def _backups(self) -> list[tuple[float, Path]]:
@@ -75,29 +78,30 @@ class DailyBackup:
         return list_backups(shop, backup_folder(shop))
 
     def _age_seconds(self) -> float | None:
-        """Age of the newest backup by its name; None without any."""
-        backups = self._backups()
-        if not backups:
-            return None
-        return clock.now() - backups[0][0]
+        """Age of the newest backup by its name; None without any. One of the future was made while the clock was wrong."""
+        now = clock.now()
+        ages = [now - moment for moment, _ in self._backups() if moment <= now]
+        return min(ages, default=None)
 
     def _check_process(self, process: "subprocess.Popen[bytes]") -> None:
         status = process.poll()
         if status is None:
             return
         self._process = None
+        output, _ = process.communicate()
         if status != 0:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             send_alert(self._shop_context, _ALERT_KEY, f"the backup failed with status {status}", _NEXT_STEP)
             return
-        self._report_backup()
+        self._report_backups(msgspec.json.decode(output, type=list[BackupSummary]))
         self._remove_old_backups()
 
-    def _report_backup(self) -> None:
-        backups = self._backups()
-        if backups:
-            file = backups[0][1]
-            self._echo(f"backup {file}, {file.stat().st_size / 1e6:,.1f} MB")
+    def _report_backups(self, summaries: list[BackupSummary]) -> None:
+        for summary in summaries:
+            self._echo(f"backup {summary.file}, {summary.file_bytes / 1e6:,.1f} MB")
+            if summary.left_out:
+                text = f"the backup lacks the bundles of {', '.join(summary.left_out)}"
+                send_alert(self._shop_context, f"{_ALERT_KEY}:left-out", text, _LEFT_OUT_NEXT_STEP)
 
     def _remove_old_backups(self) -> None:
         """Remove the shop's backups beyond the number that is kept, oldest first."""
@@ -108,5 +112,5 @@ class DailyBackup:
 
 
 def _start_backup(shop: ShopFolder) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop.root), "backup"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)  # noqa: S603
+    command = [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(shop.root), "--json", "backup"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603

@@ -69,9 +69,10 @@ class Leadership:
             asked_at = time.monotonic()
             self._asked_at = asked_at
             fence = self._lease.acquire_or_renew()
-            self._leads_until = 0.0
+            leads_until = 0.0
             if fence is not None:
-                self._leads_until = asked_at + LEASE_SECONDS  # no later than the lease ends by the database's clock
+                leads_until = asked_at + LEASE_SECONDS  # no later than the lease ends by the database's clock
+            self._leads_until = leads_until  # once: the other thread must never see a leader without its lead
 
     def _renew_forever(self) -> None:
         is_failing = False

@@ -6,6 +6,7 @@ restore is never used, and the next one into the same folder removes it.
 """
 
 import json
+import math
 import os
 import re
 import shutil
@@ -39,6 +40,8 @@ from vetrina.store.tables import SCHEMA_VERSION
 SQLITE_IN_FOLDER = "sqlite"  # in place of a URL: ``store.db`` in the shop's folder
 _STAGING = ".restoring"
 _STORE_FILE = "store.db"
+_MAX_KEY_BYTES = 1 << 16
+_MAX_TIME = 2**33  # of a file, in seconds since 1970
 _IGNORED_NAMES = frozenset({"lost+found"})  # which every new disk has
 
 
@@ -114,22 +117,23 @@ def restore_shop(file: Path, identities: Sequence[str], keys_source: Path, targe
         Conflict: Another restore into the folder is under way.
     """
     refuse_missing(file)
+    if target.store_url is not None and not target.store_url.startswith(SQLITE_IN_FOLDER):
+        _refuse_used_database(target.store_url)  # before hours of reading; a file would be created for the look
     with _staging_folder(target.folder) as staging:
         staged_shop = staging / "shop"
         keys = _stage_keys(keys_source, identities, staged_shop)
         with read_backup_file(file, identities) as reader:
             _refuse_other_kinds(reader.header, keys, file)
             for entry in reader.entries():
-                if entry.name == LAYOUTS_FILE:  # the settings come before it
-                    _write_settings(staged_shop, target)
-                    _refuse_used_database(staged_shop)
                 _stage(entry, staging, str(file))
+            # Nothing that the backup says is done before: whoever has the public key could name a database of his own.
             _verify_signature(reader, keys, file)
             summary = RestoreSummary(reader.header, reader.n_entries, reader.size, True)
-        n_rows = _load_rows(staging, staged_shop)
-        shutil.rmtree(staging / STORE_FOLDER)
+        _write_settings(staged_shop, target)
         for path in (*staged_shop.rglob("*"), staged_shop):
             fsync(path)
+        # From here on nothing takes long: a server's database, once it is filled, is no part of what the next attempt removes.
+        n_rows = _load_rows(staging, staged_shop)
         _move_into_place(staged_shop, target.folder)
     return replace(
         summary,
@@ -161,7 +165,10 @@ def _stage_keys(source: Path, identities: Sequence[str], staged_shop: Path) -> K
                 name = PurePosixPath(entry.name).name
                 if entry.name != f"{KEYS_FOLDER}/{name}":
                     raise damaged(str(source))
-                write_bytes(folder / name, entry.content.read())
+                content = entry.content.read(_MAX_KEY_BYTES + 1)
+                if len(content) > _MAX_KEY_BYTES:
+                    raise damaged(str(source))
+                write_bytes(folder / name, content)
     return load(folder)
 
 
@@ -188,6 +195,8 @@ def _verify_signature(reader: BackupReader, keys: Keys, file: Path) -> None:
 def _stage(entry: BackupEntry, staging: Path, shown_name: str) -> None:
     """Write an entry below the staging folder. The manifest is compared later, so that no name is trusted here."""
     target = _staged_path(entry.name, staging, shown_name)
+    if not math.isfinite(entry.modified_at) or abs(entry.modified_at) > _MAX_TIME:
+        raise damaged(shown_name)
     target.parent.mkdir(parents=True, exist_ok=True, mode=PRIVATE_FOLDER)
     if entry.link:
         source = _staged_path(entry.link, staging, shown_name)
@@ -206,7 +215,7 @@ def _stage(entry: BackupEntry, staging: Path, shown_name: str) -> None:
 
 def _staged_path(name: str, staging: Path, shown_name: str) -> Path:
     parts = PurePosixPath(name).parts
-    if not parts or ".." in parts or parts[0] in ("/", KEYS_FOLDER, _STORE_FILE):
+    if not parts or ".." in parts or "\0" in name or parts[0] in ("/", KEYS_FOLDER, _STORE_FILE):
         raise damaged(shown_name)
     parent = staging if parts[0] == STORE_FOLDER else staging / "shop"
     return parent.joinpath(*parts)
@@ -235,6 +244,7 @@ def _staging_folder(folder: Path) -> Generator[Path]:
 @contextmanager
 def _removed_unless_whole(folder: Path) -> Generator[None]:
     """Remove what a restore that was killed left in a folder, and at the end what this one left without the keys."""
+    _refuse_used_folder(folder)  # again: another restore may have ended since
     _empty(folder)
     try:
         yield
@@ -265,6 +275,7 @@ def _empty(folder: Path) -> None:
 
 
 def _move_into_place(staged_shop: Path, folder: Path) -> None:
+    fsync(staged_shop)
     names = {path.name for path in staged_shop.iterdir()} - {KEYS_FOLDER}
     for name in (*sorted(names), KEYS_FOLDER):
         (staged_shop / name).rename(folder / name)
@@ -287,8 +298,8 @@ def _pages(staging: Path, layouts: Sequence[TableLayout]) -> Iterator[tuple[str,
             yield layout.name, file.read_bytes()
 
 
-def _refuse_used_database(staged_shop: Path) -> None:
-    engine = open_database(_store_url(staged_shop))
+def _refuse_used_database(url: str) -> None:
+    engine = open_database(url)
     try:
         refuse_used_database(engine)
     finally:

@@ -11,6 +11,7 @@ from vetrina.core import clock
 from vetrina.core.errors import Conflict
 from vetrina.core.files import exclusive_lock, remove_folder, remove_leftovers, waiting_lock
 from vetrina.ingest.lake import QUARANTINE, last_seqs, load_index, prune_events
+from vetrina.operate.backup import remove_abandoned_pins
 from vetrina.operate.daily_aggregation import RETENTION_DAYS, last_full_day
 from vetrina.pipeline.shop_context import ShopContext
 from vetrina.scenarios.base import scenario_names
@@ -37,6 +38,7 @@ def clean_up(shop_context: ShopContext) -> int:
         run_id = shop_context.runs.next_run()
         if run_id and shop_context.runs.get_run(run_id).state == "running":
             raise Conflict(run_id, "is not finished", f"let it go on, or vetrina cancel {run_id}")
+        remove_abandoned_pins(shop_context.folder)
         _prune_lake(shop_context)
         daily_statistics.delete_before(shop_context.engine, last_full_day(clock.now()) - RETENTION_DAYS)
         delete_step_results(shop_context.engine, clock.now() - _STEP_RESULT_SECONDS)

@@ -119,7 +119,7 @@ def load_store(engine: Engine, layouts: Sequence[TableLayout], pages: Iterable[t
         pages: Name of the table and content of each page.
 
     Raises:
-        BadInput: The database has rows of a shop already, or takes one of the rows not.
+        BadInput: The database has rows or tables of somebody else, or takes one of the rows not.
         Conflict: Another process is creating tables there.
     """
     n_rows = 0
@@ -140,7 +140,7 @@ def load_store(engine: Engine, layouts: Sequence[TableLayout], pages: Iterable[t
 
 
 def refuse_used_database(engine: Engine) -> None:
-    """Raise BadInput if a database holds rows of a shop."""
+    """Raise BadInput if a database holds rows of a shop, or another program's tables of the same names."""
     with engine.connect() as connection:
         _stored_empty_tables(connection)
 
@@ -155,13 +155,18 @@ def _comes_after(key: Sequence[Column[Any]], values: Sequence[Any]) -> ColumnEle
 
 
 def _stored_empty_tables(connection: Connection) -> list[Table]:
-    """Tables of ``store.tables`` that exist and are empty. Raises BadInput if one has a row."""
-    stored_names = set(inspect(connection).get_table_names())
+    """Tables of ``store.tables`` that exist and are empty. Raises BadInput if one has a row, or is somebody else's."""
+    inspector = inspect(connection)
+    stored_names = set(inspector.get_table_names())
     tables = [table for table in metadata.sorted_tables if table.name in stored_names]
+    shown_url = connection.engine.url.render_as_string(hide_password=True)
     for table in tables:
-        if connection.execute(select(*table.primary_key.columns).limit(1)).first() is not None:
-            shown_url = connection.engine.url.render_as_string(hide_password=True)
+        if connection.execute(select(text("1")).select_from(table).limit(1)).first() is not None:
             raise BadInput(shown_url, "holds the store of a shop already", "give an empty database with --store-url")
+        stored_columns = {column["name"] for column in inspector.get_columns(table.name)}
+        if not stored_columns <= set(table.columns.keys()):
+            rule = f"holds a table {table.name} of another program"
+            raise BadInput(shown_url, rule, "give an empty database with --store-url")
     return tables
 
 

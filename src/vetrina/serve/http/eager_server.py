@@ -67,7 +67,7 @@ class EagerServer(uvicorn.Server):
                 loop.remove_reader(listener)
                 loop.call_later(_PAUSE_SECONDS, self._watch, listener)
                 return
-            if len(self._connecting) >= _MAX_CONNECTING:
+            if self._certificate is not None and len(self._connecting) >= _MAX_CONNECTING:
                 connection.close()
                 continue
             connection.setblocking(False)

@@ -6,12 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from vetrina.core.errors import BadInput
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
     from cryptography.x509 import Certificate
 
 RELOAD_SECONDS = 10.0  # between two looks at the files
@@ -77,7 +79,7 @@ def trusting_context(certificate_file: Path) -> ssl.SSLContext:
 
 def _load(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     """A server's context. Raises BadInput."""
-    certificate = _read_certificate(certificate_file)
+    certificate, certified_key = _read_certificate(certificate_file)
     now = datetime.now(UTC)
     if certificate.not_valid_after_utc < now:
         rule = f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -85,7 +87,7 @@ def _load(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     if certificate.not_valid_before_utc > now:
         rule = f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
         raise BadInput(f"{_CERTIFICATE_SETTING} {certificate_file}", rule, "look at the clock of this machine")
-    if _encoded(certificate.public_key()) != _encoded(_read_public_key(key_file)):
+    if _encoded(certified_key) != _encoded(_read_public_key(key_file)):
         rule = f"does not belong to the certificate {certificate_file}"
         raise BadInput(f"{_KEY_SETTING} {key_file}", rule, "name the key that the certificate was made for")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -98,14 +100,15 @@ def _load(certificate_file: Path, key_file: Path) -> ssl.SSLContext:
     return context
 
 
-def _read_certificate(file: Path) -> "Certificate":
-    """The first certificate of a file, which is the server's."""
+def _read_certificate(file: Path) -> "tuple[Certificate, CertificatePublicKeyTypes]":
+    """The first certificate of a file, which is the server's, and its public key."""
     from cryptography import x509  # which every start would take time for, with TLS or without
 
     content = _read(file, _CERTIFICATE_SETTING)
     try:
-        return x509.load_pem_x509_certificate(content)
-    except ValueError:
+        certificate = x509.load_pem_x509_certificate(content)
+        return certificate, certificate.public_key()
+    except (ValueError, UnsupportedAlgorithm):
         raise BadInput(f"{_CERTIFICATE_SETTING} {file}", "holds no certificate in PEM form", _WAY_OUT) from None
 
 
@@ -118,7 +121,7 @@ def _read_public_key(file: Path) -> PublicKeyTypes:
         raise BadInput(
             f"{_KEY_SETTING} {file}", "has a password", "store the key without one, with mode 0600"
         ) from None
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         raise BadInput(f"{_KEY_SETTING} {file}", "holds no private key in PEM form", _WAY_OUT) from None
 
 
