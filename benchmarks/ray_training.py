@@ -54,7 +54,8 @@ def main(minutes: float = _MINUTES, users: int = _USERS) -> None:
     log = made_log(users)
     plan = TrainingPlan(threads=1)
     once = fit(log, plan, 1)
-    epochs = max(3, round(60 * minutes / once.seconds))
+    epoch_seconds = (fit(log, plan, 4).seconds - once.seconds) / 3
+    epochs = max(4, round(60 * minutes / epoch_seconds))
     row("epochs of the longer training", str(epochs), f"load of the machine {os.getloadavg()[0]:.1f}")
     local = fit(log, plan, epochs)
     local_epoch = (local.seconds - once.seconds) / (epochs - 1)
@@ -99,7 +100,7 @@ def made_log(users: int) -> tuple[TrainingData, EvaluationData]:
         names,
         np.tile(np.arange(users, dtype=np.int32), _EVENTS_PER_USER - 1),
         past.T.ravel().astype(np.int32),
-        np.repeat(_DAY * np.arange(_EVENTS_PER_USER - 1), users),
+        np.repeat(_DAY * np.arange(_EVENTS_PER_USER - 1), users).astype(np.float64),
         np.ones(n_events, np.float32),
         until,
     )

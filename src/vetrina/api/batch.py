@@ -1,7 +1,7 @@
 """Batch answers: a file of requests in, a file with fixed columns out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,8 +103,10 @@ def rank_file(
     frame = _require_columns(read_table_file(file), requests.columns, file)
     _check_output_format(out)
     shop.load(scenario)  # nothing is started where nothing is released
-    shop.shop_context.training_engine = engine or ""
-    compute_engine = find_engine(compute_of(shop.shop_context), threads=1)
+    compute = compute_of(shop.shop_context)
+    if engine is not None:
+        compute = replace(compute, engine=engine)
+    compute_engine = find_engine(compute, threads=1)
     ranker = _RequestRanker(shop, scenario, requests, parameters)
     batches = _batches(frame.to_dicts(), _REQUESTS_PER_BATCH)
     rows: list[_RankedRow] = []

@@ -14,8 +14,7 @@ State = Mapping[str, Any]  # tensors, numbers, texts, and lists and mappings of 
 class TrainingWorker(Protocol):
     """One of the processes that train a network together: each computes the gradients of its part of every batch.
 
-    ``rank`` is its number from 0, ``world_size`` the number of processes, ``device`` what the plan asks for: ``auto``, ``cpu``
-    or ``cuda``.
+    ``rank`` is its number from 0, ``world_size`` the number of processes.
     """
 
     rank: int

@@ -38,7 +38,7 @@ import ray.exceptions
 import ray.train
 import ray.train.torch
 from ray import cloudpickle
-from ray.train.v2.api.exceptions import TrainingFailedError
+from ray.train import TrainingFailedError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -196,6 +196,14 @@ class RayTrainingWorker:
         with checkpoint.as_directory() as folder:
             return _load(Path(folder) / _CHECKPOINT_FILE)
 
+    def has_result(self) -> bool:
+        """Whether the training was finished before this process was restarted."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return False
+        with checkpoint.as_directory() as folder:
+            return (Path(folder) / _RESULT_FILE).exists()
+
     def save_result(self, state: State) -> None:
         """Keep what the training loop returned."""
         self._report(state, _RESULT_FILE)
@@ -231,7 +239,8 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     """What Ray Train runs in each process of a training."""
     loop: TrainingLoop = pickle.loads(ray.get(config["loop"]))  # noqa: S301 - of our own driver
     worker = RayTrainingWorker()
-    worker.save_result(loop(worker))
+    if not worker.has_result():
+        worker.save_result(loop(worker))
 
 
 @ray.remote(num_returns="streaming", max_retries=_MAX_FAILURES)

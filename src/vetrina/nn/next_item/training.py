@@ -71,21 +71,6 @@ class SequenceEncoder(Protocol):
 
 
 @dataclass(frozen=True)
-class _SequenceData:
-    """What a model is trained on."""
-
-    baskets: Baskets
-    negatives: NegativeSampler
-    temperature: float
-
-    def draw(self, n_windows: int, rng: np.random.Generator) -> "RandomInputs":
-        """What is random in the loss of ``n_windows`` windows."""
-        negative_rows, correction_N = self.negatives.sample(rng)
-        keeps_gaps = rng.random((n_windows, 1)) >= GAP_DROPOUT
-        return RandomInputs(negative_rows, correction_N, keeps_gaps)
-
-
-@dataclass(frozen=True)
 class RandomInputs:
     """What is drawn for a batch before its loss is computed.
 
@@ -98,6 +83,21 @@ class RandomInputs:
     negative_rows: np.ndarray
     correction_N: Tensor
     keeps_gaps: np.ndarray
+
+
+@dataclass(frozen=True)
+class _SequenceData:
+    """What a model is trained on."""
+
+    baskets: Baskets
+    negatives: NegativeSampler
+    temperature: float
+
+    def draw(self, n_windows: int, rng: np.random.Generator) -> RandomInputs:
+        """What is random in the loss of ``n_windows`` windows."""
+        negative_rows, correction_N = self.negatives.sample(rng)
+        keeps_gaps = rng.random((n_windows, 1)) >= GAP_DROPOUT
+        return RandomInputs(negative_rows, correction_N, keeps_gaps)
 
 
 class _SequenceModel(nn.Module):
