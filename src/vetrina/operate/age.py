@@ -40,7 +40,9 @@ def load_identities(file: Path) -> list[str]:
 
 def create_identity_file(file: Path) -> str:
     """Write a new private key to a new file of its owner's alone, as age-keygen does; returns the public key. Raises BadInput."""
-    exists_already = BadInput(str(file), "exists already", "name another file; without a private key its backups are lost")
+    exists_already = BadInput(
+        str(file), "exists already", "name another file; without a private key its backups are lost"
+    )
     if file.exists():
         raise exists_already
     identity, recipient = new_key_pair()
