@@ -23,7 +23,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--keys-to", type=_PATH, help="Back up the shop's keys, too, in this file or folder.")
 @click.pass_obj
 def backup(state: CliContext, to: Path | None, recipient: str | None, keys_to: Path | None) -> None:
-    """Back up the shop while it runs, to a new file or in a folder TO.
+    """Back up the shop while it runs.
+
+    TO is a new file, or a folder for one.
 
     The backup is encrypted to a public key and read back before it gets its name. It holds the tables, the lake, settings,
     images, and the bundles that serve, are being released or can be rolled back to. The shop's keys are no part of it: back
@@ -71,7 +73,9 @@ def restore(
     bundles_url: str | None,
     dry_run: bool,
 ) -> None:
-    """Restore a shop from the backup FILE into an empty folder and an empty database.
+    """Restore a shop from a backup.
+
+    FILE is restored into an empty folder and an empty database.
 
     The shop can be used once all of it is there; where anything is wrong, nothing was changed. Beside a shop that still runs
     give --store-url and --bundles-url: two shops must share neither.
@@ -98,7 +102,9 @@ def restore(
 @click.argument("file", type=_FILE)
 @click.pass_obj
 def backup_key(state: CliContext, file: Path) -> None:
-    """Make a key pair for backups: the private key in a new FILE, the public one on the screen.
+    """Make a key pair for backups.
+
+    The private key goes into a new FILE, the public one to the screen.
 
     The private key opens every backup made with the pair. Keep it away from the shop: making backups needs the public one alone.
     """
