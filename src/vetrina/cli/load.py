@@ -74,7 +74,7 @@ def load(
     echo = functools.partial(click.echo, err=state.as_json)
     address = None if url is None else _parse_address(url, allow_remote)
     shop = Shop(state.shop_dir)
-    if not shop.folder.bundles.folder.exists():
+    if not shop.folder.has_released:
         raise BadInput(str(shop.folder.root), "has nothing released yet", "vetrina ingest, then vetrina run")
     pools = sample_requests(shop, scenarios, with_events=with_events)
     target_ms = target_ms or shop.folder.settings.gate.latency_ms

@@ -38,7 +38,7 @@ def show(state: CliContext, version: str) -> None:
     record["notes"].pop("samples", None)  # only programs read them
     version_cost = cost(shop_context, name)
     record["cost"] = asdict(version_cost) if version_cost else None
-    cost_of_answers = serving_cost(shop_context, version)
+    cost_of_answers = serving_cost(shop_context, name)
     record["serving_cost"] = asdict(cost_of_answers) if cost_of_answers else None
 
     def format_record(row: dict[str, Any]) -> str:

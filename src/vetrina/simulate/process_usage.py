@@ -72,14 +72,18 @@ class ScrapedUsage:
         self._client = client
 
     def cpu_seconds(self) -> float | None:
-        """User and system time since its start; None where its system has no such figure."""
+        """User and system time since its start; None where its system has no such figure, or it does not answer now."""
         return self._value(_CPU_METRIC)
 
     def memory_mb(self) -> float | None:
-        """Resident memory in megabytes; None where its system has no such figure."""
+        """Resident memory in megabytes; None where its system has no such figure, or it does not answer now."""
         resident_bytes = self._value(_MEMORY_METRIC)
         return None if resident_bytes is None else resident_bytes / _BYTES_PER_MB
 
     def _value(self, metric: "re.Pattern[str]") -> float | None:
-        found = metric.search(self._client.get("/metrics").text)
+        try:
+            text = self._client.get("/metrics").text
+        except httpx.HTTPError:
+            return None
+        found = metric.search(text)
         return None if found is None else float(found.group(1))
