@@ -1,5 +1,6 @@
 """Files for automation tools are what those tools take, and name only what exists."""
 
+import json
 import os
 import re
 import shlex
@@ -183,3 +184,37 @@ def test_ansible_takes_the_playbook_and_the_inventory():
     command = ["ansible-playbook", "--syntax-check", "-i", "inventory.yml", "site.yml"]
     done = subprocess.run(command, cwd=DEPLOY / "ansible", capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.deploy
+def test_settings_that_ansible_refuses_are_not_printed(tmp_path):
+    """A task that fails prints its item, and the output of a playbook ends up in logs."""
+    if shutil.which("ansible-playbook") is None:
+        pytest.skip("ansible-playbook is not installed: apt-get install ansible-core")
+    python = tmp_path / "release" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    settings = {"store": {"url": "postgresql://vetrina:geheim@127.0.0.1:1/shop"}}
+    variables = {
+        "vetrina_shops": [{"name": "books", "settings": settings}, {"name": "toys"}],
+        "vetrina_releases": str(tmp_path),
+        "vetrina_release": "release",
+        "vetrina_stores": [],
+        "vetrina_previous": "",
+        "vetrina_is_half_upgraded": False,
+    }
+    role = {"name": "vetrina", "tasks_from": "check_settings"}
+    play = {"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [{"include_role": role}]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    done = subprocess.run(
+        ["ansible-playbook", "-i", "localhost,", tmp_path / "play.yml", "-e", json.dumps(variables)],
+        env={**os.environ, "ANSIBLE_ROLES_PATH": str(DEPLOY / "ansible/roles"), "ANSIBLE_NOCOLOR": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "No shop was changed" in done.stdout, done.stdout + done.stderr
+    assert "books: vetrina: store:" in done.stdout
+    assert "geheim" not in done.stdout + done.stderr

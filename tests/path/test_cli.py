@@ -20,6 +20,8 @@ from click.testing import CliRunner
 from vetrina import Shop
 from vetrina.cli.main import cli
 from vetrina.core.errors import BadInput
+from vetrina.core.serving_usage import ServingUsage
+from vetrina.store.serving_usage import add_usage
 
 
 def run(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -271,3 +273,14 @@ def test_the_verdict_can_be_the_exit_status(pristine, tmp_path):
     assert CliRunner().invoke(cli, command).exit_code == 0
     (folder / "vetrina.toml").write_text("[weights]\nview = 0.3\n")
     assert Shop(folder).last_verdict("search") is None, "another recipe has a verdict of its own"
+
+
+def test_a_reference_shows_what_answers_of_its_version_cost(pristine, tmp_path):
+    folder = shutil.copytree(pristine[0], tmp_path / "shop")
+    shop = Shop(folder)
+    champion = shop.shop_context.registry.find_reference("search@champion")
+    add_usage(shop.shop_context.engine, {champion: ServingUsage(1_000, 2.0)})
+    shop.shop_context.engine.dispose()
+    shown = CliRunner().invoke(cli, ["--shop-dir", str(folder), "--json", "show", "search@champion"])
+    cost = json.loads(shown.stdout)["serving_cost"]
+    assert (cost["version"], cost["cpu_seconds_per_million"]) == (champion, 2_000.0)

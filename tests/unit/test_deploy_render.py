@@ -308,7 +308,8 @@ def test_values_change_what_they_name(tmp_path):
     (claim,) = [d["spec"] for d in documents if d["kind"] == "PersistentVolumeClaim"]
     assert (claim["accessModes"], claim["storageClassName"]) == (["ReadWriteOnce"], "fast")
     for overlay in OVERLAYS:
-        kustomize(tmp_path / "plain/overlays" / overlay)
+        kinds = {document["kind"] for document in kustomize(tmp_path / "plain/overlays" / overlay)}
+        assert ("HorizontalPodAutoscaler" in kinds) == (overlay != "kserve"), "KServe scales its own Deployment"
     assert render("helm", tmp_path / "chart", "--values", str(values))[1] == 0
     assert load_values(tmp_path / "chart/values.yaml") == load_values(values), "they are the chart's defaults"
 

@@ -3,11 +3,12 @@
 from dataclasses import asdict
 from itertools import islice
 
+import httpx
 import pytest
 
 from vetrina.simulate.load_test import LoadStep, LoadTarget, calls, highest_rate, size_deployment, summarise
 from vetrina.simulate.open_loop import TIMED_OUT, Answers
-from vetrina.simulate.process_usage import LocalUsage
+from vetrina.simulate.process_usage import LocalUsage, ScrapedUsage
 from vetrina.simulate.request_sample import RequestPool
 
 
@@ -103,3 +104,24 @@ def test_requests_are_drawn_by_their_shares_and_are_whole():
     assert b"\r\nauthorization: Bearer secret\r\n" in head
     assert body == b'{"user_id":"u1"}'
     assert head.endswith(b"content-length: %d" % len(body))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("process_cpu_seconds_total 1.5\nprocess_resident_memory_bytes 2e+06\n", (1.5, 2.0)),
+        ("vetrina_answers_total 3\n", (None, None)),  # as on a system that has no such figures
+    ],
+)
+def test_usage_is_read_from_the_metrics(text, expected):
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text=text))
+    usage = ScrapedUsage(httpx.Client(base_url="http://shop", transport=transport))
+    assert (usage.cpu_seconds(), usage.memory_mb()) == expected
+
+
+def test_usage_is_unknown_while_the_service_does_not_answer():
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    usage = ScrapedUsage(httpx.Client(base_url="http://shop", transport=httpx.MockTransport(refuse)))
+    assert (usage.cpu_seconds(), usage.memory_mb()) == (None, None)

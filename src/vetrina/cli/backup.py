@@ -59,7 +59,12 @@ def backup(state: CliContext, to: Path | None, recipient: str | None, keys_to: P
 @click.option("--identity", type=_FILE, help="File with the private key, which `vetrina backup-key` wrote.")
 @click.option("--keys", "keys_source", type=_PATH, help="Backup of the shop's keys, or a folder with them.")
 @click.option("--into", type=_PATH, help="Folder of the restored shop: a new or an empty one.")
-@click.option("--store-url", help="Another, empty database for its tables; `sqlite` for a file in the folder.")
+@click.option(
+    "--store-url",
+    envvar="VETRINA_STORE_URL",
+    help="Another, empty database for its tables; `sqlite` for a file in the folder. A password in it is better kept in "
+    "VETRINA_STORE_URL.",
+)
 @click.option("--bundles-url", help="Another place for its bundles in object storage; empty for the folder.")
 @click.option("--dry-run", is_flag=True, help="Read and verify the whole backup, and write nothing.")
 @click.pass_obj
