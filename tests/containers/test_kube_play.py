@@ -5,7 +5,6 @@ import json
 import socket
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx
 import pods
+import psycopg
 import pytest
 import yaml
 from pods import Cluster, free_port, wait_for
@@ -57,7 +57,17 @@ def database(podman, build_options) -> Iterator[str]:
     port = free_port()
     variables = [f"--env=POSTGRES_{name}" for name in ("USER=vetrina", "DB=vetrina", f"PASSWORD={PASSWORD}")]
     podman.run("run", "--detach", "--name=kube-database", f"--publish={port}:5432", *variables, DATABASE_IMAGE)
-    yield f"postgresql://vetrina@{address_of_this_machine()}:{port}/vetrina"
+    url = f"postgresql://vetrina@{address_of_this_machine()}:{port}/vetrina"
+
+    def takes_connections() -> bool:
+        try:
+            psycopg.connect(url, password=PASSWORD, connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    wait_for(takes_connections)
+    yield url
     podman.run("rm", "--force", "--time", "0", "kube-database", check=False)
 
 
@@ -65,7 +75,6 @@ def database(podman, build_options) -> Iterator[str]:
 def cluster(tmp_path_factory, database, storage) -> Iterator[Cluster]:
     """A shop with a released version."""
     root = tmp_path_factory.mktemp("cluster")
-    time.sleep(1)
     with pods.released_shop(root, database, environment_of(storage)) as cluster:
         yield cluster
 

@@ -183,7 +183,7 @@ def _running_target(client: "httpx.Client", address: SplitResult, token: str) ->
 def _started_service(shop: "Shop", token: str) -> Iterator["LoadTarget"]:
     from vetrina.simulate.load_test import LoadTarget
     from vetrina.simulate.process_usage import LocalUsage
-    from vetrina.simulate.processes import start_command, wait_until_ready
+    from vetrina.simulate.processes import start_command
     from vetrina.simulate.shop_copy import copy_of_shop
 
     with copy_of_shop(shop.folder) as folder:
@@ -197,7 +197,7 @@ def _started_service(shop: "Shop", token: str) -> Iterator["LoadTarget"]:
             address = urlsplit(url)
             tls = _own_process_tls() if address.scheme == "https" else None
             with _client(url, token, tls) as client:
-                wait_until_ready(client)
+                _wait_until_ready(client, shop)
             yield LoadTarget(
                 address=(str(address.hostname), int(address.port or 0)),
                 host=address.netloc,
@@ -209,6 +209,15 @@ def _started_service(shop: "Shop", token: str) -> Iterator["LoadTarget"]:
         finally:
             service.terminate()
             service.wait()
+
+
+def _wait_until_ready(client: "httpx.Client", shop: "Shop") -> None:
+    from vetrina.simulate.processes import wait_until_ready
+
+    try:
+        wait_until_ready(client)
+    except RuntimeError as error:
+        raise BadInput(str(shop.folder.root), str(error), "vetrina serve and its /readyz say why") from None
 
 
 def _own_process_tls() -> "ssl.SSLContext":
