@@ -176,7 +176,9 @@ def _measure_rates(folder: Path, token: str, pools: Sequence[RequestPool], *, is
     n_cores = os.cpu_count() or 1
     heading(f"Sustained rate by workers; {n_cores} cores for all of them and the load")
     if is_busy:
-        note("The sustained rates were left out: other work took this machine's processors.")
+        note(
+            "The sustained rates were left out, and CPU times are too high: other work took this machine's processors."
+        )
         return
     alone = 0.0
     for n_workers in [number for number in _WORKERS if number <= n_cores]:

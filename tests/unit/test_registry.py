@@ -158,8 +158,8 @@ def test_the_newest_verdict_is_on_a_version_of_that_scenario(registry, monkeypat
     def register(scenario: str, name: str, outcome: VerdictOutcome, release: ReleaseOutcome, now: float) -> Verdict:
         monkeypatch.setattr("vetrina.core.clock.now", lambda: now)
         bundle = Bundle(name, scenario, {})
-        verdict = Verdict(f"verdict of {name}", name, None, outcome, (), None)
-        result = ReleaseResult(name, scenario, "offline", release, verdict.id, "")
+        verdict = Verdict(f"verdict of {name}", bundle.version, None, outcome, (), None)
+        result = ReleaseResult(bundle.version, scenario, "offline", release, verdict.id, "")
         versions.register_version(
             VersionRegistration(bundle, bundle, verdict, result, "s", name, versions.champion(scenario))
         )
@@ -167,13 +167,19 @@ def test_the_newest_verdict_is_on_a_version_of_that_scenario(registry, monkeypat
 
     with pytest.raises(NotFound, match="has no verdict yet"):
         versions.newest_verdict("search")
-    register("search", "good", "pass", "promoted", 1.0)
+    good = register("search", "good", "pass", "promoted", 1.0)
     bad = register("search", "bad", "fail", "returned", 2.0)
     register("recommend", "other", "pass", "promoted", 3.0)
     monkeypatch.setattr("vetrina.core.clock.now", lambda: 4.0)
     versions.record_verdict(Verdict("before a fallback", "judged file", None, "fail", (), None))
     assert versions.newest_verdict("search") == ScenarioVerdict(
-        scenario="search", version="bad", outcome="fail", release="returned", champion="good", time=2.0, verdict=bad
+        scenario="search",
+        version=bad.candidate,
+        outcome="fail",
+        release="returned",
+        champion=good.candidate,
+        time=2.0,
+        verdict=bad,
     )
 
 

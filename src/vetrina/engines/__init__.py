@@ -6,6 +6,7 @@ It knows no model and no scenario.
 
 import importlib.util
 import os
+import secrets
 import socket
 from functools import lru_cache
 from importlib import metadata
@@ -20,6 +21,7 @@ __all__ = ["Engine", "TrainingWorker", "check_compute", "find_engine"]
 _MIN_RAY_VERSION = (2, 55)
 _CONNECT_SECONDS = 5.0
 _DEFAULT_RAY_PORT = 6379
+_TOKEN_BYTES = 32
 _RAY_SETTING = '[train] engine = "ray"'
 
 
@@ -58,9 +60,17 @@ def _ray_engine(compute: Compute, threads: int) -> Engine:
     if not address:
         # Read when Ray is imported. On Linux, too, it makes 127.0.0.1 the address of a cluster of one machine.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        _require_token()
     from vetrina.engines.ray_engine import RayEngine
 
     return RayEngine(compute, threads, address)
+
+
+def _require_token() -> None:
+    """Let nobody else on this machine use the cluster that is started: before 2.59, Ray requires no token by itself."""
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(_TOKEN_BYTES))
 
 
 def _ray_address(compute: Compute) -> str:
