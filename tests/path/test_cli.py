@@ -42,7 +42,7 @@ def test_every_command_stands_in_one_group_of_the_help():
     assert titles == ["Options", "Start", "Data", "Ask", "Train", "Release", "Operate", "Deploy"]
     listed = []
     for section in sections[3::2]:
-        listed += re.findall(r"^  (\w+) ", section, flags=re.M)
+        listed += re.findall(r"^  ([\w-]+) ", section, flags=re.M)
     assert sorted(listed) == sorted(cli.commands)
 
 
