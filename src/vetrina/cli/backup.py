@@ -25,11 +25,9 @@ _PATH = click.Path(path_type=Path)
 def backup(state: CliContext, to: Path | None, recipient: str | None, keys_to: Path | None) -> None:
     """Back up the shop while it runs.
 
-    TO is a new file, or a folder for one.
-
-    The backup is encrypted to a public key and read back before it gets its name. It holds the tables, the lake, settings,
-    images, and the bundles that serve, are being released or can be rolled back to. The shop's keys are no part of it: back
-    them up with --keys-to, and keep both apart.
+    TO is a new file, or a folder. The backup is encrypted to a public key and read back before it gets its name. It holds the
+    tables, the lake, settings, images, and the bundles that serve, are being released or can be rolled back to. The shop's keys
+    are no part of it: back them up with --keys-to, and keep both apart.
     """
     from vetrina.cli.progress import TerminalProgress
     from vetrina.cli.supervision import interrupt_on_signals
@@ -80,10 +78,8 @@ def restore(
 ) -> None:
     """Restore a shop from a backup.
 
-    FILE is restored into an empty folder and an empty database.
-
-    The shop can be used once all of it is there; where anything is wrong, nothing was changed. Beside a shop that still runs
-    give --store-url and --bundles-url: two shops must share neither.
+    It goes into an empty folder and an empty database. The shop can be used once all of it is there; where anything is wrong,
+    nothing was changed. Beside a shop that still runs give --store-url and --bundles-url: two shops must share neither.
     """
     from vetrina.cli.supervision import interrupt_on_signals
     from vetrina.operate.age import load_identities
@@ -109,9 +105,8 @@ def restore(
 def backup_key(state: CliContext, file: Path) -> None:
     """Make a key pair for backups.
 
-    The private key goes into a new FILE, the public one to the screen.
-
-    The private key opens every backup made with the pair. Keep it away from the shop: making backups needs the public one alone.
+    The private key goes to a new FILE, the public one to the screen. The private key opens every backup made with the pair.
+    Keep it away from the shop: making backups needs the public one alone.
     """
     from vetrina.operate.age import create_identity_file
 

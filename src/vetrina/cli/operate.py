@@ -146,7 +146,7 @@ def _report_with_time(log_format: str, line: str) -> None:
 @click.command()
 @click.pass_obj
 def status(state: CliContext) -> None:
-    """Show champions, their health and cost, whether to retrain."""
+    """Show champions, their health and cost, and whether to retrain."""
     from vetrina.operate.health import check_health
     from vetrina.reports.cost import serving_cost
     from vetrina.scenarios.base import scenario_names

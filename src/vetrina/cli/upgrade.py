@@ -20,7 +20,7 @@ _BACKUP_FOLDER = "backups"  # of the shop's folder, where [backup] to names none
 @click.option("--no-backup", is_flag=True, help="Make no backup first: you have one.")
 @click.pass_obj
 def upgrade(state: CliContext, dry_run: bool, no_backup: bool) -> None:
-    """Upgrade the store of an earlier Vetrina, after a backup.
+    """Back up the shop, then upgrade its store to this Vetrina.
 
     Stop everything that uses the shop before. The backup lies where [backup] to says, else in the shop's folder; it is encrypted
     if [backup] recipient names a key. An upgrade that was cut off goes on where it stopped. The way back: vetrina restore.
