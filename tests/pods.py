@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -39,12 +38,6 @@ settings: |
   [gate]
   latency_ms = 1e6
 """
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def wait_for(what: Callable[[], Any], explain: Callable[[], str] = str) -> Any:

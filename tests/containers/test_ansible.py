@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_containers import SECONDS, ask, free_port, wait_for, write_products
+from servers import free_port
+from test_containers import SECONDS, ask, wait_for, write_products
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3_600)]
 

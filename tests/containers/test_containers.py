@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import free_port
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3_600)]
 
@@ -34,12 +34,6 @@ SECONDS = 120  # no machine is so slow
 CONFINED = ("--read-only", "--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges")
 # Podman complains where no systemd gives it a timer for health checks; these tests start them by hand.
 COMMAND = (*CONFINED, "--no-healthcheck")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:

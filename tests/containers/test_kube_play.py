@@ -15,7 +15,8 @@ import pods
 import psycopg
 import pytest
 import yaml
-from pods import Cluster, free_port, wait_for
+from pods import Cluster, wait_for
+from servers import free_port
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3_600)]
 

@@ -15,7 +15,8 @@ import httpx
 import pods
 import pytest
 import servers
-from pods import SECONDS, Cluster, Pod, free_port, wait_for
+from pods import SECONDS, Cluster, Pod, wait_for
+from servers import free_port
 
 pytestmark = pytest.mark.deploy
 

@@ -9,7 +9,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import pytest
 import shops
 import yaml
 from litestar.testing import TestClient
+from servers import free_port
 
 from vetrina import Shop
 from vetrina.core import clock
@@ -202,12 +202,6 @@ def happen(minute: int, shop: Shop, client: TestClient, users: SimulatedUsers) -
     if hour == 16:  # ads has no version here
         assert client.post("/v1/ads", json={"user_id": "u0001"}).status_code == 503
         client.post("/v1/events", json=[{"type": "no-user"}])
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def watched(folder: Path, world: World, start: float, end: float) -> Iterator[Monitored]:
