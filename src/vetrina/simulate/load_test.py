@@ -200,6 +200,8 @@ class LoadTest:
         """
         before = self._target.usage.cpu_seconds()
         answers = uvloop.run(self._send(rate, seconds))
+        while not answers.statuses:  # a low rate for a short time may send nothing
+            answers = uvloop.run(self._send(rate, seconds))
         after = self._target.usage.cpu_seconds()
         self._note_memory()
         cpu_ms = None

@@ -7,6 +7,8 @@ from typing import Protocol
 import httpx
 import psutil
 
+from vetrina.core.errors import NotReady
+
 _BYTES_PER_MB = 1e6
 _CPU_METRIC = re.compile(r"^process_cpu_seconds_total (\S+)$", re.M)
 _MEMORY_METRIC = re.compile(r"^process_resident_memory_bytes (\S+)$", re.M)
@@ -56,7 +58,10 @@ class LocalUsage:
         return total / _BYTES_PER_MB
 
     def _processes(self) -> list[psutil.Process]:
-        return [self._process, *self._process.children(recursive=True)]
+        try:
+            return [self._process, *self._process.children(recursive=True)]
+        except psutil.NoSuchProcess:
+            raise NotReady("the service", "ended under the load", "its log says why") from None
 
 
 class ScrapedUsage:
