@@ -13,7 +13,7 @@ demo: $(DEMO_READY)
 
 # Tests of one file run in one process, so that what a file trains is trained once.
 PYTEST := $(BIN)/pytest -n 2 --dist loadfile
-SUITES := security simulation feeds deploy browser kills availability images ray
+SUITES := security simulation feeds deploy browser kills availability images ansible ray
 
 test: $(READY)
 	$(PYTEST) -m "not heavy"

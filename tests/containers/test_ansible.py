@@ -14,7 +14,7 @@ import pytest
 from servers import free_port
 from test_containers import SECONDS, ask, wait_for, write_products
 
-pytestmark = [pytest.mark.images, pytest.mark.timeout(3_600)]
+pytestmark = [pytest.mark.ansible, pytest.mark.timeout(3_600)]
 
 ROOT = Path(__file__).parents[2]
 TORCH_FOR_CPUS = "https://download.pytorch.org/whl/cpu"
