@@ -20,7 +20,18 @@ import servers
 import shops
 
 STORES = ("sqlite", "postgresql", "mariadb")
-HEAVY_SUITES = ("security", "simulation", "feeds", "deploy", "browser", "kills", "availability", "images", "ansible", "ray")
+HEAVY_SUITES = (
+    "security",
+    "simulation",
+    "feeds",
+    "deploy",
+    "browser",
+    "kills",
+    "availability",
+    "images",
+    "ansible",
+    "ray",
+)
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
