@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _UP = "vetrina.up"
 _SERVE = "vetrina.serve"
 _OPERATE = "vetrina.operate"
+_SIGNAL_CHECK_SECONDS = 1.0
 until_input_ends_option = click.option(
     "--until-input-ends", is_flag=True, hidden=True, help="Stop when standard input ends, as `up` needs."
 )
@@ -59,9 +61,20 @@ def up(state: CliContext, host: str | None, port: int | None) -> None:
     service = SupervisedProcess("service", folder.root, serve_arguments, report, refusals.put)
     controller = SupervisedProcess("controller", folder.root, ["operate", "--until-input-ends"], report)
     try:
-        sys.exit(refusals.get())
+        sys.exit(_exit_status(refusals))
     finally:
         stop_all((service, controller))
+
+
+def _exit_status(refusals: "queue.SimpleQueue[int]") -> int:
+    """The first exit status that is put; signals are acted on meanwhile.
+
+    Where two signals come at once the kernel may give both to another thread. Python handles them in this one, which notices
+    as soon as its wait ends.
+    """
+    while True:
+        with suppress(queue.Empty):
+            return refusals.get(timeout=_SIGNAL_CHECK_SECONDS)
 
 
 @click.command()

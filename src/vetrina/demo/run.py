@@ -77,7 +77,8 @@ def run_demo(
     try:
         _follow(service, shop, address, echo, elapsed_seconds)
         if not exit_when_trained:
-            service.wait()
+            while service.poll() is None:  # a signal that another thread got is acted on as a sleep ends
+                time.sleep(_POLL_SECONDS)
     finally:
         service.terminate()
         service.wait(timeout=_STOP_SECONDS)
