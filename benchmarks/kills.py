@@ -76,7 +76,7 @@ def _measure(name: str, folder: Path, url, undisturbed: Path) -> None:
         subprocess.run(_command(events, *words), check=True, capture_output=True)
     sent = [_server_killed(events, rng, turn) for turn in range(_EVENT_KILLS)]
     acknowledged = [e for batch in sent for e in batch]
-    there = _there(events)
+    there = _stored_event_ids(events)
     lost = len(set(acknowledged) - set(there))
     doubled = len(there) - len(set(there))
     row(
@@ -153,12 +153,11 @@ def _outcome(folder: Path) -> tuple[str | None, int]:
     return version, promotions
 
 
-def _there(folder: Path) -> list[str]:
-    from path.test_kills import kept  # pyright: ignore[reportMissingImports]
-
-    shop = Shop(folder)
-    return kept(shop.folder.store_url)
-
-
 def _command(folder: Path, *words: str) -> list[str]:
     return [sys.executable, "-m", "vetrina.cli", "--shop-dir", str(folder), *words]
+
+
+def _stored_event_ids(folder: Path) -> list[str]:
+    import shops  # pyright: ignore[reportMissingImports]
+
+    return shops.stored_event_ids(folder)

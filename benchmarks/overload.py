@@ -230,13 +230,13 @@ def _report_outage(answers: Answers, seconds: float) -> None:
 
 def _report_events(answers: Answers, shop: Path) -> None:
     """The row of events that were acknowledged and are not in the store."""
-    from path.test_kills import kept  # pyright: ignore[reportMissingImports]
+    import shops  # pyright: ignore[reportMissingImports]
 
     acknowledged = set()
     for name, status in zip(answers.names, answers.statuses, strict=True):
         if status == 202:
             acknowledged.add(name.removeprefix("event "))
-    stored = kept(shop)
+    stored = shops.stored_event_ids(shop)
     lost = len(acknowledged - set(stored))
     doubled = len(stored) - len(set(stored))
     row("acknowledged events", f"{len(acknowledged):,}, {lost} lost, {doubled} doubled", "goal none lost, none doubled")

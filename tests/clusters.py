@@ -27,7 +27,6 @@ import servers
 import shops
 
 from vetrina.simulate.open_loop import Answers, Call, Load
-from vetrina.store import event_queries
 from vetrina.store.database import open_store
 from vetrina.store.shop_folder import ShopFolder
 
@@ -241,7 +240,7 @@ class Cluster:
             slowest = max(slowest, taken)
             if name.startswith("event "):
                 acknowledged.add(name.removeprefix("event "))
-        stored = [event_id for event_id in self._stored_events() if event_id.startswith(f"{prefix}-")]
+        stored = [event_id for event_id in shops.stored_event_ids(self.origin) if event_id.startswith(f"{prefix}-")]
         n_doubled = len(stored) - len(set(stored))
         n_lost = len(acknowledged - set(stored))
         return Outcome(len(answers.names), failed, len(acknowledged), n_lost, n_doubled, slowest)
@@ -333,17 +332,6 @@ class Cluster:
         answers = await load.open_loop(_calls(prefix), [(_RATE, seconds)])
         load.close()
         return answers
-
-    def _stored_events(self) -> list[str]:
-        shop = ShopFolder(self.origin)
-        engine = open_store(shop.store_url, shop.keys)
-        event_ids: list[str] = []
-        rows, seq = event_queries.lake_rows_after(engine, 0)
-        while rows:
-            event_ids += [row["event_id"] for row in rows]
-            rows, seq = event_queries.lake_rows_after(engine, seq)
-        engine.dispose()
-        return event_ids
 
     def _lease_holder(self) -> str | None:
         from vetrina.store.leases import CONTROLLER_LEASE, Lease

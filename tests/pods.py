@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import psycopg
 import shops
 import yaml
 from click.testing import CliRunner
+from servers import wait_for
 
 from vetrina.cli.main import cli
 
@@ -38,16 +39,6 @@ settings: |
   [gate]
   latency_ms = 1e6
 """
-
-
-def wait_for(what: Callable[[], Any], explain: Callable[[], str] = str) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        result = what()
-        if result:
-            return result
-        time.sleep(0.1)
-    raise AssertionError(explain())
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Real database servers for tests, started from nothing and stopped at the end."""
+"""Real database servers for tests, started from nothing and stopped at the end, and what waits for a server."""
 
 import os
 import shutil
@@ -7,10 +7,11 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from certificates import Issued
@@ -18,6 +19,18 @@ from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import OperationalError
 
 SECONDS = 60
+PATIENCE_SECONDS = 120  # no machine is so slow
+
+
+def wait_for(what: Callable[[], Any], explain: Callable[[], str] = str, seconds: float = PATIENCE_SECONDS) -> Any:
+    """The first true result of ``what``; an AssertionError with an explanation where there is none in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        result = what()
+        if result:
+            return result
+        time.sleep(0.1)
+    raise AssertionError(explain())
 
 
 @contextmanager

@@ -6,6 +6,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+from vetrina.store import event_queries
+from vetrina.store.database import open_store
+from vetrina.store.shop_folder import ShopFolder
+
 DAY = 86_400
 START = 1_700_000_000
 COLOURS = ("red", "green", "blue", "black")
@@ -182,3 +186,16 @@ def as_server(client: Any) -> Any:
     """The client, sending the shop's token: its events are not capped, and may be of the past."""
     client.headers["authorization"] = f"Bearer {client.app.state.service.keys.api_token}"
     return client
+
+
+def stored_event_ids(folder: Path) -> list[str]:
+    """The ids of all events in the log of a shop's store, in its order."""
+    shop = ShopFolder(folder)
+    engine = open_store(shop.store_url, shop.keys)
+    event_ids: list[str] = []
+    rows, seq = event_queries.lake_rows_after(engine, 0)
+    while rows:
+        event_ids += [row["event_id"] for row in rows]
+        rows, seq = event_queries.lake_rows_after(engine, seq)
+    engine.dispose()
+    return event_ids

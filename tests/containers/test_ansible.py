@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import free_port
-from test_containers import SECONDS, ask, wait_for, write_products
+from servers import free_port, wait_for
+from test_containers import ask, write_products
 
 pytestmark = [pytest.mark.ansible, pytest.mark.timeout(3_600)]
 
@@ -216,7 +216,7 @@ def test_a_machine_is_installed_upgraded_rolled_back_and_removed(machine, tmp_pa
     started = machine.play(vetrina_shops=ten)
     assert not started.failed, started.output
     for port in ports:
-        wait_for(lambda port=port: finds(port), SECONDS, lambda: machine.run("journalctl", "-n", "50"))
+        wait_for(lambda port=port: finds(port), lambda: machine.run("journalctl", "-n", "50"))
     process = machine.run("systemctl", "show", "--value", "--property=MainPID", "vetrina@books")
     assert machine.run("ls", f"/proc/{process}/root{SHOPS}") == "books", "it does not see the others"
     again = machine.play(vetrina_shops=ten)
@@ -256,9 +256,7 @@ def test_a_machine_is_installed_upgraded_rolled_back_and_removed(machine, tmp_pa
     assert event(ports[0], "after") == {"accepted": 1, "new": 1}
     backups = "/var/backups/vetrina/grocer"
     assert f"before-{LATER}" in machine.run("ls", backups)
-    wait_for(
-        lambda: "grocer-" in machine.run("ls", backups), 3 * SECONDS, lambda: machine.run("journalctl", "-n", "50")
-    )
+    wait_for(lambda: "grocer-" in machine.run("ls", backups), lambda: machine.run("journalctl", "-n", "50"), 360)
     again = machine.play(**key, vetrina_wheel=later)
     assert (again.failed, again.changed) == (False, 0), again.output
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import free_port
+from servers import free_port, wait_for
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3_600)]
 
@@ -46,16 +45,6 @@ def ask(port: int, path: str, body: dict[str, Any] | None = None) -> Any:
     except OSError:
         return None
     return json.loads(text) if text.startswith((b"{", b"[")) else text.decode()
-
-
-def wait_for(what: Callable[[], Any], seconds: float = SECONDS, explain: Callable[[], str] = str) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        result = what()
-        if result:
-            return result
-        time.sleep(0.2)
-    raise AssertionError(explain())
 
 
 def write_products(folder: Path) -> Path:
@@ -219,9 +208,9 @@ def test_the_demo_prints_the_address_that_its_port_is_published_at(podman, image
         return podman.run("logs", "demo").stdout
 
     try:
-        wait_for(lambda: '"chocolate milk" finds' in said(), 600, said)
+        wait_for(lambda: '"chocolate milk" finds' in said(), said, 600)
         assert ask(port, "/v1/search", {"query": "chocolate milk", "limit": 3})["items"]
-        wait_for(lambda: "shows every route" in said(), 600, said)
+        wait_for(lambda: "shows every route" in said(), said, 600)
         assert f"  curl -s http://127.0.0.1:{port}/v1/search" in said()
         wait_for(lambda: "docker exec CONTAINER cat /shop/keys/token" in said(), explain=said)
     finally:
@@ -291,7 +280,7 @@ def test_compose_starts_a_shop_on_postgresql_that_answers_and_is_watched(compose
     started = compose.run("up", "--detach")
     assert started.returncode == 0, started.stdout
     port = int(compose.environment["PORT"])
-    answer = wait_for(lambda: ask(port, "/v1/search", {"query": "red chair", "limit": 3}), 600, compose.logs)
+    answer = wait_for(lambda: ask(port, "/v1/search", {"query": "red chair", "limit": 3}), compose.logs, 600)
     assert answer["items"]
     prometheus = int(compose.environment["PROMETHEUS_PORT"])
 

@@ -15,8 +15,8 @@ import pods
 import psycopg
 import pytest
 import yaml
-from pods import Cluster, wait_for
-from servers import free_port
+from pods import Cluster
+from servers import free_port, wait_for
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(3_600)]
 

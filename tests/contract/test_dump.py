@@ -101,13 +101,19 @@ def test_every_row_goes_from_any_database_to_sqlite_and_back(url, fresh_url, key
             assert rows_of(again[1])[name] == dumped[name] == returned[name], name
 
 
-def test_what_was_under_way_starts_anew(url, fresh_url, keys):
+def restored_copy(url, fresh_url, keys) -> Engine:
+    """A filled store, dumped and loaded into the other database."""
     engine = open_store(url, keys)
     fill(engine)
     content = dump(engine)
     engine.dispose()
-    restored = open_database(fresh_url)
-    load_store(restored, *content)
+    copy = open_database(fresh_url)
+    load_store(copy, *content)
+    return copy
+
+
+def test_what_was_under_way_starts_anew(url, fresh_url, keys):
+    restored = restored_copy(url, fresh_url, keys)
     with read(restored) as connection:
         assert connection.execute(select(leases)).all() == []
         assert connection.execute(select(run_steps)).all() == []
@@ -117,12 +123,7 @@ def test_what_was_under_way_starts_anew(url, fresh_url, keys):
 
 
 def test_new_rows_are_numbered_after_the_restored_ones(url, fresh_url, keys):
-    engine = open_store(url, keys)
-    fill(engine)
-    content = dump(engine)
-    engine.dispose()
-    loaded = open_database(fresh_url)
-    load_store(loaded, *content)
+    loaded = restored_copy(url, fresh_url, keys)
     loaded.dispose()
     restored = open_store(fresh_url, keys)
     with restored.begin() as connection:

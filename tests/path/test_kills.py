@@ -77,7 +77,7 @@ def test_no_acknowledged_event_is_lost_when_the_server_is_killed(trained, url: s
             for writer in writers:
                 writer.join()
         assert len(acknowledged) >= 200
-        assert set(acknowledged) <= set(kept(folder))
+        assert set(acknowledged) <= set(shops.stored_event_ids(folder))
 
 
 def test_no_acknowledged_event_is_lost_or_doubled_when_connections_are_cut(trained, url: str, tmp_path: Path):
@@ -98,7 +98,7 @@ def test_no_acknowledged_event_is_lost_or_doubled_when_connections_are_cut(train
         server.send_signal(signal.SIGKILL)
         for writer in writers:
             writer.join()
-    there = kept(folder)
+    there = shops.stored_event_ids(folder)
     assert len(there) == len(set(there))
     assert set(acknowledged) <= set(there)
 
@@ -125,19 +125,6 @@ def serving(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     yield server, address
     server.kill()
     server.wait()
-
-
-def kept(folder: Path) -> list[str]:
-    """The ids in the store's log."""
-    shop = ShopFolder(folder)
-    engine = open_store(shop.store_url, shop.keys)
-    event_ids: list[str] = []
-    more, at = event_queries.lake_rows_after(engine, 0)
-    while more:
-        event_ids += [e["event_id"] for e in more]
-        more, at = event_queries.lake_rows_after(engine, at)
-    engine.dispose()
-    return event_ids
 
 
 def cut_connections(folder: Path) -> None:
@@ -240,13 +227,13 @@ def test_a_backup_taken_while_events_arrive_holds_what_was_acknowledged(moved: P
         assert in_lake <= event_queries.last_seq(shop.shop_context.engine)
         shop.ingest()
         shop.shop_context.engine.dispose()
-        there = kept(into)
+        there = shops.stored_event_ids(into)
         assert set(known) <= set(there)
         assert len(there) == len(set(there))
         with serving(into) as (_, address), httpx.Client(base_url=address, timeout=20) as client:
             event = {"user_id": "k", "type": "view", "product_id": "p001", "event_id": "after"}
             assert client.post("/v1/events", json=event).status_code == 202
-        assert set(kept(into)) == {*there, "after"}
+        assert set(shops.stored_event_ids(into)) == {*there, "after"}
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -367,6 +354,6 @@ def test_events_on_a_full_disk_are_refused_not_lost(trained, small_disk: Path):
         assert refused == 3, "the disk never filled"
         ballast.unlink()
         _until(lambda: client.post("/v1/events", json={**event, "event_id": "after"}).status_code == 202)
-    there = kept(folder)
+    there = shops.stored_event_ids(folder)
     assert set(acknowledged) | {"after"} <= set(there)
     assert len(there) == len(set(there))

@@ -15,8 +15,8 @@ import httpx
 import pods
 import pytest
 import servers
-from pods import SECONDS, Cluster, Pod, wait_for
-from servers import free_port
+from pods import SECONDS, Cluster, Pod
+from servers import free_port, wait_for
 
 pytestmark = pytest.mark.deploy
 

@@ -69,7 +69,7 @@ def running() -> RunningRollout:
 
 
 def run(state: str, started: float | None, ended: float | None) -> RunRecord:
-    return RunRecord(state, "search", state, 0, NOW, started, ended, 1, 0, "test", None)  # pyright: ignore[reportArgumentType]
+    return RunRecord(state, "search", state, 0, NOW, started, ended, 1, 0, "test", None)
 
 
 def test_a_running_release():
